@@ -1,0 +1,14 @@
+// JSON that came from a file. LLVM's parser recurses at each bracket, so a megabyte of '[' would overflow the stack:
+// the depth is counted first.
+#pragma once
+#include "frontend/io/limits.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+#include "llvm/Support/JSON.h"
+
+namespace optp {
+
+// `name` stands at the start of messages.
+llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringRef text, const Limits& limits = {});
+
+}  // namespace optp

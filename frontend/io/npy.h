@@ -1,0 +1,27 @@
+// numpy's .npy files: tensors in and out for users, one array a file.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "frontend/io/limits.h"
+#include "frontend/ir/dtype.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+
+namespace optp {
+
+struct HostArray {
+  DType dtype = DType::undefined;
+  llvm::SmallVector<int64_t, 6> dims;
+  std::vector<char> bytes;  // little-endian, in C order
+};
+
+// Versions 1 to 3, little-endian; Fortran order is turned into C order. The header is parsed, never evaluated, and the
+// file must have exactly the bytes that it declares. No pickles, records or strings.
+llvm::Expected<HostArray> read_npy(llvm::StringRef path, const Limits& limits = {});
+llvm::Expected<HostArray> parse_npy(llvm::StringRef name, llvm::ArrayRef<char> file, const Limits& limits = {});
+// Version 1. numpy has no bfloat16: such arrays are written as float32, which holds every bfloat16 exactly.
+llvm::Error write_npy(llvm::StringRef path, const HostArray& array);
+
+}  // namespace optp

@@ -1,0 +1,560 @@
+#include "frontend/io/output_transaction.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cassert>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <set>
+
+#include "frontend/io/json.h"
+#include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/Twine.h"
+#include "llvm/Support/BLAKE3.h"
+
+namespace optp {
+using llvm::ArrayRef;
+using llvm::Error;
+using llvm::Expected;
+using llvm::StringRef;
+using llvm::Twine;
+
+namespace {
+constexpr const char* manifest_name = "manifest.json";
+constexpr const char* manifest_format = "opt-partition manifest";
+constexpr int manifest_version = 1;
+constexpr int max_tree_depth = 64;  // of a folder to be removed: each level holds a descriptor
+
+Error cannot_write(const Twine& path, const Twine& why) { return error(Fault::cannot_write, path + ": " + why); }
+
+struct ManifestRow {
+  int64_t size_bytes = 0;
+  std::string blake3;
+};
+using Manifest = std::map<std::string, ManifestRow>;  // sorted: the same outputs give the same bytes
+
+std::string to_json(const Manifest& files) {
+  std::string text = "{\"format\":\"" + std::string(manifest_format) + "\",\"version\":" +
+                     std::to_string(manifest_version) + ",\"files\":[";
+  const char* separator = "\n";
+  for (const auto& [name, row] : files) {
+    text += separator;
+    text += "{\"name\":\"" + name + "\",\"size_bytes\":" + std::to_string(row.size_bytes) + ",\"blake3\":\"" + row.blake3 + "\"}";
+    separator = ",\n";
+  }
+  return text + "\n]}\n";
+}
+
+// Also refuses "." and "..": no name of ours starts with a dot.
+bool is_our_name(StringRef name) {
+  const auto [folder, file] = name.split('/');
+  const auto good = [](StringRef part) {
+    return !part.empty() && part[0] != '.' && part.size() <= NAME_MAX &&
+           part.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789._-") == StringRef::npos;
+  };
+  return name.contains('/') ? good(folder) && good(file) : good(name);
+}
+
+Expected<std::string> read_all(int file, const Twine& shown, int64_t max_bytes) {
+  std::string text;
+  std::array<char, 16384> block;
+  while (true) {
+    const ssize_t n = ::read(file, block.data(), block.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return bad_input(shown + ": cannot be read: " + reason(errno));
+    if (n == 0) return text;
+    if (int64_t(text.size()) + n > max_bytes)
+      return bad_input(shown + ": size: expected at most " + Twine(max_bytes) + " bytes, found more");
+    text.append(block.data(), size_t(n));
+  }
+}
+
+Descriptor open_folder(int at, const char* name) {
+  return Descriptor(::openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+Expected<Manifest> read_manifest(int folder, const Twine& shown_folder, const Limits& limits) {
+  const std::string shown = (shown_folder + "/" + manifest_name).str();
+  Descriptor file(::openat(folder, manifest_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (!file) return error(errno == ENOENT ? Fault::not_found : Fault::bad_input, shown + ": " + reason(errno));
+  struct stat status;
+  if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))
+    return bad_input(shown + ": expected a regular file, found " + kind_of(status));
+  Expected<std::string> text = read_all(file.get(), shown, limits.max_manifest_bytes);
+  if (!text) return text.takeError();
+  Expected<llvm::json::Value> json = parse_json(shown, *text, limits);
+  if (!json) return json.takeError();
+  const llvm::json::Object* top = json->getAsObject();
+  if (!top || top->getString("format") != StringRef(manifest_format))
+    return bad_input(shown + ": format: expected \"" + manifest_format + "\", found something else");
+  if (top->getInteger("version") != manifest_version)
+    return bad_input(shown + ": version: expected " + Twine(manifest_version) + ", found another");
+  const llvm::json::Array* rows = top->getArray("files");
+  if (!rows) return bad_input(shown + ": files: expected a list, found none");
+  Manifest manifest;
+  for (const llvm::json::Value& value : *rows) {
+    const llvm::json::Object* row = value.getAsObject();
+    const auto name = row ? row->getString("name") : std::nullopt;
+    const int64_t size = row ? row->getInteger("size_bytes").value_or(-1) : -1;
+    const auto hash = row ? row->getString("blake3") : std::nullopt;
+    if (!name || !is_our_name(*name) || *name == manifest_name || size < 0 || !hash || hash->size() != 64)
+      return bad_input(shown + ": files: expected rows of name, size_bytes and blake3, found another row");
+    if (!manifest.try_emplace(name->str(), ManifestRow{size, hash->str()}).second)
+      return bad_input(shown + ": files: expected each name once, found " + quoted(*name) + " twice");
+  }
+  return manifest;
+}
+
+// Calls visit(relative name, status) for all that is in a folder, at any depth, links unfollowed. False if it could not look everywhere.
+template <class Visit>
+bool visit_tree(int folder, const std::string& prefix, int depth, Visit visit) {
+  if (depth > max_tree_depth) return false;
+  const int copy = ::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* entries = copy < 0 ? nullptr : ::fdopendir(copy);
+  if (!entries) return Descriptor(copy), false;
+  bool complete = true;
+  while (dirent* entry = ::readdir(entries)) {
+    const std::string name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    struct stat status;
+    if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      complete = false;
+      continue;
+    }
+    visit(prefix + name, status);
+    if (!S_ISDIR(status.st_mode)) continue;
+    Descriptor inner = open_folder(folder, name.c_str());
+    complete &= inner && visit_tree(inner.get(), prefix + name + "/", depth + 1, visit);
+  }
+  ::closedir(entries);
+  return complete;
+}
+
+// Through descriptors and never through links: someone who swaps a folder for a link cannot send us elsewhere.
+bool remove_tree(int parent, const char* name, int depth = 0) {
+  if (depth > max_tree_depth) return false;
+  Descriptor folder = open_folder(parent, name);
+  const int copy = folder ? ::openat(folder.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+  DIR* entries = copy < 0 ? nullptr : ::fdopendir(copy);
+  if (!entries) return Descriptor(copy), ::unlinkat(parent, name, AT_REMOVEDIR) == 0;
+  std::vector<std::string> names;  // first all names: removing while reading may skip some
+  while (dirent* entry = ::readdir(entries)) names.emplace_back(entry->d_name);
+  ::closedir(entries);
+  for (const std::string& inner : names)
+    if (inner != "." && inner != ".." && ::unlinkat(folder.get(), inner.c_str(), 0) != 0)
+      remove_tree(folder.get(), inner.c_str(), depth + 1);
+  return ::unlinkat(parent, name, AT_REMOVEDIR) == 0;
+}
+
+std::string random_suffix() {
+  std::random_device device;
+  std::string text;
+  for (int i = 0; i < 6; ++i) text += "abcdefghijklmnopqrstuvwxyz0123456789"[device() % 36];
+  return text;
+}
+
+int write_fully(int file, const char* data, size_t size) {  // 0 or errno
+  while (size > 0) {
+    const ssize_t n = ::write(file, data, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno;
+    data += n;
+    size -= size_t(n);
+  }
+  return 0;
+}
+// A folder that cannot be synced on this file system (EINVAL) is as safe as that file system makes it.
+int sync_folder(int folder) { return ::fsync(folder) == 0 || errno == EINVAL ? 0 : errno; }
+
+std::atomic<int> open_transactions{0};
+std::atomic<bool> interrupted{false};
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
+
+void on_interrupt(int signal) {
+  if (open_transactions.load() > 0 && !interrupted.exchange(true)) return;
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);
+}
+}  // namespace
+
+void abandon_outputs_on_signal() {
+  struct sigaction action = {};
+  action.sa_handler = on_interrupt;
+  ::sigemptyset(&action.sa_mask);
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
+struct OutputState {
+  std::string target, name, temporary, lock_name;
+  OutputOptions options;
+  Descriptor parent, lock, folder;
+  std::mutex mutex;  // of what follows
+  Manifest files;
+  std::set<std::string> subfolders;
+  int unfinished = 0;
+  bool closed = false;
+
+  OutputState() { ++open_transactions; }
+  ~OutputState() { --open_transactions; }
+
+  Error check_interrupted() const {
+    if (!interrupted.load()) return Error::success();
+    return error(Fault::interrupted, target + ": interrupted, nothing was written");
+  }
+  // Removed before it is unlocked, so that who locks it next can see that it is gone (begin compares inodes).
+  void unlock() {
+    if (lock) ::unlinkat(parent.get(), lock_name.c_str(), 0);
+    lock.close();
+  }
+  void abandon() {
+    if (!temporary.empty()) remove_tree(parent.get(), temporary.c_str());
+    temporary.clear();
+    unlock();
+  }
+};
+
+namespace {
+// May the target be replaced? exists and empty say how.
+Error check_target(const OutputState& state, bool& exists, bool& empty, mode_t& mode) {
+  exists = empty = false;
+  struct stat status;
+  if (::fstatat(state.parent.get(), state.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+    return errno == ENOENT ? Error::success() : cannot_write(state.target, reason(errno));
+  exists = true;
+  mode = status.st_mode & 07777;
+  if (!S_ISDIR(status.st_mode))
+    return cannot_write(state.target, Twine("expected a folder or nothing, found ") + kind_of(status));
+  Descriptor folder = open_folder(state.parent.get(), state.name.c_str());
+  if (!folder) return cannot_write(state.target, reason(errno));
+
+  Manifest manifest;
+  bool ours = false;
+  if (Expected<Manifest> read = read_manifest(folder.get(), state.target, Limits())) {
+    manifest = std::move(*read);
+    ours = true;
+  } else {
+    llvm::consumeError(read.takeError());  // damaged is not ours: it may be anything
+  }
+  std::string foreign, input;  // the first by name, whatever order the folder has
+  empty = true;
+  const bool complete = visit_tree(folder.get(), "", 0, [&](const std::string& name, const struct stat& found) {
+    empty = false;
+    const auto row = manifest.lower_bound(name + (S_ISDIR(found.st_mode) ? "/" : ""));
+    const bool listed = name == manifest_name ||
+                        (row != manifest.end() && (S_ISDIR(found.st_mode) ? StringRef(row->first).starts_with(name + "/")
+                                                                          : row->first == name));
+    if (!listed && (foreign.empty() || name < foreign)) foreign = name;
+    if (llvm::is_contained(state.options.inputs, id_of(found))) input = name;
+  });
+  if (!input.empty())
+    return cannot_write(state.target, "the folder holds an input of this run, " + quoted(input) + "; choose another folder");
+  if (empty || state.options.overwrite) return Error::success();
+  if (!ours)
+    return cannot_write(state.target, "the folder is not an output of ours (it has no valid manifest.json); choose another folder "
+                                      "or overwrite it explicitly");
+  if (!complete) return cannot_write(state.target, "the folder cannot be read to its end");
+  if (!foreign.empty())
+    return cannot_write(state.target, "the folder holds a file that is not ours, " + quoted(foreign) +
+                                          "; move it away or overwrite it explicitly");
+  return Error::success();
+}
+}  // namespace
+
+struct OutputFile::Sweep {
+  llvm::BLAKE3 hash;
+};
+
+// Small writes are gathered, so that a header field costs no system call. The block of a large span is hashed and then
+// written while the core's cache holds it; 256 KiB fit there.
+constexpr size_t block_bytes = size_t{256} << 10;
+
+OutputFile::OutputFile() : sweep_(std::make_unique<Sweep>()) {}
+OutputFile::~OutputFile() = default;
+
+Error OutputFile::failed(int error_number) {
+  failed_ = true;
+  // The kernel read a page of the caller's that is not there: the caller's span is a mapped file that was cut.
+  if (error_number == EFAULT) return bad_input(name_ + ": its source changed while in use");
+  return cannot_write(name_, "cannot be written: " + reason(error_number));
+}
+
+Error OutputFile::sweep(ArrayRef<char> bytes) {
+  while (!bytes.empty()) {
+    const ArrayRef<char> block = bytes.take_front(block_bytes);
+    sweep_->hash.update(StringRef(block.data(), block.size()));
+    if (const int error_number = write_fully(file_.get(), block.data(), block.size())) return failed(error_number);
+    if (interrupted.load()) {
+      failed_ = true;
+      return state_->check_interrupted();
+    }
+    bytes = bytes.drop_front(block.size());
+  }
+  return Error::success();
+}
+
+Error OutputFile::flush() {
+  Error result = sweep(buffer_);
+  buffer_.clear();
+  return result;
+}
+
+Error OutputFile::write(ArrayRef<char> bytes) {
+  assert(blake3_.empty() && "a finished file takes no more bytes");
+  if (failed_) return cannot_write(name_, "an earlier write failed");
+  offset_ += int64_t(bytes.size());
+  if (buffer_.size() + bytes.size() > block_bytes) {
+    if (Error e = flush()) return e;
+    if (bytes.size() >= block_bytes) return sweep(bytes);
+  }
+  buffer_.reserve(block_bytes);
+  buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+  return Error::success();
+}
+
+Error OutputFile::pad_to(int64_t alignment) {
+  assert(alignment > 0 && "an alignment is positive");
+  const std::vector<char> zeros(size_t((alignment - offset_ % alignment) % alignment));
+  return write(ArrayRef<char>(zeros));
+}
+
+Error OutputFile::finish() {
+  assert(blake3_.empty() && "a file is finished once");
+  if (failed_) return cannot_write(name_, "an earlier write failed");
+  if (Error e = flush()) return e;
+  if (::fsync(file_.get()) != 0) return failed(errno);
+  if (file_.close() != 0) return failed(errno);
+  const auto digest = sweep_->hash.final();
+  blake3_ = llvm::toHex(ArrayRef<uint8_t>(digest.data(), digest.size()), /*LowerCase=*/true);
+  const std::lock_guard lock(state_->mutex);
+  --state_->unfinished;
+  state_->files[name_.substr(state_->target.size() + 1)] = {offset_, blake3_};
+  return Error::success();
+}
+
+Expected<OutputTransaction> OutputTransaction::begin(StringRef target, OutputOptions options) {
+  auto state = std::make_shared<OutputState>();
+  while (target.size() > 1 && target.ends_with("/")) target = target.drop_back();
+  const auto [folder, name] = split_path(target);
+  if (name.empty() || name == "." || name == ".." || target.contains('\0'))
+    return cannot_write(quoted(target), "expected the name of a folder, which can be new");
+  state->target = target.str();
+  state->name = name;
+  state->options = std::move(options);
+  state->parent = Descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!state->parent) return cannot_write(target, "its parent folder cannot be opened: " + reason(errno));
+
+  // The lock dies with its holder, so nothing stale can refuse a run. Its file is removed by its holder, hence the
+  // second look: a lock on a file that has no name any more keeps nobody out.
+  state->lock_name = "." + name + ".lock";
+  while (true) {
+    Descriptor lock(::openat(state->parent.get(), state->lock_name.c_str(),
+                             O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666));
+    if (!lock) return cannot_write(target, "its lock " + state->lock_name + " cannot be created: " + reason(errno));
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+      return cannot_write(target, errno == EWOULDBLOCK ? "another run is writing to it" : "cannot be locked: " + reason(errno));
+    struct stat held, named;
+    if (::fstat(lock.get(), &held) == 0 &&
+        ::fstatat(state->parent.get(), state->lock_name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+        id_of(held) == id_of(named)) {
+      state->lock = std::move(lock);
+      break;
+    }
+  }
+  OutputTransaction transaction(state);  // from here on, its destructor cleans up
+
+  bool exists, empty;
+  mode_t mode;
+  if (Error e = check_target(*state, exists, empty, mode)) return e;
+
+  // We hold the lock: what looks like a temporary folder of this target belongs to a run that is dead.
+  const std::string prefix = "." + name + ".tmp-";
+  std::vector<std::string> stale;
+  if (DIR* entries = ::fdopendir(::openat(state->parent.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC))) {
+    while (dirent* entry = ::readdir(entries))
+      if (StringRef(entry->d_name).starts_with(prefix) && StringRef(entry->d_name).size() == prefix.size() + 6)
+        stale.emplace_back(entry->d_name);
+    ::closedir(entries);
+  }
+  for (const std::string& old : stale) remove_tree(state->parent.get(), old.c_str());
+
+  std::string temporary;
+  do {
+    temporary = prefix + random_suffix();
+    if (::mkdirat(state->parent.get(), temporary.c_str(), 0777) == 0) break;
+    if (errno != EEXIST) return cannot_write(target, "a folder beside it cannot be created: " + reason(errno));
+  } while (true);
+  state->temporary = temporary;
+  state->folder = open_folder(state->parent.get(), temporary.c_str());
+  if (!state->folder) return cannot_write(target, reason(errno));
+  return transaction;
+}
+
+OutputTransaction::~OutputTransaction() {
+  if (state_) state_->abandon();
+}
+
+Expected<std::unique_ptr<OutputFile>> OutputTransaction::create(StringRef relative_name) {
+  OutputState& state = *state_;
+  if (!is_our_name(relative_name) || relative_name == manifest_name)
+    return error(Fault::internal, state.target + ": output name: expected one or two names of [a-z0-9._-], found " +
+                                      quoted(relative_name));
+  if (Error e = state.check_interrupted()) return e;
+  std::unique_ptr<OutputFile> file(new OutputFile);
+  file->state_ = state_;
+  file->name_ = state.target + "/" + relative_name.str();
+  const std::lock_guard lock(state.mutex);
+  assert(!state.closed && "a committed transaction takes no more files");
+  if (relative_name.contains('/')) {
+    const std::string subfolder = relative_name.split('/').first.str();
+    if (::mkdirat(state.folder.get(), subfolder.c_str(), 0777) != 0 && errno != EEXIST)
+      return cannot_write(file->name_, "its folder cannot be created: " + reason(errno));
+    state.subfolders.insert(subfolder);
+  }
+  file->file_ = Descriptor(::openat(state.folder.get(), relative_name.str().c_str(),
+                                    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+  if (!file->file_ && errno == EEXIST)
+    return error(Fault::internal, file->name_ + ": output name: expected each name once, found it twice");
+  if (!file->file_) return cannot_write(file->name_, "cannot be created: " + reason(errno));
+  ++state.unfinished;
+  return file;
+}
+
+Error OutputTransaction::commit() {
+  OutputState& state = *state_;
+  if (Error e = state.check_interrupted()) return e;
+  if (state.unfinished != 0 || state.closed)
+    return error(Fault::internal, state.target + ": commit: expected every file finished and one commit, found otherwise");
+  state.closed = true;
+
+  const std::string manifest = to_json(state.files);
+  Descriptor file(::openat(state.folder.get(), manifest_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+  const std::string shown = state.target + "/" + manifest_name;
+  if (!file) return cannot_write(shown, "cannot be created: " + reason(errno));
+  if (const int e = write_fully(file.get(), manifest.data(), manifest.size()))
+    return cannot_write(shown, "cannot be written: " + reason(e));
+  if (::fsync(file.get()) != 0 || file.close() != 0) return cannot_write(shown, "cannot be written: " + reason(errno));
+  for (const std::string& subfolder : state.subfolders) {
+    Descriptor folder = open_folder(state.folder.get(), subfolder.c_str());
+    if (const int e = folder ? sync_folder(folder.get()) : errno) return cannot_write(state.target, reason(e));
+  }
+
+  // Asked again: who does not know our lock may have put something there meanwhile.
+  bool exists, empty;
+  mode_t mode;
+  if (Error e = check_target(state, exists, empty, mode)) return e;
+  if (exists) (void)::fchmod(state.folder.get(), mode);  // the folder that the user made, shared with a group perhaps
+  if (const int e = sync_folder(state.folder.get())) return cannot_write(state.target, reason(e));
+
+  const int parent = state.parent.get();
+  const char *from = state.temporary.c_str(), *to = state.name.c_str();
+  if (!exists || empty) {
+    // rename replaces nothing but an empty folder
+    if (::renameat(parent, from, parent, to) != 0) return cannot_write(state.target, "cannot be put in place: " + reason(errno));
+    state.temporary.clear();
+  } else if (::renameat2(parent, from, parent, to, RENAME_EXCHANGE) != 0) {
+    if (errno == EINVAL || errno == ENOSYS)
+      return cannot_write(state.target, "this file system cannot exchange two folders; remove the old one first");
+    return cannot_write(state.target, "cannot be put in place: " + reason(errno));
+  }
+  const int synced = sync_folder(parent);
+  // After an exchange the temporary name holds the old output. If it cannot be removed now, the next run tries again.
+  state.abandon();
+  if (synced != 0) return cannot_write(state.target, "is in place, but perhaps not after a power loss: " + reason(synced));
+  return Error::success();
+}
+
+Error write_file_atomically(StringRef path, ArrayRef<ArrayRef<char>> pieces) {
+  const auto [folder, name] = split_path(path);
+  if (name.empty() || name == "." || name == ".." || path.contains('\0'))
+    return cannot_write(quoted(path), "expected the name of a file");
+  Descriptor parent(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!parent) return cannot_write(path, "its folder cannot be opened: " + reason(errno));
+  struct stat status;
+  const bool exists = ::fstatat(parent.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+  if (exists && !S_ISREG(status.st_mode))
+    return cannot_write(path, Twine("expected a regular file or nothing, found ") + kind_of(status));
+
+  Descriptor file;
+  std::string temporary;
+  do {  // a fixed name would let two writers publish a mixture
+    temporary = "." + name + ".tmp-" + random_suffix();
+    file = Descriptor(::openat(parent.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+  } while (!file && errno == EEXIST);
+  if (!file) return cannot_write(path, "a file beside it cannot be created: " + reason(errno));
+  int failure = 0;
+  for (ArrayRef<char> piece : pieces)
+    if (failure == 0) failure = write_fully(file.get(), piece.data(), piece.size());
+  if (exists) (void)::fchmod(file.get(), status.st_mode & 07777);
+  if (failure == 0 && ::fsync(file.get()) != 0) failure = errno;
+  if (file.close() != 0 && failure == 0) failure = errno;
+  if (failure == 0 && ::renameat(parent.get(), temporary.c_str(), parent.get(), name.c_str()) != 0) failure = errno;
+  if (failure != 0) {
+    ::unlinkat(parent.get(), temporary.c_str(), 0);
+    return cannot_write(path, "cannot be written: " + reason(failure));
+  }
+  if (const int e = sync_folder(parent.get()))
+    return cannot_write(path, "is in place, but perhaps not after a power loss: " + reason(e));
+  return Error::success();
+}
+
+Error write_file_atomically(StringRef path, StringRef bytes) {
+  return write_file_atomically(path, ArrayRef<ArrayRef<char>>{ArrayRef<char>(bytes.data(), bytes.size())});
+}
+
+Error verify_manifest(StringRef path, bool hashes, const Limits& limits) {
+  Descriptor folder(::open(path.str().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder) return error(errno == ENOENT ? Fault::not_found : Fault::bad_input, path + ": " + reason(errno));
+  Expected<Manifest> manifest = read_manifest(folder.get(), path, limits);
+  if (!manifest) return manifest.takeError();
+  for (const auto& [name, row] : *manifest) {
+    const std::string shown = path.str() + "/" + name;
+    Descriptor file = open_beneath(folder.get(), name, O_RDONLY | O_NONBLOCK | O_NOCTTY, Symlinks::none);
+    if (!file) return bad_input(shown + ": expected a file that is in the manifest, found none: " + reason(errno));
+    struct stat status;
+    if (::fstat(file.get(), &status) != 0) return bad_input(shown + ": cannot be read: " + reason(errno));
+    if (!S_ISREG(status.st_mode)) return bad_input(shown + ": expected a regular file, found " + kind_of(status));
+    if (status.st_size != row.size_bytes)
+      return bad_input(shown + ": size: expected " + Twine(row.size_bytes) + " bytes as in the manifest, found " +
+                       Twine(status.st_size));
+    if (!hashes) continue;
+    llvm::BLAKE3 hash;  // read, not mapped: a file that shrinks now gives a wrong hash, not a signal
+    std::vector<char> block(block_bytes);
+    while (true) {
+      const ssize_t n = ::read(file.get(), block.data(), block.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return bad_input(shown + ": cannot be read: " + reason(errno));
+      if (n == 0) break;
+      hash.update(StringRef(block.data(), size_t(n)));
+    }
+    const auto digest = hash.final();
+    const std::string found = llvm::toHex(ArrayRef<uint8_t>(digest.data(), digest.size()), /*LowerCase=*/true);
+    if (found != row.blake3)
+      return bad_input(shown + ": BLAKE3: expected " + quoted(row.blake3) + " as in the manifest, found " + quoted(found));
+  }
+  std::string foreign;
+  const bool complete = visit_tree(folder.get(), "", 0, [&](const std::string& name, const struct stat& found) {
+    if (!S_ISDIR(found.st_mode) && name != manifest_name && !manifest->count(name) && (foreign.empty() || name < foreign))
+      foreign = name;
+  });
+  if (!complete) return bad_input(path + ": the folder cannot be read to its end");
+  if (!foreign.empty()) return bad_input(path + ": expected only files of the manifest, found " + quoted(foreign));
+  return Error::success();
+}
+
+}  // namespace optp
