@@ -1,0 +1,485 @@
+#include "frontend/ir/dim.h"
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <mutex>
+#include <set>
+#include <unordered_map>
+
+#include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/StringExtras.h"
+
+namespace optp {
+namespace {
+enum class Leaf { symbol, part, start, floor_div, minimum };
+}  // namespace
+
+// A leaf of the expression language: a symbol, or a term that polynomials can't say.
+struct DimAtom {
+  Leaf kind;
+  std::string text;
+  Dim a, b;                         // part, start: a = n; floor_div, minimum: both
+  llvm::SmallVector<std::string, 1> axes;  // part, start
+  int64_t lower_bound = 0;
+};
+struct DimTerm {
+  int64_t coefficient;
+  llvm::SmallVector<const DimAtom*, 2> atoms;  // sorted by text
+};
+struct DimExpression {
+  llvm::SmallVector<DimTerm, 1> terms;  // sorted: graded lexicographic, so that polynomial division works
+  std::string text;
+  bool overflow = false;
+};
+
+namespace {
+struct Tables {
+  std::recursive_mutex mutex;
+  std::unordered_map<std::string, std::unique_ptr<DimAtom>> atoms;
+  std::unordered_map<std::string, std::unique_ptr<DimExpression>> expressions;
+};
+Tables& tables() {
+  static Tables* t = new Tables;  // never destroyed: dims live in static objects too
+  return *t;
+}
+
+using Terms = llvm::SmallVector<DimTerm, 1>;
+
+// Higher degree first; of the same degree the one with more of the alphabetically first atom.
+bool before(const DimTerm& x, const DimTerm& y) {
+  if (x.atoms.size() != y.atoms.size()) return x.atoms.size() > y.atoms.size();
+  for (size_t i = 0; i < x.atoms.size(); ++i)
+    if (x.atoms[i] != y.atoms[i]) return x.atoms[i]->text < y.atoms[i]->text;
+  return false;
+}
+bool same_atoms(const DimTerm& x, const DimTerm& y) { return x.atoms == y.atoms; }
+
+std::string print(const Terms& terms) {
+  if (terms.empty()) return "0";
+  std::string out;
+  for (const DimTerm& t : terms) {
+    int64_t c = t.coefficient;
+    if (!out.empty()) {
+      out += c < 0 ? " - " : " + ";
+      c = c < 0 ? -c : c;
+    } else if (c == -1 && !t.atoms.empty()) {
+      out += "-";
+      c = 1;
+    }
+    if (c != 1 || t.atoms.empty()) out += std::to_string(c);
+    for (size_t i = 0; i < t.atoms.size(); ++i) {
+      if (i > 0 || c != 1) out += "*";
+      out += t.atoms[i]->text;
+    }
+  }
+  return out;
+}
+
+const DimExpression* intern(Terms terms) {
+  std::string text = print(terms);
+  Tables& t = tables();
+  std::lock_guard lock(t.mutex);
+  auto& slot = t.expressions[text];
+  if (!slot) {
+    slot = std::make_unique<DimExpression>();
+    slot->terms = std::move(terms);
+    slot->text = std::move(text);
+  }
+  return slot.get();
+}
+
+// Sorts, merges and drops zeros; nullopt on overflow.
+std::optional<Terms> normal(Terms terms) {
+  llvm::stable_sort(terms, before);
+  Terms out;
+  for (DimTerm& t : terms) {
+    if (!out.empty() && same_atoms(out.back(), t)) {
+      if (__builtin_add_overflow(out.back().coefficient, t.coefficient, &out.back().coefficient)) return std::nullopt;
+      if (out.back().coefficient == 0) out.pop_back();
+    } else if (t.coefficient != 0) {
+      out.push_back(std::move(t));
+    }
+  }
+  return out;
+}
+Dim make(Terms terms) {
+  auto n = normal(std::move(terms));
+  return n ? Dim(intern(std::move(*n))) : Dim::overflow();
+}
+
+const DimAtom* atom(Leaf kind, std::string text, Dim a = 0, Dim b = 0, llvm::ArrayRef<std::string> axes = {}) {
+  Tables& t = tables();
+  std::lock_guard lock(t.mutex);
+  auto& slot = t.atoms[text];
+  if (!slot) {
+    slot = std::make_unique<DimAtom>();
+    slot->kind = kind;
+    slot->text = std::move(text);
+    slot->a = a;
+    slot->b = b;
+    slot->axes.assign(axes.begin(), axes.end());
+    if (kind == Leaf::symbol) slot->lower_bound = 1;
+    if (kind == Leaf::minimum) slot->lower_bound = std::min(lower_bound(a).value_or(INT64_MIN / 4), lower_bound(b).value_or(INT64_MIN / 4));
+    if (kind == Leaf::floor_div) {
+      auto n = lower_bound(a);
+      auto k = b.constant();
+      slot->lower_bound = n && *n >= 0 ? (k && *k > 0 ? *n / *k : 0) : INT64_MIN / 4;
+    }
+  }
+  return slot.get();
+}
+Dim of(const DimAtom* a) { return make({{1, {a}}}); }
+
+Dim chunk_term(bool size, Dim n, llvm::ArrayRef<std::string> axes) {
+  std::string text = size ? "part(" : "start(";
+  text += n.text();
+  for (const std::string& axis : axes) text += ", " + axis;
+  return of(atom(size ? Leaf::part : Leaf::start, text + ")", n, 0, axes));
+}
+
+// Rebuilds d with each atom replaced.
+Dim rebuild(Dim d, llvm::function_ref<Dim(const DimAtom&)> replace) {
+  if (d.is_overflow()) return d;
+  Dim sum = 0;
+  for (const DimTerm& t : d.expression().terms) {
+    Dim term = t.coefficient;
+    for (const DimAtom* a : t.atoms) term = term * replace(*a);
+    sum = sum + term;
+  }
+  return sum;
+}
+}  // namespace
+
+Dim Dim::of_constant(int64_t constant) {
+  Terms terms;
+  if (constant != 0) terms.push_back({constant, {}});
+  return Dim(intern(std::move(terms)));
+}
+Dim Dim::symbol(llvm::StringRef name) { return of(atom(Leaf::symbol, name.str())); }
+Dim Dim::part(Dim n, llvm::ArrayRef<std::string> axes) { return axes.empty() ? n : chunk_term(true, n, axes); }
+Dim Dim::start(Dim n, llvm::ArrayRef<std::string> axes) { return axes.empty() ? Dim(0) : chunk_term(false, n, axes); }
+Dim Dim::overflow() {
+  static const DimExpression* e = [] {
+    auto* x = new DimExpression;
+    x->text = "overflow";
+    x->overflow = true;
+    return x;
+  }();
+  return Dim(e);
+}
+bool Dim::is_overflow() const { return expression_->overflow; }
+const std::string& Dim::text() const { return expression_->text; }
+std::optional<int64_t> Dim::constant() const {
+  const auto& terms = expression_->terms;
+  if (expression_->overflow) return std::nullopt;
+  if (terms.empty()) return 0;
+  if (terms.size() == 1 && terms[0].atoms.empty()) return terms[0].coefficient;
+  return std::nullopt;
+}
+
+Dim operator+(Dim a, Dim b) {
+  if (a.is_overflow() || b.is_overflow()) return Dim::overflow();
+  Terms terms = a.expression().terms;
+  terms.append(b.expression().terms.begin(), b.expression().terms.end());
+  return make(std::move(terms));
+}
+Dim operator*(Dim a, Dim b) {
+  if (a.is_overflow() || b.is_overflow()) return Dim::overflow();
+  Terms terms;
+  for (const DimTerm& x : a.expression().terms)
+    for (const DimTerm& y : b.expression().terms) {
+      DimTerm t{0, x.atoms};
+      if (__builtin_mul_overflow(x.coefficient, y.coefficient, &t.coefficient)) return Dim::overflow();
+      t.atoms.append(y.atoms.begin(), y.atoms.end());
+      llvm::sort(t.atoms, [](const DimAtom* p, const DimAtom* q) { return p->text < q->text; });
+      if (t.atoms.size() > 16 || terms.size() > 256) return Dim::overflow();  // no real shape comes near
+      terms.push_back(std::move(t));
+    }
+  return make(std::move(terms));
+}
+Dim operator-(Dim a, Dim b) { return a + Dim(-1) * b; }
+
+std::optional<Dim> exact_div(Dim a, Dim b) {
+  if (a.is_overflow() || b.is_overflow() || b.is(0)) return std::nullopt;
+  const DimTerm& lead = b.expression().terms.front();
+  Dim quotient = 0, rest = a;
+  for (int step = 0; !rest.is(0); ++step) {
+    if (step > 64 || rest.is_overflow()) return std::nullopt;
+    const DimTerm& top = rest.expression().terms.front();
+    if (lead.coefficient == 0 || (lead.coefficient == -1 && top.coefficient == INT64_MIN) || top.coefficient % lead.coefficient != 0)
+      return std::nullopt;
+    DimTerm q{top.coefficient / lead.coefficient, top.atoms};
+    for (const DimAtom* x : lead.atoms) {
+      auto* it = llvm::find(q.atoms, x);
+      if (it == q.atoms.end()) return std::nullopt;
+      q.atoms.erase(it);
+    }
+    Dim term = make({q});
+    quotient = quotient + term;
+    rest = rest - term * b;
+  }
+  return quotient;
+}
+Dim floor_div(Dim a, Dim b) {
+  if (a.is_overflow() || b.is_overflow() || b.is(0)) return Dim::overflow();
+  if (auto q = exact_div(a, b)) return *q;
+  if (a.constant() && b.constant()) {
+    int64_t x = *a.constant(), y = *b.constant(), q = x / y;
+    return Dim(q - ((x % y != 0 && (x < 0) != (y < 0)) ? 1 : 0));
+  }
+  return of(atom(Leaf::floor_div, "floor(" + a.text() + ", " + b.text() + ")", a, b));
+}
+Dim modulo(Dim a, Dim b) { return a - b * floor_div(a, b); }
+Dim minimum(Dim a, Dim b) {
+  if (a.is_overflow() || b.is_overflow()) return Dim::overflow();
+  if (proved_less_equal(a, b)) return a;
+  if (proved_less_equal(b, a)) return b;
+  if (b.text() < a.text()) std::swap(a, b);
+  return of(atom(Leaf::minimum, "min(" + a.text() + ", " + b.text() + ")", a, b));
+}
+Dim maximum(Dim a, Dim b) { return Dim(-1) * minimum(Dim(-1) * a, Dim(-1) * b); }
+Dim product(llvm::ArrayRef<Dim> dims) {
+  Dim p = 1;
+  for (Dim d : dims) p = p * d;
+  return p;
+}
+
+void allow_zero(llvm::StringRef symbol) {
+  const DimAtom* a = atom(Leaf::symbol, symbol.str());
+  std::lock_guard lock(tables().mutex);
+  const_cast<DimAtom*>(a)->lower_bound = 0;
+}
+std::optional<int64_t> lower_bound(Dim d) {
+  if (d.is_overflow()) return std::nullopt;
+  // With each atom written as its bound + t, t ≥ 0: if no t has a negative coefficient the constant is the bound.
+  Dim shifted = rebuild(d, [](const DimAtom& a) {
+    return Dim(a.lower_bound) + of(atom(Leaf::symbol, "t:" + a.text));
+  });
+  if (shifted.is_overflow()) return std::nullopt;
+  int64_t bound = 0;
+  for (const DimTerm& t : shifted.expression().terms) {
+    if (t.atoms.empty()) bound = t.coefficient;
+    else if (t.coefficient < 0) return std::nullopt;
+  }
+  return bound;
+}
+bool proved_less_equal(Dim a, Dim b) {
+  if (a.constant() && b.constant()) return *a.constant() <= *b.constant();
+  auto l = lower_bound(b - a);
+  return l && *l >= 0;
+}
+bool proved_less(Dim a, Dim b) { return proved_less_equal(a + 1, b); }
+
+llvm::SmallVector<std::string, 4> symbols_of(Dim d) {
+  llvm::SmallVector<std::string, 4> out;
+  std::function<void(Dim)> visit = [&](Dim e) {
+    for (const DimTerm& t : e.expression().terms)
+      for (const DimAtom* a : t.atoms) {
+        if (a->kind == Leaf::symbol) {
+          if (!llvm::is_contained(out, a->text)) out.push_back(a->text);
+        } else {
+          visit(a->a);
+          visit(a->b);
+        }
+      }
+  };
+  visit(d);
+  return out;
+}
+Dim substitute(Dim d, llvm::function_ref<std::optional<Dim>(llvm::StringRef)> leaf) {
+  return rebuild(d, [&](const DimAtom& a) -> Dim {
+    switch (a.kind) {
+      case Leaf::symbol: return leaf(a.text).value_or(of(&a));
+      case Leaf::part: return Dim::part(substitute(a.a, leaf), a.axes);
+      case Leaf::start: return Dim::start(substitute(a.a, leaf), a.axes);
+      case Leaf::floor_div: return floor_div(substitute(a.a, leaf), substitute(a.b, leaf));
+      case Leaf::minimum: return minimum(substitute(a.a, leaf), substitute(a.b, leaf));
+    }
+    return 0;
+  });
+}
+Dim bind_rank(Dim d, const Mesh& mesh, int64_t rank) {
+  return rebuild(d, [&](const DimAtom& a) -> Dim {
+    if (a.kind == Leaf::floor_div) return floor_div(bind_rank(a.a, mesh, rank), bind_rank(a.b, mesh, rank));
+    if (a.kind == Leaf::minimum) return minimum(bind_rank(a.a, mesh, rank), bind_rank(a.b, mesh, rank));
+    if (a.kind == Leaf::symbol) return of(&a);
+    Dim size = bind_rank(a.a, mesh, rank), first = 0;
+    for (const std::string& axis : a.axes) {
+      const int64_t k = mesh.find(axis)->size, i = mesh.coordinate(axis, rank);
+      const Dim quotient = floor_div(size, k), rest = size - Dim(k) * quotient;
+      first = first + Dim(i) * quotient + minimum(Dim(i), rest);
+      size = floor_div(size + Dim(k - 1 - i), k);
+    }
+    return a.kind == Leaf::part ? size : first;
+  });
+}
+bool has_rank_terms(Dim d) {
+  for (const DimTerm& t : d.expression().terms)
+    for (const DimAtom* a : t.atoms) {
+      if (a->kind == Leaf::part || a->kind == Leaf::start) return true;
+      if (a->kind != Leaf::symbol && (has_rank_terms(a->a) || has_rank_terms(a->b))) return true;
+    }
+  return false;
+}
+
+llvm::Expected<int64_t> evaluate(Dim d, const DimValues& values) {
+  if (d.is_overflow()) return bad_input("an extent does not fit in 64 bits");
+  int64_t sum = 0;
+  for (const DimTerm& t : d.expression().terms) {
+    int64_t term = t.coefficient;
+    for (const DimAtom* a : t.atoms) {
+      int64_t v = 0;
+      if (a->kind == Leaf::symbol) {
+        auto it = values.find(a->text);
+        if (it == values.end()) return error(Fault::usage, "dim " + quoted(a->text) + " has no value");
+        v = it->second;
+      } else if (a->kind == Leaf::floor_div || a->kind == Leaf::minimum) {
+        auto x = evaluate(a->a, values), y = evaluate(a->b, values);
+        if (!x || !y) return llvm::joinErrors(x.takeError(), y.takeError());
+        if (a->kind == Leaf::floor_div && *y == 0) return bad_input("division by zero in extent " + quoted(d.text()));
+        if (a->kind == Leaf::minimum) v = std::min(*x, *y);
+        else v = *floor_div(Dim(*x), Dim(*y)).constant();
+      } else {
+        return error(Fault::internal, "extent " + quoted(d.text()) + " is not bound to a rank");
+      }
+      if (__builtin_mul_overflow(term, v, &term)) return bad_input("extent " + quoted(d.text()) + " does not fit in 64 bits");
+    }
+    if (__builtin_add_overflow(sum, term, &sum)) return bad_input("extent " + quoted(d.text()) + " does not fit in 64 bits");
+  }
+  return sum;
+}
+
+namespace {
+// expression := term (('+' | '-') term)*   term := factor (('*' | '/') factor)*   '/' is floor division
+struct DimParser {
+  llvm::StringRef rest;
+  int depth = 0;
+  void space() { rest = rest.ltrim(); }
+  bool eat(char c) {
+    space();
+    if (rest.empty() || rest[0] != c) return false;
+    rest = rest.drop_front();
+    return true;
+  }
+  std::optional<Dim> factor() {
+    space();
+    if (rest.empty() || ++depth > 32) return std::nullopt;
+    struct Leave { int& d; ~Leave() { --d; } } leave{depth};
+    if (eat('(')) {
+      auto d = sum();
+      if (!d || !eat(')')) return std::nullopt;
+      return d;
+    }
+    if (eat('-')) {
+      auto d = factor();
+      if (!d) return std::nullopt;
+      return Dim(-1) * *d;
+    }
+    if (llvm::isDigit(rest[0])) {
+      int64_t n = 0;
+      if (rest.consumeInteger(10, n)) return std::nullopt;
+      return Dim(n);
+    }
+    llvm::StringRef word = rest.take_while([](char c) { return llvm::isAlnum(c) || c == '_' || c == '.' || c == ':'; });
+    if (word.empty()) return std::nullopt;
+    rest = rest.drop_front(word.size());
+    if (!rest.starts_with("(")) return Dim::symbol(word);
+    eat('(');
+    auto a = sum();
+    if (!a || !eat(',')) return std::nullopt;
+    if (word == "part" || word == "start") {
+      llvm::SmallVector<std::string, 2> axes;
+      do {
+        space();
+        llvm::StringRef axis = rest.take_while([](char c) { return llvm::isAlnum(c) || c == '_'; });
+        rest = rest.drop_front(axis.size());
+        axes.push_back(axis.str());
+      } while (eat(','));
+      if (!eat(')')) return std::nullopt;
+      return word == "part" ? Dim::part(*a, axes) : Dim::start(*a, axes);
+    }
+    auto b = sum();
+    if (!b || !eat(')')) return std::nullopt;
+    if (word == "floor") return floor_div(*a, *b);
+    if (word == "min" || word == "Min") return minimum(*a, *b);
+    if (word == "max" || word == "Max") return maximum(*a, *b);
+    return std::nullopt;
+  }
+  std::optional<Dim> term() {
+    auto d = factor();
+    while (d) {
+      if (eat('*')) {
+        auto e = factor();
+        if (!e) return std::nullopt;
+        d = *d * *e;
+      } else if (rest.ltrim().starts_with("/")) {
+        space();
+        while (eat('/')) {}
+        auto e = factor();
+        if (!e || e->is(0)) return std::nullopt;
+        d = floor_div(*d, *e);
+      } else {
+        break;
+      }
+    }
+    return d;
+  }
+  std::optional<Dim> sum() {
+    auto d = term();
+    while (d) {
+      const bool plus = eat('+'), minus = !plus && eat('-');
+      if (!plus && !minus) break;
+      auto e = term();
+      if (!e) return std::nullopt;
+      d = plus ? *d + *e : *d - *e;
+    }
+    return d;
+  }
+};
+}  // namespace
+
+llvm::Expected<Dim> parse_dim(llvm::StringRef text) {
+  DimParser parser{text};
+  auto d = parser.sum();
+  parser.space();
+  if (!d || !parser.rest.empty() || d->is_overflow()) return bad_input("expected an extent such as 'past + sequence', found " + quoted(text));
+  return *d;
+}
+std::string to_string(llvm::ArrayRef<Dim> dims) {
+  std::string out = "[";
+  for (size_t i = 0; i < dims.size(); ++i) out += (i ? ", " : "") + dims[i].text();
+  return out + "]";
+}
+
+std::optional<std::pair<std::string, Dim>> solve_equal(Dim a, Dim b) {
+  if (a.is_overflow() || b.is_overflow()) return std::nullopt;
+  // A common monomial divides both sides: batch*total = batch*past + batch*sequence.
+  Dim difference = a - b;
+  if (difference.is(0)) return std::nullopt;
+  llvm::SmallVector<const DimAtom*, 4> common(difference.expression().terms[0].atoms.begin(), difference.expression().terms[0].atoms.end());
+  for (const DimAtom* x : common) {
+    while (true) {
+      auto q = exact_div(difference, of(x));
+      if (!q) break;
+      difference = *q;
+    }
+  }
+  int64_t divisor = 0;
+  for (const DimTerm& t : difference.expression().terms) divisor = std::gcd(divisor, t.coefficient);
+  if (divisor > 1) difference = *exact_div(difference, divisor);
+  std::optional<std::pair<std::string, Dim>> best;
+  for (const DimTerm& t : difference.expression().terms) {
+    if (t.atoms.size() != 1 || t.atoms[0]->kind != Leaf::symbol || (t.coefficient != 1 && t.coefficient != -1)) continue;
+    const Dim rest = Dim(-t.coefficient) * (difference - make({t}));
+    if (llvm::is_contained(symbols_of(rest), t.atoms[0]->text)) continue;
+    auto bound = lower_bound(rest);
+    if (!bound || *bound < 0) {
+      if (!best && !rest.constant()) best = {t.atoms[0]->text, rest};
+      continue;
+    }
+    return std::pair{t.atoms[0]->text, rest};
+  }
+  return best;
+}
+}  // namespace optp

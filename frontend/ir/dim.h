@@ -1,0 +1,91 @@
+// Extents of tensors as expressions: polynomials with integer coefficients over named dims ("batch", "sequence") and a
+// rank's extents, part(n, axes) and start(n, axes). Kept canonical and interned, so that equal dims are the same object.
+//   768, batch, past + sequence, 64*part(12, tensor)
+#pragma once
+#include <concepts>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "frontend/ir/mesh.h"
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/Hashing.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+
+namespace optp {
+
+struct DimExpression;  // interned, never freed
+
+class Dim {
+ public:
+  Dim() : Dim(0) {}
+  template <std::integral Number>
+  Dim(Number constant) : Dim(of_constant(int64_t(constant))) {}  // NOLINT: a number is a dim
+  explicit Dim(const DimExpression* interned) : expression_(interned) {}
+  static Dim symbol(llvm::StringRef name);
+  // The extent, and the first index, of this rank's chunk of n elements split over mesh axes, one within the other.
+  static Dim part(Dim n, llvm::ArrayRef<std::string> axes);
+  static Dim start(Dim n, llvm::ArrayRef<std::string> axes);
+  static Dim overflow();  // what arithmetic beyond int64 gives; infects what it touches, fails to evaluate
+
+  std::optional<int64_t> constant() const;
+  bool is(int64_t n) const { return constant() == n; }
+  bool is_overflow() const;
+  const std::string& text() const;
+  const DimExpression& expression() const { return *expression_; }
+
+  friend bool operator==(Dim a, Dim b) { return a.expression_ == b.expression_; }
+  friend bool operator!=(Dim a, Dim b) { return a.expression_ != b.expression_; }
+  friend Dim operator+(Dim a, Dim b);
+  friend Dim operator-(Dim a, Dim b);
+  friend Dim operator*(Dim a, Dim b);
+  friend llvm::hash_code hash_value(Dim d) { return llvm::hash_value(d.expression_); }
+
+ private:
+  static Dim of_constant(int64_t constant);
+  const DimExpression* expression_;
+};
+using Dims = llvm::SmallVector<Dim, 4>;
+
+// a / b where b divides a as a polynomial.
+std::optional<Dim> exact_div(Dim a, Dim b);
+Dim floor_div(Dim a, Dim b);  // exact where it can be, else an opaque term
+Dim modulo(Dim a, Dim b);
+Dim minimum(Dim a, Dim b);
+Dim maximum(Dim a, Dim b);
+Dim product(llvm::ArrayRef<Dim> dims);
+
+// Named dims are at least 1 unless they were said to be at least 0 (a cache's length).
+void allow_zero(llvm::StringRef symbol);
+std::optional<int64_t> lower_bound(Dim d);
+bool proved_less_equal(Dim a, Dim b);
+bool proved_less(Dim a, Dim b);
+
+llvm::SmallVector<std::string, 4> symbols_of(Dim d);
+// Replaces leaves: `leaf` gets a symbol's name and may give a dim for it.
+Dim substitute(Dim d, llvm::function_ref<std::optional<Dim>(llvm::StringRef)> leaf);
+// Replaces part and start by this rank's numbers (or by terms of floor division where n is symbolic).
+Dim bind_rank(Dim d, const Mesh& mesh, int64_t rank);
+bool has_rank_terms(Dim d);
+
+using DimValues = std::map<std::string, int64_t, std::less<>>;
+llvm::Expected<int64_t> evaluate(Dim d, const DimValues& values);  // an unbound dim is an error that names it
+
+llvm::Expected<Dim> parse_dim(llvm::StringRef text);
+std::string to_string(llvm::ArrayRef<Dim> dims);  // "[batch, sequence, 768]"
+
+// Makes a and b equal by giving one symbol of coefficient ±1 a value: {symbol, expression}, or nothing.
+// The side without a minus is preferred, so that bounds can still be proved.
+std::optional<std::pair<std::string, Dim>> solve_equal(Dim a, Dim b);
+
+}  // namespace optp
+template <>
+struct llvm::DenseMapInfo<optp::Dim> {
+  static optp::Dim getEmptyKey() { return optp::Dim(DenseMapInfo<const optp::DimExpression*>::getEmptyKey()); }
+  static optp::Dim getTombstoneKey() { return optp::Dim(DenseMapInfo<const optp::DimExpression*>::getTombstoneKey()); }
+  static unsigned getHashValue(optp::Dim d) { return unsigned(hash_value(d)); }
+  static bool isEqual(optp::Dim a, optp::Dim b) { return a == b; }
+};

@@ -1,0 +1,71 @@
+#include "frontend/ir/dtype.h"
+
+#include <bit>
+#include <cstring>
+#include <iterator>
+
+namespace optp {
+namespace {
+struct Row {
+  DType dtype;
+  const char* text;
+  const char* long_name;
+  int bytes;
+};
+constexpr Row rows[] = {
+    {DType::f32, "f32", "float32", 4},   {DType::f64, "f64", "float64", 8},    {DType::f16, "f16", "float16", 2},
+    {DType::bf16, "bf16", "bfloat16", 2}, {DType::i8, "i8", "int8", 1},         {DType::i16, "i16", "int16", 2},
+    {DType::i32, "i32", "int32", 4},     {DType::i64, "i64", "int64", 8},      {DType::u8, "u8", "uint8", 1},
+    {DType::u16, "u16", "uint16", 2},    {DType::u32, "u32", "uint32", 4},     {DType::u64, "u64", "uint64", 8},
+    {DType::boolean, "bool", "bool", 1}, {DType::string, "string", "string", 0},
+    {DType::undefined, "undefined", "undefined", 0},
+};
+const Row& row(DType dtype) {
+  for (const Row& r : rows)
+    if (r.dtype == dtype) return r;
+  return rows[std::size(rows) - 1];
+}
+}  // namespace
+
+llvm::StringRef to_string(DType dtype) { return row(dtype).text; }
+llvm::StringRef long_name(DType dtype) { return row(dtype).long_name; }
+std::optional<DType> dtype_from(llvm::StringRef text) {
+  for (const Row& r : rows)
+    if (text == r.text || text == r.long_name) return r.dtype;
+  return std::nullopt;
+}
+int64_t size_bytes(DType dtype) { return row(dtype).bytes; }
+bool is_half(DType dtype) { return dtype == DType::f16 || dtype == DType::bf16; }
+bool is_float(DType dtype) { return is_half(dtype) || dtype == DType::f32 || dtype == DType::f64; }
+bool is_integer(DType dtype) {
+  return !is_float(dtype) && dtype != DType::boolean && dtype != DType::string && dtype != DType::undefined;
+}
+
+float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
+uint16_t f32_to_bf16(float value) {
+  uint32_t bits = std::bit_cast<uint32_t>(value);
+  if (value != value) return uint16_t((bits >> 16) | 0x40);  // quiet, whatever the payload's low bits
+  return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+float f16_to_f32(uint16_t bits) {
+  const uint32_t sign = uint32_t(bits & 0x8000) << 16;
+  const uint32_t exponent = (bits >> 10) & 0x1f, mantissa = bits & 0x3ff;
+  if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000 | (mantissa << 13));
+  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  const float subnormal = float(mantissa) * 0x1p-24f;
+  return sign ? -subnormal : subnormal;
+}
+uint16_t f32_to_f16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint16_t sign = uint16_t((bits >> 16) & 0x8000);
+  const uint32_t magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return uint16_t(sign | 0x7e00);
+  if (magnitude >= 0x477ff000) return uint16_t(sign | 0x7c00);  // 65520 and above round to infinity
+  if (magnitude < 0x38800000) {  // below 2^-14: subnormal, by adding the magic constant that aligns its last bit
+    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+    return uint16_t(sign | uint16_t(std::bit_cast<uint32_t>(shifted) - 0x3f000000));
+  }
+  const uint32_t rounded = magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1);
+  return uint16_t(sign | uint16_t(rounded >> 13));
+}
+}  // namespace optp

@@ -1,0 +1,221 @@
+#include "frontend/ir/graph.h"
+
+#include <algorithm>
+#include <cassert>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
+
+namespace optp {
+
+std::string to_string(const Type& type) { return to_string(type.dtype).str() + to_string(type.dims); }
+
+int64_t Node::integer(llvm::StringRef key, int64_t otherwise) const {
+  const auto* v = find<int64_t>(key);
+  return v ? *v : otherwise;
+}
+double Node::number(llvm::StringRef key, double otherwise) const {
+  const auto* v = find<double>(key);
+  return v ? *v : otherwise;
+}
+llvm::StringRef Node::text(llvm::StringRef key) const {
+  const auto* v = find<std::string>(key);
+  return v ? llvm::StringRef(*v) : llvm::StringRef();
+}
+llvm::ArrayRef<int64_t> Node::integers(llvm::StringRef key) const {
+  const auto* v = find<llvm::SmallVector<int64_t, 4>>(key);
+  return v ? llvm::ArrayRef<int64_t>(*v) : llvm::ArrayRef<int64_t>();
+}
+llvm::ArrayRef<Dim> Node::dims(llvm::StringRef key) const {
+  const auto* v = find<Dims>(key);
+  return v ? llvm::ArrayRef<Dim>(*v) : llvm::ArrayRef<Dim>();
+}
+Dim Node::dim(llvm::StringRef key, Dim otherwise) const {
+  const auto* v = find<Dim>(key);
+  return v ? *v : otherwise;
+}
+
+Value& Graph::add_input(llvm::StringRef wish, Type type) {
+  auto value = std::make_unique<Value>();
+  value->name = unique_name(wish);
+  value->type = std::move(type);
+  by_name_[value->name] = value.get();
+  inputs.push_back(value.get());
+  owned_.push_back(std::move(value));
+  return *owned_.back();
+}
+Value& Graph::add_data(llvm::StringRef wish, std::shared_ptr<const Tensor> tensor) {
+  auto value = std::make_unique<Value>();
+  value->name = unique_name(wish);
+  value->type.dtype = tensor->dtype;
+  for (int64_t d : tensor->dims) value->type.dims.push_back(d);
+  value->data = std::move(tensor);
+  by_name_[value->name] = value.get();
+  owned_.push_back(std::move(value));
+  return *owned_.back();
+}
+Node& Graph::add_node(const OpDef& op, llvm::ArrayRef<Value*> operands, llvm::ArrayRef<Type> types, llvm::ArrayRef<std::string> result_names,
+                      Node* place) {
+  auto owned = std::make_unique<Node>();
+  Node& node = *owned;
+  node.op = &op;
+  node.operands.assign(operands.begin(), operands.end());
+  for (size_t k = 0; k < types.size(); ++k) {
+    auto value = std::make_unique<Value>();
+    value->name = unique_name(k < result_names.size() && !result_names[k].empty() ? result_names[k] : op.name);
+    value->type = types[k];
+    value->producer = &node;
+    value->result = unsigned(k);
+    by_name_[value->name] = value.get();
+    node.results.push_back(std::move(value));
+  }
+  for (unsigned k = 0; k < operands.size(); ++k) operands[k]->uses.push_back({&node, k});
+  node.place = nodes.insert(place ? place->place : nodes.end(), std::move(owned));
+  return node;
+}
+Value* Graph::find(llvm::StringRef wanted) const { return by_name_.lookup(wanted); }
+std::string Graph::unique_name(llvm::StringRef wish) const {
+  if (!by_name_.contains(wish)) return wish.str();
+  unsigned& n = next_suffix_[wish];
+  while (true) {
+    std::string name = wish.str() + "." + std::to_string(++n);
+    if (!by_name_.contains(name)) return name;
+  }
+}
+void Graph::rename(Value& value, llvm::StringRef wish) {
+  by_name_.erase(value.name);
+  value.name = unique_name(wish);
+  by_name_[value.name] = &value;
+}
+
+void Graph::set_operand(Node& node, unsigned k, Value& value) {
+  auto& uses = node.operands[k]->uses;
+  uses.erase(llvm::find(uses, Use{&node, k}));
+  node.operands[k] = &value;
+  value.uses.push_back({&node, k});
+}
+void Graph::replace_all_uses(Value& from, Value& to) {
+  if (&from == &to) return;
+  for (const Use& use : from.uses) {
+    use.node->operands[use.operand] = &to;
+    to.uses.push_back(use);
+  }
+  from.uses.clear();
+  for (GraphOutput& output : outputs)
+    if (output.value == &from) output.value = &to;
+}
+void Graph::erase(Node& node) {
+  for (unsigned k = 0; k < node.operands.size(); ++k) {
+    auto& uses = node.operands[k]->uses;
+    uses.erase(llvm::find(uses, Use{&node, k}));
+  }
+  for (const auto& result : node.results) {
+    assert(result->uses.empty() && "an erased node's results have no uses");
+    by_name_.erase(result->name);
+  }
+  nodes.erase(node.place);
+}
+bool Graph::is_output(const Value& value) const {
+  return llvm::any_of(outputs, [&](const GraphOutput& o) { return o.value == &value; });
+}
+void Graph::erase_dead() {
+  llvm::DenseSet<const Value*> needed;
+  for (const GraphOutput& output : outputs) needed.insert(output.value);
+  for (auto it = nodes.end(); it != nodes.begin();) {
+    Node& node = **--it;
+    const bool live = llvm::any_of(node.results, [&](const auto& r) { return !r->uses.empty() || needed.contains(r.get()); });
+    if (live) continue;
+    auto next = std::next(it);
+    erase(node);
+    it = next;
+  }
+  std::erase_if(owned_, [&](const std::unique_ptr<Value>& v) {
+    if (!v->is_data() || !v->uses.empty() || needed.contains(v.get())) return false;
+    by_name_.erase(v->name);
+    return true;
+  });
+}
+std::vector<Value*> Graph::data() const {
+  std::vector<Value*> out;
+  for (const auto& v : owned_)
+    if (v->is_data()) out.push_back(v.get());
+  return out;
+}
+
+std::unique_ptr<Graph> Graph::clone() const {
+  auto copy = std::make_unique<Graph>();
+  copy->name = name;
+  copy->source = source;
+  copy->guards = guards;
+  copy->states = states;
+  copy->remarks = remarks;
+  copy->mesh = mesh;
+  llvm::DenseMap<const Value*, Value*> map;
+  auto carry = [&](const Value& from, Value& to) {
+    to.is_parameter = from.is_parameter;
+    to.aliases = from.aliases;
+    to.content = from.content;
+    to.sharding = from.sharding;
+    to.logical_dims = from.logical_dims;
+    to.cause = from.cause;
+    to.held = from.held;
+    to.type = from.type;
+    map[&from] = &to;
+  };
+  for (const auto& v : owned_) {
+    Value& to = v->is_data() ? copy->add_data(v->name, v->data) : copy->add_input(v->name, v->type);
+    carry(*v, to);
+  }
+  for (const auto& node : nodes) {
+    llvm::SmallVector<Value*, 4> operands;
+    for (Value* v : node->operands) operands.push_back(map.lookup(v));
+    llvm::SmallVector<Type, 2> types;
+    llvm::SmallVector<std::string, 2> names;
+    for (const auto& r : node->results) {
+      types.push_back(r->type);
+      names.push_back(r->name);
+    }
+    Node& to = copy->add_node(*node->op, operands, types, names);
+    to.name = node->name;
+    to.origin = node->origin;
+    to.attributes = node->attributes;
+    for (size_t k = 0; k < node->results.size(); ++k) carry(*node->results[k], *to.results[k]);
+  }
+  for (const GraphOutput& o : outputs) copy->outputs.push_back({o.name, map.lookup(o.value)});
+  return copy;
+}
+
+std::string describe(const Node& node) {
+  const std::string op = node.origin.empty() ? node.op->name : node.origin;
+  if (!node.name.empty()) return "node " + quoted(node.name) + " (" + op + ")";
+  return "node of " + quoted(node.results.empty() ? "" : node.out().name) + " (" + op + ")";
+}
+
+llvm::Error verify(const Graph& graph) {
+  auto broken = [&](const llvm::Twine& what) { return error(Fault::internal, graph.name + ": " + what); };
+  llvm::DenseSet<const Value*> defined;
+  llvm::StringMap<const Value*> names;
+  auto define = [&](const Value& v) { return names.try_emplace(v.name, &v).second && defined.insert(&v).second; };
+  for (const Value* v : graph.inputs)
+    if (!define(*v)) return broken("two values named " + quoted(v->name));
+  for (const Value* v : graph.data())
+    if (!define(*v)) return broken("two values named " + quoted(v->name));
+  for (const auto& node : graph.nodes) {
+    for (unsigned k = 0; k < node->operands.size(); ++k) {
+      const Value* v = node->operands[k];
+      if (!defined.contains(v)) return broken(describe(*node) + " uses " + quoted(v->name) + " before it is defined");
+      if (!llvm::is_contained(v->uses, Use{node.get(), k})) return broken(quoted(v->name) + " does not know its use by " + describe(*node));
+    }
+    for (const auto& r : node->results) {
+      if (!define(*r)) return broken("two values named " + quoted(r->name));
+      if (r->producer != node.get()) return broken(quoted(r->name) + " names another producer");
+      if (r->type.dtype == DType::undefined) return broken(quoted(r->name) + " has no type");
+    }
+  }
+  for (const GraphOutput& o : graph.outputs)
+    if (!defined.contains(o.value)) return broken("output " + quoted(o.name) + " is not defined");
+  return llvm::Error::success();
+}
+}  // namespace optp

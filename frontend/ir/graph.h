@@ -1,0 +1,166 @@
+// A graph in SSA form: nodes in topological order, values with the user's names.
+#pragma once
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "frontend/ir/dim.h"
+#include "frontend/ir/dtype.h"
+#include "frontend/ir/mesh.h"
+#include "frontend/ir/sharding.h"
+#include "frontend/ir/tensor.h"
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/Support/Error.h"
+
+namespace optp {
+
+struct OpDef;  // frontend/ir/op.h
+class Graph;
+struct Node;
+
+struct Type {
+  DType dtype = DType::undefined;
+  Dims dims;
+  bool operator==(const Type&) const = default;
+};
+std::string to_string(const Type& type);  // "f32[batch, sequence, 768]"
+
+// What is known of a small integer or bool tensor at compile time: its elements as dim expressions.
+struct Content {
+  llvm::SmallVector<int64_t, 2> dims;
+  llvm::SmallVector<Dim, 4> elements;  // row-major
+};
+
+struct Use {
+  Node* node;
+  unsigned operand;
+  bool operator==(const Use&) const = default;
+};
+
+// Why a value is sharded as it is: one step, and the value it came from (empty for a seed).
+struct Cause {
+  std::string text;
+  std::string from;
+};
+
+struct Value {
+  std::string name;
+  Type type;
+  Node* producer = nullptr;  // null: a graph input or data
+  unsigned result = 0;
+  llvm::SmallVector<Use, 2> uses;
+
+  std::shared_ptr<const Tensor> data;  // parameters and constants
+  bool is_parameter = false;           // trained: decided after canonicalisation
+  llvm::SmallVector<std::string, 1> aliases;  // further names of the same parameter (a tied copy, an Identity)
+  std::optional<Content> content;
+
+  // Set by annotate (of the value itself) and kept by split: "is shard S of the logical value".
+  std::optional<Sharding> sharding;
+  Dims logical_dims;  // global extents, after split
+  Cause cause;
+  llvm::SmallVector<Intervals, 4> held;  // after materialise: what of `data` this rank holds; empty: all
+
+  bool is_data() const { return data != nullptr; }
+  size_t ndim() const { return type.dims.size(); }
+};
+
+using Attribute = std::variant<int64_t, double, std::string, llvm::SmallVector<int64_t, 4>, Dim, Dims, std::vector<std::string>>;
+
+struct Node {
+  const OpDef* op = nullptr;
+  std::string name;         // the ONNX node's, for diagnostics; may be empty
+  std::string origin;       // the ONNX operator it came from; empty for what passes made
+  std::map<std::string, Attribute, std::less<>> attributes;
+  llvm::SmallVector<Value*, 3> operands;
+  std::vector<std::unique_ptr<Value>> results;
+  std::list<std::unique_ptr<Node>>::iterator place;
+
+  Value& operand(size_t k) const { return *operands[k]; }
+  Value& out(size_t k = 0) const { return *results[k]; }
+  template <typename T>
+  const T* find(llvm::StringRef key) const {
+    auto it = attributes.find(key);
+    return it == attributes.end() ? nullptr : std::get_if<T>(&it->second);
+  }
+  int64_t integer(llvm::StringRef key, int64_t otherwise = 0) const;
+  double number(llvm::StringRef key, double otherwise = 0) const;
+  llvm::StringRef text(llvm::StringRef key) const;
+  llvm::ArrayRef<int64_t> integers(llvm::StringRef key) const;
+  llvm::ArrayRef<Dim> dims(llvm::StringRef key) const;
+  Dim dim(llvm::StringRef key, Dim otherwise = 0) const;
+};
+
+struct GraphOutput {
+  std::string name;
+  Value* value;
+};
+// A guard: two extents that the model needs to be equal, found where `at` says; checked when shapes are bound.
+struct Guard {
+  Dim left, right;
+  std::string at;
+};
+// An output that is concat(input, new): a key/value cache.
+struct State {
+  std::string input, output;
+  int64_t axis;
+};
+
+class Graph {
+ public:
+  std::string name;
+  std::string source;  // the file, for diagnostics
+  std::list<std::unique_ptr<Node>> nodes;
+  std::vector<Value*> inputs;
+  std::vector<GraphOutput> outputs;
+  std::vector<Guard> guards;
+  std::vector<State> states;
+  std::vector<std::string> remarks;  // what a user should know of the compilation
+  Mesh mesh;
+
+  Graph() = default;
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  Value& add_input(llvm::StringRef name, Type type);
+  Value& add_data(llvm::StringRef name, std::shared_ptr<const Tensor> tensor);
+  // Before `place` (null: at the end). Result names are made unique; a wished name that is free stays as it is.
+  Node& add_node(const OpDef& op, llvm::ArrayRef<Value*> operands, llvm::ArrayRef<Type> types, llvm::ArrayRef<std::string> result_names,
+                 Node* place = nullptr);
+  Value* find(llvm::StringRef name) const;
+  std::string unique_name(llvm::StringRef wish) const;
+  void rename(Value& value, llvm::StringRef name);
+
+  void set_operand(Node& node, unsigned k, Value& value);
+  void replace_all_uses(Value& from, Value& to);  // of nodes and graph outputs
+  void erase(Node& node);                         // its results must have no uses
+  void erase_dead();                              // nodes and data that reach no output
+  bool is_output(const Value& value) const;
+  std::vector<Value*> data() const;               // parameters and constants, in order of creation
+  size_t size() const { return nodes.size(); }
+
+  // A deep copy; tensors' bytes are shared.
+  std::unique_ptr<Graph> clone() const;
+
+ private:
+  std::vector<std::unique_ptr<Value>> owned_;  // inputs and data
+  llvm::StringMap<Value*> by_name_;
+  mutable llvm::StringMap<unsigned> next_suffix_;
+};
+
+// Textual form, one line a node. See docs/ir.md.
+void print(llvm::raw_ostream& out, const Graph& graph);
+std::string to_string(const Node& node);
+
+// "node 'NAME' (OP)" as in diagnostics.
+std::string describe(const Node& node);
+
+// SSA, order, names and use lists; our own mistake if it fails.
+llvm::Error verify(const Graph& graph);
+
+}  // namespace optp

@@ -1,0 +1,133 @@
+#include "frontend/ir/sharding.h"
+
+namespace optp {
+
+llvm::StringRef to_string(Reduce reduce) {
+  switch (reduce) {
+    case Reduce::sum: return "sum";
+    case Reduce::max: return "max";
+    case Reduce::min: return "min";
+    case Reduce::none: break;
+  }
+  return "none";
+}
+std::optional<Reduce> reduce_from(llvm::StringRef text) {
+  for (Reduce r : {Reduce::sum, Reduce::max, Reduce::min})
+    if (to_string(r) == text) return r;
+  return std::nullopt;
+}
+
+bool DimSharding::is_split() const {
+  return llvm::any_of(factors, [](const FactorSharding& f) { return !f.axes.empty(); });
+}
+Dim DimSharding::local_extent(Dim global) const {
+  if (!is_split()) return global;
+  Dim p = 1;
+  for (const FactorSharding& f : factors) p = p * Dim::part(f.extent, f.axes);
+  return p;
+}
+bool Sharding::is_replicated() const {
+  return partial.empty() && llvm::none_of(dims, [](const DimSharding& d) { return d.is_split(); });
+}
+Axes Sharding::axes() const {
+  Axes out = partial;
+  for (const DimSharding& d : dims)
+    for (const FactorSharding& f : d.factors) out.append(f.axes.begin(), f.axes.end());
+  return out;
+}
+
+bool same_placement(const DimSharding& a, const DimSharding& b) {
+  if (!a.is_split() && !b.is_split()) return true;
+  // Neighbouring whole factors are one block: (12 split, 8, 8) places like (12 split, 64).
+  auto blocks = [](const DimSharding& d) {
+    llvm::SmallVector<FactorSharding, 4> out;
+    for (const FactorSharding& f : d.factors) {
+      if (f.axes.empty() && (f.extent.is(1) || (!out.empty() && out.back().axes.empty()))) {
+        if (!f.extent.is(1)) out.back().extent = out.back().extent * f.extent;
+      } else {
+        out.push_back(f);
+      }
+    }
+    return out;
+  };
+  return blocks(a) == blocks(b);
+}
+bool same_placement(const Sharding& a, const Sharding& b) {
+  if (a.partial != b.partial || (a.is_partial() && a.reduce != b.reduce) || a.dims.size() != b.dims.size()) return false;
+  for (size_t i = 0; i < a.dims.size(); ++i)
+    if (!same_placement(a.dims[i], b.dims[i])) return false;
+  return true;
+}
+
+namespace {
+std::string joined(llvm::ArrayRef<std::string> axes) {
+  std::string out;
+  for (const std::string& axis : axes) out += (out.empty() ? "" : "*") + axis;
+  return out.empty() ? "_" : out;
+}
+}  // namespace
+
+std::string to_string(const Sharding& sharding) {
+  std::string out = "[";
+  for (size_t i = 0; i < sharding.dims.size(); ++i) {
+    if (i) out += ", ";
+    const DimSharding& d = sharding.dims[i];
+    if (!d.is_split()) {
+      out += "_";
+    } else if (d.factors.size() == 1) {
+      out += joined(d.factors[0].axes);
+    } else {
+      // Whole factors next to each other are one "_": what matters is which block is cut.
+      out += "(";
+      bool first = true, last_whole = false;
+      for (const FactorSharding& f : d.factors) {
+        const bool whole = f.axes.empty();
+        if (whole && last_whole) continue;
+        if (!first) out += " ";
+        out += joined(f.axes);
+        first = false;
+        last_whole = whole;
+      }
+      out += ")";
+    }
+  }
+  out += "]";
+  if (sharding.is_partial()) out += " partial(" + to_string(sharding.reduce).str() + ": " + joined(sharding.partial) + ")";
+  return out;
+}
+Sharding replicated(size_t ndim) {
+  Sharding s;
+  s.dims.resize(ndim);
+  return s;
+}
+
+Dims local_dims(llvm::ArrayRef<Dim> global, const Sharding& sharding) {
+  Dims out;
+  for (size_t i = 0; i < global.size(); ++i) out.push_back(sharding.dims[i].local_extent(global[i]));
+  return out;
+}
+
+Intervals intervals(int64_t extent, const DimSharding& sharding, const Mesh& mesh, int64_t rank) {
+  Intervals held{{0, extent}};
+  if (!sharding.is_split()) return held;
+  // From the minor end: what is held of the block so far, repeated for each held index of the factor above it.
+  int64_t block = 1;
+  held = {{0, 1}};
+  for (auto f = sharding.factors.rbegin(); f != sharding.factors.rend(); ++f) {
+    const int64_t n = *f->extent.constant();
+    const int64_t size = *bind_rank(Dim::part(f->extent, f->axes), mesh, rank).constant();
+    const int64_t start = *bind_rank(Dim::start(f->extent, f->axes), mesh, rank).constant();
+    Intervals next;
+    for (int64_t i = start; i < start + size; ++i)
+      for (auto [s, length] : held) {
+        if (length == 0) continue;
+        if (!next.empty() && next.back().first + next.back().second == i * block + s) next.back().second += length;
+        else next.push_back({i * block + s, length});
+      }
+    block *= n;
+    held = std::move(next);
+  }
+  if (held.empty()) held.push_back({0, 0});
+  return held;
+}
+}  // namespace optp

@@ -1,0 +1,50 @@
+// Where a value lives: each dim is a product of factors, major to minor, and mesh axes split factors; axes not named
+// hold copies, axes of `partial` hold addends.
+//   [_, tensor]   [_, (tensor _)]   [_, _] partial(sum: tensor)
+#pragma once
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "frontend/ir/dim.h"
+
+namespace optp {
+
+enum class Reduce { none, sum, max, min };
+llvm::StringRef to_string(Reduce reduce);
+std::optional<Reduce> reduce_from(llvm::StringRef text);
+
+using Axes = llvm::SmallVector<std::string, 1>;
+
+struct FactorSharding {
+  Dim extent;
+  Axes axes;  // outermost first
+  bool operator==(const FactorSharding&) const = default;
+};
+struct DimSharding {
+  llvm::SmallVector<FactorSharding, 1> factors;  // empty: a dim of no factors is whole
+  bool is_split() const;
+  Dim local_extent(Dim global) const;
+};
+struct Sharding {
+  llvm::SmallVector<DimSharding, 4> dims;
+  Reduce reduce = Reduce::none;  // of the partial axes
+  Axes partial;
+
+  bool is_replicated() const;
+  bool is_partial() const { return !partial.empty(); }
+  Axes axes() const;  // all axes named, splits and partial
+};
+bool same_placement(const Sharding& a, const Sharding& b);  // unsplit factors don't matter
+bool same_placement(const DimSharding& a, const DimSharding& b);
+std::string to_string(const Sharding& sharding);
+Sharding replicated(size_t ndim);
+
+Dims local_dims(llvm::ArrayRef<Dim> global, const Sharding& sharding);
+
+// The indices of a dim that a rank holds: intervals {start, length} in ascending order, one for each index of the
+// factors above a split one. Extents must be numbers.
+using Intervals = llvm::SmallVector<std::pair<int64_t, int64_t>, 1>;
+Intervals intervals(int64_t extent, const DimSharding& sharding, const Mesh& mesh, int64_t rank);
+
+}  // namespace optp
