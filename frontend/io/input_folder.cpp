@@ -225,31 +225,28 @@ Expected<std::shared_ptr<MappedFile>> InputFolder::open_model(StringRef path) {
 }
 
 Descriptor InputFolder::open_in_roots(StringRef location) const {
-  Descriptor file = open_beneath(root_.folder.get(), location, read_flags, Symlinks::stay_beneath, options_.resolver);
-  if (file) return file;
-  int cause = errno;
-  if (cause == ENOENT && model_root_.folder) {
-    file = open_beneath(model_root_.folder.get(), location, read_flags, Symlinks::stay_beneath, options_.resolver);
+  errno = ENOENT;
+  for (const Root* from : {&root_, &model_root_}) {
+    if (!from->folder) continue;
+    Descriptor file = open_beneath(from->folder.get(), location, read_flags, Symlinks::stay_beneath, options_.resolver);
     if (file) return file;
-    if (errno != ENOENT) cause = errno;
-  }
-  // A link that climbs or is absolute, and perhaps comes down again beneath a root. Where it ends is looked up by name,
-  // but that is only a hint: the hint is opened beneath a root again, without following any link at all.
-  if (cause == EXDEV || cause == ELOOP) {
-    for (const Root* from : {&root_, &model_root_}) {
-      if (!from->folder) continue;
+    const int cause = errno;
+    if (cause == EXDEV || cause == ELOOP) {
+      // A link that climbs or is absolute, and perhaps comes down again beneath a root. Where it ends is looked up by
+      // name, but that is only a hint: it is opened beneath a root again, without following any link at all.
       const std::string real = real_path_of(from->real_path + "/" + location.str());
+      const bool dangles = real.empty() && errno == ENOENT;
       for (const Root* root : {&root_, &model_root_}) {
         const StringRef rest = beneath(real, root->real_path);
         if (rest.empty()) continue;
         file = open_beneath(root->folder.get(), rest, read_flags, Symlinks::none, options_.resolver);
         if (file) return file;
       }
-      if (real.empty() && errno == ENOENT) cause = ENOENT;  // the link dangles
+      errno = dangles ? ENOENT : cause;
     }
+    if (errno != ENOENT) break;  // it is there and may not be read: the other root is no way around that
   }
-  errno = cause;
-  return file;
+  return Descriptor();
 }
 
 Expected<std::shared_ptr<MappedFile>> InputFolder::open(StringRef location) {

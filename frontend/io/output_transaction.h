@@ -27,6 +27,7 @@ class OutputFile {
   // Hashed and written in one sweep. Large spans go straight from the caller's memory (a mapped weight file, say).
   llvm::Error write(llvm::ArrayRef<char> bytes);
   llvm::Error write(llvm::StringRef text) { return write(llvm::ArrayRef<char>(text.data(), text.size())); }
+  llvm::Error write(const char* text) { return write(llvm::StringRef(text)); }  // else a literal would bring its NUL
   llvm::Error pad_to(int64_t alignment);  // zeros up to the next multiple
   int64_t offset() const { return offset_; }
   llvm::Error finish();                                   // all on the disk; the transaction takes no other file
