@@ -1,0 +1,101 @@
+// What the compiler knows of an op, and the registry of ops. Instances are registered from passes/ops; everything else
+// knows ops by name or by what their OpDef says.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "frontend/ir/graph.h"
+
+namespace optp {
+
+// A loop of an op, as an einsum names it.
+struct Loop {
+  Dim extent;
+  bool whole = false;              // can't be split
+  Reduce reduce = Reduce::none;    // in no result: splitting it leaves a partial of this kind
+};
+constexpr int no_loop = -1;        // a dim of extent 1 that is repeated
+
+// Two groups of loops, major to minor, that enumerate the same elements: a reshape's, or a slice's [n] ~ [parts!, size].
+struct LoopLink {
+  llvm::SmallVector<int, 4> left, right;
+};
+
+// Through which operands a partial may pass.
+enum class Linear {
+  none,
+  view,             // moves elements only: any partial passes
+  jointly,          // add: all floating operands are partial sums alike, or none
+  in_each_operand,  // mul, contract: through one, the others being whole
+  in_first,         // div's numerator, a norm's gradient in dy
+};
+
+struct Rule {
+  llvm::SmallVector<Loop, 6> loops;
+  llvm::SmallVector<llvm::SmallVector<int, 4>, 3> operands, results;  // loop of each dim, or no_loop
+  llvm::SmallVector<LoopLink, 2> links;
+  Linear linear = Linear::none;
+
+  int add(Dim extent, bool whole = false, Reduce reduce = Reduce::none) {
+    loops.push_back({extent, whole, reduce});
+    return int(loops.size()) - 1;
+  }
+};
+
+// How split tells an op where its loops went: the axes of each loop's factors.
+struct LoopSharding {
+  llvm::ArrayRef<DimSharding> loops;
+  Dim start(int loop) const;  // this rank's first index of a loop of one split factor
+  bool is_split(int loop) const { return loops[size_t(loop)].is_split(); }
+  Dim local(int loop, Dim extent) const { return loops[size_t(loop)].local_extent(extent); }
+};
+
+using Arrays = std::vector<Array>;
+
+struct OpDef {
+  std::string name;
+  std::string summary;
+  // Loops and marks. Null: the op has no rule and runs whole.
+  llvm::Expected<Rule> (*rule)(const Node& node) = nullptr;
+  // Result types from operands and attributes; errors are the user's: dtype clashes, wrong shapes.
+  llvm::Expected<llvm::SmallVector<Type, 1>> (*infer)(const Node& node) = nullptr;
+  // The op's meaning. Attributes hold numbers only (dims are bound). Operand shapes agree with their types.
+  llvm::Expected<Arrays> (*evaluate)(const Node& node, llvm::ArrayRef<const Array*> operands) = nullptr;
+  // Elements of a small integer result as dim expressions, where those of the operands are known.
+  std::optional<Content> (*content)(const Node& node) = nullptr;
+  // Rewrites attributes of a node whose loops are split: global to local.
+  llvm::Error (*localize)(Node& node, const Rule& rule, const LoopSharding& sharding) = nullptr;
+  double (*flops)(const Node& node, llvm::ArrayRef<double> loop_extents) = nullptr;
+  bool is_collective = false;
+  std::vector<std::string> examples;
+};
+
+llvm::ArrayRef<const OpDef*> all_ops();  // sorted by name
+const OpDef* find_op(llvm::StringRef name);
+const OpDef& get_op(llvm::StringRef name);  // must exist
+
+namespace detail {
+void register_op(const OpDef* op);
+}
+struct RegisteredOp {
+  OpDef def;
+  explicit RegisteredOp(OpDef d) : def(std::move(d)) { detail::register_op(&def); }
+};
+
+// "FILE-less" diagnostic of one operand: node 'n' (MatMul), operand 1 'w': dtype: expected f32 as operand 0, found string
+llvm::Error mismatch(const Node& node, unsigned operand, llvm::StringRef what, const llvm::Twine& expected, const llvm::Twine& found);
+llvm::Error node_error(const Node& node, const llvm::Twine& what);
+
+// Two extents that must be equal and are not the same expression: import solves for a symbol and starts again.
+class DimClash : public llvm::ErrorInfo<DimClash> {
+ public:
+  static char ID;
+  DimClash(Dim left, Dim right, std::string at) : left(left), right(right), at(std::move(at)) {}
+  void log(llvm::raw_ostream& out) const override;
+  std::error_code convertToErrorCode() const override { return llvm::inconvertibleErrorCode(); }
+  Dim left, right;
+  std::string at;
+};
+llvm::Error must_agree(const Node& node, llvm::StringRef what, Dim left, Dim right);
+
+}  // namespace optp

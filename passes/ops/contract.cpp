@@ -1,0 +1,173 @@
+// contract: sum of products over named factors; what ONNX MatMul, Gemm and Einsum of two operands become. The node's
+// "loops" attribute, e.g. "b s k, k n -> b s n", is its rule: k is in no result, so splitting it leaves a partial sum.
+#include "passes/ops/contract.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
+#include "passes/ops/support.h"
+
+namespace optp {
+namespace {
+std::vector<std::string> words(llvm::StringRef text) {
+  llvm::SmallVector<llvm::StringRef, 6> parts;
+  text.split(parts, ' ', -1, false);
+  std::vector<std::string> out;
+  for (llvm::StringRef p : parts) out.push_back(p.str());
+  return out;
+}
+}  // namespace
+
+llvm::Expected<ContractLoops> parse_contract(llvm::StringRef text) {
+  auto [left, right] = text.split("->");
+  auto [a, b] = left.split(',');
+  ContractLoops loops{{words(a), words(b)}, words(right)};
+  if (text.count("->") != 1 || left.count(',') != 1) return error(Fault::internal, "contract loops " + quoted(text));
+  return loops;
+}
+std::string to_string(const ContractLoops& loops) {
+  return llvm::join(loops.operands[0], " ") + ", " + llvm::join(loops.operands[1], " ") + " -> " + llvm::join(loops.result, " ");
+}
+
+namespace ops {
+namespace {
+
+struct Bound {
+  ContractLoops lists;
+  std::vector<std::string> names;  // result loops first, then contracted ones
+  size_t result_loops = 0;
+};
+llvm::Expected<Bound> bound(const Node& node) {
+  auto lists = parse_contract(node.text("loops"));
+  if (!lists) return lists.takeError();
+  Bound b{std::move(*lists), {}, 0};
+  for (const std::string& n : b.lists.result)
+    if (n != "1") b.names.push_back(n);
+  b.result_loops = b.names.size();
+  for (const auto& list : b.lists.operands)
+    for (const std::string& n : list)
+      if (n != "1" && !llvm::is_contained(b.names, n)) b.names.push_back(n);
+  return b;
+}
+
+llvm::Expected<Rule> rule(const Node& node) {
+  auto b = bound(node);
+  if (!b) return b.takeError();
+  Rule rule;
+  rule.linear = Linear::in_each_operand;
+  llvm::StringMap<int> index;
+  auto list = [&](const std::vector<std::string>& names, llvm::ArrayRef<Dim> dims) {
+    llvm::SmallVector<int, 4> out;
+    for (size_t d = 0; d < names.size(); ++d) {
+      if (names[d] == "1") {
+        out.push_back(no_loop);
+        continue;
+      }
+      auto [it, fresh] = index.try_emplace(names[d], 0);
+      if (fresh) it->second = rule.add(dims[d], false, llvm::is_contained(b->lists.result, names[d]) ? Reduce::none : Reduce::sum);
+      out.push_back(it->second);
+    }
+    return out;
+  };
+  rule.results.push_back(list(b->lists.result, node.out().type.dims));
+  for (unsigned k : {0u, 1u}) rule.operands.push_back(list(b->lists.operands[k], node.operand(k).type.dims));
+  return rule;
+}
+
+llvm::Expected<Types> infer(const Node& node) {
+  if (auto e = same_dtype(node, {0, 1})) return e;
+  auto b = bound(node);
+  if (!b) return b.takeError();
+  llvm::StringMap<Dim> extent;
+  for (unsigned k : {0u, 1u}) {
+    const auto& dims = node.operand(k).type.dims;
+    if (dims.size() != b->lists.operands[k].size())
+      return mismatch(node, k, "dims", llvm::Twine(b->lists.operands[k].size()), to_string(dims));
+    for (size_t d = 0; d < dims.size(); ++d) {
+      const std::string& name = b->lists.operands[k][d];
+      if (name == "1") continue;
+      auto [it, fresh] = extent.try_emplace(name, dims[d]);
+      if (fresh || it->second == dims[d]) continue;
+      if (it->second.constant() && dims[d].constant())
+        return mismatch(node, k, "shape", "extent " + it->second.text() + " of dim " + llvm::Twine(d) + " as in operand 0 " + to_string(node.operand(0).type.dims), to_string(dims));
+      if (auto e = must_agree(node, "product of operands", it->second, dims[d])) return e;
+    }
+  }
+  Dims dims;
+  for (const std::string& name : b->lists.result) dims.push_back(name == "1" ? Dim(1) : extent.lookup(name));
+  return one(node.operand(0).type.dtype, dims);
+}
+
+template <typename T>
+void accumulate(llvm::ArrayRef<int64_t> extents, llvm::ArrayRef<Ints> strides, const T* a, const T* b, T* y) {
+  // The innermost loop is the one that both operands step through in order, as far as there is one.
+  const size_t n = extents.size();
+  if (n == 0) {
+    y[0] += a[0] * b[0];
+    return;
+  }
+  size_t inner = n - 1;
+  int64_t best = INT64_MAX;
+  for (size_t k = 0; k < n; ++k) {
+    const int64_t cost = (strides[0][k] > 1) + 2 * (strides[1][k] > 1) + (strides[2][k] > 1);
+    if (extents[k] > 1 && cost <= best) best = cost, inner = k;
+  }
+  const int64_t count = extents[inner], sa = strides[0][inner], sb = strides[1][inner], sy = strides[2][inner];
+  Ints outer_dims(extents.begin(), extents.end());
+  outer_dims[inner] = 1;
+  walk(outer_dims, strides, [&](int64_t, llvm::ArrayRef<int64_t> at) {
+    const T* pa = a + at[0];
+    const T* pb = b + at[1];
+    T* py = y + at[2];
+    if (sy == 0) {
+      T sum = 0;
+      for (int64_t k = 0; k < count; ++k) sum += pa[k * sa] * pb[k * sb];
+      *py += sum;
+    } else {
+      for (int64_t k = 0; k < count; ++k) py[k * sy] += pa[k * sa] * pb[k * sb];
+    }
+  });
+}
+
+llvm::Expected<Arrays> evaluate(const Node& node, llvm::ArrayRef<const Array*> in) {
+  auto b = bound(node);
+  if (!b) return b.takeError();
+  const Ints result_dims = numbers(node.out().type.dims);
+  Ints extents(b->names.size(), 1);
+  llvm::SmallVector<Ints, 3> strides(3, Ints(b->names.size(), 0));
+  auto fill = [&](const std::vector<std::string>& names, llvm::ArrayRef<int64_t> dims, Ints& stride) {
+    const Ints own = strides_of(dims);
+    for (size_t d = 0; d < names.size(); ++d) {
+      if (names[d] == "1") continue;
+      const size_t k = size_t(llvm::find(b->names, names[d]) - b->names.begin());
+      extents[k] = dims[d];
+      stride[k] += own[d];
+    }
+  };
+  fill(b->lists.operands[0], in[0]->dims, strides[0]);
+  fill(b->lists.operands[1], in[1]->dims, strides[1]);
+  fill(b->lists.result, result_dims, strides[2]);
+  Array out;
+  out.resize(in[0]->is_float, result_dims);
+  if (element_count(extents) != 0) {
+    if (out.is_float) accumulate(extents, strides, in[0]->f.data(), in[1]->f.data(), out.f.data());
+    else accumulate(extents, strides, in[0]->i.data(), in[1]->i.data(), out.i.data());
+  }
+  return Arrays{std::move(out)};
+}
+
+const RegisteredOp contract{{
+    .name = "contract",
+    .summary = "sum of products over named loops: MatMul, Gemm, Einsum of two operands",
+    .rule = rule,
+    .infer = infer,
+    .evaluate = evaluate,
+    .flops = [](const Node&, llvm::ArrayRef<double> extents) {
+      double n = 2;
+      for (double e : extents) n *= e;
+      return n;
+    },
+    .examples = {"%y = contract(%a: f32[3, 5, 7], %b: f32[7, 4]) {loops = \"b m k, k n -> b m n\"}"},
+}};
+}  // namespace
+}  // namespace ops
+}  // namespace optp

@@ -1,0 +1,87 @@
+// gather: rows of a table by an index tensor (ONNX Gather), along attribute "axis".
+// The table's rows are a contracted loop: a rank that holds rows [start, start + n) gives those and zeros for the rest,
+// a partial sum (vocab-parallel embedding, Megatron-LM, arXiv:1909.08053 section 3).
+#include "passes/ops/support.h"
+
+namespace optp::ops {
+namespace {
+const RegisteredOp gather{{
+    .name = "gather",
+    .summary = "slices of operand 0 along one axis, chosen by the indices in operand 1; indices below 0 count from the end",
+    .rule = [](const Node& node) -> llvm::Expected<Rule> {
+      const size_t axis = size_t(node.integer("axis"));
+      Rule rule;
+      rule.linear = Linear::in_first;
+      rule.operands.resize(2);
+      rule.results.emplace_back();
+      const auto& table = node.operand(0).type.dims;
+      const auto& index = node.operand(1).type.dims;
+      for (size_t d = 0; d < table.size(); ++d) rule.operands[0].push_back(rule.add(table[d], false, d == axis ? Reduce::sum : Reduce::none));
+      for (Dim d : index) rule.operands[1].push_back(rule.add(d));
+      for (size_t d = 0; d < table.size(); ++d) {
+        if (d == axis) rule.results[0].append(rule.operands[1].begin(), rule.operands[1].end());
+        else rule.results[0].push_back(rule.operands[0][d]);
+      }
+      if (node.operand(0).type.dtype == DType::boolean) rule.loops[axis].whole = true;  // bool has no sum
+      return rule;
+    },
+    .infer = [](const Node& node) -> llvm::Expected<Types> {
+      auto axis = checked_axis(node, node.operand(0).ndim());
+      if (!axis) return axis.takeError();
+      const DType index = node.operand(1).type.dtype;
+      if (index != DType::i64 && index != DType::i32) return mismatch(node, 1, "dtype", "int64 or int32", long_name(index));
+      if (node.operand(0).type.dtype == DType::string) return mismatch(node, 0, "dtype", "a number", "string");
+      Dims dims = node.operand(0).type.dims;
+      dims.erase(dims.begin() + *axis);
+      dims.insert(dims.begin() + *axis, node.operand(1).type.dims.begin(), node.operand(1).type.dims.end());
+      return one(node.operand(0).type.dtype, dims);
+    },
+    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
+      const size_t axis = size_t(node.integer("axis"));
+      const bool masked = node.find<Dim>("row_start") != nullptr;
+      const int64_t rows = in[0]->dims[axis], start = node.dim("row_start").constant().value_or(0);
+      const int64_t total = node.dim("rows", rows).constant().value_or(rows);
+      Array out;
+      out.resize(in[0]->is_float, numbers(node.out().type.dims));
+      const int64_t outer = element_count(llvm::ArrayRef<int64_t>(in[0]->dims).take_front(axis));
+      const int64_t inner = element_count(llvm::ArrayRef<int64_t>(in[0]->dims).drop_front(axis + 1));
+      const int64_t count = in[1]->elements();
+      for (int64_t k = 0; k < count; ++k) {
+        const int64_t wanted = in[1]->i[size_t(k)];
+        int64_t row = wanted < 0 ? wanted + total : wanted;
+        if (row < 0 || row >= total)
+          return node_error(node, "index " + llvm::Twine(wanted) + " of operand 1 " + quoted(node.operand(1).name) + " is outside " + llvm::Twine(total) + " rows of " + quoted(node.operand(0).name));
+        row -= start;
+        if (masked && (row < 0 || row >= rows)) continue;
+        for (int64_t o = 0; o < outer; ++o)
+          for (int64_t i = 0; i < inner; ++i) {
+            const size_t to = size_t((o * count + k) * inner + i), from = size_t((o * rows + row) * inner + i);
+            if (out.is_float) out.f[to] = in[0]->f[from];
+            else out.i[to] = in[0]->i[from];
+          }
+      }
+      return Arrays{std::move(out)};
+    },
+    .content = [](const Node& node) -> std::optional<Content> {
+      auto table = content_of(node.operand(0)), index = content_of(node.operand(1));
+      if (!table || !index || table->dims.size() != 1) return std::nullopt;
+      Content out;
+      out.dims = index->dims;
+      for (Dim d : index->elements) {
+        if (!d.constant()) return std::nullopt;
+        const int64_t at = *d.constant() < 0 ? *d.constant() + table->dims[0] : *d.constant();
+        if (at < 0 || at >= table->dims[0]) return std::nullopt;
+        out.elements.push_back(table->elements[size_t(at)]);
+      }
+      return out;
+    },
+    .localize = [](Node& node, const Rule& rule, const LoopSharding& sharding) -> llvm::Error {
+      const int loop = rule.operands[0][size_t(node.integer("axis"))];
+      if (!sharding.is_split(loop)) return llvm::Error::success();
+      node.attributes["row_start"] = sharding.start(loop);
+      node.attributes["rows"] = rule.loops[size_t(loop)].extent;
+      return llvm::Error::success();
+    },
+}};
+}  // namespace
+}  // namespace optp::ops

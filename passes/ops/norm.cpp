@@ -1,0 +1,70 @@
+// Layer norm over the last axis (ONNX LayerNormalization, Ba et al., arXiv:1607.06450) and softmax along one axis.
+#include <cmath>
+
+#include "passes/ops/support.h"
+
+namespace optp::ops {
+namespace {
+// layer_norm(x, scale, bias): x: […, hidden]; scale, bias: [hidden]
+const RegisteredOp layer_norm{{
+    .name = "layer_norm",
+    .summary = "(x - mean) / √(variance + epsilon) · scale + bias over the last axis",
+    .rule = [](const Node& node) -> llvm::Expected<Rule> { return same_shape_rule(node, {int64_t(node.out().ndim()) - 1}, Linear::none); },
+    .infer = [](const Node& node) -> llvm::Expected<Types> {
+      const Value& x = node.operand(0);
+      if (!is_float(x.type.dtype)) return mismatch(node, 0, "dtype", "a floating type", long_name(x.type.dtype));
+      if (x.ndim() == 0) return node_error(node, "layer norm of a scalar");
+      for (unsigned k = 1; k < node.operands.size(); ++k) {
+        if (auto e = same_dtype(node, {0, k})) return e;
+        if (node.operand(k).type.dims != Dims{x.type.dims.back()})
+          return mismatch(node, k, "shape", "[" + x.type.dims.back().text() + "]", to_string(node.operand(k).type.dims));
+      }
+      return one(x.type.dtype, x.type.dims);
+    },
+    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
+      const int64_t n = in[0]->dims.back(), rows = n ? in[0]->elements() / n : 0;
+      const double epsilon = node.number("epsilon", 1e-5);
+      Array out;
+      out.resize(true, in[0]->dims);
+      for (int64_t r = 0; r < rows; ++r) {
+        const double* x = in[0]->f.data() + r * n;
+        double mean = 0, variance = 0;
+        for (int64_t k = 0; k < n; ++k) mean += x[k];
+        mean /= double(n);
+        for (int64_t k = 0; k < n; ++k) variance += (x[k] - mean) * (x[k] - mean);
+        variance /= double(n);
+        const double scale = 1 / std::sqrt(variance + epsilon);
+        for (int64_t k = 0; k < n; ++k)
+          out.f[size_t(r * n + k)] = (x[k] - mean) * scale * in[1]->f[size_t(k)] + (in.size() > 2 ? in[2]->f[size_t(k)] : 0.0);
+      }
+      return Arrays{std::move(out)};
+    },
+}};
+const RegisteredOp softmax{{
+    .name = "softmax",
+    .summary = "e^(x - max) / Σ e^(x - max) along one axis",
+    .rule = [](const Node& node) -> llvm::Expected<Rule> { return same_shape_rule(node, {node.integer("axis")}, Linear::none); },
+    .infer = [](const Node& node) -> llvm::Expected<Types> {
+      if (!is_float(node.operand(0).type.dtype)) return mismatch(node, 0, "dtype", "a floating type", long_name(node.operand(0).type.dtype));
+      auto axis = checked_axis(node, node.operand(0).ndim());
+      if (!axis) return axis.takeError();
+      return one(node.operand(0).type.dtype, node.operand(0).type.dims);
+    },
+    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
+      const size_t axis = size_t(node.integer("axis"));
+      Array out = *in[0];
+      const int64_t n = out.dims[axis], inner = strides_of(out.dims)[axis];
+      const int64_t outer = element_count(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
+      for (int64_t o = 0; o < outer; ++o)
+        for (int64_t i = 0; i < inner; ++i) {
+          auto at = [&](int64_t k) -> double& { return out.f[size_t((o * n + k) * inner + i)]; };
+          double most = -INFINITY, sum = 0;
+          for (int64_t k = 0; k < n; ++k) most = std::max(most, at(k));
+          for (int64_t k = 0; k < n; ++k) sum += at(k) = std::exp(at(k) - most);
+          for (int64_t k = 0; k < n; ++k) at(k) /= sum;
+        }
+      return Arrays{std::move(out)};
+    },
+}};
+}  // namespace
+}  // namespace optp::ops

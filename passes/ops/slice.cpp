@@ -1,0 +1,203 @@
+// slice, concat, pad along one axis. Equal parts keep their factors: a dim of 3·768 sliced into 768s is split within each.
+#include "passes/ops/support.h"
+
+namespace optp::ops {
+namespace {
+
+// slice: `size` indices along "axis" from "start", every "step"-th. Aligned equal parts link [n] ~ [parts!, size].
+struct SliceOf {
+  size_t axis;
+  Dim start, size, extent;
+  int64_t step;
+};
+SliceOf parts_of(const Node& node) {
+  const size_t axis = size_t(node.integer("axis"));
+  return {axis, node.dim("start"), node.dim("size"), node.operand(0).type.dims[axis], node.integer("step", 1)};
+}
+bool is_identity(const SliceOf& s) { return s.step == 1 && s.start.is(0) && s.size == s.extent; }
+std::optional<Dim> equal_parts(const SliceOf& s) {
+  if (s.step != 1 || s.size.is(0) || !exact_div(s.start, s.size)) return std::nullopt;
+  return exact_div(s.extent, s.size);
+}
+const RegisteredOp slice{{
+    .name = "slice",
+    .summary = "a range of indices along one axis",
+    .rule = [](const Node& node) -> llvm::Expected<Rule> {
+      const SliceOf s = parts_of(node);
+      Rule rule;
+      rule.linear = Linear::view;
+      rule.operands.emplace_back();
+      rule.results.emplace_back();
+      for (size_t d = 0; d < node.operand(0).ndim(); ++d) {
+        if (d != s.axis || is_identity(s)) {
+          const int loop = rule.add(node.operand(0).type.dims[d]);
+          rule.operands[0].push_back(loop);
+          rule.results[0].push_back(loop);
+          continue;
+        }
+        const auto parts = equal_parts(s);
+        rule.operands[0].push_back(rule.add(s.extent, !parts));
+        rule.results[0].push_back(rule.add(s.size, !parts));
+        if (parts) rule.links.push_back({{rule.operands[0][d]}, {rule.add(*parts, true), rule.results[0][d]}});
+      }
+      return rule;
+    },
+    .infer = [](const Node& node) -> llvm::Expected<Types> {
+      auto axis = checked_axis(node, node.operand(0).ndim());
+      if (!axis) return axis.takeError();
+      Dims dims = node.operand(0).type.dims;
+      dims[size_t(*axis)] = node.dim("size");
+      return one(node.operand(0).type.dtype, dims);
+    },
+    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
+      const size_t axis = size_t(node.integer("axis"));
+      const int64_t start = *node.dim("start").constant(), step = node.integer("step", 1);
+      Ints strides = strides_of(in[0]->dims), dims = in[0]->dims;
+      dims[axis] = *node.dim("size").constant();
+      const int64_t last = start + (dims[axis] - 1) * step;
+      if (dims[axis] > 0 && (start < 0 || last < 0 || start >= in[0]->dims[axis] || last >= in[0]->dims[axis]))
+        return node_error(node, "slice from " + llvm::Twine(start) + " to " + llvm::Twine(last) + " of an axis of " + llvm::Twine(in[0]->dims[axis]));
+      const int64_t base = start * strides[axis];
+      strides[axis] *= step;
+      return Arrays{rearranged(*in[0], dims, strides, element_count(dims) ? base : 0)};
+    },
+    .content = [](const Node& node) -> std::optional<Content> {
+      auto c = content_of(node.operand(0));
+      const size_t axis = size_t(node.integer("axis"));
+      auto start = node.dim("start").constant(), size = node.dim("size").constant();
+      if (!c || !start || !size) return std::nullopt;
+      Ints strides = strides_of(c->dims), dims(c->dims.begin(), c->dims.end());
+      dims[axis] = *size;
+      const int64_t base = *start * strides[axis];
+      strides[axis] *= node.integer("step", 1);
+      return rearranged_content(*c, dims, strides, base);
+    },
+    .localize = [](Node& node, const Rule& rule, const LoopSharding& sharding) -> llvm::Error {
+      const size_t axis = size_t(node.integer("axis"));
+      const Dim start = node.dim("start"), size = node.dim("size");
+      const int loop = rule.results[0][axis];
+      if (!sharding.is_split(loop)) return llvm::Error::success();
+      const Dim local = sharding.local(loop, size);
+      node.attributes["start"] = start.is(0) ? start : *exact_div(start, size) * local;
+      node.attributes["size"] = local;
+      return llvm::Error::success();
+    },
+}};
+
+bool equal_operands(const Node& node, size_t axis) {
+  return llvm::all_of(node.operands, [&](const Value* v) { return v->type.dims[axis] == node.operand(0).type.dims[axis]; });
+}
+const RegisteredOp concat{{
+    .name = "concat",
+    .summary = "operands one after the other along one axis",
+    .rule = [](const Node& node) -> llvm::Expected<Rule> {
+      const size_t axis = size_t(node.integer("axis"));
+      Rule rule;
+      rule.linear = Linear::jointly;
+      rule.results.emplace_back();
+      const bool equal = equal_operands(node, axis);
+      for (size_t d = 0; d < node.out().ndim(); ++d) rule.results[0].push_back(rule.add(node.out().type.dims[d], d == axis && !equal));
+      int part = no_loop;
+      if (equal && node.operands.size() > 1) {
+        part = rule.add(node.operand(0).type.dims[axis]);
+        rule.links.push_back({{rule.results[0][axis]}, {rule.add(int64_t(node.operands.size()), true), part}});
+      } else if (node.operands.size() == 1) {
+        part = rule.results[0][axis];
+      }
+      for (const Value* v : node.operands) {
+        auto& loops = rule.operands.emplace_back(rule.results[0].begin(), rule.results[0].end());
+        loops[axis] = part != no_loop ? part : rule.add(v->type.dims[axis], true);
+      }
+      return rule;
+    },
+    .infer = [](const Node& node) -> llvm::Expected<Types> {
+      if (node.operands.empty()) return node_error(node, "concat of nothing");
+      auto axis = checked_axis(node, node.operand(0).ndim());
+      if (!axis) return axis.takeError();
+      Dims dims = node.operand(0).type.dims;
+      for (unsigned k = 1; k < node.operands.size(); ++k) {
+        if (auto e = same_dtype(node, {0, k})) return e;
+        const auto& other = node.operand(k).type.dims;
+        if (other.size() != dims.size()) return mismatch(node, k, "shape", llvm::Twine(dims.size()) + " dims", to_string(other));
+        for (size_t d = 0; d < dims.size(); ++d) {
+          if (d == size_t(*axis)) dims[d] = dims[d] + other[d];
+          else if (auto e = must_agree(node, "concat", dims[d], other[d])) return e;
+        }
+      }
+      return one(node.operand(0).type.dtype, dims);
+    },
+    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
+      const size_t axis = size_t(node.integer("axis"));
+      Array out;
+      out.resize(in[0]->is_float, numbers(node.out().type.dims));
+      const int64_t outer = element_count(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
+      int64_t at = 0;
+      for (int64_t o = 0; o < outer; ++o)
+        for (const Array* a : in) {
+          const int64_t run = element_count(llvm::ArrayRef<int64_t>(a->dims).drop_front(axis));
+          for (int64_t k = 0; k < run; ++k, ++at) {
+            if (out.is_float) out.f[size_t(at)] = a->f[size_t(o * run + k)];
+            else out.i[size_t(at)] = a->i[size_t(o * run + k)];
+          }
+        }
+      return Arrays{std::move(out)};
+    },
+    .content = [](const Node& node) -> std::optional<Content> {
+      if (node.out().ndim() != 1) return std::nullopt;
+      Content out;
+      for (const Value* v : node.operands) {
+        auto c = content_of(*v);
+        if (!c) return std::nullopt;
+        out.elements.append(c->elements.begin(), c->elements.end());
+      }
+      if (int64_t(out.elements.size()) > most_content_elements) return std::nullopt;
+      out.dims = {int64_t(out.elements.size())};
+      return out;
+    },
+}};
+
+// pad "axis" with "before" and "after" elements of "value"
+const RegisteredOp pad{{
+    .name = "pad",
+    .summary = "constant elements before and after along one axis",
+    .rule = [](const Node& node) -> llvm::Expected<Rule> {
+      Rule rule;
+      const size_t axis = size_t(node.integer("axis"));
+      rule.operands.emplace_back();
+      rule.results.emplace_back();
+      for (size_t d = 0; d < node.out().ndim(); ++d) {
+        const int loop = rule.add(node.operand(0).type.dims[d], d == axis);
+        rule.operands[0].push_back(loop);
+        rule.results[0].push_back(d == axis ? rule.add(node.out().type.dims[d], true) : loop);
+      }
+      if (node.number("value") == 0) rule.linear = Linear::jointly;
+      return rule;
+    },
+    .infer = [](const Node& node) -> llvm::Expected<Types> {
+      auto axis = checked_axis(node, node.operand(0).ndim());
+      if (!axis) return axis.takeError();
+      Dims dims = node.operand(0).type.dims;
+      dims[size_t(*axis)] = dims[size_t(*axis)] + node.dim("before") + node.dim("after");
+      return one(node.operand(0).type.dtype, dims);
+    },
+    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
+      const size_t axis = size_t(node.integer("axis"));
+      const int64_t before = *node.dim("before").constant();
+      Array out;
+      out.resize(in[0]->is_float, numbers(node.out().type.dims));
+      std::fill(out.f.begin(), out.f.end(), node.number("value"));
+      std::fill(out.i.begin(), out.i.end(), int64_t(node.number("value")));
+      const int64_t outer = element_count(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
+      const int64_t inner = element_count(llvm::ArrayRef<int64_t>(out.dims).drop_front(axis + 1));
+      const int64_t run = in[0]->dims[axis] * inner;
+      for (int64_t o = 0; o < outer; ++o)
+        for (int64_t k = 0; k < run; ++k) {
+          const size_t to = size_t((o * out.dims[axis] + before) * inner + k);
+          if (out.is_float) out.f[to] = in[0]->f[size_t(o * run + k)];
+          else out.i[to] = in[0]->i[size_t(o * run + k)];
+        }
+      return Arrays{std::move(out)};
+    },
+}};
+}  // namespace
+}  // namespace optp::ops

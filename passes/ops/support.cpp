@@ -1,0 +1,110 @@
+#include "passes/ops/support.h"
+
+namespace optp::ops {
+
+Ints broadcast_strides(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> result) {
+  const Ints own = strides_of(dims);
+  Ints out(result.size(), 0);
+  for (size_t k = 0; k < dims.size(); ++k) {
+    const size_t at = result.size() - dims.size() + k;
+    out[at] = dims[k] == 1 && result[at] != 1 ? 0 : own[k];
+  }
+  return out;
+}
+
+void walk(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides, llvm::function_ref<void(int64_t, llvm::ArrayRef<int64_t>)> visit) {
+  const int64_t n = element_count(dims);
+  Ints index(dims.size(), 0), offsets(strides.size(), 0);
+  for (int64_t k = 0; k < n; ++k) {
+    visit(k, offsets);
+    for (size_t d = dims.size(); d-- > 0;) {
+      ++index[d];
+      for (size_t o = 0; o < strides.size(); ++o) offsets[o] += strides[o][d];
+      if (index[d] < dims[d]) break;
+      for (size_t o = 0; o < strides.size(); ++o) offsets[o] -= strides[o][d] * dims[d];
+      index[d] = 0;
+    }
+  }
+}
+
+llvm::Expected<Dims> broadcast(const Node& node, llvm::ArrayRef<const Value*> operands) {
+  size_t ndim = 0;
+  for (const Value* v : operands) ndim = std::max(ndim, v->ndim());
+  Dims out(ndim, Dim(1));
+  for (const Value* v : operands)
+    for (size_t k = 0; k < v->ndim(); ++k) {
+      Dim& d = out[ndim - v->ndim() + k];
+      const Dim e = v->type.dims[k];
+      if (d.is(1)) d = e;
+      else if (!e.is(1))
+        if (auto clash = must_agree(node, "broadcast of operands", d, e)) return clash;
+    }
+  return out;
+}
+
+llvm::Expected<Rule> elementwise_rule(const Node& node) {
+  Rule rule;
+  const auto& dims = node.out().type.dims;
+  rule.results.emplace_back();
+  for (Dim d : dims) rule.results[0].push_back(rule.add(d));
+  for (const Value* v : node.operands) {
+    auto& loops = rule.operands.emplace_back();
+    for (size_t k = 0; k < v->ndim(); ++k) {
+      const size_t at = dims.size() - v->ndim() + k;
+      loops.push_back(v->type.dims[k] == dims[at] ? rule.results[0][at] : no_loop);
+    }
+  }
+  return rule;
+}
+
+llvm::Error same_dtype(const Node& node, llvm::ArrayRef<unsigned> operands) {
+  const Value& first = node.operand(operands[0]);
+  for (unsigned k : operands.drop_front())
+    if (node.operand(k).type.dtype != first.type.dtype)
+      return mismatch(node, k, "dtype", long_name(first.type.dtype) + " as operand " + llvm::Twine(operands[0]) + " " + quoted(first.name),
+                      long_name(node.operand(k).type.dtype));
+  if (first.type.dtype == DType::string) return mismatch(node, operands[0], "dtype", "a number", "string");
+  return llvm::Error::success();
+}
+
+Array rearranged(const Array& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base) {
+  Array out;
+  out.resize(in.is_float, dims);
+  Ints s(strides.begin(), strides.end());
+  walk(dims, {s}, [&](int64_t k, llvm::ArrayRef<int64_t> at) {
+    if (in.is_float) out.f[size_t(k)] = in.f[size_t(base + at[0])];
+    else out.i[size_t(k)] = in.i[size_t(base + at[0])];
+  });
+  return out;
+}
+std::optional<Content> rearranged_content(const Content& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base) {
+  for (int64_t d : dims)
+    if (d < 0) return std::nullopt;
+  if (element_count(dims) > most_content_elements) return std::nullopt;
+  Content out;
+  out.dims.assign(dims.begin(), dims.end());
+  Ints s(strides.begin(), strides.end());
+  walk(dims, {s}, [&](int64_t, llvm::ArrayRef<int64_t> at) { out.elements.push_back(in.elements[size_t(base + at[0])]); });
+  return out;
+}
+
+llvm::Expected<int64_t> checked_axis(const Node& node, size_t ndim) {
+  int64_t axis = node.integer("axis");
+  if (axis < 0 || axis >= int64_t(ndim)) return node_error(node, "axis " + llvm::Twine(axis) + " of a tensor with " + llvm::Twine(ndim) + " dims");
+  return axis;
+}
+
+Rule same_shape_rule(const Node& node, llvm::ArrayRef<int64_t> whole_axes, Linear linear) {
+  Rule rule;
+  rule.linear = linear;
+  rule.results.emplace_back();
+  for (size_t d = 0; d < node.out().ndim(); ++d)
+    rule.results[0].push_back(rule.add(node.out().type.dims[d], llvm::is_contained(whole_axes, int64_t(d))));
+  for (const Value* v : node.operands) {
+    auto& loops = rule.operands.emplace_back();
+    const size_t shift = node.out().ndim() - v->ndim();
+    for (size_t d = 0; d < v->ndim(); ++d) loops.push_back(rule.results[0][shift + d]);
+  }
+  return rule;
+}
+}  // namespace optp::ops

@@ -1,0 +1,40 @@
+// What op families share: broadcasting, index arithmetic on Arrays, attribute access.
+#pragma once
+#include "frontend/ir/builder.h"
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
+
+namespace optp::ops {
+
+using Types = llvm::SmallVector<Type, 1>;
+using Ints = llvm::SmallVector<int64_t, 4>;
+
+inline Types one(DType dtype, llvm::ArrayRef<Dim> dims) { return {Type{dtype, Dims(dims.begin(), dims.end())}}; }
+inline Ints numbers(llvm::ArrayRef<Dim> dims) {
+  Ints out;
+  for (Dim d : dims) out.push_back(d.constant().value_or(-1));
+  return out;
+}
+inline Ints strides_of(llvm::ArrayRef<int64_t> dims) {
+  Ints s(dims.size(), 1);
+  for (size_t d = dims.size(); d-- > 1;) s[d - 1] = s[d] * dims[d];
+  return s;
+}
+// Strides of an operand of extents `dims` seen as the (longer or larger) result: 0 where it is repeated.
+Ints broadcast_strides(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> result);
+// Calls visit(linear index of the result, offsets of each operand) for all indices of `dims`, row-major.
+void walk(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides, llvm::function_ref<void(int64_t, llvm::ArrayRef<int64_t>)> visit);
+
+// numpy's broadcasting of symbolic extents.
+llvm::Expected<Dims> broadcast(const Node& node, llvm::ArrayRef<const Value*> operands);
+// The rule of an elementwise op: one loop a result dim, operands aligned at the right.
+llvm::Expected<Rule> elementwise_rule(const Node& node);
+llvm::Error same_dtype(const Node& node, llvm::ArrayRef<unsigned> operands);
+// A result of a view's shape with each element taken from operand 0 at offset(linear index).
+Array rearranged(const Array& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base = 0);
+std::optional<Content> rearranged_content(const Content& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base = 0);
+llvm::Expected<int64_t> checked_axis(const Node& node, size_t ndim);
+// A whole-tensor rule: loops for the named operand dims equal to the result's but with `axis` whole.
+Rule same_shape_rule(const Node& node, llvm::ArrayRef<int64_t> whole_axes, Linear linear);
+
+}  // namespace optp::ops
