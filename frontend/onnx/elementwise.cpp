@@ -1,0 +1,132 @@
+// ONNX operators that act on single elements.
+#include <limits>
+
+#include "frontend/onnx/lowering.h"
+
+namespace optp {
+namespace {
+
+Lowered same(LoweringContext& c, llvm::StringRef op) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(y, c.op(op, {x}));
+  return llvm::SmallVector<Value*, 2>{y};
+}
+template <const char* name>
+Lowered unary(LoweringContext& c) { return same(c, name); }
+
+Lowered two(LoweringContext& c, llvm::StringRef op) {
+  OPTP_TRY(a, c.need(0));
+  OPTP_TRY(b, c.need(1));
+  OPTP_TRY(y, c.op(op, {a, b}));
+  return llvm::SmallVector<Value*, 2>{y};
+}
+template <const char* name>
+Lowered binary(LoweringContext& c) { return two(c, name); }
+
+// Max, Min, Sum: any number of operands.
+Lowered fold(LoweringContext& c, llvm::StringRef op) {
+  OPTP_TRY(first, c.need(0));
+  Value* y = first;
+  for (size_t k = 1; k < c.operands.size(); ++k) {
+    OPTP_TRY(next, c.need(k));
+    OPTP_TRY(z, c.op(op, {y, next}));
+    y = z;
+  }
+  return llvm::SmallVector<Value*, 2>{y};
+}
+template <const char* name>
+Lowered variadic(LoweringContext& c) { return fold(c, name); }
+
+Lowered identity(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  // Exporters merge equal initializers and give the others their names back by Identity: a parameter of its own.
+  if (x->data && is_float(x->type.dtype)) return llvm::SmallVector<Value*, 2>{&c.build.graph().add_data(c.output_name(0), x->data)};
+  return llvm::SmallVector<Value*, 2>{x};
+}
+Lowered dropout(LoweringContext& c) {  // inference: the identity
+  OPTP_TRY(x, c.need(0));
+  llvm::SmallVector<Value*, 2> out{x};
+  if (c.output_count() > 1) {
+    OPTP_TRY(mask, c.expand(c.build.scalar(DType::boolean, 1), x->type.dims));
+    out.push_back(mask);
+  }
+  return out;
+}
+Lowered cast(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  const int64_t to = c.integer("to", 0);
+  if (to <= 0 || to > 255 || size_bytes(DType(to)) == 0) return c.fail("to: expected a numeric type, found ONNX type " + llvm::Twine(to));
+  OPTP_TRY(y, c.cast(*x, DType(to)));
+  return llvm::SmallVector<Value*, 2>{y};
+}
+Lowered cast_like(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(like, c.need(1));
+  OPTP_TRY(y, c.cast(*x, like->type.dtype));
+  return llvm::SmallVector<Value*, 2>{y};
+}
+Lowered pow(LoweringContext& c) {  // since opset 12 the exponent may have another type
+  OPTP_TRY(a, c.need(0));
+  OPTP_TRY(b, c.need(1));
+  if (b->type.dtype == DType::string) return two(c, "pow");
+  OPTP_TRY(e, c.cast(*b, a->type.dtype));
+  OPTP_TRY(y, c.op("pow", {a, e}));
+  return llvm::SmallVector<Value*, 2>{y};
+}
+Lowered where(LoweringContext& c) {
+  OPTP_TRY(condition, c.need(0));
+  OPTP_TRY(x, c.need(1));
+  OPTP_TRY(y, c.need(2));
+  OPTP_TRY(z, c.op("where", {condition, x, y}));
+  return llvm::SmallVector<Value*, 2>{z};
+}
+Lowered clip(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  Value* y = x;
+  if (c.has(1)) {
+    OPTP_TRY(z, c.op("max", {y, c.operands[1]}));
+    y = z;
+  }
+  if (c.has(2)) {
+    OPTP_TRY(z, c.op("min", {y, c.operands[2]}));
+    y = z;
+  }
+  return llvm::SmallVector<Value*, 2>{y};
+}
+Lowered leaky_relu(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(scaled, c.op("mul", {x, &c.scalar_like(*x, c.number("alpha", 0.01))}));
+  OPTP_TRY(negative, c.op("less", {x, &c.scalar_like(*x, 0)}));
+  OPTP_TRY(y, c.op("where", {negative, scaled, x}));
+  return llvm::SmallVector<Value*, 2>{y};
+}
+Lowered mean(LoweringContext& c) {
+  OPTP_TRY(sum, fold(c, "add"));
+  OPTP_TRY(y, c.op("div", {sum[0], &c.scalar_like(*sum[0], double(c.operands.size()))}));
+  return llvm::SmallVector<Value*, 2>{y};
+}
+
+#define NAME(id) constexpr char n_##id[] = #id
+NAME(neg); NAME(abs); NAME(exp); NAME(log); NAME(sqrt); NAME(reciprocal); NAME(tanh); NAME(sigmoid); NAME(erf); NAME(sin); NAME(cos);
+NAME(floor); NAME(ceil); NAME(round); NAME(relu); NAME(sign); NAME(is_nan); NAME(is_inf); NAME(not);
+NAME(add); NAME(sub); NAME(mul); NAME(div); NAME(mod); NAME(max); NAME(min); NAME(equal); NAME(less); NAME(less_equal);
+NAME(greater); NAME(greater_equal); NAME(and); NAME(or); NAME(xor);
+#undef NAME
+
+const LoweringRow rows[] = {
+    {"Neg", 6, unary<n_neg>}, {"Abs", 6, unary<n_abs>}, {"Exp", 6, unary<n_exp>}, {"Log", 6, unary<n_log>},
+    {"Sqrt", 6, unary<n_sqrt>}, {"Reciprocal", 6, unary<n_reciprocal>}, {"Tanh", 6, unary<n_tanh>},
+    {"Sigmoid", 6, unary<n_sigmoid>}, {"Erf", 9, unary<n_erf>}, {"Sin", 7, unary<n_sin>}, {"Cos", 7, unary<n_cos>},
+    {"Floor", 6, unary<n_floor>}, {"Ceil", 6, unary<n_ceil>}, {"Round", 11, unary<n_round>}, {"Relu", 6, unary<n_relu>},
+    {"Sign", 9, unary<n_sign>}, {"IsNaN", 9, unary<n_is_nan>}, {"IsInf", 10, unary<n_is_inf>}, {"Not", 1, unary<n_not>},
+    {"Add", 7, binary<n_add>}, {"Sub", 7, binary<n_sub>}, {"Mul", 7, binary<n_mul>}, {"Div", 7, binary<n_div>}, {"Mod", 10, binary<n_mod>},
+    {"Equal", 7, binary<n_equal>}, {"Less", 7, binary<n_less>}, {"LessOrEqual", 12, binary<n_less_equal>},
+    {"Greater", 7, binary<n_greater>}, {"GreaterOrEqual", 12, binary<n_greater_equal>},
+    {"And", 7, binary<n_and>}, {"Or", 7, binary<n_or>}, {"Xor", 7, binary<n_xor>},
+    {"Max", 8, variadic<n_max>}, {"Min", 8, variadic<n_min>}, {"Sum", 8, variadic<n_add>}, {"Mean", 8, mean},
+    {"Pow", 7, pow}, {"Where", 9, where}, {"Cast", 6, cast}, {"CastLike", 15, cast_like}, {"Clip", 11, clip},
+    {"Identity", 1, identity}, {"Dropout", 7, dropout}, {"LeakyRelu", 6, leaky_relu},
+};
+}  // namespace
+llvm::ArrayRef<LoweringRow> elementwise_rows() { return rows; }
+}  // namespace optp

@@ -1,0 +1,88 @@
+// How ONNX operators become core ops: tables of rows, one file a group of operators.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "frontend/ir/builder.h"
+#include "frontend/ir/diagnostic.h"
+
+namespace onnx {
+class NodeProto;
+class AttributeProto;
+class TensorProto;
+}  // namespace onnx
+
+namespace optp {
+
+using Lowered = llvm::Expected<llvm::SmallVector<Value*, 2>>;
+
+// One ONNX node while it is lowered: its attributes, its operands (null where absent), and a builder for what it becomes.
+class LoweringContext {
+ public:
+  LoweringContext(Builder& builder, const onnx::NodeProto& node, llvm::ArrayRef<Value*> operands, int64_t opset)
+      : build(builder), operands(operands), opset(opset), node_(node) {}
+
+  Builder& build;
+  llvm::ArrayRef<Value*> operands;
+  int64_t opset;
+  // Set by import: makes data of an attribute's tensor.
+  std::function<llvm::Expected<std::shared_ptr<const Tensor>>(const onnx::TensorProto&, llvm::StringRef)> load_tensor;
+
+  llvm::StringRef op_type() const;
+  std::string output_name(size_t k) const;
+  size_t output_count() const;
+  bool has(size_t operand) const { return operand < operands.size() && operands[operand]; }
+
+  bool has_attribute(llvm::StringRef name) const { return find(name) != nullptr; }
+  int64_t integer(llvm::StringRef name, int64_t otherwise) const;
+  double number(llvm::StringRef name, double otherwise) const;
+  std::string text(llvm::StringRef name, llvm::StringRef otherwise) const;
+  std::optional<llvm::SmallVector<int64_t, 4>> integers(llvm::StringRef name) const;
+  llvm::SmallVector<double, 4> numbers(llvm::StringRef name) const;
+  llvm::Expected<std::shared_ptr<const Tensor>> tensor(llvm::StringRef name) const;
+
+  llvm::Error fail(const llvm::Twine& what) const;  // with this node's name and operator
+  llvm::Expected<Value*> need(size_t operand) const;
+  // Integers that must be known at compile time: from operand k (or, before it became one, from an attribute).
+  llvm::Expected<llvm::SmallVector<int64_t, 4>> known_integers(size_t operand, llvm::StringRef what) const;
+  llvm::Expected<Dims> known_dims(size_t operand, llvm::StringRef what) const;
+  llvm::Expected<int64_t> axis(int64_t axis, size_t ndim) const;
+  llvm::Expected<llvm::SmallVector<int64_t, 4>> axes(llvm::ArrayRef<int64_t> axes, size_t ndim) const;
+
+  // Shorthands: a failed step makes all that follow fail with its error.
+  llvm::Expected<Value*> op(llvm::StringRef name, llvm::ArrayRef<Value*> in, Attributes attributes = {}) { return build.create(name, in, std::move(attributes)); }
+  llvm::Expected<Value*> reshape(Value& v, llvm::ArrayRef<Dim> dims);
+  llvm::Expected<Value*> transpose(Value& v, llvm::ArrayRef<int64_t> perm);
+  llvm::Expected<Value*> expand(Value& v, llvm::ArrayRef<Dim> dims);
+  llvm::Expected<Value*> cast(Value& v, DType to);
+  llvm::Expected<Value*> matmul(Value& a, Value& b);
+  Value& scalar_like(const Value& v, double x) { return build.scalar(v.type.dtype, x); }
+
+ private:
+  const onnx::AttributeProto* find(llvm::StringRef name) const;
+  const onnx::NodeProto& node_;
+};
+
+struct LoweringRow {
+  const char* op_type;
+  int64_t since;  // the row holds from this opset on, until another row's
+  Lowered (*lower)(LoweringContext& c);
+  const char* domain = "";
+};
+
+llvm::ArrayRef<LoweringRow> elementwise_rows();
+llvm::ArrayRef<LoweringRow> shape_rows();
+llvm::ArrayRef<LoweringRow> product_rows();
+llvm::ArrayRef<LoweringRow> reduction_rows();
+llvm::ArrayRef<LoweringRow> block_rows();  // normalisations, attention, activations made of several ops
+
+const LoweringRow* find_lowering(llvm::StringRef op_type, llvm::StringRef domain, int64_t opset);
+llvm::SmallVector<const LoweringRow*, 0> all_lowerings();
+
+// `TRY(x, expression)` declares x as what an Expected holds, or returns its error.
+#define OPTP_TRY(name, ...)                         \
+  auto name##_or_error = (__VA_ARGS__);             \
+  if (!name##_or_error) return name##_or_error.takeError(); \
+  auto& name = *name##_or_error
+
+}  // namespace optp

@@ -1,0 +1,465 @@
+// ONNX operators that read, make or change shapes, and those that move elements. Shape itself becomes known dims.
+#include <cmath>
+
+#include "frontend/onnx/lowering.h"
+
+namespace optp {
+namespace {
+using Ints = llvm::SmallVector<int64_t, 4>;
+using Values = llvm::SmallVector<Value*, 2>;
+
+Lowered constant(LoweringContext& c) {
+  std::shared_ptr<const Tensor> tensor;
+  auto ints = c.integers("value_ints");
+  if (c.has_attribute("value")) {
+    OPTP_TRY(t, c.tensor("value"));
+    tensor = t;
+  } else if (c.has_attribute("value_int")) {
+    Array a;
+    a.resize(false, {});
+    a.i[0] = c.integer("value_int", 0);
+    tensor = to_tensor(a, DType::i64);
+  } else if (ints) {
+    Array a;
+    a.resize(false, {int64_t(ints->size())});
+    a.i.assign(ints->begin(), ints->end());
+    tensor = to_tensor(a, DType::i64);
+  } else if (c.has_attribute("value_float")) {
+    Array a;
+    a.resize(true, {});
+    a.f[0] = c.number("value_float", 0);
+    tensor = to_tensor(a, DType::f32);
+  } else if (c.has_attribute("value_floats")) {
+    auto numbers = c.numbers("value_floats");
+    Array a;
+    a.resize(true, {int64_t(numbers.size())});
+    a.f.assign(numbers.begin(), numbers.end());
+    tensor = to_tensor(a, DType::f32);
+  } else {
+    return c.fail("expected a tensor, integers or floats as its value");
+  }
+  Value& v = c.build.graph().add_data(c.output_name(0), tensor);
+  return Values{&v};
+}
+
+Lowered shape(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  const int64_t n = int64_t(x->ndim());
+  auto clamp = [&](int64_t k) { return std::clamp<int64_t>(k < 0 ? k + n : k, 0, n); };  // opset 15: start and end
+  const int64_t start = clamp(c.integer("start", 0)), end = std::max(start, clamp(c.integer("end", n)));
+  llvm::ArrayRef<Dim> dims = llvm::ArrayRef<Dim>(x->type.dims).slice(size_t(start), size_t(end - start));
+  return Values{&c.build.dim_tensor({int64_t(dims.size())}, dims)};
+}
+Lowered size(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  return Values{&c.build.dim_tensor({}, {product(x->type.dims)})};
+}
+
+Lowered reshape(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(target, c.known_dims(1, "the new shape"));
+  const bool allow_zero = c.integer("allowzero", 0) != 0;
+  int64_t wildcard = -1;
+  Dims dims;
+  for (size_t k = 0; k < target.size(); ++k) {
+    Dim d = target[k];
+    if (d.is(-1)) {
+      if (wildcard >= 0) return c.fail("two extents of the new shape are -1");
+      wildcard = int64_t(k);
+      d = 1;
+    } else if (d.is(0) && !allow_zero) {
+      if (k >= x->ndim()) return c.fail("extent 0 of the new shape copies dim " + llvm::Twine(k) + ", but operand 0 has shape " + to_string(x->type.dims));
+      d = x->type.dims[k];
+    }
+    dims.push_back(d);
+  }
+  if (wildcard >= 0) {
+    const Dim all = product(x->type.dims), rest = product(dims);
+    if (rest.is(0)) {
+      dims[size_t(wildcard)] = 0;
+    } else if (auto q = exact_div(all, rest)) {
+      dims[size_t(wildcard)] = *q;
+    } else if (all.constant() && rest.constant()) {
+      return c.fail("operand 0 " + quoted(x->name) + ": shape " + to_string(x->type.dims) + " does not divide into " + to_string(target));
+    } else {
+      // A named dim that should equal an expression of others: cancel what is common, let inference solve for it.
+      dims[size_t(wildcard)] = floor_div(all, rest);
+      for (Dim d : dims)
+        for (Dim e : x->type.dims)
+          if (d != e && solve_equal(d, e) && !d.constant() && !e.constant() && !llvm::is_contained(x->type.dims, d))
+            return llvm::make_error<DimClash>(d, e, "reshape to " + to_string(target));
+    }
+  }
+  OPTP_TRY(y, c.reshape(*x, dims));
+  return Values{y};
+}
+
+llvm::Expected<Ints> axes_of(LoweringContext& c, size_t operand, size_t ndim, bool all_if_absent) {
+  auto attribute = c.integers("axes");
+  if (attribute) return c.axes(*attribute, ndim);
+  if (!c.has(operand)) {
+    Ints all;
+    for (size_t k = 0; all_if_absent && k < ndim; ++k) all.push_back(int64_t(k));
+    return all;
+  }
+  OPTP_TRY(known, c.known_integers(operand, "axes"));
+  return c.axes(known, ndim);
+}
+Lowered unsqueeze(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  auto attribute = c.integers("axes");
+  Ints listed;
+  if (attribute) {
+    listed = *attribute;
+  } else {
+    OPTP_TRY(known, c.known_integers(1, "axes"));
+    listed = known;
+  }
+  OPTP_TRY(axes, c.axes(listed, x->ndim() + listed.size()));
+  Dims dims;
+  size_t from = 0;
+  for (size_t k = 0; k < x->ndim() + axes.size(); ++k) dims.push_back(llvm::is_contained(axes, int64_t(k)) ? Dim(1) : x->type.dims[from++]);
+  OPTP_TRY(y, c.reshape(*x, dims));
+  return Values{y};
+}
+Lowered squeeze(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  Ints axes;
+  if (c.has_attribute("axes") || c.has(1)) {
+    OPTP_TRY(listed, axes_of(c, 1, x->ndim(), false));
+    axes = listed;
+  } else {
+    for (size_t k = 0; k < x->ndim(); ++k)
+      if (x->type.dims[k].is(1)) axes.push_back(int64_t(k));
+  }
+  Dims dims;
+  for (size_t k = 0; k < x->ndim(); ++k) {
+    if (!llvm::is_contained(axes, int64_t(k))) dims.push_back(x->type.dims[k]);
+    else if (!x->type.dims[k].is(1)) return c.fail("squeeze of dim " + llvm::Twine(k) + ": expected extent 1, found " + x->type.dims[k].text());
+  }
+  OPTP_TRY(y, c.reshape(*x, dims));
+  return Values{y};
+}
+Lowered flatten(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  const int64_t n = int64_t(x->ndim());
+  int64_t axis = c.integer("axis", 1);
+  if (axis < -n || axis > n) return c.fail("axis " + llvm::Twine(axis) + " of a tensor with " + llvm::Twine(n) + " dims");
+  if (axis < 0) axis += n;
+  llvm::ArrayRef<Dim> dims(x->type.dims);
+  OPTP_TRY(y, c.reshape(*x, {product(dims.take_front(size_t(axis))), product(dims.drop_front(size_t(axis)))}));
+  return Values{y};
+}
+Lowered transpose(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  auto perm = c.integers("perm");
+  if (!perm) {
+    perm.emplace();
+    for (size_t k = x->ndim(); k-- > 0;) perm->push_back(int64_t(k));
+  }
+  OPTP_TRY(y, c.transpose(*x, *perm));
+  return Values{y};
+}
+// Expand broadcasts both ways: an extent 1 of the target keeps the operand's.
+Lowered expand(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(target, c.known_dims(1, "the target shape"));
+  const size_t n = std::max(target.size(), x->ndim());
+  Dims dims;
+  for (size_t k = 0; k < n; ++k) {
+    const Dim t = k + target.size() >= n ? target[k + target.size() - n] : Dim(1);
+    const Dim d = k + x->ndim() >= n ? x->type.dims[k + x->ndim() - n] : Dim(1);
+    dims.push_back(t.is(1) ? d : t);
+  }
+  OPTP_TRY(y, c.expand(*x, dims));
+  return Values{y};
+}
+Lowered tile(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(repeats, c.known_dims(1, "repeats"));
+  if (repeats.size() != x->ndim()) return c.fail("repeats: expected " + llvm::Twine(x->ndim()) + " numbers, found " + llvm::Twine(repeats.size()));
+  Dims apart, wide, joined;
+  for (size_t k = 0; k < x->ndim(); ++k) {
+    apart.append({Dim(1), x->type.dims[k]});
+    wide.append({repeats[k], x->type.dims[k]});
+    joined.push_back(repeats[k] * x->type.dims[k]);
+  }
+  OPTP_TRY(a, c.reshape(*x, apart));
+  OPTP_TRY(b, c.expand(*a, wide));
+  OPTP_TRY(y, c.reshape(*b, joined));
+  return Values{y};
+}
+Lowered constant_of_shape(LoweringContext& c) {
+  OPTP_TRY(dims, c.known_dims(0, "the shape"));
+  Value* value = nullptr;
+  if (c.has_attribute("value")) {
+    OPTP_TRY(t, c.tensor("value"));
+    if (t->is_missing() || t->elements() != 1) return c.fail("value: expected one element");
+    auto scalar = std::make_shared<Tensor>(*t);
+    scalar->dims.clear();
+    value = &c.build.graph().add_data(c.output_name(0) + ".value", scalar);
+  } else {
+    value = &c.build.scalar(DType::f32, 0);
+  }
+  OPTP_TRY(y, c.expand(*value, dims));
+  return Values{y};
+}
+
+// Where a bound of Slice lands, with numpy's rules: negative counts from the end, beyond the ends is clamped.
+Dim clamp_bound(Dim at, Dim extent) {
+  if (auto n = at.constant()) {
+    if (*n >= INT32_MAX) return extent;
+    if (*n < 0) at = *n <= INT32_MIN ? Dim(0) : at + extent;
+  } else if (proved_less(at, 0)) {
+    at = at + extent;
+  }
+  if (proved_less(at, 0)) return 0;
+  if (proved_less_equal(extent, at)) return extent;
+  return at;  // in range as far as is known; the run checks it
+}
+Lowered slice(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  Dims starts, ends;
+  Ints axes, steps;
+  if (c.opset < 10) {
+    auto s = c.integers("starts"), e = c.integers("ends");
+    if (!s || !e) return c.fail("starts and ends are missing");
+    starts.append(s->begin(), s->end());
+    ends.append(e->begin(), e->end());
+    axes = c.integers("axes").value_or(Ints());
+  } else {
+    OPTP_TRY(s, c.known_dims(1, "starts"));
+    OPTP_TRY(e, c.known_dims(2, "ends"));
+    starts = s, ends = e;
+    if (c.has(3)) {
+      OPTP_TRY(a, c.known_integers(3, "axes"));
+      axes = a;
+    }
+    if (c.has(4)) {
+      OPTP_TRY(t, c.known_integers(4, "steps"));
+      steps = t;
+    }
+  }
+  if (axes.empty())
+    for (size_t k = 0; k < starts.size(); ++k) axes.push_back(int64_t(k));
+  OPTP_TRY(checked, c.axes(axes, x->ndim()));
+  if (ends.size() != starts.size() || checked.size() != starts.size() || (!steps.empty() && steps.size() != starts.size()))
+    return c.fail("starts, ends, axes and steps differ in length");
+  Value* y = x;
+  for (size_t k = 0; k < starts.size(); ++k) {
+    const int64_t step = steps.empty() ? 1 : steps[k];
+    const Dim extent = y->type.dims[size_t(checked[k])];
+    if (step == 0 || step == INT64_MIN) return c.fail("step " + llvm::Twine(step));
+    Dim start, size;
+    if (step > 0) {
+      start = clamp_bound(starts[k], extent);
+      const Dim end = clamp_bound(ends[k], extent);
+      size = proved_less_equal(end, start) ? Dim(0) : (step == 1 ? end - start : floor_div(end - start + Dim(step - 1), step));
+    } else {
+      if (!extent.constant() || !starts[k].constant() || !ends[k].constant()) return c.fail("a negative step along extent " + extent.text());
+      const int64_t n = *extent.constant();
+      auto bound = [&](int64_t at) { return std::clamp<int64_t>(at < 0 && at >= -n ? at + n : at, -1, n - 1); };
+      const int64_t first = bound(*starts[k].constant()), last = bound(*ends[k].constant());
+      start = first;
+      size = std::max<int64_t>(0, (first - last + (-step - 1)) / -step);
+    }
+    if (step == 1 && start.is(0) && size == extent) continue;
+    OPTP_TRY(z, c.op("slice", {y}, {{"axis", checked[k]}, {"start", start}, {"size", size}, {"step", step}}));
+    y = z;
+  }
+  return Values{y};
+}
+Lowered split(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
+  const Dim extent = x->type.dims[size_t(axis)];
+  Dims sizes;
+  if (auto listed = c.integers("split")) {
+    sizes.append(listed->begin(), listed->end());
+  } else if (c.has(1)) {
+    OPTP_TRY(known, c.known_dims(1, "sizes"));
+    sizes = known;
+  } else {
+    const int64_t parts = c.integer("num_outputs", int64_t(c.output_count()));
+    if (parts <= 0 || parts > 65536) return c.fail("num_outputs " + llvm::Twine(parts));
+    const Dim each = floor_div(extent + Dim(parts - 1), parts);
+    for (int64_t k = 0; k + 1 < parts; ++k) sizes.push_back(each);
+    sizes.push_back(extent - each * Dim(parts - 1));
+  }
+  Dim sum = 0;
+  for (Dim s : sizes) sum = sum + s;
+  if (sum != extent || sizes.size() < c.output_count())
+    return c.fail("sizes " + to_string(sizes) + ": expected a sum of " + extent.text() + " in " + llvm::Twine(c.output_count()) + " parts");
+  Values out;
+  Dim start = 0;
+  for (Dim s : sizes) {
+    OPTP_TRY(part, c.op("slice", {x}, {{"axis", axis}, {"start", start}, {"size", s}, {"step", int64_t(1)}}));
+    out.push_back(part);
+    start = start + s;
+  }
+  return out;
+}
+Lowered concat(LoweringContext& c) {
+  llvm::SmallVector<Value*, 4> in;
+  for (size_t k = 0; k < c.operands.size(); ++k) {
+    OPTP_TRY(v, c.need(k));
+    in.push_back(v);
+  }
+  if (in.empty()) return c.fail("concat of nothing");
+  OPTP_TRY(axis, c.axis(c.integer("axis", 0), in[0]->ndim()));
+  if (in.size() == 1) return Values{in[0]};
+  OPTP_TRY(y, c.op("concat", in, {{"axis", axis}}));
+  return Values{y};
+}
+Lowered pad(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  if (c.text("mode", "constant") != "constant") return c.fail("mode " + quoted(c.text("mode", "")) + ": only constant padding is supported");
+  OPTP_TRY(pads, c.known_dims(1, "pads"));
+  Ints axes;
+  if (c.has(3)) {
+    OPTP_TRY(known, c.known_integers(3, "axes"));
+    OPTP_TRY(checked, c.axes(known, x->ndim()));
+    axes = checked;
+  } else {
+    for (size_t k = 0; k < x->ndim(); ++k) axes.push_back(int64_t(k));
+  }
+  double value = 0;
+  if (c.has(2)) {
+    if (!c.operands[2]->data || c.operands[2]->data->elements() != 1) return c.fail("the padding value is not known at compile time");
+    value = to_array(*c.operands[2]->data).number(0);
+  }
+  if (pads.size() != 2 * axes.size()) return c.fail("pads: expected " + llvm::Twine(2 * axes.size()) + " numbers, found " + llvm::Twine(pads.size()));
+  Value* y = x;
+  for (size_t k = 0; k < axes.size(); ++k) {
+    const Dim before = pads[k], after = pads[k + axes.size()];
+    if (before.is(0) && after.is(0)) continue;
+    if (proved_less(before, 0) || proved_less(after, 0)) return c.fail("negative pads");
+    OPTP_TRY(z, c.op("pad", {y}, {{"axis", axes[k]}, {"before", before}, {"after", after}, {"value", value}}));
+    y = z;
+  }
+  return Values{y};
+}
+Lowered gather(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(index, c.need(1));
+  OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
+  OPTP_TRY(y, c.op("gather", {x, index}, {{"axis", axis}}));
+  return Values{y};
+}
+// GatherND: the index tuples become row numbers of the flattened leading dims.
+Lowered gather_nd(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(index, c.need(1));
+  if (c.integer("batch_dims", 0) != 0) return c.fail("batch_dims " + llvm::Twine(c.integer("batch_dims", 0)) + ": only 0 is supported");
+  auto depth = index->ndim() ? index->type.dims.back().constant() : std::nullopt;
+  if (!depth || *depth < 1 || *depth > int64_t(x->ndim())) return c.fail("operand 1 " + quoted(index->name) + ": expected index tuples of 1 to " + llvm::Twine(x->ndim()) + " in the last dim, found " + to_string(index->type.dims));
+  llvm::ArrayRef<Dim> dims(x->type.dims);
+  const size_t last = index->ndim() - 1;
+  Dims row_dims(index->type.dims.begin(), index->type.dims.end() - 1);
+  Value* row = nullptr;
+  for (int64_t k = 0; k < *depth; ++k) {
+    OPTP_TRY(part, c.op("slice", {index}, {{"axis", int64_t(last)}, {"start", Dim(k)}, {"size", Dim(1)}, {"step", int64_t(1)}}));
+    OPTP_TRY(component, c.reshape(*part, row_dims));
+    OPTP_TRY(extent, c.cast(c.build.dim_tensor({}, {dims[size_t(k)]}), index->type.dtype));
+    OPTP_TRY(negative, c.op("less", {component, &c.scalar_like(*index, 0)}));
+    OPTP_TRY(wrapped, c.op("add", {component, extent}));
+    OPTP_TRY(positive, c.op("where", {negative, wrapped, component}));
+    if (!row) {
+      row = positive;
+      continue;
+    }
+    OPTP_TRY(scaled, c.op("mul", {row, extent}));
+    OPTP_TRY(sum, c.op("add", {scaled, positive}));
+    row = sum;
+  }
+  Dims flat{product(dims.take_front(size_t(*depth)))};
+  flat.append(dims.begin() + *depth, dims.end());
+  OPTP_TRY(table, c.reshape(*x, flat));
+  OPTP_TRY(y, c.op("gather", {table, row}, {{"axis", int64_t(0)}}));
+  return Values{y};
+}
+Lowered range(LoweringContext& c) {
+  OPTP_TRY(first, c.need(0));
+  if (is_float(first->type.dtype)) {
+    // Floating bounds must be constants; the integer case carries symbols.
+    Array bounds[3];
+    for (size_t k = 0; k < 3; ++k) {
+      OPTP_TRY(v, c.need(k));
+      if (!v->data || v->data->is_missing() || v->data->elements() != 1) return c.fail("operand " + llvm::Twine(k) + " " + quoted(v->name) + " is not known at compile time");
+      bounds[k] = to_array(*v->data);
+    }
+    const double a = bounds[0].number(0), b = bounds[1].number(0), s = bounds[2].number(0), n = std::max(0.0, std::ceil((b - a) / s));
+    if (!(n <= 1e8)) return c.fail("a range of more than 10^8 elements");
+    Array out;
+    out.resize(true, {int64_t(n)});
+    for (size_t k = 0; k < out.f.size(); ++k) out.f[k] = a + double(k) * s;
+    return Values{&c.build.constant(first->type.dtype, out.dims, out)};
+  }
+  Dim bound[3];
+  const char* what[] = {"the start", "the limit", "the step"};
+  for (size_t k = 0; k < 3; ++k) {
+    OPTP_TRY(d, c.known_dims(k, what[k]));
+    if (d.size() != 1) return c.fail(llvm::Twine(what[k]) + ": expected one number");
+    bound[k] = d[0];
+  }
+  if (bound[2].is(0)) return c.fail("step 0");
+  Dim size = bound[2].is(1) ? bound[1] - bound[0] : Dim(-1) * floor_div(bound[0] - bound[1], bound[2]);
+  if (!proved_less_equal(0, size)) size = maximum(size, 0);
+  OPTP_TRY(y, c.op("iota", {}, {{"start", bound[0]}, {"size", size}, {"step", bound[2]}, {"dtype", int64_t(first->type.dtype)}}));
+  return Values{y};
+}
+// Trilu keeps one triangle: row ≥ column - k (lower), column ≥ row + k (upper); computed where it is used.
+Lowered trilu(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  if (x->ndim() < 2) return c.fail("expected at least two dims, found " + to_string(x->type.dims));
+  Dim k = 0;
+  if (c.has(1)) {
+    OPTP_TRY(d, c.known_dims(1, "k"));
+    if (d.size() == 1) k = d[0];
+  }
+  const bool upper = c.integer("upper", 1) != 0;
+  const Dim rows = x->type.dims[x->ndim() - 2], columns = x->type.dims[x->ndim() - 1];
+  OPTP_TRY(row, c.op("iota", {}, {{"start", Dim(0)}, {"size", rows}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
+  OPTP_TRY(row_column, c.reshape(*row, {rows, 1}));
+  OPTP_TRY(column, c.op("iota", {}, {{"start", Dim(-1) * k}, {"size", columns}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
+  OPTP_TRY(keep, c.op(upper ? "greater_equal" : "less_equal", {column, row_column}));
+  if (x->type.dtype == DType::boolean) {
+    OPTP_TRY(y, c.op("and", {x, keep}));
+    return Values{y};
+  }
+  OPTP_TRY(y, c.op("where", {keep, x, &c.scalar_like(*x, 0)}));
+  return Values{y};
+}
+Lowered one_hot(LoweringContext& c) {
+  OPTP_TRY(index, c.need(0));
+  OPTP_TRY(depth, c.known_dims(1, "depth"));
+  OPTP_TRY(values, c.need(2));
+  if (depth.size() != 1) return c.fail("depth: expected one number");
+  const int64_t given = c.integer("axis", -1);
+  OPTP_TRY(axis, c.axis(given, index->ndim() + 1));
+  Dims wide = index->type.dims, classes(index->ndim() + 1, Dim(1));
+  wide.insert(wide.begin() + axis, Dim(1));
+  classes[size_t(axis)] = depth[0];
+  OPTP_TRY(at, c.cast(*index, DType::i64));
+  OPTP_TRY(at_wide, c.reshape(*at, wide));
+  OPTP_TRY(count, c.op("iota", {}, {{"start", Dim(0)}, {"size", depth[0]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
+  OPTP_TRY(count_wide, c.reshape(*count, classes));
+  OPTP_TRY(negative, c.op("less", {at_wide, &c.build.scalar(DType::i64, 0)}));
+  OPTP_TRY(wrapped, c.op("add", {at_wide, &c.build.dim_tensor({}, depth)}));
+  OPTP_TRY(positive, c.op("where", {negative, wrapped, at_wide}));
+  OPTP_TRY(hit, c.op("equal", {positive, count_wide}));
+  OPTP_TRY(off, c.op("gather", {values, &c.build.integers({0})}, {{"axis", int64_t(0)}}));
+  OPTP_TRY(on, c.op("gather", {values, &c.build.integers({1})}, {{"axis", int64_t(0)}}));
+  OPTP_TRY(y, c.op("where", {hit, on, off}));
+  return Values{y};
+}
+
+const LoweringRow rows[] = {
+    {"Constant", 1, constant}, {"Shape", 1, shape}, {"Size", 1, size}, {"Reshape", 5, reshape}, {"Unsqueeze", 1, unsqueeze},
+    {"Squeeze", 1, squeeze}, {"Flatten", 1, flatten}, {"Transpose", 1, transpose}, {"Expand", 8, expand}, {"Tile", 6, tile},
+    {"ConstantOfShape", 9, constant_of_shape}, {"Slice", 1, slice}, {"Split", 2, split}, {"Concat", 4, concat}, {"Pad", 11, pad},
+    {"Gather", 1, gather}, {"GatherND", 11, gather_nd}, {"Range", 11, range}, {"Trilu", 14, trilu}, {"OneHot", 9, one_hot},
+};
+}  // namespace
+llvm::ArrayRef<LoweringRow> shape_rows() { return rows; }
+}  // namespace optp
