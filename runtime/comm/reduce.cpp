@@ -1,0 +1,157 @@
+#include "runtime/comm/reduce.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <cstring>
+#include <type_traits>
+
+namespace optp {
+namespace {
+
+// How a dtype is stored and what it is summed in. Branch-free, so that the loops vectorise.
+template <class T>
+struct Plain {
+  using Stored = T;
+  using Sum = T;
+  static Sum load(Stored value) { return value; }
+  static Stored store(Sum value) { return value; }
+};
+struct Bf16 {
+  using Stored = uint16_t;
+  using Sum = float;
+  static Sum load(Stored bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
+  static Stored store(Sum value) {
+    const uint32_t bits = std::bit_cast<uint32_t>(value);
+    const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, nan = (bits >> 16) | 0x40;
+    return Stored((bits & 0x7fffffff) > 0x7f800000 ? nan : rounded);
+  }
+};
+struct F16 {  // dtype.cpp's conversions with selects for branches
+  using Stored = uint16_t;
+  using Sum = float;
+  static Sum load(Stored half) {
+    const uint32_t shifted = uint32_t(half & 0x7fff) << 13, exponent = shifted & 0x0f800000;
+    const uint32_t normal = shifted + 0x38000000, special = shifted + 0x70000000;
+    const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(shifted + 0x38800000) - 0x1p-14f);
+    const uint32_t magnitude = exponent == 0 ? subnormal : exponent == 0x0f800000 ? special : normal;
+    return std::bit_cast<float>(magnitude | (uint32_t(half & 0x8000) << 16));
+  }
+  static Stored store(Sum value) {
+    const uint32_t bits = std::bit_cast<uint32_t>(value), magnitude = bits & 0x7fffffff;
+    // Below 2^-14 the addition aligns the last bit and rounds.
+    const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000;
+    const uint32_t normal = (magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+    uint32_t half = magnitude < 0x38800000 ? subnormal : normal;
+    half = magnitude >= 0x477ff000 ? 0x7c00 : half;
+    half = magnitude > 0x7f800000 ? 0x7e00 : half;
+    return Stored(half | ((bits >> 16) & 0x8000));
+  }
+};
+
+struct Add {
+  template <class T>
+  static T combine(T a, T b) {
+    if constexpr (std::is_integral_v<T>) {
+      using U = std::make_unsigned_t<T>;
+      return T(U(a) + U(b));
+    } else {
+      return a + b;
+    }
+  }
+};
+// a != a: a NaN stays; a NaN in b is chosen because it compares false.
+struct Max {
+  template <class T>
+  static T combine(T a, T b) {
+    return (a > b) | (a != a) ? a : b;
+  }
+};
+struct Min {
+  template <class T>
+  static T combine(T a, T b) {
+    return (a < b) | (a != a) ? a : b;
+  }
+};
+
+constexpr int64_t block_bytes = 8192;  // the sums of a block and one contribution stay in the first-level cache
+
+template <class Format, class Op>
+void combine_first(typename Format::Sum* __restrict sum, const typename Format::Stored* a,
+                   const typename Format::Stored* b, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) sum[i] = Op::combine(Format::load(a[i]), Format::load(b[i]));
+}
+template <class Format, class Op>
+void combine_next(typename Format::Sum* __restrict sum, const typename Format::Stored* __restrict next, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) sum[i] = Op::combine(sum[i], Format::load(next[i]));
+}
+
+template <class Format, class Op>
+void reduce_rows(llvm::ArrayRef<const void*> in, llvm::ArrayRef<void*> out, Rows rows) {
+  using Stored = typename Format::Stored;
+  using Sum = typename Format::Sum;
+  constexpr int64_t block = block_bytes / int64_t(sizeof(Sum));
+  alignas(64) Sum sum[block];
+  for (int64_t row = 0; row < rows.rows; ++row)
+    for (int64_t start = 0; start < rows.elements; start += block) {
+      const int64_t n = std::min(block, rows.elements - start);
+      const int64_t from = row * rows.in_stride + start, to = row * rows.out_stride + start;
+      auto contribution = [&](size_t member) { return static_cast<const Stored*>(in[member]) + from; };
+      combine_first<Format, Op>(sum, contribution(0), contribution(1), n);
+      for (size_t member = 2; member < in.size(); ++member) combine_next<Format, Op>(sum, contribution(member), n);
+      if constexpr (!std::is_same_v<Stored, Sum>) {
+        alignas(64) Stored rounded[block];
+        for (int64_t i = 0; i < n; ++i) rounded[i] = Format::store(sum[i]);
+        for (void* target : out) std::memcpy(static_cast<Stored*>(target) + to, rounded, n * sizeof(Stored));
+      } else {
+        for (void* target : out) std::memcpy(static_cast<Stored*>(target) + to, sum, n * sizeof(Stored));
+      }
+    }
+}
+
+void copy_one(DType dtype, const void* in, llvm::ArrayRef<void*> out, Rows rows) {
+  const int64_t bytes = size_bytes(dtype);
+  for (void* target : out)
+    for (int64_t row = 0; row < rows.rows; ++row)
+      std::memmove(static_cast<char*>(target) + row * rows.out_stride * bytes,
+                   static_cast<const char*>(in) + row * rows.in_stride * bytes, rows.elements * bytes);
+}
+
+template <class Format>
+void reduce_as(Reduce reduce, llvm::ArrayRef<const void*> in, llvm::ArrayRef<void*> out, Rows rows) {
+  switch (reduce) {
+    case Reduce::sum:
+      return reduce_rows<Format, Add>(in, out, rows);
+    case Reduce::max:
+      return reduce_rows<Format, Max>(in, out, rows);
+    case Reduce::min:
+      return reduce_rows<Format, Min>(in, out, rows);
+  }
+}
+
+}  // namespace
+
+bool can_reduce(DType dtype) { return is_float(dtype) || dtype == DType::i32 || dtype == DType::i64; }
+
+void reduce(DType dtype, Reduce reduce, llvm::ArrayRef<const void*> in, llvm::ArrayRef<void*> out, Rows rows) {
+  if (rows.rows == 0 || rows.elements == 0) return;  // buffers may be null
+  if (in.size() == 1) return copy_one(dtype, in[0], out, rows);
+  switch (dtype) {
+    case DType::f32:
+      return reduce_as<Plain<float>>(reduce, in, out, rows);
+    case DType::f64:
+      return reduce_as<Plain<double>>(reduce, in, out, rows);
+    case DType::f16:
+      return reduce_as<F16>(reduce, in, out, rows);
+    case DType::bf16:
+      return reduce_as<Bf16>(reduce, in, out, rows);
+    case DType::i32:
+      return reduce_as<Plain<int32_t>>(reduce, in, out, rows);
+    case DType::i64:
+      return reduce_as<Plain<int64_t>>(reduce, in, out, rows);
+    default:
+      assert(false && "check() lets only dtypes through that can_reduce() knows");
+  }
+}
+
+}  // namespace optp

@@ -1,0 +1,371 @@
+// A collective here is: lay open where this member's buffers are, meet, move, and, unless the inputs were copied, meet
+// again so that nobody's buffers go away under the others.
+//
+// An all-reduce of n bytes by k members: member i combines chunk i of all inputs and writes the result to all outputs.
+// Nobody else touches chunk i of anything, so it works in place with no scratch, reads n and writes n bytes a member,
+// and all get the same bytes. Small ones are combined by every member for itself, from the copies, in the same order.
+#include "runtime/comm/thread_communicator.h"
+
+#include <algorithm>
+#include <cassert>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
+#include "llvm/ADT/Twine.h"
+#include "llvm/Support/Threading.h"
+#include "llvm/Support/raw_ostream.h"
+#include "runtime/comm/chunks.h"
+#include "runtime/comm/flight_recorder.h"
+#include "runtime/comm/meeting.h"
+#include "runtime/comm/move.h"
+#include "runtime/comm/reduce.h"
+#include "runtime/comm/wait_table.h"
+
+namespace optp {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Nanoseconds = std::chrono::nanoseconds;
+
+Nanoseconds nanoseconds(double seconds) { return Nanoseconds(int64_t(seconds * 1e9)); }
+
+// Seconds without trailing zeros: "0.2", "300".
+std::string print_seconds(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", seconds);
+  return text;
+}
+
+// What the ranks of a world share.
+struct World {
+  World(int size, ThreadWorldOptions options) : options(options), waits(size), recorders(size) {
+    timeout = nanoseconds(options.timeout_seconds);
+    // More ranks than cores: spinning would keep the awaited one from running.
+    spin = llvm::hardware_concurrency().compute_thread_count() >= unsigned(size) ? nanoseconds(options.spin_us * 1e-6)
+                                                                                 : Nanoseconds(0);
+  }
+
+  Meeting* meeting(llvm::ArrayRef<int> group) {
+    std::lock_guard lock(mutex);
+    for (const auto& known : meetings)
+      if (known->group() == group) return known.get();
+    meetings.push_back(std::make_unique<Meeting>(group));
+    if (failed) meetings.back()->stop();
+    return meetings.back().get();
+  }
+
+  void fail(const llvm::Twine& text) {
+    std::lock_guard lock(mutex);
+    if (failed) return;  // the first one is the cause
+    message = text.str();
+    failed = true;
+    for (const auto& meeting : meetings) meeting->stop();
+  }
+  llvm::Error failure() {
+    std::lock_guard lock(mutex);
+    return error(Fault::rank_failed, message);
+  }
+
+  const ThreadWorldOptions options;
+  Nanoseconds timeout, spin;
+  std::atomic<bool> failed{false};
+  WaitTable waits;
+  std::vector<FlightRecorder> recorders;
+
+ private:
+  std::mutex mutex;
+  std::string message;
+  std::vector<std::unique_ptr<Meeting>> meetings;  // of the groups met so far: a few
+};
+
+// A call's arguments besides stamp and buffers.
+struct Arguments {
+  Collective kind;
+  Reduce reduce = Reduce::sum;
+  int axis = -1, concat_axis = -1;
+};
+
+// What a member sees of all when they have met.
+struct Table {
+  const Call& call;
+  Meeting& meeting;
+  int members, index;
+  bool copied;  // `in` is a copy of the input; `out` is only this member's own
+
+  const void* in(int member) const { return turn(member).in; }
+  void* out(int member) const { return turn(member).out; }
+  llvm::SmallVector<const void*, 8> ins(int64_t offset_bytes) const {
+    llvm::SmallVector<const void*, 8> pointers;
+    for (int member = 0; member < members; ++member)
+      pointers.push_back(static_cast<const char*>(in(member)) + offset_bytes);
+    return pointers;
+  }
+  int64_t element_bytes() const { return size_bytes(call.dtype); }
+
+ private:
+  const Meeting::Turn& turn(int member) const { return meeting.seat(member).turns[meeting.seat(index).turn & 1]; }
+};
+
+class ThreadCommunicator final : public Communicator {
+ public:
+  ThreadCommunicator(World& world, int rank) : world_(world), recorder_(world.recorders[rank]), rank_(rank) {}
+  int rank() const override { return rank_; }
+  int size() const override { return int(world_.recorders.size()); }
+
+  llvm::Error all_reduce(const CollectiveStamp& stamp, llvm::ArrayRef<int> group, Reduce reduce, const void* in,
+                         void* out) override {
+    return run(stamp, {.kind = Collective::all_reduce, .reduce = reduce}, group, in, out, [](const Table& all) {
+      const int64_t elements = product(all.call.dims);
+      if (elements == 0) return;
+      const int64_t start = all.copied ? 0 : chunks::start(elements, all.members, all.index);
+      const int64_t count = all.copied ? elements : chunks::size(elements, all.members, all.index);
+      llvm::SmallVector<void*, 8> outs;
+      for (int member = 0; member < all.members; ++member)
+        if (!all.copied || member == all.index)
+          outs.push_back(static_cast<char*>(all.out(member)) + start * all.element_bytes());
+      optp::reduce(all.call.dtype, all.call.reduce, all.ins(start * all.element_bytes()), outs, {.elements = count});
+    });
+  }
+
+  llvm::Error all_gather(const CollectiveStamp& stamp, llvm::ArrayRef<int> group, int axis, const void* in,
+                         void* out) override {
+    return run(stamp, {.kind = Collective::all_gather, .axis = axis}, group, in, out, [](const Table& all) {
+      for (int from = 0; from < all.members; ++from)
+        place_chunk(all.call.dims, all.element_bytes(), all.call.axis, all.members, from, all.in(from),
+                    all.out(all.index));
+    });
+  }
+
+  llvm::Error reduce_scatter(const CollectiveStamp& stamp, llvm::ArrayRef<int> group, Reduce reduce, int axis,
+                             const void* in, void* out) override {
+    return run(stamp, {.kind = Collective::reduce_scatter, .reduce = reduce, .axis = axis}, group, in, out,
+               [](const Table& all) {
+                 const Around at = around(all.call.dims, all.call.axis);
+                 const int64_t start = chunks::start(at.total, all.members, all.index) * at.inner;
+                 const int64_t count = chunks::size(at.total, all.members, all.index) * at.inner;
+                 if (at.outer * count == 0) return;
+                 void* own = all.out(all.index);
+                 optp::reduce(
+                     all.call.dtype, all.call.reduce, all.ins(start * all.element_bytes()), own,
+                     {.rows = at.outer, .elements = count, .in_stride = at.total * at.inner, .out_stride = count});
+               });
+  }
+
+  llvm::Error all_to_all(const CollectiveStamp& stamp, llvm::ArrayRef<int> group, int split_axis, int concat_axis,
+                         const void* in, void* out) override {
+    return run(stamp, {.kind = Collective::all_to_all, .axis = split_axis, .concat_axis = concat_axis}, group, in, out,
+               [](const Table& all) {
+                 for (int from = 0; from < all.members; ++from)
+                   exchange_chunk(all.call.dims, all.element_bytes(), all.call.axis, all.call.concat_axis, all.members,
+                                  from, all.index, all.in(from), all.out(all.index));
+               });
+  }
+
+  llvm::Error broadcast(const CollectiveStamp& stamp, llvm::ArrayRef<int> group, int root, void* data) override {
+    const bool gives = root >= 0 && root < int(group.size()) && group[root] == rank_;
+    return run(stamp, {.kind = Collective::broadcast, .axis = root}, group, gives ? data : nullptr,
+               gives ? nullptr : data, [](const Table& all) {
+                 const int64_t bytes = input_bytes(all.call, all.members, all.call.axis);
+                 if (all.index != all.call.axis)
+                   copy_rows(all.out(all.index), bytes, all.in(all.call.axis), bytes, 1, bytes);
+               });
+  }
+
+  llvm::Error barrier(const CollectiveStamp& stamp, llvm::ArrayRef<int> group) override {
+    return run(stamp, {.kind = Collective::barrier}, group, nullptr, nullptr, [](const Table&) {});
+  }
+
+  void abort(llvm::StringRef message) override { world_.fail("rank " + llvm::Twine(rank_) + " failed: " + message); }
+  std::string flight_record() const override { return recorder_.text(); }
+
+ private:
+  struct Place {
+    Meeting* meeting;
+    int index;
+  };
+  using Entry = FlightRecorder::Entry;
+
+  llvm::Expected<Place> find(llvm::ArrayRef<int> group) {
+    for (const Place& place : places_)
+      if (place.meeting->group() == group) return place;
+    if (llvm::Error wrong = check_group(group, rank_, size())) return wrong;
+    places_.push_back({world_.meeting(group), int(llvm::find(group, rank_) - group.begin())});
+    return places_.back();
+  }
+
+  // An error of this rank's own: it will not come, so the others need not wait.
+  llvm::Error own_fault(llvm::Error fault) {
+    std::string text;
+    llvm::raw_string_ostream(text) << fault;
+    abort(text);
+    return fault;
+  }
+
+  llvm::Error run(const CollectiveStamp& stamp, const Arguments& arguments, llvm::ArrayRef<int> group, const void* in,
+                  void* out, llvm::function_ref<void(const Table&)> move) {
+    if (world_.failed) return world_.failure();  // also keeps entries that others may still read
+    llvm::Expected<Place> place = find(group);
+    if (!place) return own_fault(place.takeError());
+    Entry& entry = recorder_.begin(place->meeting->group(), [&](Call& call) {
+      call.kind = arguments.kind;
+      call.reduce = arguments.reduce;
+      call.dtype = stamp.dtype;
+      call.axis = arguments.axis;
+      call.concat_axis = arguments.concat_axis;
+      call.id.assign(stamp.id.data(), stamp.id.size());
+      call.dims.assign(stamp.dims.begin(), stamp.dims.end());
+    });
+    llvm::Error result = run(entry, *place->meeting, place->index, in, out, move);
+    entry.state.store(result ? FlightRecorder::State::failed : FlightRecorder::State::completed,
+                      std::memory_order_relaxed);
+    return result;
+  }
+
+  llvm::Error run(Entry& entry, Meeting& meeting, int index, const void* in, void* out,
+                  llvm::function_ref<void(const Table&)> move) {
+    const Call& call = entry.call;
+    if (llvm::Error wrong = check(call, meeting.size())) return own_fault(std::move(wrong));
+    Meeting::Seat& seat = meeting.seat(index);
+    const uint64_t come = ++seat.turn * 2, done = come + 1;
+    Meeting::Turn& turn = seat.turns[seat.turn & 1];
+    const bool copied = meeting.copies(input_bytes(call, meeting.size(), 0));
+    turn.fingerprint = fingerprint(call);
+    turn.call = &call;
+    turn.out = out;
+    turn.in = in;
+    if (const int64_t bytes = input_bytes(call, meeting.size(), index); copied && in && bytes > 0) {
+      std::memcpy(turn.copy.get(), in, bytes);
+      turn.in = turn.copy.get();
+    }
+    seat.progress.store(come, std::memory_order_seq_cst);
+    if (diverged(meeting, index, come)) return world_.failure();
+    meeting.arrive(seat);
+    llvm::Error late = await(entry, meeting, seat, come);
+    if (!late) {
+      entry.state.store(FlightRecorder::State::moving, std::memory_order_relaxed);
+      const Table table = {call, meeting, meeting.size(), index, copied};
+      if (copied) {
+        move(table);
+        return llvm::Error::success();
+      }
+      // After a failure members leave, and their buffers go: either they see us busy and stay, or we see the failure.
+      seat.busy.store(true, std::memory_order_seq_cst);
+      const bool go = !world_.failed.load(std::memory_order_seq_cst);
+      if (go) move(table);
+      seat.busy.store(false, std::memory_order_seq_cst);
+      if (go) {
+        seat.progress.store(done, std::memory_order_seq_cst);
+        meeting.arrive(seat);
+        late = await(entry, meeting, seat, done);
+        if (!late) return late;
+      } else {  // not arriving keeps the others from taking what did not move for a result
+        late = world_.failure();
+      }
+    }
+    for (int member = 0; member < meeting.size(); ++member)
+      while (meeting.seat(member).busy.load(std::memory_order_seq_cst)) std::this_thread::yield();
+    return late;
+  }
+
+  // Each compares itself with those who came before it: of two members at least one sees the other. None has left,
+  // since this one has not arrived.
+  bool diverged(Meeting& meeting, int index, uint64_t come) {
+    const Meeting::Turn& own = meeting.seat(index).turns[come / 2 & 1];
+    for (int member = 0; member < meeting.size(); ++member) {
+      if (member == index || meeting.seat(member).progress.load(std::memory_order_seq_cst) < come) continue;
+      const Meeting::Turn& other = meeting.seat(member).turns[come / 2 & 1];
+      if (other.fingerprint == own.fingerprint) continue;
+      const bool swap = member < index;
+      const Meeting::Turn &first = swap ? other : own, &second = swap ? own : other;
+      const int ranks[] = {meeting.group()[std::min(index, member)], meeting.group()[std::max(index, member)]};
+      world_.fail("ranks " + llvm::Twine(ranks[0]) + " and " + llvm::Twine(ranks[1]) + " of group " +
+                  print_group(meeting.group()) + " diverged at its collective " + llvm::Twine(come / 2) + ": " +
+                  differences(*first.call, *second.call) + " differ: rank " + llvm::Twine(ranks[0]) + " runs " +
+                  describe(*first.call) + ", rank " + llvm::Twine(ranks[1]) + " runs " + describe(*second.call));
+      return true;
+    }
+    return false;
+  }
+
+  llvm::Error await(const Entry& entry, Meeting& meeting, const Meeting::Seat& seat, uint64_t progress) {
+    Meeting::Outcome outcome = meeting.spin(seat, world_.spin);
+    if (outcome == Meeting::Outcome::late) outcome = sleep(entry, meeting, seat, progress);
+    if (outcome == Meeting::Outcome::complete) return llvm::Error::success();
+    return world_.failure();
+  }
+
+  Meeting::Outcome sleep(const Entry& entry, Meeting& meeting, const Meeting::Seat& seat, uint64_t progress) {
+    const Clock::time_point end = Clock::now() + world_.timeout;
+    Nanoseconds nap = std::chrono::milliseconds(50);
+    world_.waits.enter(rank_, meeting, progress);
+    Meeting::Outcome outcome;
+    while (true) {
+      outcome = meeting.sleep(seat, std::max(std::min(nap, Nanoseconds(end - Clock::now())), Nanoseconds(1'000'000)));
+      if (outcome != Meeting::Outcome::late) break;
+      // Seldom: from here on nobody is in a hurry.
+      if (auto cycle = world_.waits.cycle(rank_); !cycle.empty())
+        world_.fail(print_cycle(cycle));
+      else if (Clock::now() >= end)
+        if (auto missing = meeting.missing(progress); !missing.empty()) world_.fail(print_late(entry, missing));
+      nap = std::min(nap * 2, Nanoseconds(std::chrono::seconds(1)));
+    }
+    world_.waits.leave(rank_);
+    return outcome;
+  }
+
+  std::string doing(llvm::ArrayRef<int> ranks) const {
+    std::string text;
+    for (int rank : ranks)
+      text += (text.empty() ? "rank " : "; rank ") + std::to_string(rank) + " " + world_.recorders[rank].last();
+    return text;
+  }
+  std::string print_cycle(llvm::ArrayRef<int> ranks) const {
+    return "ranks " + print_group(ranks) + " wait for each other: " + doing(ranks);
+  }
+  std::string print_late(const Entry& entry, llvm::ArrayRef<int> missing) const {
+    return describe(entry.call) + " over " + print_group(entry.group) + ": rank" + (missing.size() > 1 ? "s " : " ") +
+           (missing.size() > 1 ? print_group(missing) : std::to_string(missing[0])) + " did not come within " +
+           print_seconds(world_.options.timeout_seconds) + " s: " + doing(missing);
+  }
+
+  World& world_;
+  FlightRecorder& recorder_;
+  const int rank_;
+  llvm::SmallVector<Place, 4> places_;  // the groups this rank has met in
+};
+
+}  // namespace
+
+struct ThreadWorld::State {
+  State(int size, ThreadWorldOptions options) : world(size, options) {
+    for (int rank = 0; rank < size; ++rank) communicators.push_back(std::make_unique<ThreadCommunicator>(world, rank));
+  }
+  World world;
+  std::vector<std::unique_ptr<ThreadCommunicator>> communicators;
+};
+
+ThreadWorld::ThreadWorld(int size, ThreadWorldOptions options) {
+  assert(size > 0 && "a world has a rank");
+  assert(options.timeout_seconds > 0 && "without a time limit a rank could hang");
+  state_ = std::make_unique<State>(size, options);
+}
+ThreadWorld::~ThreadWorld() = default;
+int ThreadWorld::size() const { return int(state_->communicators.size()); }
+Communicator& ThreadWorld::communicator(int rank) { return *state_->communicators[rank]; }
+void ThreadWorld::abort(llvm::StringRef message) { state_->world.fail(message); }
+
+std::string ThreadWorld::flight_record() const {
+  std::string text;
+  for (int rank = 0; rank < size(); ++rank)
+    text += "rank " + std::to_string(rank) + "\n" + state_->world.recorders[rank].text();
+  return text;
+}
+
+}  // namespace optp

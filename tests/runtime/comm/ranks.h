@@ -1,0 +1,103 @@
+// Runs a function on every rank of a world of threads, and helpers to fill and read buffers of any dtype.
+#pragma once
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/dtype.h"
+#include "llvm/Support/Error.h"
+#include "runtime/comm/thread_communicator.h"
+
+template <>
+struct doctest::StringMaker<std::vector<std::string>> {
+  static String convert(const std::vector<std::string>& messages) {
+    std::string text;
+    for (const std::string& message : messages) text += "\n    \"" + message + "\"";
+    return text.c_str();
+  }
+};
+
+namespace optp::testing {
+
+using Bytes = std::vector<uint8_t>;
+
+// Each rank's error message, "" where it succeeded; a failure must be of the given fault.
+inline std::vector<std::string> run_ranks(ThreadWorld& world, const std::function<llvm::Error(Communicator&)>& body) {
+  std::vector<std::string> messages(world.size());
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < world.size(); ++rank)
+    threads.emplace_back([&, rank] {
+      llvm::handleAllErrors(body(world.communicator(rank)), [&](const Diagnostic& d) {
+        messages[rank] =
+            (d.fault == Fault::rank_failed ? "" : "fault " + std::to_string(int(d.fault)) + ": ") + d.message;
+      });
+    });
+  for (std::thread& thread : threads) thread.join();
+  return messages;
+}
+
+inline std::vector<int> all_ranks(int size) {
+  std::vector<int> ranks(size);
+  for (int rank = 0; rank < size; ++rank) ranks[rank] = rank;
+  return ranks;
+}
+
+inline std::vector<std::string> successes(int size) { return std::vector<std::string>(size); }
+
+// A small generator, the same everywhere.
+struct Random {
+  uint64_t state;
+  uint64_t next() {
+    state += 0x9e3779b97f4a7c15;
+    uint64_t z = state;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+  double uniform() { return double(next() >> 11) * 0x1p-53 * 2 - 1; }
+};
+
+template <class T>
+T get(const Bytes& bytes, int64_t index) {
+  T value;
+  std::memcpy(&value, bytes.data() + index * sizeof(T), sizeof(T));
+  return value;
+}
+template <class T>
+void put(Bytes& bytes, int64_t index, T value) {
+  std::memcpy(bytes.data() + index * sizeof(T), &value, sizeof(T));
+}
+
+// Floats in (-1, 1), of different exponents; integers over their whole range.
+inline Bytes random_tensor(DType dtype, int64_t elements, uint64_t seed) {
+  Random random{seed};
+  Bytes bytes(elements * size_bytes(dtype));
+  for (int64_t i = 0; i < elements; ++i) {
+    const double value = random.uniform();
+    switch (dtype) {
+      case DType::f32:
+        put(bytes, i, float(value));
+        break;
+      case DType::f64:
+        put(bytes, i, value);
+        break;
+      case DType::f16:
+        put(bytes, i, f32_to_f16(float(value)));
+        break;
+      case DType::bf16:
+        put(bytes, i, f32_to_bf16(float(value)));
+        break;
+      default:
+        for (int64_t b = 0; b < size_bytes(dtype); ++b) bytes[i * size_bytes(dtype) + b] = uint8_t(random.next());
+    }
+  }
+  return bytes;
+}
+
+}  // namespace optp::testing
