@@ -39,12 +39,13 @@ bool same_file(llvm::StringRef path, uint64_t device, uint64_t inode);
 enum class Symlinks { stay_beneath, none };
 enum class Resolver { kernel, walk };  // walk: what runs where the kernel has no openat2 (before 5.6, some sandboxes)
 // openat of a relative path which never leaves the folder, not even while someone swaps files for links under us;
-// -1 and errno on failure: EXDEV if it would leave, ELOOP for a link that may not be followed. The walk refuses all links.
+// -1 and errno on failure: EXDEV if it would leave, ELOOP for a link that may not be followed. The walk refuses all
+// links.
 Descriptor open_beneath(int folder, llvm::StringRef path, int flags, Symlinks symlinks,
                         Resolver resolver = Resolver::kernel);
 
-std::string reason(int error_number);                    // "no space left on device"
-const char* kind_of(const struct stat& status);          // "a folder", "a FIFO" …
+std::string reason(int error_number);                                  // "no space left on device"
+const char* kind_of(const struct stat& status);                        // "a folder", "a FIFO" …
 std::pair<std::string, std::string> split_path(llvm::StringRef path);  // folder ("." if none) and last name
 
 }  // namespace optp

@@ -131,7 +131,8 @@ struct MappedFileAccess {
     if (::fstat(file.get(), &status) != 0) return bad_input(name + ": cannot be read: " + reason(errno));
     if (!S_ISREG(status.st_mode)) return bad_input(name + ": expected a regular file, found " + kind_of(status));
     if (status.st_size > max_bytes)
-      return bad_input(name + ": size: expected at most " + Twine(max_bytes) + " bytes, found " + Twine(status.st_size));
+      return bad_input(name + ": size: expected at most " + Twine(max_bytes) + " bytes, found " +
+                       Twine(status.st_size));
     mapped->size_ = status.st_size;
     mapped->id_ = id_of(status);
     mapped->modified_ = status.st_mtim;
@@ -151,9 +152,13 @@ struct MappedFileAccess {
 namespace {
 Error cannot_open(const Twine& name, int error_number) {
   switch (error_number) {
-    case ENOENT: case ENOTDIR: return error(Fault::not_found, name + ": no such file");
-    case ENXIO: return bad_input(name + ": expected a regular file, found a socket or a device");
-    default: return bad_input(name + ": cannot be opened: " + reason(error_number));
+    case ENOENT:
+    case ENOTDIR:
+      return error(Fault::not_found, name + ": no such file");
+    case ENXIO:
+      return bad_input(name + ": expected a regular file, found a socket or a device");
+    default:
+      return bad_input(name + ": cannot be opened: " + reason(error_number));
   }
 }
 
@@ -252,8 +257,8 @@ Descriptor InputFolder::open_in_roots(StringRef location) const {
 Expected<std::shared_ptr<MappedFile>> InputFolder::open(StringRef location) {
   assert(root_.folder && "a model must be open before its data");
   if (const char* found = fault_of_spelling(location, options_.limits))
-    return bad_input((shown_folder_.empty() ? "." : shown_folder_) + ": location: expected a path beneath this folder, found " +
-                     found + ": " + quoted(location));
+    return bad_input((shown_folder_.empty() ? "." : shown_folder_) +
+                     ": location: expected a path beneath this folder, found " + found + ": " + quoted(location));
   if (const auto known = opened_.find(location); known != opened_.end()) return known->second;
 
   const std::string shown = shown_folder_ + location.str();

@@ -19,7 +19,8 @@ llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringR
       in_string = !in_string;
     } else if (!in_string && (c == '[' || c == '{')) {
       if (++depth > limits.max_nesting)
-        return bad_input(name + ": nesting: expected at most " + llvm::Twine(limits.max_nesting) + " levels, found more");
+        return bad_input(name + ": nesting: expected at most " + llvm::Twine(limits.max_nesting) +
+                         " levels, found more");
     } else if (!in_string && (c == ']' || c == '}')) {
       --depth;
     }

@@ -11,16 +11,16 @@ namespace optp {
 // Each bound is far above what a real model needs and far below what hurts: a bomb is refused by name instead of
 // eating the machine. Fields, not constants, so that a test can lower one instead of building a giant file.
 struct Limits {
-  int64_t max_model_bytes = (int64_t{1} << 31) - 1;   // protobuf's own: it counts bytes in an int
-  int64_t max_nodes = int64_t{1} << 22;               // of one graph with all its subgraphs
-  int64_t max_ndim = 64;                              // numpy's
-  int64_t max_elements = int64_t{1} << 48;            // of one tensor: far from overflow after any element size
-  int64_t max_nesting = 32;                           // graphs within graphs, as ONNX Runtime; JSON within JSON
-  int64_t max_call_depth = 100;                       // model-local functions, as ONNX's checker
+  int64_t max_model_bytes = (int64_t{1} << 31) - 1;  // protobuf's own: it counts bytes in an int
+  int64_t max_nodes = int64_t{1} << 22;              // of one graph with all its subgraphs
+  int64_t max_ndim = 64;                             // numpy's
+  int64_t max_elements = int64_t{1} << 48;           // of one tensor: far from overflow after any element size
+  int64_t max_nesting = 32;                          // graphs within graphs, as ONNX Runtime; JSON within JSON
+  int64_t max_call_depth = 100;                      // model-local functions, as ONNX's checker
   int64_t max_functions = 10'000;
-  int64_t max_location_bytes = 4096;                  // PATH_MAX
-  int64_t max_npy_header_bytes = int64_t{1} << 16;    // what version 1 of the format can hold
-  int64_t max_json_bytes = int64_t{1} << 30;          // plans of large models list every tensor for every rank
+  int64_t max_location_bytes = 4096;                // PATH_MAX
+  int64_t max_npy_header_bytes = int64_t{1} << 16;  // what version 1 of the format can hold
+  int64_t max_json_bytes = int64_t{1} << 30;        // plans of large models list every tensor for every rank
   int64_t max_manifest_bytes = int64_t{1} << 24;
 };
 

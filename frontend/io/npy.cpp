@@ -1,5 +1,6 @@
 #include "frontend/io/npy.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <optional>
@@ -29,9 +30,9 @@ struct Row {
   DType dtype;
 };
 constexpr Row rows[] = {
-    {"b1", DType::boolean}, {"i1", DType::i8}, {"i2", DType::i16}, {"i4", DType::i32}, {"i8", DType::i64},
-    {"u1", DType::u8},      {"u2", DType::u16}, {"u4", DType::u32}, {"u8", DType::u64}, {"f2", DType::f16},
-    {"f4", DType::f32},     {"f8", DType::f64},
+    {"b1", DType::boolean}, {"i1", DType::i8},  {"i2", DType::i16}, {"i4", DType::i32},
+    {"i8", DType::i64},     {"u1", DType::u8},  {"u2", DType::u16}, {"u4", DType::u32},
+    {"u8", DType::u64},     {"f2", DType::f16}, {"f4", DType::f32}, {"f8", DType::f64},
 };
 
 struct Header {
@@ -56,8 +57,10 @@ class HeaderParser {
         if (const auto text = string()) header.descr = text->str();
         good = header.descr.has_value();
       } else if (*key == "fortran_order" && !header.fortran_order) {
-        if (take("True")) header.fortran_order = true;
-        else if (take("False")) header.fortran_order = false;
+        if (take("True"))
+          header.fortran_order = true;
+        else if (take("False"))
+          header.fortran_order = false;
         good = header.fortran_order.has_value();
       } else if (*key == "shape" && !header.shape) {
         header.shape = tuple();
@@ -140,17 +143,19 @@ Expected<HostArray> parse_npy(StringRef name, ArrayRef<char> file, const Limits&
   if (rest.size() < 2) return bad_input(name + ": version: expected 2 bytes, found the end of the file");
   const int version = uint8_t(rest[0]);
   if (version < 1 || version > 3 || rest[1] != 0)
-    return bad_input(name + ": version: expected 1.0, 2.0 or 3.0, found " + Twine(version) + "." + Twine(int(uint8_t(rest[1]))));
+    return bad_input(name + ": version: expected 1.0, 2.0 or 3.0, found " + Twine(version) + "." +
+                     Twine(int(uint8_t(rest[1]))));
   rest = rest.drop_front(2);
   const size_t length_bytes = version == 1 ? 2 : 4;
-  if (rest.size() < length_bytes) return bad_input(name + ": header length: expected " + Twine(length_bytes) +
-                                                   " bytes, found the end of the file");
+  if (rest.size() < length_bytes)
+    return bad_input(name + ": header length: expected " + Twine(length_bytes) + " bytes, found the end of the file");
   int64_t length = 0;
   for (size_t i = 0; i < length_bytes; ++i) length |= int64_t(uint8_t(rest[i])) << (8 * i);
   rest = rest.drop_front(length_bytes);
   if (length > limits.max_npy_header_bytes || length > int64_t(rest.size()))
     return bad_input(name + ": header length: expected at most " +
-                     Twine(std::min(limits.max_npy_header_bytes, int64_t(rest.size()))) + " bytes, found " + Twine(length));
+                     Twine(std::min(limits.max_npy_header_bytes, int64_t(rest.size()))) + " bytes, found " +
+                     Twine(length));
   const StringRef header_text = rest.take_front(size_t(length));
   const std::optional<Header> header = HeaderParser(header_text, limits).parse();
   if (!header)
@@ -172,20 +177,30 @@ Expected<HostArray> parse_npy(StringRef name, ArrayRef<char> file, const Limits&
   if (!count || !bytes || *count > limits.max_elements)
     return bad_input(name + ": shape: expected at most " + Twine(limits.max_elements) + " elements, found more");
   if (*bytes != int64_t(rest.size()))
-    return bad_input(name + ": data: expected " + Twine(*bytes) + " bytes for its shape and dtype, found " + Twine(rest.size()));
+    return bad_input(name + ": data: expected " + Twine(*bytes) + " bytes for its shape and dtype, found " +
+                     Twine(rest.size()));
   if (array.dtype == DType::boolean)  // any other byte read as a bool is undefined behaviour
     if (const size_t at = rest.find_if([](char c) { return uint8_t(c) > 1; }); at != StringRef::npos)
-      return bad_input(name + ": element " + Twine(at) + ": expected a bool of 0 or 1, found " + Twine(int(uint8_t(rest[at]))));
+      return bad_input(name + ": element " + Twine(at) + ": expected a bool of 0 or 1, found " +
+                       Twine(int(uint8_t(rest[at]))));
 
   if (*header->fortran_order && array.dims.size() > 1) {
     array.bytes.resize(rest.size());
     if (*count == 0) return array;
     const ArrayRef<char> data(rest.data(), rest.size());
     switch (size_bytes(array.dtype)) {
-      case 1: to_c_order<uint8_t>(data, array.dims, array.bytes); break;
-      case 2: to_c_order<uint16_t>(data, array.dims, array.bytes); break;
-      case 4: to_c_order<uint32_t>(data, array.dims, array.bytes); break;
-      default: to_c_order<uint64_t>(data, array.dims, array.bytes); break;
+      case 1:
+        to_c_order<uint8_t>(data, array.dims, array.bytes);
+        break;
+      case 2:
+        to_c_order<uint16_t>(data, array.dims, array.bytes);
+        break;
+      case 4:
+        to_c_order<uint32_t>(data, array.dims, array.bytes);
+        break;
+      default:
+        to_c_order<uint64_t>(data, array.dims, array.bytes);
+        break;
     }
   } else {
     array.bytes.assign(rest.begin(), rest.end());
@@ -209,7 +224,8 @@ Error write_npy(StringRef path, const HostArray& array) {
     return bad_input(path + ": dtype: expected a bool, integer or float, found " + long_name(array.dtype));
   const std::optional<int64_t> bytes = size_bytes(array.dtype, array.dims);
   if (!bytes || *bytes != int64_t(array.bytes.size()))
-    return error(Fault::internal, path + ": data: expected the bytes of its shape and dtype, found " + Twine(array.bytes.size()));
+    return error(Fault::internal,
+                 path + ": data: expected the bytes of its shape and dtype, found " + Twine(array.bytes.size()));
 
   std::string dict = std::string("{'descr': '") + (size_bytes(dtype) == 1 ? "|" : "<") + row->text +
                      "', 'fortran_order': False, 'shape': (";

@@ -13,7 +13,6 @@
 #include <cassert>
 #include <cerrno>
 #include <climits>
-#include <cstring>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -49,12 +48,13 @@ struct ManifestRow {
 using Manifest = std::map<std::string, ManifestRow>;  // sorted: the same outputs give the same bytes
 
 std::string to_json(const Manifest& files) {
-  std::string text = "{\"format\":\"" + std::string(manifest_format) + "\",\"version\":" +
-                     std::to_string(manifest_version) + ",\"files\":[";
+  std::string text = "{\"format\":\"" + std::string(manifest_format) +
+                     "\",\"version\":" + std::to_string(manifest_version) + ",\"files\":[";
   const char* separator = "\n";
   for (const auto& [name, row] : files) {
     text += separator;
-    text += "{\"name\":\"" + name + "\",\"size_bytes\":" + std::to_string(row.size_bytes) + ",\"blake3\":\"" + row.blake3 + "\"}";
+    text += "{\"name\":\"" + name + "\",\"size_bytes\":" + std::to_string(row.size_bytes) + ",\"blake3\":\"" +
+            row.blake3 + "\"}";
     separator = ",\n";
   }
   return text + "\n]}\n";
@@ -120,7 +120,8 @@ Expected<Manifest> read_manifest(int folder, const Twine& shown_folder, const Li
   return manifest;
 }
 
-// Calls visit(relative name, status) for all that is in a folder, at any depth, links unfollowed. False if it could not look everywhere.
+// Calls visit(relative name, status) for all that is in a folder, at any depth, links unfollowed. False if it could not
+// look everywhere.
 template <class Visit>
 bool visit_tree(int folder, const std::string& prefix, int depth, Visit visit) {
   if (depth > max_tree_depth) return false;
@@ -257,17 +258,19 @@ Error check_target(const OutputState& state, bool& exists, bool& empty, mode_t& 
     empty = false;
     const auto row = manifest.lower_bound(name + (S_ISDIR(found.st_mode) ? "/" : ""));
     const bool listed = name == manifest_name ||
-                        (row != manifest.end() && (S_ISDIR(found.st_mode) ? StringRef(row->first).starts_with(name + "/")
-                                                                          : row->first == name));
+                        (row != manifest.end() &&
+                         (S_ISDIR(found.st_mode) ? StringRef(row->first).starts_with(name + "/") : row->first == name));
     if (!listed && (foreign.empty() || name < foreign)) foreign = name;
     if (llvm::is_contained(state.options.inputs, id_of(found))) input = name;
   });
   if (!input.empty())
-    return cannot_write(state.target, "the folder holds an input of this run, " + quoted(input) + "; choose another folder");
+    return cannot_write(state.target,
+                        "the folder holds an input of this run, " + quoted(input) + "; choose another folder");
   if (empty || state.options.overwrite) return Error::success();
   if (!ours)
-    return cannot_write(state.target, "the folder is not an output of ours (it has no valid manifest.json); choose another folder "
-                                      "or overwrite it explicitly");
+    return cannot_write(state.target,
+                        "the folder is not an output of ours (it has no valid manifest.json); choose another folder "
+                        "or overwrite it explicitly");
   if (!complete) return cannot_write(state.target, "the folder cannot be read to its end");
   if (!foreign.empty())
     return cannot_write(state.target, "the folder holds a file that is not ours, " + quoted(foreign) +
@@ -367,7 +370,8 @@ Expected<OutputTransaction> OutputTransaction::begin(StringRef target, OutputOpt
                              O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666));
     if (!lock) return cannot_write(target, "its lock " + state->lock_name + " cannot be created: " + reason(errno));
     if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
-      return cannot_write(target, errno == EWOULDBLOCK ? "another run is writing to it" : "cannot be locked: " + reason(errno));
+      return cannot_write(target,
+                          errno == EWOULDBLOCK ? "another run is writing to it" : "cannot be locked: " + reason(errno));
     struct stat held, named;
     if (::fstat(lock.get(), &held) == 0 &&
         ::fstatat(state->parent.get(), state->lock_name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -439,11 +443,13 @@ Error OutputTransaction::commit() {
   OutputState& state = *state_;
   if (Error e = state.check_interrupted()) return e;
   if (state.unfinished != 0 || state.closed)
-    return error(Fault::internal, state.target + ": commit: expected every file finished and one commit, found otherwise");
+    return error(Fault::internal,
+                 state.target + ": commit: expected every file finished and one commit, found otherwise");
   state.closed = true;
 
   const std::string manifest = to_json(state.files);
-  Descriptor file(::openat(state.folder.get(), manifest_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+  Descriptor file(
+      ::openat(state.folder.get(), manifest_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
   const std::string shown = state.target + "/" + manifest_name;
   if (!file) return cannot_write(shown, "cannot be created: " + reason(errno));
   if (const int e = write_fully(file.get(), manifest.data(), manifest.size()))
@@ -465,7 +471,8 @@ Error OutputTransaction::commit() {
   const char *from = state.temporary.c_str(), *to = state.name.c_str();
   if (!exists || empty) {
     // rename replaces nothing but an empty folder
-    if (::renameat(parent, from, parent, to) != 0) return cannot_write(state.target, "cannot be put in place: " + reason(errno));
+    if (::renameat(parent, from, parent, to) != 0)
+      return cannot_write(state.target, "cannot be put in place: " + reason(errno));
     state.temporary.clear();
   } else if (::renameat2(parent, from, parent, to, RENAME_EXCHANGE) != 0) {
     if (errno == EINVAL || errno == ENOSYS)
@@ -475,7 +482,8 @@ Error OutputTransaction::commit() {
   const int synced = sync_folder(parent);
   // After an exchange the temporary name holds the old output. If it cannot be removed now, the next run tries again.
   state.abandon();
-  if (synced != 0) return cannot_write(state.target, "is in place, but perhaps not after a power loss: " + reason(synced));
+  if (synced != 0)
+    return cannot_write(state.target, "is in place, but perhaps not after a power loss: " + reason(synced));
   return Error::success();
 }
 
@@ -494,7 +502,8 @@ Error write_file_atomically(StringRef path, ArrayRef<ArrayRef<char>> pieces) {
   std::string temporary;
   do {  // a fixed name would let two writers publish a mixture
     temporary = "." + name + ".tmp-" + random_suffix();
-    file = Descriptor(::openat(parent.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+    file = Descriptor(
+        ::openat(parent.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
   } while (!file && errno == EEXIST);
   if (!file) return cannot_write(path, "a file beside it cannot be created: " + reason(errno));
   int failure = 0;
@@ -545,11 +554,13 @@ Error verify_manifest(StringRef path, bool hashes, const Limits& limits) {
     const auto digest = hash.final();
     const std::string found = llvm::toHex(ArrayRef<uint8_t>(digest.data(), digest.size()), /*LowerCase=*/true);
     if (found != row.blake3)
-      return bad_input(shown + ": BLAKE3: expected " + quoted(row.blake3) + " as in the manifest, found " + quoted(found));
+      return bad_input(shown + ": BLAKE3: expected " + quoted(row.blake3) + " as in the manifest, found " +
+                       quoted(found));
   }
   std::string foreign;
   const bool complete = visit_tree(folder.get(), "", 0, [&](const std::string& name, const struct stat& found) {
-    if (!S_ISDIR(found.st_mode) && name != manifest_name && !manifest->count(name) && (foreign.empty() || name < foreign))
+    if (!S_ISDIR(found.st_mode) && name != manifest_name && !manifest->count(name) &&
+        (foreign.empty() || name < foreign))
       foreign = name;
   });
   if (!complete) return bad_input(path + ": the folder cannot be read to its end");

@@ -14,8 +14,8 @@
 namespace optp {
 
 struct OutputOptions {
-  bool overwrite = false;       // also replace a folder that is not one of our outputs
-  std::vector<FileId> inputs;   // never replaced, not even with overwrite: the files this run reads
+  bool overwrite = false;      // also replace a folder that is not one of our outputs
+  std::vector<FileId> inputs;  // never replaced, not even with overwrite: the files this run reads
 };
 
 // One file of a transaction, written front to back. What failed once stays failed: Linux drops the dirty pages after a
@@ -28,10 +28,10 @@ class OutputFile {
   llvm::Error write(llvm::ArrayRef<char> bytes);
   llvm::Error write(llvm::StringRef text) { return write(llvm::ArrayRef<char>(text.data(), text.size())); }
   llvm::Error write(const char* text) { return write(llvm::StringRef(text)); }  // else a literal would bring its NUL
-  llvm::Error pad_to(int64_t alignment);  // zeros up to the next multiple
+  llvm::Error pad_to(int64_t alignment);                                        // zeros up to the next multiple
   int64_t offset() const { return offset_; }
-  llvm::Error finish();                                   // all on the disk; the transaction takes no other file
-  llvm::StringRef blake3() const { return blake3_; }      // 64 hex digits, after finish()
+  llvm::Error finish();                               // all on the disk; the transaction takes no other file
+  llvm::StringRef blake3() const { return blake3_; }  // 64 hex digits, after finish()
 
  private:
   friend class OutputTransaction;

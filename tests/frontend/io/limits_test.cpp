@@ -41,9 +41,9 @@ TEST_CASE("json nests at most as deep as the limit, and brackets in strings do n
   };
   CHECK(message(nested(33)) == "plan.json: nesting: expected at most 32 levels, found more");
   CHECK(message(std::string(10'000'000, '[')) == "plan.json: nesting: expected at most 32 levels, found more");
-  CHECK(message("[\"" + std::string(100, '[') + "\\\"[\"]") == "(success)");
+  CHECK(message("[\"" + std::string(100, '[') + "\\\"" + std::string(100, '[') + "\"]") == "(success)");
   CHECK(message("{").find("plan.json: expected JSON, found ") == 0);
   CHECK(message("").find("plan.json: expected JSON, found ") == 0);
-  CHECK(message("\"\\") .find("plan.json: expected JSON, found ") == 0);
+  CHECK(message("\"\\").find("plan.json: expected JSON, found ") == 0);
 }
 }  // namespace optp

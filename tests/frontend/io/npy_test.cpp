@@ -20,14 +20,16 @@ std::string npy(const std::string& dict, const std::string& data, int version = 
   for (int i = 0; i < (version == 1 ? 2 : 4); ++i) text += char(header.size() >> (8 * i) & 0xff);
   return text + header + data;
 }
-llvm::Expected<HostArray> parse(const std::string& file) { return parse_npy("a.npy", llvm::ArrayRef<char>(file.data(), file.size())); }
+llvm::Expected<HostArray> parse(const std::string& file) {
+  return parse_npy("a.npy", llvm::ArrayRef<char>(file.data(), file.size()));
+}
 std::string message(const std::string& file) { return failure(parse(file)).message; }
 }  // namespace
 
 TEST_CASE("every dtype and shape comes back as it was written") {
   const ScratchFolder scratch;
-  for (const DType dtype : {DType::boolean, DType::i8, DType::i16, DType::i32, DType::i64, DType::u8, DType::u16, DType::u32,
-                            DType::u64, DType::f16, DType::f32, DType::f64})
+  for (const DType dtype : {DType::boolean, DType::i8, DType::i16, DType::i32, DType::i64, DType::u8, DType::u16,
+                            DType::u32, DType::u64, DType::f16, DType::f32, DType::f64})
     for (const llvm::SmallVector<int64_t, 6>& dims : std::initializer_list<llvm::SmallVector<int64_t, 6>>{
              {}, {1}, {7}, {2, 3}, {0}, {3, 0, 2}, {1, 2, 1, 3, 1, 2, 1, 2}}) {
       CAPTURE(to_string(dtype).str());
@@ -73,7 +75,8 @@ TEST_CASE("Fortran order becomes C order, in all versions of the format") {
                                           std::string(columns.begin(), columns.end()), version)));
     CHECK(array.bytes == bytes_of<int16_t>({0, 1, 2, 3, 4, 5}));
   }
-  const HostArray cube = get(parse(npy("{'descr': '|u1', 'fortran_order': True, 'shape': (2, 2, 2), }", std::string("\0\4\2\6\1\5\3\7", 8))));
+  const HostArray cube = get(
+      parse(npy("{'descr': '|u1', 'fortran_order': True, 'shape': (2, 2, 2), }", std::string("\0\4\2\6\1\5\3\7", 8))));
   CHECK(cube.bytes == bytes_of<uint8_t>({0, 1, 2, 3, 4, 5, 6, 7}));
   CHECK(get(parse(npy("{'descr': '<f8', 'fortran_order': True, 'shape': (2, 0), }", ""))).bytes.empty());
 }
@@ -86,35 +89,54 @@ TEST_CASE("a malformed file is refused for what is wrong with it") {
   CHECK(message("PK\3\4") == "a.npy: expected a .npy file, found another format");
   CHECK(message("") == "a.npy: expected a .npy file, found another format");
   CHECK(message(npy("{}", "", 4)) == "a.npy: version: expected 1.0, 2.0 or 3.0, found 4.0");
-  CHECK(has(message(npy("{" + std::string(70'000, ' ') + "}", "", 2)), "header length: expected at most 65536 bytes, found 70003"));
-  CHECK(has(message(std::string("\x93NUMPY\2\0\xff\xff\xff\xff", 12)), "header length: expected at most 0 bytes, found 4294967295"));
-  for (const char* dict : {
-           "", "{", "{}", "[]", "{'descr': '|u1', 'fortran_order': False}",
-           "{'descr': '|u1', 'fortran_order': False, 'shape': (2), }", "{'descr': '|u1', 'fortran_order': False, 'shape': (2,,), }",
-           "{'descr': '|u1', 'fortran_order': False, 'shape': (,), }", "{'descr': '|u1', 'fortran_order': False, 'shape': (2 3), }",
-           "{'descr': '|u1', 'fortran_order': False, 'shape': (-2,), }", "{'descr': '|u1', 'fortran_order': False, 'shape': (2L,), }",
-           "{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999,), }",
-           "{'descr': '|u1', 'fortran_order': False, 'shape': (1+1,), }", "{'descr': '|u1', 'fortran_order': False, 'shape': (0x2,), }",
-           "{'descr': '|u1', 'fortran_order': 0, 'shape': (2,), }", "{'descr': [('a', '|u1')], 'fortran_order': False, 'shape': (2,), }",
-           "{'descr': '|u1', 'descr': '|u1', 'fortran_order': False, 'shape': (2,), }",
-           "{'descr': '|u1', 'fortran_order': False, 'shape': (2,), 'x': (1,)}", "{'descr': '|u1', 'fortran_order': False, 'shape': (2,)} x",
-           "{'descr': '|u1 'fortran_order': False, 'shape': (2,)}", "{'descr': '|u1', 'fortran_order': False, 'shape': (2,",
-           "__import__('os').system('true')"}) {
+  CHECK(has(message(npy("{" + std::string(70'000, ' ') + "}", "", 2)),
+            "header length: expected at most 65536 bytes, found 70003"));
+  CHECK(has(message(std::string("\x93NUMPY\2\0\xff\xff\xff\xff", 12)),
+            "header length: expected at most 0 bytes, found 4294967295"));
+  for (const char* dict : {"",
+                           "{",
+                           "{}",
+                           "[]",
+                           "{'descr': '|u1', 'fortran_order': False}",
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (2), }",
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (2,,), }",
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (,), }",
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (2 3), }",
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (-2,), }",
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (2L,), }",
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999,), }",
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (1+1,), }",
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (0x2,), }",
+                           "{'descr': '|u1', 'fortran_order': 0, 'shape': (2,), }",
+                           "{'descr': [('a', '|u1')], 'fortran_order': False, 'shape': (2,), }",
+                           "{'descr': '|u1', 'descr': '|u1', 'fortran_order': False, 'shape': (2,), }",
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (2,), 'x': (1,)}",
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (2,)} x",
+                           "{'descr': '|u1 'fortran_order': False, 'shape': (2,)}",
+                           "{'descr': '|u1', 'fortran_order': False, 'shape': (2,",
+                           "__import__('os').system('true')"}) {
     CAPTURE(dict);
     CHECK(has(message(npy(dict, "ab")), "a.npy: header: expected {'descr': …"));
   }
-  CHECK(has(message(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (" + [] {
-              std::string ones;
-              for (int i = 0; i < 65; ++i) ones += "1,";
-              return ones;
-            }() + "), }", "a")), "a.npy: header: expected"));
-  for (const char* descr : {"", ">f4", "<f16", "<c8", "|O", "<U3", "|S2", "|V2", "<M8[ns]", "f4", "|f4", "=f4", "<", "<f4x"}) {
+  CHECK(has(message(npy(
+                "{'descr': '|u1', 'fortran_order': False, 'shape': (" +
+                    [] {
+                      std::string ones;
+                      for (int i = 0; i < 65; ++i) ones += "1,";
+                      return ones;
+                    }() +
+                    "), }",
+                "a")),
+            "a.npy: header: expected"));
+  for (const char* descr :
+       {"", ">f4", "<f16", "<c8", "|O", "<U3", "|S2", "|V2", "<M8[ns]", "f4", "|f4", "=f4", "<", "<f4x"}) {
     CAPTURE(descr);
     CHECK(has(message(npy(std::string("{'descr': '") + descr + "', 'fortran_order': False, 'shape': (1,), }", "abcd")),
               "a.npy: dtype: expected a little-endian bool, integer or float, found "));
   }
   for (const char* shape : {"4294967296, 4294967296", "4294967296, 2147483647", "1000000000000000,"})
-    CHECK(has(message(npy(std::string("{'descr': '<f8', 'fortran_order': False, 'shape': (") + shape + "), }", "")), "a.npy: shape: expected at most"));
+    CHECK(has(message(npy(std::string("{'descr': '<f8', 'fortran_order': False, 'shape': (") + shape + "), }", "")),
+              "a.npy: shape: expected at most"));
   CHECK(message(npy("{'descr': '<f8', 'fortran_order': True, 'shape': (1000000, 1000000), }", "x")) ==
         "a.npy: data: expected 8000000000000 bytes for its shape and dtype, found 1");  // before it is allocated
   CHECK(message(npy("{'descr': '|b1', 'fortran_order': False, 'shape': (3,), }", std::string("\1\0\2", 3))) ==

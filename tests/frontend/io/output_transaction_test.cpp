@@ -40,8 +40,11 @@ TEST_CASE("a committed folder is whole, and nothing else is left beside it") {
   CHECK(contents(scratch / "out/rank0/model.onnx") == "graph");
   CHECK(contents(scratch / "out/manifest.json") ==
         "{\"format\":\"opt-partition manifest\",\"version\":1,\"files\":[\n"
-        "{\"name\":\"plan.json\",\"size_bytes\":4,\"blake3\":\"" + blake3("plan") + "\"},\n"
-        "{\"name\":\"rank0/model.onnx\",\"size_bytes\":5,\"blake3\":\"" + blake3("graph") + "\"}\n]}\n");
+        "{\"name\":\"plan.json\",\"size_bytes\":4,\"blake3\":\"" +
+            blake3("plan") +
+            "\"},\n"
+            "{\"name\":\"rank0/model.onnx\",\"size_bytes\":5,\"blake3\":\"" +
+            blake3("graph") + "\"}\n]}\n");
   good(verify_manifest(scratch / "out", true));
   // The hash of the empty input, as BLAKE3's paper gives it: that we hash what we write, and with BLAKE3.
   CHECK(blake3("") == "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
@@ -124,15 +127,29 @@ TEST_CASE("an output of ours or an empty folder is replaced whole") {
 TEST_CASE("what is not ours is kept, unless the user says otherwise") {
   const ScratchFolder scratch;
   std::string why;
-  SUBCASE("a file") { scratch.put("out/thesis.tex", "years"); why = "not an output of ours"; }
-  SUBCASE("a folder") { std::filesystem::create_directories(scratch / "out/photos"); why = "not an output of ours"; }
-  SUBCASE("another's manifest") { scratch.put("out/manifest.json", "{\"name\":\"web app\"}"); why = "not an output of ours"; }
-  SUBCASE("a manifest that lies about names") {
-    scratch.put("out/manifest.json", "{\"format\":\"opt-partition manifest\",\"version\":1,\"files\":[{\"name\":\"../x\","
-                                     "\"size_bytes\":1,\"blake3\":\"" + std::string(64, '0') + "\"}]}");
+  SUBCASE("a file") {
+    scratch.put("out/thesis.tex", "years");
     why = "not an output of ours";
   }
-  SUBCASE("a manifest that is a bomb") { scratch.put("out/manifest.json", std::string(1 << 20, '[')); why = "not an output of ours"; }
+  SUBCASE("a folder") {
+    std::filesystem::create_directories(scratch / "out/photos");
+    why = "not an output of ours";
+  }
+  SUBCASE("another's manifest") {
+    scratch.put("out/manifest.json", "{\"name\":\"web app\"}");
+    why = "not an output of ours";
+  }
+  SUBCASE("a manifest that lies about names") {
+    scratch.put("out/manifest.json",
+                "{\"format\":\"opt-partition manifest\",\"version\":1,\"files\":[{\"name\":\"../x\","
+                "\"size_bytes\":1,\"blake3\":\"" +
+                    std::string(64, '0') + "\"}]}");
+    why = "not an output of ours";
+  }
+  SUBCASE("a manifest that is a bomb") {
+    scratch.put("out/manifest.json", std::string(1 << 20, '['));
+    why = "not an output of ours";
+  }
   SUBCASE("a file among ours") {
     emit(scratch / "out", "plan");
     scratch.put("out/rank0/notes.txt", "mine");
@@ -170,9 +187,10 @@ TEST_CASE("a file, a link or no name is no target, with overwrite either") {
   std::filesystem::create_directory(scratch / "folder");
   scratch.link("folder", "link");
   scratch.link("nothing", "dangling");
-  for (const std::string& target : {scratch / "file", scratch / "link", scratch / "link/", scratch / "dangling", scratch / "none/out",
-                                   scratch / "file/out", std::string(), std::string("."), std::string(".."), std::string("/"),
-                                   scratch / "..", scratch / std::string(300, 'x'), std::string("a\0b", 3)}) {
+  for (const std::string& target :
+       {scratch / "file", scratch / "link", scratch / "link/", scratch / "dangling", scratch / "none/out",
+        scratch / "file/out", std::string(), std::string("."), std::string(".."), std::string("/"), scratch / "..",
+        scratch / std::string(300, 'x'), std::string("a\0b", 3)}) {
     CAPTURE(target);
     CHECK(failure(OutputTransaction::begin(target, {.overwrite = true})).fault == Fault::cannot_write);
   }
@@ -198,7 +216,9 @@ TEST_CASE("a second writer to the same target is refused at once, one to another
     auto first = get(OutputTransaction::begin(scratch / "out"));
     CHECK(failure(OutputTransaction::begin(scratch / "out")).message == scratch / "out: another run is writing to it");
     CHECK(failure(OutputTransaction::begin(scratch / "here/out")).fault == Fault::cannot_write);
-    CHECK(in_child([&] { return failure(OutputTransaction::begin(scratch / "out")).fault == Fault::cannot_write ? 0 : 1; }).first == 0);
+    CHECK(in_child([&] {
+            return failure(OutputTransaction::begin(scratch / "out")).fault == Fault::cannot_write ? 0 : 1;
+          }).first == 0);
     auto other = get(OutputTransaction::begin(scratch / "other"));
     add(first, "plan.json", "plan");  // neither refusal touched it
     good(first.commit());
@@ -224,8 +244,9 @@ TEST_CASE("what a killed run leaves is removed by the next one") {
 TEST_CASE("names that could come from a model become no files") {
   const ScratchFolder scratch;
   auto transaction = get(OutputTransaction::begin(scratch / "out"));
-  for (const std::string& name : Names{"", "..", "../x", "a/../x", "/x", "a/", "/", "a//b", "a/b/c", "A", "a b", ".hidden", "a/.b", "ä",
-                                       std::string("a\0b", 3), "manifest.json", std::string(256, 'a')}) {
+  for (const std::string& name :
+       Names{"", "..", "../x", "a/../x", "/x", "a/", "/", "a//b", "a/b/c", "A", "a b", ".hidden", "a/.b", "ä",
+             std::string("a\0b", 3), "manifest.json", std::string(256, 'a')}) {
     CAPTURE(name);
     CHECK(failure(transaction.create(name)).fault == Fault::internal);
   }
@@ -238,7 +259,9 @@ TEST_CASE("a full disk is one error, and then nothing is left") {
   emit(scratch / "out", "old");
   const auto [code, text] = in_child([&] {
     ::signal(SIGXFSZ, SIG_IGN);  // as main does: the limit is then an error of write(2)
-    const rlimit limit = {1 << 20, 1 << 20};
+    rlimit before, limit;
+    ::getrlimit(RLIMIT_FSIZE, &before);
+    limit = {1 << 20, before.rlim_max};
     ::setrlimit(RLIMIT_FSIZE, &limit);
     auto transaction = OutputTransaction::begin(scratch / "out");
     if (!transaction) return 1;
@@ -248,11 +271,16 @@ TEST_CASE("a full disk is one error, and then nothing is left") {
     llvm::Error e = llvm::Error::success();
     for (int i = 0; i < 10 && !e; ++i) e = (*file)->write(block);
     const Failure f = failure(std::move(e));
-    if (f.fault != Fault::cannot_write || f.message != scratch / "out/rank0/model.onnx.data: cannot be written: file too large") return 3;
-    if (failure((*file)->write(block)).fault != Fault::cannot_write) return 4;  // it stays failed
+    if (f.fault != Fault::cannot_write ||
+        f.message != scratch / "out/rank0/model.onnx.data: cannot be written: file too large")
+      return 3;
+    ::setrlimit(RLIMIT_FSIZE, &before);  // someone made room; what is missing is missing
+    if (failure((*file)->write(block)).fault != Fault::cannot_write) return 4;
     if (failure((*file)->finish()).fault != Fault::cannot_write) return 5;
     if (failure(transaction->commit()).message == "(success)") return 6;
-    if (failure(write_file_atomically(scratch / "big", std::string(2 << 20, 'x'))).fault != Fault::cannot_write) return 7;
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    if (failure(write_file_atomically(scratch / "big", std::string(2 << 20, 'x'))).fault != Fault::cannot_write)
+      return 7;
     file->reset();
     { OutputTransaction gone = std::move(*transaction); }
     return 0;
@@ -306,10 +334,26 @@ TEST_CASE("any damage to an output is found") {
   emit(scratch / "out", "plan");
   std::string place, why;
   bool hashes = false;
-  SUBCASE("a bit") { scratch.put("out/plan.json", "plam"); place = "/plan.json"; why = "BLAKE3: expected"; hashes = true; }
-  SUBCASE("a byte more") { scratch.put("out/plan.json", "plan "); place = "/plan.json"; why = "size: expected 4 bytes as in the manifest, found 5"; }
-  SUBCASE("a file less") { std::filesystem::remove(scratch / "out/plan.json"); place = "/plan.json"; why = "found none"; }
-  SUBCASE("a file more") { scratch.put("out/rank0/x", ""); why = "expected only files of the manifest, found 'rank0/x'"; }
+  SUBCASE("a bit") {
+    scratch.put("out/plan.json", "plam");
+    place = "/plan.json";
+    why = "BLAKE3: expected";
+    hashes = true;
+  }
+  SUBCASE("a byte more") {
+    scratch.put("out/plan.json", "plan ");
+    place = "/plan.json";
+    why = "size: expected 4 bytes as in the manifest, found 5";
+  }
+  SUBCASE("a file less") {
+    std::filesystem::remove(scratch / "out/plan.json");
+    place = "/plan.json";
+    why = "found none";
+  }
+  SUBCASE("a file more") {
+    scratch.put("out/rank0/x", "");
+    why = "expected only files of the manifest, found 'rank0/x'";
+  }
   SUBCASE("a link") {
     std::filesystem::rename(scratch / "out/plan.json", scratch / "plan.json");
     scratch.link("../plan.json", "out/plan.json");
@@ -352,8 +396,9 @@ TEST_CASE("a single file is replaced whole, and only a file is") {
   std::filesystem::create_directory(scratch / "folder");
   scratch.link("a", "link");
   REQUIRE(::mkfifo((scratch / "fifo").c_str(), 0600) == 0);
-  for (const std::string& path : {scratch / "folder", scratch / "link", scratch / "fifo", scratch / "none/x", scratch / "a/x",
-                                 scratch / "x/", std::string(), std::string("/dev/null"), std::string("/dev/stdout")}) {
+  for (const std::string& path :
+       {scratch / "folder", scratch / "link", scratch / "fifo", scratch / "none/x", scratch / "a/x", scratch / "x/",
+        std::string(), std::string("/dev/null"), std::string("/dev/stdout")}) {
     CAPTURE(path);
     CHECK(failure(write_file_atomically(path, "three")).fault == Fault::cannot_write);
   }

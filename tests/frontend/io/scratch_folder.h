@@ -38,7 +38,8 @@ struct ScratchFolder {
   }
   std::vector<std::string> names() const {
     std::vector<std::string> result;
-    for (const auto& entry : std::filesystem::directory_iterator(path)) result.push_back(entry.path().filename().string());
+    for (const auto& entry : std::filesystem::directory_iterator(path))
+      result.push_back(entry.path().filename().string());
     std::sort(result.begin(), result.end());
     return result;
   }
@@ -73,7 +74,8 @@ T get(llvm::Expected<T> value) {
 }
 inline void good(llvm::Error e) { CHECK_MESSAGE(!e, llvm::toString(std::move(e))); }
 
-// What must be seen from outside: a process that dies, or one that changes its own limits. Its exit code and its stderr.
+// What must be seen from outside: a process that dies, or one that changes its own limits. Its exit code and its
+// stderr.
 template <class Run>
 std::pair<int, std::string> in_child(Run run) {
   int ends[2];
