@@ -8,13 +8,13 @@
 
 namespace optp {
 
-int64_t element_count(llvm::ArrayRef<int64_t> dims) {
+int64_t count_of(llvm::ArrayRef<int64_t> dims) {
   int64_t n = 1;
   for (int64_t d : dims) n *= d;
   return n;
 }
-int64_t Tensor::elements() const { return element_count(dims); }
-int64_t Array::elements() const { return element_count(dims); }
+int64_t Tensor::elements() const { return count_of(dims); }
+int64_t Array::elements() const { return count_of(dims); }
 void Array::resize(bool floating, llvm::ArrayRef<int64_t> new_dims) {
   dims.assign(new_dims.begin(), new_dims.end());
   is_float = floating;

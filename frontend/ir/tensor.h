@@ -34,7 +34,7 @@ struct Array {
   void resize(bool floating, llvm::ArrayRef<int64_t> new_dims);
   double number(int64_t index) const { return is_float ? f[size_t(index)] : double(i[size_t(index)]); }
 };
-int64_t element_count(llvm::ArrayRef<int64_t> dims);  // of dims that were checked before
+int64_t count_of(llvm::ArrayRef<int64_t> dims);  // elements, of dims that were checked before
 
 Array to_array(const Tensor& tensor);
 // Only what the intervals of each dim hold.

@@ -148,7 +148,7 @@ llvm::Expected<Arrays> evaluate(const Node& node, llvm::ArrayRef<const Array*> i
   fill(b->lists.result, result_dims, strides[2]);
   Array out;
   out.resize(in[0]->is_float, result_dims);
-  if (element_count(extents) != 0) {
+  if (count_of(extents) != 0) {
     if (out.is_float) accumulate(extents, strides, in[0]->f.data(), in[1]->f.data(), out.f.data());
     else accumulate(extents, strides, in[0]->i.data(), in[1]->i.data(), out.i.data());
   }

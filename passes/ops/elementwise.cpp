@@ -114,7 +114,7 @@ template <Dim (*F)(Dim, Dim)>
 std::optional<Content> binary_content(const Node& node) {
   auto a = content_of(node.operand(0)), b = content_of(node.operand(1));
   const Ints dims = numbers(node.out().type.dims);
-  if (!a || !b || llvm::is_contained(dims, -1) || element_count(dims) > most_content_elements) return std::nullopt;
+  if (!a || !b || llvm::is_contained(dims, -1) || count_of(dims) > most_content_elements) return std::nullopt;
   Content out;
   out.dims.assign(dims.begin(), dims.end());
   bool known = true;
@@ -255,7 +255,7 @@ const RegisteredOp where{{
     .content = [](const Node& node) -> std::optional<Content> {
       auto c = content_of(node.operand(0)), x = content_of(node.operand(1)), y = content_of(node.operand(2));
       const Ints dims = numbers(node.out().type.dims);
-      if (!c || !x || !y || llvm::is_contained(dims, -1) || element_count(dims) > most_content_elements) return std::nullopt;
+      if (!c || !x || !y || llvm::is_contained(dims, -1) || count_of(dims) > most_content_elements) return std::nullopt;
       Content out;
       out.dims.assign(dims.begin(), dims.end());
       bool known = true;

@@ -43,8 +43,8 @@ const RegisteredOp gather{{
       const int64_t total = node.dim("rows", rows).constant().value_or(rows);
       Array out;
       out.resize(in[0]->is_float, numbers(node.out().type.dims));
-      const int64_t outer = element_count(llvm::ArrayRef<int64_t>(in[0]->dims).take_front(axis));
-      const int64_t inner = element_count(llvm::ArrayRef<int64_t>(in[0]->dims).drop_front(axis + 1));
+      const int64_t outer = count_of(llvm::ArrayRef<int64_t>(in[0]->dims).take_front(axis));
+      const int64_t inner = count_of(llvm::ArrayRef<int64_t>(in[0]->dims).drop_front(axis + 1));
       const int64_t count = in[1]->elements();
       for (int64_t k = 0; k < count; ++k) {
         const int64_t wanted = in[1]->i[size_t(k)];

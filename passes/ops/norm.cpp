@@ -54,7 +54,7 @@ const RegisteredOp softmax{{
       const size_t axis = size_t(node.integer("axis"));
       Array out = *in[0];
       const int64_t n = out.dims[axis], inner = strides_of(out.dims)[axis];
-      const int64_t outer = element_count(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
+      const int64_t outer = count_of(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
       for (int64_t o = 0; o < outer; ++o)
         for (int64_t i = 0; i < inner; ++i) {
           auto at = [&](int64_t k) -> double& { return out.f[size_t((o * n + k) * inner + i)]; };

@@ -118,7 +118,7 @@ const RegisteredOp cumsum{{
       const bool exclusive = node.integer("exclusive") != 0, reverse = node.integer("reverse") != 0;
       Array out = *in[0];
       const int64_t n = out.dims[axis], inner = strides_of(out.dims)[axis];
-      const int64_t outer = element_count(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
+      const int64_t outer = count_of(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
       auto run = [&](auto& v) {
         for (int64_t o = 0; o < outer; ++o)
           for (int64_t i = 0; i < inner; ++i) {

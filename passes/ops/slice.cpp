@@ -59,7 +59,7 @@ const RegisteredOp slice{{
         return node_error(node, "slice from " + llvm::Twine(start) + " to " + llvm::Twine(last) + " of an axis of " + llvm::Twine(in[0]->dims[axis]));
       const int64_t base = start * strides[axis];
       strides[axis] *= step;
-      return Arrays{rearranged(*in[0], dims, strides, element_count(dims) ? base : 0)};
+      return Arrays{rearranged(*in[0], dims, strides, count_of(dims) ? base : 0)};
     },
     .content = [](const Node& node) -> std::optional<Content> {
       auto c = content_of(node.operand(0));
@@ -130,11 +130,11 @@ const RegisteredOp concat{{
       const size_t axis = size_t(node.integer("axis"));
       Array out;
       out.resize(in[0]->is_float, numbers(node.out().type.dims));
-      const int64_t outer = element_count(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
+      const int64_t outer = count_of(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
       int64_t at = 0;
       for (int64_t o = 0; o < outer; ++o)
         for (const Array* a : in) {
-          const int64_t run = element_count(llvm::ArrayRef<int64_t>(a->dims).drop_front(axis));
+          const int64_t run = count_of(llvm::ArrayRef<int64_t>(a->dims).drop_front(axis));
           for (int64_t k = 0; k < run; ++k, ++at) {
             if (out.is_float) out.f[size_t(at)] = a->f[size_t(o * run + k)];
             else out.i[size_t(at)] = a->i[size_t(o * run + k)];
@@ -187,8 +187,8 @@ const RegisteredOp pad{{
       out.resize(in[0]->is_float, numbers(node.out().type.dims));
       std::fill(out.f.begin(), out.f.end(), node.number("value"));
       std::fill(out.i.begin(), out.i.end(), int64_t(node.number("value")));
-      const int64_t outer = element_count(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
-      const int64_t inner = element_count(llvm::ArrayRef<int64_t>(out.dims).drop_front(axis + 1));
+      const int64_t outer = count_of(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
+      const int64_t inner = count_of(llvm::ArrayRef<int64_t>(out.dims).drop_front(axis + 1));
       const int64_t run = in[0]->dims[axis] * inner;
       for (int64_t o = 0; o < outer; ++o)
         for (int64_t k = 0; k < run; ++k) {

@@ -13,7 +13,7 @@ Ints broadcast_strides(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> res
 }
 
 void walk(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides, llvm::function_ref<void(int64_t, llvm::ArrayRef<int64_t>)> visit) {
-  const int64_t n = element_count(dims);
+  const int64_t n = count_of(dims);
   Ints index(dims.size(), 0), offsets(strides.size(), 0);
   for (int64_t k = 0; k < n; ++k) {
     visit(k, offsets);
@@ -80,7 +80,7 @@ Array rearranged(const Array& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<i
 std::optional<Content> rearranged_content(const Content& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base) {
   for (int64_t d : dims)
     if (d < 0) return std::nullopt;
-  if (element_count(dims) > most_content_elements) return std::nullopt;
+  if (count_of(dims) > most_content_elements) return std::nullopt;
   Content out;
   out.dims.assign(dims.begin(), dims.end());
   Ints s(strides.begin(), strides.end());

@@ -1,0 +1,298 @@
+// Operators that stand for a block of others: normalisations, attention, rotary embedding, gelu. Taken apart here, so that
+// sharding sees their products; the runtime fuses what it can when it compiles.
+#include <cmath>
+
+#include "frontend/onnx/lowering.h"
+
+namespace optp {
+namespace {
+using Values = llvm::SmallVector<Value*, 2>;
+using Ints = llvm::SmallVector<int64_t, 4>;
+
+// ONNX LayerNormalization-17 with its axis last; other axes fold the trailing dims into one.
+llvm::Expected<Value*> layer_norm(LoweringContext& c, Value& x, Value& scale, Value* bias) {
+  OPTP_TRY(axis, c.axis(c.integer("axis", -1), x.ndim()));
+  Dims flat(x.type.dims.begin(), x.type.dims.begin() + axis);
+  const Dim hidden = product(llvm::ArrayRef<Dim>(x.type.dims).drop_front(size_t(axis)));
+  flat.push_back(hidden);
+  OPTP_TRY(folded, c.reshape(x, flat));
+  OPTP_TRY(s, c.reshape(scale, {hidden}));
+  llvm::SmallVector<Value*, 3> in{folded, s};
+  if (bias) {
+    OPTP_TRY(b, c.reshape(*bias, {hidden}));
+    in.push_back(b);
+  }
+  OPTP_TRY(y, c.op("layer_norm", in, {{"epsilon", c.number("epsilon", 1e-5)}}));
+  return c.reshape(*y, x.type.dims);
+}
+Lowered layer_normalization(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(scale, c.need(1));
+  OPTP_TRY(y, layer_norm(c, *x, *scale, c.has(2) ? c.operands[2] : nullptr));
+  return Values{y};
+}
+llvm::Expected<Value*> rms_norm(LoweringContext& c, Value& x, Value& scale) {
+  OPTP_TRY(axis, c.axis(c.integer("axis", -1), x.ndim()));
+  Ints axes;
+  for (int64_t k = axis; k < int64_t(x.ndim()); ++k) axes.push_back(k);
+  const DType dtype = x.type.dtype;
+  OPTP_TRY(wide, c.cast(x, is_half(dtype) ? DType::f32 : dtype));
+  OPTP_TRY(square, c.op("mul", {wide, wide}));
+  OPTP_TRY(mean, c.op("reduce_mean", {square}, {{"axes", axes}, {"keepdims", int64_t(1)}}));
+  OPTP_TRY(safe, c.op("add", {mean, &c.scalar_like(*mean, c.number("epsilon", 1e-5))}));
+  OPTP_TRY(root, c.op("sqrt", {safe}));
+  OPTP_TRY(normal, c.op("div", {wide, root}));
+  OPTP_TRY(narrow, c.cast(*normal, dtype));
+  return c.op("mul", {narrow, &scale});
+}
+Lowered rms_normalization(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(scale, c.need(1));
+  OPTP_TRY(y, rms_norm(c, *x, *scale));
+  return Values{y};
+}
+// com.microsoft SkipLayerNormalization: (x + skip [+ bias]) normalised; the sum is output 3.
+Lowered skip_layer_normalization(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(skip, c.need(1));
+  OPTP_TRY(scale, c.need(2));
+  OPTP_TRY(first, c.op("add", {x, skip}));
+  Value* sum = first;
+  if (c.has(4)) {
+    OPTP_TRY(with_bias, c.op("add", {sum, c.operands[4]}));
+    sum = with_bias;
+  }
+  OPTP_TRY(y, layer_norm(c, *sum, *scale, c.has(3) ? c.operands[3] : nullptr));
+  return Values{y, nullptr, nullptr, sum};
+}
+
+// Gelu-20: x/2 · (1 + erf(x/√2)), or its tanh approximation (Hendrycks and Gimpel, arXiv:1606.08415).
+llvm::Expected<Value*> gelu(LoweringContext& c, Value& x, bool approximate) {
+  Value* bent = nullptr;
+  if (approximate) {
+    OPTP_TRY(square, c.op("mul", {&x, &x}));
+    OPTP_TRY(cube, c.op("mul", {square, &x}));
+    OPTP_TRY(small, c.op("mul", {cube, &c.scalar_like(x, 0.044715)}));
+    OPTP_TRY(sum, c.op("add", {&x, small}));
+    OPTP_TRY(inner, c.op("mul", {sum, &c.scalar_like(x, std::sqrt(2 / M_PI))}));
+    OPTP_TRY(t, c.op("tanh", {inner}));
+    bent = t;
+  } else {
+    OPTP_TRY(inner, c.op("mul", {&x, &c.scalar_like(x, M_SQRT1_2)}));
+    OPTP_TRY(t, c.op("erf", {inner}));
+    bent = t;
+  }
+  OPTP_TRY(raised, c.op("add", {bent, &c.scalar_like(x, 1)}));
+  OPTP_TRY(half, c.op("mul", {&x, &c.scalar_like(x, 0.5)}));
+  return c.op("mul", {half, raised});
+}
+Lowered gelu_20(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(y, gelu(c, *x, c.text("approximate", "none") == "tanh"));
+  return Values{y};
+}
+template <bool approximate>
+Lowered bias_gelu(LoweringContext& c) {  // com.microsoft BiasGelu, FastGelu, Gelu: the bias is optional
+  OPTP_TRY(x, c.need(0));
+  Value* in = x;
+  if (c.has(1)) {
+    OPTP_TRY(sum, c.op("add", {x, c.operands[1]}));
+    in = sum;
+  }
+  OPTP_TRY(y, gelu(c, *in, approximate));
+  return Values{y};
+}
+template <bool quick>
+Lowered swish(LoweringContext& c) {  // x · sigmoid(alpha · x): Swish-24 and com.microsoft QuickGelu
+  OPTP_TRY(x, c.need(0));
+  const double alpha = c.number("alpha", quick ? 1.702 : 1);
+  Value* inner = x;
+  if (alpha != 1) {
+    OPTP_TRY(scaled, c.op("mul", {x, &c.scalar_like(*x, alpha)}));
+    inner = scaled;
+  }
+  OPTP_TRY(gate, c.op("sigmoid", {inner}));
+  OPTP_TRY(y, c.op("mul", {x, gate}));
+  return Values{y};
+}
+
+llvm::Expected<Value*> part(LoweringContext& c, Value& x, int64_t axis, Dim start, Dim size) {
+  return c.op("slice", {&x}, {{"axis", axis}, {"start", start}, {"size", size}, {"step", int64_t(1)}});
+}
+// RotaryEmbedding-23 (Su et al., arXiv:2104.09864). x: [batch, heads, sequence, head] or [batch, sequence, hidden];
+// caches: [batch or 1, sequence, rotary/2], or [positions, rotary/2] with position ids.
+Lowered rotary_embedding(LoweringContext& c) {
+  OPTP_TRY(given, c.need(0));
+  OPTP_TRY(cos_cache, c.need(1));
+  OPTP_TRY(sin_cache, c.need(2));
+  Value* x = given;
+  const bool flat = x->ndim() == 3;
+  if (flat) {
+    const int64_t heads = c.integer("num_heads", 0);
+    auto head = heads > 0 ? exact_div(x->type.dims[2], heads) : std::nullopt;
+    if (!head) return c.fail("num_heads " + llvm::Twine(heads) + " does not divide hidden size " + x->type.dims[2].text());
+    OPTP_TRY(apart, c.reshape(*x, {x->type.dims[0], x->type.dims[1], Dim(heads), *head}));
+    OPTP_TRY(turned, c.transpose(*apart, {0, 2, 1, 3}));
+    x = turned;
+  }
+  if (x->ndim() != 4) return c.fail("operand 0: expected 3 or 4 dims, found " + to_string(x->type.dims));
+  const Dim head = x->type.dims[3];
+  Value* caches[2] = {cos_cache, sin_cache};
+  for (Value*& cache : caches) {
+    if (c.has(3)) {
+      OPTP_TRY(rows, c.op("gather", {cache, c.operands[3]}, {{"axis", int64_t(0)}}));
+      cache = rows;
+    }
+    if (cache->ndim() != 3) return c.fail("caches: expected 3 dims, found " + to_string(cache->type.dims));
+    OPTP_TRY(wide, c.reshape(*cache, {cache->type.dims[0], Dim(1), cache->type.dims[1], cache->type.dims[2]}));
+    cache = wide;
+  }
+  const Dim half = caches[0]->type.dims[3], turned_size = half * Dim(2);
+  Value* rest = nullptr;
+  Value* turned = x;
+  if (turned_size != head) {
+    OPTP_TRY(a, part(c, *x, 3, 0, turned_size));
+    OPTP_TRY(b, part(c, *x, 3, turned_size, head - turned_size));
+    turned = a, rest = b;
+  }
+  const bool interleaved = c.integer("interleaved", 0) != 0;
+  Value *first, *second;
+  if (interleaved) {
+    Dims pairs = turned->type.dims;
+    pairs[3] = half;
+    Dims apart = pairs;
+    apart.push_back(2);
+    OPTP_TRY(split, c.reshape(*turned, apart));
+    OPTP_TRY(a, part(c, *split, 4, 0, 1));
+    OPTP_TRY(b, part(c, *split, 4, 1, 1));
+    OPTP_TRY(a3, c.reshape(*a, pairs));
+    OPTP_TRY(b3, c.reshape(*b, pairs));
+    first = a3, second = b3;
+  } else {
+    OPTP_TRY(a, part(c, *turned, 3, 0, half));
+    OPTP_TRY(b, part(c, *turned, 3, half, half));
+    first = a, second = b;
+  }
+  OPTP_TRY(fc, c.op("mul", {first, caches[0]}));
+  OPTP_TRY(ss, c.op("mul", {second, caches[1]}));
+  OPTP_TRY(real, c.op("sub", {fc, ss}));
+  OPTP_TRY(fs, c.op("mul", {first, caches[1]}));
+  OPTP_TRY(sc, c.op("mul", {second, caches[0]}));
+  OPTP_TRY(imaginary, c.op("add", {fs, sc}));
+  Value* y;
+  if (interleaved) {
+    Dims apart = real->type.dims;
+    apart.push_back(1);
+    OPTP_TRY(r, c.reshape(*real, apart));
+    OPTP_TRY(i, c.reshape(*imaginary, apart));
+    OPTP_TRY(both, c.op("concat", {r, i}, {{"axis", int64_t(4)}}));
+    OPTP_TRY(joined, c.reshape(*both, turned->type.dims));
+    y = joined;
+  } else {
+    OPTP_TRY(joined, c.op("concat", {real, imaginary}, {{"axis", int64_t(3)}}));
+    y = joined;
+  }
+  if (rest) {
+    OPTP_TRY(whole, c.op("concat", {y, rest}, {{"axis", int64_t(3)}}));
+    y = whole;
+  }
+  if (flat) {
+    OPTP_TRY(back, c.transpose(*y, {0, 2, 1, 3}));
+    OPTP_TRY(joined, c.reshape(*back, given->type.dims));
+    y = joined;
+  }
+  return Values{y};
+}
+
+// Attention-23: softmax(q kᵀ · scale + mask) v, with grouped heads and a cache. A bool mask becomes the lowest finite
+// number, not -inf: a row without any key would else be NaN and poison the rows that see it.
+Lowered attention(LoweringContext& c) {
+  OPTP_TRY(q_given, c.need(0));
+  OPTP_TRY(k_given, c.need(1));
+  OPTP_TRY(v_given, c.need(2));
+  if (c.number("softcap", 0) != 0) return c.fail("softcap is not supported");
+  if (c.output_count() > 3) return c.fail("the product of queries and keys as an output is not supported");
+  const bool flat = q_given->ndim() == 3;
+  auto heads_apart = [&](Value& x, llvm::StringRef attribute) -> llvm::Expected<Value*> {
+    if (x.ndim() == 4) return &x;
+    const int64_t heads = c.integer(attribute, 0);
+    auto head = x.ndim() == 3 && heads > 0 ? exact_div(x.type.dims[2], heads) : std::nullopt;
+    if (!head) return c.fail(attribute + " " + llvm::Twine(heads) + " does not divide operand " + quoted(x.name) + " " + to_string(x.type.dims));
+    OPTP_TRY(apart, c.reshape(x, {x.type.dims[0], x.type.dims[1], Dim(heads), *head}));
+    return c.transpose(*apart, {0, 2, 1, 3});
+  };
+  OPTP_TRY(q, heads_apart(*q_given, "q_num_heads"));
+  OPTP_TRY(k_new, heads_apart(*k_given, "kv_num_heads"));
+  OPTP_TRY(v_new, heads_apart(*v_given, "kv_num_heads"));
+  Value *k = k_new, *v = v_new;
+  if (c.has(4) && c.has(5)) {
+    OPTP_TRY(keys, c.op("concat", {c.operands[4], k}, {{"axis", int64_t(2)}}));
+    OPTP_TRY(values, c.op("concat", {c.operands[5], v}, {{"axis", int64_t(2)}}));
+    k = keys, v = values;
+  }
+  Value *present_k = k, *present_v = v;
+  const Dim heads = q->type.dims[1], kv_heads = k->type.dims[1];
+  if (heads != kv_heads) {
+    auto group = exact_div(heads, kv_heads);
+    if (!group) return c.fail("heads " + heads.text() + " are not a multiple of key heads " + kv_heads.text());
+    for (Value** x : {&k, &v}) {
+      const Dims d = (*x)->type.dims;
+      OPTP_TRY(apart, c.reshape(**x, {d[0], d[1], Dim(1), d[2], d[3]}));
+      OPTP_TRY(repeated, c.expand(*apart, {d[0], d[1], *group, d[2], d[3]}));
+      OPTP_TRY(joined, c.reshape(*repeated, {d[0], heads, d[2], d[3]}));
+      *x = joined;
+    }
+  }
+  auto head = q->type.dims[3].constant();
+  if (!head) return c.fail("head size " + q->type.dims[3].text() + " is not known at compile time");
+  const double scale = c.number("scale", 1 / std::sqrt(double(*head)));
+  OPTP_TRY(scaled, c.op("mul", {q, &c.scalar_like(*q, scale)}));
+  OPTP_TRY(product, c.op("contract", {scaled, k}, {{"loops", std::string("b h s d, b h t d -> b h s t")}}));
+  Value* scores = product;
+  const double lowest = q->type.dtype == DType::f16 ? -65504.0 : -3.4028234663852886e38;
+  auto masked = [&](Value& keep) -> llvm::Expected<Value*> {
+    OPTP_TRY(mask, c.op("where", {&keep, &c.scalar_like(*q, 0), &c.scalar_like(*q, lowest)}));
+    return c.op("add", {scores, mask});
+  };
+  if (c.integer("is_causal", 0)) {
+    const Dim queries = q->type.dims[2], keys = k->type.dims[2];
+    auto iota = [&](Dim start, Dim size) { return c.op("iota", {}, {{"start", start}, {"size", size}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}); };
+    OPTP_TRY(row, iota(c.has(4) ? c.operands[4]->type.dims[2] : Dim(0), queries));
+    OPTP_TRY(row_column, c.reshape(*row, {queries, 1}));
+    OPTP_TRY(column, iota(0, keys));
+    OPTP_TRY(keep, c.op("less_equal", {column, row_column}));
+    OPTP_TRY(sum, masked(*keep));
+    scores = sum;
+  }
+  if (c.has(3)) {
+    if (c.operands[3]->type.dtype == DType::boolean) {
+      OPTP_TRY(sum, masked(*c.operands[3]));
+      scores = sum;
+    } else {
+      OPTP_TRY(sum, c.op("add", {scores, c.operands[3]}));
+      scores = sum;
+    }
+  }
+  OPTP_TRY(weights, c.op("softmax", {scores}, {{"axis", int64_t(3)}}));
+  OPTP_TRY(y, c.op("contract", {weights, v}, {{"loops", std::string("b h s t, b h t d -> b h s d")}}));
+  Value* out = y;
+  if (flat) {
+    OPTP_TRY(turned, c.transpose(*y, {0, 2, 1, 3}));
+    OPTP_TRY(joined, c.reshape(*turned, {turned->type.dims[0], turned->type.dims[1], turned->type.dims[2] * turned->type.dims[3]}));
+    out = joined;
+  }
+  return Values{out, present_k, present_v};
+}
+
+const LoweringRow rows[] = {
+    {"LayerNormalization", 17, layer_normalization}, {"LayerNormalization", 1, layer_normalization, "com.microsoft"},
+    {"RMSNormalization", 23, rms_normalization}, {"SimplifiedLayerNormalization", 1, rms_normalization},
+    {"SimplifiedLayerNormalization", 1, rms_normalization, "com.microsoft"},
+    {"SkipLayerNormalization", 1, skip_layer_normalization, "com.microsoft"},
+    {"Gelu", 20, gelu_20}, {"Gelu", 1, bias_gelu<false>, "com.microsoft"}, {"BiasGelu", 1, bias_gelu<false>, "com.microsoft"},
+    {"FastGelu", 1, bias_gelu<true>, "com.microsoft"}, {"QuickGelu", 1, swish<true>, "com.microsoft"}, {"Swish", 24, swish<false>},
+    {"RotaryEmbedding", 23, rotary_embedding}, {"Attention", 23, attention},
+};
+}  // namespace
+llvm::ArrayRef<LoweringRow> block_rows() { return rows; }
+}  // namespace optp

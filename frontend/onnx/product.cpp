@@ -1,0 +1,127 @@
+// Products: MatMul, Gemm, Einsum become contract, whose loop lists say what is summed; a bias is a separate add.
+#include "frontend/onnx/lowering.h"
+#include "llvm/ADT/StringExtras.h"
+
+namespace optp {
+
+// numpy's matmul: the last two dims multiply, leading ones broadcast. A leading extent 1 is no loop.
+llvm::Expected<Value*> LoweringContext::matmul(Value& left, Value& right) {
+  Value *a = &left, *b = &right;
+  if (a->ndim() == 0 || b->ndim() == 0) return fail("a product with a scalar");
+  const bool row = a->ndim() == 1, column = b->ndim() == 1;
+  if (row) {
+    OPTP_TRY(v, reshape(*a, {Dim(1), a->type.dims[0]}));
+    a = v;
+  }
+  if (column) {
+    OPTP_TRY(v, reshape(*b, {b->type.dims[0], Dim(1)}));
+    b = v;
+  }
+  const size_t batch = std::max(a->ndim(), b->ndim()) - 2;
+  std::string lists[3];
+  for (size_t k = 0; k < batch; ++k) {
+    const std::string name = "b" + std::to_string(k) + " ";
+    bool any = false;
+    for (int o = 0; o < 2; ++o) {
+      const Value* v = o ? b : a;
+      const size_t skip = batch - (v->ndim() - 2);
+      if (k < skip) continue;
+      const bool one = v->type.dims[k - skip].is(1);
+      lists[o] += one ? "1 " : name;
+      any |= !one;
+    }
+    lists[2] += any ? name : "1 ";
+  }
+  OPTP_TRY(y, op("contract", {a, b}, {{"loops", lists[0] + "m k, " + lists[1] + "k n -> " + lists[2] + "m n"}}));
+  if (!row && !column) return y;
+  Dims dims = y->type.dims;
+  if (column) dims.pop_back();
+  if (row) dims.erase(dims.end() - (column ? 1 : 2));
+  return reshape(*y, dims);
+}
+
+namespace {
+using Values = llvm::SmallVector<Value*, 2>;
+
+Lowered matmul(LoweringContext& c) {
+  OPTP_TRY(a, c.need(0));
+  OPTP_TRY(b, c.need(1));
+  OPTP_TRY(y, c.matmul(*a, *b));
+  return Values{y};
+}
+llvm::Expected<Value*> scaled(LoweringContext& c, Value& v, double factor) {
+  if (factor == 1) return &v;
+  return c.op("mul", {&v, &c.scalar_like(v, factor)});
+}
+llvm::Expected<Value*> gemm_product(LoweringContext& c) {
+  OPTP_TRY(a, c.need(0));
+  OPTP_TRY(b, c.need(1));
+  if (a->ndim() != 2 || b->ndim() != 2)
+    return c.fail("expected two matrices, found " + to_string(a->type.dims) + " and " + to_string(b->type.dims));
+  const std::string loops = std::string(c.integer("transA", 0) ? "k m, " : "m k, ") + (c.integer("transB", 0) ? "n k" : "k n") + " -> m n";
+  OPTP_TRY(y, c.op("contract", {a, b}, {{"loops", loops}}));
+  OPTP_TRY(z, scaled(c, *y, c.number("alpha", 1)));
+  if (!c.has(2) || c.number("beta", 1) == 0) return z;
+  OPTP_TRY(bias, scaled(c, *c.operands[2], c.number("beta", 1)));
+  return c.op("add", {z, bias});
+}
+Lowered gemm(LoweringContext& c) {
+  OPTP_TRY(y, gemm_product(c));
+  return Values{y};
+}
+// com.microsoft FusedGemm: Gemm, then an activation.
+Lowered fused_gemm(LoweringContext& c) {
+  OPTP_TRY(y, gemm_product(c));
+  const std::string activation = llvm::StringRef(c.text("activation", "")).lower();
+  if (activation.empty()) return Values{y};
+  if (activation != "relu" && activation != "tanh" && activation != "sigmoid") return c.fail("activation " + quoted(activation));
+  OPTP_TRY(z, c.op(activation, {y}));
+  return Values{z};
+}
+// com.microsoft FusedMatMul: alpha · aᵀ? bᵀ?
+Lowered fused_matmul(LoweringContext& c) {
+  OPTP_TRY(a, c.need(0));
+  OPTP_TRY(b, c.need(1));
+  if (c.integer("transBatchA", 0) || c.integer("transBatchB", 0)) return c.fail("transBatchA and transBatchB are not supported");
+  auto swapped = [&](Value& v, bool wanted) -> llvm::Expected<Value*> {
+    if (!wanted || v.ndim() < 2) return &v;
+    llvm::SmallVector<int64_t, 4> perm;
+    for (size_t k = 0; k < v.ndim(); ++k) perm.push_back(int64_t(k));
+    std::swap(perm[v.ndim() - 1], perm[v.ndim() - 2]);
+    return c.transpose(v, perm);
+  };
+  OPTP_TRY(left, swapped(*a, c.integer("transA", 0)));
+  OPTP_TRY(right, swapped(*b, c.integer("transB", 0)));
+  OPTP_TRY(y, c.matmul(*left, *right));
+  OPTP_TRY(z, scaled(c, *y, c.number("alpha", 1)));
+  return Values{z};
+}
+
+Lowered einsum(LoweringContext& c) {
+  std::string equation;
+  for (char ch : c.text("equation", ""))
+    if (ch != ' ') equation += ch;
+  auto [left, right] = llvm::StringRef(equation).split("->");
+  auto [first, second] = left.split(',');
+  if (c.operands.size() != 2 || !llvm::StringRef(equation).contains("->") || second.contains(',') || llvm::StringRef(equation).contains('.'))
+    return c.fail("equation " + quoted(equation) + ": expected two operands, an explicit result and no ellipsis");
+  OPTP_TRY(a, c.need(0));
+  OPTP_TRY(b, c.need(1));
+  std::string lists[3];
+  const llvm::StringRef terms[3] = {first, second, right};
+  for (int o = 0; o < 3; ++o)
+    for (size_t k = 0; k < terms[o].size(); ++k) {
+      if (!llvm::isAlpha(terms[o][k]) || terms[o].count(terms[o][k]) != 1 || (o == 2 && !left.contains(terms[o][k])))
+        return c.fail("equation " + quoted(equation) + ": each letter once in an operand, the result's in an operand");
+      lists[o] += std::string(1, terms[o][k]) + " ";
+    }
+  OPTP_TRY(y, c.op("contract", {a, b}, {{"loops", llvm::StringRef(lists[0]).trim().str() + ", " + lists[1] + "-> " + llvm::StringRef(lists[2]).trim().str()}}));
+  return Values{y};
+}
+const LoweringRow rows[] = {
+    {"MatMul", 1, matmul}, {"Gemm", 7, gemm}, {"Einsum", 12, einsum},
+    {"FusedGemm", 1, fused_gemm, "com.microsoft"}, {"FusedMatMul", 1, fused_matmul, "com.microsoft"},
+};
+}  // namespace
+llvm::ArrayRef<LoweringRow> product_rows() { return rows; }
+}  // namespace optp

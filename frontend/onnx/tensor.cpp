@@ -1,0 +1,111 @@
+#include "frontend/onnx/tensor.h"
+
+#include <onnx/onnx_pb.h>
+
+#include <cstring>
+
+#include "frontend/ir/diagnostic.h"
+
+namespace optp {
+namespace {
+
+template <typename T, typename Field>
+std::vector<char> packed(const Field& field) {
+  std::vector<char> out(size_t(field.size()) * sizeof(T));
+  size_t at = 0;
+  for (auto v : field) {
+    const T value = T(v);
+    std::memcpy(out.data() + at, &value, sizeof(T));
+    at += sizeof(T);
+  }
+  return out;
+}
+
+llvm::Expected<std::shared_ptr<const Tensor>> external(const onnx::TensorProto& proto, Tensor tensor, int64_t wanted, InputFolder& folder, const llvm::Twine& place) {
+  std::string location, offset_text, length_text;
+  for (const auto& entry : proto.external_data()) {
+    if (entry.key() == "location") location = entry.value();
+    else if (entry.key() == "offset") offset_text = entry.value();
+    else if (entry.key() == "length") length_text = entry.value();
+    else if (entry.key() != "checksum") return bad_input(place + ": external data: unknown key " + quoted(entry.key()));
+  }
+  if (location.empty()) return bad_input(place + ": external data: no location");
+  auto number = [&](const std::string& text, uint64_t& out) { return text.empty() || (text.find_first_not_of("0123456789") == std::string::npos && !llvm::StringRef(text).getAsInteger(10, out)); };
+  uint64_t offset = 0, length = uint64_t(wanted);
+  if (!number(offset_text, offset)) return bad_input(place + ": external data: offset: expected a number, found " + quoted(offset_text));
+  if (!number(length_text, length)) return bad_input(place + ": external data: length: expected a number, found " + quoted(length_text));
+  if (length != uint64_t(wanted)) return bad_input(place + ": external data: length: expected " + llvm::Twine(wanted) + " bytes of its shape, found " + llvm::Twine(length));
+  auto file = folder.open(location);
+  if (!file) {
+    // A file that is not there still leaves a graph to plan; any other fault is one.
+    llvm::Error rest = llvm::handleErrors(file.takeError(), [&](std::unique_ptr<Diagnostic> d) -> llvm::Error {
+      if (d->fault == Fault::not_found) {
+        tensor.missing = location;
+        return llvm::Error::success();
+      }
+      return llvm::Error(std::move(d));
+    });
+    if (rest) return with_prefix(place, std::move(rest));
+    return std::make_shared<const Tensor>(std::move(tensor));
+  }
+  auto bytes = (*file)->range(offset, length);
+  if (!bytes) return with_prefix(place, bytes.takeError());
+  tensor.bytes = *bytes;
+  tensor.owner = *file;
+  return std::make_shared<const Tensor>(std::move(tensor));
+}
+}  // namespace
+
+llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto, std::shared_ptr<const void> owner, InputFolder& folder,
+                                                          const Limits& limits, const llvm::Twine& place_twine) {
+  const std::string place = place_twine.str();
+  Tensor tensor;
+  tensor.dtype = DType(proto.data_type() > 0 && proto.data_type() < 256 ? proto.data_type() : 0);
+  if (proto.dims_size() > limits.max_ndim) return bad_input(place + ": dims: expected at most " + llvm::Twine(limits.max_ndim) + ", found " + llvm::Twine(proto.dims_size()));
+  tensor.dims.assign(proto.dims().begin(), proto.dims().end());
+  for (int64_t d : tensor.dims)
+    if (d < 0) return bad_input(place + ": dims: expected no negative extent, found " + llvm::Twine(d));
+  int64_t count = 1;
+  for (int64_t d : tensor.dims) {
+    auto next = checked_mul(count, d);
+    if (!next || *next > limits.max_elements) return bad_input(place + ": dims: more than " + llvm::Twine(limits.max_elements) + " elements");
+    count = *next;
+  }
+  if (tensor.dtype == DType::string) {  // kept by type only: what uses it is reported there
+    tensor.missing = "a string tensor";
+    return std::make_shared<const Tensor>(std::move(tensor));
+  }
+  if (size_bytes(tensor.dtype) == 0) return bad_input(place + ": dtype: expected a numeric type, found ONNX type " + llvm::Twine(proto.data_type()));
+  const int64_t wanted = count * size_bytes(tensor.dtype);
+  const bool is_external = proto.data_location() == onnx::TensorProto::EXTERNAL;
+  const int fields = proto.has_raw_data() + (proto.float_data_size() > 0) + (proto.int32_data_size() > 0) + (proto.int64_data_size() > 0) +
+                     (proto.double_data_size() > 0) + (proto.uint64_data_size() > 0) + (proto.string_data_size() > 0);
+  if (fields + is_external > 1) return bad_input(place + ": data: expected one field, found " + llvm::Twine(fields + is_external));
+  if (is_external) return external(proto, std::move(tensor), wanted, folder, place);
+  if (proto.has_segment()) return bad_input(place + ": data: segments are not supported");
+  if (proto.has_raw_data()) {
+    if (int64_t(proto.raw_data().size()) != wanted)
+      return bad_input(place + ": data: expected " + llvm::Twine(wanted) + " bytes, found " + llvm::Twine(proto.raw_data().size()));
+    tensor.bytes = llvm::ArrayRef<char>(proto.raw_data().data(), proto.raw_data().size());
+    tensor.owner = std::move(owner);
+    return std::make_shared<const Tensor>(std::move(tensor));
+  }
+  std::vector<char> bytes;
+  switch (tensor.dtype) {
+    case DType::f32: bytes = packed<float>(proto.float_data()); break;
+    case DType::f64: bytes = packed<double>(proto.double_data()); break;
+    case DType::i64: bytes = packed<int64_t>(proto.int64_data()); break;
+    case DType::u64:
+    case DType::u32: bytes = tensor.dtype == DType::u64 ? packed<uint64_t>(proto.uint64_data()) : packed<uint32_t>(proto.uint64_data()); break;
+    case DType::i32: bytes = packed<int32_t>(proto.int32_data()); break;
+    case DType::f16:
+    case DType::bf16:
+    case DType::u16:
+    case DType::i16: bytes = packed<uint16_t>(proto.int32_data()); break;
+    default: bytes = packed<uint8_t>(proto.int32_data()); break;
+  }
+  if (int64_t(bytes.size()) != wanted)
+    return bad_input(place + ": data: expected " + llvm::Twine(count) + " elements, found " + llvm::Twine(int64_t(bytes.size()) / size_bytes(tensor.dtype)));
+  return make_tensor(tensor.dtype, tensor.dims, std::move(bytes));
+}
+}  // namespace optp

@@ -1,0 +1,18 @@
+// Tensors of ONNX files: in the message, or in files beside it.
+#pragma once
+#include <memory>
+
+#include "frontend/io/input_folder.h"
+#include "frontend/ir/tensor.h"
+
+namespace onnx {
+class TensorProto;
+class ModelProto;
+}  // namespace onnx
+
+namespace optp {
+
+// `owner` keeps the message alive; bytes of raw_data are not copied. `place` begins each error: "FILE: initializer 'w'".
+llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto, std::shared_ptr<const void> owner, InputFolder& folder,
+                                                          const Limits& limits, const llvm::Twine& place);
+}  // namespace optp
