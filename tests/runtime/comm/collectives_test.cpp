@@ -123,7 +123,7 @@ TEST_CASE("all_gather joins uneven and empty chunks along any axis") {
     ThreadWorld world(size);
     const std::vector<int> group = all_ranks(size);
     for (DType dtype : {DType::f32, DType::f16, DType::i64, DType::boolean})
-      for (const Dims& dims : {Dims{50257}, Dims{3, 12, 5}, Dims{2, 3}, Dims{3, 2, 50257}, Dims{0, 4}, Dims{4, 0}})
+      for (const Dims& dims : {Dims{50257}, Dims{3, 12, 5}, Dims{2, 3}, Dims{3, 2, 5003}, Dims{0, 4}, Dims{4, 0}})
         for (int axis = 0; axis < int(dims.size()); ++axis) {
           CAPTURE(size);
           CAPTURE(axis);
