@@ -82,12 +82,15 @@ Lowered reshape(LoweringContext& c) {
     } else if (all.constant() && rest.constant()) {
       return c.fail("operand 0 " + quoted(x->name) + ": shape " + to_string(x->type.dims) + " does not divide into " + to_string(target));
     } else {
-      // A named dim that should equal an expression of others: cancel what is common, let inference solve for it.
-      dims[size_t(wildcard)] = floor_div(all, rest);
-      for (Dim d : dims)
-        for (Dim e : x->type.dims)
-          if (d != e && solve_equal(d, e) && !d.constant() && !e.constant() && !llvm::is_contained(x->type.dims, d))
-            return llvm::make_error<DimClash>(d, e, "reshape to " + to_string(target));
+      // Extents under different names that the model needs equal: those that both shapes lack of each other, in order.
+      Dims have(x->type.dims.begin(), x->type.dims.end()), want;
+      for (Dim d : dims) {
+        if (auto* same = llvm::find(have, d); same != have.end()) have.erase(same);
+        else if (!d.constant()) want.push_back(d);
+      }
+      for (size_t k = 0; k < want.size() && k < have.size(); ++k)
+        if (!have[k].constant() && solve_equal(have[k], want[k])) return llvm::make_error<DimClash>(have[k], want[k], "reshape to " + to_string(target));
+      return c.fail("operand 0 " + quoted(x->name) + ": shape " + to_string(x->type.dims) + " does not divide into " + to_string(target));
     }
   }
   OPTP_TRY(y, c.reshape(*x, dims));

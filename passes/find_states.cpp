@@ -1,0 +1,18 @@
+// An output that is concat(input, new) is state: a key/value cache. It keeps its input's sharding.
+#include "frontend/ir/op.h"
+#include "passes/passes.h"
+
+namespace optp {
+llvm::Error find_states(Graph& graph, const PassOptions&) {
+  graph.states.clear();
+  for (const GraphOutput& output : graph.outputs) {
+    const Value* v = output.value;
+    if (v->producer && v->producer->op->name == "cast") v = &v->producer->operand(0);
+    if (!v->producer || v->producer->op->name != "concat") continue;
+    const Value* input = &v->producer->operand(0);
+    if (input->producer && input->producer->op->name == "cast") input = &input->producer->operand(0);
+    if (llvm::is_contained(graph.inputs, input)) graph.states.push_back({input->name, output.name, v->producer->integer("axis")});
+  }
+  return llvm::Error::success();
+}
+}  // namespace optp

@@ -1,0 +1,63 @@
+// All passes: each a function from graph to graph in a file of its own. pipeline.cpp puts them in order.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "frontend/ir/graph.h"
+#include "llvm/ADT/DenseSet.h"
+
+namespace optp {
+
+// A user's wish for one value, by name pattern (* and ?) or operator: `[_, tensor]`, or a Hugging Face word.
+struct Constraint {
+  std::string pattern, wish, place;  // place: "FILE: line" for messages
+};
+
+enum class OutputLayout { whole, sharded };
+
+struct PassOptions {
+  std::string strategy = "megatron";
+  std::vector<Constraint> constraints;
+  OutputLayout outputs = OutputLayout::whole;
+  bool tie_weights = true;
+  bool keep_shared = false;
+  bool compute_half = false;  // compute in the model's own half precision instead of float32
+};
+
+llvm::Error absorb_transposes(Graph& graph, const PassOptions& options);
+llvm::Error merge_views(Graph& graph, const PassOptions& options);
+llvm::Error unshare_parameters(Graph& graph, const PassOptions& options);
+llvm::Error tie_weights(Graph& graph, const PassOptions& options);
+llvm::Error find_parameters(Graph& graph, const PassOptions& options);
+llvm::Error precision(Graph& graph, const PassOptions& options);
+llvm::Error find_states(Graph& graph, const PassOptions& options);
+llvm::Error annotate(Graph& graph, const PassOptions& options);
+
+// One SPMD graph with symbolic local shapes and collectives, right for every rank of graph.mesh.
+llvm::Expected<std::unique_ptr<Graph>> split(const Graph& graph, const PassOptions& options);
+// This rank's graph: every part and start a number.
+llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t rank);
+// The whole graph with named dims replaced by numbers.
+llvm::Expected<std::unique_ptr<Graph>> bind_dims(const Graph& graph, const DimValues& values);
+
+struct Pass {
+  const char* name;
+  const char* summary;
+  llvm::Error (*run)(Graph&, const PassOptions&);
+};
+llvm::ArrayRef<Pass> canonical_passes();  // from import to a canonical graph
+// Runs the canonical passes, verifying after each.
+llvm::Error canonicalise(Graph& graph, const PassOptions& options);
+
+// Does `value` depend on a graph input? (Weights and what is computed from them alone do not.)
+class InputDependence {
+ public:
+  explicit InputDependence(const Graph& graph);
+  bool operator()(const Value& v) const { return dependent_.contains(&v); }
+
+ private:
+  llvm::DenseSet<const Value*> dependent_;
+};
+
+}  // namespace optp

@@ -1,0 +1,41 @@
+#include "passes/weights.h"
+
+#include <cstring>
+
+#include "frontend/ir/op.h"
+
+namespace optp {
+
+bool is_table(const Use& use) { return use.node->op->name == "gather" && use.operand == 0; }
+bool is_contract_weight(const Use& use) { return use.node->op->name == "contract"; }
+bool is_scale_or_bias(const Use& use) {
+  const std::string& op = use.node->op->name;
+  if (op == "layer_norm") return use.operand > 0;
+  const Value& v = use.node->operand(use.operand);
+  if (v.ndim() != 1 || use.node->operands.size() != 2 || (op != "add" && op != "mul")) return false;
+  const Value& other = use.node->operand(1 - use.operand);
+  // An extent-1 dim would be a scalar by another name; a longer operand is what a bias is added to.
+  return !other.is_data() && other.ndim() > 1 && v.type.dims[0] == other.type.dims.back();
+}
+
+bool is_constant_valued(const Tensor& tensor) {
+  if (tensor.is_missing()) return false;
+  const size_t element = size_t(size_bytes(tensor.dtype));
+  return element == 0 || tensor.bytes.size() <= element || std::memcmp(tensor.bytes.data(), tensor.bytes.data() + element, tensor.bytes.size() - element) == 0;
+}
+
+bool equal_contents(const Tensor& a, const Tensor& b, bool transposed) {
+  if (a.dtype != b.dtype || a.is_missing() || b.is_missing() || a.bytes.size() != b.bytes.size()) return false;
+  if (!transposed) return a.dims == b.dims && (a.bytes.data() == b.bytes.data() || std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0);
+  if (a.dims.size() != 2 || b.dims.size() != 2 || a.dims[0] != b.dims[1] || a.dims[1] != b.dims[0]) return false;
+  const size_t element = size_t(size_bytes(a.dtype)), rows = size_t(a.dims[0]), columns = size_t(a.dims[1]);
+  // By blocks, so that both sides are read in cache lines; most unequal pairs end in the first.
+  constexpr size_t block = 32;
+  for (size_t r0 = 0; r0 < rows; r0 += block)
+    for (size_t c0 = 0; c0 < columns; c0 += block)
+      for (size_t r = r0; r < std::min(rows, r0 + block); ++r)
+        for (size_t c = c0; c < std::min(columns, c0 + block); ++c)
+          if (std::memcmp(a.bytes.data() + (r * columns + c) * element, b.bytes.data() + (c * rows + r) * element, element) != 0) return false;
+  return true;
+}
+}  // namespace optp

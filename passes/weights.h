@@ -1,0 +1,11 @@
+// How data is used: the roles that make an initializer a parameter.
+#pragma once
+#include "frontend/ir/graph.h"
+
+namespace optp {
+bool is_table(const Use& use);             // the rows of a gather
+bool is_contract_weight(const Use& use);   // an operand of a product
+bool is_scale_or_bias(const Use& use);     // 1-D, of a norm, or multiplied or added to an activation's last dim
+bool is_constant_valued(const Tensor& tensor);
+bool equal_contents(const Tensor& a, const Tensor& b, bool transposed);
+}  // namespace optp
