@@ -31,7 +31,8 @@ void pause() {
 
 Meeting::Meeting(llvm::ArrayRef<int> group) : group_(group.begin(), group.end()), seats_(new Seat[group.size()]) {
   for (int member = 0; member < size(); ++member)
-    for (Turn& turn : seats_[member].turns) turn.copy.reset(new std::byte[copies_bytes / size()]);
+    for (Turn& turn : seats_[member].turns)
+      turn.copy.reset(new std::byte[std::min(copy_bytes, all_copies_bytes / size())]);
 }
 
 void Meeting::arrive(Seat& seat) {

@@ -27,25 +27,28 @@ struct Bf16 {
     return Stored((bits & 0x7fffffff) > 0x7f800000 ? nan : rounded);
   }
 };
-struct F16 {  // dtype.cpp's conversions with selects for branches
+// dtype.cpp's conversions, with masks for branches: compilers turn ?: back into branches here.
+struct F16 {
   using Stored = uint16_t;
   using Sum = float;
+  static uint32_t select(bool condition, uint32_t yes, uint32_t no) {
+    const uint32_t mask = uint32_t(0) - uint32_t(condition);
+    return (yes & mask) | (no & ~mask);
+  }
   static Sum load(Stored half) {
     const uint32_t shifted = uint32_t(half & 0x7fff) << 13, exponent = shifted & 0x0f800000;
-    const uint32_t normal = shifted + 0x38000000, special = shifted + 0x70000000;
     const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(shifted + 0x38800000) - 0x1p-14f);
-    const uint32_t magnitude = exponent == 0 ? subnormal : exponent == 0x0f800000 ? special : normal;
-    return std::bit_cast<float>(magnitude | (uint32_t(half & 0x8000) << 16));
+    const uint32_t normal = select(exponent == 0x0f800000, shifted + 0x70000000, shifted + 0x38000000);
+    return std::bit_cast<float>(select(exponent == 0, subnormal, normal) | (uint32_t(half & 0x8000) << 16));
   }
   static Stored store(Sum value) {
     const uint32_t bits = std::bit_cast<uint32_t>(value), magnitude = bits & 0x7fffffff;
     // Below 2^-14 the addition aligns the last bit and rounds.
     const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000;
     const uint32_t normal = (magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13;
-    uint32_t half = magnitude < 0x38800000 ? subnormal : normal;
-    half = magnitude >= 0x477ff000 ? 0x7c00 : half;
-    half = magnitude > 0x7f800000 ? 0x7e00 : half;
-    return Stored(half | ((bits >> 16) & 0x8000));
+    const uint32_t finite = select(magnitude < 0x38800000, subnormal, normal);
+    const uint32_t special = select(magnitude > 0x7f800000, 0x7e00, 0x7c00);
+    return Stored(select(magnitude >= 0x477ff000, special, finite) | ((bits >> 16) & 0x8000));
   }
 };
 

@@ -286,9 +286,10 @@ class ThreadCommunicator final : public Communicator {
       const Meeting::Turn &first = swap ? other : own, &second = swap ? own : other;
       const int ranks[] = {meeting.group()[std::min(index, member)], meeting.group()[std::max(index, member)]};
       world_.fail("ranks " + llvm::Twine(ranks[0]) + " and " + llvm::Twine(ranks[1]) + " of group " +
-                  print_group(meeting.group()) + " diverged at its collective " + llvm::Twine(come / 2) + ": " +
-                  differences(*first.call, *second.call) + " differ: rank " + llvm::Twine(ranks[0]) + " runs " +
-                  describe(*first.call) + ", rank " + llvm::Twine(ranks[1]) + " runs " + describe(*second.call));
+                  print_group(meeting.group()) + " diverged at its collective " + llvm::Twine(come / 2) +
+                  ": different " + differences(*first.call, *second.call) + ": rank " + llvm::Twine(ranks[0]) +
+                  " runs " + describe(*first.call) + ", rank " + llvm::Twine(ranks[1]) + " runs " +
+                  describe(*second.call));
       return true;
     }
     return false;

@@ -66,8 +66,8 @@ TEST_CASE("members whose stamps differ are named with what differs") {
                     [&](Communicator& comm) -> llvm::Error {
                       if (llvm::Error e = comm.barrier({"before"}, group)) return e;
                       return (comm.rank() == 0 ? c.first : c.second)(comm, group, data[comm.rank()].data());
-                    }) == times(2, "ranks 0 and 1 of group {0, 1} diverged at its collective 2: " + c.what +
-                                       " differ: rank 0 runs " + c.first_text + ", rank 1 runs " + c.second_text));
+                    }) == times(2, "ranks 0 and 1 of group {0, 1} diverged at its collective 2: different " + c.what +
+                                       ": rank 0 runs " + c.first_text + ", rank 1 runs " + c.second_text));
   }
 }
 
@@ -81,7 +81,7 @@ TEST_CASE("a diverged member is named though a third one never comes, and ranks 
     return comm.barrier({comm.rank() == 0 ? "left" : "wrong"}, left);
   });
   const std::string expected =
-      "ranks 0 and 1 of group {0, 1, 2} diverged at its collective 1: id differ: rank 0 runs barrier 'left', rank 1 "
+      "ranks 0 and 1 of group {0, 1, 2} diverged at its collective 1: different id: rank 0 runs barrier 'left', rank 1 "
       "runs "
       "barrier 'wrong'";
   CHECK(messages == std::vector<std::string>{expected, expected, "", expected, expected, ""});
