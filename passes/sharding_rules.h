@@ -1,0 +1,18 @@
+// Where the loops of one node are split, given the shardings of its values; and what users' constraints mean.
+#pragma once
+#include <vector>
+
+#include "passes/factors.h"
+#include "passes/partials.h"
+#include "passes/passes.h"
+
+namespace optp {
+
+// The axes of each factor class at this node: those of its results, then, for what it sums, those of its operands.
+NodeAxes node_axes(const Node& node, const Factors& factors);
+// A dim's or loop's sharding under these axes.
+DimSharding sharded(const Factors::DimFactors& dim, const NodeAxes& axes);
+
+llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(const Graph& graph, const Factors& factors, const Constraint& constraint);
+
+}  // namespace optp
