@@ -1,0 +1,163 @@
+// From a graph whose values have shardings to one SPMD graph: every rank runs it, on local shapes written with part(n, axes).
+// At each edge where a value is not held as an op needs it, it is resharded; the same reshard is made once.
+//   %y = contract(%x: f32[b, 3072] [_, tensor], %w: f32[3072, 768] [tensor, _]) {loops = "b k, k n -> b n"}
+//   =>   %y = contract(%x: f32[b, part(3072, tensor)], %w: f32[part(3072, tensor), 768])   %y.all_reduce = all_reduce(%y)
+#include "frontend/ir/builder.h"
+#include "frontend/ir/diagnostic.h"
+#include "passes/factors.h"
+#include "passes/passes.h"
+#include "passes/reshard.h"
+#include "passes/sharding_rules.h"
+
+namespace optp {
+namespace {
+
+class Splitter {
+ public:
+  Splitter(const Graph& from, const PassOptions& options, const Factors& factors, Graph& to) : from_(from), options_(options), factors_(factors), to_(to), build_(to) { build_.set_fold(false); }
+
+  llvm::Error run() {
+    for (const Value* v : from_.inputs) {
+      Value& copy = to_.add_input(v->name, {v->type.dtype, local_dims(v->type.dims, *v->sharding)});
+      carry(*v, copy, *v->sharding);
+    }
+    for (const Value* v : from_.data()) {
+      Value& copy = to_.add_data(v->name, v->data);
+      copy.type.dims = local_dims(v->type.dims, *v->sharding);
+      copy.is_parameter = v->is_parameter;
+      copy.aliases = v->aliases;
+      carry(*v, copy, *v->sharding);
+    }
+    for (const auto& node : from_.nodes)
+      if (auto e = split(*node)) return e;
+    for (const GraphOutput& o : from_.outputs) {
+      Sharding wanted = *o.value->sharding;
+      wanted.partial.clear();
+      wanted.reduce = Reduce::none;
+      const bool is_state = llvm::any_of(from_.states, [&](const State& s) { return s.output == o.name; });
+      if (options_.outputs == OutputLayout::whole && !is_state) wanted = replicated(o.value->ndim());
+      auto v = as(*o.value, wanted, "output '" + o.name + "' is given whole");
+      if (!v) return v.takeError();
+      to_.outputs.push_back({o.name, *v});
+    }
+    return llvm::Error::success();
+  }
+
+ private:
+  struct Held {
+    Value* value;
+    Sharding sharding;
+  };
+  void carry(const Value& from, Value& to, const Sharding& sharding) {
+    to.sharding = sharding;
+    to.logical_dims = from.type.dims;
+    to.cause = from.cause;
+    held_[&from].push_back({&to, sharding});
+  }
+  // The value held as wanted: as it is, as it was resharded before, or resharded now from the form it was made in.
+  llvm::Expected<Value*> as(const Value& v, const Sharding& wanted, llvm::StringRef reason) {
+    auto& forms = held_[&v];
+    for (const Held& h : forms)
+      if (same_placement(h.sharding, wanted)) return h.value;
+    // The last form is the one nearest to use: partial sums are reduced by then.
+    const Held base = forms.back();
+    auto made = reshard(build_, *base.value, v.type.dims, base.sharding, wanted, reason);
+    if (!made) return made.takeError();
+    held_[&v].push_back({*made, wanted});
+    return *made;
+  }
+
+  llvm::Error split(const Node& node) {
+    const Rule& rule = factors_.rule(node);
+    const NodeAxes axes = node.op->rule ? node_axes(node, factors_) : NodeAxes();
+    auto shard = [&](llvm::ArrayRef<int> loops) {
+      Sharding s;
+      for (int loop : loops) s.dims.push_back(loop == no_loop ? DimSharding() : sharded(factors_.of_loop(node, loop), axes));
+      return s;
+    };
+    llvm::SmallVector<PartialState, 3> states;
+    for (const Value* v : node.operands) states.push_back({v->sharding->reduce, v->sharding->partial});
+    llvm::SmallVector<bool, 3> accepts;
+    const PartialState made = partial_result(node, rule, factors_, axes, states, accepts);
+    llvm::SmallVector<Value*, 3> operands;
+    build_.at(node.name, node.origin);
+    for (size_t k = 0; k < node.operands.size(); ++k) {
+      Sharding wanted = shard(rule.operands[k]);
+      if (accepts[k] && states[k].is_partial()) {
+        wanted.partial = states[k].axes;
+        wanted.reduce = states[k].reduce;
+      }
+      auto v = as(*node.operands[k], wanted, reason_of(node, *node.operands[k]));
+      if (!v) return v.takeError();
+      operands.push_back(*v);
+    }
+    llvm::SmallVector<Type, 1> types;
+    llvm::SmallVector<std::string, 1> names;
+    llvm::SmallVector<Sharding, 1> computed;
+    for (size_t k = 0; k < node.results.size(); ++k) {
+      Sharding s = shard(rule.results[k]);
+      s.partial = made.axes;
+      s.reduce = made.reduce;
+      types.push_back({node.results[k]->type.dtype, local_dims(node.results[k]->type.dims, s)});
+      names.push_back(node.results[k]->name);
+      computed.push_back(std::move(s));
+    }
+    Node& copy = to_.add_node(*node.op, operands, types, names);
+    copy.name = node.name;
+    copy.origin = node.origin;
+    copy.attributes = node.attributes;
+    if (node.op->localize) {
+      llvm::SmallVector<DimSharding, 6> loops;
+      bool any = false;
+      for (size_t k = 0; k < rule.loops.size(); ++k) {
+        loops.push_back(sharded(factors_.of_loop(node, int(k)), axes));
+        any |= loops.back().is_split();
+      }
+      if (any)
+        if (auto e = node.op->localize(copy, rule, {loops})) return e;
+    }
+    for (size_t k = 0; k < node.results.size(); ++k) {
+      carry(*node.results[k], copy.out(k), computed[k]);
+      // A sum that no user may take in parts is reduced here, once; so is a result that was asked elsewhere.
+      if (!same_placement(computed[k], *node.results[k]->sharding)) {
+        auto v = as(*node.results[k], *node.results[k]->sharding, made.is_partial() ? sum_reason(node) : std::string("asked so by a constraint"));
+        if (!v) return v.takeError();
+      }
+    }
+    return llvm::Error::success();
+  }
+  static std::string sum_reason(const Node& node) {
+    if (node.op->name == "contract") return "row-parallel product: each device has summed its part of the inner dim";
+    if (node.op->name == "gather") return "vocab-parallel lookup: each device has the rows it holds, zeros for the others";
+    return "each device has a part of the sum";
+  }
+  static std::string reason_of(const Node& node, const Value& v) {
+    if (v.sharding->is_partial()) return describe(node) + " can't take parts of a sum";
+    return describe(node) + " needs it so";
+  }
+
+  const Graph& from_;
+  const PassOptions& options_;
+  const Factors& factors_;
+  Graph& to_;
+  Builder build_;
+  llvm::DenseMap<const Value*, llvm::SmallVector<Held, 2>> held_;
+};
+}  // namespace
+
+llvm::Expected<std::unique_ptr<Graph>> split(const Graph& graph, const PassOptions& options) {
+  auto factors = Factors::of(graph);
+  if (!factors) return factors.takeError();
+  auto out = std::make_unique<Graph>();
+  out->name = graph.name;
+  out->source = graph.source;
+  out->guards = graph.guards;
+  out->states = graph.states;
+  out->remarks = graph.remarks;
+  out->mesh = graph.mesh;
+  if (auto e = Splitter(graph, options, *factors, *out).run()) return std::move(e);
+  out->erase_dead();
+  if (auto e = verify(*out)) return std::move(e);
+  return out;
+}
+}  // namespace optp
