@@ -1,0 +1,195 @@
+#include "runtime/reference.h"
+
+#include <cmath>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
+#include "llvm/ADT/DenseMap.h"
+
+namespace optp {
+namespace {
+
+// For each element of a shard, row-major, its index in the whole.
+void for_each_place(llvm::ArrayRef<int64_t> whole, llvm::ArrayRef<Intervals> held, llvm::function_ref<void(int64_t)> visit) {
+  llvm::SmallVector<int64_t, 4> stride(whole.size(), 1);
+  for (size_t d = whole.size(); d-- > 1;) stride[d - 1] = stride[d] * whole[d];
+  auto walk = [&](auto&& self, size_t d, int64_t offset) -> void {
+    if (d == whole.size()) return visit(offset);
+    for (auto [start, length] : held[d])
+      for (int64_t k = start; k < start + length; ++k) self(self, d + 1, offset + k * stride[d]);
+  };
+  walk(walk, 0, 0);
+}
+llvm::SmallVector<Intervals, 4> held_by(llvm::ArrayRef<int64_t> whole, const Sharding& sharding, const Mesh& mesh, int64_t rank) {
+  llvm::SmallVector<Intervals, 4> out;
+  for (size_t d = 0; d < whole.size(); ++d) {
+    if (sharding.dims[d].is_split()) out.push_back(intervals(whole[d], sharding.dims[d], mesh, rank));
+    else out.push_back({{0, whole[d]}});
+  }
+  return out;
+}
+
+class Lockstep {
+ public:
+  Lockstep(llvm::ArrayRef<const Graph*> ranks, const ReferenceTap& tap) : ranks_(ranks), tap_(tap), values_(ranks.size()), left_(ranks.size()) {}
+
+  llvm::Expected<std::vector<NamedArrays>> run(llvm::ArrayRef<NamedArrays> inputs) {
+    for (size_t r = 0; r < ranks_.size(); ++r) {
+      for (const Value* v : ranks_[r]->inputs) {
+        auto it = inputs[r].find(v->name);
+        if (it == inputs[r].end()) return error(Fault::usage, "input " + quoted(v->name) + " is not given");
+        values_[r][v] = it->second;
+        left_[r][v] = v->uses.size() + 1;
+      }
+      if (ranks_[r]->size() != ranks_[0]->size()) return error(Fault::internal, "rank graphs differ in length");
+    }
+    std::vector<std::list<std::unique_ptr<Node>>::const_iterator> at;
+    for (const Graph* g : ranks_) at.push_back(g->nodes.begin());
+    for (size_t step = 0; step < ranks_[0]->size(); ++step) {
+      llvm::SmallVector<const Node*, 8> nodes;
+      for (auto& it : at) nodes.push_back((it++)->get());
+      if (auto e = nodes[0]->op->is_collective ? communicate(nodes) : compute(nodes)) return std::move(e);
+      if (tap_) {
+        for (size_t k = 0; k < nodes[0]->results.size(); ++k) {
+          llvm::SmallVector<const Value*, 8> vs;
+          llvm::SmallVector<const Array*, 8> arrays;
+          for (size_t r = 0; r < ranks_.size(); ++r) {
+            vs.push_back(&nodes[r]->out(k));
+            arrays.push_back(&values_[r][&nodes[r]->out(k)]);
+          }
+          if (auto e = tap_(*nodes[0], vs, arrays)) return std::move(e);
+        }
+      }
+      for (size_t r = 0; r < ranks_.size(); ++r)
+        for (const Value* v : nodes[r]->operands) release(r, v);
+    }
+    std::vector<NamedArrays> out(ranks_.size());
+    for (size_t r = 0; r < ranks_.size(); ++r)
+      for (const GraphOutput& o : ranks_[r]->outputs) out[r][o.name] = value(r, *o.value);
+    return out;
+  }
+
+ private:
+  const Array& value(size_t r, const Value& v) {
+    auto it = values_[r].find(&v);
+    if (it != values_[r].end()) return it->second;
+    return values_[r][&v] = to_array(*v.data, v.held);
+  }
+  void release(size_t r, const Value* v) {
+    if (ranks_[r]->is_output(*v)) return;
+    if (v->is_data()) {
+      if (v->data->elements() > 4096) values_[r].erase(v);  // read again at its next use
+      return;
+    }
+    auto it = left_[r].find(v);
+    if (it != left_[r].end() && --it->second == 0) values_[r].erase(v);
+  }
+  llvm::Error missing(const Value& v) {
+    if (v.is_data() && v.data->is_missing())
+      return error(Fault::not_found, "weights file " + quoted(v.data->missing) + " of " + quoted(v.name) + " is not there");
+    return llvm::Error::success();
+  }
+  llvm::Error compute(llvm::ArrayRef<const Node*> nodes) {
+    for (size_t r = 0; r < nodes.size(); ++r) {
+      llvm::SmallVector<const Array*, 3> operands;
+      for (const Value* v : nodes[r]->operands)
+        if (auto e = missing(*v)) return e;
+      for (const Value* v : nodes[r]->operands) value(r, *v);
+      for (const Value* v : nodes[r]->operands) operands.push_back(&values_[r].find(v)->second);
+      auto results = nodes[r]->op->evaluate(*nodes[r], operands);
+      if (!results) return results.takeError();
+      keep(r, *nodes[r], std::move(*results));
+    }
+    return llvm::Error::success();
+  }
+  void keep(size_t r, const Node& node, Arrays results) {
+    for (size_t k = 0; k < results.size(); ++k) {
+      values_[r][&node.out(k)] = std::move(results[k]);
+      left_[r][&node.out(k)] = node.out(k).uses.size();
+    }
+  }
+  llvm::Error communicate(llvm::ArrayRef<const Node*> nodes) {
+    for (size_t r = 0; r < nodes.size(); ++r) {
+      const Node& node = *nodes[r];
+      const auto group = node.integers("group");
+      Array out;
+      if (node.op->name == "all_reduce" || node.op->name == "reduce_scatter") {
+        const Reduce reduce = reduce_from(node.text("reduce")).value_or(Reduce::sum);
+        for (size_t m = 0; m < group.size(); ++m) {
+          const Array& in = value(size_t(group[m]), nodes[size_t(group[m])]->operand(0));
+          if (m == 0) {
+            out = in;
+            continue;
+          }
+          auto join = [&](auto& into, const auto& from) {
+            for (size_t k = 0; k < into.size(); ++k)
+              into[k] = reduce == Reduce::sum ? into[k] + from[k] : (reduce == Reduce::max ? std::max(into[k], from[k]) : std::min(into[k], from[k]));
+          };
+          join(out.f, in.f);
+          join(out.i, in.i);
+        }
+        if (node.op->name == "reduce_scatter") {
+          const size_t axis = size_t(node.integer("axis"));
+          const int64_t k = llvm::find(group, int64_t(r)) - group.begin(), n = int64_t(group.size());
+          Mesh line{{{"group", n}}};
+          Sharding s = replicated(out.dims.size());
+          s.dims[axis].factors = {{Dim(out.dims[axis]), {"group"}}};
+          out = shard_of(out, s, line, k);
+        }
+      } else {
+        const size_t axis = size_t(node.integer("axis"));
+        const Array& own = value(r, node.operand(0));
+        llvm::SmallVector<int64_t, 4> dims(own.dims.begin(), own.dims.end());
+        dims[axis] = *node.dim("total").constant();
+        out.resize(own.is_float, dims);
+        Mesh line{{{"group", int64_t(group.size())}}};
+        Sharding s = replicated(dims.size());
+        s.dims[axis].factors = {{Dim(dims[axis]), {"group"}}};
+        for (size_t m = 0; m < group.size(); ++m) place_shard(out, value(size_t(group[m]), nodes[size_t(group[m])]->operand(0)), s, line, int64_t(m));
+      }
+      Arrays results;
+      results.push_back(std::move(out));
+      keep(r, node, std::move(results));
+    }
+    return llvm::Error::success();
+  }
+
+  llvm::ArrayRef<const Graph*> ranks_;
+  const ReferenceTap& tap_;
+  std::vector<std::map<const Value*, Array>> values_;
+  std::vector<llvm::DenseMap<const Value*, size_t>> left_;
+};
+}  // namespace
+
+llvm::Expected<std::vector<NamedArrays>> run_reference(llvm::ArrayRef<const Graph*> ranks, llvm::ArrayRef<NamedArrays> inputs, const ReferenceTap& tap) {
+  return Lockstep(ranks, tap).run(inputs);
+}
+
+Array shard_of(const Array& whole, const Sharding& sharding, const Mesh& mesh, int64_t rank) {
+  const auto held = held_by(whole.dims, sharding, mesh, rank);
+  llvm::SmallVector<int64_t, 4> dims;
+  for (const Intervals& h : held) {
+    int64_t n = 0;
+    for (auto [start, length] : h) n += length;
+    dims.push_back(n);
+  }
+  Array out;
+  out.resize(whole.is_float, dims);
+  size_t k = 0;
+  for_each_place(whole.dims, held, [&](int64_t at) {
+    if (out.is_float) out.f[k++] = whole.f[size_t(at)];
+    else out.i[k++] = whole.i[size_t(at)];
+  });
+  return out;
+}
+void place_shard(Array& whole, const Array& shard, const Sharding& sharding, const Mesh& mesh, int64_t rank) {
+  const auto held = held_by(whole.dims, sharding, mesh, rank);
+  size_t k = 0;
+  const bool add = sharding.is_partial();
+  for_each_place(whole.dims, held, [&](int64_t at) {
+    if (whole.is_float) whole.f[size_t(at)] = shard.f[k] + (add ? whole.f[size_t(at)] : 0.0);
+    else whole.i[size_t(at)] = shard.i[k] + (add ? whole.i[size_t(at)] : 0);
+    ++k;
+  });
+}
+}  // namespace optp
