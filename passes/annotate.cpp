@@ -220,12 +220,17 @@ class Annotator {
       bool is_vocab = false;
       for (int c : factors_.of(node->operand(0), 0).classes) is_vocab |= recogniser_[c].table_rows;
       if (!is_vocab) continue;
-      for (Value* v : {&node->operand(0), &node->out()}) {
+      llvm::SmallVector<Value*, 4> pinned{&node->operand(0), &node->out()};
+      // A half-precision table and rows are widened where they are used.
+      for (Value* v : {&node->operand(0), &node->out()})
+        for (const Use& use : v->uses)
+          if (use.node->op->name == "cast") pinned.push_back(&use.node->out());
+      for (Value* v : pinned) {
         Sharding s = of_classes(*v);
         for (auto& d : s.dims)
           for (auto& f : d.factors) f.axes.clear();
         s.dims.back().factors[0].axes = {axis.name};
-        pin(*v, s, {"origin: an embedding is split along hidden", v == &node->out() ? node->operand(0).name : ""});
+        pin(*v, s, {"origin: an embedding is split along hidden", v == &node->operand(0) ? "" : node->operand(0).name});
       }
       any = true;
     }

@@ -74,7 +74,7 @@ llvm::Expected<std::unique_ptr<Graph>> bind_dims(const Graph& source, const DimV
     else failed = n.takeError();
     return 0;
   });
-  if (failed) return std::move(failed);
+  if (failed) return failed;
   for (const Guard& g : graph->guards) {
     // A symbol that was solved for is no input's own extent any more; binding the inputs has checked it.
     auto l = evaluate(g.left, values), r = evaluate(g.right, values);

@@ -5,6 +5,7 @@
 #include "frontend/ir/builder.h"
 #include "frontend/ir/op.h"
 #include "passes/passes.h"
+#include "passes/weights.h"
 
 namespace optp {
 llvm::Error precision(Graph& graph, const PassOptions& options) {
@@ -19,7 +20,7 @@ llvm::Error precision(Graph& graph, const PassOptions& options) {
   auto replace_uses = [&](Value& v, Value& by) {
     llvm::SmallVector<Use, 4> uses(v.uses.begin(), v.uses.end());
     for (const Use& use : uses)
-      if (use.node != by.producer) graph.set_operand(*use.node, use.operand, by);
+      if (use.node != by.producer && !is_table(use)) graph.set_operand(*use.node, use.operand, by);
   };
   std::vector<Node*> nodes;
   for (auto& n : graph.nodes) nodes.push_back(n.get());
@@ -31,11 +32,22 @@ llvm::Error precision(Graph& graph, const PassOptions& options) {
     if (!wide) return wide.takeError();
     replace_uses(*v, **wide);
   }
+  // Rows are looked up as they are stored; widening the table would cost its size.
+  for (Node* node : nodes) {
+    if (node->op->name != "gather" || !is_half(node->operand(0).type.dtype)) continue;
+    build.before(std::next(node->place) == graph.nodes.end() ? nullptr : std::next(node->place)->get());
+    auto wide = build.create("cast", {&node->out()}, {{"to", int64_t(DType::f32)}}, node->out().name + ".f32");
+    if (!wide) return wide.takeError();
+    replace_uses(node->out(), **wide);
+    for (GraphOutput& o : graph.outputs)
+      if (o.value == &node->out()) o.value = *wide;
+  }
   llvm::DenseMap<Value*, DType> half_outputs;
   for (const GraphOutput& o : graph.outputs)
     if (is_half(o.value->type.dtype) && o.value->producer) half_outputs[o.value] = o.value->type.dtype;
   for (Node* node : nodes) {
     if (node->op->name == "cast" && is_half(DType(node->integer("to")))) node->attributes["to"] = int64_t(DType::f32);
+    if (node->op->name == "gather" && is_half(node->operand(0).type.dtype)) continue;
     for (auto& r : node->results)
       if (is_half(r->type.dtype)) r->type.dtype = DType::f32;
   }

@@ -55,7 +55,7 @@ struct Resharder {
     dims.insert(dims.begin() + long(d) + 1, below);
     dims.insert(dims.begin() + long(d), above);
     a.axis = d + 1;
-    if (auto e = step("reshape", {{"dims", dims}}, "apart")) return std::move(e);
+    if (auto e = step("reshape", {{"dims", dims}}, "apart")) return e;
     return a;
   }
   llvm::Error bring_back(const Around& a, size_t d) {
@@ -91,14 +91,14 @@ struct Resharder {
 llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim> global, const Sharding& from, const Sharding& to, llvm::StringRef reason) {
   Resharder r{build, &value, from, global, value.name, reason.str()};
   if (r.now.is_partial() && !(to.partial == r.now.partial && to.reduce == r.now.reduce)) {
-    if (auto e = r.all_reduce()) return std::move(e);
+    if (auto e = r.all_reduce()) return e;
   }
   for (size_t d = 0; d < r.now.dims.size(); ++d) {
     if (same_placement(r.now.dims[d], to.dims[d])) continue;
     for (size_t k = 0; k < r.now.dims[d].factors.size(); ++k) {
       const bool stays = to.dims[d].factors.size() == r.now.dims[d].factors.size() && to.dims[d].factors[k] == r.now.dims[d].factors[k];
       if (r.now.dims[d].factors[k].axes.empty() || stays) continue;
-      if (auto e = r.gather(d, k)) return std::move(e);
+      if (auto e = r.gather(d, k)) return e;
     }
   }
   for (size_t d = 0; d < r.now.dims.size(); ++d) {
@@ -107,7 +107,7 @@ llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim>
     for (auto& f : r.now.dims[d].factors) f.axes.clear();
     for (size_t k = 0; k < to.dims[d].factors.size(); ++k)
       if (!to.dims[d].factors[k].axes.empty())
-        if (auto e = r.cut(d, k, to.dims[d].factors[k].axes)) return std::move(e);
+        if (auto e = r.cut(d, k, to.dims[d].factors[k].axes)) return e;
   }
   if (r.at != &value) r.mark();
   return r.at;

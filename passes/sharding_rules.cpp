@@ -11,6 +11,9 @@ void take(NodeAxes& out, const Factors& factors, const Node& node, const Rule& r
     const int loop = loops[d];
     if (loop == no_loop || !v.sharding->dims[d].is_split()) continue;
     if (summed_only && rule.loops[size_t(loop)].reduce == Reduce::none) continue;
+    // A pin may split here what another op needs whole elsewhere; what counts is this op's own loop.
+    if (rule.loops[size_t(loop)].whole) continue;
+    const bool linked = llvm::any_of(rule.links, [&](const LoopLink& l) { return llvm::is_contained(l.left, loop) || llvm::is_contained(l.right, loop); });
     const auto& dim = factors.of_loop(node, loop);
     const auto& split = v.sharding->dims[d].factors;
     // A pinned sharding may name its own factors; only those that are the loop's own can be followed.
@@ -18,7 +21,7 @@ void take(NodeAxes& out, const Factors& factors, const Node& node, const Rule& r
     for (size_t k = 0; k < split.size(); ++k) {
       if (split[k].axes.empty() || split[k].extent != dim.extents[k]) continue;
       const int c = dim.classes[k];
-      if (factors.info(c).whole || out.contains(c)) continue;
+      if ((linked && factors.info(c).whole) || out.contains(c)) continue;
       bool used = false;
       for (const auto& entry : out)
         for (const std::string& axis : entry.second) used |= llvm::is_contained(split[k].axes, axis);

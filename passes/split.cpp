@@ -155,9 +155,9 @@ llvm::Expected<std::unique_ptr<Graph>> split(const Graph& graph, const PassOptio
   out->states = graph.states;
   out->remarks = graph.remarks;
   out->mesh = graph.mesh;
-  if (auto e = Splitter(graph, options, *factors, *out).run()) return std::move(e);
+  if (auto e = Splitter(graph, options, *factors, *out).run()) return e;
   out->erase_dead();
-  if (auto e = verify(*out)) return std::move(e);
+  if (auto e = verify(*out)) return e;
   return out;
 }
 }  // namespace optp
