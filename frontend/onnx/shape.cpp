@@ -82,14 +82,15 @@ Lowered reshape(LoweringContext& c) {
     } else if (all.constant() && rest.constant()) {
       return c.fail("operand 0 " + quoted(x->name) + ": shape " + to_string(x->type.dims) + " does not divide into " + to_string(target));
     } else {
-      // Extents under different names that the model needs equal: those that both shapes lack of each other, in order.
-      Dims have(x->type.dims.begin(), x->type.dims.end()), want;
-      for (Dim d : dims) {
-        if (auto* same = llvm::find(have, d); same != have.end()) have.erase(same);
-        else if (!d.constant()) want.push_back(d);
+      // Extents under different names that the model needs equal: those before the -1 stand where the operand's stand
+      // from the left, those after it from the right.
+      for (size_t k = 0; k < dims.size(); ++k) {
+        const int64_t from = int64_t(k) < wildcard ? int64_t(k) : int64_t(x->ndim()) - int64_t(dims.size() - k);
+        if (int64_t(k) == wildcard || from < 0 || from >= int64_t(x->ndim())) continue;
+        const Dim have = x->type.dims[size_t(from)];
+        if (have != dims[k] && !have.constant() && !dims[k].constant() && solve_equal(have, dims[k]))
+          return llvm::make_error<DimClash>(have, dims[k], "reshape to " + to_string(target));
       }
-      for (size_t k = 0; k < want.size() && k < have.size(); ++k)
-        if (!have[k].constant() && solve_equal(have[k], want[k])) return llvm::make_error<DimClash>(have[k], want[k], "reshape to " + to_string(target));
       return c.fail("operand 0 " + quoted(x->name) + ": shape " + to_string(x->type.dims) + " does not divide into " + to_string(target));
     }
   }

@@ -56,6 +56,12 @@ const RegisteredOp reshape{{
       if (from != to) {
         if (from.constant() && to.constant())
           return mismatch(node, 0, "elements", to.text() + " for " + to_string(node.dims("dims")), from.text() + " of " + to_string(node.operand(0).type.dims));
+        // Two names for one extent usually stand at the same place.
+        const auto& dims = node.operand(0).type.dims;
+        const auto to_dims = node.dims("dims");
+        for (size_t k = 0; k < std::min(dims.size(), to_dims.size()); ++k)
+          if (dims[k] != to_dims[k] && !dims[k].constant() && !to_dims[k].constant() && solve_equal(dims[k], to_dims[k]))
+            return must_agree(node, "reshape of " + to_string(dims) + " to " + to_string(to_dims), dims[k], to_dims[k]);
         if (auto e = must_agree(node, "reshape of " + to_string(node.operand(0).type.dims) + " to " + to_string(node.dims("dims")), from, to)) return e;
       }
       return one(node.operand(0).type.dtype, node.dims("dims"));
