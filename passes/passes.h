@@ -41,6 +41,9 @@ llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t ra
 // The whole graph with named dims replaced by numbers.
 llvm::Expected<std::unique_ptr<Graph>> bind_dims(const Graph& graph, const DimValues& values);
 
+// Named dims from the shapes of given inputs and `values` already known; a shape that disagrees is an error naming input and dim.
+llvm::Expected<DimValues> bind_input_dims(const Graph& graph, const std::map<std::string, llvm::SmallVector<int64_t, 4>, std::less<>>& shapes, DimValues values = {});
+
 struct Pass {
   const char* name;
   const char* summary;

@@ -75,6 +75,7 @@ llvm::ArrayRef<LoweringRow> shape_rows();
 llvm::ArrayRef<LoweringRow> product_rows();
 llvm::ArrayRef<LoweringRow> reduction_rows();
 llvm::ArrayRef<LoweringRow> block_rows();  // normalisations, attention, activations made of several ops
+llvm::ArrayRef<LoweringRow> collective_rows();  // our own domain
 
 const LoweringRow* find_lowering(llvm::StringRef op_type, llvm::StringRef domain, int64_t opset);
 llvm::SmallVector<const LoweringRow*, 0> all_lowerings();

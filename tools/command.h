@@ -1,0 +1,23 @@
+// A subcommand: its CLI and what runs when it was parsed.
+#pragma once
+#include <functional>
+
+#include <CLI/CLI.hpp>
+
+#include "llvm/Support/Error.h"
+
+namespace optp {
+struct Command {
+  CLI::App* app;
+  std::function<llvm::Error()> run;
+};
+Command add_partition(CLI::App& app);
+Command add_inspect(CLI::App& app);
+Command add_run(CLI::App& app);
+Command add_check(CLI::App& app);
+Command add_bench(CLI::App& app);
+Command add_build(CLI::App& app);
+Command add_ops(CLI::App& app);
+Command add_passes(CLI::App& app);
+std::string version_text();
+}  // namespace optp

@@ -1,0 +1,33 @@
+// From a model file and the options all verbs share to graphs: imported, canonical and annotated, split, one a rank.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "frontend/ir/graph.h"
+#include "passes/passes.h"
+
+namespace optp {
+
+struct JobOptions {
+  std::string model, mesh = "2", strategy = "megatron", sharding_file, outputs = "whole";
+  int64_t devices = 0;
+  bool untied = false, keep_shared = false, half = false;
+  std::vector<std::string> dims;  // NAME=NUMBER
+};
+void add_job_options(CLI::App& command, JobOptions& options);
+
+struct Job {
+  PassOptions passes;
+  std::unique_ptr<Graph> imported;   // as the file says, in core ops
+  std::unique_ptr<Graph> whole;      // canonical, every value annotated
+  std::unique_ptr<Graph> spmd;
+  std::vector<std::unique_ptr<Graph>> ranks;
+};
+llvm::Expected<Job> make_job(const JobOptions& options);
+llvm::Expected<DimValues> parse_dims(llvm::ArrayRef<std::string> dims);
+llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path);
+
+}  // namespace optp
