@@ -1,0 +1,127 @@
+#include "tools/inputs.h"
+
+#include <cmath>
+#include <random>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
+
+namespace optp {
+
+std::vector<InputSpec> input_specs(const Graph& graph) {
+  std::vector<InputSpec> out;
+  for (const Value* v : graph.inputs) {
+    InputSpec spec{v->name, long_name(v->type.dtype).str(), v->type.dims, 0};
+    // Follow views and casts to a gather whose index this is.
+    llvm::SmallVector<const Value*, 8> open{v};
+    while (!open.empty() && !is_float(v->type.dtype)) {
+      const Value* at = open.pop_back_val();
+      for (const Use& use : at->uses) {
+        if (use.node->op->name == "gather" && use.operand == 1) {
+          if (auto rows = use.node->operand(0).type.dims[size_t(use.node->integer("axis"))].constant()) spec.rows = use.node->dim("rows", *rows).constant().value_or(*rows);
+        } else if (use.node->op->name == "reshape" || use.node->op->name == "cast" || use.node->op->name == "transpose") {
+          open.push_back(&use.node->out());
+        }
+      }
+    }
+    out.push_back(std::move(spec));
+  }
+  return out;
+}
+
+Array to_array(const HostArray& a) {
+  Tensor t;
+  t.dtype = a.dtype;
+  t.dims.assign(a.dims.begin(), a.dims.end());
+  t.bytes = a.bytes;
+  return to_array(t);
+}
+HostArray to_host(const Array& a, DType dtype) {
+  HostArray out;
+  out.dtype = dtype;
+  out.dims.assign(a.dims.begin(), a.dims.end());
+  out.bytes = to_bytes(a, dtype);
+  return out;
+}
+
+namespace {
+llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const DimValues& dims, DType dtype) {
+  Array a;
+  llvm::SmallVector<int64_t, 4> shape;
+  for (Dim d : spec.dims) {
+    auto n = evaluate(d, dims);
+    if (!n) return with_prefix("input " + quoted(spec.name), n.takeError());
+    shape.push_back(*n);
+  }
+  a.resize(is_float(dtype), shape);
+  uint64_t seed = 0;
+  llvm::StringRef text = how;
+  if (text.consume_front("rand(") && text.consume_back(")")) {
+    if (text.getAsInteger(10, seed)) return error(Fault::usage, "input " + quoted(spec.name) + ": expected rand(SEED), found " + quoted(how));
+    std::mt19937_64 random(seed ^ std::hash<std::string>()(spec.name));
+    for (double& x : a.f) {  // Box-Muller, so that the numbers are the same with every standard library
+      const double u = double(random() >> 11) * 0x1p-53 + 0x1p-54, v = double(random() >> 11) * 0x1p-53;
+      x = std::sqrt(-2 * std::log(u)) * std::cos(2 * M_PI * v);
+    }
+    const uint64_t rows = spec.rows > 0 ? uint64_t(spec.rows) : 2;
+    for (int64_t& x : a.i) x = spec.rows > 0 || dtype == DType::boolean ? int64_t(random() % rows) : 1;
+  } else if (how == "ones" || how == "zeros") {
+    std::fill(a.f.begin(), a.f.end(), how == "ones");
+    std::fill(a.i.begin(), a.i.end(), how == "ones");
+  } else {
+    return error(Fault::usage, "input " + quoted(spec.name) + ": expected @FILE.npy, rand(SEED), ones or zeros, found " + quoted(how));
+  }
+  return to_host(a, dtype);
+}
+}  // namespace
+
+llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::ArrayRef<std::string> given, llvm::StringRef folder, DimValues& dims,
+                                       const std::function<llvm::Expected<DimValues>(const Shapes&, DimValues)>& bind, bool synthesise) {
+  HostArrays out;
+  std::map<std::string, std::string> how;
+  auto load = [&](const InputSpec& spec, llvm::StringRef path) -> llvm::Error {
+    auto array = read_npy(path);
+    if (!array) return array.takeError();
+    const DType wanted = *dtype_from(spec.dtype);
+    if (array->dtype != wanted) {
+      // Integers of another width and half floats stored as float32 are the same numbers; float for int is a mistake.
+      if (is_float(array->dtype) != is_float(wanted))
+        return bad_input(path + ": input " + quoted(spec.name) + ": dtype: expected " + spec.dtype + ", found " + long_name(array->dtype));
+      *array = to_host(to_array(*array), wanted);
+    }
+    out[spec.name] = std::move(*array);
+    return llvm::Error::success();
+  };
+  for (const std::string& text : given) {
+    auto [name, value] = llvm::StringRef(text).split('=');
+    const auto* spec = llvm::find_if(specs, [&, n = name](const InputSpec& s) { return s.name == n; });
+    if (spec == specs.end()) {
+      std::string known;
+      for (const InputSpec& s : specs) known += (known.empty() ? "" : ", ") + s.name;
+      return error(Fault::usage, "--input " + quoted(text) + ": the model has no input " + quoted(name) + "; it has " + known);
+    }
+    if (value.consume_front("@")) {
+      if (auto e = load(*spec, value)) return std::move(e);
+    } else {
+      how[name.str()] = value.str();
+    }
+  }
+  for (const InputSpec& spec : specs)
+    if (!folder.empty() && !out.contains(spec.name) && !how.contains(spec.name))
+      if (auto e = load(spec, (folder + "/" + spec.name + ".npy").str())) return std::move(e);
+  Shapes shapes;
+  for (const auto& [name, a] : out) shapes[name].assign(a.dims.begin(), a.dims.end());
+  auto bound = bind(shapes, dims);
+  if (!bound) return bound.takeError();
+  dims = *bound;
+  for (const InputSpec& spec : specs) {
+    if (out.contains(spec.name)) continue;
+    auto it = how.find(spec.name);
+    if (it == how.end() && !synthesise) return error(Fault::usage, "input " + quoted(spec.name) + " is not given; --input " + spec.name + "=@FILE.npy, rand(SEED) or ones");
+    auto array = made(spec, it == how.end() ? "rand(1)" : llvm::StringRef(it->second), dims, *dtype_from(spec.dtype));
+    if (!array) return array.takeError();
+    out[spec.name] = std::move(*array);
+  }
+  return out;
+}
+}  // namespace optp

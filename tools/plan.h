@@ -1,0 +1,17 @@
+// plan.json (docs/plan-schema.md): where every tensor lives and what is communicated.
+#pragma once
+#include "llvm/Support/JSON.h"
+#include "tools/job.h"
+
+namespace optp {
+
+// `examples`: the dims at which plain numbers are given.
+llvm::Expected<llvm::json::Value> make_plan(const Job& job, const DimValues& examples, llvm::StringRef version, bool weights);
+// All dims of the graph: as asked, else 1 (batch), 128 (sequence).
+DimValues example_dims(const Graph& graph, const DimValues& asked);
+// Bytes of live values at their peak when nodes run in order; extents are numbers.
+int64_t activation_peak_bytes(const Graph& bound);
+llvm::Expected<llvm::json::Value> read_plan(llvm::StringRef folder);
+bool weights_missing(const Graph& graph);
+
+}  // namespace optp
