@@ -1,0 +1,68 @@
+// partition: model in, plan and rank graphs out.
+#include <thread>
+
+#include "frontend/io/output_transaction.h"
+#include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/export.h"
+#include "llvm/Support/raw_ostream.h"
+#include "tools/command.h"
+#include "tools/plan.h"
+
+namespace optp {
+namespace {
+struct PartitionOptions {
+  JobOptions job;
+  std::string out;
+  bool plan_only = false, overwrite = false, quiet = false;
+  std::string dump_dir;
+};
+
+llvm::Error partition(const PartitionOptions& o) {
+  auto asked = parse_dims(o.job.dims);
+  if (!asked) return asked.takeError();
+  auto job = make_job(o.job);
+  if (!job) return job.takeError();
+  const bool weights = !o.plan_only && !weights_missing(*job->whole);
+  auto plan = make_plan(*job, example_dims(*job->whole, *asked), OPTP_VERSION, weights);
+  if (!plan) return plan.takeError();
+  auto out = OutputTransaction::begin(o.out, {.overwrite = o.overwrite});
+  if (!out) return out.takeError();
+  for (size_t r = 0; r < job->ranks.size(); ++r) {
+    ExportOptions options;
+    options.plan_only = !weights;
+    options.metadata = {{"opt_partition.rank", std::to_string(r)},
+                        {"opt_partition.devices", std::to_string(job->ranks.size())},
+                        {"opt_partition.mesh", to_string(job->whole->mesh)},
+                        {"opt_partition.strategy", job->passes.strategy}};
+    if (auto e = write_rank_model(*job->ranks[r], *out, "rank" + std::to_string(r), options)) return e;
+  }
+  auto file = out->create("plan.json");
+  if (!file) return file.takeError();
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  stream << llvm::formatv("{0:1}\n", *plan);
+  if (auto e = (*file)->write(llvm::StringRef(text))) return e;
+  if (auto e = (*file)->finish()) return e;
+  if (auto e = out->commit()) return e;
+  if (!o.quiet) {
+    const auto* totals = plan->getAsObject()->getObject("totals");
+    const auto* counts = totals->getObject("collectives");
+    llvm::errs() << o.out << ": " << job->ranks.size() << " devices, " << *totals->getInteger("parameter_elements") << " parameters, "
+                 << *counts->getInteger("all_reduce") << " all-reduces, " << *counts->getInteger("all_gather") << " all-gathers"
+                 << (weights ? "" : "; weights are not there: only planned") << "\n";
+  }
+  return llvm::Error::success();
+}
+}  // namespace
+
+Command add_partition(CLI::App& app) {
+  auto o = std::make_shared<PartitionOptions>();
+  CLI::App* c = app.add_subcommand("partition", "split a model: writes plan.json and one graph with its weights a device (the default verb)");
+  add_job_options(*c, o->job);
+  c->add_option("-o,--output", o->out, "folder to write; an earlier output of ours is replaced")->required();
+  c->add_flag("--no-weights", o->plan_only, "write plan and graphs without weights");
+  c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds");
+  c->add_flag("--quiet", o->quiet, "no summary on stderr");
+  return {c, [o] { return partition(*o); }};
+}
+}  // namespace optp
