@@ -1,0 +1,97 @@
+#include "tools/execution.h"
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
+#include "runtime/reference.h"
+
+namespace optp {
+
+llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ranks, llvm::ArrayRef<HostArrays> inputs, const ExecutionOptions&) {
+  std::vector<NamedArrays> in;
+  for (const HostArrays& each : inputs) {
+    NamedArrays& named = in.emplace_back();
+    for (const auto& [name, a] : each) named[name] = to_array(a);
+  }
+  auto results = run_reference(ranks, in);
+  if (!results) return results.takeError();
+  std::vector<HostArrays> out;
+  for (size_t r = 0; r < ranks.size(); ++r) {
+    HostArrays& named = out.emplace_back();
+    for (const GraphOutput& o : ranks[r]->outputs) named[o.name] = to_host((*results)[r][o.name], o.value->type.dtype);
+  }
+  return out;
+}
+
+namespace {
+// Calls visit(byte offset in the whole, byte offset in the part, bytes) for runs along the last dim.
+void for_each_run(const HostArray& whole, const Indices& indices, llvm::function_ref<void(size_t, size_t, size_t)> visit) {
+  const size_t element = size_t(size_bytes(whole.dtype)), ndim = whole.dims.size();
+  llvm::SmallVector<size_t, 6> stride(ndim + 1, element);
+  for (size_t d = ndim; d-- > 0;) stride[d] = stride[d + 1] * size_t(whole.dims[d]);
+  size_t at = 0;
+  auto walk = [&](auto&& self, size_t d, size_t offset) -> void {
+    if (d == ndim) {
+      visit(offset, at, element);
+      at += element;
+      return;
+    }
+    if (d + 1 == ndim) {
+      for (size_t k = 0; k < indices[d].size();) {
+        size_t end = k + 1;
+        while (end < indices[d].size() && indices[d][end] == indices[d][end - 1] + 1) ++end;
+        visit(offset + size_t(indices[d][k]) * element, at, (end - k) * element);
+        at += (end - k) * element;
+        k = end;
+      }
+      return;
+    }
+    for (int64_t i : indices[d]) self(self, d + 1, offset + size_t(i) * stride[d + 1]);
+  };
+  walk(walk, 0, 0);
+}
+}  // namespace
+
+HostArray take(const HostArray& whole, const Indices& indices) {
+  HostArray out;
+  out.dtype = whole.dtype;
+  size_t n = size_t(size_bytes(whole.dtype));
+  for (const auto& dim : indices) {
+    out.dims.push_back(int64_t(dim.size()));
+    n *= dim.size();
+  }
+  out.bytes.resize(n);
+  if (n) for_each_run(whole, indices, [&](size_t from, size_t to, size_t bytes) { std::memcpy(out.bytes.data() + to, whole.bytes.data() + from, bytes); });
+  return out;
+}
+void put(HostArray& whole, const HostArray& part, const Indices& indices) {
+  if (part.bytes.empty()) return;
+  for_each_run(whole, indices, [&](size_t to, size_t from, size_t bytes) { std::memcpy(whole.bytes.data() + to, part.bytes.data() + from, bytes); });
+}
+
+void draw_weights(Graph& graph, uint64_t seed) {
+  for (Value* v : graph.data()) {
+    if (!v->data->is_missing() || v->type.dtype == DType::string) continue;
+    std::mt19937_64 random(seed ^ std::hash<std::string>()(v->name));
+    auto tensor = std::make_shared<Tensor>(*v->data);
+    Array a;
+    a.resize(is_float(tensor->dtype), tensor->dims);
+    const bool scale = llvm::any_of(v->uses, [](const Use& u) { return u.node->op->name == "layer_norm" && u.operand == 1; });
+    for (double& x : a.f) {
+      const double u = double(random() >> 11) * 0x1p-53 + 0x1p-54, w = double(random() >> 11) * 0x1p-53;
+      x = (scale ? 1.0 : 0.0) + 0.02 * std::sqrt(-2 * std::log(u)) * std::cos(2 * M_PI * w);
+    }
+    v->data = to_tensor(a, tensor->dtype);
+  }
+}
+llvm::Error need_weights(const Graph& graph) {
+  for (const Value* v : graph.data())
+    if (v->data->is_missing())
+      return error(Fault::not_found, graph.source + ": weights file " + quoted(v->data->missing) + " of " + quoted(v->name) +
+                                         " is not there; --random-weights SEED runs without it");
+  return llvm::Error::success();
+}
+}  // namespace optp

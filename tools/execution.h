@@ -1,0 +1,24 @@
+// Running rank graphs whose extents are numbers.
+#pragma once
+#include <vector>
+
+#include "frontend/ir/graph.h"
+#include "tools/inputs.h"
+
+namespace optp {
+struct ExecutionOptions {
+  int64_t threads_per_device = 0;  // 0: the cores shared out
+  bool fuse = true;
+};
+// One thread a device; outputs by name, for each rank.
+llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ranks, llvm::ArrayRef<HostArrays> inputs, const ExecutionOptions& options);
+
+// A cut of a plan: which indices of each dim a rank holds.
+using Indices = std::vector<std::vector<int64_t>>;
+HostArray take(const HostArray& whole, const Indices& indices);
+void put(HostArray& whole, const HostArray& part, const Indices& indices);
+
+// Fills in weights whose file is missing with normal(0, 0.02) numbers, norms' scales with ones: for runs without weights.
+void draw_weights(Graph& graph, uint64_t seed);
+llvm::Error need_weights(const Graph& graph);
+}  // namespace optp

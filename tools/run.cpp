@@ -1,0 +1,216 @@
+// run: a partitioned model on given inputs. Reads only what partition wrote: plan.json and the rank graphs.
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "frontend/io/output_transaction.h"
+#include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/import.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/raw_ostream.h"
+#include "passes/passes.h"
+#include "tools/command.h"
+#include "tools/execution.h"
+#include "tools/inputs.h"
+#include "tools/plan.h"
+
+namespace optp {
+namespace {
+struct RunOptions {
+  std::string folder, out, inputs_dir;
+  std::vector<std::string> inputs, dims;
+  int64_t threads = 0;
+  std::string random_weights;
+};
+
+llvm::Expected<Dim> extent(const llvm::json::Value& v) {
+  if (auto n = v.getAsInteger()) return Dim(*n);
+  if (auto s = v.getAsString()) return parse_dim(*s);
+  return bad_input("plan.json: expected an extent");
+}
+llvm::Expected<int64_t> number(const llvm::json::Value& v, const DimValues& dims) {
+  auto d = extent(v);
+  if (!d) return d.takeError();
+  return evaluate(*d, dims);
+}
+llvm::Expected<Dims> shape(const llvm::json::Array& list) {
+  Dims out;
+  for (const auto& v : list) {
+    auto d = extent(v);
+    if (!d) return d.takeError();
+    out.push_back(*d);
+  }
+  return out;
+}
+// Section 9 of docs/plan-schema.md: intervals, or intervals repeated with a stride.
+llvm::Expected<Indices> indices(const llvm::json::Array& ranges, const DimValues& dims) {
+  Indices out;
+  for (const auto& dim : ranges) {
+    auto& list = out.emplace_back();
+    if (!dim.getAsArray()) return bad_input("plan.json: expected ranges");
+    for (const auto& interval : *dim.getAsArray()) {
+      const auto* parts = interval.getAsArray();
+      if (!parts || (parts->size() != 2 && parts->size() != 4)) return bad_input("plan.json: expected an interval of 2 or 4 numbers");
+      int64_t n[4] = {0, 0, 1, 0};
+      for (size_t k = 0; k < parts->size(); ++k) {
+        auto v = number((*parts)[k], dims);
+        if (!v) return v.takeError();
+        n[k] = *v;
+      }
+      if (n[0] < 0 || n[1] < n[0] || n[2] < 0 || n[1] - n[0] > (int64_t(1) << 40)) return bad_input("plan.json: an interval out of range");
+      for (int64_t i = 0; i < n[2]; ++i)
+        for (int64_t j = n[0]; j < n[1]; ++j) list.push_back(i * n[3] + j);
+    }
+  }
+  return out;
+}
+
+struct Port {
+  std::string name;
+  DType dtype;
+  Dims dims;
+  const llvm::json::Array* ranks;
+};
+llvm::Expected<std::vector<Port>> ports(const llvm::json::Object& plan, llvm::StringRef list, size_t devices) {
+  std::vector<Port> out;
+  const auto* entries = plan.getArray(list);
+  if (!entries) return bad_input("plan.json: member " + quoted(list) + " is missing");
+  for (const auto& entry : *entries) {
+    const auto* o = entry.getAsObject();
+    if (!o || !o->getString("name") || !o->getString("dtype") || !o->getArray("shape") || !o->getArray("ranks") || o->getArray("ranks")->size() != devices)
+      return bad_input("plan.json: an entry of " + quoted(list) + " is malformed");
+    auto dtype = dtype_from(*o->getString("dtype"));
+    auto dims = shape(*o->getArray("shape"));
+    if (!dims) return dims.takeError();
+    if (!dtype) return bad_input("plan.json: dtype " + quoted(*o->getString("dtype")));
+    out.push_back({o->getString("name")->str(), *dtype, *dims, o->getArray("ranks")});
+  }
+  return out;
+}
+llvm::Expected<Indices> rank_indices(const Port& port, size_t rank, const DimValues& dims, llvm::ArrayRef<int64_t> whole) {
+  const auto* o = (*port.ranks)[rank].getAsObject();
+  if (!o || !o->getArray("ranges") || o->getArray("ranges")->size() != whole.size()) return bad_input("plan.json: ranges of " + quoted(port.name) + " are malformed");
+  auto out = indices(*o->getArray("ranges"), dims);
+  if (!out) return out.takeError();
+  for (size_t d = 0; d < whole.size(); ++d)
+    for (int64_t i : (*out)[d])
+      if (i < 0 || i >= whole[d]) return bad_input("plan.json: ranges of " + quoted(port.name) + " reach beyond its shape");
+  return out;
+}
+
+llvm::Error run(const RunOptions& o) {
+  auto plan = read_plan(o.folder);
+  if (!plan) return plan.takeError();
+  const auto& top = *plan->getAsObject();
+  const auto* mesh = top.getObject("mesh");
+  const int64_t devices = mesh ? mesh->getInteger("devices").value_or(0) : 0;
+  if (devices < 1 || devices > 4096) return bad_input(o.folder + "/plan.json: mesh.devices: expected from 1 to 4096");
+  auto inputs = ports(top, "inputs", size_t(devices)), outputs = ports(top, "outputs", size_t(devices));
+  if (!inputs || !outputs) return llvm::joinErrors(inputs.takeError(), outputs.takeError());
+
+  std::vector<std::unique_ptr<Graph>> graphs;
+  PassOptions passes;
+  for (int64_t r = 0; r < devices; ++r) {
+    auto graph = import_onnx(o.folder + "/rank" + std::to_string(r) + "/model.onnx");
+    if (!graph) return graph.takeError();
+    if (auto e = absorb_transposes(**graph, passes)) return e;
+    if (auto e = merge_views(**graph, passes)) return e;
+    (*graph)->erase_dead();
+    if (!o.random_weights.empty()) {
+      uint64_t seed = 0;
+      if (llvm::StringRef(o.random_weights).getAsInteger(10, seed)) return error(Fault::usage, "--random-weights " + quoted(o.random_weights) + ": expected a number");
+      draw_weights(**graph, seed);
+    }
+    if (auto e = need_weights(**graph)) return e;
+    graphs.push_back(std::move(*graph));
+  }
+  // Whole inputs are matched with the plan's global shapes.
+  Graph global;
+  for (const Port& p : *inputs) global.add_input(p.name, {p.dtype, p.dims});
+  auto rank_specs = input_specs(*graphs[0]);
+  std::vector<InputSpec> specs;
+  for (const Port& p : *inputs) {
+    InputSpec spec{p.name, long_name(p.dtype).str(), p.dims, 0};
+    for (const InputSpec& s : rank_specs)
+      if (s.name == p.name) spec.rows = s.rows;
+    // A vocab-split table has a part of the rows; the whole is in the plan.
+    specs.push_back(std::move(spec));
+  }
+  auto dims = parse_dims(o.dims);
+  if (!dims) return dims.takeError();
+  auto arrays = make_inputs(specs, o.inputs, o.inputs_dir, *dims, [&](const Shapes& shapes, DimValues values) { return bind_input_dims(global, shapes, std::move(values)); }, false);
+  if (!arrays) return arrays.takeError();
+  {
+    Shapes shapes;
+    for (const auto& [name, a] : *arrays) shapes[name].assign(a.dims.begin(), a.dims.end());
+    auto bound = bind_input_dims(global, shapes, *dims);
+    if (!bound) return bound.takeError();
+    *dims = *bound;
+  }
+  std::vector<std::unique_ptr<Graph>> bound;
+  std::vector<const Graph*> ranks;
+  std::vector<HostArrays> rank_inputs;
+  for (int64_t r = 0; r < devices; ++r) {
+    auto g = bind_dims(*graphs[size_t(r)], *dims);
+    if (!g) return with_prefix("to bind all extents give --dim NAME=NUMBER", g.takeError());
+    bound.push_back(std::move(*g));
+    ranks.push_back(bound.back().get());
+    HostArrays mine;
+    for (const Port& p : *inputs) {
+      const HostArray& whole = (*arrays)[p.name];
+      auto at = rank_indices(p, size_t(r), *dims, whole.dims);
+      if (!at) return at.takeError();
+      mine[p.name] = take(whole, *at);
+    }
+    rank_inputs.push_back(std::move(mine));
+  }
+  auto results = execute(ranks, rank_inputs, {.threads_per_device = o.threads});
+  if (!results) return results.takeError();
+
+  if (mkdir(o.out.c_str(), 0777) != 0 && errno != EEXIST) return error(Fault::cannot_write, o.out + ": " + std::string(std::strerror(errno)));
+  for (const Port& p : *outputs) {
+    HostArray whole;
+    whole.dtype = p.dtype;
+    int64_t bytes = size_bytes(p.dtype);
+    for (Dim d : p.dims) {
+      auto n = evaluate(d, *dims);
+      if (!n) return n.takeError();
+      whole.dims.push_back(*n);
+      bytes *= *n;
+    }
+    whole.bytes.assign(size_t(bytes), 0);
+    for (int64_t r = 0; r < devices; ++r) {
+      auto at = rank_indices(p, size_t(r), *dims, whole.dims);
+      if (!at) return at.takeError();
+      const HostArray& part = (*results)[size_t(r)][p.name];
+      size_t n = 1;
+      for (const auto& list : *at) n *= list.size();
+      if (part.bytes.size() != n * size_t(size_bytes(p.dtype))) return bad_input("output " + quoted(p.name) + " of rank " + llvm::Twine(r) + " is not of the plan's shape");
+      put(whole, part, *at);
+    }
+    std::string file;  // no string from a model becomes a path as it is
+    for (char c : p.name) file += llvm::isAlnum(c) || c == '.' || c == '_' || c == '-' ? c : '_';
+    if (file.empty() || file[0] == '.') file = "output_" + file;
+    if (auto e = write_npy(o.out + "/" + file + ".npy", whole)) return e;
+    llvm::outs() << o.out << "/" << file << ".npy  " << long_name(p.dtype) << " [";
+    for (size_t d = 0; d < whole.dims.size(); ++d) llvm::outs() << (d ? ", " : "") << whole.dims[d];
+    llvm::outs() << "]\n";
+  }
+  return llvm::Error::success();
+}
+}  // namespace
+
+Command add_run(CLI::App& app) {
+  auto o = std::make_shared<RunOptions>();
+  CLI::App* c = app.add_subcommand("run", "run a partitioned model; outputs become .npy files");
+  c->add_option("plan", o->folder, "folder written by partition")->required();
+  c->add_option("--input", o->inputs, "NAME=@FILE.npy, NAME=rand(SEED), NAME=ones (repeatable)");
+  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy for every input");
+  c->add_option("--dim", o->dims, "NAME=NUMBER (repeatable)");
+  c->add_option("-o,--output", o->out, "folder for the outputs")->required();
+  c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
+  c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
+  return {c, [o] { return run(*o); }};
+}
+}  // namespace optp
