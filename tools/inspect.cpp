@@ -11,8 +11,8 @@
 
 namespace optp {
 namespace {
-using llvm::json::Array;
-using llvm::json::Object;
+using JsonArray = llvm::json::Array;
+using JsonObject = llvm::json::Object;
 
 struct InspectOptions {
   std::string folder, tensor, why;
@@ -33,7 +33,7 @@ std::string grouped(int64_t n) {
   }
   return out;
 }
-std::string shape_text(const Array& shape) {
+std::string shape_text(const JsonArray& shape) {
   std::string out = "[";
   for (size_t k = 0; k < shape.size(); ++k) {
     if (k) out += ", ";
@@ -42,14 +42,14 @@ std::string shape_text(const Array& shape) {
   }
   return out + "]";
 }
-std::string ranges_text(const Array& ranges) {
+std::string ranges_text(const JsonArray& ranges) {
   std::string out;
   for (size_t d = 0; d < ranges.size(); ++d) {
     if (d) out += " × ";
-    const Array& intervals = *ranges[d].getAsArray();
+    const JsonArray& intervals = *ranges[d].getAsArray();
     for (size_t k = 0; k < intervals.size() && k < 3; ++k) {
       if (k) out += ",";
-      const Array& i = *intervals[k].getAsArray();
+      const JsonArray& i = *intervals[k].getAsArray();
       auto part = [&](size_t n) { return i[n].getAsInteger() ? std::to_string(*i[n].getAsInteger()) : i[n].getAsString().value_or("?").str(); };
       out += part(0) + ":" + part(1);
     }
@@ -88,18 +88,18 @@ std::string bar(double share, size_t width) {
   return out;
 }
 
-const Object* find_tensor(const Object& plan, llvm::StringRef name) {
+const JsonObject* find_tensor(const JsonObject& plan, llvm::StringRef name) {
   for (const char* list : {"parameters", "constants", "inputs", "outputs", "values"})
     for (const auto& entry : *plan.getArray(list)) {
-      const Object& o = *entry.getAsObject();
+      const JsonObject& o = *entry.getAsObject();
       if (o.getString("name") == name) return &o;
-      if (const Array* aliases = o.getArray("aliases"))
+      if (const JsonArray* aliases = o.getArray("aliases"))
         for (const auto& a : *aliases)
           if (a.getAsString() == name) return &o;
     }
   return nullptr;
 }
-llvm::Error no_such(const Object& plan, llvm::StringRef name) {
+llvm::Error no_such(const JsonObject& plan, llvm::StringRef name) {
   std::string near;
   unsigned best = 8;
   for (const char* list : {"parameters", "values", "inputs", "outputs", "constants"})
@@ -111,16 +111,16 @@ llvm::Error no_such(const Object& plan, llvm::StringRef name) {
   return error(Fault::not_found, "the plan has no tensor " + quoted(name) + (near.empty() ? "" : "; nearest is " + quoted(near)));
 }
 
-llvm::Error print_tensor(const Object& plan, llvm::StringRef name) {
-  const Object* t = find_tensor(plan, name);
+llvm::Error print_tensor(const JsonObject& plan, llvm::StringRef name) {
+  const JsonObject* t = find_tensor(plan, name);
   if (!t) return no_such(plan, name);
   auto& out = llvm::outs();
   out << *t->getString("name") << "  " << *t->getString("dtype") << " " << shape_text(*t->getArray("shape")) << "  " << *t->getString("sharding") << "\n";
-  if (const Array* aliases = t->getArray("aliases"))
+  if (const JsonArray* aliases = t->getArray("aliases"))
     for (const auto& a : *aliases) out << "  also named " << *a.getAsString() << "\n";
-  if (const Array* ranks = t->getArray("ranks"))
+  if (const JsonArray* ranks = t->getArray("ranks"))
     for (size_t r = 0; r < ranks->size(); ++r) {
-      const Object& o = *(*ranks)[r].getAsObject();
+      const JsonObject& o = *(*ranks)[r].getAsObject();
       out << "  device " << r << "  " << fit(shape_text(*o.getArray("shape")), 22) << "  " << ranges_text(*o.getArray("ranges"));
       if (auto bytes = o.getInteger("bytes")) out << "  " << bytes_text(double(*bytes));
       out << "\n";
@@ -128,8 +128,8 @@ llvm::Error print_tensor(const Object& plan, llvm::StringRef name) {
   out << "  because " << *t->getObject("cause")->getString("text") << "\n";
   return llvm::Error::success();
 }
-llvm::Error print_why(const Object& plan, llvm::StringRef name) {
-  const Object* t = find_tensor(plan, name);
+llvm::Error print_why(const JsonObject& plan, llvm::StringRef name) {
+  const JsonObject* t = find_tensor(plan, name);
   if (!t) return no_such(plan, name);
   std::vector<std::string> seen;
   while (t) {
@@ -140,22 +140,22 @@ llvm::Error print_why(const Object& plan, llvm::StringRef name) {
     t = from && !llvm::is_contained(seen, from->str()) ? find_tensor(plan, *from) : nullptr;
   }
   for (const auto& entry : *plan.getArray("collectives")) {
-    const Object& c = *entry.getAsObject();
+    const JsonObject& c = *entry.getAsObject();
     if (c.getString("of") == name || c.getString("tensor") == name)
       llvm::outs() << "  then " << *c.getString("kind") << ": " << *c.getString("reason") << "\n";
   }
   return llvm::Error::success();
 }
 
-llvm::Error print_plan(const Object& plan) {
+llvm::Error print_plan(const JsonObject& plan) {
   auto& out = llvm::outs();
-  const Object& totals = *plan.getObject("totals");
-  const Object& mesh = *plan.getObject("mesh");
+  const JsonObject& totals = *plan.getObject("totals");
+  const JsonObject& mesh = *plan.getObject("mesh");
   const int64_t devices = *mesh.getInteger("devices");
   std::string mesh_text, dims_text;
   for (const auto& a : *mesh.getArray("axes")) mesh_text += (mesh_text.empty() ? "" : " × ") + a.getAsObject()->getString("name")->str() + "=" + std::to_string(*a.getAsObject()->getInteger("size"));
   for (const auto& [name, value] : *plan.getObject("dims"))
-    if (!value.getAsObject()->get("equals")) dims_text += (dims_text.empty() ? "" : ", ") + name.str().str() + " " + std::to_string(value.getAsObject()->getInteger("example").value_or(0));
+    if (!value.getAsObject()->get("equals")) dims_text += (dims_text.empty() ? "" : ", ") + name.str() + " " + std::to_string(value.getAsObject()->getInteger("example").value_or(0));
   out << *plan.getObject("model")->getString("name") << "  strategy " << *plan.getString("strategy") << "  mesh " << mesh_text << "\n";
   out << grouped(*totals.getInteger("parameter_elements")) << " parameters, " << bytes_text(double(*totals.getInteger("parameter_bytes")));
   if (*plan.getBoolean("weights") == false) out << " (weights not written)";
@@ -166,7 +166,7 @@ llvm::Error print_plan(const Object& plan) {
   for (const auto& d : *plan.getArray("devices")) most = std::max(most, *d.getAsObject()->getInteger("parameter_bytes"));
   out << "       parameters       bytes  of all  activations    gflop\n";
   for (const auto& entry : *plan.getArray("devices")) {
-    const Object& d = *entry.getAsObject();
+    const JsonObject& d = *entry.getAsObject();
     const double bytes = double(*d.getInteger("parameter_bytes"));
     out << llvm::formatv("  {0,2}  {1,13}  {2,10}  {3,5:f1}%  {4,10}  {5,8:f2}  {6}\n", *d.getInteger("rank"), grouped(*d.getInteger("parameter_elements")), bytes_text(bytes),
                          100 * bytes / std::max(1.0, double(*totals.getInteger("parameter_bytes"))), bytes_text(double(*d.getInteger("activation_peak_bytes"))),
@@ -180,7 +180,7 @@ llvm::Error print_plan(const Object& plan) {
   };
   std::vector<Row> rows;
   for (const auto& entry : *plan.getArray("parameters")) {
-    const Object& p = *entry.getAsObject();
+    const JsonObject& p = *entry.getAsObject();
     Row row{folded(*p.getString("name")), shape_text(*p.getArray("shape")), p.getString("sharding")->str(), "", 1, *p.getInteger("bytes")};
     std::vector<std::string> locals;
     for (const auto& r : *p.getArray("ranks")) {
@@ -210,7 +210,7 @@ llvm::Error print_plan(const Object& plan) {
   }
   if (rest) out << "  and " << rest << " smaller ones, " << bytes_text(double(rest_bytes)) << "\n";
 
-  const Object& counts = *totals.getObject("collectives");
+  const JsonObject& counts = *totals.getObject("collectives");
   out << "\nwhat is communicated: ";
   bool any = false;
   for (const char* kind : {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast"})
@@ -223,7 +223,7 @@ llvm::Error print_plan(const Object& plan) {
   };
   std::vector<Meeting> meetings;
   for (const auto& entry : *plan.getArray("collectives")) {
-    const Object& c = *entry.getAsObject();
+    const JsonObject& c = *entry.getAsObject();
     std::string formula = c.get("bytes_formula")->getAsString() ? c.get("bytes_formula")->getAsString()->str() : std::to_string(*c.getInteger("bytes"));
     Meeting m{c.getString("kind")->str(), formula, folded(*c.getString("reason")), folded(*c.getString("of")), 1};
     auto it = std::find_if(meetings.begin(), meetings.end(), [&](const Meeting& x) { return x.kind == m.kind && x.bytes == m.bytes && x.reason == m.reason && x.example == m.example; });
@@ -232,7 +232,7 @@ llvm::Error print_plan(const Object& plan) {
   }
   for (const Meeting& m : meetings)
     out << llvm::formatv("  {0,3}× ", m.count) << m.kind << " of " << m.bytes << " B: " << m.example << "\n        " << m.reason << "\n";
-  if (const Array* remarks = plan.getArray("remarks"); remarks && !remarks->empty()) {
+  if (const JsonArray* remarks = plan.getArray("remarks"); remarks && !remarks->empty()) {
     out << "\nremarks\n";
     for (size_t k = 0; k < remarks->size() && k < 6; ++k) out << "  " << *(*remarks)[k].getAsObject()->getString("text") << "\n";
     if (remarks->size() > 6) out << "  and " << remarks->size() - 6 << " more (--json)\n";
@@ -243,7 +243,7 @@ llvm::Error print_plan(const Object& plan) {
 llvm::Error inspect(const InspectOptions& o) {
   auto plan = read_plan(o.folder);
   if (!plan) return plan.takeError();
-  const Object& top = *plan->getAsObject();
+  const JsonObject& top = *plan->getAsObject();
   for (const char* list : {"parameters", "constants", "inputs", "outputs", "values", "collectives", "devices"})
     if (!top.getArray(list)) return bad_input(o.folder + "/plan.json: member '" + list + "' is missing");
   for (const char* object : {"totals", "mesh", "dims", "model"})

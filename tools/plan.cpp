@@ -9,25 +9,25 @@
 
 namespace optp {
 namespace {
-using llvm::json::Array;
-using llvm::json::Object;
-using llvm::json::Value;
+using JsonArray = llvm::json::Array;
+using JsonObject = llvm::json::Object;
+using JsonValue = llvm::json::Value;
 
-Value extent(Dim d) {
+JsonValue extent(Dim d) {
   if (auto n = d.constant()) return *n;
   return d.text();
 }
-Array shape(llvm::ArrayRef<Dim> dims) {
-  Array out;
+JsonArray shape(llvm::ArrayRef<Dim> dims) {
+  JsonArray out;
   for (Dim d : dims) out.push_back(extent(d));
   return out;
 }
 // The indices of a dim that a rank holds; the four-number form only where the number of intervals is symbolic.
-Array range(Dim global, const DimSharding& sharding, const Mesh& mesh, int64_t rank) {
-  if (!sharding.is_split()) return Array{Array{0, extent(global)}};
+JsonArray range(Dim global, const DimSharding& sharding, const Mesh& mesh, int64_t rank) {
+  if (!sharding.is_split()) return JsonArray{JsonArray{0, extent(global)}};
   if (llvm::all_of(sharding.factors, [](const FactorSharding& f) { return f.extent.constant().has_value(); })) {
-    Array out;
-    for (auto [start, length] : intervals(*global.constant(), sharding, mesh, rank)) out.push_back(Array{start, start + length});
+    JsonArray out;
+    for (auto [start, length] : intervals(*global.constant(), sharding, mesh, rank)) out.push_back(JsonArray{start, start + length});
     return out;
   }
   Dim above = 1, below = 1, start = 0, size = 1, split = 1;
@@ -42,26 +42,26 @@ Array range(Dim global, const DimSharding& sharding, const Mesh& mesh, int64_t r
       (seen ? below : above) = (seen ? below : above) * f.extent;
     }
   }
-  if (above.is(1)) return Array{Array{extent(start * below), extent((start + size) * below)}};
-  return Array{Array{extent(start * below), extent((start + size) * below), extent(above), extent(split * below)}};
+  if (above.is(1)) return JsonArray{JsonArray{extent(start * below), extent((start + size) * below)}};
+  return JsonArray{JsonArray{extent(start * below), extent((start + size) * below), extent(above), extent(split * below)}};
 }
-Array ranges(llvm::ArrayRef<Dim> global, const Sharding& s, const Mesh& mesh, int64_t rank) {
-  Array out;
+JsonArray ranges(llvm::ArrayRef<Dim> global, const Sharding& s, const Mesh& mesh, int64_t rank) {
+  JsonArray out;
   for (size_t d = 0; d < global.size(); ++d) out.push_back(range(global[d], s.dims[d], mesh, rank));
   return out;
 }
-Array local_shape(llvm::ArrayRef<Dim> global, const Sharding& s, const Mesh& mesh, int64_t rank) {
+JsonArray local_shape(llvm::ArrayRef<Dim> global, const Sharding& s, const Mesh& mesh, int64_t rank) {
   Dims local = local_dims(global, s);
   for (Dim& d : local) d = bind_rank(d, mesh, rank);
   return shape(local);
 }
-Object cause(const Cause& c) {
+JsonObject cause(const Cause& c) {
   llvm::StringRef text = c.text;
   const char* kind = "propagated";
   if (text.starts_with("constraint")) kind = "constraint";
   else if (text.starts_with("whole")) kind = "default";
   else if (c.from.empty()) kind = "seed";
-  Object out{{"kind", kind}, {"text", c.text}};
+  JsonObject out{{"kind", kind}, {"text", c.text}};
   if (!c.from.empty()) out["from"] = c.from;
   return out;
 }
@@ -130,52 +130,52 @@ int64_t activation_peak_bytes(const Graph& bound) {
   return peak;
 }
 
-llvm::Expected<Value> make_plan(const Job& job, const DimValues& examples, llvm::StringRef version, bool weights) {
+llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, llvm::StringRef version, bool weights) {
   const Graph& whole = *job.whole;
   const Mesh& mesh = whole.mesh;
   const int64_t devices = mesh.devices();
   auto per_rank = [&](llvm::ArrayRef<Dim> dims, const Sharding& s) {
-    Array out;
-    for (int64_t r = 0; r < devices; ++r) out.push_back(Object{{"shape", local_shape(dims, s, mesh, r)}, {"ranges", ranges(dims, s, mesh, r)}});
+    JsonArray out;
+    for (int64_t r = 0; r < devices; ++r) out.push_back(JsonObject{{"shape", local_shape(dims, s, mesh, r)}, {"ranges", ranges(dims, s, mesh, r)}});
     return out;
   };
 
-  Object dims;
-  for (const auto& [name, value] : examples) dims[name] = Object{{"min", lower_bound(Dim::symbol(name)).value_or(0)}, {"example", value}};
-  Array guards;
+  JsonObject dims;
+  for (const auto& [name, value] : examples) dims[name] = JsonObject{{"min", lower_bound(Dim::symbol(name)).value_or(0)}, {"example", value}};
+  JsonArray guards;
   for (const Guard& g : whole.guards) {
-    guards.push_back(Object{{"left", extent(g.left)}, {"right", extent(g.right)}, {"because", g.at}});
-    if (!dims.get(g.left.text())) dims[g.left.text()] = Object{{"min", 0}, {"example", number(g.right, examples)}, {"equals", extent(g.right)}};
+    guards.push_back(JsonObject{{"left", extent(g.left)}, {"right", extent(g.right)}, {"because", g.at}});
+    if (!dims.get(g.left.text())) dims[g.left.text()] = JsonObject{{"min", 0}, {"example", number(g.right, examples)}, {"equals", extent(g.right)}};
   }
 
-  Array inputs, outputs, states;
+  JsonArray inputs, outputs, states;
   for (const optp::Value* v : whole.inputs)
-    inputs.push_back(Object{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"role", "data"}, {"shape", shape(v->type.dims)},
+    inputs.push_back(JsonObject{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"role", "data"}, {"shape", shape(v->type.dims)},
                             {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}, {"ranks", per_rank(v->type.dims, *v->sharding)}});
   for (size_t k = 0; k < whole.outputs.size(); ++k) {
     const optp::Value& v = *whole.outputs[k].value;
     const Sharding& s = *job.spmd->outputs[k].value->sharding;
-    outputs.push_back(Object{{"name", whole.outputs[k].name}, {"dtype", long_name(v.type.dtype)}, {"role", "result"}, {"shape", shape(v.type.dims)},
+    outputs.push_back(JsonObject{{"name", whole.outputs[k].name}, {"dtype", long_name(v.type.dtype)}, {"role", "result"}, {"shape", shape(v.type.dims)},
                              {"sharding", to_string(s)}, {"cause", cause(v.cause)}, {"ranks", per_rank(v.type.dims, s)}});
   }
-  for (const State& s : whole.states) states.push_back(Object{{"input", s.input}, {"output", s.output}, {"axis", s.axis}});
+  for (const State& s : whole.states) states.push_back(JsonObject{{"input", s.input}, {"output", s.output}, {"axis", s.axis}});
 
   struct Held {
     int64_t elements = 0, parameter_bytes = 0, constant_bytes = 0;
   };
   std::vector<Held> held(size_t(devices), Held{});
-  Array parameters, constants;
+  JsonArray parameters, constants;
   int64_t parameter_elements = 0, parameter_bytes = 0, constant_bytes = 0, held_elements = 0, held_bytes = 0, replicated_bytes = 0;
   for (const optp::Value* v : whole.data()) {
     const Sharding& s = *v->sharding;
     const int64_t all = v->data->elements(), element = size_bytes(v->type.dtype);
-    Array ranks, aliases;
+    JsonArray ranks, aliases;
     for (const std::string& a : v->aliases) aliases.push_back(a);
     for (int64_t r = 0; r < devices; ++r) {
       Dims local = local_dims(v->type.dims, s);
       int64_t n = 1;
       for (Dim d : local) n *= bind_rank(d, mesh, r).constant().value_or(0);
-      ranks.push_back(Object{{"shape", local_shape(v->type.dims, s, mesh, r)}, {"ranges", ranges(v->type.dims, s, mesh, r)}, {"elements", n}, {"bytes", n * element}});
+      ranks.push_back(JsonObject{{"shape", local_shape(v->type.dims, s, mesh, r)}, {"ranges", ranges(v->type.dims, s, mesh, r)}, {"elements", n}, {"bytes", n * element}});
       if (v->is_parameter) {
         held[size_t(r)].elements += n;
         held[size_t(r)].parameter_bytes += n * element;
@@ -185,7 +185,7 @@ llvm::Expected<Value> make_plan(const Job& job, const DimValues& examples, llvm:
         held[size_t(r)].constant_bytes += n * element;
       }
     }
-    Object entry{{"name", v->name}, {"aliases", std::move(aliases)}, {"dtype", long_name(v->type.dtype)}, {"shape", shape(v->type.dims)},
+    JsonObject entry{{"name", v->name}, {"aliases", std::move(aliases)}, {"dtype", long_name(v->type.dtype)}, {"shape", shape(v->type.dims)},
                  {"sharding", to_string(s)}, {"cause", cause(v->cause)}, {"elements", all}, {"bytes", all * element}, {"ranks", std::move(ranks)}};
     if (v->is_parameter) {
       entry["trained"] = true;
@@ -199,7 +199,7 @@ llvm::Expected<Value> make_plan(const Job& job, const DimValues& examples, llvm:
     }
   }
 
-  Array collectives;
+  JsonArray collectives;
   std::map<std::string, int64_t> counts{{"all_reduce", 0}, {"all_gather", 0}, {"reduce_scatter", 0}, {"all_to_all", 0}, {"broadcast", 0}};
   Dim moved = 0;
   for (const auto& node : job.spmd->nodes) {
@@ -209,19 +209,19 @@ llvm::Expected<Value> make_plan(const Job& job, const DimValues& examples, llvm:
     const Dim bytes = elements(out.type.dims) * Dim(size_bytes(out.type.dtype));
     moved = moved + bytes;
     const auto& axes = *node->find<std::vector<std::string>>("axes");
-    Array axis_names, groups;
+    JsonArray axis_names, groups;
     for (const std::string& a : axes) axis_names.push_back(a);
     llvm::DenseSet<int64_t> grouped;
     for (int64_t r = 0; r < devices; ++r) {
       if (grouped.contains(r)) continue;
-      Array group;
+      JsonArray group;
       for (int64_t m : mesh.group(axes, r)) {
         grouped.insert(m);
         group.push_back(m);
       }
       groups.push_back(std::move(group));
     }
-    Object entry{{"id", node->text("id")}, {"kind", node->op->name}, {"axes", std::move(axis_names)}, {"groups", std::move(groups)}, {"tensor", out.name},
+    JsonObject entry{{"id", node->text("id")}, {"kind", node->op->name}, {"axes", std::move(axis_names)}, {"groups", std::move(groups)}, {"tensor", out.name},
                  {"of", out.cause.from.empty() ? node->operand(0).name : out.cause.from}, {"dtype", long_name(out.type.dtype)}, {"shape", shape(out.type.dims)},
                  {"bytes_formula", extent(bytes)}, {"bytes", number(bytes, examples)}, {"reason", node->text("reason")}, {"phase", "forward"}};
     if (!node->text("reduce").empty()) entry["reduce"] = node->text("reduce");
@@ -229,54 +229,54 @@ llvm::Expected<Value> make_plan(const Job& job, const DimValues& examples, llvm:
     collectives.push_back(std::move(entry));
   }
 
-  Array device_list;
+  JsonArray device_list;
   for (int64_t r = 0; r < devices; ++r) {
-    Object coordinates;
+    JsonObject coordinates;
     for (const MeshAxis& a : mesh.axes) coordinates[a.name] = mesh.coordinate(a.name, r);
     const Dim flops = flops_of(*job.ranks[size_t(r)]);
     auto bound = bind_dims(*job.ranks[size_t(r)], examples);
     if (!bound) return bound.takeError();
     const Held& h = held[size_t(r)];
-    device_list.push_back(Object{{"rank", r}, {"coordinates", std::move(coordinates)}, {"parameter_elements", h.elements}, {"parameter_bytes", h.parameter_bytes},
+    device_list.push_back(JsonObject{{"rank", r}, {"coordinates", std::move(coordinates)}, {"parameter_elements", h.elements}, {"parameter_bytes", h.parameter_bytes},
                                  {"constant_bytes", h.constant_bytes}, {"state_bytes", 0}, {"gradient_bytes", 0}, {"activation_peak_bytes", activation_peak_bytes(**bound)},
                                  {"flops_formula", extent(flops)}, {"flops", number(flops, examples)}, {"file", "rank" + std::to_string(r) + "/model.onnx"}});
   }
 
-  Array values;
+  JsonArray values;
   for (const auto& node : whole.nodes)
     for (const auto& v : node->results)
-      values.push_back(Object{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"shape", shape(v->type.dims)}, {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}});
-  Array remarks;
-  for (const std::string& text : whole.remarks) remarks.push_back(Object{{"pass", "compile"}, {"text", text}});
+      values.push_back(JsonObject{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"shape", shape(v->type.dims)}, {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}});
+  JsonArray remarks;
+  for (const std::string& text : whole.remarks) remarks.push_back(JsonObject{{"pass", "compile"}, {"text", text}});
   for (const auto& node : whole.nodes)
-    if (!node->op->rule && devices > 1) remarks.push_back(Object{{"pass", "annotate"}, {"node", node->name}, {"text", describe(*node) + " has no sharding rule: it runs whole on every device"}});
+    if (!node->op->rule && devices > 1) remarks.push_back(JsonObject{{"pass", "annotate"}, {"node", node->name}, {"text", describe(*node) + " has no sharding rule: it runs whole on every device"}});
 
-  Object kinds;
+  JsonObject kinds;
   for (const auto& [kind, n] : counts) kinds[kind] = n;
-  Array axes;
-  for (const MeshAxis& a : mesh.axes) axes.push_back(Object{{"name", a.name}, {"size", a.size}});
+  JsonArray axes;
+  for (const MeshAxis& a : mesh.axes) axes.push_back(JsonObject{{"name", a.name}, {"size", a.size}});
   const Dim flops = flops_of(whole);
-  return Object{{"format", "opt-partition plan"}, {"version", 1}, {"tool", version},
-                {"model", Object{{"name", llvm::sys::path::filename(whole.source)}, {"graph", whole.name}}},
+  return JsonObject{{"format", "opt-partition plan"}, {"version", 1}, {"tool", version},
+                {"model", JsonObject{{"name", llvm::sys::path::filename(whole.source)}, {"graph", whole.name}}},
                 {"job", "inference"}, {"strategy", job.passes.strategy},
                 {"outputs_as", job.passes.outputs == OutputLayout::whole ? "whole" : "sharded"},
-                {"mesh", Object{{"axes", std::move(axes)}, {"devices", devices}}}, {"weights", weights},
+                {"mesh", JsonObject{{"axes", std::move(axes)}, {"devices", devices}}}, {"weights", weights},
                 {"dims", std::move(dims)}, {"guards", std::move(guards)}, {"inputs", std::move(inputs)}, {"outputs", std::move(outputs)}, {"state", std::move(states)},
-                {"updates", Array{}}, {"parameters", std::move(parameters)}, {"constants", std::move(constants)}, {"collectives", std::move(collectives)}, {"devices", std::move(device_list)},
-                {"totals", Object{{"parameter_elements", parameter_elements}, {"parameter_bytes", parameter_bytes}, {"constant_bytes", constant_bytes},
+                {"updates", JsonArray{}}, {"parameters", std::move(parameters)}, {"constants", std::move(constants)}, {"collectives", std::move(collectives)}, {"devices", std::move(device_list)},
+                {"totals", JsonObject{{"parameter_elements", parameter_elements}, {"parameter_bytes", parameter_bytes}, {"constant_bytes", constant_bytes},
                                   {"held_elements", held_elements}, {"held_bytes", held_bytes}, {"replicated_bytes", replicated_bytes},
                                   {"flops_formula", extent(flops)}, {"flops", number(flops, examples)}, {"collectives", std::move(kinds)},
                                   {"collective_bytes_formula", extent(moved)}, {"collective_bytes", number(moved, examples)}}},
                 {"values", std::move(values)}, {"remarks", std::move(remarks)}};
 }
 
-llvm::Expected<Value> read_plan(llvm::StringRef folder) {
+llvm::Expected<JsonValue> read_plan(llvm::StringRef folder) {
   const std::string path = (folder + "/plan.json").str();
   auto file = open_input_file(path);
   if (!file) return file.takeError();
   auto plan = parse_json(path, (*file)->text());
   if (!plan) return plan.takeError();
-  const Object* top = plan->getAsObject();
+  const JsonObject* top = plan->getAsObject();
   if (!top || top->getString("format") != llvm::StringRef("opt-partition plan")) return bad_input(path + ": format: expected 'opt-partition plan'");
   if (top->getInteger("version") != 1) return bad_input(path + ": version: expected 1");
   return plan;

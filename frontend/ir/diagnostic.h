@@ -35,5 +35,9 @@ inline llvm::Error bad_input(const llvm::Twine& message) { return error(Fault::b
 llvm::Error with_prefix(const llvm::Twine& prefix, llvm::Error error);
 // Names from files may hold anything: quotes them, escapes control characters and cuts them at 200 bytes.
 std::string quoted(llvm::StringRef name);
+// Without these, argument-dependent lookup finds std::quoted first.
+inline std::string quoted(const std::string& name) { return quoted(llvm::StringRef(name)); }
+inline std::string quoted(std::string& name) { return quoted(llvm::StringRef(name)); }
+inline std::string quoted(const char* name) { return quoted(llvm::StringRef(name)); }
 
 }  // namespace optp

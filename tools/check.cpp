@@ -1,0 +1,303 @@
+// check: does the partitioned model compute what the whole one does? Three comparisons, since a fault shared by both sides
+// of one proves nothing:
+//   meaning     the file's own graph in float64, op by op, against the canonical graph in the runtime
+//   local       every value of every rank against its shard of the whole run's value, in float64: a fault is at its first place
+//   end to end  the ranks in the runtime against the float64 truth
+#include <cmath>
+#include <map>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+#include "runtime/reference.h"
+#include "tools/command.h"
+#include "tools/execution.h"
+#include "tools/inputs.h"
+#include "tools/job.h"
+#include "tools/mutants.h"
+#include "tools/plan.h"
+
+namespace optp {
+namespace {
+
+struct CheckOptions {
+  JobOptions job;
+  std::vector<std::string> inputs;
+  std::string inputs_dir, golden, random_weights, mutant;
+  int64_t threads = 0;
+};
+
+struct Row {
+  std::string name, against, note;
+  int64_t values = 0, elements = 0;
+  double error = 0, tolerance = 0;  // largest absolute difference ÷ max(1, largest magnitude)
+  bool holds = true;
+};
+
+// The largest |a - b| over max(1, max |b|); NaN and infinities must match in kind. Positions where `b` is NaN and
+// `skip_nan` is set carry no promise.
+double difference(const Array& a, const Array& b, bool skip_nan, int64_t* worst = nullptr) {
+  double top = 1, most = 0;
+  for (int64_t k = 0; k < b.elements(); ++k)
+    if (double x = std::fabs(b.number(k)); x > top && std::isfinite(x)) top = x;
+  for (int64_t k = 0; k < b.elements(); ++k) {
+    const double x = a.number(k), y = b.number(k);
+    if (skip_nan && std::isnan(y)) continue;
+    double d = std::isnan(x) != std::isnan(y) || (std::isinf(x) || std::isinf(y) ? x != y : false) ? INFINITY : (std::isfinite(x) && std::isfinite(y) ? std::fabs(x - y) : 0);
+    if (d > most) {
+      most = d;
+      if (worst) *worst = k;
+    }
+  }
+  return most / top;
+}
+std::string index_text(int64_t linear, llvm::ArrayRef<int64_t> dims) {
+  std::string out;
+  for (size_t d = dims.size(); d-- > 0;) {
+    out = std::to_string(linear % dims[d]) + (out.empty() ? "" : ", ") + out;
+    linear /= dims[d];
+  }
+  return "[" + out + "]";
+}
+
+class Checker {
+ public:
+  Checker(const CheckOptions& o, Job job) : o_(o), job_(std::move(job)) {}
+
+  llvm::Error run() {
+    if (auto e = prepare()) return e;
+    if (auto e = whole()) return e;
+    if (auto e = local()) return e;
+    if (auto e = end_to_end()) return e;
+    print();
+    if (!fault_.empty()) return error(Fault::check_failed, fault_);
+    return llvm::Error::success();
+  }
+
+ private:
+  llvm::Error prepare() {
+    if (!o_.random_weights.empty()) {
+      uint64_t seed = 0;
+      if (llvm::StringRef(o_.random_weights).getAsInteger(10, seed)) return error(Fault::usage, "--random-weights: expected a number");
+      for (Graph* g : {job_.imported.get(), job_.whole.get(), job_.spmd.get()}) draw_weights(*g, seed);
+      for (auto& g : job_.ranks) draw_weights(*g, seed);
+    }
+    if (auto e = need_weights(*job_.whole)) return e;
+    auto dims = parse_dims(o_.job.dims);
+    if (!dims) return dims.takeError();
+    dims_ = *dims;
+    auto bind = [&](const Shapes& shapes, DimValues values) -> llvm::Expected<DimValues> {
+      auto bound = bind_input_dims(*job_.imported, shapes, std::move(values));
+      if (!bound) return bound;
+      for (const Value* v : job_.imported->inputs)
+        for (Dim d : v->type.dims)
+          for (const std::string& s : symbols_of(d))
+            if (!bound->contains(s)) return error(Fault::usage, "dim " + quoted(s) + " has no value: give --dim " + s + "=NUMBER");
+      return bound;
+    };
+    auto inputs = make_inputs(input_specs(*job_.imported), o_.inputs, o_.inputs_dir, dims_, bind, true);
+    if (!inputs) return inputs.takeError();
+    inputs_ = std::move(*inputs);
+    for (const auto& [name, a] : inputs_) arrays_[name] = to_array(a);
+    for (auto& rank : job_.ranks) {
+      auto bound = bind_dims(*rank, dims_);
+      if (!bound) return bound.takeError();
+      ranks_.push_back(std::move(*bound));
+      rank_graphs_.push_back(ranks_.back().get());
+    }
+    if (!o_.mutant.empty())
+      for (size_t r = 0; r < ranks_.size(); ++r)
+        if (auto e = apply_mutant(*ranks_[r], int64_t(r), o_.mutant)) return e;
+    for (int64_t r = 0; r < int64_t(ranks_.size()); ++r) {
+      NamedArrays mine;
+      HostArrays host;
+      for (const Value* v : rank_graphs_[size_t(r)]->inputs) {
+        Array shard = shard_of(arrays_[v->name], *v->sharding, job_.whole->mesh, r);
+        host[v->name] = to_host(shard, v->type.dtype);
+        mine[v->name] = std::move(shard);
+      }
+      rank_arrays_.push_back(std::move(mine));
+      rank_inputs_.push_back(std::move(host));
+    }
+    return llvm::Error::success();
+  }
+
+  double runtime_tolerance(DType dtype) const {
+    // float32 rounds at 6e-8; sums of n terms in blocks lose a few more bits. 1e-5 is the stated promise, not a fit.
+    return dtype == DType::f16 ? 4e-3 : dtype == DType::bf16 ? 3e-2 : 1e-5;
+  }
+
+  llvm::Error whole() {
+    auto imported = bind_dims(*job_.imported, dims_);
+    if (!imported) return imported.takeError();
+    auto truth = run_reference({imported->get()}, {arrays_});
+    if (!truth) return truth.takeError();
+    truth_ = std::move((*truth)[0]);
+    auto canonical = bind_dims(*job_.whole, dims_);
+    if (!canonical) return canonical.takeError();
+    whole_ = std::move(*canonical);
+    auto results = execute({whole_.get()}, {inputs_}, {.threads_per_device = o_.threads});
+    if (!results) return results.takeError();
+    compare("meaning", "the file's graph in float64", (*results)[0]);
+    if (!o_.golden.empty()) return golden((*results)[0]);
+    return llvm::Error::success();
+  }
+  void compare(llvm::StringRef name, llvm::StringRef against, const HostArrays& results) {
+    Row row{name.str(), against.str(), "", 0, 0, 0, 0, true};
+    for (const auto& [output, expected] : truth_) {
+      const HostArray& host = results.find(output)->second;
+      const Array found = to_array(host);
+      int64_t at = 0;
+      const double d = difference(found, expected, false, &at);
+      ++row.values;
+      row.elements += expected.elements();
+      row.tolerance = std::max(row.tolerance, runtime_tolerance(host.dtype));
+      row.error = std::max(row.error, d);
+      if (!(d <= runtime_tolerance(host.dtype))) fail(row, name + ": output " + quoted(output) + " at " + index_text(at, expected.dims) + ": expected " + llvm::formatv("{0}", expected.number(at)).str() + ", found " + llvm::formatv("{0}", found.number(at)).str());
+    }
+    rows_.push_back(std::move(row));
+  }
+  void fail(Row& row, const llvm::Twine& what) {
+    row.holds = false;
+    if (fault_.empty()) fault_ = what.str();
+  }
+
+  llvm::Error golden(const HostArrays& results) {
+    Row row{"golden", o_.golden, "", 0, 0, 0, 0, true};
+    for (const auto& [output, host] : results) {
+      auto expected = read_npy(o_.golden + "/" + output + ".npy");
+      if (!expected) {
+        llvm::consumeError(expected.takeError());
+        continue;
+      }
+      const Array e = to_array(*expected), found = to_array(host);
+      if (e.dims != found.dims) return bad_input(o_.golden + "/" + output + ".npy: shape differs from the output's");
+      int64_t at = 0;
+      const double d = difference(found, e, true, &at);
+      ++row.values;
+      row.elements += e.elements();
+      row.tolerance = std::max(row.tolerance, runtime_tolerance(host.dtype));
+      row.error = std::max(row.error, d);
+      if (!(d <= runtime_tolerance(host.dtype))) fail(row, "golden: output " + quoted(output) + " at " + index_text(at, e.dims) + ": expected " + llvm::formatv("{0}", e.number(at)).str() + ", found " + llvm::formatv("{0}", found.number(at)).str());
+    }
+    if (row.values == 0) return error(Fault::not_found, o_.golden + ": no .npy file named after an output");
+    rows_.push_back(std::move(row));
+    return llvm::Error::success();
+  }
+
+  // Float64 on both sides, so what differs beyond its rounding is a fault, and the first such value is where it is.
+  llvm::Error local() {
+    Row row{"local", "shards of the whole run's values, float64", "", 0, 0, 0, 1e-9, true};
+    std::map<std::string, Array> values;
+    auto keep = [&](const Node&, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
+      if (arrays[0]->elements() <= most_kept_elements) values[vs[0]->name] = *arrays[0];
+      return llvm::Error::success();
+    };
+    auto truth = run_reference({whole_.get()}, {arrays_}, keep);
+    if (!truth) return truth.takeError();
+    const Mesh& mesh = job_.whole->mesh;
+    auto look = [&](const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
+      if (!row.holds || !vs[0]->sharding) return llvm::Error::success();
+      // A resharded form names the value it is a form of.
+      const std::string logical = values.contains(vs[0]->name) ? vs[0]->name : vs[0]->cause.from;
+      auto it = values.find(logical);
+      if (it == values.end()) return llvm::Error::success();
+      const Array& expected = it->second;
+      if (expected.dims.size() != vs[0]->sharding->dims.size()) return llvm::Error::success();
+      const Sharding& s = *vs[0]->sharding;
+      auto compare = [&](const Array& found, const Array& want, const llvm::Twine& who) {
+        int64_t at = 0;
+        const double d = found.dims == want.dims ? difference(found, want, false, &at) : INFINITY;
+        row.elements += want.elements();
+        row.error = std::max(row.error, d);
+        if (!(d <= row.tolerance))
+          fail(row, "local: value " + quoted(vs[0]->name) + " of " + describe(node) + ", " + who + (found.dims == want.dims ? ", index " + index_text(at, want.dims) + ": expected " + llvm::formatv("{0}", want.number(at)).str() + ", found " + llvm::formatv("{0}", found.number(at)).str() : std::string(": wrong shape")));
+      };
+      ++row.values;
+      if (s.is_partial()) {
+        if (s.reduce != Reduce::sum) return llvm::Error::success();
+        // The ranks' addends together are the value. Replicas of an addend along other axes count once.
+        Array sum;
+        sum.resize(expected.is_float, expected.dims);
+        llvm::DenseSet<int64_t> counted;
+        for (int64_t r = 0; r < mesh.devices(); ++r) {
+          Axes used = s.axes();
+          bool first = true;
+          for (const MeshAxis& a : mesh.axes)
+            if (!llvm::is_contained(used, a.name) && mesh.coordinate(a.name, r) != 0) first = false;
+          if (first) place_shard(sum, *arrays[size_t(r)], s, mesh, r);
+        }
+        compare(sum, expected, "sum over the ranks");
+        return llvm::Error::success();
+      }
+      for (int64_t r = 0; r < mesh.devices() && row.holds; ++r) compare(*arrays[size_t(r)], shard_of(expected, s, mesh, r), "rank " + llvm::Twine(r));
+      return llvm::Error::success();
+    };
+    auto ranks = run_reference(rank_graphs_, rank_arrays_, look);
+    if (!ranks) return ranks.takeError();
+    rows_.push_back(std::move(row));
+    return llvm::Error::success();
+  }
+
+  llvm::Error end_to_end() {
+    auto results = execute(rank_graphs_, rank_inputs_, {.threads_per_device = o_.threads});
+    if (!results) return results.takeError();
+    HostArrays joined;
+    const Mesh& mesh = job_.whole->mesh;
+    for (size_t k = 0; k < rank_graphs_[0]->outputs.size(); ++k) {
+      const GraphOutput& o = rank_graphs_[0]->outputs[k];
+      Array whole;
+      whole.resize(is_float(o.value->type.dtype), truth_[o.name].dims);
+      for (int64_t r = 0; r < mesh.devices(); ++r) place_shard(whole, to_array((*results)[size_t(r)][o.name]), *o.value->sharding, mesh, r);
+      joined[o.name] = to_host(whole, o.value->type.dtype);
+    }
+    compare("end to end", llvm::formatv("{0} device{1}, float64 truth", mesh.devices(), mesh.devices() > 1 ? "s" : "").str(), joined);
+    return llvm::Error::success();
+  }
+
+  void print() const {
+    auto& out = llvm::outs();
+    std::string dims;
+    for (const auto& [name, value] : dims_) dims += (dims.empty() ? "" : ", ") + name + "=" + std::to_string(value);
+    out << llvm::sys::path::filename(job_.whole->source) << "  " << job_.passes.strategy << "  " << to_string(job_.whole->mesh) << (dims.empty() ? "" : "  " + dims) << "\n";
+    out << "comparison   values    elements   largest error   allowed   result\n";
+    for (const Row& r : rows_)
+      out << llvm::formatv("{0,-12}{1,7}{2,12}      {3,10:E2}  {4,8:E1}   {5}   against {6}\n", r.name, r.values, r.elements, r.error, r.tolerance, r.holds ? "holds" : "FAILS", r.against);
+    out << "errors are |difference| / max(1, largest magnitude)\n";
+  }
+
+  static constexpr int64_t most_kept_elements = int64_t(1) << 26;
+  const CheckOptions& o_;
+  Job job_;
+  DimValues dims_;
+  HostArrays inputs_;
+  NamedArrays arrays_, truth_;
+  std::unique_ptr<Graph> whole_;
+  std::vector<std::unique_ptr<Graph>> ranks_;
+  std::vector<const Graph*> rank_graphs_;
+  std::vector<NamedArrays> rank_arrays_;
+  std::vector<HostArrays> rank_inputs_;
+  std::vector<Row> rows_;
+  std::string fault_;
+};
+}  // namespace
+
+Command add_check(CLI::App& app) {
+  auto o = std::make_shared<CheckOptions>();
+  CLI::App* c = app.add_subcommand("check", "prove that the parts compute what the whole does; exit 1 if not");
+  add_job_options(*c, o->job);
+  c->add_option("--input", o->inputs, "NAME=@FILE.npy, NAME=rand(SEED), NAME=ones (repeatable)");
+  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy for every input");
+  c->add_option("--golden", o->golden, "folder with OUTPUT.npy to compare with; NaN there carries no promise");
+  c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
+  c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
+  c->add_option("--mutant", o->mutant, "break one thing, to see it caught: drop-all-reduce[:N], row-bias-everywhere, shift-shard[:NAME]")->group("");
+  return {c, [o] {
+            auto job = make_job(o->job);
+            if (!job) return job.takeError();
+            return Checker(*o, std::move(*job)).run();
+          }};
+}
+}  // namespace optp
