@@ -201,7 +201,8 @@ class Checker {
     auto look = [&](const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
       if (!row.holds || !vs[0]->sharding) return llvm::Error::success();
       // A resharded form names the value it is a form of.
-      const std::string logical = values.contains(vs[0]->name) ? vs[0]->name : vs[0]->cause.from;
+      std::string logical = vs[0]->name;
+      for (const Value* v = vs[0]; v && !values.contains(logical) && !v->cause.from.empty(); v = rank_graphs_[0]->find(logical)) logical = v->cause.from;
       auto it = values.find(logical);
       if (it == values.end()) return llvm::Error::success();
       const Array& expected = it->second;

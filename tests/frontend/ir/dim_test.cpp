@@ -1,0 +1,110 @@
+#include <doctest/doctest.h>
+
+#include "frontend/ir/dim.h"
+#include "frontend/ir/sharding.h"
+
+using namespace optp;
+
+namespace {
+Dim dim(const char* text) {
+  auto d = parse_dim(text);
+  REQUIRE(bool(d));
+  return *d;
+}
+}  // namespace
+
+TEST_CASE("equal extents are one object and print canonically") {
+  for (auto [in, out] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"past + sequence", "past + sequence"}, {"sequence+past", "past + sequence"}, {"64*part(12, tensor)", "64*part(12, tensor)"}, {"12*64", "768"},
+           {"batch*12", "12*batch"}, {"(a + b)*2 - a", "a + 2*b"}, {"a - a", "0"}, {"floor(a*4, 2)", "2*a"}, {"min(3, 5)", "3"}, {"max(a, 0)", "a"}}) {
+    CAPTURE(in);
+    CHECK(dim(in).text() == out);
+    CHECK(dim(in) == dim(out));
+  }
+  for (const char* bad : {"", "a +", "(a", "a b", "3x", "part(12)", "a/0"}) {
+    CAPTURE(bad);
+    auto d = parse_dim(bad);
+    CHECK_FALSE(bool(d));
+    llvm::consumeError(d.takeError());
+  }
+}
+TEST_CASE("division is exact or refused") {
+  CHECK(*exact_div(dim("12*batch*sequence"), dim("4*batch")) == dim("3*sequence"));
+  CHECK(*exact_div(dim("a*a - b*b"), dim("a - b")) == dim("a + b"));
+  CHECK_FALSE(exact_div(dim("12"), dim("8")).has_value());
+  CHECK_FALSE(exact_div(dim("past + sequence"), dim("past")).has_value());
+  CHECK_FALSE(exact_div(dim("5"), dim("0")).has_value());
+}
+TEST_CASE("arithmetic beyond 64 bits is caught") {
+  const Dim big = Dim(INT64_MAX);
+  CHECK((big + 1).is_overflow());
+  CHECK((big * big * 0).is_overflow());
+  CHECK((dim("a") * big * big).is_overflow());
+}
+TEST_CASE("bounds follow from dims being at least 1") {
+  CHECK(proved_less(dim("0"), dim("batch")));
+  CHECK(proved_less_equal(dim("sequence"), dim("batch*sequence")));
+  CHECK_FALSE(proved_less(dim("batch"), dim("sequence")));
+  allow_zero("past_length");
+  CHECK_FALSE(proved_less(dim("0"), dim("past_length")));
+  CHECK(proved_less_equal(dim("sequence"), dim("past_length + sequence")));
+}
+TEST_CASE("a clash of names is solved for the side without a minus") {
+  auto s = solve_equal(dim("total"), dim("past + sequence"));
+  REQUIRE(s.has_value());
+  CHECK(s->first == "total");
+  CHECK(s->second == dim("past + sequence"));
+  s = solve_equal(dim("batch*total"), dim("batch*past + batch*sequence"));
+  REQUIRE(s.has_value());
+  CHECK(s->first == "total");
+  CHECK_FALSE(solve_equal(dim("4"), dim("5")).has_value());
+}
+TEST_CASE("chunks are balanced, cover everything and nest") {
+  auto mesh = parse_mesh("data=2, tensor=3");
+  REQUIRE(bool(mesh));
+  CHECK(chunk_size(50257, 2, 0) == 25129);
+  CHECK(chunk_size(50257, 2, 1) == 25128);
+  const std::string axes[] = {"data", "tensor"};
+  for (int64_t n : {0, 1, 2, 5, 6, 7, 12, 50257}) {
+    int64_t next = 0;
+    for (int64_t r = 0; r < 6; ++r) {
+      CHECK(*bind_rank(Dim::start(n, axes), *mesh, r).constant() == next);
+      next += *bind_rank(Dim::part(n, axes), *mesh, r).constant();
+    }
+    CHECK(next == n);
+  }
+  // A symbolic extent is bound to terms that give the same numbers.
+  for (int64_t r = 0; r < 6; ++r)
+    for (int64_t n : {0, 1, 4, 11}) {
+      auto size = evaluate(bind_rank(Dim::part(dim("n"), axes), *mesh, r), {{"n", n}});
+      auto start = evaluate(bind_rank(Dim::start(dim("n"), axes), *mesh, r), {{"n", n}});
+      REQUIRE((bool(size) && bool(start)));
+      CHECK(*size == *bind_rank(Dim::part(n, axes), *mesh, r).constant());
+      CHECK(*start == *bind_rank(Dim::start(n, axes), *mesh, r).constant());
+    }
+}
+TEST_CASE("a split of a middle factor is one interval for each index above it") {
+  auto mesh = parse_mesh("2");
+  REQUIRE(bool(mesh));
+  DimSharding d;  // a fused qkv: 3 × 5 heads × 4
+  d.factors = {{3, {}}, {5, {"tensor"}}, {4, {}}};
+  CHECK(intervals(60, d, *mesh, 0) == Intervals{{0, 12}, {20, 12}, {40, 12}});
+  CHECK(intervals(60, d, *mesh, 1) == Intervals{{12, 8}, {32, 8}, {52, 8}});
+  Sharding s;
+  s.dims = {DimSharding(), d};
+  CHECK(to_string(s) == "[_, (_ tensor _)]");
+  CHECK(to_string(local_dims({Dim(7), Dim(60)}, s)) == "[7, 12*part(5, tensor)]");
+}
+TEST_CASE("half precision rounds to nearest even, with infinities, NaN and subnormals") {
+  CHECK(f32_to_f16(1.0f) == 0x3c00);
+  CHECK(f32_to_f16(65504.0f) == 0x7bff);
+  CHECK(f32_to_f16(65520.0f) == 0x7c00);
+  CHECK(f32_to_f16(0x1p-24f) == 1);
+  CHECK(f32_to_f16(0x1p-25f) == 0);
+  CHECK(f32_to_bf16(1.0f) == 0x3f80);
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const float h = f16_to_f32(uint16_t(bits)), b = bf16_to_f32(uint16_t(bits));
+    if (h == h) CHECK(f32_to_f16(h) == bits);
+    if (b == b) CHECK(f32_to_bf16(b) == bits);
+  }
+}
