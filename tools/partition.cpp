@@ -27,13 +27,11 @@ llvm::Error partition(const PartitionOptions& o) {
   if (!plan) return plan.takeError();
   auto out = OutputTransaction::begin(o.out, {.overwrite = o.overwrite});
   if (!out) return out.takeError();
-  for (size_t r = 0; r < job->ranks.size(); ++r) {
-    ExportOptions options;
-    options.plan_only = !weights;
-    options.metadata = {{"opt_partition.rank", std::to_string(r)},
-                        {"opt_partition.devices", std::to_string(job->ranks.size())},
-                        {"opt_partition.mesh", to_string(job->whole->mesh)},
-                        {"opt_partition.strategy", job->passes.strategy}};
+  for (size_t r = 0; r < job->ranks.size() && weights; ++r) {
+    const ExportOptions options{.metadata = {{"rank", std::to_string(r)},
+                                             {"devices", std::to_string(job->ranks.size())},
+                                             {"mesh", to_string(job->whole->mesh)},
+                                             {"strategy", job->passes.strategy}}};
     if (auto e = write_rank_model(*job->ranks[r], *out, "rank" + std::to_string(r), options)) return e;
   }
   auto file = out->create("plan.json");
@@ -49,7 +47,7 @@ llvm::Error partition(const PartitionOptions& o) {
     const auto* counts = totals->getObject("collectives");
     llvm::errs() << o.out << ": " << job->ranks.size() << " devices, " << *totals->getInteger("parameter_elements") << " parameters, "
                  << *counts->getInteger("all_reduce") << " all-reduces, " << *counts->getInteger("all_gather") << " all-gathers"
-                 << (weights ? "" : "; weights are not there: only planned") << "\n";
+                 << (weights ? "" : "; the plan alone, without graphs and weights") << "\n";
   }
   return llvm::Error::success();
 }
@@ -60,7 +58,7 @@ Command add_partition(CLI::App& app) {
   CLI::App* c = app.add_subcommand("partition", "split a model: writes plan.json and one graph with its weights a device (the default verb)");
   add_job_options(*c, o->job);
   c->add_option("-o,--output", o->out, "folder to write; an earlier output of ours is replaced")->required();
-  c->add_flag("--no-weights", o->plan_only, "write plan and graphs without weights");
+  c->add_flag("--no-weights", o->plan_only, "write the plan alone");
   c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds");
   c->add_flag("--quiet", o->quiet, "no summary on stderr");
   return {c, [o] { return partition(*o); }};
