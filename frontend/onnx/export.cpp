@@ -1,0 +1,167 @@
+#include "frontend/onnx/export.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <onnx/onnx_pb.h>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/io/limits.h"
+#include "frontend/onnx/export_context.h"
+
+namespace optp {
+namespace {
+// What Debian 12's ONNX 1.12 can read and check.
+constexpr int64_t ir_version = 8, opset = 17;
+constexpr const char* data_file = "model.onnx.data";
+constexpr int64_t alignment = 4096;  // a page: what maps the file can use the bytes in place
+
+llvm::SmallVector<int64_t, 4> local_dims(const Value& v) {
+  llvm::SmallVector<int64_t, 4> dims(v.data->dims.begin(), v.data->dims.end());
+  for (size_t d = 0; d < v.held.size(); ++d) {
+    dims[d] = 0;
+    for (auto [start, length] : v.held[d]) dims[d] += length;
+  }
+  return dims;
+}
+// "[_, tensor]: [0:768, 0:1536] of [768, 3072]"; a fused dim lists the first of its intervals.
+std::string held_text(const Value& v) {
+  constexpr size_t most_listed = 8;
+  std::string out = to_string(*v.sharding) + ": [", whole;
+  for (size_t d = 0; d < v.held.size(); ++d) {
+    const Intervals& h = v.held[d];
+    if (d) out += ", ", whole += ", ";
+    for (size_t k = 0; k < h.size() && k < most_listed; ++k)
+      out += (k ? "+" : "") + std::to_string(h[k].first) + ":" + std::to_string(h[k].first + h[k].second);
+    if (h.size() > most_listed) out += "+ and " + std::to_string(h.size() - most_listed) + " more";
+    whole += std::to_string(v.data->dims[d]);
+  }
+  return out + "] of [" + whole + "]";
+}
+
+void set_type(onnx::ValueInfoProto& info, llvm::StringRef name, const Type& type) {
+  info.set_name(name.str());
+  auto& tensor = *info.mutable_type()->mutable_tensor_type();
+  tensor.set_elem_type(int(type.dtype));
+  auto& shape = *tensor.mutable_shape();
+  for (Dim d : type.dims) {
+    auto& dim = *shape.add_dim();
+    if (auto n = d.constant()) dim.set_dim_value(*n);
+    else dim.set_dim_param(d.text());
+  }
+}
+
+struct Written {
+  onnx::ModelProto model;
+  std::vector<const Value*> external;  // in the order of their bytes in the data file
+};
+
+llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& options) {
+  Written out;
+  onnx::ModelProto& model = out.model;
+  model.set_ir_version(ir_version);
+  model.set_producer_name("opt-partition");
+  auto& standard = *model.add_opset_import();
+  standard.set_domain("");
+  standard.set_version(opset);
+  if (llvm::any_of(graph.nodes, [](const auto& node) { return node->op->is_collective; })) {
+    auto& ours = *model.add_opset_import();
+    ours.set_domain("opt_partition");
+    ours.set_version(1);
+  }
+  for (const auto& [key, value] : options.metadata) {
+    auto& entry = *model.add_metadata_props();
+    entry.set_key("opt_partition." + key);
+    entry.set_value(value);
+  }
+  onnx::GraphProto& proto = *model.mutable_graph();
+  proto.set_name(graph.name.empty() ? "graph" : graph.name);
+  ExportContext context(graph, proto);
+  for (const Value* v : graph.inputs) set_type(*proto.add_input(), v->name, v->type);
+
+  int64_t end = 0;
+  for (const Value* v : graph.data()) {
+    if (v->type.dtype == DType::string) return bad_input("initializer " + quoted(v->name) + ": dtype: expected a number, found string");
+    onnx::TensorProto& t = *proto.add_initializer();
+    t.set_name(context.name_of(*v));
+    t.set_data_type(int(v->type.dtype));
+    const auto dims = local_dims(*v);
+    for (int64_t d : dims) t.add_dims(d);
+    if (v->sharding && !v->held.empty()) t.set_doc_string(held_text(*v));
+    const int64_t bytes = count_of(dims) * size_bytes(v->type.dtype);
+    if (bytes < options.inline_below_bytes) {
+      if (v->data->is_missing()) return error(Fault::not_found, "initializer " + quoted(v->name) + ": its file " + quoted(v->data->missing) + " is not there");
+      std::string& raw = *t.mutable_raw_data();
+      for_each_run(*v->data, v->held, [&](llvm::ArrayRef<char> run) { raw.append(run.data(), run.size()); });
+      continue;
+    }
+    const int64_t offset = (end + alignment - 1) / alignment * alignment;
+    end = offset + bytes;
+    t.set_data_location(onnx::TensorProto::EXTERNAL);
+    const std::pair<const char*, std::string> entries[] = {{"location", data_file}, {"offset", std::to_string(offset)}, {"length", std::to_string(bytes)}};
+    for (const auto& [key, value] : entries) {
+      auto& entry = *t.add_external_data();
+      entry.set_key(key);
+      entry.set_value(value);
+    }
+    out.external.push_back(v);
+  }
+
+  for (const auto& node : graph.nodes) {
+    const ExportRow* row = find_export(node->op->name);
+    if (!row) return error(Fault::internal, describe(*node) + ": op " + quoted(node->op->name) + " has no ONNX form");
+    context.begin(*node, *row);
+    row->write(context);
+    if (auto e = context.take_failure()) return with_prefix(describe(*node), std::move(e));
+    if (!graph.is_output(node->out())) set_type(*proto.add_value_info(), context.name_of(node->out()), node->out().type);
+  }
+  for (const GraphOutput& o : graph.outputs) {
+    if (context.name_of(*o.value) != o.name) context.identity(*o.value, o.name);
+    set_type(*proto.add_output(), o.name, o.value->type);
+  }
+  context.close();
+  return out;
+}
+
+// The same message always gives the same bytes.
+llvm::Expected<std::string> serialized(const onnx::ModelProto& model) {
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    if (!model.SerializeToCodedStream(&coded)) return bad_input("the graph without its weights is larger than the 2 GiB of a protocol buffer");
+  }
+  return bytes;
+}
+}  // namespace
+
+llvm::Expected<std::string> model_bytes(const Graph& graph, const ExportOptions& options) {
+  auto written = to_proto(graph, options);
+  if (!written) return written.takeError();
+  return serialized(written->model);
+}
+
+llvm::Error write_rank_model(const Graph& graph, OutputTransaction& out, llvm::StringRef folder, const ExportOptions& options) {
+  auto written = to_proto(graph, options);
+  if (!written) return written.takeError();
+  for (const Value* v : written->external)
+    if (v->data->is_missing()) return error(Fault::not_found, "initializer " + quoted(v->name) + ": its file " + quoted(v->data->missing) + " is not there");
+  auto bytes = serialized(written->model);
+  if (!bytes) return bytes.takeError();
+  auto model = out.create(folder.str() + "/model.onnx");
+  if (!model) return model.takeError();
+  if (auto e = (*model)->write(*bytes)) return e;
+  if (auto e = (*model)->finish()) return e;
+  auto data = out.create(folder.str() + "/" + data_file);
+  if (!data) return data.takeError();
+  for (const Value* v : written->external) {
+    if (auto e = (*data)->pad_to(alignment)) return e;
+    llvm::Error failed = llvm::Error::success();
+    for_each_run(*v->data, v->held, [&](llvm::ArrayRef<char> run) {
+      if (!failed) failed = (*data)->write(run);
+    });
+    if (failed) return failed;
+  }
+  return (*data)->finish();
+}
+}  // namespace optp

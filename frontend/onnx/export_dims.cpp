@@ -1,0 +1,225 @@
+// Extents at run time. A dim's value comes from the shape of an input that has it as an extent, or is solved for from
+// one that has it in an expression; from these, expressions are computed at the start of the graph, each once.
+#include <onnx/onnx_pb.h>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/export_context.h"
+
+namespace optp {
+namespace {
+// A dim's text is canonical: terms "coefficient*atom*atom" joined by " + " and " - "; an atom is a name, floor(a, b) or
+// min(a, b).
+struct Term {
+  int64_t coefficient = 1;
+  llvm::SmallVector<std::string, 2> atoms;
+};
+llvm::SmallVector<llvm::StringRef, 4> split_outside(llvm::StringRef text, char separator) {
+  llvm::SmallVector<llvm::StringRef, 4> out;
+  int depth = 0;
+  size_t from = 0;
+  for (size_t k = 0; k < text.size(); ++k) {
+    depth += (text[k] == '(') - (text[k] == ')');
+    if (depth > 0 || text[k] != separator) continue;
+    out.push_back(text.slice(from, k));
+    from = k + 1;
+  }
+  out.push_back(text.drop_front(from));
+  return out;
+}
+Term parse_term(llvm::StringRef text) {
+  Term term;
+  if (text.consume_front("-")) term.coefficient = -1;
+  for (llvm::StringRef part : split_outside(text, '*')) {
+    int64_t n = 0;
+    if (!part.getAsInteger(10, n)) term.coefficient *= n;
+    else term.atoms.push_back(part.str());
+  }
+  return term;
+}
+llvm::SmallVector<Term, 4> terms_of(Dim d) {
+  llvm::SmallVector<Term, 4> out;
+  int64_t sign = 1;
+  for (llvm::StringRef word : split_outside(d.text(), ' ')) {
+    if (word == "+" || word == "-") {
+      sign = word == "-" ? -1 : 1;
+      continue;
+    }
+    out.push_back(parse_term(word));
+    out.back().coefficient *= sign;
+    sign = 1;
+  }
+  return out;
+}
+// floor(a, b) and min(a, b); false for a name.
+struct Call {
+  std::string function;
+  Dim a, b;
+};
+std::optional<Call> call_of(llvm::StringRef atom) {
+  auto [function, rest] = atom.split('(');
+  if (rest.empty()) return std::nullopt;
+  const auto arguments = split_outside(rest.drop_back(), ',');
+  if (arguments.size() != 2) return std::nullopt;
+  auto a = parse_dim(arguments[0]), b = parse_dim(arguments[1]);
+  if (!a || !b) {
+    llvm::consumeError(llvm::joinErrors(a.takeError(), b.takeError()));
+    return std::nullopt;
+  }
+  return Call{function.str(), *a, *b};
+}
+Dim dim_of(const Term& term) {
+  Dim d = term.coefficient;
+  for (const std::string& atom : term.atoms) d = d * llvm::cantFail(parse_dim(atom));
+  return d;
+}
+}  // namespace
+
+bool ExportContext::is_known(Dim d) const {
+  if (d.constant() || sources_.contains(d.text())) return true;
+  for (const Term& term : terms_of(d))
+    for (const std::string& atom : term.atoms) {
+      if (sources_.contains(atom)) continue;
+      auto call = call_of(atom);
+      if (!call || !is_known(call->a) || !is_known(call->b)) return false;
+    }
+  return true;
+}
+
+void ExportContext::find_sources() {
+  for (const Value* v : graph_.inputs)
+    for (size_t axis = 0; axis < v->ndim(); ++axis)
+      if (!v->type.dims[axis].constant()) sources_.try_emplace(v->type.dims[axis].text(), Source{v, axis});
+  // past + sequence gives past once sequence is known. Each round finds one more, or is the last.
+  for (bool found = true; found;) {
+    found = false;
+    for (const Value* v : graph_.inputs)
+      for (size_t axis = 0; axis < v->ndim() && !found; ++axis) {
+        const Dim extent = v->type.dims[axis];
+        for (const Term& term : terms_of(extent)) {
+          if (term.atoms.size() != 1 || term.coefficient == 0) continue;
+          const Dim unknown = llvm::cantFail(parse_dim(term.atoms[0]));
+          const Dim rest = extent - dim_of(term);
+          if (is_known(unknown) || !is_known(rest)) continue;
+          sources_.try_emplace(term.atoms[0], Source{v, axis, rest, term.coefficient});
+          found = true;
+          break;
+        }
+      }
+  }
+}
+
+std::string ExportContext::dim_node(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes) {
+  const std::string name = unique_name("dims/" + std::to_string(next_dim_++));
+  onnx::NodeProto& node = dim_nodes_.emplace_back();
+  node.set_op_type(onnx_op.str());
+  node.set_name(unique_node_name(name));
+  for (const std::string& i : inputs) node.add_input(i);
+  node.add_output(name);
+  for (const ExportAttribute& a : attributes) {
+    onnx::AttributeProto& proto = *node.add_attribute();
+    proto.set_name(a.name);
+    proto.set_type(onnx::AttributeProto::INT);
+    proto.set_i(std::get<int64_t>(a.value));
+  }
+  return name;
+}
+
+std::string ExportContext::dim(Dim d) {
+  if (auto n = d.constant()) return integers({*n});
+  auto it = dims_.find(d.text());
+  if (it != dims_.end()) return it->second;
+  const std::string name = compute(d);
+  return dims_[d.text()] = name;
+}
+std::string ExportContext::compute(Dim d) {
+  if (has_rank_terms(d)) {
+    fail(error(Fault::internal, "extent " + quoted(d.text()) + " is not bound to a rank"));
+    return "";
+  }
+  if (auto it = sources_.find(d.text()); it != sources_.end()) {
+    const Source& s = it->second;
+    if (s.rest.is(0) && s.coefficient == 1)
+      return dim_node("Shape", {name_of(*s.input)}, {{"start", int64_t(s.axis)}, {"end", int64_t(s.axis) + 1}});
+    std::string value = dim(s.input->type.dims[s.axis]);
+    if (!s.rest.is(0)) value = dim_node("Sub", {value, dim(s.rest)});
+    return s.coefficient == 1 ? value : dim_node("Div", {value, integers({s.coefficient})});
+  }
+  const auto terms = terms_of(d);
+  if (terms.size() == 1 && terms[0].coefficient == 1 && terms[0].atoms.size() == 1) {
+    auto call = call_of(terms[0].atoms[0]);
+    if (!call) {
+      fail(bad_input("dim " + quoted(d.text()) + ": its value can't be had from the shapes of this rank's inputs, and a shape in the graph needs it; "
+                     "give it a number"));
+      return "";
+    }
+    const std::string a = dim(call->a), b = dim(call->b);
+    if (call->function == "min") return dim_node("Min", {a, b});
+    auto low = lower_bound(call->a), divisor = lower_bound(call->b);
+    if (low && divisor && *low >= 0 && *divisor > 0) return dim_node("Div", {a, b});
+    // Div truncates; what is left without the remainder, which has the divisor's sign, divides exactly.
+    return dim_node("Div", {dim_node("Sub", {a, dim_node("Mod", {a, b})}), b});
+  }
+  // A sum that begins with a minus would cost a multiplication by -1.
+  std::string sum;
+  llvm::SmallVector<Term, 4> ordered;
+  for (const Term& t : terms)
+    if (t.coefficient > 0) ordered.push_back(t);
+  for (const Term& t : terms)
+    if (t.coefficient < 0) ordered.push_back(t);
+  for (const Term& t : ordered) {
+    const bool subtract = !sum.empty() && t.coefficient < 0;
+    const int64_t c = subtract ? -t.coefficient : t.coefficient;
+    std::string value;
+    for (const std::string& atom : t.atoms) {
+      const std::string factor = dim(llvm::cantFail(parse_dim(atom)));
+      value = value.empty() ? factor : dim_node("Mul", {value, factor});
+    }
+    if (value.empty()) value = integers({c});
+    else if (c != 1) value = dim_node("Mul", {value, integers({c})});
+    sum = sum.empty() ? value : dim_node(subtract ? "Sub" : "Add", {sum, value});
+  }
+  return sum;
+}
+
+std::string ExportContext::dim_scalar(Dim d) {
+  if (auto n = d.constant()) {
+    Array a;
+    a.resize(false, {});
+    a.i[0] = *n;
+    return constant(DType::i64, {}, a);
+  }
+  auto it = dim_scalars_.find(d.text());
+  if (it != dim_scalars_.end()) return it->second;
+  const std::string name = dim_node("Squeeze", {dim(d), integers({0})});
+  return dim_scalars_[d.text()] = name;
+}
+
+std::string ExportContext::dims(llvm::ArrayRef<Dim> list) {
+  if (list.size() == 1) return dim(list[0]);
+  if (llvm::all_of(list, [](Dim d) { return d.constant().has_value(); })) {
+    llvm::SmallVector<int64_t, 4> numbers;
+    for (Dim d : list) numbers.push_back(*d.constant());
+    return integers(numbers);
+  }
+  const std::string key = to_string(list);
+  auto it = dim_lists_.find(key);
+  if (it != dim_lists_.end()) return it->second;
+  std::vector<std::string> pieces;
+  llvm::SmallVector<int64_t, 4> run;  // neighbouring numbers are one constant
+  auto flush = [&] {
+    if (!run.empty()) pieces.push_back(integers(run));
+    run.clear();
+  };
+  for (Dim d : list) {
+    if (auto n = d.constant()) {
+      run.push_back(*n);
+      continue;
+    }
+    flush();
+    pieces.push_back(dim(d));
+  }
+  flush();
+  const std::string name = dim_node("Concat", pieces, {{"axis", int64_t(0)}});
+  return dim_lists_[key] = name;
+}
+}  // namespace optp

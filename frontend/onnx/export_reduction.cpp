@@ -1,0 +1,86 @@
+// Reductions, norms, softmax and the running sum.
+#include <cmath>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/export_context.h"
+
+namespace optp {
+namespace {
+constexpr TypeSet reducible = float_types | wide_integers;
+constexpr TypeSet comparable = reducible | types_of({DType::i8, DType::u8});
+
+bool reduces_nothing(const Node& node) {
+  return llvm::any_of(node.integers("axes"), [&](int64_t axis) { return node.operand(0).type.dims[size_t(axis)].is(0); });
+}
+// What a reduction over no elements gives.
+double identity_of(const Node& node) {
+  const bool most = node.op->name == "reduce_max", least = node.op->name == "reduce_min";
+  if (!most && !least) return node.op->name == "reduce_prod" ? 1 : 0;
+  if (is_float(node.out().type.dtype)) return most ? -INFINITY : INFINITY;
+  const int bits = int(8 * size_bytes(node.out().type.dtype));
+  const bool is_signed = contains(signed_types, node.out().type.dtype);
+  if (most) return is_signed ? -std::ldexp(1.0, bits - 1) : 0;
+  return std::ldexp(1.0, is_signed ? bits - 1 : bits) - 1;
+}
+std::string reduced(ExportContext& c, llvm::StringRef op, std::string x) {
+  const auto axes = c.node().integers("axes");
+  const int64_t keep = c.node().integer("keepdims") != 0;
+  // Only ReduceSum takes its axes as an input before opset 18.
+  if (op == "ReduceSum") return c.step(op, {x, c.integers(axes)}, {{"keepdims", keep}});
+  return c.step(op, {x}, {{"axes", llvm::SmallVector<int64_t, 4>(axes)}, {"keepdims", keep}});
+}
+void write_reduce(ExportContext& c) {
+  const auto axes = c.node().integers("axes");
+  if (axes.empty()) return c.finish("Identity", {c.operand(0)});
+  if (reduces_nothing(c.node())) return c.finish_filled(identity_of(c.node()));
+  const llvm::StringRef op = c.row().onnx_op;
+  const DType via = wider(c.dtype(), c.row().types);
+  if (via != c.dtype()) return c.finish_cast(reduced(c, op, c.cast(c.operand(0), c.dtype(), via)), via);
+  const int64_t keep = c.node().integer("keepdims") != 0;
+  if (op == "ReduceSum") return c.finish(op, {c.operand(0), c.integers(axes)}, {{"keepdims", keep}});
+  c.finish(op, {c.operand(0)}, {{"axes", llvm::SmallVector<int64_t, 4>(axes)}, {"keepdims", keep}});
+}
+// A mean over a split axis is this rank's part of it: its sum divided by how many there are on all ranks.
+void write_mean(ExportContext& c) {
+  const auto axes = c.node().integers("axes");
+  Dim here = 1;
+  for (int64_t axis : axes) here = here * c.node().operand(0).type.dims[size_t(axis)];
+  const Dim count = c.node().dim("count", here);
+  if (count == here && !here.is(0)) return write_reduce(c);
+  if (axes.empty()) return c.finish("Identity", {c.operand(0)});
+  if (reduces_nothing(c.node())) return c.finish_filled(count.is(0) ? NAN : 0);
+  const DType dtype = c.dtype(), via = wider(dtype, reducible);
+  const std::string sum = reduced(c, "ReduceSum", c.cast(c.operand(0), dtype, via));
+  const std::string divisor = count.constant() ? c.scalar(via, double(*count.constant())) : c.cast(c.dim_scalar(count), DType::i64, via);
+  if (via == dtype) c.finish("Div", {sum, divisor});
+  else c.finish_cast(c.step("Div", {sum, divisor}), via);
+}
+void write_cumsum(ExportContext& c) {
+  const DType dtype = c.dtype(), via = wider(dtype, reducible);
+  const std::vector<std::string> inputs = {c.cast(c.operand(0), dtype, via), c.scalar(DType::i64, double(c.node().integer("axis")))};
+  const ExportAttributes attributes = {{"exclusive", int64_t(c.node().integer("exclusive") != 0)}, {"reverse", int64_t(c.node().integer("reverse") != 0)}};
+  if (via == dtype) c.finish("CumSum", inputs, attributes);
+  else c.finish_cast(c.step("CumSum", inputs, attributes), via);
+}
+void write_softmax(ExportContext& c) { c.finish("Softmax", {c.operand(0)}, {{"axis", c.node().integer("axis")}}); }
+void write_layer_norm(ExportContext& c) {
+  std::vector<std::string> inputs;
+  for (unsigned k = 0; k < c.node().operands.size(); ++k) inputs.push_back(c.operand(k));
+  ExportAttributes attributes = {{"axis", int64_t(-1)}, {"epsilon", c.node().number("epsilon", 1e-5)}};
+  if (c.dtype() == DType::f64) attributes.push_back({"stash_type", int64_t(DType::f64)});  // else the mean is taken in f32
+  c.finish("LayerNormalization", inputs, attributes);
+}
+
+const ExportRow rows[] = {
+    {"reduce_sum", write_reduce, "ReduceSum", reducible},
+    {"reduce_max", write_reduce, "ReduceMax", comparable},
+    {"reduce_min", write_reduce, "ReduceMin", comparable},
+    {"reduce_prod", write_reduce, "ReduceProd", reducible},
+    {"reduce_mean", write_mean, "ReduceMean", reducible},
+    {"cumsum", write_cumsum},
+    {"softmax", write_softmax},
+    {"layer_norm", write_layer_norm},
+};
+}  // namespace
+llvm::ArrayRef<ExportRow> reduction_export() { return rows; }
+}  // namespace optp
