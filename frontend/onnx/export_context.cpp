@@ -84,6 +84,11 @@ void ExportContext::finish(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> 
   nodes_.push_back(make_node(onnx_op, inputs, attributes, unique_node_name(node_->name.empty() ? result : node_->name), result));
   if (!domain.empty()) nodes_.back().set_domain(domain.str());
 }
+std::string ExportContext::dim_node(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes) {
+  const std::string result = unique_name("dims/" + std::to_string(next_dim_++));
+  dim_nodes_.push_back(make_node(onnx_op, inputs, attributes, unique_node_name(result), result));
+  return result;
+}
 std::string ExportContext::cast(std::string value, DType from, DType to) {
   return from == to ? value : step("Cast", {value}, {{"to", int64_t(to)}});
 }

@@ -85,13 +85,19 @@ class ExportContext {
   void close();  // puts the nodes into the graph
 
  private:
-  struct Source {  // (extent of an input - rest) / coefficient
+  struct Extent {
+    Dim dim;
     const Value* input;
     size_t axis;
+    llvm::ArrayRef<int64_t> group;  // not empty: its parts on these ranks are added up
+  };
+  struct Source {  // (extent - rest) / coefficient
+    Extent extent;
     Dim rest = 0;
     int64_t coefficient = 1;
   };
   void find_sources();
+  void solve_sources();
   bool is_known(Dim d) const;
   std::string compute(Dim d);
   std::string dim_node(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes = {});
@@ -106,7 +112,8 @@ class ExportContext {
   llvm::DenseMap<const Value*, std::string> renamed_;
   llvm::StringSet<> names_, node_names_;
   std::map<std::string, std::string> constants_;  // type, dims and bytes to name
-  std::map<std::string, Source> sources_;         // extents by their text
+  std::vector<Extent> extents_;
+  std::map<std::string, Source> sources_;  // of dims, by their text
   llvm::StringMap<std::string> dims_, dim_scalars_, dim_lists_;
   int next_dim_ = 0, next_constant_ = 0;
   llvm::Error failure_ = llvm::Error::success();

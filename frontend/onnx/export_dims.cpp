@@ -85,43 +85,53 @@ bool ExportContext::is_known(Dim d) const {
   return true;
 }
 
-void ExportContext::find_sources() {
-  for (const Value* v : graph_.inputs)
-    for (size_t axis = 0; axis < v->ndim(); ++axis)
-      if (!v->type.dims[axis].constant()) sources_.try_emplace(v->type.dims[axis].text(), Source{v, axis});
+void ExportContext::solve_sources() {
+  for (const Extent& e : extents_) sources_.try_emplace(e.dim.text(), Source{e});
   // past + sequence gives past once sequence is known. Each round finds one more, or is the last.
   for (bool found = true; found;) {
     found = false;
-    for (const Value* v : graph_.inputs)
-      for (size_t axis = 0; axis < v->ndim() && !found; ++axis) {
-        const Dim extent = v->type.dims[axis];
-        for (const Term& term : terms_of(extent)) {
-          if (term.atoms.size() != 1 || term.coefficient == 0) continue;
-          const Dim unknown = llvm::cantFail(parse_dim(term.atoms[0]));
-          const Dim rest = extent - dim_of(term);
-          if (is_known(unknown) || !is_known(rest)) continue;
-          sources_.try_emplace(term.atoms[0], Source{v, axis, rest, term.coefficient});
-          found = true;
-          break;
-        }
+    for (const Extent& e : extents_)
+      for (const Term& term : terms_of(e.dim)) {
+        if (term.atoms.size() != 1 || term.coefficient == 0) continue;
+        const Dim unknown = llvm::cantFail(parse_dim(term.atoms[0])), rest = e.dim - dim_of(term);
+        if (is_known(unknown) || !is_known(rest)) continue;
+        sources_.try_emplace(term.atoms[0], Source{e, rest, term.coefficient});
+        found = true;
+        break;
       }
   }
 }
+void ExportContext::find_sources() {
+  for (const Value* v : graph_.inputs)
+    for (size_t axis = 0; axis < v->ndim(); ++axis)
+      if (!v->type.dims[axis].constant()) extents_.push_back({v->type.dims[axis], v, axis, {}});
+  solve_sources();
 
-std::string ExportContext::dim_node(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes) {
-  const std::string name = unique_name("dims/" + std::to_string(next_dim_++));
-  onnx::NodeProto& node = dim_nodes_.emplace_back();
-  node.set_op_type(onnx_op.str());
-  node.set_name(unique_node_name(name));
-  for (const std::string& i : inputs) node.add_input(i);
-  node.add_output(name);
-  for (const ExportAttribute& a : attributes) {
-    onnx::AttributeProto& proto = *node.add_attribute();
-    proto.set_name(a.name);
-    proto.set_type(onnx::AttributeProto::INT);
-    proto.set_i(std::get<int64_t>(a.value));
-  }
-  return name;
+  // A rank that gets a part of the batch may have to know the whole of it. All ranks then add up their parts, whether
+  // or not their own nodes use the sum: all must meet.
+  auto unknown = [&](const Value& v) { return llvm::any_of(v.type.dims, [&](Dim d) { return !is_known(d); }); };
+  if (llvm::none_of(graph_.nodes, [&](const auto& node) { return unknown(node->out()); })) return;
+  auto group_of = [&](const DimSharding& sharding) -> llvm::ArrayRef<int64_t> {
+    const FactorSharding* split = nullptr;
+    for (const FactorSharding& f : sharding.factors)
+      if (!f.axes.empty()) {
+        if (split) return {};
+        split = &f;
+      }
+    for (const auto& node : graph_.nodes)
+      if (const auto* axes = node->find<std::vector<std::string>>("axes"); split && axes && node->op->is_collective && llvm::equal(*axes, split->axes))
+        return node->integers("group");
+    return {};
+  };
+  for (const Value* v : graph_.inputs)
+    for (size_t axis = 0; v->sharding && axis < v->logical_dims.size() && axis < v->sharding->dims.size(); ++axis) {
+      const Dim whole = v->logical_dims[axis];
+      const auto group = group_of(v->sharding->dims[axis]);
+      if (group.empty() || is_known(whole)) continue;
+      extents_.push_back({whole, v, axis, group});
+      solve_sources();
+      dim(whole);
+    }
 }
 
 std::string ExportContext::dim(Dim d) {
@@ -137,10 +147,16 @@ std::string ExportContext::compute(Dim d) {
     return "";
   }
   if (auto it = sources_.find(d.text()); it != sources_.end()) {
-    const Source& s = it->second;
-    if (s.rest.is(0) && s.coefficient == 1)
-      return dim_node("Shape", {name_of(*s.input)}, {{"start", int64_t(s.axis)}, {"end", int64_t(s.axis) + 1}});
-    std::string value = dim(s.input->type.dims[s.axis]);
+    const Source s = it->second;
+    if (s.rest.is(0) && s.coefficient == 1) {
+      const Extent& e = s.extent;
+      const std::string here = dim_node("Shape", {name_of(*e.input)}, {{"start", int64_t(e.axis)}, {"end", int64_t(e.axis) + 1}});
+      if (e.group.empty()) return here;
+      const std::string sum = dim_node("AllReduce", {here}, {{"id", "dims/" + d.text()}, {"group", llvm::SmallVector<int64_t, 4>(e.group)}, {"reduce", std::string("sum")}});
+      dim_nodes_.back().set_domain("opt_partition");
+      return sum;
+    }
+    std::string value = dim(s.extent.dim);
     if (!s.rest.is(0)) value = dim_node("Sub", {value, dim(s.rest)});
     return s.coefficient == 1 ? value : dim_node("Div", {value, integers({s.coefficient})});
   }
