@@ -1,6 +1,6 @@
 // build: an OPT of any size as an ONNX file, for users with no export at hand.
 #include "frontend/models/config.h"
-#include "frontend/models/build.h"
+#include "frontend/models/opt.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/command.h"
 

@@ -115,7 +115,7 @@ class Checker {
       HostArrays host;
       for (const Value* v : rank_graphs_[size_t(r)]->inputs) {
         Array shard = shard_of(arrays_[v->name], *v->sharding, job_.whole->mesh, r);
-        host[v->name] = to_host(shard, v->type.dtype);
+        host[v->name] = host_array(shard, v->type.dtype);
         mine[v->name] = std::move(shard);
       }
       rank_arrays_.push_back(std::move(mine));
@@ -252,7 +252,7 @@ class Checker {
       Array whole;
       whole.resize(is_float(o.value->type.dtype), truth_[o.name].dims);
       for (int64_t r = 0; r < mesh.devices(); ++r) place_shard(whole, to_array((*results)[size_t(r)][o.name]), *o.value->sharding, mesh, r);
-      joined[o.name] = to_host(whole, o.value->type.dtype);
+      joined[o.name] = host_array(whole, o.value->type.dtype);
     }
     compare("end to end", llvm::formatv("{0} device{1}, float64 truth", mesh.devices(), mesh.devices() > 1 ? "s" : "").str(), joined);
     return llvm::Error::success();

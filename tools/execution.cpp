@@ -3,27 +3,34 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <thread>
 
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
-#include "runtime/reference.h"
+#include "runtime/run_ranks.h"
 
 namespace optp {
 
-llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ranks, llvm::ArrayRef<HostArrays> inputs, const ExecutionOptions&) {
-  std::vector<NamedArrays> in;
+int threads_for(int64_t devices, int64_t asked) {
+  if (asked > 0) return int(asked);
+  const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+  return std::max(1, int(cores / unsigned(devices)));
+}
+
+llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ranks, llvm::ArrayRef<HostArrays> inputs, const ExecutionOptions& options) {
+  RankThreadsOptions threads;
+  threads.threads_per_device = threads_for(int64_t(ranks.size()), options.threads_per_device);
+  threads.executable.fuse = options.fuse;
+  auto world = RankThreads::create(ranks, threads);
+  if (!world) return world.takeError();
+  std::vector<HostInputs> in;
   for (const HostArrays& each : inputs) {
-    NamedArrays& named = in.emplace_back();
-    for (const auto& [name, a] : each) named[name] = to_array(a);
+    HostInputs& refs = in.emplace_back();
+    for (const auto& [name, a] : each) refs[name] = a;
   }
-  auto results = run_reference(ranks, in);
-  if (!results) return results.takeError();
-  std::vector<HostArrays> out;
-  for (size_t r = 0; r < ranks.size(); ++r) {
-    HostArrays& named = out.emplace_back();
-    for (const GraphOutput& o : ranks[r]->outputs) named[o.name] = to_host((*results)[r][o.name], o.value->type.dtype);
-  }
-  return out;
+  std::vector<HostOutputs> out;
+  if (auto e = (*world)->run(in, out)) return std::move(e);
+  return std::vector<HostArrays>(std::make_move_iterator(out.begin()), std::make_move_iterator(out.end()));
 }
 
 namespace {

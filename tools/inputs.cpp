@@ -29,21 +29,6 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
   return out;
 }
 
-Array to_array(const HostArray& a) {
-  Tensor t;
-  t.dtype = a.dtype;
-  t.dims.assign(a.dims.begin(), a.dims.end());
-  t.bytes = a.bytes;
-  return to_array(t);
-}
-HostArray to_host(const Array& a, DType dtype) {
-  HostArray out;
-  out.dtype = dtype;
-  out.dims.assign(a.dims.begin(), a.dims.end());
-  out.bytes = to_bytes(a, dtype);
-  return out;
-}
-
 namespace {
 llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const DimValues& dims, DType dtype) {
   Array a;
@@ -71,7 +56,7 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
   } else {
     return error(Fault::usage, "input " + quoted(spec.name) + ": expected @FILE.npy, rand(SEED), ones or zeros, found " + quoted(how));
   }
-  return to_host(a, dtype);
+  return host_array(a, dtype);
 }
 }  // namespace
 
@@ -87,7 +72,7 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
       // Integers of another width and half floats stored as float32 are the same numbers; float for int is a mistake.
       if (is_float(array->dtype) != is_float(wanted))
         return bad_input(path + ": input " + quoted(spec.name) + ": dtype: expected " + spec.dtype + ", found " + long_name(array->dtype));
-      *array = to_host(to_array(*array), wanted);
+      *array = host_array(to_array(*array), wanted);
     }
     out[spec.name] = std::move(*array);
     return llvm::Error::success();

@@ -24,6 +24,4 @@ std::vector<InputSpec> input_specs(const Graph& graph);
 llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::ArrayRef<std::string> given, llvm::StringRef folder, DimValues& dims,
                                        const std::function<llvm::Expected<DimValues>(const Shapes&, DimValues)>& bind, bool synthesise);
 
-Array to_array(const HostArray& array);
-HostArray to_host(const Array& array, DType dtype);
 }  // namespace optp

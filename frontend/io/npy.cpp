@@ -38,7 +38,7 @@ constexpr Row rows[] = {
 struct Header {
   std::optional<std::string> descr;
   std::optional<bool> fortran_order;
-  std::optional<llvm::SmallVector<int64_t, 6>> shape;
+  std::optional<llvm::SmallVector<int64_t, 4>> shape;
 };
 
 // The part of Python's syntax that numpy writes: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }
@@ -92,8 +92,8 @@ class HeaderParser {
     if (text.contains('\\')) return std::nullopt;  // no escapes: no value we know needs one
     return text;
   }
-  std::optional<llvm::SmallVector<int64_t, 6>> tuple() {
-    llvm::SmallVector<int64_t, 6> dims;
+  std::optional<llvm::SmallVector<int64_t, 4>> tuple() {
+    llvm::SmallVector<int64_t, 4> dims;
     if (!take("(")) return std::nullopt;
     bool comma = true;  // (3) is a number in Python, (3,) a tuple
     while (!take(")")) {
@@ -118,7 +118,7 @@ class HeaderParser {
 template <class Element>
 void to_c_order(ArrayRef<char> from, ArrayRef<int64_t> dims, std::vector<char>& to) {
   const size_t ndim = dims.size();
-  llvm::SmallVector<int64_t, 6> stride(ndim), index(ndim, 0);
+  llvm::SmallVector<int64_t, 4> stride(ndim), index(ndim, 0);
   int64_t count = 1;
   for (size_t i = 0; i < ndim; ++i) {
     stride[i] = count;

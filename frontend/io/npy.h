@@ -5,17 +5,12 @@
 
 #include "frontend/io/limits.h"
 #include "frontend/ir/dtype.h"
+#include "frontend/ir/host_array.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 
 namespace optp {
-
-struct HostArray {
-  DType dtype = DType::undefined;
-  llvm::SmallVector<int64_t, 6> dims;
-  std::vector<char> bytes;  // little-endian, in C order
-};
 
 // Versions 1 to 3, little-endian; Fortran order is turned into C order. The header is parsed, never evaluated, and the
 // file must have exactly the bytes that it declares. No pickles, records or strings.
