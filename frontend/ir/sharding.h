@@ -7,12 +7,9 @@
 #include <utility>
 
 #include "frontend/ir/dim.h"
+#include "frontend/ir/reduce.h"
 
 namespace optp {
-
-enum class Reduce { none, sum, max, min };
-llvm::StringRef to_string(Reduce reduce);
-std::optional<Reduce> reduce_from(llvm::StringRef text);
 
 using Axes = llvm::SmallVector<std::string, 1>;
 

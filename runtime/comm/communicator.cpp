@@ -22,16 +22,5 @@ llvm::StringRef to_string(Collective kind) {
   return "collective";
 }
 
-llvm::StringRef to_string(Reduce reduce) {
-  switch (reduce) {
-    case Reduce::sum:
-      return "sum";
-    case Reduce::max:
-      return "max";
-    case Reduce::min:
-      return "min";
-  }
-  return "reduce";
-}
 
 }  // namespace optp

@@ -5,15 +5,14 @@
 
 #include "frontend/ir/dtype.h"
 #include "llvm/ADT/ArrayRef.h"
+#include "frontend/ir/reduce.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 
 namespace optp {
 
 enum class Collective : uint8_t { all_reduce, all_gather, reduce_scatter, all_to_all, broadcast, barrier };
-enum class Reduce : uint8_t { sum, max, min };
 llvm::StringRef to_string(Collective kind);
-llvm::StringRef to_string(Reduce reduce);
 
 // What all members of a collective must agree on. Kind, reduce, axes and root, from the call, are compared with it.
 struct CollectiveStamp {

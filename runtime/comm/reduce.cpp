@@ -123,6 +123,7 @@ void copy_one(DType dtype, const void* in, llvm::ArrayRef<void*> out, Rows rows)
 template <class Format>
 void reduce_as(Reduce reduce, llvm::ArrayRef<const void*> in, llvm::ArrayRef<void*> out, Rows rows) {
   switch (reduce) {
+    case Reduce::none:
     case Reduce::sum:
       return reduce_rows<Format, Add>(in, out, rows);
     case Reduce::max:
