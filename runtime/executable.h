@@ -1,0 +1,65 @@
+// A rank's graph, compiled for its numbers: constants computed, steps fused, weights packed, memory planned. It runs any
+// number of times, on one thread at a time.
+#pragma once
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "frontend/ir/graph.h"
+#include "frontend/ir/host_array.h"
+
+namespace optp {
+
+class Communicator;
+
+using HostInputs = std::map<std::string, HostArrayRef, std::less<>>;
+using HostOutputs = std::map<std::string, HostArray, std::less<>>;
+
+enum class MissingWeights { refuse, fill };  // fill: with small numbers, to measure a model without its weights
+
+struct ExecutableOptions {
+  int threads = 1;
+  Communicator* communicator = nullptr;  // outlives the executable; null where no collective has a second member
+  MissingWeights missing = MissingWeights::refuse;
+  bool fuse = true;
+  bool profile = false;
+};
+
+struct MemoryNumbers {
+  int64_t parameter_bytes = 0;      // of the rank's data as stored in the model
+  int64_t packed_bytes = 0;         // copies of weights in a kernel's own layout
+  int64_t constant_bytes = 0;       // kept plain: data that kernels read as it is, and what was computed from it
+  int64_t arena_planned_bytes = 0;  // most that lives at one step: no plan can be smaller
+  int64_t arena_actual_bytes = 0;
+};
+
+// One step of the last run, when profiling is on.
+struct StepTime {
+  std::string name, op;
+  double start_us = 0, duration_us = 0;
+  double flops = 0;
+  int64_t bytes = 0;  // operands and results
+};
+
+class Executable {
+ public:
+  // Reads the graph while it compiles and keeps pointing at its nodes: the graph must outlive the executable.
+  static llvm::Expected<std::unique_ptr<Executable>> compile(const Graph& rank_graph, const ExecutableOptions& options = {});
+  ~Executable();
+
+  // Arrays in `outputs` that have the right dtype and dims are written in place, others are made.
+  llvm::Error run(const HostInputs& inputs, HostOutputs& outputs);
+
+  const MemoryNumbers& memory() const;
+  double flops() const;
+  llvm::ArrayRef<StepTime> profile() const;
+  std::vector<std::string> steps() const;  // "name op" and what was fused into it, a line each
+
+ private:
+  Executable();
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace optp

@@ -1,0 +1,27 @@
+// Which nodes run inside of a neighbour's kernel.
+#pragma once
+#include "llvm/ADT/DenseSet.h"
+#include <vector>
+
+#include "frontend/ir/graph.h"
+#include "runtime/kernel.h"
+
+namespace optp {
+
+struct FusedStep {
+  const Node* anchor = nullptr;      // contract or softmax
+  const Node* last = nullptr;        // whose results the step makes; the step runs in its place
+  std::vector<const Node*> nodes;    // all, in order; anchor among them
+  std::vector<const Value*> operands;  // the anchor's (its first replaced by the head's), then those of adds
+  llvm::SmallVector<Fused, 2> before;
+  llvm::SmallVector<Fused, 4> after;
+};
+
+// A scalar constant's number, where a value is one.
+std::optional<double> scalar_constant(const Value& value);
+
+// The step of one softmax or contract with as much as may be fused: intermediates have one use and are no outputs, and
+// no node in `taken` is used twice. `most` limits the steps fused, for kernels that can't do all of them.
+FusedStep fuse(const Graph& graph, const Node& anchor, const llvm::DenseSet<const Node*>& taken, size_t most = 8);
+
+}  // namespace optp

@@ -1,0 +1,74 @@
+#include "runtime/kernel.h"
+
+#include <cstring>
+
+#include "frontend/ir/diagnostic.h"
+
+namespace optp {
+namespace {
+std::vector<const KernelDef*>& registry() {
+  static std::vector<const KernelDef*> kernels;
+  return kernels;
+}
+Array read(const void* bytes, DType dtype, llvm::ArrayRef<int64_t> dims) {
+  Tensor view;
+  view.dtype = dtype;
+  view.dims.assign(dims.begin(), dims.end());
+  view.bytes = {static_cast<const char*>(bytes), size_t(count_of(dims) * size_bytes(dtype))};
+  return to_array(view);
+}
+}  // namespace
+
+void detail::register_kernel(const KernelDef* kernel) { registry().push_back(kernel); }
+
+TensorSpec spec_of(const Value& value) {
+  TensorSpec spec;
+  spec.dtype = value.type.dtype;
+  spec.name = value.name;
+  for (Dim d : value.type.dims) spec.dims.push_back(d.constant().value_or(-1));
+  return spec;
+}
+
+const KernelDef* find_kernel(llvm::StringRef op, DType dtype) {
+  for (const KernelDef* k : registry())
+    if (k->op == op && (k->dtypes.empty() || llvm::is_contained(k->dtypes, dtype))) return k;
+  return nullptr;
+}
+std::vector<const KernelDef*> all_kernels() {
+  std::vector<const KernelDef*> out = registry();
+  std::sort(out.begin(), out.end(), [](const KernelDef* a, const KernelDef* b) { return a->op < b->op; });
+  return out;
+}
+
+llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& context) {
+  const DType dtype = work.operands.empty() ? work.results[0].dtype : work.operands[0].dtype;
+  if (const KernelDef* def = find_kernel(work.node->op->name, dtype)) {
+    auto kernel = def->compile(work, context);
+    if (!kernel || kernel->run) return kernel;
+  }
+  if (!work.before.empty() || !work.after.empty()) return Kernel{};
+  if (!work.node->op->evaluate) return node_error(*work.node, "no kernel");
+  return fallback_kernel(work);
+}
+
+Kernel fallback_kernel(const Work& work) {
+  Kernel kernel;
+  kernel.run = [node = work.node, ins = work.operands, outs = work.results](const KernelCall& call) -> llvm::Error {
+    std::vector<Array> arrays;
+    arrays.reserve(ins.size());
+    llvm::SmallVector<const Array*, 4> operands;
+    for (size_t k = 0; k < ins.size(); ++k) {
+      arrays.push_back(read(call.in[k], ins[k].dtype, ins[k].dims));
+      operands.push_back(&arrays.back());
+    }
+    auto results = node->op->evaluate(*node, operands);
+    if (!results) return results.takeError();
+    for (size_t k = 0; k < outs.size(); ++k) {
+      const std::vector<char> bytes = to_bytes((*results)[k], outs[k].dtype);
+      if (!bytes.empty()) std::memcpy(call.out[k], bytes.data(), bytes.size());
+    }
+    return llvm::Error::success();
+  };
+  return kernel;
+}
+}  // namespace optp

@@ -1,0 +1,81 @@
+// How ops run. A kernel is compiled once for its shapes; what is left is a closure that only runs. Instances are
+// registered from runtime/kernels; an op or dtype without one runs by its OpDef::evaluate.
+#pragma once
+#include <dnnl.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "frontend/ir/op.h"
+
+namespace optp {
+
+// An operand or result as a kernel sees it while it is compiled.
+struct TensorSpec {
+  DType dtype = DType::undefined;
+  llvm::SmallVector<int64_t, 4> dims;
+  std::string name;
+  const void* constant = nullptr;  // its bytes, where they are known already and never change
+
+  int64_t elements() const { return count_of(dims); }
+  int64_t bytes() const { return elements() * size_bytes(dtype); }
+};
+TensorSpec spec_of(const Value& value);  // of a value whose dims are numbers
+
+// An elementwise step that runs inside of a neighbour's kernel.
+struct Fused {
+  enum class Kind { add, scale, relu } kind;
+  unsigned operand = 0;  // add: which of Work::operands, broadcast to the value
+  double factor = 1;     // scale
+};
+
+// What a kernel is compiled for: a node, and what was fused into it.
+struct Work {
+  const Node* node = nullptr;
+  llvm::SmallVector<TensorSpec, 4> operands;  // the node's, then those of fused steps
+  llvm::SmallVector<TensorSpec, 1> results;
+  llvm::SmallVector<Fused, 2> before;  // applied to operand 0 (softmax)
+  llvm::SmallVector<Fused, 4> after;   // applied to result 0 (contract)
+};
+
+struct KernelContext {
+  dnnl::engine engine;
+  dnnl::stream stream;
+  int threads = 1;
+};
+
+struct KernelCall {
+  llvm::ArrayRef<const void*> in;
+  llvm::ArrayRef<void*> out;
+  void* scratch;  // 64-byte aligned
+};
+
+struct Kernel {
+  std::function<llvm::Error(const KernelCall&)> run;  // empty: this kernel can't do the work (as fused)
+  unsigned in_place = 0;       // bit k: result 0 may take the bytes of operand k
+  unsigned packed = 0;         // bit k: operand k was copied into the kernel's own layout and is not read
+  int64_t packed_bytes = 0;
+  int64_t scratch_bytes = 0;
+};
+
+struct KernelDef {
+  std::string op;
+  std::vector<DType> dtypes;  // of operand 0
+  llvm::Expected<Kernel> (*compile)(const Work& work, const KernelContext& context);
+};
+const KernelDef* find_kernel(llvm::StringRef op, DType dtype);
+std::vector<const KernelDef*> all_kernels();  // sorted by op
+
+// The registered kernel, or evaluate. Fused work that no kernel can do gives a Kernel without `run`.
+llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& context);
+Kernel fallback_kernel(const Work& work);
+
+namespace detail {
+void register_kernel(const KernelDef* kernel);
+}
+struct RegisteredKernel {
+  KernelDef def;
+  explicit RegisteredKernel(KernelDef d) : def(std::move(d)) { detail::register_kernel(&def); }
+};
+
+}  // namespace optp

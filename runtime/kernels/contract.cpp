@@ -1,0 +1,414 @@
+// contract → oneDNN matmul. The loop lists become batch, m, n and k groups; each group that all its tensors step through
+// alike is one strided dim, so permuted lists (q·kᵀ of [b s h d] layouts) and weights stored either way need no copies.
+// What can't be strided is copied into order first; weights known at compile time are copied into oneDNN's own layout once.
+#include <numeric>
+
+#include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/StringMap.h"
+#include "passes/ops/contract.h"
+#include "runtime/kernel.h"
+#include "runtime/kernels/strided.h"
+#include "runtime/onednn.h"
+
+namespace optp::kernels {
+namespace {
+
+// Tensors of a loop: a, b, y, then the addends that follow.
+enum : size_t { A = 0, B = 1, Y = 2 };
+struct Loop {
+  int64_t extent = 1;
+  llvm::SmallVector<int64_t, 4> stride;  // 0: not in it
+  bool in[3] = {false, false, false};
+};
+using LoopList = llvm::SmallVector<Loop, 4>;
+
+struct Groups {
+  LoopList batch, m, n, k;
+};
+
+// Joins neighbours, major to minor by the strides of `by`, that step alike in all tensors.
+void join(LoopList& loops, size_t by) {
+  std::stable_sort(loops.begin(), loops.end(), [&](const Loop& x, const Loop& y) { return x.stride[by] > y.stride[by]; });
+  for (size_t i = 0; i + 1 < loops.size();) {
+    bool alike = true;
+    for (size_t t = 0; t < loops[i].stride.size(); ++t) alike &= loops[i].stride[t] == loops[i + 1].stride[t] * loops[i + 1].extent;
+    if (!alike) {
+      ++i;
+      continue;
+    }
+    loops[i + 1].extent *= loops[i].extent;
+    loops.erase(loops.begin() + i);
+  }
+}
+
+// One way to run the product: which operand is oneDNN's src, and which tensors are copied into order.
+struct Form {
+  bool swapped = false;
+  bool copied[3] = {false, false, false};
+  Groups groups;
+  int64_t cost = INT64_MAX;  // bytes copied at run time
+};
+
+int group_of(const Loop& l, size_t src) { return l.in[A] && l.in[B] ? (l.in[Y] ? 0 : 3) : (l.in[src] ? 1 : 2); }
+
+// Gives one tensor dense strides in the order [batch, m, n, k], inside of a group in the order of another tensor that has
+// the group, so that they join. The loops it has, in order, each with its stride before.
+llvm::SmallVector<std::pair<Loop*, int64_t>, 6> put_in_order(LoopList& loops, size_t tensor, size_t src) {
+  llvm::SmallVector<std::pair<Loop*, int64_t>, 6> order;
+  for (int g : {0, 1, 2, 3}) {
+    llvm::SmallVector<Loop*, 4> part;
+    for (Loop& l : loops)
+      if (l.in[tensor] && group_of(l, src) == g) part.push_back(&l);
+    size_t other = tensor;
+    for (size_t o : {Y, B, A})
+      if (o != tensor && !part.empty() && part[0]->in[o]) other = o;
+    std::stable_sort(part.begin(), part.end(), [&](Loop* x, Loop* y) { return x->stride[other] > y->stride[other]; });
+    for (Loop* l : part) order.push_back({l, l->stride[tensor]});
+  }
+  int64_t stride = 1;
+  for (size_t i = order.size(); i-- > 0;) {
+    order[i].first->stride[tensor] = stride;
+    stride *= order[i].first->extent;
+  }
+  return order;
+}
+
+std::optional<Form> try_form(const LoopList& all, bool swapped, std::array<bool, 3> copied) {
+  Form form;
+  form.swapped = swapped;
+  LoopList loops = all;
+  const size_t src = swapped ? B : A, wei = swapped ? A : B;
+  for (size_t t : {A, B, Y}) {
+    form.copied[t] = copied[t];
+    if (copied[t]) put_in_order(loops, t, src);
+  }
+  for (Loop& l : loops) {
+    LoopList* lists[] = {&form.groups.batch, &form.groups.m, &form.groups.n, &form.groups.k};
+    lists[group_of(l, src)]->push_back(l);
+  }
+  join(form.groups.batch, Y);
+  join(form.groups.m, Y);
+  join(form.groups.n, Y);
+  join(form.groups.k, A);
+  if (form.groups.k.size() > 1) return std::nullopt;
+  // The main m and n: the innermost of y is n; of the others the largest. What is left is batch.
+  auto main_of = [&](LoopList& list, bool innermost) -> Loop {
+    Loop one;
+    one.stride.assign(all.empty() ? 3 : all[0].stride.size(), 0);
+    if (list.empty()) return one;
+    size_t best = 0;
+    for (size_t i = 1; i < list.size(); ++i)
+      if (innermost ? list[i].stride[Y] < list[best].stride[Y] : list[i].extent > list[best].extent) best = i;
+    Loop chosen = list[best];
+    list.erase(list.begin() + best);
+    return chosen;
+  };
+  const Loop n = main_of(form.groups.n, true), m = main_of(form.groups.m, false);
+  form.groups.batch.append(form.groups.m.begin(), form.groups.m.end());
+  form.groups.batch.append(form.groups.n.begin(), form.groups.n.end());
+  form.groups.m = {m};
+  form.groups.n = {n};
+  if (form.groups.k.empty()) {
+    Loop one;
+    one.stride.assign(m.stride.size(), 0);
+    form.groups.k = {one};
+  }
+  const Loop& k = form.groups.k[0];
+  auto unit = [](const Loop& l, size_t t) { return l.extent == 1 || l.stride[t] == 1; };
+  // A row or column must be dense, and rows must not overlap.
+  auto matrix = [&](const Loop& r, const Loop& c, size_t t) {
+    return (unit(c, t) && (r.extent == 1 || r.stride[t] >= c.extent)) || (unit(r, t) && (c.extent == 1 || c.stride[t] >= r.extent));
+  };
+  if (!matrix(m, k, src) || !matrix(k, n, wei)) return std::nullopt;
+  if (!unit(n, Y) || (m.extent > 1 && m.stride[Y] < n.extent)) return std::nullopt;
+  return form;
+}
+
+dnnl::memory::data_type type_of(DType dtype) {
+  switch (dtype) {
+    case DType::bf16: return dnnl::memory::data_type::bf16;
+    case DType::f16: return dnnl::memory::data_type::f16;
+    default: return dnnl::memory::data_type::f32;
+  }
+}
+
+// [batch…, rows, columns] of one tensor; a dim it doesn't step along has extent 1.
+dnnl::memory::desc desc_of(const LoopList& batch, const Loop& rows, const Loop& columns, size_t t, DType dtype) {
+  dnnl::memory::dims dims, strides;
+  auto add = [&](const Loop& l) {
+    dims.push_back(l.stride[t] == 0 ? 1 : l.extent);
+    strides.push_back(l.stride[t]);
+  };
+  for (const Loop& l : batch) add(l);
+  add(rows);
+  add(columns);
+  // Where the extent is 1 a stride is free: made what a dense tensor would have, so that its layout is recognised.
+  for (size_t d = dims.size(); d-- > 0;)
+    if (dims[d] == 1) {
+      if (d + 1 == dims.size()) strides[d] = d > 0 && dims[d - 1] != 1 && strides[d - 1] == 1 ? dims[d - 1] : 1;
+      else strides[d] = std::max<int64_t>(1, dims[d + 1] * strides[d + 1]);
+    }
+  return {dims, type_of(dtype), strides};
+}
+
+struct Product {
+  dnnl::matmul primitive;
+  dnnl::memory src, wei, dst, bias, scratchpad;
+  dnnl::memory packed;  // weights in the primitive's own layout
+  llvm::SmallVector<std::pair<unsigned, dnnl::memory>, 2> addends;  // operand, memory
+  llvm::SmallVector<int, 2> addend_args;
+  int bias_operand = -1;
+  // A loop over batches, where oneDNN has no fast primitive for all at once.
+  Loops batches;
+};
+
+llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& context) {
+  const Node& node = *work.node;
+  auto lists = parse_contract(node.text("loops"));
+  if (!lists) return lists.takeError();
+  const DType dtype = work.operands[0].dtype;
+  Kernel kernel;
+  const TensorSpec& y = work.results[0];
+  for (const TensorSpec& s : work.operands)
+    if (s.elements() == 0 && !work.after.empty()) return Kernel{};
+  if (y.elements() == 0) {
+    kernel.run = [](const KernelCall&) { return llvm::Error::success(); };
+    return kernel;
+  }
+  if (work.operands[0].elements() == 0 || work.operands[1].elements() == 0) {
+    // A sum of nothing; oneDNN would leave the result as it is.
+    kernel.run = [bytes = y.bytes()](const KernelCall& call) {
+      std::memset(call.out[0], 0, size_t(bytes));
+      return llvm::Error::success();
+    };
+    return kernel;
+  }
+
+  // Loops with their strides in all tensors. Result dims of tails are those of the product.
+  llvm::SmallVector<unsigned, 2> addends;
+  for (const Fused& f : work.after)
+    if (f.kind == Fused::Kind::add) addends.push_back(f.operand);
+  const size_t tensors = 3 + addends.size();
+  std::vector<std::string> names;
+  LoopList loops;
+  auto fill = [&](const std::vector<std::string>& list, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, size_t tensor) {
+    for (size_t d = 0; d < list.size(); ++d) {
+      if (list[d] == "1" || dims[d] == 1) continue;
+      const size_t at = size_t(llvm::find(names, list[d]) - names.begin());
+      if (at == names.size()) {
+        names.push_back(list[d]);
+        loops.emplace_back();
+        loops.back().stride.assign(tensors, 0);
+      }
+      loops[at].extent = dims[d];
+      loops[at].stride[tensor] += strides[d];
+      if (tensor < 3) loops[at].in[tensor] = true;
+    }
+  };
+  fill(lists->operands[0], work.operands[0].dims, strides_of(work.operands[0].dims), A);
+  fill(lists->operands[1], work.operands[1].dims, strides_of(work.operands[1].dims), B);
+  fill(lists->result, y.dims, strides_of(y.dims), Y);
+  for (size_t k = 0; k < addends.size(); ++k)
+    fill(lists->result, y.dims, broadcast_strides(work.operands[addends[k]].dims, y.dims), 3 + k);
+  for (const Loop& l : loops)
+    if (int(l.in[A]) + int(l.in[B]) + int(l.in[Y]) < 2) return Kernel{};  // a sum over one operand alone
+
+  // The form that copies least; a weight known now is copied at no cost.
+  Form best;
+  const bool constant[] = {work.operands[0].constant != nullptr, work.operands[1].constant != nullptr, false};
+  for (int bits = 0; bits < 8; ++bits)
+    for (bool swapped : {false, true}) {
+      if ((bits & 4) && !addends.empty()) continue;
+      auto form = try_form(loops, swapped, {bool(bits & 1), bool(bits & 2), bool(bits & 4)});
+      if (!form) continue;
+      form->cost = swapped ? 1 : 0;
+      // Weights are what oneDNN packs.
+      if (constant[A] || constant[B]) form->cost += constant[swapped ? A : B] ? 0 : 64;
+      for (size_t t : {A, B, Y})
+        if (form->copied[t]) form->cost += constant[t] ? 1 : 1000 + (t == Y ? y : work.operands[t]).bytes();
+      if (form->cost < best.cost) best = std::move(*form);
+    }
+  if (best.cost == INT64_MAX) return Kernel{};
+  const Groups& g = best.groups;
+  const Loop &m = g.m[0], &n = g.n[0], &k = g.k[0];
+  const size_t src = best.swapped ? B : A, wei = best.swapped ? A : B;
+
+  // After the product: a bias along n is oneDNN's own, the rest are post-ops.
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  auto product = std::make_shared<Product>();
+  auto describe = [&](const LoopList& batch, bool any) {
+    onednn::MatmulDescs d;
+    d.a = desc_of(batch, m, k, src, dtype);
+    d.b = desc_of(batch, k, n, wei, dtype);
+    if (any) d.b = dnnl::memory::desc(d.b.dims(), type_of(dtype), dnnl::memory::format_tag::any);
+    d.y = desc_of(batch, m, n, Y, dtype);
+    return d;
+  };
+  auto create = [&](const LoopList& batch, bool any, Product& p) -> std::optional<dnnl::matmul::primitive_desc> {
+    onednn::MatmulDescs d = describe(batch, any);
+    dnnl::post_ops ops;
+    p.addends.clear();
+    p.addend_args.clear();
+    p.bias_operand = -1;
+    size_t addend = 0;
+    for (size_t i = 0; i < work.after.size(); ++i) {
+      const Fused& f = work.after[i];
+      switch (f.kind) {
+        case Fused::Kind::relu: onednn::append_eltwise(ops, dnnl::algorithm::eltwise_relu, 0, 0); break;
+        case Fused::Kind::scale: onednn::append_eltwise(ops, dnnl::algorithm::eltwise_linear, float(f.factor), 0); break;
+        case Fused::Kind::add: {
+          const size_t t = 3 + addend++;
+          const dnnl::memory::desc desc = desc_of(batch, m, n, t, work.operands[f.operand].dtype);
+          bool row = n.stride[t] == 1 || n.extent == 1;
+          const dnnl::memory::dims dims = desc.dims();
+          for (size_t at = 0; at + 1 < dims.size(); ++at) row &= dims[at] == 1;
+          if (i == 0 && row) {
+            d.bias = desc;
+            d.has_bias = true;
+            p.bias_operand = int(f.operand);
+            p.bias = dnnl::memory(desc, context.engine, DNNL_MEMORY_NONE);
+          } else {
+            p.addend_args.push_back(DNNL_ARG_ATTR_MULTIPLE_POST_OP(int(ops.len())) | DNNL_ARG_SRC_1);
+            ops.append_binary(dnnl::algorithm::binary_add, desc);
+            p.addends.push_back({f.operand, dnnl::memory(desc, context.engine, DNNL_MEMORY_NONE)});
+          }
+        }
+      }
+    }
+    attr.set_post_ops(ops);
+    try {
+      auto pd = onednn::matmul(context.engine, d, attr);
+      p.src = dnnl::memory(pd.src_desc(), context.engine, DNNL_MEMORY_NONE);
+      p.wei = dnnl::memory(pd.weights_desc(), context.engine, DNNL_MEMORY_NONE);
+      p.dst = dnnl::memory(pd.dst_desc(), context.engine, DNNL_MEMORY_NONE);
+      return pd;
+    } catch (const dnnl::error&) {
+      return std::nullopt;
+    }
+  };
+  auto slow = [](const dnnl::matmul::primitive_desc& pd) { return llvm::StringRef(pd.impl_info_str()).starts_with("ref"); };
+  const bool pack = constant[wei];
+  LoopList batch = g.batch;
+  std::optional<dnnl::matmul::primitive_desc> pd;
+  bool batch_in_weights = false;
+  for (const Loop& l : batch) batch_in_weights |= l.stride[wei] != 0;
+  if (batch.size() <= 10) pd = create(batch, pack, *product);
+  if ((!pd || slow(*pd)) && !batch.empty() && addends.empty()) {
+    // One matrix after the other: strides of batches are then free.
+    Product single;
+    if (auto one = create({}, pack && !batch_in_weights, single); one && !slow(*one)) {
+      *product = std::move(single);
+      pd = one;
+      for (const Loop& l : batch) product->batches.dims.push_back(l.extent);
+      for (size_t t : {src, wei, size_t(Y)}) {
+        product->batches.strides.emplace_back();
+        for (const Loop& l : batch) product->batches.strides.back().push_back(l.stride[t]);
+      }
+      // A last dim of one: rows() visits all but the last.
+      product->batches.dims.push_back(1);
+      for (Ints& s : product->batches.strides) s.push_back(0);
+    }
+  }
+  if (!pd || (slow(*pd) && !work.after.empty())) return Kernel{};
+  product->primitive = dnnl::matmul(*pd);
+  product->scratchpad = dnnl::memory(pd->scratchpad_desc(), context.engine, DNNL_MEMORY_NONE);
+
+  // Copies into order: of the operands before, of y after.
+  struct Copies {
+    StridedCopy copy[3];
+    int64_t offset[3] = {-1, -1, -1};
+  };
+  auto copies = std::make_shared<Copies>();
+  int64_t scratch = (int64_t(pd->scratchpad_desc().get_size()) + 63) / 64 * 64;
+  const int64_t element = size_bytes(dtype);
+  for (size_t t : {A, B, Y}) {
+    if (!best.copied[t]) continue;
+    LoopList own = loops;
+    for (size_t before : {A, B, Y}) {
+      if (!best.copied[before] || before > t) continue;
+      const auto order = put_in_order(own, before, src);
+      if (before != t) continue;
+      Ints dims, from, to;
+      for (const auto& [loop, stride] : order) {
+        dims.push_back(loop->extent);
+        from.push_back(stride);
+        to.push_back(loop->stride[t]);
+      }
+      copies->copy[t] = t == Y ? StridedCopy(dims, from, to, element) : StridedCopy(dims, to, from, element);
+      copies->offset[t] = scratch;
+      scratch += (count_of(dims) * element + 63) / 64 * 64;
+    }
+  }
+  kernel.scratch_bytes = scratch;
+
+  if (pack) {
+    // The plain weights, in order, then in the primitive's layout.
+    const void* plain = work.operands[wei].constant;
+    std::vector<char> ordered;
+    if (best.copied[wei]) {
+      ordered.resize(size_t(work.operands[wei].bytes()));
+      copies->copy[wei](ordered.data(), plain, context.threads);
+      copies->offset[wei] = -1;
+      plain = ordered.data();
+    }
+    const bool looped = !product->batches.dims.empty();
+    const dnnl::memory::desc from = looped && batch_in_weights ? dnnl::memory::desc() : desc_of(looped ? LoopList{} : batch, k, n, wei, dtype);
+    if (looped && batch_in_weights) {
+      if (best.copied[wei]) {  // kept in order
+        auto keep = std::make_shared<std::vector<char>>(std::move(ordered));
+        kernel.packed |= 1u << wei;
+        kernel.packed_bytes = int64_t(keep->size());
+        product->packed = dnnl::memory(dnnl::memory::desc({int64_t(keep->size())}, dnnl::memory::data_type::u8, {1}), context.engine);
+        std::memcpy(product->packed.get_data_handle(), keep->data(), keep->size());
+      }
+    } else {
+      product->packed = dnnl::memory(pd->weights_desc(), context.engine);
+      dnnl::memory whole(from, context.engine, const_cast<void*>(plain));
+      dnnl::stream stream = context.stream;
+      dnnl::reorder(whole, product->packed).execute(stream, whole, product->packed);
+      stream.wait();
+      kernel.packed |= 1u << wei;
+      kernel.packed_bytes = int64_t(pd->weights_desc().get_size());
+    }
+  }
+  kernel.run = [product, copies, src, wei, threads = context.threads, stream = context.stream, element](const KernelCall& call) mutable -> llvm::Error {
+    Product& p = *product;
+    char* scratch = static_cast<char*>(call.scratch);
+    const void* in[2] = {call.in[A], call.in[B]};
+    for (size_t t : {A, B})
+      if (copies->offset[t] >= 0) {
+        copies->copy[t](scratch + copies->offset[t], in[t], threads);
+        in[t] = scratch + copies->offset[t];
+      }
+    void* out = copies->offset[Y] >= 0 ? scratch + copies->offset[Y] : call.out[0];
+    p.scratchpad.set_data_handle(scratch);
+    std::unordered_map<int, dnnl::memory> args = {{DNNL_ARG_SRC, p.src}, {DNNL_ARG_WEIGHTS, p.wei}, {DNNL_ARG_DST, p.dst}, {DNNL_ARG_SCRATCHPAD, p.scratchpad}};
+    const bool looped = !p.batches.dims.empty();
+    const void* weights = p.packed ? p.packed.get_data_handle() : in[wei];
+    if (p.bias_operand >= 0) {
+      p.bias.set_data_handle(const_cast<void*>(call.in[size_t(p.bias_operand)]));
+      args.emplace(DNNL_ARG_BIAS, p.bias);
+    }
+    for (size_t i = 0; i < p.addends.size(); ++i) {
+      p.addends[i].second.set_data_handle(const_cast<void*>(call.in[p.addends[i].first]));
+      args.emplace(p.addend_args[i], p.addends[i].second);
+    }
+    auto execute = [&](int64_t a, int64_t b, int64_t y) {
+      p.src.set_data_handle(const_cast<char*>(static_cast<const char*>(in[src])) + a * element);
+      p.wei.set_data_handle(const_cast<char*>(static_cast<const char*>(weights)) + b * element);
+      p.dst.set_data_handle(static_cast<char*>(out) + y * element);
+      p.primitive.execute(stream, args);
+    };
+    if (looped) p.batches.rows(0, p.batches.row_count(), [&](llvm::ArrayRef<int64_t> at) { execute(at[0], at[1], at[2]); });
+    else execute(0, 0, 0);
+    stream.wait();
+    if (copies->offset[Y] >= 0) copies->copy[Y](call.out[0], out, threads);
+    return llvm::Error::success();
+  };
+  return kernel;
+}
+
+const RegisteredKernel contract{{.op = "contract", .dtypes = {DType::f32, DType::bf16}, .compile = compile_contract}};
+}  // namespace
+}  // namespace optp::kernels

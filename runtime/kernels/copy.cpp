@@ -1,0 +1,100 @@
+// Ops that only move elements: transpose, expand, reshape, slice, concat, pad. Whole runs of bytes where there are any.
+#include "frontend/ir/diagnostic.h"
+#include "runtime/kernel.h"
+#include "runtime/kernels/strided.h"
+
+namespace optp::kernels {
+namespace {
+
+Kernel copy_kernel(const Work& work, const KernelContext& context, llvm::ArrayRef<int64_t> from, int64_t base) {
+  const TensorSpec& y = work.results[0];
+  const int64_t element = size_bytes(y.dtype);
+  Kernel kernel;
+  if (y.elements() == 0) base = 0;
+  kernel.run = [copy = StridedCopy(y.dims, strides_of(y.dims), from, element), offset = base * element, empty = y.elements() == 0, threads = context.threads](const KernelCall& call) {
+    if (!empty) copy(call.out[0], static_cast<const char*>(call.in[0]) + offset, threads);
+    return llvm::Error::success();
+  };
+  return kernel;
+}
+llvm::Expected<Kernel> transpose(const Work& work, const KernelContext& context) {
+  const Ints own = strides_of(work.operands[0].dims);
+  Ints from;
+  for (int64_t p : work.node->integers("perm")) from.push_back(own[size_t(p)]);
+  return copy_kernel(work, context, from, 0);
+}
+llvm::Expected<Kernel> reshape(const Work& work, const KernelContext& context) { return copy_kernel(work, context, strides_of(work.results[0].dims), 0); }
+llvm::Expected<Kernel> expand(const Work& work, const KernelContext& context) {
+  return copy_kernel(work, context, broadcast_strides(work.operands[0].dims, work.results[0].dims), 0);
+}
+llvm::Expected<Kernel> slice(const Work& work, const KernelContext& context) {
+  const size_t axis = size_t(work.node->integer("axis"));
+  const int64_t start = work.node->dim("start").constant().value_or(-1), step = work.node->integer("step", 1);
+  const int64_t n = work.results[0].dims[axis], extent = work.operands[0].dims[axis], last = start + (n - 1) * step;
+  if (n > 0 && (start < 0 || last < 0 || start >= extent || last >= extent))
+    return node_error(*work.node, "slice from " + llvm::Twine(start) + " to " + llvm::Twine(last) + " of an axis of " + llvm::Twine(extent));
+  Ints from = strides_of(work.operands[0].dims);
+  const int64_t base = start * from[axis];
+  from[axis] *= step;
+  return copy_kernel(work, context, from, base);
+}
+
+// Blocks of [outer, run] bytes placed into rows of the result.
+void place(char* to, int64_t to_row, const char* from, int64_t run, int64_t outer, int threads) {
+  parallel_for(threads, outer, std::max<int64_t>(1, (1 << 16) / std::max<int64_t>(run, 1)), [&](int64_t b, int64_t e) {
+    for (int64_t o = b; o < e; ++o) std::memcpy(to + o * to_row, from + o * run, size_t(run));
+  });
+}
+llvm::Expected<Kernel> concat(const Work& work, const KernelContext& context) {
+  const size_t axis = size_t(work.node->integer("axis"));
+  const TensorSpec& y = work.results[0];
+  const int64_t outer = count_of(llvm::ArrayRef<int64_t>(y.dims).take_front(axis));
+  llvm::SmallVector<int64_t, 4> runs;
+  int64_t row = 0;
+  for (const TensorSpec& s : work.operands) {
+    runs.push_back(count_of(llvm::ArrayRef<int64_t>(s.dims).drop_front(axis)) * size_bytes(s.dtype));
+    row += runs.back();
+  }
+  Kernel kernel;
+  kernel.run = [outer, runs, row, threads = context.threads](const KernelCall& call) {
+    char* to = static_cast<char*>(call.out[0]);
+    for (size_t k = 0; k < runs.size(); ++k) {
+      if (runs[k] && outer) place(to, row, static_cast<const char*>(call.in[k]), runs[k], outer, threads);
+      to += runs[k];
+    }
+    return llvm::Error::success();
+  };
+  return kernel;
+}
+llvm::Expected<Kernel> pad(const Work& work, const KernelContext& context) {
+  const size_t axis = size_t(work.node->integer("axis"));
+  const TensorSpec &x = work.operands[0], &y = work.results[0];
+  const int64_t element = size_bytes(y.dtype), outer = count_of(llvm::ArrayRef<int64_t>(y.dims).take_front(axis));
+  const int64_t inner = count_of(llvm::ArrayRef<int64_t>(y.dims).drop_front(axis + 1)) * element;
+  const int64_t before = work.node->dim("before").constant().value_or(0) * inner, run = x.dims[axis] * inner, row = y.dims[axis] * inner;
+  Array one;
+  one.resize(is_float(y.dtype), {1});
+  if (one.is_float) one.f[0] = work.node->number("value");
+  else one.i[0] = int64_t(work.node->number("value"));
+  Kernel kernel;
+  kernel.run = [=, value = to_bytes(one, y.dtype), threads = context.threads](const KernelCall& call) {
+    char* to = static_cast<char*>(call.out[0]);
+    auto fill = [&](char* at, int64_t bytes) {
+      for (int64_t k = 0; k < bytes; k += element) std::memcpy(at + k, value.data(), size_t(element));
+    };
+    for (int64_t o = 0; o < outer; ++o) {
+      fill(to + o * row, before);
+      fill(to + o * row + before + run, row - before - run);
+    }
+    if (run && outer) place(to + before, row, static_cast<const char*>(call.in[0]), run, outer, threads);
+    return llvm::Error::success();
+  };
+  return kernel;
+}
+
+const RegisteredKernel kernels[] = {
+    RegisteredKernel{{"transpose", {}, transpose}}, RegisteredKernel{{"reshape", {}, reshape}}, RegisteredKernel{{"expand", {}, expand}},
+    RegisteredKernel{{"slice", {}, slice}},         RegisteredKernel{{"concat", {}, concat}},   RegisteredKernel{{"pad", {}, pad}},
+};
+}  // namespace
+}  // namespace optp::kernels

@@ -1,0 +1,178 @@
+// Reductions over axes and the running sum. Kept and reduced dims are two nests of loops; a reduction along rows or down
+// columns vectorises.
+#include <cmath>
+#include <limits>
+
+#include "runtime/kernel.h"
+#include "runtime/kernels/strided.h"
+#include "runtime/kernels/vector.h"
+
+namespace optp::kernels {
+namespace {
+struct Sum {
+  template <class T> static constexpr T start() { return T(0); }
+  template <class T> OPTP_INLINE static T of(T a, T b) {
+    if constexpr (std::is_integral_v<T>) return T(uint64_t(a) + uint64_t(b));
+    else return a + b;
+  }
+};
+struct Prod {
+  template <class T> static constexpr T start() { return T(1); }
+  template <class T> OPTP_INLINE static T of(T a, T b) {
+    if constexpr (std::is_integral_v<T>) return T(uint64_t(a) * uint64_t(b));
+    else return a * b;
+  }
+};
+struct Max {
+  template <class T> static constexpr T start() { return std::is_integral_v<T> ? std::numeric_limits<T>::lowest() : -std::numeric_limits<T>::infinity(); }
+  template <class T> OPTP_INLINE static T of(T a, T b) { return a != a ? a : (b != b ? b : (a > b ? a : b)); }
+};
+struct Min {
+  template <class T> static constexpr T start() { return std::is_integral_v<T> ? std::numeric_limits<T>::max() : std::numeric_limits<T>::infinity(); }
+  template <class T> OPTP_INLINE static T of(T a, T b) { return a != a ? a : (b != b ? b : (a < b ? a : b)); }
+};
+
+template <class F, class T>
+OPTP_INLINE inline T fold_row(const T* x, int64_t n, int64_t step) {
+  constexpr int lanes = 16;
+  T part[lanes];
+  for (int j = 0; j < lanes; ++j) part[j] = F::template start<T>();
+  int64_t k = 0;
+  if (step == 1)
+    for (; k + lanes <= n; k += lanes)
+      for (int j = 0; j < lanes; ++j) part[j] = F::of(part[j], x[k + j]);
+  for (; k < n; ++k) part[0] = F::of(part[0], x[k * step]);
+  for (int width = lanes / 2; width > 0; width /= 2)
+    for (int j = 0; j < width; ++j) part[j] = F::of(part[j], part[j + width]);
+  return part[0];
+}
+
+template <class F, class T>
+Kernel reduce(const Work& work, const KernelContext& context, bool mean) {
+  const TensorSpec& x = work.operands[0];
+  const auto axes = work.node->integers("axes");
+  const Ints own = strides_of(x.dims);
+  Loops kept, gone;  // kept: result, operand; gone: operand
+  kept.strides.resize(2);
+  gone.strides.resize(1);
+  Ints kept_dims;
+  double count = 1;
+  for (size_t d = 0; d < x.dims.size(); ++d)
+    if (llvm::is_contained(axes, int64_t(d))) {
+      gone.dims.push_back(x.dims[d]);
+      gone.strides[0].push_back(own[d]);
+      count *= double(x.dims[d]);
+    } else {
+      kept.dims.push_back(x.dims[d]);
+      kept.strides[1].push_back(own[d]);
+    }
+  kept.strides[0] = strides_of(kept.dims);
+  kept.collapse();
+  gone.collapse();
+  if (mean) {
+    if (auto total = work.node->dim("count", Dim(int64_t(count))).constant()) count = double(*total);
+  }
+  // Down columns: a result row is made of whole rows of the operand.
+  const bool columns = kept.row_stride(1) == 1 && gone.row_stride(0) != 1 && kept.row_length() >= 8;
+  Kernel kernel;
+  kernel.run = [=, elements = work.results[0].elements(), threads = context.threads](const KernelCall& call) {
+    const T* x = static_cast<const T*>(call.in[0]);
+    T* y = static_cast<T*>(call.out[0]);
+    const int64_t rows = kept.row_count(), n = kept.row_length();
+    if (elements == 0) return llvm::Error::success();
+    const int64_t many = gone.row_count(), length = gone.row_length(), step = gone.row_stride(0);
+    auto finish = [=](T value) { return mean ? T(value / T(count)) : value; };
+    parallel_for(threads, rows, std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, n * many * length)), [&](int64_t begin, int64_t end) {
+      kept.rows(begin, end, [&](llvm::ArrayRef<int64_t> at) {
+        T* out = y + at[0];
+        const T* in = x + at[1];
+        if (columns) {
+          std::fill(out, out + n, F::template start<T>());
+          gone.rows(0, many, [&](llvm::ArrayRef<int64_t> from) {
+            for (int64_t r = 0; r < length; ++r) {
+              const T* row = in + from[0] + r * step;
+              vectorised([=]() OPTP_LAMBDA {
+                for (int64_t k = 0; k < n; ++k) out[k] = F::of(out[k], row[k]);
+              });
+            }
+          });
+          if (mean)
+            for (int64_t k = 0; k < n; ++k) out[k] = finish(out[k]);
+          return;
+        }
+        for (int64_t k = 0; k < n; ++k) {
+          const T* base = in + k * kept.row_stride(1);
+          T value = F::template start<T>();
+          gone.rows(0, many, [&](llvm::ArrayRef<int64_t> from) {
+            T one;
+            const T* row = base + from[0];
+            vectorised([=, &one]() OPTP_LAMBDA { one = fold_row<F, T>(row, length, step); });
+            value = F::of(value, one);
+          });
+          out[k * kept.row_stride(0)] = finish(value);
+        }
+      });
+    });
+    return llvm::Error::success();
+  };
+  return kernel;
+}
+template <class F>
+llvm::Expected<Kernel> compile_reduce(const Work& work, const KernelContext& context) {
+  switch (work.operands[0].dtype) {
+    case DType::f32: return reduce<F, float>(work, context, false);
+    case DType::f64: return reduce<F, double>(work, context, false);
+    case DType::i64: return reduce<F, int64_t>(work, context, false);
+    default: return Kernel{};
+  }
+}
+llvm::Expected<Kernel> compile_mean(const Work& work, const KernelContext& context) {
+  switch (work.operands[0].dtype) {
+    case DType::f32: return reduce<Sum, float>(work, context, true);
+    case DType::f64: return reduce<Sum, double>(work, context, true);
+    default: return Kernel{};
+  }
+}
+
+template <class T>
+Kernel running_sum(const Work& work) {
+  const TensorSpec& x = work.operands[0];
+  const size_t axis = size_t(work.node->integer("axis"));
+  const int64_t n = x.dims[axis], inner = strides_of(x.dims)[axis], outer = count_of(llvm::ArrayRef<int64_t>(x.dims).take_front(axis));
+  const bool exclusive = work.node->integer("exclusive") != 0, reverse = work.node->integer("reverse") != 0;
+  Kernel kernel;
+  kernel.in_place = 1;
+  kernel.run = [=](const KernelCall& call) {
+    const T* x = static_cast<const T*>(call.in[0]);
+    T* y = static_cast<T*>(call.out[0]);
+    for (int64_t o = 0; o < outer; ++o)
+      for (int64_t i = 0; i < inner; ++i) {
+        T sum = 0;
+        for (int64_t k = 0; k < n; ++k) {
+          const int64_t at = (o * n + (reverse ? n - 1 - k : k)) * inner + i;
+          const T before = sum;
+          sum = Sum::of(sum, x[at]);
+          y[at] = exclusive ? before : sum;
+        }
+      }
+    return llvm::Error::success();
+  };
+  return kernel;
+}
+llvm::Expected<Kernel> cumsum(const Work& work, const KernelContext&) {
+  switch (work.operands[0].dtype) {
+    case DType::f32: return running_sum<float>(work);
+    case DType::f64: return running_sum<double>(work);
+    case DType::i32: return running_sum<int32_t>(work);
+    case DType::i64: return running_sum<int64_t>(work);
+    default: return Kernel{};
+  }
+}
+
+const RegisteredKernel kernels[] = {
+    RegisteredKernel{{"reduce_sum", {}, compile_reduce<Sum>}},  RegisteredKernel{{"reduce_prod", {}, compile_reduce<Prod>}},
+    RegisteredKernel{{"reduce_max", {}, compile_reduce<Max>}},  RegisteredKernel{{"reduce_min", {}, compile_reduce<Min>}},
+    RegisteredKernel{{"reduce_mean", {}, compile_mean}},        RegisteredKernel{{"cumsum", {}, cumsum}},
+};
+}  // namespace
+}  // namespace optp::kernels
