@@ -26,8 +26,8 @@ llvm::Error build_model(const OptConfig& config, llvm::StringRef path, const Bui
   if (options.with_weights) {
     if (auto e = write_random_weights(data, graph.parameters(), options.seed, options.progress)) return e;
   } else if (::lstat(data.c_str(), &status) == 0) {
-    return error(Fault::cannot_write, data + ": expected nothing there, as the model is to be without weights, found " + kind_of(status) +
-                                          "; remove it or choose another name");
+    return error(Fault::cannot_write, data + ": expected nothing there, as the model is to be without weights, found " +
+                                          kind_of(status) + "; remove it or choose another name");
   }
   return write_file_atomically(path, graph.serialized());
 }

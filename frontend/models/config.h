@@ -19,10 +19,10 @@ struct OptConfig {
   ModelVariant variant = ModelVariant::opt;
   int64_t layers = 12, hidden = 768, heads = 12, ffn = 3072;
   int64_t vocab = 50272;
-  int64_t max_positions = 2048;         // the table has 2 rows more: positions begin at 2. Not used by origin
-  int64_t word_embed_proj_dim = 768;    // other than hidden: projections behind the embedding and before the head
-  bool pre_norm = true;                 // false: norms behind the residual sums and none at the end, as in opt-350m
-  bool tied = true;                     // the head is the embedding table, transposed
+  int64_t max_positions = 2048;       // the table has 2 rows more: positions begin at 2. Not used by origin
+  int64_t word_embed_proj_dim = 768;  // other than hidden: projections behind the embedding and before the head
+  bool pre_norm = true;               // false: norms behind the residual sums and none at the end, as in opt-350m
+  bool tied = true;                   // the head is the embedding table, transposed
 };
 
 // What `build` lets a user change. A size that is not given follows from those that are: ffn and word_embed_proj_dim

@@ -21,8 +21,10 @@ void set_shape(onnx::ValueInfoProto& value, onnx::TensorProto_DataType dtype, ll
   type.set_elem_type(dtype);
   for (const std::string& dim : dims) {
     onnx::TensorShapeProto_Dimension& d = *type.mutable_shape()->add_dim();
-    if (int64_t number = 0; !llvm::StringRef(dim).getAsInteger(10, number)) d.set_dim_value(number);
-    else d.set_dim_param(dim);
+    if (int64_t number = 0; !llvm::StringRef(dim).getAsInteger(10, number))
+      d.set_dim_value(number);
+    else
+      d.set_dim_param(dim);
   }
 }
 }  // namespace
@@ -34,7 +36,8 @@ GraphWriter::GraphWriter(llvm::StringRef name, std::string data_file) : data_fil
   graph().set_name(name.str());
 }
 
-std::string GraphWriter::input(llvm::StringRef name, onnx::TensorProto_DataType dtype, llvm::ArrayRef<llvm::StringRef> dims) {
+std::string GraphWriter::input(llvm::StringRef name, onnx::TensorProto_DataType dtype,
+                               llvm::ArrayRef<llvm::StringRef> dims) {
   onnx::ValueInfoProto& value = *graph().add_input();
   value.set_name(name.str());
   set_shape(value, dtype, std::vector<std::string>(dims.begin(), dims.end()));
@@ -54,7 +57,10 @@ void GraphWriter::output(llvm::StringRef value, llvm::StringRef name, llvm::Arra
 std::string GraphWriter::parameter(llvm::StringRef name, llvm::ArrayRef<int64_t> dims, float mean) {
   int64_t elements = 1;
   for (int64_t dim : dims) elements *= dim;
-  RandomParameter p{.name = name.str(), .elements = elements, .offset_bytes = int64_t(llvm::alignTo(uint64_t(end_bytes_), 4096)), .mean = mean};
+  RandomParameter p{.name = name.str(),
+                    .elements = elements,
+                    .offset_bytes = int64_t(llvm::alignTo(uint64_t(end_bytes_), 4096)),
+                    .mean = mean};
   onnx::TensorProto& tensor = *graph().add_initializer();
   tensor.set_name(p.name);
   tensor.set_data_type(onnx::TensorProto_DataType_FLOAT);
@@ -73,7 +79,8 @@ std::string GraphWriter::parameter(llvm::StringRef name, llvm::ArrayRef<int64_t>
   return name.str();
 }
 
-std::string GraphWriter::node(llvm::StringRef scope, llvm::StringRef op, llvm::ArrayRef<std::string> inputs, llvm::ArrayRef<OnnxAttribute> attributes) {
+std::string GraphWriter::node(llvm::StringRef scope, llvm::StringRef op, llvm::ArrayRef<std::string> inputs,
+                              llvm::ArrayRef<OnnxAttribute> attributes) {
   std::string name = (scope + "/" + op).str();
   if (const int before = used_[name]++) name.append("_").append(std::to_string(before));
   onnx::NodeProto& node = *graph().add_node();

@@ -28,7 +28,8 @@ class GraphWriter {
   // The value gets this name instead of its own. A dim is a name or a number.
   void output(llvm::StringRef value, llvm::StringRef name, llvm::ArrayRef<std::string> dims);
   std::string parameter(llvm::StringRef name, llvm::ArrayRef<int64_t> dims, float mean = 0);
-  std::string node(llvm::StringRef scope, llvm::StringRef op, llvm::ArrayRef<std::string> inputs, llvm::ArrayRef<OnnxAttribute> attributes = {});
+  std::string node(llvm::StringRef scope, llvm::StringRef op, llvm::ArrayRef<std::string> inputs,
+                   llvm::ArrayRef<OnnxAttribute> attributes = {});
   std::string scalar(llvm::StringRef scope, int64_t value);
   std::string scalar(llvm::StringRef scope, float value);
   std::string list(llvm::StringRef scope, llvm::ArrayRef<int64_t> values);
@@ -45,8 +46,8 @@ class GraphWriter {
   onnx::ModelProto model_;
   std::string data_file_;
   std::vector<RandomParameter> parameters_;
-  int64_t end_bytes_ = 0;          // of the data file so far: 64 bits, opt-175b has 700 GB
-  llvm::StringMap<int> used_;      // how many nodes of a scope have this operator
+  int64_t end_bytes_ = 0;      // of the data file so far: 64 bits, opt-175b has 700 GB
+  llvm::StringMap<int> used_;  // how many nodes of a scope have this operator
 };
 
 }  // namespace optp

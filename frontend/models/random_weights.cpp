@@ -51,15 +51,15 @@ inline float log_of(float x) {
 
 // Box and Muller 1958: radius sqrt(-2 ln u), a uniform angle. The angle is drawn within an eighth of a turn on either
 // side of an axis, where short polynomials (Cephes' sinf, cosf) are exact to a rounding; three bits choose which axis.
-constexpr int chunk_pairs = 256;
+constexpr size_t chunk_pairs = 256;
 void draw_chunk(uint64_t key, int64_t first_pair, float mean, float* out) {
   int32_t radius_bits[chunk_pairs], angle_bits[chunk_pairs];
-  for (int k = 0; k < chunk_pairs; ++k) {
-    const uint64_t word = mix(key + uint64_t(first_pair + k) * golden);
+  for (size_t k = 0; k < chunk_pairs; ++k) {
+    const uint64_t word = mix(key + (uint64_t(first_pair) + k) * golden);
     radius_bits[k] = int32_t(word >> 33);
     angle_bits[k] = int32_t(uint32_t(word));
   }
-  for (int k = 0; k < chunk_pairs; ++k) {  // vectorised: no branch, no call
+  for (size_t k = 0; k < chunk_pairs; ++k) {  // vectorised: no branch, no call
     const float u = (float(radius_bits[k]) + 1.0F) * 0x1p-31F;
     const float radius = standard_deviation * std::sqrt(-2.0F * log_of(u));
     const int32_t bits = angle_bits[k];
@@ -85,7 +85,7 @@ void draw_normal(uint64_t seed, uint64_t parameter, int64_t first, float mean, l
   const uint64_t key = mix(mix(seed + golden) ^ (parameter * golden));
   float chunk[2 * chunk_pairs];
   for (size_t at = 0; at < out.size(); at += 2 * chunk_pairs) {
-    const size_t n = std::min<size_t>(out.size() - at, 2 * chunk_pairs);
+    const size_t n = std::min(out.size() - at, 2 * chunk_pairs);
     draw_chunk(key, (first + int64_t(at)) / 2, mean, chunk);
     std::copy_n(chunk, n, out.data() + at);
   }
@@ -110,8 +110,8 @@ int write_at(int fd, const char* bytes, size_t size, int64_t offset) {
 }
 
 // All blocks, from all threads; the first failure ends them. 0 or errno.
-int write_blocks(int fd, llvm::ArrayRef<RandomParameter> parameters, llvm::ArrayRef<Block> blocks, uint64_t seed, int64_t total_bytes,
-                 const std::function<void(int64_t, int64_t)>& progress) {
+int write_blocks(int fd, llvm::ArrayRef<RandomParameter> parameters, llvm::ArrayRef<Block> blocks, uint64_t seed,
+                 int64_t total_bytes, const std::function<void(int64_t, int64_t)>& progress) {
   std::atomic<size_t> next = 0;
   std::atomic<int64_t> done_bytes = 0;
   std::atomic<int> failure = 0;
@@ -122,8 +122,10 @@ int write_blocks(int fd, llvm::ArrayRef<RandomParameter> parameters, llvm::Array
       if (k >= blocks.size()) return;
       const Block& block = blocks[k];
       const RandomParameter& p = parameters[block.parameter];
-      draw_normal(seed, block.parameter, block.first, p.mean, llvm::MutableArrayRef<float>(values).take_front(size_t(block.elements)));
-      if (const int e = write_at(fd, reinterpret_cast<const char*>(values.data()), size_t(4 * block.elements), p.offset_bytes + 4 * block.first))
+      draw_normal(seed, block.parameter, block.first, p.mean,
+                  llvm::MutableArrayRef<float>(values).take_front(size_t(block.elements)));
+      if (const int e = write_at(fd, reinterpret_cast<const char*>(values.data()), size_t(4 * block.elements),
+                                 p.offset_bytes + 4 * block.first))
         failure = e;
       done_bytes += 4 * block.elements;
       if (reports && progress) progress(done_bytes, total_bytes);
@@ -172,11 +174,15 @@ llvm::Error write_random_weights(llvm::StringRef path, llvm::ArrayRef<RandomPara
   const bool unnamed = bool(file);
   while (!file) {
     temporary = temporary_name(name);
-    file = Descriptor(::openat(parent.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+    file = Descriptor(
+        ::openat(parent.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
     if (!file && errno != EEXIST) return failed("a file beside it cannot be created: ", errno);
   }
   // Too little room is said at once, not after minutes; a file system that cannot reserve room is not asked to.
-  int failure = ::fallocate(file.get(), 0, 0, std::max<int64_t>(end_bytes, 1)) != 0 && errno != EOPNOTSUPP && errno != ENOSYS ? errno : 0;
+  int failure =
+      ::fallocate(file.get(), 0, 0, std::max<int64_t>(end_bytes, 1)) != 0 && errno != EOPNOTSUPP && errno != ENOSYS
+          ? errno
+          : 0;
   if (failure == 0) failure = write_blocks(file.get(), parameters, blocks, seed, total_bytes, progress);
   if (failure == 0 && ::ftruncate(file.get(), end_bytes) != 0) failure = errno;
   if (exists) (void)::fchmod(file.get(), status.st_mode & 07777);
@@ -193,7 +199,8 @@ llvm::Error write_random_weights(llvm::StringRef path, llvm::ArrayRef<RandomPara
     if (!temporary.empty()) ::unlinkat(parent.get(), temporary.c_str(), 0);
     return failed("cannot be written: ", failure);
   }
-  if (::fsync(parent.get()) != 0 && errno != EINVAL && errno != EROFS) return failed("is in place, but perhaps not after a power loss: ", errno);
+  if (::fsync(parent.get()) != 0 && errno != EINVAL && errno != EROFS)
+    return failed("is in place, but perhaps not after a power loss: ", errno);
   return llvm::Error::success();
 }
 

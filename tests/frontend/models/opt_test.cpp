@@ -29,9 +29,10 @@ std::map<std::string, std::string> data_of(const Graph& graph) {
 
 TEST_CASE("presets have exactly as many parameters as the models they are named after") {
   const std::pair<const char*, int64_t> counts[] = {
-      {"opt-125m", 125'239'296},       {"opt-350m", 331'196'416},       {"opt-1.3b", 1'315'758'080},   {"opt-2.7b", 2'651'596'800},
-      {"opt-6.7b", 6'658'473'984},     {"opt-13b", 12'853'473'280},     {"opt-30b", 29'974'540'288},   {"opt-66b", 65'719'701'504},
-      {"opt-175b", 174'604'468'224},   {"origin-125m", 162'302'545},
+      {"opt-125m", 125'239'296},    {"opt-350m", 331'196'416},   {"opt-1.3b", 1'315'758'080},
+      {"opt-2.7b", 2'651'596'800},  {"opt-6.7b", 6'658'473'984}, {"opt-13b", 12'853'473'280},
+      {"opt-30b", 29'974'540'288},  {"opt-66b", 65'719'701'504}, {"opt-175b", 174'604'468'224},
+      {"origin-125m", 162'302'545},
   };
   CHECK(preset_names().size() == std::size(counts));
   for (const auto& [name, count] : counts) {
@@ -68,7 +69,7 @@ TEST_CASE("a graph has the parameters that its config counts, one after the othe
     }
     CHECK(elements == parameter_count(config));
     CHECK(end_bytes >= 4 * elements);
-    CHECK(end_bytes < 4 * elements + 4096 * model.graph().initializer_size());
+    CHECK(end_bytes < 4 * elements + int64_t{4096} * model.graph().initializer_size());
     CHECK(model.ir_version() == 8);
     CHECK(model.opset_import(0).version() == 17);
   }
@@ -95,15 +96,18 @@ TEST_CASE("what no model can be is a usage error that says which size is wrong")
     CHECK(f.fault == Fault::usage);
     return f.message;
   };
-  const std::string known = "opt-125m, opt-350m, opt-1.3b, opt-2.7b, opt-6.7b, opt-13b, opt-30b, opt-66b, opt-175b, origin-125m";
+  const std::string known =
+      "opt-125m, opt-350m, opt-1.3b, opt-2.7b, opt-6.7b, opt-13b, opt-30b, opt-66b, opt-175b, origin-125m";
   CHECK(message("opt-12m", {}) == "unknown preset 'opt-12m'; did you mean opt-125m? there are " + known);
-  CHECK(message("facebook/OPT-6.7B", {}) == "unknown preset 'facebook/OPT-6.7B'; did you mean opt-6.7b? there are " + known);
+  CHECK(message("facebook/OPT-6.7B", {}) ==
+        "unknown preset 'facebook/OPT-6.7B'; did you mean opt-6.7b? there are " + known);
   CHECK(message("llama", {}) == "unknown preset 'llama'; there are " + known);
   CHECK(message("opt-125m", {.heads = 5}) == "opt-125m: heads: expected a divisor of hidden (768), found 5");
   CHECK(message("opt-125m", {.layers = 0}) == "opt-125m: layers: expected 1 to 10000, found 0");
   CHECK(message("opt-125m", {.vocab = -1}) == "opt-125m: vocab: expected 1 to 2147483648, found -1");
   CHECK(has(message("opt-125m", {.hidden = INT64_MAX}), "hidden: expected 1 to"));
-  CHECK(has(message("opt-125m", {.layers = 10'000, .hidden = int64_t{1} << 31, .heads = 1, .ffn = int64_t{1} << 31}), "more bytes"));
+  CHECK(has(message("opt-125m", {.layers = 10'000, .hidden = int64_t{1} << 31, .heads = 1, .ffn = int64_t{1} << 31}),
+            "more bytes"));
 }
 
 TEST_CASE("small models are imported with the shapes of their config") {
@@ -157,7 +161,8 @@ TEST_CASE("a seed decides every byte, and each parameter its own") {
   for (const auto& [bytes, times] : seen) CHECK(times == 1);
 }
 
-TEST_CASE("without weights the graph is the same and its data is missing; data of another model is not left beside it") {
+TEST_CASE(
+    "without weights the graph is the same and its data is missing; data of another model is not left beside it") {
   const ScratchFolder scratch;
   const OptConfig config = small("opt-125m");
   good(build_model(config, scratch / "m.onnx", {.with_weights = false}));
@@ -184,7 +189,8 @@ TEST_CASE("what cannot be written is refused with one line, and nothing is left"
     CHECK(f.fault == Fault::cannot_write);
     return f.message;
   };
-  CHECK(has(message(scratch / "none/m.onnx"), "none/m.onnx.data: its folder cannot be opened: no such file or directory"));
+  CHECK(has(message(scratch / "none/m.onnx"),
+            "none/m.onnx.data: its folder cannot be opened: no such file or directory"));
   CHECK(has(message(scratch / ""), "expected the name of a file"));
   CHECK(scratch.names().empty());
   REQUIRE(::mkfifo((scratch / "fifo").c_str(), 0600) == 0);

@@ -17,9 +17,11 @@ std::vector<float> draw(uint64_t seed, uint64_t parameter, int64_t first, size_t
 
 TEST_CASE("an element depends on seed, parameter and index alone, not on where a block begins or ends") {
   const std::vector<float> whole = draw(3, 5, 0, 5000);
-  for (const auto& [first, count] : {std::pair<int64_t, size_t>{0, 1}, {0, 511}, {2, 512}, {510, 3}, {4096, 904}, {4998, 2}}) {
+  for (const auto& [first, count] :
+       {std::pair<int64_t, size_t>{0, 1}, {0, 511}, {2, 512}, {510, 3}, {4096, 904}, {4998, 2}}) {
     CAPTURE(first);
-    CHECK(draw(3, 5, first, count) == std::vector<float>(whole.begin() + first, whole.begin() + first + int64_t(count)));
+    CHECK(draw(3, 5, first, count) ==
+          std::vector<float>(whole.begin() + first, whole.begin() + first + int64_t(count)));
   }
   CHECK(draw(3, 6, 0, 5000) != whole);
   CHECK(draw(4, 5, 0, 5000) != whole);
@@ -34,7 +36,8 @@ TEST_CASE("drawn bits are the same in every build on every machine") {
 }
 
 // Of n draws the k-th moment of z = (x - mean) / 0.02 deviates from the normal's by about sqrt(var(z^k) / n), and
-// var(z^k) is 1, 2, 15, 96 for k = 1 … 4. Five of these deviations: one wrong alarm in a million seeds, and this is one seed.
+// var(z^k) is 1, 2, 15, 96 for k = 1 … 4. Five of these deviations: one wrong alarm in a million seeds, and this is one
+// seed.
 TEST_CASE("draws are normal with deviation 0.02: moments, tails, and no correlation of the two of a pair") {
   const size_t n = size_t{1} << 22;
   const std::vector<float> values = draw(1, 2, 0, n);
