@@ -4,8 +4,8 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <onnx/onnx_pb.h>
 
-#include "frontend/ir/diagnostic.h"
 #include "frontend/io/limits.h"
+#include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/export_context.h"
 
 namespace optp {
@@ -45,8 +45,10 @@ void set_type(onnx::ValueInfoProto& info, llvm::StringRef name, const Type& type
   auto& shape = *tensor.mutable_shape();
   for (Dim d : type.dims) {
     auto& dim = *shape.add_dim();
-    if (auto n = d.constant()) dim.set_dim_value(*n);
-    else dim.set_dim_param(d.text());
+    if (auto n = d.constant())
+      dim.set_dim_value(*n);
+    else
+      dim.set_dim_param(d.text());
   }
 }
 
@@ -80,7 +82,8 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
 
   int64_t end = 0;
   for (const Value* v : graph.data()) {
-    if (v->type.dtype == DType::string) return bad_input("initializer " + quoted(v->name) + ": dtype: expected a number, found string");
+    if (v->type.dtype == DType::string)
+      return bad_input("initializer " + quoted(v->name) + ": dtype: expected a number, found string");
     onnx::TensorProto& t = *proto.add_initializer();
     t.set_name(context.name_of(*v));
     t.set_data_type(int(v->type.dtype));
@@ -89,7 +92,9 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
     if (v->sharding && !v->held.empty()) t.set_doc_string(held_text(*v));
     const int64_t bytes = count_of(dims) * size_bytes(v->type.dtype);
     if (bytes < options.inline_below_bytes) {
-      if (v->data->is_missing()) return error(Fault::not_found, "initializer " + quoted(v->name) + ": its file " + quoted(v->data->missing) + " is not there");
+      if (v->data->is_missing())
+        return error(Fault::not_found,
+                     "initializer " + quoted(v->name) + ": its file " + quoted(v->data->missing) + " is not there");
       std::string& raw = *t.mutable_raw_data();
       for_each_run(*v->data, v->held, [&](llvm::ArrayRef<char> run) { raw.append(run.data(), run.size()); });
       continue;
@@ -97,7 +102,8 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
     const int64_t offset = (end + alignment - 1) / alignment * alignment;
     end = offset + bytes;
     t.set_data_location(onnx::TensorProto::EXTERNAL);
-    const std::pair<const char*, std::string> entries[] = {{"location", data_file}, {"offset", std::to_string(offset)}, {"length", std::to_string(bytes)}};
+    const std::pair<const char*, std::string> entries[] = {
+        {"location", data_file}, {"offset", std::to_string(offset)}, {"length", std::to_string(bytes)}};
     for (const auto& [key, value] : entries) {
       auto& entry = *t.add_external_data();
       entry.set_key(key);
@@ -112,7 +118,8 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
     context.begin(*node, *row);
     row->write(context);
     if (auto e = context.take_failure()) return with_prefix(describe(*node), std::move(e));
-    if (!graph.is_output(node->out())) set_type(*proto.add_value_info(), context.name_of(node->out()), node->out().type);
+    if (!graph.is_output(node->out()))
+      set_type(*proto.add_value_info(), context.name_of(node->out()), node->out().type);
   }
   for (const GraphOutput& o : graph.outputs) {
     if (context.name_of(*o.value) != o.name) context.identity(*o.value, o.name);
@@ -129,7 +136,8 @@ llvm::Expected<std::string> serialized(const onnx::ModelProto& model) {
     google::protobuf::io::StringOutputStream stream(&bytes);
     google::protobuf::io::CodedOutputStream coded(&stream);
     coded.SetSerializationDeterministic(true);
-    if (!model.SerializeToCodedStream(&coded)) return bad_input("the graph without its weights is larger than the 2 GiB of a protocol buffer");
+    if (!model.SerializeToCodedStream(&coded))
+      return bad_input("the graph without its weights is larger than the 2 GiB of a protocol buffer");
   }
   return bytes;
 }
@@ -141,11 +149,14 @@ llvm::Expected<std::string> model_bytes(const Graph& graph, const ExportOptions&
   return serialized(written->model);
 }
 
-llvm::Error write_rank_model(const Graph& graph, OutputTransaction& out, llvm::StringRef folder, const ExportOptions& options) {
+llvm::Error write_rank_model(const Graph& graph, OutputTransaction& out, llvm::StringRef folder,
+                             const ExportOptions& options) {
   auto written = to_proto(graph, options);
   if (!written) return written.takeError();
   for (const Value* v : written->external)
-    if (v->data->is_missing()) return error(Fault::not_found, "initializer " + quoted(v->name) + ": its file " + quoted(v->data->missing) + " is not there");
+    if (v->data->is_missing())
+      return error(Fault::not_found,
+                   "initializer " + quoted(v->name) + ": its file " + quoted(v->data->missing) + " is not there");
   auto bytes = serialized(written->model);
   if (!bytes) return bytes.takeError();
   auto model = out.create(folder.str() + "/model.onnx");

@@ -17,7 +17,8 @@ struct ExportOptions {
 
 // Writes FOLDER/model.onnx and FOLDER/model.onnx.data. The graph is one that materialise gave: no part and start terms.
 // Fault::not_found names the file of weights that are missing: a graph without weights can be planned, not written.
-llvm::Error write_rank_model(const Graph& rank_graph, OutputTransaction& out, llvm::StringRef folder, const ExportOptions& options = {});
+llvm::Error write_rank_model(const Graph& rank_graph, OutputTransaction& out, llvm::StringRef folder,
+                             const ExportOptions& options = {});
 
 // The bytes of model.onnx alone.
 llvm::Expected<std::string> model_bytes(const Graph& rank_graph, const ExportOptions& options = {});

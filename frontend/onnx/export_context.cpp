@@ -6,7 +6,8 @@
 
 namespace optp {
 namespace {
-onnx::NodeProto make_node(llvm::StringRef op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes, llvm::StringRef name, llvm::StringRef output) {
+onnx::NodeProto make_node(llvm::StringRef op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes,
+                          llvm::StringRef name, llvm::StringRef output) {
   onnx::NodeProto node;
   node.set_op_type(op.str());
   node.set_name(name.str());
@@ -74,17 +75,21 @@ std::string ExportContext::unique_node_name(llvm::StringRef wish) {
   return name;
 }
 
-std::string ExportContext::step(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes) {
+std::string ExportContext::step(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs,
+                                const ExportAttributes& attributes) {
   const std::string result = unique_name(name_of(node_->out()) + "/" + onnx_op.str());
   nodes_.push_back(make_node(onnx_op, inputs, attributes, unique_node_name(result), result));
   return result;
 }
-void ExportContext::finish(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes, llvm::StringRef domain) {
+void ExportContext::finish(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs,
+                           const ExportAttributes& attributes, llvm::StringRef domain) {
   const std::string result = name_of(node_->out());
-  nodes_.push_back(make_node(onnx_op, inputs, attributes, unique_node_name(node_->name.empty() ? result : node_->name), result));
+  nodes_.push_back(
+      make_node(onnx_op, inputs, attributes, unique_node_name(node_->name.empty() ? result : node_->name), result));
   if (!domain.empty()) nodes_.back().set_domain(domain.str());
 }
-std::string ExportContext::dim_node(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes) {
+std::string ExportContext::dim_node(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs,
+                                    const ExportAttributes& attributes) {
   const std::string result = unique_name("dims/" + std::to_string(next_dim_++));
   dim_nodes_.push_back(make_node(onnx_op, inputs, attributes, unique_node_name(result), result));
   return result;
@@ -94,10 +99,14 @@ std::string ExportContext::cast(std::string value, DType from, DType to) {
 }
 void ExportContext::finish_cast(std::string value, DType from) {
   const DType to = node_->out().type.dtype;
-  if (from == to) finish("Identity", {value});
-  else finish("Cast", {value}, {{"to", int64_t(to)}});
+  if (from == to)
+    finish("Identity", {value});
+  else
+    finish("Cast", {value}, {{"to", int64_t(to)}});
 }
-void ExportContext::finish_filled(double value) { finish("Expand", {scalar(node_->out().type.dtype, value), dims(node_->out().type.dims)}); }
+void ExportContext::finish_filled(double value) {
+  finish("Expand", {scalar(node_->out().type.dtype, value), dims(node_->out().type.dims)});
+}
 void ExportContext::identity(const Value& value, llvm::StringRef output) {
   nodes_.push_back(make_node("Identity", {name_of(value)}, {}, unique_node_name(output), output));
 }
@@ -127,14 +136,18 @@ std::string ExportContext::integers(llvm::ArrayRef<int64_t> values) {
 std::string ExportContext::scalar(DType dtype, double value) {
   Array a;
   a.resize(is_float(dtype), {});
-  if (a.is_float) a.f[0] = value;
-  else a.i[0] = value >= 0x1p63 ? INT64_MAX : int64_t(value);
+  if (a.is_float)
+    a.f[0] = value;
+  else
+    a.i[0] = value >= 0x1p63 ? INT64_MAX : int64_t(value);
   return constant(dtype, {}, a);
 }
 
 void ExportContext::fail(llvm::Error error) {
-  if (failure_) llvm::consumeError(std::move(error));
-  else failure_ = std::move(error);
+  if (failure_)
+    llvm::consumeError(std::move(error));
+  else
+    failure_ = std::move(error);
 }
 llvm::Error ExportContext::take_failure() { return std::exchange(failure_, llvm::Error::success()); }
 
@@ -144,7 +157,8 @@ void ExportContext::close() {
 }
 
 const ExportRow* find_export(llvm::StringRef op) {
-  for (auto rows : {elementwise_export(), contract_export(), gather_export(), reduction_export(), shape_export(), collective_export()})
+  for (auto rows : {elementwise_export(), contract_export(), gather_export(), reduction_export(), shape_export(),
+                    collective_export()})
     for (const ExportRow& row : rows)
       if (op == row.op) return &row;
   return nullptr;

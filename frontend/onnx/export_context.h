@@ -18,7 +18,8 @@ class NodeProto;
 
 namespace optp {
 
-// The element types that an ONNX operator takes. Others go through a wider one: half through f32, small integers through i64.
+// The element types that an ONNX operator takes. Others go through a wider one: half through f32, small integers
+// through i64.
 using TypeSet = unsigned;
 constexpr TypeSet types_of(std::initializer_list<DType> list) {
   TypeSet set = 0;
@@ -62,9 +63,11 @@ class ExportContext {
   DType dtype() const { return node_->operand(0).type.dtype; }
 
   // An intermediate, named after this node's result and the operator.
-  std::string step(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes = {});
+  std::string step(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs,
+                   const ExportAttributes& attributes = {});
   // This node's result.
-  void finish(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes = {}, llvm::StringRef domain = "");
+  void finish(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes = {},
+              llvm::StringRef domain = "");
   std::string cast(std::string value, DType from, DType to);  // the value itself where they are the same
   void finish_cast(std::string value, DType from);            // to the result's dtype
   // A tensor of the result's shape with one value.
@@ -100,7 +103,8 @@ class ExportContext {
   void solve_sources();
   bool is_known(Dim d) const;
   std::string compute(Dim d);
-  std::string dim_node(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes = {});
+  std::string dim_node(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs,
+                       const ExportAttributes& attributes = {});
   std::string constant(DType dtype, llvm::ArrayRef<int64_t> dims, const Array& array);
   std::string unique_node_name(llvm::StringRef wish);
 

@@ -31,7 +31,8 @@ Loops parse(llvm::StringRef text) {
 bool has(const Names& names, const std::string& name) { return llvm::is_contained(names, name); }
 bool repeats(const Names& names) {
   for (size_t k = 0; k < names.size(); ++k)
-    if (names[k] != "1" && std::find(names.begin() + std::ptrdiff_t(k) + 1, names.end(), names[k]) != names.end()) return true;
+    if (names[k] != "1" && std::find(names.begin() + std::ptrdiff_t(k) + 1, names.end(), names[k]) != names.end())
+      return true;
   return false;
 }
 Names without_ones(const Names& names) {
@@ -79,10 +80,14 @@ std::string seen(ExportContext& c, std::string value, llvm::ArrayRef<View> steps
   for (const View& v : steps) {
     std::vector<std::string> inputs = {value};
     ExportAttributes attributes;
-    if (llvm::StringRef(v.op) == "Transpose") attributes.push_back({"perm", v.ints});
-    else inputs.push_back(c.integers(v.ints));
-    if (finish && &v == &steps.back()) c.finish(v.op, inputs, attributes);
-    else value = c.step(v.op, inputs, attributes);
+    if (llvm::StringRef(v.op) == "Transpose")
+      attributes.push_back({"perm", v.ints});
+    else
+      inputs.push_back(c.integers(v.ints));
+    if (finish && &v == &steps.back())
+      c.finish(v.op, inputs, attributes);
+    else
+      value = c.step(v.op, inputs, attributes);
   }
   return value;
 }
@@ -120,7 +125,8 @@ std::optional<Product> as_matmul(const Loops& loops) {
       if (k != "1" && k != name) return std::nullopt;           // more than one sum
       k = name;
     }
-  if (k == "1") return Product{"Mul", number_types, 0, 1, {shortened(present(y, a), a, 0), shortened(present(y, b), b, 0)}, y};
+  if (k == "1")
+    return Product{"Mul", number_types, 0, 1, {shortened(present(y, a), a, 0), shortened(present(y, b), b, 0)}, y};
   auto last_only_in = [&](const Names& in, const Names& other) {
     std::string last = "1";
     for (const std::string& name : y)
@@ -173,7 +179,12 @@ void write_contract(ExportContext& c) {
   ExportAttributes attributes;
   auto product = as_matmul(loops);
   if (!product) {
-    product = Product{"Einsum", einsum_types, 0, 1, {without_ones(loops.operands[0]), without_ones(loops.operands[1])}, without_ones(loops.result)};
+    product = Product{"Einsum",
+                      einsum_types,
+                      0,
+                      1,
+                      {without_ones(loops.operands[0]), without_ones(loops.operands[1])},
+                      without_ones(loops.result)};
     attributes.push_back({"equation", einsum_equation(loops)});
   }
   const DType dtype = c.dtype(), via = wider(dtype, product->types);
@@ -183,9 +194,12 @@ void write_contract(ExportContext& c) {
     inputs.push_back(seen(c, c.cast(c.operand(k), dtype, via), views(loops.operands[k], product->lists[side])));
   }
   const auto after = views(product->result, loops.result);
-  if (via != dtype) c.finish_cast(seen(c, c.step(product->op, inputs, attributes), after), via);
-  else if (after.empty()) c.finish(product->op, inputs, attributes);
-  else seen(c, c.step(product->op, inputs, attributes), after, true);
+  if (via != dtype)
+    c.finish_cast(seen(c, c.step(product->op, inputs, attributes), after), via);
+  else if (after.empty())
+    c.finish(product->op, inputs, attributes);
+  else
+    seen(c, c.step(product->op, inputs, attributes), after, true);
 }
 const ExportRow rows[] = {{"contract", write_contract}};
 }  // namespace

@@ -31,8 +31,10 @@ Term parse_term(llvm::StringRef text) {
   if (text.consume_front("-")) term.coefficient = -1;
   for (llvm::StringRef part : split_outside(text, '*')) {
     int64_t n = 0;
-    if (!part.getAsInteger(10, n)) term.coefficient *= n;
-    else term.atoms.push_back(part.str());
+    if (!part.getAsInteger(10, n))
+      term.coefficient *= n;
+    else
+      term.atoms.push_back(part.str());
   }
   return term;
 }
@@ -119,7 +121,8 @@ void ExportContext::find_sources() {
         split = &f;
       }
     for (const auto& node : graph_.nodes)
-      if (const auto* axes = node->find<std::vector<std::string>>("axes"); split && axes && node->op->is_collective && llvm::equal(*axes, split->axes))
+      if (const auto* axes = node->find<std::vector<std::string>>("axes");
+          split && axes && node->op->is_collective && llvm::equal(*axes, split->axes))
         return node->integers("group");
     return {};
   };
@@ -150,9 +153,13 @@ std::string ExportContext::compute(Dim d) {
     const Source s = it->second;
     if (s.rest.is(0) && s.coefficient == 1) {
       const Extent& e = s.extent;
-      const std::string here = dim_node("Shape", {name_of(*e.input)}, {{"start", int64_t(e.axis)}, {"end", int64_t(e.axis) + 1}});
+      const std::string here =
+          dim_node("Shape", {name_of(*e.input)}, {{"start", int64_t(e.axis)}, {"end", int64_t(e.axis) + 1}});
       if (e.group.empty()) return here;
-      const std::string sum = dim_node("AllReduce", {here}, {{"id", "dims/" + d.text()}, {"group", llvm::SmallVector<int64_t, 4>(e.group)}, {"reduce", std::string("sum")}});
+      const std::string sum = dim_node("AllReduce", {here},
+                                       {{"id", "dims/" + d.text()},
+                                        {"group", llvm::SmallVector<int64_t, 4>(e.group)},
+                                        {"reduce", std::string("sum")}});
       dim_nodes_.back().set_domain("opt_partition");
       return sum;
     }
@@ -164,8 +171,10 @@ std::string ExportContext::compute(Dim d) {
   if (terms.size() == 1 && terms[0].coefficient == 1 && terms[0].atoms.size() == 1) {
     auto call = call_of(terms[0].atoms[0]);
     if (!call) {
-      fail(bad_input("dim " + quoted(d.text()) + ": its value can't be had from the shapes of this rank's inputs, and a shape in the graph needs it; "
-                     "give it a number"));
+      fail(bad_input(
+          "dim " + quoted(d.text()) +
+          ": its value can't be had from the shapes of this rank's inputs, and a shape in the graph needs it; "
+          "give it a number"));
       return "";
     }
     const std::string a = dim(call->a), b = dim(call->b);
@@ -190,8 +199,10 @@ std::string ExportContext::compute(Dim d) {
       const std::string factor = dim(llvm::cantFail(parse_dim(atom)));
       value = value.empty() ? factor : dim_node("Mul", {value, factor});
     }
-    if (value.empty()) value = integers({c});
-    else if (c != 1) value = dim_node("Mul", {value, integers({c})});
+    if (value.empty())
+      value = integers({c});
+    else if (c != 1)
+      value = dim_node("Mul", {value, integers({c})});
     sum = sum.empty() ? value : dim_node(subtract ? "Sub" : "Add", {sum, value});
   }
   return sum;

@@ -14,13 +14,17 @@ void write_gather(ExportContext& c) {
   const Dim held = table.type.dims[size_t(axis)];
   if (held.is(0)) return c.finish_filled(0);
   const DType dtype = index.type.dtype;
-  auto number = [&](Dim d) { return d.constant() ? c.scalar(dtype, double(*d.constant())) : c.cast(c.dim_scalar(d), DType::i64, dtype); };
+  auto number = [&](Dim d) {
+    return d.constant() ? c.scalar(dtype, double(*d.constant())) : c.cast(c.dim_scalar(d), DType::i64, dtype);
+  };
   const std::string zero = number(0), i = c.operand(1);
-  const std::string from_start = c.step("Where", {c.step("Less", {i, zero}), c.step("Add", {i, number(node.dim("rows", held))}), i});
+  const std::string from_start =
+      c.step("Where", {c.step("Less", {i, zero}), c.step("Add", {i, number(node.dim("rows", held))}), i});
   const Dim start = node.dim("row_start");
   const std::string wanted = start.is(0) ? from_start : c.step("Sub", {from_start, number(start)});
   std::string mask = c.step("And", {c.step("GreaterOrEqual", {wanted, zero}), c.step("Less", {wanted, number(held)})});
-  const std::string rows = c.step("Gather", {c.operand(0), c.step("Clip", {wanted, zero, number(held - 1)})}, {{"axis", axis}});
+  const std::string rows =
+      c.step("Gather", {c.operand(0), c.step("Clip", {wanted, zero, number(held - 1)})}, {{"axis", axis}});
   llvm::SmallVector<int64_t, 4> inner;  // dims of a row follow those of the index
   for (int64_t d = axis + 1; d < int64_t(table.ndim()); ++d) inner.push_back(int64_t(index.ndim()) + d - axis - 1);
   if (!inner.empty()) mask = c.step("Unsqueeze", {mask, c.integers(inner)});

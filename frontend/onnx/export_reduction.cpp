@@ -10,7 +10,8 @@ constexpr TypeSet reducible = float_types | wide_integers;
 constexpr TypeSet comparable = reducible | types_of({DType::i8, DType::u8});
 
 bool reduces_nothing(const Node& node) {
-  return llvm::any_of(node.integers("axes"), [&](int64_t axis) { return node.operand(0).type.dims[size_t(axis)].is(0); });
+  return llvm::any_of(node.integers("axes"),
+                      [&](int64_t axis) { return node.operand(0).type.dims[size_t(axis)].is(0); });
 }
 // What a reduction over no elements gives.
 double identity_of(const Node& node) {
@@ -51,23 +52,31 @@ void write_mean(ExportContext& c) {
   if (reduces_nothing(c.node())) return c.finish_filled(count.is(0) ? NAN : 0);
   const DType dtype = c.dtype(), via = wider(dtype, reducible);
   const std::string sum = reduced(c, "ReduceSum", c.cast(c.operand(0), dtype, via));
-  const std::string divisor = count.constant() ? c.scalar(via, double(*count.constant())) : c.cast(c.dim_scalar(count), DType::i64, via);
-  if (via == dtype) c.finish("Div", {sum, divisor});
-  else c.finish_cast(c.step("Div", {sum, divisor}), via);
+  const std::string divisor =
+      count.constant() ? c.scalar(via, double(*count.constant())) : c.cast(c.dim_scalar(count), DType::i64, via);
+  if (via == dtype)
+    c.finish("Div", {sum, divisor});
+  else
+    c.finish_cast(c.step("Div", {sum, divisor}), via);
 }
 void write_cumsum(ExportContext& c) {
   const DType dtype = c.dtype(), via = wider(dtype, reducible);
-  const std::vector<std::string> inputs = {c.cast(c.operand(0), dtype, via), c.scalar(DType::i64, double(c.node().integer("axis")))};
-  const ExportAttributes attributes = {{"exclusive", int64_t(c.node().integer("exclusive") != 0)}, {"reverse", int64_t(c.node().integer("reverse") != 0)}};
-  if (via == dtype) c.finish("CumSum", inputs, attributes);
-  else c.finish_cast(c.step("CumSum", inputs, attributes), via);
+  const std::vector<std::string> inputs = {c.cast(c.operand(0), dtype, via),
+                                           c.scalar(DType::i64, double(c.node().integer("axis")))};
+  const ExportAttributes attributes = {{"exclusive", int64_t(c.node().integer("exclusive") != 0)},
+                                       {"reverse", int64_t(c.node().integer("reverse") != 0)}};
+  if (via == dtype)
+    c.finish("CumSum", inputs, attributes);
+  else
+    c.finish_cast(c.step("CumSum", inputs, attributes), via);
 }
 void write_softmax(ExportContext& c) { c.finish("Softmax", {c.operand(0)}, {{"axis", c.node().integer("axis")}}); }
 void write_layer_norm(ExportContext& c) {
   std::vector<std::string> inputs;
   for (unsigned k = 0; k < c.node().operands.size(); ++k) inputs.push_back(c.operand(k));
   ExportAttributes attributes = {{"axis", int64_t(-1)}, {"epsilon", c.node().number("epsilon", 1e-5)}};
-  if (c.dtype() == DType::f64) attributes.push_back({"stash_type", int64_t(DType::f64)});  // else the mean is taken in f32
+  if (c.dtype() == DType::f64)
+    attributes.push_back({"stash_type", int64_t(DType::f64)});  // else the mean is taken in f32
   c.finish("LayerNormalization", inputs, attributes);
 }
 

@@ -3,7 +3,9 @@
 
 namespace optp {
 namespace {
-void write_reshape(ExportContext& c) { c.finish("Reshape", {c.operand(0), c.dims(c.node().out().type.dims)}, {{"allowzero", int64_t(1)}}); }
+void write_reshape(ExportContext& c) {
+  c.finish("Reshape", {c.operand(0), c.dims(c.node().out().type.dims)}, {{"allowzero", int64_t(1)}});
+}
 void write_expand(ExportContext& c) { c.finish("Expand", {c.operand(0), c.dims(c.node().out().type.dims)}); }
 void write_transpose(ExportContext& c) {
   c.finish("Transpose", {c.operand(0)}, {{"perm", llvm::SmallVector<int64_t, 4>(c.node().integers("perm"))}});
@@ -26,7 +28,8 @@ void write_pad(ExportContext& c) {
   Dims pads(2 * ndim, Dim(0));
   pads[axis] = c.node().dim("before");
   pads[ndim + axis] = c.node().dim("after");
-  c.finish("Pad", {c.operand(0), c.dims(pads), c.scalar(c.dtype(), c.node().number("value"))}, {{"mode", std::string("constant")}});
+  c.finish("Pad", {c.operand(0), c.dims(pads), c.scalar(c.dtype(), c.node().number("value"))},
+           {{"mode", std::string("constant")}});
 }
 // Counted in int64, which is exact for each element, and converted once.
 void write_iota(ExportContext& c) {
@@ -38,13 +41,15 @@ void write_iota(ExportContext& c) {
 }
 void write_dim_tensor(ExportContext& c) {
   std::string values = c.dims(c.node().dims("values"));
-  if (c.node().integers("shape").size() != 1) values = c.step("Reshape", {values, c.integers(c.node().integers("shape"))}, {{"allowzero", int64_t(1)}});
+  if (c.node().integers("shape").size() != 1)
+    values = c.step("Reshape", {values, c.integers(c.node().integers("shape"))}, {{"allowzero", int64_t(1)}});
   c.finish_cast(values, DType::i64);
 }
 
 const ExportRow rows[] = {
-    {"reshape", write_reshape}, {"expand", write_expand}, {"transpose", write_transpose}, {"slice", write_slice},
-    {"concat", write_concat},   {"pad", write_pad},       {"iota", write_iota},           {"dim_tensor", write_dim_tensor},
+    {"reshape", write_reshape}, {"expand", write_expand},         {"transpose", write_transpose},
+    {"slice", write_slice},     {"concat", write_concat},         {"pad", write_pad},
+    {"iota", write_iota},       {"dim_tensor", write_dim_tensor},
 };
 }  // namespace
 llvm::ArrayRef<ExportRow> shape_export() { return rows; }

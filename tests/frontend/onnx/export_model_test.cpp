@@ -101,12 +101,47 @@ TEST_CASE("the user's names stay, outputs have theirs, and new names are free on
   s.output("again", y);
   s.output("y/ReduceSum", taken);
   s.output("x", x);
-  CHECK(nodes(s.proto()) == Lines{"logits.1 = Softmax(x)", "y/ReduceSum.1 = ReduceSum(logits.1, const/0)", "y = Div(y/ReduceSum.1, const/1)",
-                                  "y/ReduceSum = Neg(y)", "logits = Identity(y)", "again = Identity(y)"});
+  CHECK(nodes(s.proto()) == Lines{"logits.1 = Softmax(x)", "y/ReduceSum.1 = ReduceSum(logits.1, const/0)",
+                                  "y = Div(y/ReduceSum.1, const/1)", "y/ReduceSum = Neg(y)", "logits = Identity(y)",
+                                  "again = Identity(y)"});
   // One ONNX node became several; their names differ.
   const auto model = s.proto();
   CHECK(model.graph().node(0).name() == "layer");
   CHECK(model.graph().node(2).name() == "layer.1");
+}
+
+TEST_CASE("a product is MatMul and as few views as it needs, else Einsum") {
+  const struct {
+    const char* loops;
+    Lines nodes;
+  } rows[] = {
+      {"b s k, k n -> b s n", {"y = MatMul(a, b)"}},
+      {"b h s k, 1 1 k n -> b h s n", {"y = MatMul(a, b)"}},
+      {"1 s k, k n -> 1 s n", {"y = MatMul(a, b)"}},
+      {"b s k, n k -> b s n", {"y/Transpose = Transpose(b)", "y = MatMul(a, y/Transpose)"}},
+      {"k n, b s k -> b s n", {"y = MatMul(b, a)"}},
+      {"b h s t, b h t d -> b s h d", {"y/MatMul = MatMul(a, b)", "y = Transpose(y/MatMul)"}},
+      {"b k, b k n -> b n",
+       {"y/Unsqueeze = Unsqueeze(a, const/0)", "y/MatMul = MatMul(y/Unsqueeze, b)", "y = Squeeze(y/MatMul, const/0)"}},
+      {"m 1, n -> m n", {"y = Mul(a, b)"}},
+      {"b s h d, h d e -> b s e", {"y = Einsum(a, b)"}},
+  };
+  for (const auto& row : rows) {
+    CAPTURE(row.loops);
+    const std::string loops = row.loops;
+    Sketch s;
+    // All extents are 2, but those that no loop runs over.
+    auto dims = [](llvm::StringRef list) {
+      llvm::SmallVector<llvm::StringRef, 4> names;
+      list.split(names, ' ', -1, false);
+      Dims out;
+      for (llvm::StringRef n : names) out.push_back(n == "1" ? 1 : 2);
+      return out;
+    };
+    const auto [a, b] = llvm::StringRef(loops).split("->").first.split(',');
+    s.output("y", s.op("contract", {&s.input("a", dims(a)), &s.input("b", dims(b))}, {{"loops", loops}}, "y"));
+    CHECK(nodes(s.proto()) == row.nodes);
+  }
 }
 
 TEST_CASE("a dim is computed once, from the input that has it alone") {
@@ -117,9 +152,11 @@ TEST_CASE("a dim is computed once, from the input that has it alone") {
   Value& b = s.op("reshape", {&x}, {{"dims", Dims{batch * sequence}}});
   Value& c = s.op("slice", {&mask}, {{"axis", int64_t(1)}, {"start", past}, {"size", sequence}, {"step", int64_t(1)}});
   s.output("a", a), s.output("b", b), s.output("c", c);
-  CHECK(nodes(s.proto()) == Lines{"dims/0 = Shape(x)", "dims/1 = Shape(x)", "dims/2 = Mul(dims/0, dims/1)", "dims/3 = Shape(mask)", "dims/4 = Sub(dims/3, dims/1)",
-                                  "reshape = Reshape(x, dims/2)", "reshape.1 = Reshape(x, dims/2)", "slice = Slice(mask, dims/4, dims/3, const/0, const/0)",
-                                  "a = Identity(reshape)", "b = Identity(reshape.1)", "c = Identity(slice)"});
+  CHECK(nodes(s.proto()) == Lines{"dims/0 = Shape(x)", "dims/1 = Shape(x)", "dims/2 = Mul(dims/0, dims/1)",
+                                  "dims/3 = Shape(mask)", "dims/4 = Sub(dims/3, dims/1)",
+                                  "reshape = Reshape(x, dims/2)", "reshape.1 = Reshape(x, dims/2)",
+                                  "slice = Slice(mask, dims/4, dims/3, const/0, const/0)", "a = Identity(reshape)",
+                                  "b = Identity(reshape.1)", "c = Identity(slice)"});
 }
 
 TEST_CASE("a dim that no input's shape gives is an error naming it and the node") {
@@ -128,7 +165,9 @@ TEST_CASE("a dim that no input's shape gives is an error naming it and the node"
   s.output("y", s.op("expand", {&s.input("x", {1})}, {{"dims", Dims{Dim::symbol("length")}}}, "y"));
   const Failure f = failure(model_bytes(s.graph));
   CHECK(f.fault == Fault::bad_input);
-  CHECK(f.message == "node 'grow' (Expand): dim 'length': its value can't be had from the shapes of this rank's inputs, and a shape in the graph needs it; give it a number");
+  CHECK(f.message ==
+        "node 'grow' (Expand): dim 'length': its value can't be had from the shapes of this rank's inputs, and a shape "
+        "in the graph needs it; give it a number");
 }
 
 TEST_CASE("a graph that is not bound to a rank is our mistake") {
@@ -143,7 +182,11 @@ TEST_CASE("a rank that gets a part of the batch adds up the parts where the whol
   Value& x = s.input("x", {floor_div(batch + 1, 2), 3});
   x.sharding = Sharding{{DimSharding{{{batch, {"data"}}}}, DimSharding{}}};
   x.logical_dims = {batch, 3};
-  const Attributes gather = {{"axes", AxisList{"data"}}, {"group", Ints{0, 1}}, {"id", std::string("x")}, {"axis", int64_t(0)}, {"total", batch}};
+  const Attributes gather = {{"axes", AxisList{"data"}},
+                             {"group", Ints{0, 1}},
+                             {"id", std::string("x")},
+                             {"axis", int64_t(0)},
+                             {"total", batch}};
   s.output("y", s.op("all_gather", {&x}, gather, "y"));
   const auto model = s.proto();
   CHECK(nodes(model) == Lines{"dims/0 = Shape(x)", "dims/1 = AllReduce(dims/0)", "y = AllGather(x, dims/1)"});
@@ -162,10 +205,18 @@ TEST_CASE("collectives carry what docs/collectives.md asks for") {
     return more;
   };
   s.output("sum", s.op("all_reduce", {&x}, with({{"id", std::string("s")}, {"reduce", std::string("max")}}), "sum"));
-  s.output("whole", s.op("all_gather", {&part}, with({{"id", std::string("g")}, {"axis", int64_t(0)}, {"total", Dim(5)}}), "whole"));
-  s.output("cut", s.op("reduce_scatter", {&x}, with({{"id", std::string("c")}, {"reduce", std::string("sum")}, {"axis", int64_t(0)}, {"total", batch}, {"local", floor_div(batch, 2)}}), "cut"));
+  s.output("whole", s.op("all_gather", {&part},
+                         with({{"id", std::string("g")}, {"axis", int64_t(0)}, {"total", Dim(5)}}), "whole"));
+  s.output("cut", s.op("reduce_scatter", {&x},
+                       with({{"id", std::string("c")},
+                             {"reduce", std::string("sum")},
+                             {"axis", int64_t(0)},
+                             {"total", batch},
+                             {"local", floor_div(batch, 2)}}),
+                       "cut"));
   const auto model = s.proto();
-  CHECK(nodes(model, "dims/") == Lines{"sum = AllReduce(x)", "whole = AllGather(part)", "cut = ReduceScatter(x, dims/0)"});
+  CHECK(nodes(model, "dims/") ==
+        Lines{"sum = AllReduce(x)", "whole = AllGather(part)", "cut = ReduceScatter(x, dims/0)"});
   REQUIRE(model.opset_import_size() == 2);
   CHECK(model.opset_import(1).domain() == "opt_partition");
   CHECK(model.opset_import(1).version() == 1);
@@ -189,8 +240,8 @@ TEST_CASE("a rank's weights are what it holds, each on a page of its own, and sm
   auto out = get(OutputTransaction::begin(scratch / "out"));
   for (int64_t rank : {0, 1}) {
     Sketch s;
-    cut_layer(s, rank);
     Value& big = s.data("big", {300});
+    cut_layer(s, rank);
     s.output("big.out", s.op("neg", {&big}, {}, "big.out"));
     good(write_rank_model(s.graph, out, "rank" + std::to_string(rank)));
   }
@@ -201,17 +252,21 @@ TEST_CASE("a rank's weights are what it holds, each on a page of its own, and sm
     REQUIRE(model.ParseFromString(contents(folder + "/model.onnx")));
     const std::string bytes = contents(folder + "/model.onnx.data");
     REQUIRE(model.graph().initializer_size() == 3);
-    const auto &w = model.graph().initializer(0), &b = model.graph().initializer(1), &big = model.graph().initializer(2);
-    CHECK(external(w) == std::map<std::string, std::string>{{"location", "model.onnx.data"}, {"offset", "0"}, {"length", "16384"}});
-    CHECK(external(big) == std::map<std::string, std::string>{{"location", "model.onnx.data"}, {"offset", "16384"}, {"length", "1200"}});
-    CHECK(bytes.size() == 16384 + 1200);
-    CHECK(w.doc_string() == (rank == 0 ? "[_, tensor]: [0:8, 0:512] of [8, 1024]" : "[_, tensor]: [0:8, 512:1024] of [8, 1024]"));
+    const auto &big = model.graph().initializer(0), &w = model.graph().initializer(1),
+               &b = model.graph().initializer(2);
+    CHECK(external(big) ==
+          std::map<std::string, std::string>{{"location", "model.onnx.data"}, {"offset", "0"}, {"length", "1200"}});
+    CHECK(external(w) ==
+          std::map<std::string, std::string>{{"location", "model.onnx.data"}, {"offset", "4096"}, {"length", "16384"}});
+    CHECK(bytes.size() == 4096 + 16384);
+    CHECK(w.doc_string() ==
+          (rank == 0 ? "[_, tensor]: [0:8, 0:512] of [8, 1024]" : "[_, tensor]: [0:8, 512:1024] of [8, 1024]"));
     CHECK(b.raw_data().size() == 16);
     CHECK(b.doc_string() == "");
     for (int64_t row : {0, 1, 7})
       for (int64_t column : {0, 511}) {
         float value;
-        std::memcpy(&value, bytes.data() + 4 * (512 * row + column), 4);
+        std::memcpy(&value, bytes.data() + 4096 + 4 * (512 * row + column), 4);
         CHECK(value == float(1024 * row + 512 * rank + column));
       }
     const auto graph = get(import_onnx(folder + "/model.onnx"));
@@ -250,7 +305,8 @@ TEST_CASE("a split of a real export is written for every rank, and each can be r
     good(annotate(*graph, {}));
     const auto spmd = get(split(*graph, {}));
     auto out = get(OutputTransaction::begin(scratch / name));
-    for (int64_t r = 0; r < 3; ++r) good(write_rank_model(*get(materialise(*spmd, r)), out, "rank" + std::to_string(r)));
+    for (int64_t r = 0; r < 3; ++r)
+      good(write_rank_model(*get(materialise(*spmd, r)), out, "rank" + std::to_string(r)));
     good(out.commit());
     for (int64_t r = 0; r < 3; ++r) {
       const auto rank = get(materialise(*spmd, r));
@@ -258,7 +314,8 @@ TEST_CASE("a split of a real export is written for every rank, and each can be r
       REQUIRE(read->inputs.size() == rank->inputs.size());
       REQUIRE(read->outputs.size() == rank->outputs.size());
       for (size_t k = 0; k < rank->inputs.size(); ++k) CHECK(read->inputs[k]->type == rank->inputs[k]->type);
-      for (size_t k = 0; k < rank->outputs.size(); ++k) CHECK(to_string(read->outputs[k].value->type) == to_string(rank->outputs[k].value->type));
+      for (size_t k = 0; k < rank->outputs.size(); ++k)
+        CHECK(to_string(read->outputs[k].value->type) == to_string(rank->outputs[k].value->type));
     }
   }
 }

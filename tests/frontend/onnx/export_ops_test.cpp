@@ -1,4 +1,5 @@
-// Each core op, written as ONNX and read back, must mean the same: both graphs run in the float64 reference interpreter.
+// Each core op, written as ONNX and read back, must mean the same: both graphs run in the float64 reference
+// interpreter.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -15,7 +16,8 @@
 namespace optp {
 namespace {
 using Ints = llvm::SmallVector<int64_t, 4>;
-constexpr DType f32 = DType::f32, f64 = DType::f64, f16 = DType::f16, bf16 = DType::bf16, i64 = DType::i64, i32 = DType::i32, i8 = DType::i8, u8 = DType::u8, boolean = DType::boolean;
+constexpr DType f32 = DType::f32, f64 = DType::f64, f16 = DType::f16, bf16 = DType::bf16, i64 = DType::i64,
+                i32 = DType::i32, i8 = DType::i8, u8 = DType::u8, boolean = DType::boolean;
 
 // One node of an op; its operands are inputs of the graph.
 struct Sample {
@@ -31,7 +33,8 @@ const DimValues bound = {{"batch", 2}, {"sequence", 3}, {"past", 4}};
 std::vector<Sample> samples() {
   std::vector<Sample> out;
   const Type x{f32, {batch, 5}}, y{f32, {5}}, n{i64, {batch, 5}}, p{boolean, {batch, 5}};
-  for (const char* op : {"neg", "abs", "exp", "sqrt", "log", "reciprocal", "tanh", "sigmoid", "erf", "sin", "cos", "floor", "ceil", "round", "relu", "sign"})
+  for (const char* op : {"neg", "abs", "exp", "sqrt", "log", "reciprocal", "tanh", "sigmoid", "erf", "sin", "cos",
+                         "floor", "ceil", "round", "relu", "sign"})
     for (DType t : {f32, f64, f16, bf16}) out.push_back({op, {{t, {batch, 5}}}, {}});
   for (const char* op : {"neg", "abs", "relu", "sign"})
     for (DType t : {i64, i32, i8}) out.push_back({op, {{t, {batch, 5}}}, {}});
@@ -40,7 +43,8 @@ std::vector<Sample> samples() {
     out.push_back({op, {n}, {}});
   }
   out.push_back({"not", {p}, {}});
-  for (const char* op : {"add", "sub", "mul", "div", "mod", "pow", "max", "min", "equal", "less", "less_equal", "greater", "greater_equal"})
+  for (const char* op : {"add", "sub", "mul", "div", "mod", "pow", "max", "min", "equal", "less", "less_equal",
+                         "greater", "greater_equal"})
     for (DType t : {f32, bf16, i64, i32}) out.push_back({op, {{t, {batch, 5}}, {t, {5}}}, {}});
   out.push_back({"mod", {{i64, {4}}, {i64, {4}}}, {}, {{7, -7, 7, -7}, {3, 3, -3, -3}}});
   out.push_back({"div", {{i64, {4}}, {i64, {4}}}, {}, {{7, -7, 7, -7}, {3, 3, -3, -3}}});
@@ -90,7 +94,8 @@ std::vector<Sample> samples() {
       {"1 m k, 1 k n -> m n", {1, 2, 3}, {1, 3, 4}},
   };
   for (const Product& c : products)
-    for (DType t : {f32, i64, bf16, i8}) out.push_back({"contract", {{t, c.a}, {t, c.b}}, {{"loops", std::string(c.loops)}}});
+    for (DType t : {f32, i64, bf16, i8})
+      out.push_back({"contract", {{t, c.a}, {t, c.b}}, {{"loops", std::string(c.loops)}}});
 
   const Type table{f32, {7, 3}}, index{i64, {batch, 3}};
   const std::vector<double> wanted = {0, 6, -1, 2, -7, 4};
@@ -99,29 +104,53 @@ std::vector<Sample> samples() {
     out.push_back({"gather", {{f32, {2, 7, 3}}, {i, {batch, 3}}}, {{"axis", int64_t(1)}}, {{}, wanted}});
     // Ranks with rows 0 to 2, 3 to 4 and none of 7; what they don't hold must not leak, though it is NaN.
     const std::vector<double> rows = {NAN, NAN, NAN, 1, 2, 3, 4, 5, 6};
-    out.push_back({"gather", {{f32, {3, 3}}, {i, {batch, 3}}}, {{"axis", int64_t(0)}, {"row_start", Dim(3)}, {"rows", Dim(7)}}, {rows, {0, 6, -1, 4, -7, 5}}});
-    out.push_back({"gather", {{f32, {3, 3}}, {i, {batch, 3}}}, {{"axis", int64_t(0)}, {"row_start", Dim(0)}, {"rows", Dim(7)}}, {{}, wanted}});
-    out.push_back({"gather", {{f32, {2, 2, 3}}, {i, {batch, 3}}}, {{"axis", int64_t(1)}, {"row_start", Dim(5)}, {"rows", Dim(7)}}, {{}, wanted}});
-    out.push_back({"gather", {{f32, {2, 2}}, {i, {}}}, {{"axis", int64_t(1)}, {"row_start", Dim(5)}, {"rows", Dim(7)}}, {{}, {-2}}});
-    out.push_back({"gather", {{f32, {0, 3}}, {i, {batch, 3}}}, {{"axis", int64_t(0)}, {"row_start", Dim(7)}, {"rows", Dim(7)}}, {{}, wanted}});
+    out.push_back({"gather",
+                   {{f32, {3, 3}}, {i, {batch, 3}}},
+                   {{"axis", int64_t(0)}, {"row_start", Dim(3)}, {"rows", Dim(7)}},
+                   {rows, {0, 6, -1, 4, -7, 5}}});
+    out.push_back({"gather",
+                   {{f32, {3, 3}}, {i, {batch, 3}}},
+                   {{"axis", int64_t(0)}, {"row_start", Dim(0)}, {"rows", Dim(7)}},
+                   {{}, wanted}});
+    out.push_back({"gather",
+                   {{f32, {2, 2, 3}}, {i, {batch, 3}}},
+                   {{"axis", int64_t(1)}, {"row_start", Dim(5)}, {"rows", Dim(7)}},
+                   {{}, wanted}});
+    out.push_back({"gather",
+                   {{f32, {2, 2}}, {i, {}}},
+                   {{"axis", int64_t(1)}, {"row_start", Dim(5)}, {"rows", Dim(7)}},
+                   {{}, {-2}}});
+    out.push_back({"gather",
+                   {{f32, {0, 3}}, {i, {batch, 3}}},
+                   {{"axis", int64_t(0)}, {"row_start", Dim(7)}, {"rows", Dim(7)}},
+                   {{}, wanted}});
   }
 
   for (const char* op : {"reduce_sum", "reduce_max", "reduce_min", "reduce_mean", "reduce_prod"})
     for (int64_t keep : {0, 1}) {
       for (DType t : {f32, i64, bf16})
         if (t != i64 || op != std::string("reduce_mean"))
-          for (const Ints& axes : {Ints{1}, Ints{0, 2}, Ints{}}) out.push_back({op, {{t, {batch, 5, sequence}}}, {{"axes", axes}, {"keepdims", keep}}});
+          for (const Ints& axes : {Ints{1}, Ints{0, 2}, Ints{}})
+            out.push_back({op, {{t, {batch, 5, sequence}}}, {{"axes", axes}, {"keepdims", keep}}});
       // Nothing to reduce on this rank.
-      if (op != std::string("reduce_mean")) out.push_back({op, {{f32, {batch, 0}}}, {{"axes", Ints{1}}, {"keepdims", keep}}});
-      else out.push_back({op, {{f32, {batch, 0}}}, {{"axes", Ints{1}}, {"keepdims", keep}, {"count", Dim(10)}}});
+      if (op != std::string("reduce_mean"))
+        out.push_back({op, {{f32, {batch, 0}}}, {{"axes", Ints{1}}, {"keepdims", keep}}});
+      else
+        out.push_back({op, {{f32, {batch, 0}}}, {{"axes", Ints{1}}, {"keepdims", keep}, {"count", Dim(10)}}});
     }
   // A part of a mean: 5 of 10 are here.
   out.push_back({"reduce_mean", {x}, {{"axes", Ints{1}}, {"keepdims", int64_t(1)}, {"count", Dim(10)}}});
-  out.push_back({"reduce_mean", {{f32, {batch, total}}}, {{"axes", Ints{1}}, {"keepdims", int64_t(0)}, {"count", Dim(2) * total}}});
-  out.push_back({"reduce_mean", {{bf16, {batch, 5}}}, {{"axes", Ints{1}}, {"keepdims", int64_t(0)}, {"count", Dim(10)}}});
+  out.push_back({"reduce_mean",
+                 {{f32, {batch, total}}},
+                 {{"axes", Ints{1}}, {"keepdims", int64_t(0)}, {"count", Dim(2) * total}}});
+  out.push_back(
+      {"reduce_mean", {{bf16, {batch, 5}}}, {{"axes", Ints{1}}, {"keepdims", int64_t(0)}, {"count", Dim(10)}}});
   for (DType t : {f32, i64, i8})
     for (int64_t exclusive : {0, 1})
-      for (int64_t reverse : {0, 1}) out.push_back({"cumsum", {{t, {batch, sequence}}}, {{"axis", int64_t(1)}, {"exclusive", exclusive}, {"reverse", reverse}}});
+      for (int64_t reverse : {0, 1})
+        out.push_back({"cumsum",
+                       {{t, {batch, sequence}}},
+                       {{"axis", int64_t(1)}, {"exclusive", exclusive}, {"reverse", reverse}}});
   for (int64_t axis : {0, 1}) out.push_back({"softmax", {x}, {{"axis", axis}}});
   for (DType t : {f32, f64, f16, bf16}) {
     out.push_back({"layer_norm", {{t, {batch, 5}}, {t, {5}}, {t, {5}}}, {{"epsilon", 1e-3}}});
@@ -135,7 +164,8 @@ std::vector<Sample> samples() {
   out.push_back({"expand", {{f32, {sequence, 1}}}, {{"dims", Dims{batch, sequence, 5}}}});
   out.push_back({"expand", {{boolean, {}}}, {{"dims", Dims{batch, sequence}}}});
   auto slice = [&](Dim extent, Dim start, Dim size, int64_t step) {
-    out.push_back({"slice", {{f32, {batch, extent}}}, {{"axis", int64_t(1)}, {"start", start}, {"size", size}, {"step", step}}});
+    out.push_back(
+        {"slice", {{f32, {batch, extent}}}, {{"axis", int64_t(1)}, {"start", start}, {"size", size}, {"step", step}}});
   };
   slice(12, 4, 4, 1);
   slice(12, 1, 4, 3);
@@ -147,15 +177,27 @@ std::vector<Sample> samples() {
   slice(total, total - 1, 1, 1);
   out.push_back({"concat", {{f32, {batch, dim("past"), 3}}, {f32, {batch, sequence, 3}}}, {{"axis", int64_t(1)}}});
   out.push_back({"concat", {x}, {{"axis", int64_t(0)}}});
-  for (DType t : {f32, i64}) out.push_back({"pad", {{t, {batch, sequence}}}, {{"axis", int64_t(1)}, {"before", dim("past")}, {"after", Dim(2)}, {"value", 3.0}}});
+  for (DType t : {f32, i64})
+    out.push_back({"pad",
+                   {{t, {batch, sequence}}},
+                   {{"axis", int64_t(1)}, {"before", dim("past")}, {"after", Dim(2)}, {"value", 3.0}}});
   for (DType t : {i64, i32, f32, f16, u8})
     out.push_back({"iota", {}, {{"start", dim("past")}, {"size", sequence}, {"step", Dim(2)}, {"dtype", int64_t(t)}}});
   out.push_back({"iota", {}, {{"start", Dim(5)}, {"size", Dim(6)}, {"step", Dim(-1)}, {"dtype", int64_t(i64)}}});
   out.push_back({"iota", {}, {{"start", Dim(5)}, {"size", Dim(6)}, {"step", Dim(0)}, {"dtype", int64_t(f32)}}});
   for (DType t : {i64, i32}) {
-    out.push_back({"dim_tensor", {}, {{"shape", Ints{4}}, {"values", Dims{batch, 7, batch * sequence, dim("past")}}, {"dtype", int64_t(t)}}});
-    out.push_back({"dim_tensor", {}, {{"shape", Ints{2, 2}}, {"values", Dims{floor_div(sequence + 1, 2), minimum(batch, sequence), sequence - batch - 9, 1}}, {"dtype", int64_t(t)}}});
-    out.push_back({"dim_tensor", {}, {{"shape", Ints{}}, {"values", Dims{floor_div(Dim(-7) - sequence, 4)}}, {"dtype", int64_t(t)}}});
+    out.push_back(
+        {"dim_tensor",
+         {},
+         {{"shape", Ints{4}}, {"values", Dims{batch, 7, batch * sequence, dim("past")}}, {"dtype", int64_t(t)}}});
+    out.push_back({"dim_tensor",
+                   {},
+                   {{"shape", Ints{2, 2}},
+                    {"values", Dims{floor_div(sequence + 1, 2), minimum(batch, sequence), sequence - batch - 9, 1}},
+                    {"dtype", int64_t(t)}}});
+    out.push_back({"dim_tensor",
+                   {},
+                   {{"shape", Ints{}}, {"values", Dims{floor_div(Dim(-7) - sequence, 4)}}, {"dtype", int64_t(t)}}});
   }
   return out;
 }
@@ -167,7 +209,8 @@ std::unique_ptr<Graph> graph_of(const Sample& s) {
   build.set_fold(false);
   build.at("the node", "");
   std::vector<Value*> operands;
-  for (const Type& t : s.operands) operands.push_back(&graph->add_input("operand." + std::to_string(operands.size()), t));
+  for (const Type& t : s.operands)
+    operands.push_back(&graph->add_input("operand." + std::to_string(operands.size()), t));
   graph->add_input("shapes", {f32, {batch, sequence, total}});  // where dims get their values that no operand has
   Value* y = get(build.create(s.op, operands, s.attributes, "y"));
   graph->outputs.push_back({"result", y});
@@ -181,7 +224,8 @@ NamedArrays inputs_of(const Graph& graph, const Sample& s, std::mt19937& random)
     Ints dims;
     for (Dim d : v.type.dims) dims.push_back(get(evaluate(d, bound)));
     a.resize(is_float(v.type.dtype), dims);
-    const bool positive = s.op == std::string("sqrt") || s.op == std::string("log") || s.op == std::string("pow") || (s.op == std::string("div") && k == 1) || s.op == std::string("mod");
+    const bool positive = s.op == std::string("sqrt") || s.op == std::string("log") || s.op == std::string("pow") ||
+                          (s.op == std::string("div") && k == 1) || s.op == std::string("mod");
     for (double& x : a.f) x = std::normal_distribution<double>()(random);
     for (int64_t& x : a.i) x = int64_t(random() % 7) - (positive || !is_integer(v.type.dtype) ? 0 : 3);
     if (v.type.dtype == boolean)
@@ -191,8 +235,10 @@ NamedArrays inputs_of(const Graph& graph, const Sample& s, std::mt19937& random)
     if (positive)
       for (int64_t& x : a.i) x += 1;
     for (size_t e = 0; k < s.values.size() && e < s.values[k].size(); ++e) {
-      if (a.is_float) a.f[e] = s.values[k][e];
-      else a.i[e] = int64_t(s.values[k][e]);
+      if (a.is_float)
+        a.f[e] = s.values[k][e];
+      else
+        a.i[e] = int64_t(s.values[k][e]);
     }
     // Only values that the dtype has: those of half precision are few.
     out[v.name] = to_array(*to_tensor(a, v.type.dtype));
@@ -213,7 +259,9 @@ Array run(const Graph& graph, const NamedArrays& inputs) {
 bool same(const Array& a, const Array& b) {
   if (a.dims != b.dims || a.is_float != b.is_float || a.i != b.i) return false;
   for (size_t k = 0; k < a.f.size(); ++k)
-    if (!(a.f[k] == b.f[k] || (std::isnan(a.f[k]) && std::isnan(b.f[k])) || std::abs(a.f[k] - b.f[k]) <= 1e-6 * (1 + std::abs(a.f[k])))) return false;
+    if (!(a.f[k] == b.f[k] || (std::isnan(a.f[k]) && std::isnan(b.f[k])) ||
+          std::abs(a.f[k] - b.f[k]) <= 1e-6 * (1 + std::abs(a.f[k]))))
+      return false;
   return true;
 }
 }  // namespace
