@@ -43,8 +43,13 @@ Lowered identity(LoweringContext& c) {
   if (x->data && is_float(x->type.dtype)) return llvm::SmallVector<Value*, 2>{&c.build.graph().add_data(c.output_name(0), x->data)};
   return llvm::SmallVector<Value*, 2>{x};
 }
-Lowered dropout(LoweringContext& c) {  // inference: the identity
+Lowered dropout(LoweringContext& c) {  // inference: the identity, whatever the ratio
   OPTP_TRY(x, c.need(0));
+  c.has(1);
+  if (c.has(2)) {
+    auto training = content_of(*c.operands[2]);
+    if (!training || !llvm::all_of(training->elements, [](Dim d) { return d.is(0); })) return c.fail("operand 2 " + quoted(c.operands[2]->name) + ": training mode: expected false");
+  }
   llvm::SmallVector<Value*, 2> out{x};
   if (c.output_count() > 1) {
     OPTP_TRY(mask, c.expand(c.build.scalar(DType::boolean, 1), x->type.dims));
@@ -94,13 +99,15 @@ Lowered clip(LoweringContext& c) {
   return llvm::SmallVector<Value*, 2>{y};
 }
 Lowered leaky_relu(LoweringContext& c) {
-  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(x, c.need_float(0));
   OPTP_TRY(scaled, c.op("mul", {x, &c.scalar_like(*x, c.number("alpha", 0.01))}));
   OPTP_TRY(negative, c.op("less", {x, &c.scalar_like(*x, 0)}));
   OPTP_TRY(y, c.op("where", {negative, scaled, x}));
   return llvm::SmallVector<Value*, 2>{y};
 }
 Lowered mean(LoweringContext& c) {
+  OPTP_TRY(first, c.need_float(0));
+  (void)first;
   OPTP_TRY(sum, fold(c, "add"));
   OPTP_TRY(y, c.op("div", {sum[0], &c.scalar_like(*sum[0], double(c.operands.size()))}));
   return llvm::SmallVector<Value*, 2>{y};

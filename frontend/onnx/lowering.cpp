@@ -3,6 +3,7 @@
 #include <onnx/onnx_pb.h>
 
 #include "frontend/io/limits.h"
+#include "llvm/ADT/StringMap.h"
 
 namespace optp {
 
@@ -10,43 +11,76 @@ llvm::StringRef LoweringContext::op_type() const { return node_.op_type(); }
 std::string LoweringContext::output_name(size_t k) const { return int(k) < node_.output_size() ? node_.output(int(k)) : std::string(); }
 size_t LoweringContext::output_count() const { return size_t(node_.output_size()); }
 
-const onnx::AttributeProto* LoweringContext::find(llvm::StringRef name) const {
-  for (const auto& a : node_.attribute())
-    if (a.name() == name) return &a;
+std::string describe(const onnx::NodeProto& node) {
+  std::string name = node.name();
+  for (int k = 0; k < node.output_size() && name.empty(); ++k) name = node.output(k);
+  return "node " + quoted(name) + " (" + llvm::StringRef(quoted(node.op_type())).drop_front().drop_back().str() + ")";
+}
+
+const onnx::AttributeProto* LoweringContext::find(llvm::StringRef name, int type) const {
+  for (const auto& a : node_.attribute()) {
+    if (a.name() != name) continue;
+    if (a.type() == type) return &a;
+    const auto text = [](int t) { return onnx::AttributeProto::AttributeType_Name(onnx::AttributeProto::AttributeType(t)); };
+    wrong_attribute_ = "attribute " + quoted(name) + ": type: expected " + text(type) + ", found " + text(a.type());
+    return nullptr;
+  }
   return nullptr;
 }
+llvm::Error LoweringContext::check_attributes() const { return wrong_attribute_.empty() ? llvm::Error::success() : fail(wrong_attribute_); }
+llvm::Error LoweringContext::check_all_used() const {
+  for (size_t k = asked_; k < operands.size(); ++k)
+    if (operands[k]) return fail("operand " + llvm::Twine(k) + " " + quoted(operands[k]->name) + ": expected at most " + llvm::Twine(asked_) + " operands");
+  return llvm::Error::success();
+}
+bool LoweringContext::has_attribute(llvm::StringRef name) const {
+  return llvm::any_of(node_.attribute(), [&](const onnx::AttributeProto& a) { return a.name() == name; });
+}
 int64_t LoweringContext::integer(llvm::StringRef name, int64_t otherwise) const {
-  const auto* a = find(name);
+  const auto* a = find(name, onnx::AttributeProto::INT);
   return a ? a->i() : otherwise;
 }
 double LoweringContext::number(llvm::StringRef name, double otherwise) const {
-  const auto* a = find(name);
+  const auto* a = find(name, onnx::AttributeProto::FLOAT);
   return a ? double(a->f()) : otherwise;
 }
 std::string LoweringContext::text(llvm::StringRef name, llvm::StringRef otherwise) const {
-  const auto* a = find(name);
+  const auto* a = find(name, onnx::AttributeProto::STRING);
   return a ? a->s() : otherwise.str();
 }
 std::optional<llvm::SmallVector<int64_t, 4>> LoweringContext::integers(llvm::StringRef name) const {
-  const auto* a = find(name);
+  const auto* a = find(name, onnx::AttributeProto::INTS);
   if (!a) return std::nullopt;
   return llvm::SmallVector<int64_t, 4>(a->ints().begin(), a->ints().end());
 }
 llvm::SmallVector<double, 4> LoweringContext::numbers(llvm::StringRef name) const {
-  const auto* a = find(name);
+  const auto* a = find(name, onnx::AttributeProto::FLOATS);
   llvm::SmallVector<double, 4> out;
   if (a) out.append(a->floats().begin(), a->floats().end());
   return out;
 }
 llvm::Expected<std::shared_ptr<const Tensor>> LoweringContext::tensor(llvm::StringRef name) const {
-  const auto* a = find(name);
+  const auto* a = find(name, onnx::AttributeProto::TENSOR);
   if (!a || !a->has_t()) return fail("attribute " + quoted(name) + ": expected a tensor");
   return load_tensor(a->t(), output_name(0));
 }
+Value& LoweringContext::scalar_like(const Value& v, double x) {
+  if (v.type.dtype != DType::string) return build.scalar(v.type.dtype, x);
+  // Strings have no arithmetic: of the same type, so that the op this is for says what it expected.
+  auto text = std::make_shared<Tensor>();
+  text->dtype = DType::string;
+  text->missing = "a string tensor";
+  return build.graph().add_data(output_name(0) + ".scalar", text);
+}
+llvm::Expected<Value*> LoweringContext::need_float(size_t k) const {
+  auto v = need(k);
+  if (v && !is_float((*v)->type.dtype))
+    return fail("operand " + llvm::Twine(k) + " " + quoted((*v)->name) + ": dtype: expected a floating type, found " + long_name((*v)->type.dtype));
+  return v;
+}
 
 llvm::Error LoweringContext::fail(const llvm::Twine& what) const {
-  const std::string& name = node_.name();
-  return bad_input("node " + quoted(name.empty() ? output_name(0) : name) + " (" + node_.op_type() + "): " + what);
+  return bad_input(describe(node_) + ": " + what);
 }
 llvm::Expected<Value*> LoweringContext::need(size_t k) const {
   if (!has(k)) return fail("operand " + llvm::Twine(k) + " is missing");
@@ -77,6 +111,7 @@ llvm::Expected<int64_t> LoweringContext::axis(int64_t axis, size_t ndim) const {
 }
 llvm::Expected<llvm::SmallVector<int64_t, 4>> LoweringContext::axes(llvm::ArrayRef<int64_t> axes, size_t ndim) const {
   llvm::SmallVector<int64_t, 4> out;
+  if (axes.size() > ndim) return fail("axes: expected at most " + llvm::Twine(ndim) + ", found " + llvm::Twine(axes.size()));
   for (int64_t a : axes) {
     OPTP_TRY(checked, axis(a, ndim));
     if (llvm::is_contained(out, checked)) return fail("axis " + llvm::Twine(a) + " is named twice");
@@ -105,10 +140,15 @@ llvm::Expected<Value*> LoweringContext::cast(Value& v, DType to) {
 }
 
 const LoweringRow* find_lowering(llvm::StringRef op_type, llvm::StringRef domain, int64_t opset) {
+  static const llvm::StringMap<llvm::SmallVector<const LoweringRow*, 2>> by_operator = [] {
+    llvm::StringMap<llvm::SmallVector<const LoweringRow*, 2>> map;
+    for (const LoweringRow* row : all_lowerings()) map[row->op_type].push_back(row);
+    return map;
+  }();
   if (domain == "ai.onnx") domain = "";
   const LoweringRow* best = nullptr;
-  for (const LoweringRow* row : all_lowerings())
-    if (op_type == row->op_type && domain == row->domain && row->since <= opset && (!best || row->since > best->since)) best = row;
+  for (const LoweringRow* row : by_operator.lookup(op_type))
+    if (domain == row->domain && row->since <= opset && (!best || row->since > best->since)) best = row;
   return best;
 }
 llvm::SmallVector<const LoweringRow*, 0> all_lowerings() {

@@ -1,5 +1,7 @@
 // How ONNX operators become core ops: tables of rows, one file a group of operators.
 #pragma once
+#include <algorithm>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -31,9 +33,13 @@ class LoweringContext {
   llvm::StringRef op_type() const;
   std::string output_name(size_t k) const;
   size_t output_count() const;
-  bool has(size_t operand) const { return operand < operands.size() && operands[operand]; }
+  bool has(size_t operand) const {
+    asked_ = std::max(asked_, operand + 1);
+    return operand < operands.size() && operands[operand];
+  }
 
-  bool has_attribute(llvm::StringRef name) const { return find(name) != nullptr; }
+  // An attribute of another type than asked for gives `otherwise`; check_all_used reports it.
+  bool has_attribute(llvm::StringRef name) const;
   int64_t integer(llvm::StringRef name, int64_t otherwise) const;
   double number(llvm::StringRef name, double otherwise) const;
   std::string text(llvm::StringRef name, llvm::StringRef otherwise) const;
@@ -42,6 +48,9 @@ class LoweringContext {
   llvm::Expected<std::shared_ptr<const Tensor>> tensor(llvm::StringRef name) const;
 
   llvm::Error fail(const llvm::Twine& what) const;  // with this node's name and operator
+  // After lowering: attributes had the type that was asked for, and no operand was left over.
+  llvm::Error check_attributes() const;
+  llvm::Error check_all_used() const;
   llvm::Expected<Value*> need(size_t operand) const;
   // Integers that must be known at compile time: from operand k (or, before it became one, from an attribute).
   llvm::Expected<llvm::SmallVector<int64_t, 4>> known_integers(size_t operand, llvm::StringRef what) const;
@@ -56,11 +65,14 @@ class LoweringContext {
   llvm::Expected<Value*> expand(Value& v, llvm::ArrayRef<Dim> dims);
   llvm::Expected<Value*> cast(Value& v, DType to);
   llvm::Expected<Value*> matmul(Value& a, Value& b);
-  Value& scalar_like(const Value& v, double x) { return build.scalar(v.type.dtype, x); }
+  Value& scalar_like(const Value& v, double x);
+  llvm::Expected<Value*> need_float(size_t operand) const;  // where ONNX allows floating types only, and x · 0.01 of integers would be 0
 
  private:
-  const onnx::AttributeProto* find(llvm::StringRef name) const;
+  const onnx::AttributeProto* find(llvm::StringRef name, int type) const;
   const onnx::NodeProto& node_;
+  mutable std::string wrong_attribute_;
+  mutable size_t asked_ = 0;
 };
 
 struct LoweringRow {
@@ -69,6 +81,9 @@ struct LoweringRow {
   Lowered (*lower)(LoweringContext& c);
   const char* domain = "";
 };
+
+// "node 'NAME' (OPERATOR)"; both come from the file and are cut and escaped.
+std::string describe(const onnx::NodeProto& node);
 
 llvm::ArrayRef<LoweringRow> elementwise_rows();
 llvm::ArrayRef<LoweringRow> shape_rows();

@@ -51,6 +51,7 @@ Lowered matmul(LoweringContext& c) {
 }
 llvm::Expected<Value*> scaled(LoweringContext& c, Value& v, double factor) {
   if (factor == 1) return &v;
+  if (!is_float(v.type.dtype)) return c.fail("alpha and beta: expected 1 for a product of " + long_name(v.type.dtype) + ", found " + std::to_string(factor));
   return c.op("mul", {&v, &c.scalar_like(v, factor)});
 }
 llvm::Expected<Value*> gemm_product(LoweringContext& c) {
@@ -63,8 +64,11 @@ llvm::Expected<Value*> gemm_product(LoweringContext& c) {
   OPTP_TRY(z, scaled(c, *y, c.number("alpha", 1)));
   if (!c.has(2) && b->is_data() && b->data && !a->is_data() && is_float(b->type.dtype) && c.op_type() == "Gemm") {
     // The newer exporter drops a bias of zeros (a bias-free layer it writes as MatMul): it is a parameter all the same.
+    constexpr int64_t most = 1 << 24;  // made here, where the weight itself may be missing
+    const int64_t columns = *y->type.dims[1].constant();
+    if (columns > most) return c.fail("operand 1 " + quoted(b->name) + ": a product of " + llvm::Twine(columns) + " columns without a bias: expected at most " + llvm::Twine(most));
     Array zeros;
-    zeros.resize(true, {*y->type.dims[1].constant()});
+    zeros.resize(true, {columns});
     Value& bias = c.build.constant(b->type.dtype, zeros.dims, zeros, c.output_name(0) + ".bias");
     c.build.graph().remarks.push_back("parameter '" + bias.name + "': the exporter dropped this bias of zeros; it is added again");
     return c.op("add", {z, &bias});

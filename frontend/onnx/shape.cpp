@@ -7,6 +7,7 @@ namespace optp {
 namespace {
 using Ints = llvm::SmallVector<int64_t, 4>;
 using Values = llvm::SmallVector<Value*, 2>;
+constexpr size_t most_dims = 64;
 
 Lowered constant(LoweringContext& c) {
   std::shared_ptr<const Tensor> tensor;
@@ -74,6 +75,7 @@ Lowered reshape(LoweringContext& c) {
     dims.push_back(d);
   }
   if (wildcard >= 0) {
+    if (allow_zero && llvm::is_contained(target, Dim(0))) return c.fail("the new shape " + to_string(target) + ": -1 beside 0 with allowzero leaves the extent open");
     const Dim all = product(x->type.dims), rest = product(dims);
     if (rest.is(0)) {
       dims[size_t(wildcard)] = 0;
@@ -119,6 +121,7 @@ Lowered unsqueeze(LoweringContext& c) {
     OPTP_TRY(known, c.known_integers(1, "axes"));
     listed = known;
   }
+  if (listed.size() > most_dims) return c.fail("axes: expected at most " + llvm::Twine(most_dims) + ", found " + llvm::Twine(listed.size()));
   OPTP_TRY(axes, c.axes(listed, x->ndim() + listed.size()));
   Dims dims;
   size_t from = 0;
@@ -265,7 +268,7 @@ Lowered slice(LoweringContext& c) {
       auto bound = [&](int64_t at) { return std::clamp<int64_t>(at < 0 && at >= -n ? at + n : at, -1, n - 1); };
       const int64_t first = bound(*starts[k].constant()), last = bound(*ends[k].constant());
       start = first;
-      size = std::max<int64_t>(0, (first - last + (-step - 1)) / -step);
+      size = first > last ? (first - last - 1) / -step + 1 : 0;
     }
     if (step == 1 && start.is(0) && size == extent) continue;
     OPTP_TRY(z, c.op("slice", {y}, {{"axis", checked[k]}, {"start", start}, {"size", size}, {"step", step}}));
@@ -292,7 +295,7 @@ Lowered split(LoweringContext& c) {
   }
   Dim sum = 0;
   for (Dim s : sizes) sum = sum + s;
-  if (sum != extent || sizes.size() < c.output_count())
+  if (sum != extent || sizes.size() != c.output_count())
     return c.fail("sizes " + to_string(sizes) + ": expected a sum of " + extent.text() + " in " + llvm::Twine(c.output_count()) + " parts");
   Values out;
   Dim start = 0;
@@ -329,7 +332,9 @@ Lowered pad(LoweringContext& c) {
   }
   double value = 0;
   if (c.has(2)) {
-    if (!c.operands[2]->data || c.operands[2]->data->elements() != 1) return c.fail("the padding value is not known at compile time");
+    if (c.operands[2]->type.dtype != x->type.dtype)
+      return c.fail("operand 2 " + quoted(c.operands[2]->name) + ": dtype: expected " + long_name(x->type.dtype) + " as operand 0, found " + long_name(c.operands[2]->type.dtype));
+    if (!c.operands[2]->data || c.operands[2]->data->is_missing() || c.operands[2]->data->elements() != 1) return c.fail("the padding value is not known at compile time");
     value = to_array(*c.operands[2]->data).number(0);
   }
   if (pads.size() != 2 * axes.size()) return c.fail("pads: expected " + llvm::Twine(2 * axes.size()) + " numbers, found " + llvm::Twine(pads.size()));
@@ -384,6 +389,11 @@ Lowered gather_nd(LoweringContext& c) {
 }
 Lowered range(LoweringContext& c) {
   OPTP_TRY(first, c.need(0));
+  for (size_t k = 1; k < 3; ++k) {
+    OPTP_TRY(other, c.need(k));
+    if (other->type.dtype != first->type.dtype)
+      return c.fail("operand " + llvm::Twine(k) + " " + quoted(other->name) + ": dtype: expected " + long_name(first->type.dtype) + " as operand 0, found " + long_name(other->type.dtype));
+  }
   if (is_float(first->type.dtype)) {
     // Floating bounds must be constants; the integer case carries symbols.
     Array bounds[3];
@@ -392,10 +402,11 @@ Lowered range(LoweringContext& c) {
       if (!v->data || v->data->is_missing() || v->data->elements() != 1) return c.fail("operand " + llvm::Twine(k) + " " + quoted(v->name) + " is not known at compile time");
       bounds[k] = to_array(*v->data);
     }
-    const double a = bounds[0].number(0), b = bounds[1].number(0), s = bounds[2].number(0), n = std::max(0.0, std::ceil((b - a) / s));
-    if (!(n <= 1e8)) return c.fail("a range of more than 10^8 elements");
+    const double a = bounds[0].number(0), b = bounds[1].number(0), s = bounds[2].number(0), n = std::ceil((b - a) / s);
+    constexpr double most = 1 << 22;  // made here, unlike the integer case
+    if (!(n <= most)) return c.fail("a range from " + std::to_string(a) + " to " + std::to_string(b) + " in steps of " + std::to_string(s) + ": expected at most 2^22 elements");
     Array out;
-    out.resize(true, {int64_t(n)});
+    out.resize(true, {int64_t(std::max(0.0, n))});
     for (size_t k = 0; k < out.f.size(); ++k) out.f[k] = a + double(k) * s;
     return Values{&c.build.constant(first->type.dtype, out.dims, out)};
   }
@@ -407,7 +418,8 @@ Lowered range(LoweringContext& c) {
     bound[k] = d[0];
   }
   if (bound[2].is(0)) return c.fail("step 0");
-  Dim size = bound[2].is(1) ? bound[1] - bound[0] : Dim(-1) * floor_div(bound[0] - bound[1], bound[2]);
+  const Dim span = bound[1] - bound[0];
+  Dim size = bound[2].is(1) ? span : (bound[2].is(-1) ? Dim(-1) * span : Dim(-1) * floor_div(Dim(-1) * span, bound[2]));
   if (!proved_less_equal(0, size)) size = maximum(size, 0);
   OPTP_TRY(y, c.op("iota", {}, {{"start", bound[0]}, {"size", size}, {"step", bound[2]}, {"dtype", int64_t(first->type.dtype)}}));
   return Values{y};

@@ -5,16 +5,21 @@
 #include <cstring>
 
 #include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
 
 namespace optp {
 namespace {
 
+// Small types travel in wider fields; what does not fit in them is no value of theirs.
 template <typename T, typename Field>
-std::vector<char> packed(const Field& field) {
+std::optional<std::vector<char>> packed(const Field& field) {
   std::vector<char> out(size_t(field.size()) * sizeof(T));
   size_t at = 0;
   for (auto v : field) {
     const T value = T(v);
+    if constexpr (std::is_integral_v<T>)
+      if (std::is_signed_v<decltype(v)> ? int64_t(value) != int64_t(v) : uint64_t(value) != uint64_t(v)) return std::nullopt;
     std::memcpy(out.data() + at, &value, sizeof(T));
     at += sizeof(T);
   }
@@ -22,18 +27,24 @@ std::vector<char> packed(const Field& field) {
 }
 
 llvm::Expected<std::shared_ptr<const Tensor>> external(const onnx::TensorProto& proto, Tensor tensor, int64_t wanted, InputFolder& folder, const llvm::Twine& place) {
-  std::string location, offset_text, length_text;
+  llvm::StringMap<std::string> entries;
   for (const auto& entry : proto.external_data()) {
-    if (entry.key() == "location") location = entry.value();
-    else if (entry.key() == "offset") offset_text = entry.value();
-    else if (entry.key() == "length") length_text = entry.value();
-    else if (entry.key() != "checksum") return bad_input(place + ": external data: unknown key " + quoted(entry.key()));
+    const llvm::StringRef key = entry.key();
+    if (key != "location" && key != "offset" && key != "length" && key != "checksum") return bad_input(place + ": external data: unknown key " + quoted(key));
+    if (!entries.try_emplace(key, entry.value()).second) return bad_input(place + ": external data: " + key + " is given twice");
   }
+  const std::string location = entries.lookup("location");
   if (location.empty()) return bad_input(place + ": external data: no location");
-  auto number = [&](const std::string& text, uint64_t& out) { return text.empty() || (text.find_first_not_of("0123456789") == std::string::npos && !llvm::StringRef(text).getAsInteger(10, out)); };
   uint64_t offset = 0, length = uint64_t(wanted);
-  if (!number(offset_text, offset)) return bad_input(place + ": external data: offset: expected a number, found " + quoted(offset_text));
-  if (!number(length_text, length)) return bad_input(place + ": external data: length: expected a number, found " + quoted(length_text));
+  for (auto [key, out] : {std::pair<const char*, uint64_t*>{"offset", &offset}, {"length", &length}})
+    if (auto it = entries.find(key); it != entries.end()) {
+      const llvm::StringRef text = it->second;
+      if (text.empty() || text.find_first_not_of("0123456789") != llvm::StringRef::npos || text.getAsInteger(10, *out))
+        return bad_input(place + ": external data: " + key + ": expected a number below 2^64, found " + quoted(text));
+    }
+  // The sum itself is not compared: that would read all weights to make a plan.
+  if (auto it = entries.find("checksum"); it != entries.end() && (it->second.size() != 40 || !llvm::all_of(it->second, llvm::isHexDigit)))
+    return bad_input(place + ": external data: checksum: expected 40 hexadecimal digits, found " + quoted(it->second));
   if (length != uint64_t(wanted)) return bad_input(place + ": external data: length: expected " + llvm::Twine(wanted) + " bytes of its shape, found " + llvm::Twine(length));
   auto file = folder.open(location);
   if (!file) {
@@ -67,21 +78,26 @@ llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProt
     if (d < 0) return bad_input(place + ": dims: expected no negative extent, found " + llvm::Twine(d));
   int64_t count = 1;
   for (int64_t d : tensor.dims) {
-    auto next = checked_mul(count, d);
+    // An extent of 0 does not excuse the others: strides are products of some of them.
+    auto next = checked_mul(count, std::max<int64_t>(d, 1));
     if (!next || *next > limits.max_elements) return bad_input(place + ": dims: more than " + llvm::Twine(limits.max_elements) + " elements");
     count = *next;
   }
+  if (llvm::is_contained(tensor.dims, 0)) count = 0;
+  const bool is_external = proto.data_location() == onnx::TensorProto::EXTERNAL;
   if (tensor.dtype == DType::string) {  // kept by type only: what uses it is reported there
+    if (proto.has_raw_data() || is_external || proto.string_data_size() != count)
+      return bad_input(place + ": data: expected " + llvm::Twine(count) + " strings, found " + llvm::Twine(proto.string_data_size()) + (proto.has_raw_data() ? " and raw data" : ""));
     tensor.missing = "a string tensor";
     return std::make_shared<const Tensor>(std::move(tensor));
   }
   if (size_bytes(tensor.dtype) == 0) return bad_input(place + ": dtype: expected a numeric type, found ONNX type " + llvm::Twine(proto.data_type()));
   const int64_t wanted = count * size_bytes(tensor.dtype);
-  const bool is_external = proto.data_location() == onnx::TensorProto::EXTERNAL;
   const int fields = proto.has_raw_data() + (proto.float_data_size() > 0) + (proto.int32_data_size() > 0) + (proto.int64_data_size() > 0) +
                      (proto.double_data_size() > 0) + (proto.uint64_data_size() > 0) + (proto.string_data_size() > 0);
   if (fields + is_external > 1) return bad_input(place + ": data: expected one field, found " + llvm::Twine(fields + is_external));
   if (is_external) return external(proto, std::move(tensor), wanted, folder, place);
+  if (proto.external_data_size() > 0) return bad_input(place + ": external data: expected none, as the data location is not external");
   if (proto.has_segment()) return bad_input(place + ": data: segments are not supported");
   if (proto.has_raw_data()) {
     if (int64_t(proto.raw_data().size()) != wanted)
@@ -90,22 +106,25 @@ llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProt
     tensor.owner = std::move(owner);
     return std::make_shared<const Tensor>(std::move(tensor));
   }
-  std::vector<char> bytes;
+  std::optional<std::vector<char>> bytes;
   switch (tensor.dtype) {
     case DType::f32: bytes = packed<float>(proto.float_data()); break;
     case DType::f64: bytes = packed<double>(proto.double_data()); break;
     case DType::i64: bytes = packed<int64_t>(proto.int64_data()); break;
-    case DType::u64:
-    case DType::u32: bytes = tensor.dtype == DType::u64 ? packed<uint64_t>(proto.uint64_data()) : packed<uint32_t>(proto.uint64_data()); break;
+    case DType::u64: bytes = packed<uint64_t>(proto.uint64_data()); break;
+    case DType::u32: bytes = packed<uint32_t>(proto.uint64_data()); break;
     case DType::i32: bytes = packed<int32_t>(proto.int32_data()); break;
     case DType::f16:
     case DType::bf16:
-    case DType::u16:
-    case DType::i16: bytes = packed<uint16_t>(proto.int32_data()); break;
+    case DType::u16: bytes = packed<uint16_t>(proto.int32_data()); break;
+    case DType::i16: bytes = packed<int16_t>(proto.int32_data()); break;
+    case DType::i8: bytes = packed<int8_t>(proto.int32_data()); break;
     default: bytes = packed<uint8_t>(proto.int32_data()); break;
   }
-  if (int64_t(bytes.size()) != wanted)
-    return bad_input(place + ": data: expected " + llvm::Twine(count) + " elements, found " + llvm::Twine(int64_t(bytes.size()) / size_bytes(tensor.dtype)));
-  return make_tensor(tensor.dtype, tensor.dims, std::move(bytes));
+  if (!bytes) return bad_input(place + ": data: an element does not fit in " + long_name(tensor.dtype));
+  if (int64_t(bytes->size()) != wanted || (fields > 0 && bytes->empty()))
+    return bad_input(place + ": data: expected " + llvm::Twine(count) + " elements in the field of " + long_name(tensor.dtype) + ", found " +
+                     llvm::Twine(int64_t(bytes->size()) / size_bytes(tensor.dtype)) + (bytes->empty() && fields > 0 ? " and another field" : ""));
+  return make_tensor(tensor.dtype, tensor.dims, std::move(*bytes));
 }
 }  // namespace optp

@@ -49,11 +49,24 @@ llvm::Expected<Rule> rule_of(const Node& node) {
   return rule;
 }
 
+// A quotient of integers is cut off: that of a sum is not the sum of those of its parts.
+llvm::Expected<Rule> division_rule(const Node& node) {
+  return is_float(node.operand(0).type.dtype) ? rule_of<Linear::in_first>(node) : rule_of<Linear::none>(node);
+}
+
 llvm::Expected<Types> infer_binary(const Node& node) {
   if (auto e = same_dtype(node, {0, 1})) return e;
   auto dims = broadcast(node, {&node.operand(0), &node.operand(1)});
   if (!dims) return dims.takeError();
   return one(node.operand(0).type.dtype, *dims);
+}
+// Integers by a zero that is known here: every back end answers differently, some by dying.
+llvm::Expected<Types> infer_division(const Node& node) {
+  auto types = infer_binary(node);
+  if (!types || is_float(node.operand(1).type.dtype)) return types;
+  if (auto divisor = content_of(node.operand(1)))
+    if (llvm::is_contained(divisor->elements, Dim(0))) return mismatch(node, 1, "divisor", "no zero", "0");
+  return types;
 }
 llvm::Expected<Types> infer_compare(const Node& node) {
   auto types = infer_binary(node);
@@ -61,10 +74,10 @@ llvm::Expected<Types> infer_compare(const Node& node) {
   return types;
 }
 llvm::Expected<Types> infer_logical(const Node& node) {
-  for (unsigned k : {0u, 1u})
+  for (unsigned k = 0; k < node.operands.size(); ++k)
     if (node.operand(k).type.dtype != DType::boolean)
       return mismatch(node, k, "dtype", "bool", long_name(node.operand(k).type.dtype));
-  return infer_binary(node);
+  return node.operands.size() == 1 ? infer_unary(node) : infer_binary(node);
 }
 
 template <auto F, bool test = false>
@@ -114,7 +127,7 @@ template <Dim (*F)(Dim, Dim)>
 std::optional<Content> binary_content(const Node& node) {
   auto a = content_of(node.operand(0)), b = content_of(node.operand(1));
   const Ints dims = numbers(node.out().type.dims);
-  if (!a || !b || llvm::is_contained(dims, -1) || count_of(dims) > most_content_elements) return std::nullopt;
+  if (!a || !b || !is_small(dims)) return std::nullopt;
   Content out;
   out.dims.assign(dims.begin(), dims.end());
   bool known = true;
@@ -131,7 +144,7 @@ Dim content_div(Dim a, Dim b) {
   auto la = lower_bound(a), lb = lower_bound(b);
   return la && lb && *la >= 0 && *lb > 0 ? floor_div(a, b) : Dim::overflow();
 }
-Dim content_mod(Dim a, Dim b) { return b.is(0) ? Dim::overflow() : modulo(a, b); }
+Dim content_mod(Dim a, Dim b) { return b.is(0) ? Dim::overflow() : (b.is(-1) ? Dim(0) : modulo(a, b)); }
 Dim content_add(Dim a, Dim b) { return a + b; }
 Dim content_sub(Dim a, Dim b) { return a - b; }
 Dim content_mul(Dim a, Dim b) { return a * b; }
@@ -173,8 +186,12 @@ OpDef unary_op(const char* name, const char* summary, decltype(OpDef::evaluate) 
   op.content = content;
   return op;
 }
+constexpr auto negative = [](auto x) {
+  if constexpr (std::is_floating_point_v<decltype(x)>) return -x;
+  else return int64_t(-uint64_t(x));
+};
 OpDef neg_op() {
-  OpDef op = unary_op("neg", "-x", unary_any<[](auto x) { return decltype(x)(-x); }>, infer_unary, content_neg);
+  OpDef op = unary_op("neg", "-x", unary_any<negative>, infer_unary, content_neg);
   op.rule = rule_of<Linear::jointly>;
   return op;
 }
@@ -192,7 +209,7 @@ OpDef binary_op(const char* name, const char* summary, decltype(OpDef::evaluate)
 }
 
 const RegisteredOp neg{neg_op()};
-const RegisteredOp abs_{unary_op("abs", "|x|", unary_any<[](auto x) { return decltype(x)(x < 0 ? -x : x); }>, infer_unary)};
+const RegisteredOp abs_{unary_op("abs", "|x|", unary_any<[](auto x) { return x < 0 ? negative(x) : x; }>, infer_unary)};
 const RegisteredOp exp_{unary_op("exp", "eˣ", unary_float<[](double x) { return std::exp(x); }>)};
 const RegisteredOp log_{unary_op("log", "natural logarithm", unary_float<[](double x) { return std::log(x); }>)};
 const RegisteredOp sqrt_{unary_op("sqrt", "√x", unary_float<[](double x) { return std::sqrt(x); }>)};
@@ -209,13 +226,13 @@ const RegisteredOp relu{unary_op("relu", "max(x, 0)", unary_any<[](auto x) { ret
 const RegisteredOp sign{unary_op("sign", "-1, 0 or 1", unary_any<[](auto x) { return decltype(x)((x > 0) - (x < 0)); }>, infer_unary)};
 const RegisteredOp is_nan{unary_op("is_nan", "x is not a number", unary_test<[](double x) { return int64_t(std::isnan(x)); }>, infer_test)};
 const RegisteredOp is_inf{unary_op("is_inf", "x is infinite", unary_test<[](double x) { return int64_t(std::isinf(x)); }>, infer_test)};
-const RegisteredOp not_{unary_op("not", "logical not", unary_any<[](auto x) { return decltype(x)(x == 0); }>, infer_unary, content_not)};
+const RegisteredOp not_{unary_op("not", "logical not", unary_any<[](auto x) { return decltype(x)(x == 0); }>, infer_logical, content_not)};
 
 const RegisteredOp add{binary_op("add", "a + b", binary<wrapping<[](auto a, auto b) { return a + b; }>>, rule_of<Linear::jointly>, binary_content<content_add>)};
 const RegisteredOp sub{binary_op("sub", "a - b", binary<wrapping<[](auto a, auto b) { return a - b; }>>, rule_of<Linear::jointly>, binary_content<content_sub>)};
 const RegisteredOp mul{binary_op("mul", "a · b", binary<wrapping<[](auto a, auto b) { return a * b; }>>, rule_of<Linear::in_each_operand>, binary_content<content_mul>)};
-const RegisteredOp div_{binary_op("div", "a / b; integers truncate", binary<divide>, rule_of<Linear::in_first>, binary_content<content_div>)};
-const RegisteredOp mod{binary_op("mod", "remainder; sign of the divisor", binary<remainder>, rule_of<Linear::none>, binary_content<content_mod>)};
+const RegisteredOp div_{binary_op("div", "a / b; integers truncate", binary<divide>, division_rule, binary_content<content_div>, infer_division)};
+const RegisteredOp mod{binary_op("mod", "remainder; sign of the divisor", binary<remainder>, rule_of<Linear::none>, binary_content<content_mod>, infer_division)};
 const RegisteredOp pow_{binary_op("pow", "aᵇ", binary<power>)};
 const RegisteredOp max_{binary_op("max", "larger of a and b", binary<larger>, rule_of<Linear::none>, binary_content<content_max>)};
 const RegisteredOp min_{binary_op("min", "smaller of a and b", binary<smaller>, rule_of<Linear::none>, binary_content<content_min>)};
@@ -255,7 +272,7 @@ const RegisteredOp where{{
     .content = [](const Node& node) -> std::optional<Content> {
       auto c = content_of(node.operand(0)), x = content_of(node.operand(1)), y = content_of(node.operand(2));
       const Ints dims = numbers(node.out().type.dims);
-      if (!c || !x || !y || llvm::is_contained(dims, -1) || count_of(dims) > most_content_elements) return std::nullopt;
+      if (!c || !x || !y || !is_small(dims)) return std::nullopt;
       Content out;
       out.dims.assign(dims.begin(), dims.end());
       bool known = true;

@@ -5,6 +5,9 @@
 
 namespace optp::ops {
 namespace {
+llvm::Error out_of_range(const Node& node, int64_t index, int64_t rows) {
+  return node_error(node, "index " + llvm::Twine(index) + " of operand 1 " + quoted(node.operand(1).name) + " is outside " + llvm::Twine(rows) + " rows of " + quoted(node.operand(0).name));
+}
 const RegisteredOp gather{{
     .name = "gather",
     .summary = "slices of operand 0 along one axis, chosen by the indices in operand 1; indices below 0 count from the end",
@@ -32,6 +35,10 @@ const RegisteredOp gather{{
       if (index != DType::i64 && index != DType::i32) return mismatch(node, 1, "dtype", "int64 or int32", long_name(index));
       if (node.operand(0).type.dtype == DType::string) return mismatch(node, 0, "dtype", "a number", "string");
       Dims dims = node.operand(0).type.dims;
+      if (const auto rows = node.dim("rows", dims[size_t(*axis)]).constant())
+        if (const auto known = content_of(node.operand(1)))
+          for (Dim d : known->elements)
+            if (auto at = d.constant(); at && (*at < -*rows || *at >= *rows)) return out_of_range(node, *at, *rows);
       dims.erase(dims.begin() + *axis);
       dims.insert(dims.begin() + *axis, node.operand(1).type.dims.begin(), node.operand(1).type.dims.end());
       return one(node.operand(0).type.dtype, dims);
@@ -50,7 +57,7 @@ const RegisteredOp gather{{
         const int64_t wanted = in[1]->i[size_t(k)];
         int64_t row = wanted < 0 ? wanted + total : wanted;
         if (row < 0 || row >= total)
-          return node_error(node, "index " + llvm::Twine(wanted) + " of operand 1 " + quoted(node.operand(1).name) + " is outside " + llvm::Twine(total) + " rows of " + quoted(node.operand(0).name));
+          return out_of_range(node, wanted, total);
         row -= start;
         if (masked && (row < 0 || row >= rows)) continue;
         for (int64_t o = 0; o < outer; ++o)

@@ -86,7 +86,9 @@ const RegisteredOp reduce_prod{{
     }}};
 // reduce_mean divides by attribute "count", the global number of elements summed: a split mean is a partial sum still.
 const RegisteredOp reduce_mean{{
-    .name = "reduce_mean", .summary = "mean over axes", .rule = rule_of<Reduce::sum, Linear::jointly>, .infer = infer,
+    .name = "reduce_mean", .summary = "mean over axes; of integers truncated",
+    .rule = [](const Node& node) { return is_float(node.operand(0).type.dtype) ? rule_of<Reduce::sum, Linear::jointly>(node) : rule_of<Reduce::none, Linear::none>(node); },
+    .infer = infer,
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
       auto sums = fold<plus>(node, *in[0], 0, 0);
       if (!sums) return sums;
@@ -94,6 +96,7 @@ const RegisteredOp reduce_mean{{
       for (int64_t axis : node.integers("axes")) count *= in[0]->dims[size_t(axis)];
       count = node.dim("count", count).constant().value_or(count);
       for (double& v : (*sums)[0].f) v /= double(count);
+      for (int64_t& v : (*sums)[0].i) v = count ? v / count : 0;
       return sums;
     },
     .localize = [](Node& node, const Rule& rule, const LoopSharding&) -> llvm::Error {
@@ -109,6 +112,7 @@ const RegisteredOp cumsum{{
     .summary = "running sum along one axis",
     .rule = [](const Node& node) -> llvm::Expected<Rule> { return same_shape_rule(node, {node.integer("axis")}, Linear::jointly); },
     .infer = [](const Node& node) -> llvm::Expected<Types> {
+      if (auto e = same_dtype(node, {0})) return e;
       auto axis = checked_axis(node, node.operand(0).ndim());
       if (!axis) return axis.takeError();
       return one(node.operand(0).type.dtype, node.operand(0).type.dims);
@@ -126,7 +130,7 @@ const RegisteredOp cumsum{{
             for (int64_t k = 0; k < n; ++k) {
               auto& x = v[size_t((o * n + (reverse ? n - 1 - k : k)) * inner + i)];
               const auto before = sum;
-              sum += x;
+              sum = plus(sum, x);
               x = exclusive ? before : sum;
             }
           }

@@ -46,7 +46,16 @@ const RegisteredOp slice{{
       auto axis = checked_axis(node, node.operand(0).ndim());
       if (!axis) return axis.takeError();
       Dims dims = node.operand(0).type.dims;
-      dims[size_t(*axis)] = node.dim("size");
+      // What is known to lie outside; the run checks the rest.
+      const SliceOf s = parts_of(node);
+      const auto start = s.start.constant(), size = s.size.constant(), extent = s.extent.constant();
+      bool outside = proved_less(s.start, 0) || proved_less(s.size, 0) || (s.step == 1 && proved_less(s.extent, s.start + s.size));
+      int64_t last = 0;
+      if (start && size && extent && *size > 0)
+        outside |= __builtin_mul_overflow(*size - 1, s.step, &last) || __builtin_add_overflow(*start, last, &last) || *start >= *extent || last < 0 || last >= *extent;
+      if (outside)
+        return node_error(node, "slice of " + s.size.text() + " indices from " + s.start.text() + " in steps of " + llvm::Twine(s.step) + ": outside extent " + s.extent.text() + " of axis " + llvm::Twine(*axis));
+      dims[size_t(*axis)] = s.size;
       return one(node.operand(0).type.dtype, dims);
     },
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
@@ -177,6 +186,7 @@ const RegisteredOp pad{{
       auto axis = checked_axis(node, node.operand(0).ndim());
       if (!axis) return axis.takeError();
       Dims dims = node.operand(0).type.dims;
+      if (node.operand(0).type.dtype == DType::string) return mismatch(node, 0, "dtype", "a number", "string");
       dims[size_t(*axis)] = dims[size_t(*axis)] + node.dim("before") + node.dim("after");
       return one(node.operand(0).type.dtype, dims);
     },

@@ -78,14 +78,19 @@ Array rearranged(const Array& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<i
   return out;
 }
 std::optional<Content> rearranged_content(const Content& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base) {
-  for (int64_t d : dims)
-    if (d < 0) return std::nullopt;
-  if (count_of(dims) > most_content_elements) return std::nullopt;
+  if (!is_small(dims)) return std::nullopt;
   Content out;
   out.dims.assign(dims.begin(), dims.end());
   Ints s(strides.begin(), strides.end());
   walk(dims, {s}, [&](int64_t, llvm::ArrayRef<int64_t> at) { out.elements.push_back(in.elements[size_t(base + at[0])]); });
   return out;
+}
+
+bool is_small(llvm::ArrayRef<int64_t> dims) {
+  int64_t count = 1;
+  for (int64_t d : dims)
+    if (d < 0 || __builtin_mul_overflow(count, std::max<int64_t>(d, 1), &count) || count > most_content_elements) return false;
+  return true;
 }
 
 llvm::Expected<int64_t> checked_axis(const Node& node, size_t ndim) {

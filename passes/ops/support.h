@@ -33,6 +33,8 @@ llvm::Error same_dtype(const Node& node, llvm::ArrayRef<unsigned> operands);
 // A result of a view's shape with each element taken from operand 0 at offset(linear index).
 Array rearranged(const Array& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base = 0);
 std::optional<Content> rearranged_content(const Content& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base = 0);
+// Whether a content of these dims is worth knowing: all are numbers, and their product, which may not fit in 64 bits, is small.
+bool is_small(llvm::ArrayRef<int64_t> dims);
 llvm::Expected<int64_t> checked_axis(const Node& node, size_t ndim);
 // A whole-tensor rule: loops for the named operand dims equal to the result's but with `axis` whole.
 Rule same_shape_rule(const Node& node, llvm::ArrayRef<int64_t> whole_axes, Linear linear);

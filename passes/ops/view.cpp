@@ -53,6 +53,7 @@ const RegisteredOp reshape{{
     .rule = reshape_rule,
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       const Dim from = product(node.operand(0).type.dims), to = product(node.dims("dims"));
+      if (to.is_overflow()) return node_error(node, "reshape to " + to_string(node.dims("dims")) + ": more elements than fit in 64 bits");
       if (from != to) {
         if (from.constant() && to.constant())
           return mismatch(node, 0, "elements", to.text() + " for " + to_string(node.dims("dims")), from.text() + " of " + to_string(node.operand(0).type.dims));
@@ -154,7 +155,7 @@ const RegisteredOp expand{{
     .content = [](const Node& node) -> std::optional<Content> {
       auto c = content_of(node.operand(0));
       const Ints dims = numbers(node.out().type.dims);
-      if (!c || llvm::is_contained(dims, -1)) return std::nullopt;
+      if (!c) return std::nullopt;
       return rearranged_content(*c, dims, broadcast_strides(c->dims, dims));
     },
     .localize = [](Node& node, const Rule&, const LoopSharding&) -> llvm::Error {
