@@ -11,10 +11,6 @@ void write_test(ExportContext& c) {
   if (is_float(c.dtype())) return write_plain(c);
   c.finish("Not", {c.step("Equal", {c.operand(0), c.operand(0)})});
 }
-void write_not(ExportContext& c) {
-  if (c.dtype() == DType::boolean) return write_plain(c);
-  c.finish_cast(c.step("Equal", {c.operand(0), c.scalar(c.dtype(), 0)}), DType::boolean);
-}
 void write_neg(ExportContext& c) {
   if (contains(signed_types, c.dtype())) return write_plain(c);
   c.finish("Sub", {c.scalar(c.dtype(), 0), c.operand(0)});
@@ -49,7 +45,7 @@ const ExportRow rows[] = {
     {"sign", write_plain, "Sign", number_types},
     {"is_nan", write_test, "IsNaN", float_types},
     {"is_inf", write_test, "IsInf", f32_f64},
-    {"not", write_not, "Not"},
+    {"not", write_plain, "Not", boolean},
     {"add", write_plain, "Add", number_types},
     {"sub", write_plain, "Sub", number_types},
     {"mul", write_plain, "Mul", number_types},
