@@ -18,10 +18,16 @@ TEST_CASE("no file of another kind passes for a model") {
   const std::string zeros(64, '\0');
   refuse_bytes("empty", "", {"empty"});
   for (int byte = 0; byte < 256; ++byte) refuse_bytes("one byte " + std::to_string(byte), std::string(1, char(byte)));
-  for (const std::string& text : {std::string("{\"graph\": {\"node\": []}}"), std::string("<html><body>404</body></html>"), std::string("PK\x03\x04\x14\x00\x00\x00\x08\x00", 10) + zeros,
-                                  std::string("\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00", 11) + "}q\x01.", std::string("\x40\x00\x00\x00\x00\x00\x00\x00", 8) + "{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
-                                  "\x93NUMPY" + std::string("\x01\x00v\x00", 4) + "{'descr': '<f4'}", std::string("ir_version: 8\ngraph { name: \"g\" }\n"), std::string("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
-                                  zeros, std::string(4096, '\xff'), std::string("\n\n\n\n"), std::string("\x1b[2J\x1b[31m")})
+  for (const std::string& text :
+       {std::string("{\"graph\": {\"node\": []}}"), std::string("<html><body>404</body></html>"),
+        std::string("PK\x03\x04\x14\x00\x00\x00\x08\x00", 10) + zeros,
+        std::string("\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00", 11) + "}q\x01.",
+        std::string("\x40\x00\x00\x00\x00\x00\x00\x00", 8) +
+            "{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+        "\x93NUMPY" + std::string("\x01\x00v\x00", 4) + "{'descr': '<f4'}",
+        std::string("ir_version: 8\ngraph { name: \"g\" }\n"),
+        std::string("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"), zeros,
+        std::string(4096, '\xff'), std::string("\n\n\n\n"), std::string("\x1b[2J\x1b[31m")})
     refuse_bytes("text " + text.substr(0, 6), text);
 }
 
@@ -41,7 +47,9 @@ TEST_CASE("wire format that is no protocol buffer is refused") {
   refuse_bytes("end of a group that never began", good + "\x7c");
   refuse_bytes("group bomb", std::string(100000, '\x7b'));
   refuse_bytes("group bomb behind a model", good + std::string(1000000, '\x7b'));
-  for (const std::string& rest : {std::string("garbage"), std::string(1, '\0'), std::string("\xff"), std::string(1024, '\0')}) refuse_bytes("trailing garbage", good + rest);
+  for (const std::string& rest :
+       {std::string("garbage"), std::string(1, '\0'), std::string("\xff"), std::string(1024, '\0')})
+    refuse_bytes("trailing garbage", good + rest);
 }
 
 TEST_CASE("messages nested too deep are refused without recursion to the end of the stack") {
@@ -101,7 +109,15 @@ TEST_CASE("files around 2 GiB are refused by their size, or as no model") {
 }
 
 TEST_CASE("names may hold anything: messages stay one printable line") {
-  const Names names = {std::string("a\nb"), std::string("a\0b", 3), std::string("\x1b[2J\x1b]0;owned\x07"), std::string("\xff\xfe\x80"), std::string(1 << 20, 'n'), std::string(1 << 20, '\n'), "'", "%s%n", std::string("\r\t\v\x7f")};
+  const Names names = {std::string("a\nb"),
+                       std::string("a\0b", 3),
+                       std::string("\x1b[2J\x1b]0;owned\x07"),
+                       std::string("\xff\xfe\x80"),
+                       std::string(1 << 20, 'n'),
+                       std::string(1 << 20, '\n'),
+                       "'",
+                       "%s%n",
+                       std::string("\r\t\v\x7f")};
   for (const std::string& name : names) {
     auto m = small_model();
     add_node(m, "Strange", name, {"x"}, {"z"});
@@ -161,11 +177,18 @@ TEST_CASE("heads that say nothing or nonsense are refused") {
       {"another domain's version", [=](auto& m) { opset(m, "com.microsoft", -1); }, {"'com.microsoft'"}},
       {"no graph", [](auto& m) { m.clear_graph(); }, {"graph"}},
       {"an empty graph", [](auto& m) { *m.mutable_graph() = onnx::GraphProto(); }, {"graph"}},
-      {"a domain that is not imported", [](auto& m) { add_node(m, "Gelu", "act2", {"y"}, {"z"}).set_domain("com.microsoft"); }, {"'act2' (Gelu)", "com.microsoft"}},
-      {"an unknown domain", [=](auto& m) { opset(m, "my.own", 1), add_node(m, "Relu", "act2", {"y"}, {"z"}).set_domain("my.own"); }, {"'act2' (Relu)", "my.own"}},
+      {"a domain that is not imported",
+       [](auto& m) { add_node(m, "Gelu", "act2", {"y"}, {"z"}).set_domain("com.microsoft"); },
+       {"'act2' (Gelu)", "com.microsoft"}},
+      {"an unknown domain",
+       [=](auto& m) { opset(m, "my.own", 1), add_node(m, "Relu", "act2", {"y"}, {"z"}).set_domain("my.own"); },
+       {"'act2' (Relu)", "my.own"}},
   };
-  for (int64_t version : {int64_t{-1}, int64_t{0}, int64_t{2}, int64_t{1} << 31, INT64_MIN, INT64_MAX}) cases.push_back({"ir_version", [=](auto& m) { m.set_ir_version(version); }, {"ir_version"}});
-  for (int64_t version : {int64_t{-1}, int64_t{0}, int64_t{1}, int64_t{10}, int64_t{1} << 31, int64_t{1} << 40, INT64_MIN}) cases.push_back({"opset", [=](auto& m) { m.mutable_opset_import(0)->set_version(version); }, {"opset"}});
+  for (int64_t version : {int64_t{-1}, int64_t{0}, int64_t{2}, int64_t{1} << 31, INT64_MIN, INT64_MAX})
+    cases.push_back({"ir_version", [=](auto& m) { m.set_ir_version(version); }, {"ir_version"}});
+  for (int64_t version :
+       {int64_t{-1}, int64_t{0}, int64_t{1}, int64_t{10}, int64_t{1} << 31, int64_t{1} << 40, INT64_MIN})
+    cases.push_back({"opset", [=](auto& m) { m.mutable_opset_import(0)->set_version(version); }, {"opset"}});
   refuse_each(small_model(), cases);
 }
 
@@ -182,7 +205,8 @@ TEST_CASE("heads that only say more than is needed are accepted") {
   m.add_training_info()->mutable_algorithm()->set_name("sgd");
   auto graph = accept("training_info", m);
   REQUIRE(graph);
-  CHECK(std::any_of(graph->remarks.begin(), graph->remarks.end(), [](const std::string& r) { return has(r, "training_info"); }));
+  CHECK(std::any_of(graph->remarks.begin(), graph->remarks.end(),
+                    [](const std::string& r) { return has(r, "training_info"); }));
 }
 
 TEST_CASE("model-local functions are reported, never expanded or mistaken for operators") {
@@ -207,23 +231,37 @@ TEST_CASE("model-local functions are reported, never expanded or mistaken for op
     add_node(m, callee, "caller", {"y"}, {"z"}).set_domain("f");
   };
   const Names place = {"'caller'", "function"};
-  refuse_each(small_model(), {
-      {"a call", [=](auto& m) { function(m, "f", "g", {}), caller(m, "g"); }, place},
-      {"a call of itself", [=](auto& m) { function(m, "f", "g", {"g"}), caller(m, "g"); }, place},
-      {"A -> B -> A", [=](auto& m) { function(m, "f", "a", {"b"}), function(m, "f", "b", {"a"}), caller(m, "a"); }, place},
-      {"defined twice", [=](auto& m) { function(m, "f", "g", {}), function(m, "f", "g", {}); }, {"'g'"}},
-      {"in place of MatMul", [=](auto& m) { function(m, "", "MatMul", {}); }, {"'product' (MatMul)", "function"}},
-      {"in place of MatMul, long domain", [=](auto& m) { function(m, "ai.onnx", "MatMul", {}); }, {"'product' (MatMul)", "function"}},
-      {"10,001 functions", [=](auto& m) { for (int k = 0; k < 10001; ++k) function(m, "f", "g" + std::to_string(k), {}); }, {"functions"}},
-      {"two calls a level, 40 levels", [=](auto& m) {
-         for (int k = 0; k < 40; ++k) function(m, "f", "g" + std::to_string(k), {"g" + std::to_string(k + 1), "g" + std::to_string(k + 1)});
-         caller(m, "g0");
-       }, place},
-      {"a chain of 101", [=](auto& m) {
-         for (int k = 0; k < 101; ++k) function(m, "f", "g" + std::to_string(k), {"g" + std::to_string(k + 1)});
-         caller(m, "g0");
-       }, place},
-  });
+  refuse_each(
+      small_model(),
+      {
+          {"a call", [=](auto& m) { function(m, "f", "g", {}), caller(m, "g"); }, place},
+          {"a call of itself", [=](auto& m) { function(m, "f", "g", {"g"}), caller(m, "g"); }, place},
+          {"A -> B -> A", [=](auto& m) { function(m, "f", "a", {"b"}), function(m, "f", "b", {"a"}), caller(m, "a"); },
+           place},
+          {"defined twice", [=](auto& m) { function(m, "f", "g", {}), function(m, "f", "g", {}); }, {"'g'"}},
+          {"in place of MatMul", [=](auto& m) { function(m, "", "MatMul", {}); }, {"'product' (MatMul)", "function"}},
+          {"in place of MatMul, long domain",
+           [=](auto& m) { function(m, "ai.onnx", "MatMul", {}); },
+           {"'product' (MatMul)", "function"}},
+          {"10,001 functions",
+           [=](auto& m) {
+             for (int k = 0; k < 10001; ++k) function(m, "f", "g" + std::to_string(k), {});
+           },
+           {"functions"}},
+          {"two calls a level, 40 levels",
+           [=](auto& m) {
+             for (int k = 0; k < 40; ++k)
+               function(m, "f", "g" + std::to_string(k), {"g" + std::to_string(k + 1), "g" + std::to_string(k + 1)});
+             caller(m, "g0");
+           },
+           place},
+          {"a chain of 101",
+           [=](auto& m) {
+             for (int k = 0; k < 101; ++k) function(m, "f", "g" + std::to_string(k), {"g" + std::to_string(k + 1)});
+             caller(m, "g0");
+           },
+           place},
+      });
   auto m = small_model();
   function(m, "f", "unused", {});
   accept("a function that nobody calls", m);

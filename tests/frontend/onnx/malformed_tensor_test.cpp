@@ -1,6 +1,7 @@
-// Weights whose bytes are not what their head says, and data in other files: where they may lie, and what part is theirs.
-#include <sys/stat.h>
+// Weights whose bytes are not what their head says, and data in other files: where they may lie, and what part is
+// theirs.
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <cmath>
@@ -47,8 +48,12 @@ onnx::ModelProto at(const std::string& location) { return external({{"location",
 
 struct DataFolder : ScratchFolder {
   std::string model(const onnx::ModelProto& m) const { return put("model.onnx", m.SerializeAsString()); }
-  void refuse(const std::string& what, const onnx::ModelProto& m, const Names& places = {"initializer 'w'"}) const { refuse_file(what, model(m), places); }
-  std::unique_ptr<Graph> accept(const std::string& what, const onnx::ModelProto& m) const { return accept_file(what, model(m)); }
+  void refuse(const std::string& what, const onnx::ModelProto& m, const Names& places = {"initializer 'w'"}) const {
+    refuse_file(what, model(m), places);
+  }
+  std::unique_ptr<Graph> accept(const std::string& what, const onnx::ModelProto& m) const {
+    return accept_file(what, model(m));
+  }
 };
 const std::string data_48 = [] {
   std::string s;
@@ -59,15 +64,29 @@ const Tensor& tensor_of(const Graph& g) { return *g.find("w")->data; }
 }  // namespace
 
 TEST_CASE("payloads that are not what dims and dtype say are refused") {
-  for (size_t bytes : {0, 1, 2, 4, 47, 49, 52, 96, 4096}) refuse("raw bytes " + std::to_string(bytes), with_weight([=](T& t) { t.set_raw_data(std::string(bytes, 'x')); }), {"initializer 'w'", "48", std::to_string(bytes)});
+  for (size_t bytes : {0, 1, 2, 4, 47, 49, 52, 96, 4096})
+    refuse("raw bytes " + std::to_string(bytes), with_weight([=](T& t) { t.set_raw_data(std::string(bytes, 'x')); }),
+           {"initializer 'w'", "48", std::to_string(bytes)});
   const Names place = {"initializer 'w'"};
   for (const auto& [what, edit] : std::vector<std::pair<const char*, Edit>>{
            {"no data", [](T& t) { t.clear_raw_data(); }},
            {"two fields", [](T& t) { t.add_float_data(1); }},
            {"too few numbers", [](T& t) { t.clear_raw_data(), t.add_float_data(1); }},
-           {"too many numbers", [](T& t) { t.clear_raw_data(); for (int k = 0; k < 13; ++k) t.add_float_data(1); }},
-           {"another field", [](T& t) { t.clear_raw_data(); for (int k = 0; k < 12; ++k) t.add_double_data(1); }},
-           {"strings", [](T& t) { t.clear_raw_data(); for (int k = 0; k < 12; ++k) t.add_string_data("x"); }},
+           {"too many numbers",
+            [](T& t) {
+              t.clear_raw_data();
+              for (int k = 0; k < 13; ++k) t.add_float_data(1);
+            }},
+           {"another field",
+            [](T& t) {
+              t.clear_raw_data();
+              for (int k = 0; k < 12; ++k) t.add_double_data(1);
+            }},
+           {"strings",
+            [](T& t) {
+              t.clear_raw_data();
+              for (int k = 0; k < 12; ++k) t.add_string_data("x");
+            }},
            {"a segment", [](T& t) { t.mutable_segment()->set_begin(0); }},
            {"a negative extent", [](T& t) { t.set_dims(0, -3); }},
            {"the least extent", [](T& t) { t.set_dims(0, INT64_MIN); }},
@@ -75,40 +94,82 @@ TEST_CASE("payloads that are not what dims and dtype say are refused") {
            {"2^62", [](T& t) { t.set_dims(0, int64_t{1} << 62); }},
            {"2^32 · 2^32", [](T& t) { t.set_dims(0, int64_t{1} << 32), t.set_dims(1, int64_t{1} << 32); }},
            {"2^62 · 4 bytes", [](T& t) { t.clear_dims(), t.add_dims(int64_t{1} << 62); }},
-           {"2^40 · 2^40 · 0", [](T& t) { t.set_dims(0, int64_t{1} << 40), t.set_dims(1, int64_t{1} << 40), t.add_dims(0), t.clear_raw_data(); }},
-           {"0 · 2^40 · 2^40", [](T& t) { t.clear_dims(), t.add_dims(0), t.add_dims(int64_t{1} << 40), t.add_dims(int64_t{1} << 40), t.clear_raw_data(); }},
-           {"65 dims", [](T& t) { t.clear_dims(); for (int k = 0; k < 65; ++k) t.add_dims(1); t.set_raw_data("abcd"); }},
-           {"a million dims", [](T& t) { t.clear_dims(); for (int k = 0; k < 1000000; ++k) t.add_dims(1); t.set_raw_data("abcd"); }},
+           {"2^40 · 2^40 · 0",
+            [](T& t) {
+              t.set_dims(0, int64_t{1} << 40), t.set_dims(1, int64_t{1} << 40), t.add_dims(0), t.clear_raw_data();
+            }},
+           {"0 · 2^40 · 2^40",
+            [](T& t) {
+              t.clear_dims(), t.add_dims(0), t.add_dims(int64_t{1} << 40), t.add_dims(int64_t{1} << 40),
+                  t.clear_raw_data();
+            }},
+           {"65 dims",
+            [](T& t) {
+              t.clear_dims();
+              for (int k = 0; k < 65; ++k) t.add_dims(1);
+              t.set_raw_data("abcd");
+            }},
+           {"a million dims",
+            [](T& t) {
+              t.clear_dims();
+              for (int k = 0; k < 1000000; ++k) t.add_dims(1);
+              t.set_raw_data("abcd");
+            }},
            {"raw data and external", [](T& t) { t.set_data_location(T::EXTERNAL), entry(t, "location", "w.bin"); }},
            {"external data that is not", [](T& t) { entry(t, "location", "w.bin"); }},
            {"nothing but a name", [](T& t) { t = T(), t.set_name("w"); }},
        })
     refuse(what, with_weight(edit), place);
   for (int dtype : {-1, 0, 14, 15, 17, 18, 19, 20, 21, 22, 23, 24, 255, 256, 257, 999, INT32_MAX, INT32_MIN})
-    refuse("dtype " + std::to_string(dtype), with_weight([=](T& t) { t.set_data_type(dtype); }), {"initializer 'w'", "dtype", std::to_string(dtype)});
+    refuse("dtype " + std::to_string(dtype), with_weight([=](T& t) { t.set_data_type(dtype); }),
+           {"initializer 'w'", "dtype", std::to_string(dtype)});
 }
 
 TEST_CASE("numbers that do not fit their type, and data of empty or string tensors, are refused") {
   const Names place = {"initializer 'extra'"};
-  const auto int32s = [](std::vector<int32_t> values) { return [=](T& t) { for (int32_t v : values) t.add_int32_data(v); }; };
-  for (auto [dtype, value] : std::vector<std::pair<int, int32_t>>{{T::FLOAT16, 65536}, {T::FLOAT16, -1}, {T::BFLOAT16, 1 << 20}, {T::UINT8, 256}, {T::UINT8, -1}, {T::INT8, 128}, {T::INT8, -129}, {T::UINT16, 65536}, {T::INT16, 32768}, {T::BOOL, 256}, {T::BOOL, -1}})
+  const auto int32s = [](std::vector<int32_t> values) {
+    return [=](T& t) {
+      for (int32_t v : values) t.add_int32_data(v);
+    };
+  };
+  for (auto [dtype, value] : std::vector<std::pair<int, int32_t>>{{T::FLOAT16, 65536},
+                                                                  {T::FLOAT16, -1},
+                                                                  {T::BFLOAT16, 1 << 20},
+                                                                  {T::UINT8, 256},
+                                                                  {T::UINT8, -1},
+                                                                  {T::INT8, 128},
+                                                                  {T::INT8, -129},
+                                                                  {T::UINT16, 65536},
+                                                                  {T::INT16, 32768},
+                                                                  {T::BOOL, 256},
+                                                                  {T::BOOL, -1}})
     refuse("int32_data " + std::to_string(value), with_extra(dtype, {1}, int32s({value})), place);
-  refuse("uint64_data of uint32", with_extra(T::UINT32, {1}, [](T& t) { t.add_uint64_data(uint64_t{1} << 32); }), place);
+  refuse("uint64_data of uint32", with_extra(T::UINT32, {1}, [](T& t) { t.add_uint64_data(uint64_t{1} << 32); }),
+         place);
   refuse("an odd byte of float16", with_extra(T::FLOAT16, {1}, [](T& t) { t.set_raw_data("x"); }), place);
   refuse("an empty tensor with raw data", with_extra(T::FLOAT, {0}, [](T& t) { t.set_raw_data("abcd"); }), place);
   refuse("an empty tensor with a number", with_extra(T::FLOAT, {0}, [](T& t) { t.add_float_data(1); }), place);
   refuse("an empty tensor with another field", with_extra(T::FLOAT, {0}, [](T& t) { t.add_int64_data(1); }), place);
   refuse("strings in raw data", with_extra(T::STRING, {1}, [](T& t) { t.set_raw_data("abcd"); }), place);
   refuse("too few strings", with_extra(T::STRING, {2}, [](T& t) { t.add_string_data("a"); }), place);
-  refuse("external strings", with_extra(T::STRING, {1}, [](T& t) { t.set_data_location(T::EXTERNAL), entry(t, "location", "s"); }), place);
+  refuse("external strings",
+         with_extra(T::STRING, {1}, [](T& t) { t.set_data_location(T::EXTERNAL), entry(t, "location", "s"); }), place);
   accept("an empty tensor", with_extra(T::FLOAT, {0, 5}, [](T&) {}));
   accept("an empty tensor with no raw data", with_extra(T::FLOAT, {0}, [](T& t) { t.set_raw_data(""); }));
   accept("strings that nobody uses", with_extra(T::STRING, {1}, [](T& t) { t.add_string_data("a"); }));
-  for (auto [dtype, value] : std::vector<std::pair<int, int32_t>>{{T::FLOAT16, 65535}, {T::BFLOAT16, 0x7fc0}, {T::INT8, -128}, {T::INT16, -32768}, {T::UINT8, 255}, {T::BOOL, 1}, {T::INT32, INT32_MIN}}) accept("int32_data", with_extra(dtype, {1}, int32s({value})));
+  for (auto [dtype, value] : std::vector<std::pair<int, int32_t>>{{T::FLOAT16, 65535},
+                                                                  {T::BFLOAT16, 0x7fc0},
+                                                                  {T::INT8, -128},
+                                                                  {T::INT16, -32768},
+                                                                  {T::UINT8, 255},
+                                                                  {T::BOOL, 1},
+                                                                  {T::INT32, INT32_MIN}})
+    accept("int32_data", with_extra(dtype, {1}, int32s({value})));
 }
 
 TEST_CASE("weights may be any numbers, NaN and infinity among them") {
-  for (float v : {NAN, INFINITY, -INFINITY, 1e-45f, -0.0f, std::numeric_limits<float>::max(), std::numeric_limits<float>::signaling_NaN()}) {
+  for (float v : {NAN, INFINITY, -INFINITY, 1e-45f, -0.0f, std::numeric_limits<float>::max(),
+                  std::numeric_limits<float>::signaling_NaN()}) {
     auto m = small_model();
     m.mutable_graph()->clear_initializer();
     add_floats(m, "w", {3, 4}, v);
@@ -118,7 +179,8 @@ TEST_CASE("weights may be any numbers, NaN and infinity among them") {
 
 TEST_CASE("sparse and attribute tensors are held to the same rules") {
   auto m = empty_model();
-  auto& t = *attribute(add_node(m, "Constant", "the_node", {}, {"y"}), "value", onnx::AttributeProto::TENSOR).mutable_t();
+  auto& t =
+      *attribute(add_node(m, "Constant", "the_node", {}, {"y"}), "value", onnx::AttributeProto::TENSOR).mutable_t();
   m.mutable_graph()->add_output()->set_name("y");
   t.set_data_type(T::FLOAT);
   t.add_dims(2);
@@ -134,7 +196,8 @@ TEST_CASE("sparse and attribute tensors are held to the same rules") {
   bad("no type", [](T& v) { v.clear_data_type(); });
   bad("2^62", [](T& v) { v.set_dims(0, int64_t{1} << 62); });
   bad("external and outside", [](T& v) { v.set_data_location(T::EXTERNAL), entry(v, "location", "../x"); });
-  bad("external and an absolute path", [](T& v) { v.set_data_location(T::EXTERNAL), entry(v, "location", "/etc/passwd"); });
+  bad("external and an absolute path",
+      [](T& v) { v.set_data_location(T::EXTERNAL), entry(v, "location", "/etc/passwd"); });
   // ONNX Runtime's mark for "the offset is an address" is the name of a file that is not there.
   auto address = m;
   auto& v = *first_node(address).mutable_attribute(0)->mutable_t();
@@ -159,9 +222,31 @@ TEST_CASE("external data lies beneath the model's folder, however its location i
   const DataFolder folder;
   folder.put("w.bin", data_48);
   folder.put("sub/w.bin", data_48);
-  for (const std::string& location : {std::string("../x"), std::string("a/../../x"), std::string("./../x"), std::string("sub/../w.bin"), std::string("/etc/passwd"), folder / "w.bin", std::string("C:\\x"), std::string("\\\\srv\\x"), std::string("a\\..\\..\\x"),
-                                      std::string("."), std::string(""), std::string("sub/"), std::string("sub//w.bin"), std::string("w.bin\0.txt", 10), std::string(5000, 'a'), std::string(".."), std::string("/"), std::string("file:///etc/passwd"), std::string("http://example.com/w.bin"),
-                                      std::string("/proc/self/environ"), std::string("/dev/zero"), std::string(2000, '/'), std::string("sub/."), std::string("*/_ORT_MEM_ADDR_/*") + "/..", std::string("/\n")})
+  for (const std::string& location : {std::string("../x"),
+                                      std::string("a/../../x"),
+                                      std::string("./../x"),
+                                      std::string("sub/../w.bin"),
+                                      std::string("/etc/passwd"),
+                                      folder / "w.bin",
+                                      std::string("C:\\x"),
+                                      std::string("\\\\srv\\x"),
+                                      std::string("a\\..\\..\\x"),
+                                      std::string("."),
+                                      std::string(""),
+                                      std::string("sub/"),
+                                      std::string("sub//w.bin"),
+                                      std::string("w.bin\0.txt", 10),
+                                      std::string(5000, 'a'),
+                                      std::string(".."),
+                                      std::string("/"),
+                                      std::string("file:///etc/passwd"),
+                                      std::string("http://example.com/w.bin"),
+                                      std::string("/proc/self/environ"),
+                                      std::string("/dev/zero"),
+                                      std::string(2000, '/'),
+                                      std::string("sub/."),
+                                      std::string("*/_ORT_MEM_ADDR_/*") + "/..",
+                                      std::string("/\n")})
     folder.refuse("location " + location.substr(0, 30), at(location));
   for (const char* location : {"w.bin", "./w.bin", "sub/w.bin", "./sub/./w.bin"}) {
     auto graph = folder.accept(location, at(location));
@@ -170,7 +255,8 @@ TEST_CASE("external data lies beneath the model's folder, however its location i
     CHECK(tensor_of(*graph).bytes[47] == 47);
   }
   // Spellings that mean something elsewhere are plain names here, of files that are not there.
-  for (const char* location : {"%2e%2e/x", "~", "*/_ORT_MEM_ADDR_/*", "#w.bin", "none.bin", "w.bin/none", "none/w.bin", "$HOME", "w.bin\n"}) {
+  for (const char* location :
+       {"%2e%2e/x", "~", "*/_ORT_MEM_ADDR_/*", "#w.bin", "none.bin", "w.bin/none", "none/w.bin", "$HOME", "w.bin\n"}) {
     auto graph = folder.accept(location, at(location));
     REQUIRE(graph);
     CHECK(tensor_of(*graph).missing == location);
@@ -200,7 +286,8 @@ TEST_CASE("links are followed within the folder and nowhere else") {
   folder.link("loop", "loop");
   folder.link("loop_b", "loop_a");
   folder.link("loop_a", "loop_b");
-  for (const char* location : {"outside", "outside_folder/secret", "environ", "descriptor", "zero", "loop", "loop_a"}) folder.refuse(location, at(location));
+  for (const char* location : {"outside", "outside_folder/secret", "environ", "descriptor", "zero", "loop", "loop_a"})
+    folder.refuse(location, at(location));
   folder.refuse("parent", at("parent/" + std::filesystem::path(outside.path).filename().string() + "/secret"));
   std::filesystem::create_hard_link(outside / "secret", folder / "hard");
   folder.refuse("hard link", at("hard"), {"initializer 'w'", "hard link"});
@@ -234,13 +321,33 @@ TEST_CASE("offset and length are whole numbers of a range that the file has") {
   folder.put("long.bin", std::string(16, 'x') + data_48 + data_48);
   folder.put("short.bin", data_48.substr(1));
   folder.put("empty.bin", "");
-  const Names numbers = {"-1", "text", " 12", "12 ", "1e3", "0x10", "+5", "1.0", "", "9223372036854775808", "18446744073709551615", "18446744073709551616", "18446744073709551621", std::string(100000, '9'), std::string("1\0", 2), "1\n", "١"};
+  const Names numbers = {"-1",
+                         "text",
+                         " 12",
+                         "12 ",
+                         "1e3",
+                         "0x10",
+                         "+5",
+                         "1.0",
+                         "",
+                         "9223372036854775808",
+                         "18446744073709551615",
+                         "18446744073709551616",
+                         "18446744073709551621",
+                         std::string(100000, '9'),
+                         std::string("1\0", 2),
+                         "1\n",
+                         "١"};
   for (const auto& n : numbers) {
     folder.refuse("offset " + n.substr(0, 20), external({{"location", "w.bin"}, {"offset", n}}));
     folder.refuse("length " + n.substr(0, 20), external({{"location", "w.bin"}, {"length", n}}));
   }
-  for (const char* offset : {"1", "47", "48", "49", "4096", "18446744073709551568", "9223372036854775807"}) folder.refuse(offset, external({{"location", "w.bin"}, {"offset", offset}, {"length", "48"}}), {"initializer 'w'", "range"});
-  for (const char* length : {"0", "1", "47", "49", "96"}) folder.refuse(length, external({{"location", "long.bin"}, {"length", length}}), {"initializer 'w'", "length", "48"});
+  for (const char* offset : {"1", "47", "48", "49", "4096", "18446744073709551568", "9223372036854775807"})
+    folder.refuse(offset, external({{"location", "w.bin"}, {"offset", offset}, {"length", "48"}}),
+                  {"initializer 'w'", "range"});
+  for (const char* length : {"0", "1", "47", "49", "96"})
+    folder.refuse(length, external({{"location", "long.bin"}, {"length", length}}),
+                  {"initializer 'w'", "length", "48"});
   for (const char* file : {"short.bin", "empty.bin"}) folder.refuse(file, at(file), {"initializer 'w'", file});
   for (const char* offset : {"0", "00", "16", "1", "64", "007"}) {
     auto graph = folder.accept(offset, external({{"location", "long.bin"}, {"offset", offset}}));
@@ -260,9 +367,17 @@ TEST_CASE("entries of external data are known, and given once") {
   folder.refuse("an unknown key", external({{"location", "w.bin"}, {"ofset", "0"}}), {"initializer 'w'", "'ofset'"});
   folder.refuse("an empty key", external({{"location", "w.bin"}, {"", "0"}}));
   folder.refuse("a key with a NUL", external({{"location", "w.bin"}, {std::string("offset\0", 7), "0"}}));
-  for (const char* key : {"location", "offset", "length"}) folder.refuse("twice", external({{"location", "w.bin"}, {"offset", "0"}, {"length", "48"}, {key, key == std::string("location") ? "w.bin" : "0"}}), {"initializer 'w'", key, "twice"});
-  for (const char* sum : {"", "xyz", "da39a3ee", "da39a3ee5e6b4b0d3255bfef95601890afd8070g"}) folder.refuse("checksum", external({{"location", "w.bin"}, {"checksum", sum}}), {"initializer 'w'", "checksum"});
-  folder.accept("a checksum", external({{"location", "w.bin"}, {"checksum", "da39a3ee5e6b4b0d3255bfef95601890afd80709"}}));
+  for (const char* key : {"location", "offset", "length"})
+    folder.refuse("twice",
+                  external({{"location", "w.bin"},
+                            {"offset", "0"},
+                            {"length", "48"},
+                            {key, key == std::string("location") ? "w.bin" : "0"}}),
+                  {"initializer 'w'", key, "twice"});
+  for (const char* sum : {"", "xyz", "da39a3ee", "da39a3ee5e6b4b0d3255bfef95601890afd8070g"})
+    folder.refuse("checksum", external({{"location", "w.bin"}, {"checksum", sum}}), {"initializer 'w'", "checksum"});
+  folder.accept("a checksum",
+                external({{"location", "w.bin"}, {"checksum", "da39a3ee5e6b4b0d3255bfef95601890afd80709"}}));
   auto m = external({{"location", "w.bin"}});
   for (int k = 0; k < 10000; ++k) {
     auto& t = *m.mutable_graph()->add_initializer();

@@ -20,7 +20,8 @@ namespace optp {
 using Names = std::vector<std::string>;
 using Numbers = std::vector<int64_t>;
 
-inline onnx::NodeProto& add_node(onnx::ModelProto& m, const std::string& op, const std::string& name, const Names& inputs, const Names& outputs) {
+inline onnx::NodeProto& add_node(onnx::ModelProto& m, const std::string& op, const std::string& name,
+                                 const Names& inputs, const Names& outputs) {
   auto& n = *m.mutable_graph()->add_node();
   n.set_op_type(op);
   n.set_name(name);
@@ -28,36 +29,47 @@ inline onnx::NodeProto& add_node(onnx::ModelProto& m, const std::string& op, con
   for (const auto& o : outputs) n.add_output(o);
   return n;
 }
-inline onnx::AttributeProto& attribute(onnx::NodeProto& n, const std::string& name, onnx::AttributeProto::AttributeType type) {
+inline onnx::AttributeProto& attribute(onnx::NodeProto& n, const std::string& name,
+                                       onnx::AttributeProto::AttributeType type) {
   auto& a = *n.add_attribute();
   a.set_name(name);
   a.set_type(type);
   return a;
 }
-inline void set(onnx::NodeProto& n, const std::string& name, int64_t v) { attribute(n, name, onnx::AttributeProto::INT).set_i(v); }
-inline void set(onnx::NodeProto& n, const std::string& name, float v) { attribute(n, name, onnx::AttributeProto::FLOAT).set_f(v); }
-inline void set(onnx::NodeProto& n, const std::string& name, const char* v) { attribute(n, name, onnx::AttributeProto::STRING).set_s(v); }
+inline void set(onnx::NodeProto& n, const std::string& name, int64_t v) {
+  attribute(n, name, onnx::AttributeProto::INT).set_i(v);
+}
+inline void set(onnx::NodeProto& n, const std::string& name, float v) {
+  attribute(n, name, onnx::AttributeProto::FLOAT).set_f(v);
+}
+inline void set(onnx::NodeProto& n, const std::string& name, const char* v) {
+  attribute(n, name, onnx::AttributeProto::STRING).set_s(v);
+}
 inline void set(onnx::NodeProto& n, const std::string& name, const Numbers& v) {
   auto& a = attribute(n, name, onnx::AttributeProto::INTS);
   for (int64_t i : v) a.add_ints(i);
 }
 // -1 stands for a named extent, "n<position>".
-inline onnx::ValueInfoProto& describe(onnx::ValueInfoProto& v, const std::string& name, int dtype, const Numbers& dims) {
+inline onnx::ValueInfoProto& describe(onnx::ValueInfoProto& v, const std::string& name, int dtype,
+                                      const Numbers& dims) {
   v.set_name(name);
   auto& t = *v.mutable_type()->mutable_tensor_type();
   t.set_elem_type(dtype);
   t.mutable_shape();
   for (size_t k = 0; k < dims.size(); ++k) {
     auto& d = *t.mutable_shape()->add_dim();
-    if (dims[k] == -1) d.set_dim_param("n" + std::to_string(k));
-    else d.set_dim_value(dims[k]);
+    if (dims[k] == -1)
+      d.set_dim_param("n" + std::to_string(k));
+    else
+      d.set_dim_value(dims[k]);
   }
   return v;
 }
 inline onnx::ValueInfoProto& add_input(onnx::ModelProto& m, const std::string& name, int dtype, const Numbers& dims) {
   return describe(*m.mutable_graph()->add_input(), name, dtype, dims);
 }
-inline onnx::TensorProto& add_floats(onnx::ModelProto& m, const std::string& name, const Numbers& dims, float value = 0.5f) {
+inline onnx::TensorProto& add_floats(onnx::ModelProto& m, const std::string& name, const Numbers& dims,
+                                     float value = 0.5f) {
   auto& t = *m.mutable_graph()->add_initializer();
   t.set_name(name);
   t.set_data_type(onnx::TensorProto::FLOAT);
@@ -67,7 +79,8 @@ inline onnx::TensorProto& add_floats(onnx::ModelProto& m, const std::string& nam
   t.set_raw_data(values.data(), count * sizeof(float));
   return t;
 }
-inline onnx::TensorProto& add_integers(onnx::ModelProto& m, const std::string& name, const Numbers& values, bool scalar = false) {
+inline onnx::TensorProto& add_integers(onnx::ModelProto& m, const std::string& name, const Numbers& values,
+                                       bool scalar = false) {
   auto& t = *m.mutable_graph()->add_initializer();
   t.set_name(name);
   t.set_data_type(onnx::TensorProto::INT64);
@@ -95,7 +108,8 @@ inline onnx::ModelProto small_model() {
   return m;
 }
 // y = OP(x, c0, c1, …), the node named "the_node": x float [2, 3], the c integer vectors
-inline onnx::ModelProto op_model(const std::string& op, const std::vector<Numbers>& constants = {}, int64_t opset = 18) {
+inline onnx::ModelProto op_model(const std::string& op, const std::vector<Numbers>& constants = {},
+                                 int64_t opset = 18) {
   auto m = empty_model(opset);
   add_input(m, "x", onnx::TensorProto::FLOAT, {2, 3});
   auto& n = add_node(m, op, "the_node", {"x"}, {"y"});
@@ -112,7 +126,8 @@ inline onnx::NodeProto& first_node(onnx::ModelProto& m) { return *m.mutable_grap
 struct Tally {
   int refused = 0, accepted = 0;
   ~Tally() {
-    if (std::getenv("OPTP_TALLY")) std::printf("malformed files: %d refused, %d of them-alikes accepted\n", refused, accepted);
+    if (std::getenv("OPTP_TALLY"))
+      std::printf("malformed files: %d refused, %d of them-alikes accepted\n", refused, accepted);
   }
 };
 inline Tally tally;
@@ -130,7 +145,8 @@ inline llvm::Expected<std::unique_ptr<Graph>> timed_import(const std::string& pa
   CHECK_MESSAGE(seconds < most_seconds * slower, path);
   return graph;
 }
-inline void refuse_file(const std::string& what, const std::string& path, const Names& places = {}, Fault fault = Fault::bad_input) {
+inline void refuse_file(const std::string& what, const std::string& path, const Names& places = {},
+                        Fault fault = Fault::bad_input) {
   CAPTURE(what);
   ++tally.refused;
   auto graph = timed_import(path);
@@ -161,7 +177,9 @@ inline void refuse_bytes(const std::string& what, const std::string& bytes, cons
   static const ScratchFolder folder;
   refuse_file(what, folder.put("model.onnx", bytes), places);
 }
-inline void refuse(const std::string& what, const onnx::ModelProto& model, const Names& places = {}) { refuse_bytes(what, model.SerializeAsString(), places); }
+inline void refuse(const std::string& what, const onnx::ModelProto& model, const Names& places = {}) {
+  refuse_bytes(what, model.SerializeAsString(), places);
+}
 
 // `edit` makes a good model bad.
 struct BadCase {
