@@ -36,6 +36,10 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
   }
   // One partial at a time: over contracted axes and over a passing operand's both, the sum would need two orders.
   if (passes && own.is_partial()) passes = false;
+  // Members along an axis that splits the node's loops hold different elements, not addends of the same ones.
+  for (const auto& entry : axes)
+    for (const std::string& axis : entry.second)
+      if (llvm::is_contained(through.axes, axis)) passes = false;
   if (passes) return through;
   for (size_t k = 0; k < operands.size(); ++k) accepts[k] = !operands[k].is_partial();
   return own;

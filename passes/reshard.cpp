@@ -17,6 +17,8 @@ struct Resharder {
     auto made = build.create(op, {at}, std::move(attributes), base + "." + suffix.str());
     if (!made) return made.takeError();
     at = *made;
+    // Members meet by id: a value that is gathered twice meets at two.
+    if (at->producer->op->is_collective) at->producer->attributes["id"] = at->name;
     return llvm::Error::success();
   }
   void mark() {
@@ -26,7 +28,7 @@ struct Resharder {
   }
 
   llvm::Error all_reduce() {
-    if (auto e = step("all_reduce", {{"axes", AxisList(now.partial.begin(), now.partial.end())}, {"reduce", to_string(now.reduce).str()}, {"reason", reason}, {"id", base + ".all_reduce"}}, "all_reduce")) return e;
+    if (auto e = step("all_reduce", {{"axes", AxisList(now.partial.begin(), now.partial.end())}, {"reduce", to_string(now.reduce).str()}, {"reason", reason}}, "all_reduce")) return e;
     now.partial.clear();
     now.reduce = Reduce::none;
     mark();
@@ -69,7 +71,11 @@ struct Resharder {
     const FactorSharding factor = now.dims[d].factors[k];
     auto around = bring_apart(d, k);
     if (!around) return around.takeError();
-    if (auto e = step("all_gather", {{"axes", AxisList(factor.axes.begin(), factor.axes.end())}, {"axis", int64_t(around->axis)}, {"total", factor.extent}, {"reason", reason}, {"id", base + ".all_gather"}}, "all_gather")) return e;
+    // Chunks are nested, so they are joined axis by axis, the inner one first: docs/collectives.md, section 2.
+    for (size_t outer = factor.axes.size(); outer-- > 0;) {
+      const Dim total = Dim::part(factor.extent, llvm::ArrayRef<std::string>(factor.axes).take_front(outer));
+      if (auto e = step("all_gather", {{"axes", AxisList{factor.axes[outer]}}, {"axis", int64_t(around->axis)}, {"total", total}, {"reason", reason}}, "all_gather")) return e;
+    }
     now.dims[d].factors[k].axes.clear();
     if (auto e = bring_back(*around, d)) return e;
     mark();
@@ -93,20 +99,25 @@ llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim>
   if (r.now.is_partial() && !(to.partial == r.now.partial && to.reduce == r.now.reduce)) {
     if (auto e = r.all_reduce()) return e;
   }
+  // A factor that is split alike before and after stays; the others are joined and cut anew.
+  auto stays = [&](size_t d, size_t k) {
+    const auto &now = r.now.dims[d].factors, &then = to.dims[d].factors;
+    return llvm::equal(now, then, [](const FactorSharding& a, const FactorSharding& b) { return a.extent == b.extent; }) && now[k].axes == then[k].axes;
+  };
   for (size_t d = 0; d < r.now.dims.size(); ++d) {
     if (same_placement(r.now.dims[d], to.dims[d])) continue;
-    for (size_t k = 0; k < r.now.dims[d].factors.size(); ++k) {
-      const bool stays = to.dims[d].factors.size() == r.now.dims[d].factors.size() && to.dims[d].factors[k] == r.now.dims[d].factors[k];
-      if (r.now.dims[d].factors[k].axes.empty() || stays) continue;
-      if (auto e = r.gather(d, k)) return e;
-    }
+    for (size_t k = 0; k < r.now.dims[d].factors.size(); ++k)
+      if (!r.now.dims[d].factors[k].axes.empty() && !stays(d, k))
+        if (auto e = r.gather(d, k)) return e;
   }
   for (size_t d = 0; d < r.now.dims.size(); ++d) {
     if (same_placement(r.now.dims[d], to.dims[d])) continue;
-    r.now.dims[d].factors.assign(to.dims[d].factors.begin(), to.dims[d].factors.end());
-    for (auto& f : r.now.dims[d].factors) f.axes.clear();
+    if (!r.now.dims[d].is_split()) {
+      r.now.dims[d].factors.assign(to.dims[d].factors.begin(), to.dims[d].factors.end());
+      for (auto& f : r.now.dims[d].factors) f.axes.clear();
+    }
     for (size_t k = 0; k < to.dims[d].factors.size(); ++k)
-      if (!to.dims[d].factors[k].axes.empty())
+      if (!stays(d, k))
         if (auto e = r.cut(d, k, to.dims[d].factors[k].axes)) return e;
   }
   if (r.at != &value) r.mark();

@@ -29,6 +29,23 @@ void take(NodeAxes& out, const Factors& factors, const Node& node, const Rule& r
     }
   }
 }
+// Takes back what this op can't run split, though one of its loops could: a class that also is a loop which must be whole;
+// one that two loops run over (x + xᵀ: a rank would have blocks of the diagonal only); and one that is not the major part
+// of a counted loop, where a rank would have several ranges.
+void take_back(NodeAxes& out, const Factors& factors, const Node& node, const Rule& rule) {
+  llvm::DenseMap<int, int> loops_of_class;
+  for (int loop = 0; loop < int(rule.loops.size()); ++loop) {
+    const auto& dim = factors.of_loop(node, loop);
+    // The right side of a link runs over the elements of its left side again.
+    const bool again = llvm::any_of(rule.links, [&](const LoopLink& l) { return llvm::is_contained(l.right, loop); });
+    bool is_major = true;
+    for (size_t k = 0; k < dim.classes.size(); ++k) {
+      const int c = dim.classes[k];
+      if (rule.loops[size_t(loop)].whole || (rule.loops[size_t(loop)].counted && !is_major) || (!again && ++loops_of_class[c] > 1)) out.erase(c);
+      if (!dim.extents[k].is(1)) is_major = false;
+    }
+  }
+}
 }  // namespace
 
 NodeAxes node_axes(const Node& node, const Factors& factors) {
@@ -36,6 +53,7 @@ NodeAxes node_axes(const Node& node, const Factors& factors) {
   const Rule& rule = factors.rule(node);
   for (size_t k = 0; k < node.results.size(); ++k) take(out, factors, node, rule, rule.results[k], *node.results[k], false);
   for (size_t k = 0; k < node.operands.size(); ++k) take(out, factors, node, rule, rule.operands[k], *node.operands[k], true);
+  take_back(out, factors, node, rule);
   return out;
 }
 DimSharding sharded(const Factors::DimFactors& dim, const NodeAxes& axes) {

@@ -59,8 +59,11 @@ class Splitter {
     auto& forms = held_[&v];
     for (const Held& h : forms)
       if (same_placement(h.sharding, wanted)) return h.value;
-    // The last form is the one nearest to use: partial sums are reduced by then.
-    const Held base = forms.back();
+    // The last form is the one nearest to use: partial sums are reduced by then. Who takes parts needs one that still has them.
+    auto from = forms.rbegin();
+    while (wanted.is_partial() && from != forms.rend() && (from->sharding.partial != wanted.partial || from->sharding.reduce != wanted.reduce)) ++from;
+    if (from == forms.rend()) return error(Fault::internal, "'" + v.name + "' is held in no parts");
+    const Held base = *from;
     auto made = reshard(build_, *base.value, v.type.dims, base.sharding, wanted, reason);
     if (!made) return made.takeError();
     held_[&v].push_back({*made, wanted});

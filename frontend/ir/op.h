@@ -13,6 +13,7 @@ struct Loop {
   Dim extent;
   bool whole = false;              // can't be split
   Reduce reduce = Reduce::none;    // in no result: splitting it leaves a partial of this kind
+  bool counted = false;            // the op counts from this rank's start: what a rank has must be one range
 };
 constexpr int no_loop = -1;        // a dim of extent 1 that is repeated
 

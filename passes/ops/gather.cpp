@@ -20,6 +20,7 @@ const RegisteredOp gather{{
       const auto& table = node.operand(0).type.dims;
       const auto& index = node.operand(1).type.dims;
       for (size_t d = 0; d < table.size(); ++d) rule.operands[0].push_back(rule.add(table[d], false, d == axis ? Reduce::sum : Reduce::none));
+      rule.loops[axis].counted = true;
       for (Dim d : index) rule.operands[1].push_back(rule.add(d));
       for (size_t d = 0; d < table.size(); ++d) {
         if (d == axis) rule.results[0].append(rule.operands[1].begin(), rule.operands[1].end());

@@ -10,6 +10,7 @@ const RegisteredOp iota{{
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       Rule rule;
       rule.results.push_back({rule.add(node.dim("size"))});
+      rule.loops[0].counted = true;
       return rule;
     },
     .infer = [](const Node& node) -> llvm::Expected<Types> { return one(DType(node.integer("dtype")), {node.dim("size")}); },
