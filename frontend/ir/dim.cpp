@@ -59,14 +59,10 @@ std::string print(const Terms& terms) {
   if (terms.empty()) return "0";
   std::string out;
   for (const DimTerm& t : terms) {
-    int64_t c = t.coefficient;
-    if (!out.empty()) {
-      out += c < 0 ? " - " : " + ";
-      c = c < 0 ? -c : c;
-    } else if (c == -1 && !t.atoms.empty()) {
-      out += "-";
-      c = 1;
-    }
+    // As unsigned, so that the lowest coefficient has a magnitude too.
+    const uint64_t c = t.coefficient < 0 ? -uint64_t(t.coefficient) : uint64_t(t.coefficient);
+    if (!out.empty()) out += t.coefficient < 0 ? " - " : " + ";
+    else if (t.coefficient < 0) out += "-";
     if (c != 1 || t.atoms.empty()) out += std::to_string(c);
     for (size_t i = 0; i < t.atoms.size(); ++i) {
       if (i > 0 || c != 1) out += "*";
@@ -225,7 +221,9 @@ Dim floor_div(Dim a, Dim b) {
   if (a.is_overflow() || b.is_overflow() || b.is(0)) return Dim::overflow();
   if (auto q = exact_div(a, b)) return *q;
   if (a.constant() && b.constant()) {
-    int64_t x = *a.constant(), y = *b.constant(), q = x / y;
+    const int64_t x = *a.constant(), y = *b.constant();
+    if (y == -1) return Dim(-1) * a;  // the lowest number has no negative: an overflow, not a trap
+    const int64_t q = x / y;
     return Dim(q - ((x % y != 0 && (x < 0) != (y < 0)) ? 1 : 0));
   }
   return of(atom(Leaf::floor_div, "floor(" + a.text() + ", " + b.text() + ")", a, b));
@@ -456,7 +454,7 @@ std::optional<std::pair<std::string, Dim>> solve_equal(Dim a, Dim b) {
   if (a.is_overflow() || b.is_overflow()) return std::nullopt;
   // A common monomial divides both sides: batch*total = batch*past + batch*sequence.
   Dim difference = a - b;
-  if (difference.is(0)) return std::nullopt;
+  if (difference.is(0) || difference.is_overflow()) return std::nullopt;
   llvm::SmallVector<const DimAtom*, 4> common(difference.expression().terms[0].atoms.begin(), difference.expression().terms[0].atoms.end());
   for (const DimAtom* x : common) {
     while (true) {

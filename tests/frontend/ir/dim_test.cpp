@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "frontend/ir/dim.h"
+#include "frontend/ir/dtype.h"
 #include "frontend/ir/sharding.h"
 
 using namespace optp;
@@ -40,6 +41,10 @@ TEST_CASE("arithmetic beyond 64 bits is caught") {
   CHECK((big + 1).is_overflow());
   CHECK((big * big * 0).is_overflow());
   CHECK((dim("a") * big * big).is_overflow());
+  CHECK(floor_div(Dim(INT64_MIN), Dim(-1)).is_overflow());
+  CHECK_FALSE(solve_equal(dim("a") * Dim(INT64_MIN), dim("a") * big).has_value());
+  CHECK((Dim(INT64_MIN) * dim("a")).text() == "-9223372036854775808*a");
+  CHECK((dim("b") + Dim(INT64_MIN)).text() == "b - 9223372036854775808");
 }
 TEST_CASE("bounds follow from dims being at least 1") {
   CHECK(proved_less(dim("0"), dim("batch")));
