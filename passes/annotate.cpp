@@ -347,7 +347,10 @@ class Annotator {
           state[&node->out()] = result;
           changed = true;
         }
-        if (result.is_partial() && graph_.is_output(node->out()) && reduced.insert(&node->out()).second) changed = true;
+        // A result that was pinned to be split along the same axis can't be in parts along it, too.
+        const Axes own = node->out().sharding->axes();
+        const bool pinned = llvm::any_of(result.axes, [&](const std::string& axis) { return llvm::is_contained(own, axis); });
+        if (result.is_partial() && (pinned || graph_.is_output(node->out())) && reduced.insert(&node->out()).second) changed = true;
       }
     }
     for (auto& node : graph_.nodes)

@@ -59,7 +59,7 @@ llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t ra
     graph->erase(node);
     graph->rename(**zeros, name);
   }
-  graph->erase_dead();
+  // What only fed that product stays: the other ranks need this one at its collectives.
   return graph;
 }
 

@@ -1,0 +1,253 @@
+// Small graphs for every op of the registry: what the property tests of rules run on.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "frontend/ir/builder.h"
+
+namespace optp::samples {
+
+struct Input {
+  Dims dims;
+  DType dtype = DType::f64;
+  double low = -2, high = 2;  // of its elements
+};
+using Make = std::function<llvm::Expected<Value*>(Builder&, llvm::ArrayRef<Value*>)>;
+struct Sample {
+  std::string op;
+  std::vector<Input> inputs;
+  Make make;
+  bool single = true;  // one node: what is said of its inputs can be said of its operands
+};
+// The values of the named dims that samples use.
+inline const DimValues& named_dims() {
+  static const DimValues values{{"b", 2}, {"s", 5}};
+  return values;
+}
+
+class Table {
+ public:
+  Table() {
+    elementwise();
+    products();
+    lookups();
+    reductions();
+    views();
+    parts();
+    sources();
+    several_nodes();
+  }
+  std::vector<Sample> of(llvm::StringRef op) const {
+    std::vector<Sample> out;
+    for (const Sample& s : samples_)
+      if (s.op == op) out.push_back(s);
+    return out;
+  }
+
+ private:
+  using Ints = llvm::SmallVector<int64_t, 4>;
+  void node(const std::string& op, std::vector<Input> inputs, Attributes attributes = {}) {
+    samples_.push_back({op, std::move(inputs), [op, attributes](Builder& build, llvm::ArrayRef<Value*> x) { return build.create(op, x, attributes, "y"); }});
+  }
+  void graph(const std::string& op, std::vector<Input> inputs, Make make) { samples_.push_back({op, std::move(inputs), std::move(make), false}); }
+
+  void elementwise() {
+    for (const char* op : {"neg", "abs", "exp", "tanh", "sigmoid", "erf", "sin", "cos", "floor", "ceil", "round", "relu", "sign"})
+      for (const Dims& dims : {Dims{5, 3}, Dims{12}, Dims{}, Dims{2, 1, 9}, Dims{b * 12, 4}}) node(op, {{dims}});
+    for (const char* op : {"neg", "abs", "relu", "sign"}) node(op, {{{7, 2}, DType::i64, -9, 9}});
+    for (const char* op : {"log", "sqrt", "reciprocal"})
+      for (const Dims& dims : {Dims{5, 3}, Dims{1}, Dims{2, s}}) node(op, {{dims, DType::f64, 0.5, 3}});
+    for (const char* op : {"is_nan", "is_inf"}) node(op, {{{5, 3}}});
+    node("not", {{{5, 3}, DType::boolean, 0, 1}});
+    const std::vector<std::pair<Dims, Dims>> pairs{{{5, 3}, {5, 3}}, {{4, 1, 6}, {3, 1}}, {{7}, {}}, {{1, 5}, {5, 1}}, {{b, s, 4}, {4}}, {{1}, {2, 1}}, {{3, b * 12}, {1, b * 12}}};
+    for (const char* op : {"add", "sub", "mul", "max", "min", "equal", "less", "less_equal", "greater", "greater_equal"})
+      for (const auto& [a, c] : pairs) {
+        node(op, {{a}, {c}});
+        node(op, {{a, DType::i64, -3, 3}, {c, DType::i64, -3, 3}});
+      }
+    for (const char* op : {"div", "mod", "pow"})
+      for (const auto& [a, c] : pairs) {
+        node(op, {{a, DType::f64, 0.5, 3}, {c, DType::f64, 0.5, 3}});
+        node(op, {{a, DType::i64, llvm::StringRef(op) == "pow" ? 0.0 : -9.0, 9}, {c, DType::i64, 1, 3}});
+      }
+    for (const char* op : {"and", "or", "xor"})
+      for (const auto& [a, c] : pairs) node(op, {{a, DType::boolean, 0, 1}, {c, DType::boolean, 0, 1}});
+    for (const auto& [a, c] : pairs) {
+      node("where", {{a, DType::boolean, 0, 1}, {c}, {a}});
+      node("where", {{c, DType::boolean, 0, 1}, {a, DType::i64, -9, 9}, {{1}, DType::i64, -9, 9}});
+    }
+    for (DType to : {DType::f32, DType::i64, DType::boolean}) node("cast", {{{5, 3}}}, {{"to", int64_t(to)}});
+    for (DType to : {DType::f64, DType::i32, DType::boolean}) node("cast", {{{b, 7}, DType::i64, -2, 2}}, {{"to", int64_t(to)}});
+    node("cast", {{{9}, DType::boolean, 0, 1}}, {{"to", int64_t(DType::f64)}});
+  }
+
+  void products() {
+    auto contract = [&](const char* loops, Dims a, Dims c) {
+      node("contract", {{a}, {c}}, {{"loops", std::string(loops)}});
+      node("contract", {{a, DType::i64, -3, 3}, {c, DType::i64, -3, 3}}, {{"loops", std::string(loops)}});
+    };
+    contract("m k, k n -> m n", {5, 7}, {7, 3});
+    contract("b s k, k n -> b s n", {b, s, 6}, {6, 4});
+    contract("m k, n k -> n m", {2, 3}, {5, 3});
+    contract("b h s d, b h t d -> b h s t", {2, 3, 4, 2}, {2, 3, 5, 2});
+    contract("k, k ->", {6}, {6});
+    contract("m, n -> m n", {3}, {5});
+    contract("b k, k n -> n", {3, 4}, {4, 2});
+    contract("m 1 k, k 1 -> m 1", {3, 1, 4}, {4, 1});
+    contract("1 k, k n -> 1 n", {1, 5}, {5, 9});
+    contract("m k, 1 n -> m 1 n", {3, 2}, {1, 4});
+    contract("i i, i n -> i n", {3, 3}, {3, 2});
+    contract("i i, n -> n", {3, 3}, {2});
+    contract("a c d, d c e -> a e", {2, 3, 4}, {4, 3, 5});
+    contract("m k, k n -> m n", {3, 1}, {1, 3});
+  }
+
+  void lookups() {
+    for (DType dtype : {DType::f64, DType::i64, DType::boolean}) {
+      const double low = dtype == DType::boolean ? 0 : -4, high = dtype == DType::boolean ? 1 : 4;
+      auto gather = [&](const Dims& table, int64_t axis, const Dims& index, DType index_dtype = DType::i64) {
+        const double rows = double(*table[size_t(axis)].constant());
+        node("gather", {{table, dtype, low, high}, {index, index_dtype, -rows, rows - 1}}, {{"axis", axis}});
+      };
+      gather({7, 3}, 0, {2, 5});
+      gather({4, 6}, 1, {3});
+      gather({11}, 0, {b, s}, DType::i32);
+      gather({3, 2, 5}, 1, {});
+      gather({1, 4}, 0, {3});
+      gather({2, 3, 4}, 2, {2, 1});
+    }
+  }
+
+  void reductions() {
+    const std::vector<std::pair<Dims, Ints>> cases{{{5, 3}, {1}}, {{5, 3}, {0}}, {{2, 3, 4}, {0, 2}}, {{7}, {0}}, {{b, s, 4}, {2}}, {{b * 12, 2}, {0}}, {{3, 1}, {1}}, {{4, 2}, {}}};
+    for (const char* op : {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_mean"})
+      for (const auto& [dims, axes] : cases)
+        for (int64_t keep : {0, 1}) {
+          node(op, {{dims}}, {{"axes", axes}, {"keepdims", keep}});
+          node(op, {{dims, DType::i64, -3, 3}}, {{"axes", axes}, {"keepdims", keep}});
+        }
+    for (int64_t exclusive : {0, 1})
+      for (int64_t reverse : {0, 1}) {
+        node("cumsum", {{{5, 3}}}, {{"axis", int64_t(0)}, {"exclusive", exclusive}, {"reverse", reverse}});
+        node("cumsum", {{{b, s}, DType::i64, 0, 1}}, {{"axis", int64_t(1)}, {"exclusive", exclusive}, {"reverse", reverse}});
+      }
+    node("softmax", {{{5, 3}}}, {{"axis", int64_t(1)}});
+    node("softmax", {{{2, 3, 4}}}, {{"axis", int64_t(1)}});
+    node("softmax", {{{b, 3, s, s}}}, {{"axis", int64_t(3)}});
+    for (const Dims& dims : {Dims{5, 6}, Dims{b, s, 4}, Dims{7}}) {
+      node("layer_norm", {{dims}, {{dims.back()}}, {{dims.back()}}}, {{"epsilon", 1e-5}});
+      node("layer_norm", {{dims}, {{dims.back()}}});
+    }
+  }
+
+  void views() {
+    const std::vector<std::pair<Dims, Dims>> reshapes{
+        {{36}, {3, 12}},     {{3, 12}, {36}},         {{5, 36}, {5, 3, 12}},       {{b * 12, 4}, {b, 12, 4}},   {{b, s, 12}, {b, s, 3, 4}}, {{b, s, 3, 4}, {b * s, 12}},
+        {{12, 8}, {8, 12}},  {{6, 4}, {4, 6}},        {{1, 5, 1}, {5}},            {{5}, {1, 1, 5}},            {{2, 3, 5}, {6, 5}},        {{b, 3, s, 4}, {b * 3, s, 4}},
+        {{1}, {}},           {{2, 2, 3, 3}, {4, 9}},  {{4, 9}, {2, 2, 3, 3}},      {{2, 15}, {10, 3}},          {{7, 1, 2}, {14}},          {{b * 12, 3}, {b, 4, 9}},
+    };
+    for (const auto& [from, to] : reshapes) {
+      node("reshape", {{from}}, {{"dims", to}});
+      node("reshape", {{from, DType::i64, -9, 9}}, {{"dims", to}});
+    }
+    node("transpose", {{{5, 3}}}, {{"perm", Ints{1, 0}}});
+    node("transpose", {{{2, 3, 4, 5}}}, {{"perm", Ints{0, 2, 1, 3}}});
+    node("transpose", {{{b, 7, 2}, DType::i64, -9, 9}}, {{"perm", Ints{2, 0, 1}}});
+    node("expand", {{{1, 3}}}, {{"dims", Dims{5, 3}}});
+    node("expand", {{{4, 1}}}, {{"dims", Dims{2, 4, 7}}});
+    node("expand", {{{}}}, {{"dims", Dims{b, s}}});
+    node("expand", {{{b, 1, 1, s}, DType::i64, -9, 9}}, {{"dims", Dims{b, 1, s, s}}});
+  }
+
+  void parts() {
+    auto slice = [&](Dims dims, int64_t axis, Dim start, Dim size, int64_t step = 1) {
+      node("slice", {{dims}}, {{"axis", axis}, {"start", start}, {"size", size}, {"step", step}});
+      node("slice", {{dims, DType::i64, -9, 9}}, {{"axis", axis}, {"start", start}, {"size", size}, {"step", step}});
+    };
+    slice({12}, 0, 4, 4);
+    slice({2, 15}, 1, 10, 5);
+    slice({2, 15}, 1, 0, 5);
+    slice({9, 3}, 0, 2, 5);
+    slice({9, 3}, 0, 0, 9);
+    slice({9, 3}, 0, 8, 5, -2);
+    slice({9, 3}, 0, 8, 9, -1);
+    slice({4, 7}, 1, 1, 3, 2);
+    slice({6, 2}, 0, 3, 1);
+    slice({b, s, 12}, 2, 4, 4);
+    slice({s * 3, 2}, 0, s, s);
+    slice({5, 2}, 0, 1, 0);
+    auto concat = [&](std::vector<Dims> operands, int64_t axis) {
+      for (DType dtype : {DType::f64, DType::i64}) {
+        std::vector<Input> inputs;
+        for (const Dims& dims : operands) inputs.push_back({dims, dtype, -9, 9});
+        node("concat", inputs, {{"axis", axis}});
+      }
+    };
+    concat({{5, 3}, {5, 3}}, 0);
+    concat({{5, 3}, {5, 3}, {5, 3}}, 1);
+    concat({{5, 3}, {2, 3}}, 0);
+    concat({{2, 1, 4}, {2, 6, 4}}, 1);
+    concat({{b, s, 2}, {b, s, 2}}, 2);
+    concat({{b, s}, {b, 3}}, 1);
+    concat({{7}}, 0);
+    for (double value : {0.0, 2.0}) {
+      node("pad", {{{5, 3}}}, {{"axis", int64_t(0)}, {"before", Dim(2)}, {"after", Dim(1)}, {"value", value}});
+      node("pad", {{{b, 4}, DType::i64, -9, 9}}, {{"axis", int64_t(1)}, {"before", Dim(0)}, {"after", s}, {"value", value}});
+    }
+  }
+
+  void sources() {
+    for (DType dtype : {DType::i64, DType::f64})
+      for (Dim size : {Dim(7), Dim(1), Dim(16), s, b * 12})
+        for (int64_t step : {1, -3}) node("iota", {}, {{"start", Dim(2)}, {"step", Dim(step)}, {"size", size}, {"dtype", int64_t(dtype)}});
+    node("dim_tensor", {}, {{"values", Dims{b, s, b * 12}}, {"shape", Ints{3}}, {"dtype", int64_t(DType::i64)}});
+    node("dim_tensor", {}, {{"values", Dims{s}}, {"shape", Ints{}}, {"dtype", int64_t(DType::i64)}});
+  }
+
+  // What one node alone can't show: factors that come from elsewhere, a loop that occurs twice in a value, two users.
+  void several_nodes() {
+    auto made = [](Builder& build, const char* op, llvm::ArrayRef<Value*> x, Attributes attributes = {}) { return llvm::cantFail(build.create(op, x, std::move(attributes))); };
+    auto reshape = [made](Builder& build, Value& x, Dims dims) { return made(build, "reshape", {&x}, {{"dims", dims}}); };
+    graph("gather", {{{3, 12, 2}}, {{5}, DType::i64, -36, 35}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      return build.create("gather", {reshape(build, *x[0], {36, 2}), x[1]}, {{"axis", int64_t(0)}}, "y");
+    });
+    graph("gather", {{{6, 4}}, {{6}, DType::i64, 0, 5}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {  // rows and index are one loop elsewhere
+      Value* index = made(build, "add", {x[1], made(build, "cast", {made(build, "reduce_sum", {made(build, "mul", {x[0], made(build, "sub", {x[0], x[0]})})}, {{"axes", Ints{1}}})}, {{"to", int64_t(DType::i64)}})});
+      return build.create("gather", {x[0], index}, {{"axis", int64_t(0)}}, "y");
+    });
+    graph("iota", {}, [=](Builder& build, llvm::ArrayRef<Value*>) {
+      Value* all = made(build, "iota", {}, {{"start", Dim(1)}, {"step", Dim(2)}, {"size", Dim(30)}, {"dtype", int64_t(DType::i64)}});
+      return build.create("reshape", {all}, {{"dims", Dims{5, 6}}}, "y");
+    });
+    auto symmetric = [made](Builder& build, Value& x) { return made(build, "add", {&x, made(build, "transpose", {&x}, {{"perm", Ints{1, 0}}})}); };
+    graph("softmax", {{{5, 5}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) { return build.create("softmax", {symmetric(build, *x[0])}, {{"axis", int64_t(1)}}, "y"); });
+    graph("relu", {{{5, 5}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) { return build.create("relu", {symmetric(build, *x[0])}, {}, "y"); });
+    graph("contract", {{{4, 4}}, {{4, 3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      return build.create("contract", {symmetric(build, *x[0]), x[1]}, {{"loops", std::string("i k, k n -> i n")}}, "y");
+    });
+    graph("reshape", {{{4, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) { return build.create("reshape", {symmetric(build, *x[0])}, {{"dims", Dims{16}}}, "y"); });
+    // A fused qkv: each third is split within itself, by whole heads.
+    graph("slice", {{{b, 5, 36}}}, [=, b = b](Builder& build, llvm::ArrayRef<Value*> x) {
+      Value* v = made(build, "slice", {x[0]}, {{"axis", int64_t(2)}, {"start", Dim(12)}, {"size", Dim(12)}});
+      return build.create("reshape", {v}, {{"dims", Dims{b, 5, 3, 4}}}, "y");
+    });
+    graph("concat", {{{3, 4}}, {{3, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      Value* joined = made(build, "concat", {x[0], x[1]}, {{"axis", int64_t(1)}});
+      return build.create("slice", {joined}, {{"axis", int64_t(1)}, {"start", Dim(4)}, {"size", Dim(4)}}, "y");
+    });
+    // Sums of parts that go different ways.
+    graph("add", {{{5, 7}}, {{7, 3}}, {{3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      Value* p = made(build, "contract", {x[0], x[1]}, {{"loops", std::string("m k, k n -> m n")}});
+      Value* q = made(build, "add", {made(build, "relu", {p}), made(build, "mul", {p, x[2]})});
+      return build.create("add", {q, made(build, "neg", {p})}, {}, "y");
+    });
+    graph("expand", {{{4, 1, 3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {  // grouped heads: each is repeated
+      return build.create("reshape", {made(build, "expand", {x[0]}, {{"dims", Dims{4, 2, 3}}})}, {{"dims", Dims{8, 3}}}, "y");
+    });
+  }
+
+  const Dim b = Dim::symbol("b"), s = Dim::symbol("s");
+  std::vector<Sample> samples_;
+};
+}  // namespace optp::samples
