@@ -13,5 +13,5 @@ set -x
 opt-partition build opt-125m -o opt-125m.onnx
 opt-partition opt-125m.onnx --devices 2 -o out
 opt-partition inspect out
-opt-partition run out --input input_ids='rand(1)' --dim batch=1 --dim sequence=16 -o res
+opt-partition run out --input input_ids='rand(1)' --input attention_mask=ones --dim batch=1 --dim sequence=16 -o res
 opt-partition check opt-125m.onnx --devices 2 --dim batch=1 --dim sequence=16
