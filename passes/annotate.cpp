@@ -178,7 +178,7 @@ class Annotator {
     if (auto e = constrain()) return e;
     place_all();
     propagate_pins();
-    find_partials();
+    find_partials(graph_, factors_, [](const Value&) { return false; });
     return llvm::Error::success();
   }
 
@@ -326,39 +326,6 @@ class Annotator {
         }
       }
     }
-  }
-
-  // Start from all that may stay partial; remove until stable.
-  void find_partials() {
-    llvm::DenseMap<const Value*, PartialState> state;
-    llvm::DenseSet<const Value*> reduced;
-    auto axes_of = [&](const Node& n) { return node_axes(n, factors_); };
-    for (bool changed = true; changed;) {
-      changed = false;
-      for (auto& node : graph_.nodes) {
-        if (node->results.size() != 1) continue;
-        llvm::SmallVector<PartialState, 3> operands;
-        for (const Value* v : node->operands) operands.push_back(reduced.contains(v) ? PartialState{} : state.lookup(v));
-        llvm::SmallVector<bool, 3> accepts;
-        PartialState result = partial_result(*node, factors_.rule(*node), factors_, axes_of(*node), operands, accepts);
-        for (size_t k = 0; k < operands.size(); ++k)
-          if (!accepts[k] && reduced.insert(node->operands[k]).second) changed = true;
-        if (state.lookup(&node->out()) != result) {
-          state[&node->out()] = result;
-          changed = true;
-        }
-        // A result that was pinned to be split along the same axis can't be in parts along it, too.
-        const Axes own = node->out().sharding->axes();
-        const bool pinned = llvm::any_of(result.axes, [&](const std::string& axis) { return llvm::is_contained(own, axis); });
-        if (result.is_partial() && (pinned || graph_.is_output(node->out())) && reduced.insert(&node->out()).second) changed = true;
-      }
-    }
-    for (auto& node : graph_.nodes)
-      for (auto& r : node->results)
-        if (auto s = state.lookup(r.get()); s.is_partial() && !reduced.contains(r.get())) {
-          r->sharding->partial = s.axes;
-          r->sharding->reduce = s.reduce;
-        }
   }
 
   Graph& graph_;

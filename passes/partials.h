@@ -18,4 +18,9 @@ using NodeAxes = llvm::DenseMap<int, Axes>;
 // `accepts` says whether the node can take operand k as it is.
 PartialState partial_result(const Node& node, const Rule& rule, const Factors& factors, const NodeAxes& axes,
                             llvm::ArrayRef<PartialState> operands, llvm::SmallVectorImpl<bool>& accepts);
+// Marks the values that stay partial: starts from all that may and removes until nothing changes. Those of `frozen` values
+// are taken as they are.
+void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen);
+// Makes binary adds of sums: what is partial alike is added up first, reduced once, and then the rest is added.
+llvm::Error lower_sums(Graph& graph);
 }  // namespace optp

@@ -36,6 +36,8 @@ llvm::Error annotate(Graph& graph, const PassOptions& options);
 
 // One SPMD graph with symbolic local shapes and collectives, right for every rank of graph.mesh.
 llvm::Expected<std::unique_ptr<Graph>> split(const Graph& graph, const PassOptions& options);
+// Small all-reduces that wait for the same axes become one, in the SPMD graph.
+llvm::Error combine_all_reduces(Graph& spmd);
 // This rank's graph: every part and start a number.
 llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t rank);
 // The whole graph with named dims replaced by numbers.

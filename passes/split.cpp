@@ -25,7 +25,9 @@ class Splitter {
       Value& copy = to_.add_data(v->name, v->data);
       copy.type.dims = local_dims(v->type.dims, *v->sharding);
       copy.is_parameter = v->is_parameter;
+      copy.frozen = v->frozen;
       copy.aliases = v->aliases;
+      copy.transposed_aliases = v->transposed_aliases;
       carry(*v, copy, *v->sharding);
     }
     for (const auto& node : from_.nodes)
@@ -34,8 +36,11 @@ class Splitter {
       Sharding wanted = *o.value->sharding;
       wanted.partial.clear();
       wanted.reduce = Reduce::none;
-      const bool is_state = llvm::any_of(from_.states, [&](const State& s) { return s.output == o.name; });
-      if (options_.outputs == OutputLayout::whole && !is_state) wanted = replicated(o.value->ndim());
+      // What the next run takes, or what belongs to a parameter, stays where it is.
+      const bool stays = llvm::any_of(from_.states, [&](const State& s) { return s.output == o.name; }) ||
+                         llvm::any_of(from_.updates, [&](const Update& u) { return u.output == o.name; }) ||
+                         llvm::any_of(from_.gradients, [&](const GradientOutput& g) { return g.output == o.name; });
+      if (options_.outputs == OutputLayout::whole && !stays) wanted = replicated(o.value->ndim());
       auto v = as(*o.value, wanted, "output '" + o.name + "' is given whole");
       if (!v) return v.takeError();
       to_.outputs.push_back({o.name, *v});
@@ -84,6 +89,7 @@ class Splitter {
     const PartialState made = partial_result(node, rule, factors_, axes, states, accepts);
     llvm::SmallVector<Value*, 3> operands;
     build_.at(node.name, node.origin);
+    build_.phase(node.phase);
     for (size_t k = 0; k < node.operands.size(); ++k) {
       Sharding wanted = shard(rule.operands[k]);
       if (accepts[k] && states[k].is_partial()) {
@@ -108,6 +114,7 @@ class Splitter {
     Node& copy = to_.add_node(*node.op, operands, types, names);
     copy.name = node.name;
     copy.origin = node.origin;
+    copy.phase = node.phase;
     copy.attributes = node.attributes;
     if (node.op->localize) {
       llvm::SmallVector<DimSharding, 6> loops;
@@ -131,6 +138,11 @@ class Splitter {
   }
   static std::string sum_reason(const Node& node) {
     if (node.op->name == "contract") return "row-parallel product: each device has summed its part of the inner dim";
+    if (node.phase == Phase::loss && node.op->name == "reduce_max") return "largest logit of each device's part of the vocabulary";
+    if (node.phase == Phase::loss) return "each device has the terms of its part of the vocabulary";
+    if (node.phase == Phase::backward && node.op->name == "contract") return "gradient of a column-parallel product's input: each device has its columns' part";
+    if (node.phase == Phase::backward) return "the gradients of a value's several users are parts of a sum";
+    if (node.phase == Phase::optimizer) return "the squared norm of gradients that are held in parts";
     if (node.op->name == "gather") return "vocab-parallel lookup: each device has the rows it holds, zeros for the others";
     return "each device has a part of the sum";
   }
@@ -156,10 +168,13 @@ llvm::Expected<std::unique_ptr<Graph>> split(const Graph& graph, const PassOptio
   out->source = graph.source;
   out->guards = graph.guards;
   out->states = graph.states;
+  out->updates = graph.updates;
+  out->gradients = graph.gradients;
   out->remarks = graph.remarks;
   out->mesh = graph.mesh;
   if (auto e = Splitter(graph, options, *factors, *out).run()) return e;
   out->erase_dead();
+  if (auto e = combine_all_reduces(*out)) return e;
   if (auto e = verify(*out)) return e;
   return out;
 }

@@ -44,6 +44,7 @@ llvm::Error tie_weights(Graph& graph, const PassOptions& options) {
         graph.set_operand(*use.node, use.operand, *table);
       }
       table->aliases.push_back(weight->name);
+      if (transposed) table->transposed_aliases.push_back(weight->name);
       graph.remarks.push_back("'" + weight->name + "' is tied to '" + table->name + "'" +
                               (assumed ? " (assumed from its shape and place: the weights' bytes are not there)" : transposed ? ", which it equals transposed" : ", which it equals"));
     }

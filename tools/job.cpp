@@ -19,6 +19,21 @@ void add_job_options(CLI::App& command, JobOptions& o) {
   command.add_flag("--keep-shared", o.keep_shared, "keep norms and biases that the exporter merged as one parameter");
 }
 
+void add_training_options(CLI::App& command, JobOptions& o) {
+  TrainingOptions& t = o.training;
+  command.add_option("--optimizer", t.optimizer.name, "sgd, adam, adamw or rmsprop, as torch.optim defines them")->capture_default_str();
+  command.add_option("--momentum", t.optimizer.momentum, "of sgd and rmsprop");
+  command.add_flag("--nesterov", t.optimizer.nesterov, "sgd with Nesterov's momentum");
+  command.add_option("--weight-decay", t.optimizer.weight_decay, "adamw's default is 0.01, the others' 0");
+  command.add_option("--betas", o.betas, "of adam and adamw: B1,B2")->delimiter(',')->expected(2);
+  command.add_option("--eps", t.optimizer.epsilon, "of adam, adamw and rmsprop");
+  command.add_option("--alpha", t.optimizer.alpha, "smoothing of rmsprop");
+  command.add_flag("--centered", t.optimizer.centered, "rmsprop by the variance of the gradient");
+  command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm");
+  command.add_option("--freeze", t.freeze, "PATTERN of parameters that are not trained (repeatable)");
+  command.add_option("--trainable", t.trainable, "PATTERN: train these alone (repeatable)");
+}
+
 llvm::Expected<DimValues> parse_dims(llvm::ArrayRef<std::string> dims) {
   DimValues out;
   for (const std::string& text : dims) {
@@ -72,6 +87,12 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   job.whole = job.imported->clone();
   if (auto e = canonicalise(*job.whole, job.passes)) return std::move(e);
   if (auto e = annotate(*job.whole, job.passes)) return std::move(e);
+  if (o.train) {
+    TrainingOptions training = o.training;
+    if (o.betas.size() == 2) training.optimizer.beta1 = o.betas[0], training.optimizer.beta2 = o.betas[1];
+    job.inference = job.whole->clone();
+    if (auto e = make_training_step(*job.whole, job.passes, training)) return std::move(e);
+  }
   auto spmd = split(*job.whole, job.passes);
   if (!spmd) return spmd.takeError();
   job.spmd = std::move(*spmd);

@@ -8,6 +8,7 @@
 
 #include "frontend/ir/graph.h"
 #include "passes/passes.h"
+#include "passes/training.h"
 
 namespace optp {
 
@@ -16,13 +17,18 @@ struct JobOptions {
   int64_t devices = 0;
   bool untied = false, keep_shared = false, half = false;
   std::vector<std::string> dims;  // NAME=NUMBER
+  bool train = false;
+  TrainingOptions training;
+  std::vector<double> betas;
 };
 void add_job_options(CLI::App& command, JobOptions& options);
+void add_training_options(CLI::App& command, JobOptions& options);  // the optimizer's; not whether to train
 
 struct Job {
   PassOptions passes;
   std::unique_ptr<Graph> imported;   // as the file says, in core ops
-  std::unique_ptr<Graph> whole;      // canonical, every value annotated
+  std::unique_ptr<Graph> inference;  // canonical and annotated; the same as `whole` (and null) unless training
+  std::unique_ptr<Graph> whole;      // canonical, every value annotated; of a training job the step
   std::unique_ptr<Graph> spmd;
   std::vector<std::unique_ptr<Graph>> ranks;
 };

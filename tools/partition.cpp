@@ -31,7 +31,8 @@ llvm::Error partition(const PartitionOptions& o) {
     const ExportOptions options{.metadata = {{"rank", std::to_string(r)},
                                              {"devices", std::to_string(job->ranks.size())},
                                              {"mesh", to_string(job->whole->mesh)},
-                                             {"strategy", job->passes.strategy}}};
+                                             {"strategy", job->passes.strategy},
+                                             {"job", o.job.train ? "training" : "inference"}}};
     if (auto e = write_rank_model(*job->ranks[r], *out, "rank" + std::to_string(r), options)) return e;
   }
   auto file = out->create("plan.json");
@@ -57,6 +58,8 @@ Command add_partition(CLI::App& app) {
   auto o = std::make_shared<PartitionOptions>();
   CLI::App* c = app.add_subcommand("partition", "split a model: writes plan.json and one graph with its weights a device (the default verb)");
   add_job_options(*c, o->job);
+  c->add_flag("--train", o->job.train, "the whole training step: loss, gradients, optimizer");
+  add_training_options(*c, o->job);
   c->add_option("-o,--output", o->out, "folder to write; an earlier output of ours is replaced")->required();
   c->add_flag("--no-weights", o->plan_only, "write the plan alone");
   c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds");

@@ -23,6 +23,7 @@ llvm::Expected<Value*> Builder::create(llvm::StringRef op_name, llvm::ArrayRef<V
   Node& node = graph_.add_node(op, operands, {Type{}}, {wish}, place_);
   node.name = node_name_;
   node.origin = origin_;
+  node.phase = phase_;
   node.attributes = std::move(attributes);
   auto types = op.infer(node);
   if (!types) {

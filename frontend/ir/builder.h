@@ -18,6 +18,7 @@ class Builder {
     origin_ = origin.str();
   }
   void before(Node* place) { place_ = place; }
+  void phase(Phase phase) { phase_ = phase; }
   // The names the next created results take; an intermediate is named after the node with a suffix.
   void set_fold(bool fold) { fold_ = fold; }
 
@@ -33,6 +34,7 @@ class Builder {
   Graph& graph_;
   Node* place_ = nullptr;
   std::string node_name_, origin_;
+  Phase phase_ = Phase::forward;
   bool fold_ = true;
 };
 

@@ -137,6 +137,10 @@ void Graph::erase_dead() {
     return true;
   });
 }
+void Graph::make_input(Value& data) {
+  data.data.reset();
+  inputs.push_back(&data);
+}
 std::vector<Value*> Graph::data() const {
   std::vector<Value*> out;
   for (const auto& v : owned_)
@@ -150,12 +154,16 @@ std::unique_ptr<Graph> Graph::clone() const {
   copy->source = source;
   copy->guards = guards;
   copy->states = states;
+  copy->updates = updates;
+  copy->gradients = gradients;
   copy->remarks = remarks;
   copy->mesh = mesh;
   llvm::DenseMap<const Value*, Value*> map;
   auto carry = [&](const Value& from, Value& to) {
     to.is_parameter = from.is_parameter;
+    to.frozen = from.frozen;
     to.aliases = from.aliases;
+    to.transposed_aliases = from.transposed_aliases;
     to.content = from.content;
     to.sharding = from.sharding;
     to.logical_dims = from.logical_dims;
@@ -180,6 +188,7 @@ std::unique_ptr<Graph> Graph::clone() const {
     Node& to = copy->add_node(*node->op, operands, types, names);
     to.name = node->name;
     to.origin = node->origin;
+    to.phase = node->phase;
     to.attributes = node->attributes;
     for (size_t k = 0; k < node->results.size(); ++k) carry(*node->results[k], *to.results[k]);
   }
@@ -187,6 +196,15 @@ std::unique_ptr<Graph> Graph::clone() const {
   return copy;
 }
 
+llvm::StringRef to_string(Phase phase) {
+  switch (phase) {
+    case Phase::forward: return "forward";
+    case Phase::loss: return "loss";
+    case Phase::backward: return "backward";
+    case Phase::optimizer: return "optimizer";
+  }
+  return "";
+}
 std::string describe(const Node& node) {
   const std::string op = node.origin.empty() ? node.op->name : node.origin;
   if (!node.name.empty()) return "node " + quoted(node.name) + " (" + op + ")";

@@ -56,8 +56,10 @@ struct Value {
   llvm::SmallVector<Use, 2> uses;
 
   std::shared_ptr<const Tensor> data;  // parameters and constants
-  bool is_parameter = false;           // trained: decided after canonicalisation
+  bool is_parameter = false;           // decided after canonicalisation
+  bool frozen = false;                 // a parameter that training leaves as it is
   llvm::SmallVector<std::string, 1> aliases;  // further names of the same parameter (a tied copy, an Identity)
+  llvm::SmallVector<std::string, 1> transposed_aliases;  // those of the aliases whose tensor is this one transposed
   std::optional<Content> content;
 
   // Set by annotate (of the value itself) and kept by split: "is shard S of the logical value".
@@ -72,10 +74,15 @@ struct Value {
 
 using Attribute = std::variant<int64_t, double, std::string, llvm::SmallVector<int64_t, 4>, Dim, Dims, std::vector<std::string>>;
 
+// Which part of a training step a node belongs to. All of an inference graph is forward.
+enum class Phase { forward, loss, backward, optimizer };
+llvm::StringRef to_string(Phase phase);
+
 struct Node {
   const OpDef* op = nullptr;
   std::string name;         // the ONNX node's, for diagnostics; may be empty
   std::string origin;       // the ONNX operator it came from; empty for what passes made
+  Phase phase = Phase::forward;
   std::map<std::string, Attribute, std::less<>> attributes;
   llvm::SmallVector<Value*, 3> operands;
   std::vector<std::unique_ptr<Value>> results;
@@ -111,6 +118,16 @@ struct State {
   int64_t axis;
 };
 
+// A training step's value that the next step takes: output `output` becomes input `input`. `kind` is "parameter", "step", or
+// the name PyTorch gives an optimizer's state (exp_avg, momentum_buffer …); `parameter` is whose it is, empty for the step.
+struct Update {
+  std::string input, output, parameter, kind;
+};
+// The outputs of a training step that are neither results nor updates.
+struct GradientOutput {
+  std::string parameter, output;
+};
+
 class Graph {
  public:
   std::string name;
@@ -120,6 +137,8 @@ class Graph {
   std::vector<GraphOutput> outputs;
   std::vector<Guard> guards;
   std::vector<State> states;
+  std::vector<Update> updates;              // training only, as is the next
+  std::vector<GradientOutput> gradients;
   std::vector<std::string> remarks;  // what a user should know of the compilation
   Mesh mesh;
 
@@ -140,6 +159,7 @@ class Graph {
   void replace_all_uses(Value& from, Value& to);  // of nodes and graph outputs
   void erase(Node& node);                         // its results must have no uses
   void erase_dead();                              // nodes and data that reach no output
+  void make_input(Value& data);                   // data without its bytes, given anew at each run
   bool is_output(const Value& value) const;
   std::vector<Value*> data() const;               // parameters and constants, in order of creation
   size_t size() const { return nodes.size(); }

@@ -29,6 +29,7 @@ enum class Linear {
   jointly,          // add: all floating operands are partial sums alike, or none
   in_each_operand,  // mul, contract: through one, the others being whole
   in_first,         // div's numerator, a norm's gradient in dy
+  addends,          // a sum of any number of operands: its partial ones are added up and reduced together
 };
 
 struct Rule {
@@ -53,6 +54,8 @@ struct LoopSharding {
 
 using Arrays = std::vector<Array>;
 
+class GradientContext;  // frontend/ir/formula.h
+
 struct OpDef {
   std::string name;
   std::string summary;
@@ -67,6 +70,8 @@ struct OpDef {
   // Rewrites attributes of a node whose loops are split: global to local.
   llvm::Error (*localize)(Node& node, const Rule& rule, const LoopSharding& sharding) = nullptr;
   double (*flops)(const Node& node, llvm::ArrayRef<double> loop_extents) = nullptr;
+  // Reverse mode: from the result's gradient those of the operands that need one. Null: none passes (rounding, comparisons).
+  void (*gradient)(GradientContext& c) = nullptr;
   bool is_collective = false;
   std::vector<std::string> examples;
 };

@@ -79,6 +79,9 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
   proto.set_name(graph.name.empty() ? "graph" : graph.name);
   ExportContext context(graph, proto);
   for (const Value* v : graph.inputs) set_type(*proto.add_input(), v->name, v->type);
+  // What a training step updates is an input, with its first value as the default.
+  for (const Value* v : graph.data())
+    if (llvm::any_of(graph.updates, [&](const Update& u) { return u.input == v->name; })) set_type(*proto.add_input(), v->name, v->type);
 
   int64_t end = 0;
   for (const Value* v : graph.data()) {

@@ -4,6 +4,7 @@
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
+#include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 
 namespace optp {
@@ -155,6 +156,28 @@ llvm::Expected<Arrays> evaluate(const Node& node, llvm::ArrayRef<const Array*> i
   return Arrays{std::move(out)};
 }
 
+// Of Σ a·b over what the result lacks: da = Σ dy·b over what a lacks, the same op with its lists in another order.
+void gradient(GradientContext& c) {
+  auto lists = parse_contract(c.node.text("loops"));
+  if (!lists) return c.fail(lists.takeError());
+  for (unsigned k : {0u, 1u}) {
+    if (!c.needs(k)) continue;
+    const auto& own = lists->operands[k];
+    const auto& other = lists->operands[1 - k];
+    // A loop that only this operand has was summed away: each of its indices gets the same.
+    ContractLoops back{{lists->result, other}, own};
+    Dims dims = c.x(k)->type.dims;
+    bool repeated = false;
+    for (size_t d = 0; d < own.size(); ++d)
+      if (own[d] != "1" && !llvm::is_contained(lists->result, own[d]) && !llvm::is_contained(other, own[d])) {
+        back.result[d] = "1";
+        repeated = true;
+      }
+    Value* g = c.op("contract", {c.dy, c.x(1 - k)}, {{"loops", to_string(back)}});
+    c.dx[k] = repeated ? c.expand(g, dims) : g;
+  }
+}
+
 const RegisteredOp contract{{
     .name = "contract",
     .summary = "sum of products over named loops: MatMul, Gemm, Einsum of two operands",
@@ -166,6 +189,7 @@ const RegisteredOp contract{{
       for (double e : extents) n *= e;
       return n;
     },
+    .gradient = gradient,
     .examples = {"%y = contract(%a: f32[3, 5, 7], %b: f32[7, 4]) {loops = \"b m k, k n -> b m n\"}"},
 }};
 }  // namespace

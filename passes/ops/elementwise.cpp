@@ -1,6 +1,7 @@
 // Elementwise arithmetic with numpy's broadcasting: ONNX Add, Mul, Relu, Where, Cast … Their one rule: a loop a result dim.
 #include <cmath>
 
+#include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 
 namespace optp::ops {
@@ -208,34 +209,95 @@ OpDef binary_op(const char* name, const char* summary, decltype(OpDef::evaluate)
   return op;
 }
 
-const RegisteredOp neg{neg_op()};
-const RegisteredOp abs_{unary_op("abs", "|x|", unary_any<[](auto x) { return x < 0 ? negative(x) : x; }>, infer_unary)};
-const RegisteredOp exp_{unary_op("exp", "eˣ", unary_float<[](double x) { return std::exp(x); }>)};
-const RegisteredOp log_{unary_op("log", "natural logarithm", unary_float<[](double x) { return std::log(x); }>)};
-const RegisteredOp sqrt_{unary_op("sqrt", "√x", unary_float<[](double x) { return std::sqrt(x); }>)};
-const RegisteredOp reciprocal{unary_op("reciprocal", "1/x", unary_float<[](double x) { return 1 / x; }>)};
-const RegisteredOp tanh_{unary_op("tanh", "hyperbolic tangent", unary_float<[](double x) { return std::tanh(x); }>)};
-const RegisteredOp sigmoid{unary_op("sigmoid", "1/(1+e⁻ˣ)", unary_float<[](double x) { return 1 / (1 + std::exp(-x)); }>)};
-const RegisteredOp erf_{unary_op("erf", "error function", unary_float<[](double x) { return std::erf(x); }>)};
-const RegisteredOp sin_{unary_op("sin", "sine", unary_float<[](double x) { return std::sin(x); }>)};
-const RegisteredOp cos_{unary_op("cos", "cosine", unary_float<[](double x) { return std::cos(x); }>)};
+OpDef differentiable(OpDef op, decltype(OpDef::gradient) gradient) {
+  op.gradient = gradient;
+  return op;
+}
+// dx = dy · f'(x) of a function of one operand; `slope` gives f'(x).
+template <auto slope>
+void unary_gradient(GradientContext& c) {
+  c.dx[0] = c.mul(c.dy, slope(c));
+}
+// A truth value as 1 or 0, to be multiplied with.
+Value* indicator(GradientContext& c, llvm::StringRef test, Value* a, Value* b) { return c.cast(c.op(test, {a, b}), c.dy->type.dtype); }
+// The larger (smaller) operand takes the gradient; of equal ones the first, so that no element counts twice.
+template <bool larger>
+void extreme_gradient(GradientContext& c) {
+  const char* first = larger ? "greater_equal" : "less_equal";
+  const char* second = larger ? "less" : "greater";
+  if (c.needs(0)) c.dx[0] = c.unbroadcast(c.mul(c.dy, indicator(c, first, c.x(0), c.x(1))), *c.x(0));
+  if (c.needs(1)) c.dx[1] = c.unbroadcast(c.mul(c.dy, indicator(c, second, c.x(0), c.x(1))), *c.x(1));
+}
+void power_gradient(GradientContext& c) {
+  Value *x = c.x(0), *p = c.x(1);
+  if (c.needs(0)) {
+    std::optional<double> exponent;
+    if (p->is_data() && !p->data->is_missing() && p->data->elements() == 1) exponent = to_array(*p->data).number(0);
+    Value* slope = exponent == 2 ? c.mul(x, 2) : c.mul(p, c.op("pow", {x, c.add(p, -1)}));
+    c.dx[0] = c.unbroadcast(c.mul(c.dy, slope), *x);
+  }
+  if (c.needs(1)) c.dx[1] = c.unbroadcast(c.mul(c.dy, c.mul(c.y(), c.op("log", {x}))), *p);
+}
+
+const RegisteredOp neg{differentiable(neg_op(),
+    [](GradientContext& c) { c.dx[0] = c.neg(c.dy); })};
+const RegisteredOp abs_{differentiable(unary_op("abs", "|x|", unary_any<[](auto x) { return x < 0 ? negative(x) : x; }>, infer_unary),
+    unary_gradient<[](auto& c) { return c.op("sign", {c.x()}); }>)};
+const RegisteredOp exp_{differentiable(unary_op("exp", "eˣ", unary_float<[](double x) { return std::exp(x); }>),
+    unary_gradient<[](auto& c) { return c.y(); }>)};
+const RegisteredOp log_{differentiable(unary_op("log", "natural logarithm", unary_float<[](double x) { return std::log(x); }>),
+    [](GradientContext& c) { c.dx[0] = c.div(c.dy, c.x()); })};
+const RegisteredOp sqrt_{differentiable(unary_op("sqrt", "√x", unary_float<[](double x) { return std::sqrt(x); }>),
+    [](GradientContext& c) { c.dx[0] = c.div(c.mul(c.dy, 0.5), c.y()); })};
+const RegisteredOp reciprocal{differentiable(unary_op("reciprocal", "1/x", unary_float<[](double x) { return 1 / x; }>),
+    unary_gradient<[](auto& c) { return c.neg(c.mul(c.y(), c.y())); }>)};
+const RegisteredOp tanh_{differentiable(unary_op("tanh", "hyperbolic tangent", unary_float<[](double x) { return std::tanh(x); }>),
+    unary_gradient<[](auto& c) { return c.add(c.neg(c.mul(c.y(), c.y())), 1); }>)};
+const RegisteredOp sigmoid{differentiable(unary_op("sigmoid", "1/(1+e⁻ˣ)", unary_float<[](double x) { return 1 / (1 + std::exp(-x)); }>),
+    unary_gradient<[](auto& c) { return c.mul(c.y(), c.add(c.neg(c.y()), 1)); }>)};
+const RegisteredOp erf_{differentiable(unary_op("erf", "error function", unary_float<[](double x) { return std::erf(x); }>),
+    unary_gradient<[](auto& c) { return c.mul(c.exp(c.neg(c.mul(c.x(), c.x()))), M_2_SQRTPI); }>)};
+const RegisteredOp sin_{differentiable(unary_op("sin", "sine", unary_float<[](double x) { return std::sin(x); }>),
+    unary_gradient<[](auto& c) { return c.op("cos", {c.x()}); }>)};
+const RegisteredOp cos_{differentiable(unary_op("cos", "cosine", unary_float<[](double x) { return std::cos(x); }>),
+    unary_gradient<[](auto& c) { return c.neg(c.op("sin", {c.x()})); }>)};
 const RegisteredOp floor_{unary_op("floor", "⌊x⌋", unary_float<[](double x) { return std::floor(x); }>)};
 const RegisteredOp ceil_{unary_op("ceil", "⌈x⌉", unary_float<[](double x) { return std::ceil(x); }>)};
 const RegisteredOp round_{unary_op("round", "nearest integer, ties to even", unary_float<[](double x) { return std::nearbyint(x); }>)};
-const RegisteredOp relu{unary_op("relu", "max(x, 0)", unary_any<[](auto x) { return x < 0 ? decltype(x)(0) : x; }>, infer_unary)};
+const RegisteredOp relu{differentiable(unary_op("relu", "max(x, 0)", unary_any<[](auto x) { return x < 0 ? decltype(x)(0) : x; }>, infer_unary),
+    unary_gradient<[](auto& c) { return indicator(c, "greater", c.y(), c.scalar(c.y()->type.dtype, 0)); }>)};
 const RegisteredOp sign{unary_op("sign", "-1, 0 or 1", unary_any<[](auto x) { return decltype(x)((x > 0) - (x < 0)); }>, infer_unary)};
 const RegisteredOp is_nan{unary_op("is_nan", "x is not a number", unary_test<[](double x) { return int64_t(std::isnan(x)); }>, infer_test)};
 const RegisteredOp is_inf{unary_op("is_inf", "x is infinite", unary_test<[](double x) { return int64_t(std::isinf(x)); }>, infer_test)};
 const RegisteredOp not_{unary_op("not", "logical not", unary_any<[](auto x) { return decltype(x)(x == 0); }>, infer_logical, content_not)};
 
-const RegisteredOp add{binary_op("add", "a + b", binary<wrapping<[](auto a, auto b) { return a + b; }>>, rule_of<Linear::jointly>, binary_content<content_add>)};
-const RegisteredOp sub{binary_op("sub", "a - b", binary<wrapping<[](auto a, auto b) { return a - b; }>>, rule_of<Linear::jointly>, binary_content<content_sub>)};
-const RegisteredOp mul{binary_op("mul", "a · b", binary<wrapping<[](auto a, auto b) { return a * b; }>>, rule_of<Linear::in_each_operand>, binary_content<content_mul>)};
-const RegisteredOp div_{binary_op("div", "a / b; integers truncate", binary<divide>, division_rule, binary_content<content_div>, infer_division)};
+const RegisteredOp add{differentiable(binary_op("add", "a + b", binary<wrapping<[](auto a, auto b) { return a + b; }>>, rule_of<Linear::jointly>, binary_content<content_add>),
+    [](GradientContext& c) {
+      for (unsigned k : {0u, 1u})
+        if (c.needs(k)) c.dx[k] = c.unbroadcast(c.dy, *c.x(k));
+    })};
+const RegisteredOp sub{differentiable(binary_op("sub", "a - b", binary<wrapping<[](auto a, auto b) { return a - b; }>>, rule_of<Linear::jointly>, binary_content<content_sub>),
+    [](GradientContext& c) {
+      if (c.needs(0)) c.dx[0] = c.unbroadcast(c.dy, *c.x(0));
+      if (c.needs(1)) c.dx[1] = c.unbroadcast(c.neg(c.dy), *c.x(1));
+    })};
+const RegisteredOp mul{differentiable(binary_op("mul", "a · b", binary<wrapping<[](auto a, auto b) { return a * b; }>>, rule_of<Linear::in_each_operand>, binary_content<content_mul>),
+    [](GradientContext& c) {
+      for (unsigned k : {0u, 1u})
+        if (c.needs(k)) c.dx[k] = c.unbroadcast(c.mul(c.dy, c.x(1 - k)), *c.x(k));
+    })};
+const RegisteredOp div_{differentiable(binary_op("div", "a / b; integers truncate", binary<divide>, division_rule, binary_content<content_div>, infer_division),
+    [](GradientContext& c) {
+      if (c.needs(0)) c.dx[0] = c.unbroadcast(c.div(c.dy, c.x(1)), *c.x(0));
+      if (c.needs(1)) c.dx[1] = c.unbroadcast(c.neg(c.div(c.mul(c.dy, c.y()), c.x(1))), *c.x(1));
+    })};
 const RegisteredOp mod{binary_op("mod", "remainder; sign of the divisor", binary<remainder>, rule_of<Linear::none>, binary_content<content_mod>, infer_division)};
-const RegisteredOp pow_{binary_op("pow", "aᵇ", binary<power>)};
-const RegisteredOp max_{binary_op("max", "larger of a and b", binary<larger>, rule_of<Linear::none>, binary_content<content_max>)};
-const RegisteredOp min_{binary_op("min", "smaller of a and b", binary<smaller>, rule_of<Linear::none>, binary_content<content_min>)};
+const RegisteredOp pow_{differentiable(binary_op("pow", "aᵇ", binary<power>),
+    power_gradient)};
+const RegisteredOp max_{differentiable(binary_op("max", "larger of a and b", binary<larger>, rule_of<Linear::none>, binary_content<content_max>),
+    extreme_gradient<true>)};
+const RegisteredOp min_{differentiable(binary_op("min", "smaller of a and b", binary<smaller>, rule_of<Linear::none>, binary_content<content_min>),
+    extreme_gradient<false>)};
 const RegisteredOp equal{binary_op("equal", "a = b", binary<[](auto a, auto b) { return a == b; }, true>, rule_of<Linear::none>, binary_content<content_equal>, infer_compare)};
 const RegisteredOp less{binary_op("less", "a < b", binary<[](auto a, auto b) { return a < b; }, true>, rule_of<Linear::none>, binary_content<content_less>, infer_compare)};
 const RegisteredOp less_equal{binary_op("less_equal", "a ≤ b", binary<[](auto a, auto b) { return a <= b; }, true>, rule_of<Linear::none>, binary_content<content_less_equal>, infer_compare)};
@@ -285,6 +347,11 @@ const RegisteredOp where{{
       if (!known) return std::nullopt;
       return out;
     },
+    .gradient = [](GradientContext& c) {
+      Value* chosen = c.cast(c.x(0), c.dy->type.dtype);
+      if (c.needs(1)) c.dx[1] = c.unbroadcast(c.mul(c.dy, chosen), *c.x(1));
+      if (c.needs(2)) c.dx[2] = c.unbroadcast(c.mul(c.dy, c.add(c.neg(chosen), 1)), *c.x(2));
+    },
 }};
 
 // cast to attribute "to" (a DType's number)
@@ -327,6 +394,9 @@ const RegisteredOp cast{{
           else return std::nullopt;
         }
       return c;
+    },
+    .gradient = [](GradientContext& c) {
+      if (is_float(c.x()->type.dtype)) c.dx[0] = c.cast(c.dy, c.x()->type.dtype);
     },
 }};
 }  // namespace

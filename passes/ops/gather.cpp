@@ -1,6 +1,7 @@
 // gather: rows of a table by an index tensor (ONNX Gather), along attribute "axis".
 // The table's rows are a contracted loop: a rank that holds rows [start, start + n) gives those and zeros for the rest,
 // a partial sum (vocab-parallel embedding, Megatron-LM, arXiv:1909.08053 section 3).
+#include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 
 namespace optp::ops {
@@ -90,6 +91,80 @@ const RegisteredOp gather{{
       node.attributes["rows"] = rule.loops[size_t(loop)].extent;
       return llvm::Error::success();
     },
+    .gradient = [](GradientContext& c) {
+      const int64_t axis = c.node.integer("axis");
+      c.dx[0] = c.op("scatter_add", {c.dy, c.x(1)}, {{"axis", axis}, {"rows", c.x(0)->type.dims[size_t(axis)]}});
+    },
+}};
+
+// scatter_add(values, index): gather's transpose: values of equal index are added up in a tensor of zeros. A rank that holds
+// rows [start, start + n) adds those and leaves the rest out, so that a vocab-split table's gradient needs no communication.
+const RegisteredOp scatter_add{{
+    .name = "scatter_add",
+    .summary = "zeros of attribute \"rows\" along one axis, to which operand 0's slices are added at the indices in operand 1",
+    .rule = [](const Node& node) -> llvm::Expected<Rule> {
+      const size_t axis = size_t(node.integer("axis"));
+      Rule rule;
+      rule.linear = Linear::in_first;
+      rule.operands.resize(2);
+      rule.results.emplace_back();
+      const auto& table = node.out().type.dims;
+      const size_t index_dims = node.operand(1).ndim();
+      for (size_t d = 0; d < table.size(); ++d) rule.results[0].push_back(rule.add(table[d]));
+      rule.loops[axis].counted = true;
+      for (Dim d : node.operand(1).type.dims) rule.operands[1].push_back(rule.add(d, false, Reduce::sum));
+      for (size_t d = 0; d < table.size(); ++d) {
+        if (d == axis) rule.operands[0].append(rule.operands[1].begin(), rule.operands[1].begin() + long(index_dims));
+        else rule.operands[0].push_back(rule.results[0][d]);
+      }
+      return rule;
+    },
+    .infer = [](const Node& node) -> llvm::Expected<Types> {
+      if (auto e = same_dtype(node, {0})) return e;
+      const DType index = node.operand(1).type.dtype;
+      if (index != DType::i64 && index != DType::i32) return mismatch(node, 1, "dtype", "int64 or int32", long_name(index));
+      const int64_t axis = node.integer("axis");
+      Dims dims = node.operand(0).type.dims;
+      const size_t n = node.operand(1).ndim();
+      if (axis < 0 || size_t(axis) + n > dims.size()) return node_error(node, "axis " + llvm::Twine(axis) + " is out of range");
+      for (size_t d = 0; d < n; ++d)
+        if (auto e = must_agree(node, "values and index", dims[size_t(axis) + d], node.operand(1).type.dims[d])) return e;
+      dims.erase(dims.begin() + axis, dims.begin() + axis + long(n));
+      dims.insert(dims.begin() + axis, node.dim("rows"));
+      return one(node.operand(0).type.dtype, dims);
+    },
+    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
+      const size_t axis = size_t(node.integer("axis"));
+      const bool masked = node.find<Dim>("row_start") != nullptr;
+      Array out;
+      out.resize(in[0]->is_float, numbers(node.out().type.dims));
+      const int64_t rows = out.dims[axis], start = node.dim("row_start").constant().value_or(0);
+      const int64_t total = node.dim("rows", rows).constant().value_or(rows);
+      const int64_t outer = count_of(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
+      const int64_t inner = count_of(llvm::ArrayRef<int64_t>(out.dims).drop_front(axis + 1));
+      const int64_t count = in[1]->elements();
+      for (int64_t k = 0; k < count; ++k) {
+        const int64_t wanted = in[1]->i[size_t(k)];
+        int64_t row = wanted < 0 ? wanted + total : wanted;
+        if (row < 0 || row >= total) return out_of_range(node, wanted, total);
+        row -= start;
+        if (masked && (row < 0 || row >= rows)) continue;
+        for (int64_t o = 0; o < outer; ++o)
+          for (int64_t i = 0; i < inner; ++i) {
+            const size_t from = size_t((o * count + k) * inner + i), to = size_t((o * rows + row) * inner + i);
+            if (out.is_float) out.f[to] += in[0]->f[from];
+            else out.i[to] += in[0]->i[from];
+          }
+      }
+      return Arrays{std::move(out)};
+    },
+    .localize = [](Node& node, const Rule& rule, const LoopSharding& sharding) -> llvm::Error {
+      const int loop = rule.results[0][size_t(node.integer("axis"))];
+      if (!sharding.is_split(loop)) return llvm::Error::success();
+      node.attributes["row_start"] = sharding.start(loop);
+      return llvm::Error::success();
+    },
+    .gradient = [](GradientContext& c) { c.dx[0] = c.op("gather", {c.dy, c.x(1)}, {{"axis", c.node.integer("axis")}}); },
 }};
 }  // namespace
 }  // namespace optp::ops

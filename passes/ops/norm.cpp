@@ -1,6 +1,7 @@
 // Layer norm over the last axis (ONNX LayerNormalization, Ba et al., arXiv:1607.06450) and softmax along one axis.
 #include <cmath>
 
+#include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 
 namespace optp::ops {
@@ -39,6 +40,21 @@ const RegisteredOp layer_norm{{
       }
       return Arrays{std::move(out)};
     },
+    // Ba et al., section 4, with x̂ = (x - mean) · r and r = 1/√(variance + epsilon):
+    // dx = r · (g - mean(g) - x̂ · mean(g · x̂)), g = dy · scale; dscale = Σ dy · x̂; dbias = Σ dy.
+    .gradient = [](GradientContext& c) {
+      const int64_t axis = int64_t(c.x()->ndim()) - 1;
+      Value* centred = c.sub(c.x(), c.mean(c.x(), {axis}, true));
+      Value* variance = c.mean(c.mul(centred, centred), {axis}, true);
+      Value* r = c.op("reciprocal", {c.sqrt(c.add(variance, c.node.number("epsilon", 1e-5)))});
+      Value* normal = c.mul(centred, r);
+      if (c.needs(0)) {
+        Value* g = c.mul(c.dy, c.x(1));
+        c.dx[0] = c.mul(r, c.sub(c.sub(g, c.mean(g, {axis}, true)), c.mul(normal, c.mean(c.mul(g, normal), {axis}, true))));
+      }
+      if (c.needs(1)) c.dx[1] = c.unbroadcast(c.mul(c.dy, normal), *c.x(1));
+      if (c.dx.size() > 2 && c.needs(2)) c.dx[2] = c.unbroadcast(c.dy, *c.x(2));
+    },
 }};
 const RegisteredOp softmax{{
     .name = "softmax",
@@ -65,6 +81,8 @@ const RegisteredOp softmax{{
         }
       return Arrays{std::move(out)};
     },
+    // dx = y · (dy - Σ dy · y)
+    .gradient = [](GradientContext& c) { c.dx[0] = c.mul(c.y(), c.sub(c.dy, c.sum(c.mul(c.dy, c.y()), {c.node.integer("axis")}, true))); },
 }};
 }  // namespace
 }  // namespace optp::ops

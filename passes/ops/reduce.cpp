@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 
 namespace optp::ops {
@@ -64,15 +65,31 @@ constexpr auto larger = [](auto a, auto b) { return a != a ? a : (b != b ? b : (
 constexpr auto smaller = [](auto a, auto b) { return a != a ? a : (b != b ? b : (a < b ? a : b)); };
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
+// What is reduced away, back as extents of 1.
+Value* with_axes(GradientContext& c, Value* v) {
+  Dims dims = c.x()->type.dims;
+  for (int64_t axis : c.node.integers("axes")) dims[size_t(axis)] = 1;
+  return c.reshape(v, dims);
+}
+// Every element that is the extreme takes its share: where several are, the gradient is divided among them.
+void extreme_gradient(GradientContext& c) {
+  const DType dtype = c.dy->type.dtype;
+  Value* hit = c.cast(c.op("equal", {c.x(), c.expand(with_axes(c, c.y()), c.x()->type.dims)}), dtype);
+  c.dx[0] = c.mul(hit, c.div(with_axes(c, c.dy), c.sum(hit, c.node.integers("axes"), true)));
+}
+
 const RegisteredOp reduce_sum{{
     .name = "reduce_sum", .summary = "sum over axes", .rule = rule_of<Reduce::sum, Linear::jointly>, .infer = infer,
-    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<plus>(node, *in[0], 0, 0); }}};
+    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<plus>(node, *in[0], 0, 0); },
+    .gradient = [](GradientContext& c) { c.dx[0] = c.expand(with_axes(c, c.dy), c.x()->type.dims); }}};
 const RegisteredOp reduce_max{{
     .name = "reduce_max", .summary = "largest over axes", .rule = rule_of<Reduce::max, Linear::none>, .infer = infer,
-    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<larger>(node, *in[0], -infinity, INT64_MIN); }}};
+    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<larger>(node, *in[0], -infinity, INT64_MIN); },
+    .gradient = extreme_gradient}};
 const RegisteredOp reduce_min{{
     .name = "reduce_min", .summary = "smallest over axes", .rule = rule_of<Reduce::min, Linear::none>, .infer = infer,
-    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<smaller>(node, *in[0], infinity, INT64_MAX); }}};
+    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<smaller>(node, *in[0], infinity, INT64_MAX); },
+    .gradient = extreme_gradient}};
 const RegisteredOp reduce_prod{{
     .name = "reduce_prod", .summary = "product over axes", .rule = rule_of<Reduce::none, Linear::none>, .infer = infer,
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<times>(node, *in[0], 1, 1); },
@@ -104,6 +121,11 @@ const RegisteredOp reduce_mean{{
       for (int64_t axis : node.integers("axes")) count = count * rule.loops[size_t(rule.operands[0][size_t(axis)])].extent;
       node.attributes["count"] = count;
       return llvm::Error::success();
+    },
+    .gradient = [](GradientContext& c) {
+      Dim count = 1;
+      for (int64_t axis : c.node.integers("axes")) count = count * c.x()->type.dims[size_t(axis)];
+      c.dx[0] = c.expand(with_axes(c, c.div(c.dy, c.extent(count, c.dy->type.dtype))), c.x()->type.dims);
     }}};
 
 // ONNX CumSum: "exclusive" leaves the element itself out, "reverse" sums from the end.
@@ -138,6 +160,10 @@ const RegisteredOp cumsum{{
       if (out.is_float) run(out.f);
       else run(out.i);
       return Arrays{std::move(out)};
+    },
+    // Each element is in the sums of those after it (before it, of a reverse sum).
+    .gradient = [](GradientContext& c) {
+      c.dx[0] = c.op("cumsum", {c.dy}, {{"axis", c.node.integer("axis")}, {"exclusive", c.node.integer("exclusive")}, {"reverse", int64_t(c.node.integer("reverse") == 0)}});
     },
 }};
 }  // namespace

@@ -1,4 +1,5 @@
 // slice, concat, pad along one axis. Equal parts keep their factors: a dim of 3·768 sliced into 768s is split within each.
+#include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 
 namespace optp::ops {
@@ -18,6 +19,25 @@ bool is_identity(const SliceOf& s) { return s.step == 1 && s.start.is(0) && s.si
 std::optional<Dim> equal_parts(const SliceOf& s) {
   if (s.step != 1 || s.size.is(0) || !exact_div(s.start, s.size)) return std::nullopt;
   return exact_div(s.extent, s.size);
+}
+// What was left out gets zeros. A step of more than one is undone by scattering; those are rare and small.
+void slice_gradient(GradientContext& c) {
+  const SliceOf s = parts_of(c.node);
+  if (s.step != 1) {
+    Value* index = c.op("iota", {}, {{"size", s.size}, {"start", s.start}, {"step", Dim(s.step)}, {"dtype", int64_t(DType::i64)}});
+    c.dx[0] = c.op("scatter_add", {c.dy, index}, {{"axis", int64_t(s.axis)}, {"rows", s.extent}});
+  } else if (const auto parts = equal_parts(s); parts && parts->constant() && *parts->constant() > 1 && *parts->constant() <= 64) {
+    // An equal part among zeros, as a concat: it keeps the parts' factors, so that a fused qkv is split within each.
+    llvm::SmallVector<Value*, 4> pieces;
+    const int64_t own = exact_div(s.start, s.size)->constant().value_or(0);
+    Value* zeros = c.expand(c.scalar(c.dy->type.dtype, 0), c.dy->type.dims);
+    for (int64_t k = 0; k < *parts->constant(); ++k) pieces.push_back(k == own ? c.dy : zeros);
+    c.dx[0] = c.op("concat", pieces, {{"axis", int64_t(s.axis)}});
+  } else if (is_identity(s)) {
+    c.dx[0] = c.dy;
+  } else {
+    c.dx[0] = c.op("pad", {c.dy}, {{"axis", int64_t(s.axis)}, {"before", s.start}, {"after", s.extent - s.start - s.size}, {"value", 0.0}});
+  }
 }
 const RegisteredOp slice{{
     .name = "slice",
@@ -91,6 +111,7 @@ const RegisteredOp slice{{
       node.attributes["size"] = local;
       return llvm::Error::success();
     },
+    .gradient = slice_gradient,
 }};
 
 bool equal_operands(const Node& node, size_t axis) {
@@ -163,6 +184,15 @@ const RegisteredOp concat{{
       out.dims = {int64_t(out.elements.size())};
       return out;
     },
+    .gradient = [](GradientContext& c) {
+      const size_t axis = size_t(c.node.integer("axis"));
+      Dim start = 0;
+      for (unsigned k = 0; k < c.node.operands.size(); ++k) {
+        const Dim size = c.x(k)->type.dims[axis];
+        if (c.needs(k)) c.dx[k] = c.op("slice", {c.dy}, {{"axis", int64_t(axis)}, {"start", start}, {"size", size}, {"step", int64_t(1)}});
+        start = start + size;
+      }
+    },
 }};
 
 // pad "axis" with "before" and "after" elements of "value"
@@ -207,6 +237,10 @@ const RegisteredOp pad{{
           else out.i[to] = in[0]->i[size_t(o * run + k)];
         }
       return Arrays{std::move(out)};
+    },
+    .gradient = [](GradientContext& c) {
+      const int64_t axis = c.node.integer("axis");
+      c.dx[0] = c.op("slice", {c.dy}, {{"axis", axis}, {"start", c.node.dim("before")}, {"size", c.x()->type.dims[size_t(axis)]}, {"step", int64_t(1)}});
     },
 }};
 }  // namespace

@@ -1,4 +1,5 @@
 // Ops that only say how elements are seen: reshape, transpose, expand. Any partial passes through them.
+#include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 
 namespace optp::ops {
@@ -83,6 +84,7 @@ const RegisteredOp reshape{{
       node.attributes["dims"] = node.out().type.dims;  // already local
       return llvm::Error::success();
     },
+    .gradient = [](GradientContext& c) { c.dx[0] = c.reshape(c.dy, c.x()->type.dims); },
 }};
 
 // transpose by attribute "perm": result dim d is operand dim perm[d]
@@ -126,6 +128,12 @@ const RegisteredOp transpose{{
       for (int64_t p : node.integers("perm")) strides.push_back(own[size_t(p)]);
       return rearranged_content(*c, numbers(node.out().type.dims), strides);
     },
+    .gradient = [](GradientContext& c) {
+      const auto perm = c.node.integers("perm");
+      llvm::SmallVector<int64_t, 4> inverse(perm.size());
+      for (size_t d = 0; d < perm.size(); ++d) inverse[size_t(perm[d])] = int64_t(d);
+      c.dx[0] = c.op("transpose", {c.dy}, {{"perm", inverse}});
+    },
 }};
 
 // expand (numpy's broadcast_to) to attribute "dims"
@@ -162,6 +170,7 @@ const RegisteredOp expand{{
       node.attributes["dims"] = node.out().type.dims;
       return llvm::Error::success();
     },
+    .gradient = [](GradientContext& c) { c.dx[0] = c.unbroadcast(c.dy, *c.x()); },
 }};
 }  // namespace
 }  // namespace optp::ops

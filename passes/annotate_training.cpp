@@ -1,0 +1,152 @@
+// Shardings for what training adds to an annotated graph. There is no recognition here: a class of factors is split as the
+// values that have a sharding already say, and a parameter, its gradient, its state and all between them are split alike.
+#include "frontend/ir/diagnostic.h"
+#include "passes/factors.h"
+#include "passes/partials.h"
+#include "passes/training.h"
+
+namespace optp {
+namespace {
+class Follower {
+ public:
+  Follower(Graph& graph, const Factors& factors) : graph_(graph), factors_(factors) {
+    for (Value* v : values())
+      if (v->sharding) frozen_.insert(v);
+  }
+  bool is_frozen(const Value& v) const { return frozen_.contains(&v); }
+
+  void run() {
+    learn();
+    pin_groups();
+    follow_weights();
+    for (Value* v : values())
+      if (!v->sharding) place(*v);
+  }
+
+ private:
+  std::vector<Value*> values() const {
+    std::vector<Value*> out(graph_.inputs.begin(), graph_.inputs.end());
+    for (Value* v : graph_.data()) out.push_back(v);
+    for (const auto& node : graph_.nodes)
+      for (const auto& r : node->results) out.push_back(r.get());
+    return out;
+  }
+
+  // What most of a class's values are split over; a single value that was pinned otherwise does not speak for its class.
+  void learn() {
+    axes_.resize(factors_.size());
+    from_.resize(factors_.size(), nullptr);
+    for (size_t c = 0; c < factors_.size(); ++c) {
+      std::map<Axes, std::pair<size_t, const Value*>> votes;
+      for (const Factors::Place& p : factors_.info(int(c)).places) {
+        if (!is_frozen(*p.value)) continue;
+        const auto& split = p.value->sharding->dims[p.dim].factors;
+        const auto& own = factors_.of(*p.value, p.dim).extents;
+        Axes axes;
+        if (split.size() == own.size() && split[p.factor].extent == own[p.factor]) axes = split[p.factor].axes;
+        auto& vote = votes.try_emplace(axes, 0, p.value).first->second;
+        ++vote.first;
+      }
+      size_t most = 0;
+      for (const auto& [axes, vote] : votes)
+        if (vote.first > most) most = vote.first, axes_[c] = axes, from_[c] = vote.second;
+    }
+  }
+
+  void pin(Value& v, const Value& like) {
+    v.sharding = *like.sharding;
+    v.sharding->partial.clear();
+    v.sharding->reduce = Reduce::none;
+    v.cause = {"split as its parameter", like.name};
+  }
+  // A parameter, its gradient, its state, and what the optimizer computes of them.
+  void pin_groups() {
+    auto output = [&](llvm::StringRef name) -> Value* {
+      for (const GraphOutput& o : graph_.outputs)
+        if (o.name == name) return o.value;
+      return nullptr;
+    };
+    llvm::DenseMap<const Value*, const Value*> parameter_of;
+    for (const GradientOutput& g : graph_.gradients) {
+      Value *gradient = output(g.output), *parameter = graph_.find(g.parameter);
+      parameter_of[gradient] = parameter_of[parameter] = parameter;
+      if (!gradient->sharding) pin(*gradient, *parameter);
+    }
+    for (const Update& u : graph_.updates) {
+      if (u.parameter.empty()) continue;
+      Value *state = graph_.find(u.input), *parameter = graph_.find(u.parameter);
+      parameter_of[state] = parameter;
+      if (!state->sharding) pin(*state, *parameter);
+    }
+    for (const auto& node : graph_.nodes) {
+      if (node->phase != Phase::optimizer || node->out().ndim() == 0) continue;
+      for (const Value* v : node->operands)
+        if (const Value* parameter = parameter_of.lookup(v); parameter && node->out().type.dims == parameter->type.dims) {
+          parameter_of[&node->out()] = parameter;
+          if (!node->out().sharding) pin(node->out(), *parameter);
+        }
+    }
+    // What is summed up to a pinned gradient is made as it is wanted, not whole and then cut.
+    for (const auto& node : llvm::reverse(graph_.nodes))
+      if (node->op->name == "sum" && node->out().sharding)
+        for (Value* v : node->operands)
+          if (!v->sharding && v->uses.size() == 1) pin(*v, node->out());
+  }
+  // A product with a weight that is split where its class is not: the result is made in parts, so that it is the
+  // activation that is gathered and not the weight.
+  void follow_weights() {
+    for (const auto& node : graph_.nodes) {
+      Value& out = node->out();
+      if (node->op->name != "contract" || out.sharding) continue;
+      const Rule& rule = factors_.rule(*node);
+      for (unsigned k : {0u, 1u}) {
+        const Value& weight = node->operand(k);
+        if (!weight.is_data()) continue;
+        for (size_t d = 0; d < weight.ndim(); ++d) {
+          const int loop = rule.operands[k][d];
+          if (loop == no_loop || !weight.sharding->dims[d].is_split()) continue;
+          const auto at = llvm::find(rule.results[0], loop);
+          if (at == rule.results[0].end()) continue;
+          const size_t e = size_t(at - rule.results[0].begin());
+          place(out);
+          if (same_placement(out.sharding->dims[e], weight.sharding->dims[d])) continue;
+          out.sharding->dims[e] = weight.sharding->dims[d];
+          out.cause = {"made in parts by a weight that is held in parts", weight.name};
+        }
+      }
+    }
+  }
+  void place(Value& v) const {
+    if (v.sharding) return;
+    Sharding s;
+    v.cause = {"whole: nothing it is computed with is split along its dims", ""};
+    for (unsigned d = 0; d < v.ndim(); ++d) {
+      DimSharding dim;
+      const auto& f = factors_.of(v, d);
+      for (size_t k = 0; k < f.extents.size(); ++k) {
+        const size_t c = size_t(f.classes[k]);
+        dim.factors.push_back({f.extents[k], axes_[c]});
+        if (!axes_[c].empty()) v.cause = {from_[c]->cause.text, from_[c]->name};
+      }
+      s.dims.push_back(std::move(dim));
+    }
+    v.sharding = std::move(s);
+  }
+
+  Graph& graph_;
+  const Factors& factors_;
+  llvm::DenseSet<const Value*> frozen_;
+  std::vector<Axes> axes_;
+  std::vector<const Value*> from_;
+};
+}  // namespace
+
+llvm::Error annotate_training(Graph& graph, const PassOptions&) {
+  auto factors = Factors::of(graph);
+  if (!factors) return factors.takeError();
+  Follower follower(graph, *factors);
+  follower.run();
+  find_partials(graph, *factors, [&](const Value& v) { return follower.is_frozen(v); });
+  return lower_sums(graph);
+}
+}  // namespace optp

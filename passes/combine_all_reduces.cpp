@@ -1,0 +1,103 @@
+// Small all-reduces over the same axes that do not wait for each other become one: their cost is latency. Each operand is
+// flattened, joined to the others, reduced, and cut out again. Large ones stay: joining them would copy them.
+//   before   %a.all_reduce = all_reduce(%a)   %b.all_reduce = all_reduce(%b)
+//   after    %c = all_reduce(concat(reshape(%a), reshape(%b)))   …  = reshape(slice(%c))
+#include "frontend/ir/builder.h"
+#include "frontend/ir/diagnostic.h"
+#include "passes/passes.h"
+
+namespace optp {
+namespace {
+// A few numbers a token at most, whatever the named dims are.
+bool is_small(const Value& v) {
+  constexpr int64_t most = 16;
+  Dim count = 1;
+  for (Dim d : v.type.dims)
+    if (d.constant() || has_rank_terms(d)) count = count * d;
+  return count.constant() && *count.constant() <= most;
+}
+bool alike(const Node& a, const Node& b) {
+  return a.op == b.op && a.op->name == "all_reduce" && a.phase == b.phase && a.text("reduce") == b.text("reduce") &&
+         *a.find<std::vector<std::string>>("axes") == *b.find<std::vector<std::string>>("axes") &&
+         a.operand(0).type.dtype == b.operand(0).type.dtype;
+}
+
+llvm::Error combine(Graph& graph, Node& first, Node& second) {
+  // What waits for the first, up to the second, moves after it.
+  llvm::SmallVector<Node*> waiting;
+  llvm::DenseSet<const Node*> waits{&first};
+  for (auto it = std::next(first.place); it != second.place; ++it) {
+    Node& node = **it;
+    if (llvm::none_of(node.operands, [&](const Value* v) { return v->producer && waits.contains(v->producer); })) continue;
+    waits.insert(&node);
+    waiting.push_back(&node);
+  }
+  Builder build(graph);
+  build.set_fold(false);
+  build.before(&second);
+  build.at(first.name, first.origin);
+  build.phase(first.phase);
+  llvm::SmallVector<Value*, 2> flat;
+  llvm::SmallVector<Dim, 2> sizes;
+  for (Node* node : {&first, &second}) {
+    Value& in = node->operand(0);
+    sizes.push_back(product(in.type.dims));
+    auto r = build.create("reshape", {&in}, {{"dims", Dims{sizes.back()}}}, in.name + ".flat");
+    if (!r) return r.takeError();
+    flat.push_back(*r);
+  }
+  auto joined = build.create("concat", flat, {{"axis", int64_t(0)}}, first.operand(0).name + ".joined");
+  if (!joined) return joined.takeError();
+  Attributes attributes = first.attributes;
+  attributes["reason"] = (first.text("reason") + "; " + second.text("reason")).str();
+  if (first.text("reason") == second.text("reason")) attributes["reason"] = first.text("reason").str();
+  auto sum = build.create("all_reduce", {*joined}, std::move(attributes), (*joined)->name + ".all_reduce");
+  if (!sum) return sum.takeError();
+  (*sum)->producer->attributes["id"] = (*sum)->name;
+  (*sum)->cause = first.out().cause;
+  Dim start = 0;
+  size_t k = 0;
+  for (Node* node : {&first, &second}) {
+    auto part = build.create("slice", {*sum}, {{"axis", int64_t(0)}, {"start", start}, {"size", sizes[k]}, {"step", int64_t(1)}}, node->out().name + ".part");
+    if (!part) return part.takeError();
+    start = start + sizes[k++];
+    auto back = build.create("reshape", {*part}, {{"dims", node->out().type.dims}}, node->out().name + ".apart");
+    if (!back) return back.takeError();
+    (*back)->sharding = node->out().sharding;
+    (*back)->logical_dims = node->out().logical_dims;
+    (*back)->cause = node->out().cause;
+    graph.replace_all_uses(node->out(), **back);
+  }
+  auto place = std::next(second.place);
+  for (Node* node : waiting) graph.nodes.splice(place, graph.nodes, node->place);
+  graph.erase(first);
+  graph.erase(second);
+  return llvm::Error::success();
+}
+
+// Does `second` wait for `first`?
+bool depends(const Node& first, const Node& second) {
+  llvm::DenseSet<const Node*> waits{&first};
+  for (auto it = std::next(first.place);; ++it) {
+    const Node& node = **it;
+    const bool hit = llvm::any_of(node.operands, [&](const Value* v) { return v->producer && waits.contains(v->producer); });
+    if (&node == &second) return hit;
+    if (hit) waits.insert(&node);
+  }
+}
+}  // namespace
+
+llvm::Error combine_all_reduces(Graph& spmd) {
+  std::vector<Node*> small;
+  for (auto& node : spmd.nodes)
+    if (node->op->name == "all_reduce" && is_small(node->operand(0))) small.push_back(node.get());
+  for (size_t k = 0; k + 1 < small.size(); ++k)
+    if (alike(*small[k], *small[k + 1]) && !depends(*small[k], *small[k + 1])) {
+      Node& second = *small[k + 1];
+      if (auto e = combine(spmd, *small[k], second)) return e;
+      // The joined one may take a third.
+      return combine_all_reduces(spmd);
+    }
+  return llvm::Error::success();
+}
+}  // namespace optp

@@ -1,0 +1,146 @@
+// Optimizers as nodes, with the definitions of torch.optim (algorithms as given in its documentation of SGD, Adam, AdamW and
+// RMSprop). t counts from 1; the graph's input "step" is the number of steps already done. Bias corrections are powers near 1
+// whose difference from 1 counts, so they are computed in float64.
+#include <cmath>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/formula.h"
+#include "passes/training.h"
+
+namespace optp {
+double default_learning_rate(llvm::StringRef optimizer) { return optimizer == "rmsprop" ? 1e-2 : 1e-3; }
+
+namespace {
+class Optimizer : Formula {
+ public:
+  Optimizer(Builder& builder, const OptimizerOptions& o) : Formula(builder), o_(o) {}
+
+  llvm::Error run(llvm::ArrayRef<ParameterGradient> gradients, double max_norm) {
+    build.at("optimizer", "");
+    Graph& graph = build.graph();
+    Value& step = graph.add_input("step", {DType::i64, {}});
+    rate_ = &graph.add_input("learning_rate", {DType::f32, {}});
+    Value* next = add(&step, 1);
+    exact_step_ = cast(next, DType::f64);
+    exact_rate_ = cast(rate_, DType::f64);
+    update(step, next, "", "step");
+    if (!failed() && (o_.name == "adam" || o_.name == "adamw")) {
+      // step size lr / (1 - β₁ᵗ), and √(1 - β₂ᵗ)
+      step_size_ = cast(div(exact_rate_, add(neg(op("pow", {scalar(DType::f64, beta1()), exact_step_})), 1)), DType::f32);
+      correction_ = cast(sqrt(add(neg(op("pow", {scalar(DType::f64, beta2()), exact_step_})), 1)), DType::f32);
+    }
+    if (o_.name == "adamw") keep_ = cast(add(neg(mul(exact_rate_, decay())), 1), DType::f32);
+    Value* clip = max_norm > 0 ? clip_factor(gradients, max_norm) : nullptr;
+    for (auto [parameter, gradient] : gradients) {
+      build.at(parameter->name, "");
+      parameter_ = parameter;
+      Value* g = clip ? mul(gradient, clip) : gradient;
+      Value* p = advance(parameter, g);
+      if (auto e = take_error()) return e;
+      update(*parameter, p, parameter->name, "parameter");
+    }
+    return take_error();
+  }
+
+ private:
+  double beta1() const { return o_.beta1.value_or(0.9); }
+  double beta2() const { return o_.beta2.value_or(0.999); }
+  double epsilon() const { return o_.epsilon.value_or(1e-8); }
+  double momentum() const { return o_.momentum.value_or(0); }
+  double decay() const { return o_.weight_decay.value_or(o_.name == "adamw" ? 0.01 : 0); }
+
+  void update(Value& input, Value* output, llvm::StringRef parameter, llvm::StringRef kind) {
+    if (!output) return;
+    Graph& graph = build.graph();
+    if (!output->producer || graph.is_output(*output)) return fail(error(Fault::internal, "update of '" + input.name + "' is no value of its own"));
+    graph.rename(*output, input.name + ".next");
+    graph.updates.push_back({input.name, output->name, parameter.str(), kind.str()});
+    graph.outputs.push_back({output->name, output});
+  }
+  Value* state(const char* kind) { return &build.graph().add_input(parameter_->name + "." + kind, parameter_->type); }
+  Value* keep(Value* before, Value* after, const char* kind) {
+    update(*before, after, parameter_->name, kind);
+    return after;
+  }
+  // a + weight · (b - a), as PyTorch's lerp for weights below one half
+  Value* lerp(Value* a, Value* b, double weight) { return add(a, mul(sub(b, a), weight)); }
+  Value* moving_square(Value* v, Value* g, double keep) { return add(mul(v, keep), mul(mul(g, g), 1 - keep)); }
+
+  // torch.nn.utils.clip_grad_norm_: max_norm / (norm + 1e-6), at most 1. Shards' squares add up; what every rank holds whole
+  // counts once, since it is no partial sum.
+  Value* clip_factor(llvm::ArrayRef<ParameterGradient> gradients, double max_norm) {
+    llvm::SmallVector<Value*> squares;
+    for (auto [parameter, gradient] : gradients) {
+      llvm::SmallVector<int64_t, 4> axes;
+      for (size_t d = 0; d < gradient->ndim(); ++d) axes.push_back(int64_t(d));
+      squares.push_back(sum(mul(gradient, gradient), axes, false));
+    }
+    Value* norm = sqrt(squares.size() == 1 ? squares[0] : op("sum", squares, {}, "gradient_norm.squared"));
+    return op("min", {div(scalar(DType::f32, max_norm), add(norm, 1e-6)), scalar(DType::f32, 1)}, {}, "gradient_clip");
+  }
+
+  Value* advance(Value* p, Value* g) {
+    if (o_.name == "adamw") p = mul(p, keep_);
+    else if (decay() != 0) g = add(g, mul(p, decay()));
+    if (o_.name == "sgd") {
+      if (momentum() != 0) {
+        Value* before = state("momentum_buffer");
+        Value* buffer = keep(before, add(mul(before, momentum()), g), "momentum_buffer");
+        g = o_.nesterov ? add(g, mul(buffer, momentum())) : buffer;
+      }
+      return sub(p, mul(g, rate_));
+    }
+    if (o_.name == "rmsprop") {
+      const double alpha = o_.alpha.value_or(0.99);
+      Value* before = state("square_avg");
+      Value* square = keep(before, moving_square(before, g, alpha), "square_avg");
+      if (o_.centered) {
+        Value* mean_before = state("grad_avg");
+        Value* mean = keep(mean_before, lerp(mean_before, g, 1 - alpha), "grad_avg");
+        square = sub(square, mul(mean, mean));
+      }
+      Value* direction = div(g, add(sqrt(square), epsilon()));
+      if (momentum() > 0) {
+        Value* buffer_before = state("momentum_buffer");
+        direction = keep(buffer_before, add(mul(buffer_before, momentum()), direction), "momentum_buffer");
+      }
+      return sub(p, mul(direction, rate_));
+    }
+    Value *first_before = state("exp_avg"), *second_before = state("exp_avg_sq");
+    Value* first = keep(first_before, lerp(first_before, g, 1 - beta1()), "exp_avg");
+    Value* second = keep(second_before, moving_square(second_before, g, beta2()), "exp_avg_sq");
+    return sub(p, mul(div(first, add(div(sqrt(second), correction_), epsilon())), step_size_));
+  }
+
+  const OptimizerOptions& o_;
+  Value *rate_ = nullptr, *exact_step_ = nullptr, *exact_rate_ = nullptr, *step_size_ = nullptr, *correction_ = nullptr, *keep_ = nullptr;
+  Value* parameter_ = nullptr;
+};
+
+llvm::Error check(const OptimizerOptions& o) {
+  if (o.name != "sgd" && o.name != "adam" && o.name != "adamw" && o.name != "rmsprop")
+    return error(Fault::usage, "--optimizer " + quoted(o.name) + ": expected sgd, adam, adamw or rmsprop");
+  auto within = [&](const char* what, const std::optional<double>& v, double low, double high) -> llvm::Error {
+    if (v && !(*v >= low && *v < high)) return error(Fault::usage, llvm::Twine(what) + " " + std::to_string(*v) + ": expected at least " + std::to_string(low) + (std::isinf(high) ? "" : " and below " + std::to_string(high)));
+    return llvm::Error::success();
+  };
+  if (auto e = within("--momentum", o.momentum, 0, INFINITY)) return e;
+  if (auto e = within("--weight-decay", o.weight_decay, 0, INFINITY)) return e;
+  if (auto e = within("--betas", o.beta1, 0, 1)) return e;
+  if (auto e = within("--betas", o.beta2, 0, 1)) return e;
+  if (auto e = within("--eps", o.epsilon, 0, INFINITY)) return e;
+  if (auto e = within("--alpha", o.alpha, 0, INFINITY)) return e;
+  if (o.nesterov && (o.name != "sgd" || o.momentum.value_or(0) <= 0)) return error(Fault::usage, "--nesterov: needs sgd with --momentum above 0");
+  if (o.centered && o.name != "rmsprop") return error(Fault::usage, "--centered: is rmsprop's");
+  return llvm::Error::success();
+}
+}  // namespace
+
+llvm::Error add_optimizer(Graph& graph, llvm::ArrayRef<ParameterGradient> gradients, const TrainingOptions& options) {
+  if (auto e = check(options.optimizer)) return e;
+  Builder build(graph);
+  build.set_fold(false);
+  build.phase(Phase::optimizer);
+  return Optimizer(build, options.optimizer).run(gradients, options.max_gradient_norm);
+}
+}  // namespace optp

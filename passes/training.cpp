@@ -1,0 +1,77 @@
+#include "passes/training.h"
+
+#include "frontend/ir/builder.h"
+#include "frontend/ir/diagnostic.h"
+#include "llvm/Support/GlobPattern.h"
+
+namespace optp {
+llvm::Error choose_trained(Graph& graph, const TrainingOptions& options) {
+  auto mark = [&](llvm::ArrayRef<std::string> patterns, const char* flag, bool frozen) -> llvm::Error {
+    for (const std::string& pattern : patterns) {
+      auto glob = llvm::GlobPattern::create(pattern);
+      if (!glob) return error(Fault::usage, llvm::Twine(flag) + " " + quoted(pattern) + ": " + llvm::toString(glob.takeError()));
+      bool any = false;
+      for (Value* v : graph.data()) {
+        if (!v->is_parameter || (!glob->match(v->name) && llvm::none_of(v->aliases, [&](const std::string& a) { return glob->match(a); }))) continue;
+        v->frozen = frozen;
+        any = true;
+      }
+      if (!any) return error(Fault::usage, llvm::Twine(flag) + " " + quoted(pattern) + ": matches no parameter");
+    }
+    return llvm::Error::success();
+  };
+  for (Value* v : graph.data()) v->frozen = v->is_parameter && !options.trainable.empty();
+  if (auto e = mark(options.trainable, "--trainable", false)) return e;
+  if (auto e = mark(options.freeze, "--freeze", true)) return e;
+  if (llvm::none_of(graph.data(), [](const Value* v) { return v->is_parameter && !v->frozen; }))
+    return error(Fault::usage, graph.source + ": no parameter is left to train");
+  return llvm::Error::success();
+}
+
+llvm::Error widen_masters(Graph& graph) {
+  Builder build(graph);
+  build.set_fold(false);
+  for (Value* v : graph.data()) {
+    if (!v->is_parameter || v->frozen || !is_half(v->type.dtype)) continue;
+    const DType half = v->type.dtype;
+    llvm::SmallVector<Use, 4> uses(v->uses.begin(), v->uses.end());
+    v->type.dtype = DType::f32;
+    if (v->data->is_missing()) {
+      auto wide = std::make_shared<Tensor>(*v->data);
+      wide->dtype = DType::f32;
+      v->data = std::move(wide);
+    } else {
+      v->data = to_tensor(to_array(*v->data), DType::f32);
+    }
+    build.before(graph.nodes.front().get());
+    auto narrow = build.create("cast", {v}, {{"to", int64_t(half)}}, v->name + "." + to_string(half).str());
+    if (!narrow) return narrow.takeError();
+    (*narrow)->sharding = v->sharding;
+    (*narrow)->cause = {"the half-precision value of a float32 master", v->name};
+    for (const Use& use : uses) graph.set_operand(*use.node, use.operand, **narrow);
+  }
+  return llvm::Error::success();
+}
+
+llvm::Error make_training_step(Graph& graph, const PassOptions& passes, const TrainingOptions& options) {
+  if (auto e = choose_trained(graph, options)) return e;
+  if (auto e = widen_masters(graph)) return e;
+  auto loss = build_loss(graph);
+  if (!loss) return loss.takeError();
+  auto gradients = differentiate(graph, *loss->logits, *loss->dlogits);
+  if (!gradients) return gradients.takeError();
+  graph.outputs.clear();
+  graph.states.clear();
+  graph.outputs.push_back({"loss", loss->loss});
+  for (auto [parameter, gradient] : *gradients) {
+    // One value may be the gradient of two parameters that are added to each other: it is given under both names.
+    const std::string wish = parameter->name + ".grad", name = graph.find(wish) == gradient ? wish : graph.unique_name(wish);
+    if (!graph.is_output(*gradient) && gradient->name != name) graph.rename(*gradient, name);
+    graph.gradients.push_back({parameter->name, name});
+    graph.outputs.push_back({name, gradient});
+  }
+  if (auto e = add_optimizer(graph, *gradients, options)) return e;
+  graph.erase_dead();
+  return annotate_training(graph, passes);
+}
+}  // namespace optp

@@ -1,0 +1,54 @@
+// The passes that make a training step of an annotated inference graph. In order: choose_trained, widen_masters, build_loss,
+// differentiate, add_optimizer, annotate_training; then split and materialise as ever.
+#pragma once
+#include <optional>
+
+#include "passes/passes.h"
+
+namespace optp {
+
+// Names and options are those of torch.optim; what is not given has PyTorch's default for that optimizer.
+struct OptimizerOptions {
+  std::string name = "adam";  // sgd, adam, adamw, rmsprop
+  std::optional<double> momentum, weight_decay, beta1, beta2, epsilon, alpha;
+  bool nesterov = false, centered = false;
+};
+double default_learning_rate(llvm::StringRef optimizer);
+
+struct TrainingOptions {
+  OptimizerOptions optimizer;
+  double max_gradient_norm = 0;                 // 0: gradients are not clipped
+  std::vector<std::string> trainable, freeze;   // name patterns; freeze wins
+};
+
+// Which parameters are trained. Errors: a pattern that matches no parameter, nothing left to train.
+llvm::Error choose_trained(Graph& graph, const TrainingOptions& options);
+// Half-precision parameters become float32 masters; the model still computes with their half-precision values.
+llvm::Error widen_masters(Graph& graph);
+
+// What training minimises, and the gradient it starts from.
+struct Loss {
+  Value* loss;      // float32, a scalar: the mean over counted labels
+  Value* logits;
+  Value* dlogits;   // of the loss
+};
+// Adds the input "labels" and the mean cross-entropy of the logits with them, shifted by one. Errors: no output [b, s, v].
+llvm::Expected<Loss> build_loss(Graph& graph);
+
+// Adds the gradient of every trained parameter, given that of one value; in the order of the parameters.
+struct ParameterGradient {
+  Value* parameter;
+  Value* gradient;
+};
+llvm::Expected<std::vector<ParameterGradient>> differentiate(Graph& graph, Value& from, Value& gradient);
+
+// Adds state, the next parameters and the graph's updates.
+llvm::Error add_optimizer(Graph& graph, llvm::ArrayRef<ParameterGradient> gradients, const TrainingOptions& options);
+
+// Shardings of all that has none yet: by the classes of what has, which stays as it is.
+llvm::Error annotate_training(Graph& graph, const PassOptions& options);
+
+// All of the above: an annotated inference graph becomes an annotated training step with outputs loss, gradients, updates.
+llvm::Error make_training_step(Graph& graph, const PassOptions& passes, const TrainingOptions& options);
+
+}  // namespace optp
