@@ -13,6 +13,7 @@
 #include "llvm/Support/raw_ostream.h"
 #include "runtime/reference.h"
 #include "tools/command.h"
+#include "tools/draw_weights.h"
 #include "tools/execution.h"
 #include "tools/inputs.h"
 #include "tools/job.h"
@@ -79,10 +80,11 @@ class Checker {
  private:
   llvm::Error prepare() {
     if (!o_.random_weights.empty()) {
-      uint64_t seed = 0;
-      if (llvm::StringRef(o_.random_weights).getAsInteger(10, seed)) return error(Fault::usage, "--random-weights: expected a number");
-      for (Graph* g : {job_.imported.get(), job_.whole.get(), job_.spmd.get()}) draw_weights(*g, seed);
-      for (auto& g : job_.ranks) draw_weights(*g, seed);
+      auto seed = parse_seed(o_.random_weights);
+      if (!seed) return seed.takeError();
+      std::vector<Graph*> graphs{job_.imported.get(), job_.whole.get(), job_.spmd.get()};
+      for (auto& g : job_.ranks) graphs.push_back(g.get());
+      draw_weights(graphs, *seed);
     }
     if (auto e = need_weights(*job_.whole)) return e;
     auto dims = parse_dims(o_.job.dims);
@@ -289,8 +291,8 @@ Command add_check(CLI::App& app) {
   auto o = std::make_shared<CheckOptions>();
   CLI::App* c = app.add_subcommand("check", "prove that the parts compute what the whole does; exit 1 if not");
   add_job_options(*c, o->job);
-  c->add_option("--input", o->inputs, "NAME=@FILE.npy, NAME=rand(SEED), NAME=ones (repeatable)");
-  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy for every input");
+  c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input");
   c->add_option("--golden", o->golden, "folder with OUTPUT.npy to compare with; NaN there carries no promise");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
   c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");

@@ -6,6 +6,7 @@
 #include "frontend/ir/op.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Path.h"
+#include "tools/inputs.h"
 
 namespace optp {
 namespace {
@@ -149,9 +150,14 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
   }
 
   JsonArray inputs, outputs, states;
-  for (const optp::Value* v : whole.inputs)
-    inputs.push_back(JsonObject{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"role", "data"}, {"shape", shape(v->type.dims)},
-                            {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}, {"ranks", per_rank(v->type.dims, *v->sharding)}});
+  const std::vector<InputSpec> specs = input_specs(*job.imported);
+  for (const optp::Value* v : whole.inputs) {
+    JsonObject entry{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"role", "data"}, {"shape", shape(v->type.dims)},
+                     {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}, {"ranks", per_rank(v->type.dims, *v->sharding)}};
+    const auto spec = llvm::find_if(specs, [&](const InputSpec& s) { return s.name == v->name; });
+    if (spec != specs.end() && spec->rows > 0) entry["rows"] = spec->rows;
+    inputs.push_back(std::move(entry));
+  }
   for (size_t k = 0; k < whole.outputs.size(); ++k) {
     const optp::Value& v = *whole.outputs[k].value;
     const Sharding& s = *job.spmd->outputs[k].value->sharding;

@@ -11,6 +11,7 @@
 #include "llvm/Support/raw_ostream.h"
 #include "passes/passes.h"
 #include "tools/command.h"
+#include "tools/draw_weights.h"
 #include "tools/execution.h"
 #include "tools/inputs.h"
 #include "tools/plan.h"
@@ -71,6 +72,7 @@ struct Port {
   DType dtype;
   Dims dims;
   const llvm::json::Array* ranks;
+  int64_t rows = 0;  // of the table that an input of ids indexes
 };
 llvm::Expected<std::vector<Port>> ports(const llvm::json::Object& plan, llvm::StringRef list, size_t devices) {
   std::vector<Port> out;
@@ -84,7 +86,7 @@ llvm::Expected<std::vector<Port>> ports(const llvm::json::Object& plan, llvm::St
     auto dims = shape(*o->getArray("shape"));
     if (!dims) return dims.takeError();
     if (!dtype) return bad_input("plan.json: dtype " + quoted(*o->getString("dtype")));
-    out.push_back({o->getString("name")->str(), *dtype, *dims, o->getArray("ranks")});
+    out.push_back({o->getString("name")->str(), *dtype, *dims, o->getArray("ranks"), o->getInteger("rows").value_or(0)});
   }
   return out;
 }
@@ -97,6 +99,29 @@ llvm::Expected<Indices> rank_indices(const Port& port, size_t rank, const DimVal
     for (int64_t i : (*out)[d])
       if (i < 0 || i >= whole[d]) return bad_input("plan.json: ranges of " + quoted(port.name) + " reach beyond its shape");
   return out;
+}
+
+// Which part of which whole tensor a rank's initializer is.
+llvm::Expected<Shard> shard_in(const llvm::json::Object& plan, llvm::StringRef name, size_t rank) {
+  for (const char* list : {"parameters", "constants"})
+    for (const auto& entry : plan.getArray(list) ? *plan.getArray(list) : llvm::json::Array()) {
+      const auto* o = entry.getAsObject();
+      if (!o || o->getString("name") != name) continue;
+      const auto *global = o->getArray("shape"), *ranks = o->getArray("ranks");
+      const auto* mine = ranks && rank < ranks->size() ? (*ranks)[rank].getAsObject() : nullptr;
+      if (!global || !mine || !mine->getArray("ranges")) return bad_input("plan.json: the entry of " + quoted(name) + " is malformed");
+      Shard out;
+      for (const auto& n : *global) out.dims.push_back(n.getAsInteger().value_or(-1));
+      auto at = indices(*mine->getArray("ranges"), {});
+      if (!at) return at.takeError();
+      out.indices = std::move(*at);
+      bool inside = out.dims.size() == out.indices.size();
+      for (size_t d = 0; inside && d < out.dims.size(); ++d)
+        inside = llvm::all_of(out.indices[d], [&](int64_t i) { return i >= 0 && i < out.dims[d]; });
+      if (!inside) return bad_input("plan.json: ranges of " + quoted(name) + " reach beyond its shape");
+      return out;
+    }
+  return bad_input("plan.json: it lists no tensor " + quoted(name));
 }
 
 llvm::Error run(const RunOptions& o) {
@@ -118,9 +143,9 @@ llvm::Error run(const RunOptions& o) {
     if (auto e = merge_views(**graph, passes)) return e;
     (*graph)->erase_dead();
     if (!o.random_weights.empty()) {
-      uint64_t seed = 0;
-      if (llvm::StringRef(o.random_weights).getAsInteger(10, seed)) return error(Fault::usage, "--random-weights " + quoted(o.random_weights) + ": expected a number");
-      draw_weights(**graph, seed);
+      auto seed = parse_seed(o.random_weights);
+      if (!seed) return seed.takeError();
+      if (auto e = draw_shards(**graph, *seed, [&](const Value& v) { return shard_in(top, v.name, size_t(r)); })) return e;
     }
     if (auto e = need_weights(**graph)) return e;
     graphs.push_back(std::move(*graph));
@@ -128,15 +153,8 @@ llvm::Error run(const RunOptions& o) {
   // Whole inputs are matched with the plan's global shapes.
   Graph global;
   for (const Port& p : *inputs) global.add_input(p.name, {p.dtype, p.dims});
-  auto rank_specs = input_specs(*graphs[0]);
-  std::vector<InputSpec> specs;
-  for (const Port& p : *inputs) {
-    InputSpec spec{p.name, long_name(p.dtype).str(), p.dims, 0};
-    for (const InputSpec& s : rank_specs)
-      if (s.name == p.name) spec.rows = s.rows;
-    // A vocab-split table has a part of the rows; the whole is in the plan.
-    specs.push_back(std::move(spec));
-  }
+  std::vector<InputSpec> specs;  // a rank graph knows of the rows it holds only; of all rows the plan
+  for (const Port& p : *inputs) specs.push_back({p.name, long_name(p.dtype).str(), p.dims, p.rows});
   auto dims = parse_dims(o.dims);
   if (!dims) return dims.takeError();
   auto arrays = make_inputs(specs, o.inputs, o.inputs_dir, *dims, [&](const Shapes& shapes, DimValues values) { return bind_input_dims(global, shapes, std::move(values)); }, false);
@@ -205,8 +223,8 @@ Command add_run(CLI::App& app) {
   auto o = std::make_shared<RunOptions>();
   CLI::App* c = app.add_subcommand("run", "run a partitioned model; outputs become .npy files");
   c->add_option("plan", o->folder, "folder written by partition")->required();
-  c->add_option("--input", o->inputs, "NAME=@FILE.npy, NAME=rand(SEED), NAME=ones (repeatable)");
-  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy for every input");
+  c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input");
   c->add_option("--dim", o->dims, "NAME=NUMBER (repeatable)");
   c->add_option("-o,--output", o->out, "folder for the outputs")->required();
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");

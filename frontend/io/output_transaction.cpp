@@ -47,7 +47,7 @@ struct ManifestRow {
 };
 using Manifest = std::map<std::string, ManifestRow>;  // sorted: the same outputs give the same bytes
 
-std::string to_json(const Manifest& files) {
+std::string to_json(const Manifest& files, const std::set<std::string>& absent) {
   std::string text = "{\"format\":\"" + std::string(manifest_format) +
                      "\",\"version\":" + std::to_string(manifest_version) + ",\"files\":[";
   const char* separator = "\n";
@@ -57,7 +57,14 @@ std::string to_json(const Manifest& files) {
             row.blake3 + "\"}";
     separator = ",\n";
   }
-  return text + "\n]}\n";
+  text += "\n]";
+  separator = ",\"absent\":[\n";
+  for (const std::string& name : absent) {
+    text += separator;
+    text += "\"" + name + "\"";
+    separator = ",\n";
+  }
+  return text + (absent.empty() ? "}\n" : "\n]}\n");
 }
 
 // Also refuses "." and "..": no name of ours starts with a dot.
@@ -88,7 +95,8 @@ Descriptor open_folder(int at, const char* name) {
   return Descriptor(::openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
 }
 
-Expected<Manifest> read_manifest(int folder, const Twine& shown_folder, const Limits& limits) {
+Expected<Manifest> read_manifest(int folder, const Twine& shown_folder, const Limits& limits,
+                                 std::set<std::string>* absent = nullptr) {
   const std::string shown = (shown_folder + "/" + manifest_name).str();
   Descriptor file(::openat(folder, manifest_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   if (!file) return error(errno == ENOENT ? Fault::not_found : Fault::bad_input, shown + ": " + reason(errno));
@@ -117,6 +125,9 @@ Expected<Manifest> read_manifest(int folder, const Twine& shown_folder, const Li
     if (!manifest.try_emplace(name->str(), ManifestRow{size, hash->str()}).second)
       return bad_input(shown + ": files: expected each name once, found " + quoted(*name) + " twice");
   }
+  if (const llvm::json::Array* names = absent ? top->getArray("absent") : nullptr)
+    for (const llvm::json::Value& name : *names)
+      if (const auto text = name.getAsString()) absent->insert(text->str());
   return manifest;
 }
 
@@ -207,7 +218,7 @@ struct OutputState {
   Descriptor parent, lock, folder;
   std::mutex mutex;  // of what follows
   Manifest files;
-  std::set<std::string> subfolders;
+  std::set<std::string> subfolders, left_out;
   int unfinished = 0;
   bool closed = false;
 
@@ -439,6 +450,12 @@ Expected<std::unique_ptr<OutputFile>> OutputTransaction::create(StringRef relati
   return file;
 }
 
+void OutputTransaction::leave_out(StringRef relative_name) {
+  assert(is_our_name(relative_name) && "an output's name is ours");
+  const std::lock_guard lock(state_->mutex);
+  state_->left_out.insert(relative_name.str());
+}
+
 Error OutputTransaction::commit() {
   OutputState& state = *state_;
   if (Error e = state.check_interrupted()) return e;
@@ -447,7 +464,7 @@ Error OutputTransaction::commit() {
                  state.target + ": commit: expected every file finished and one commit, found otherwise");
   state.closed = true;
 
-  const std::string manifest = to_json(state.files);
+  const std::string manifest = to_json(state.files, state.left_out);
   Descriptor file(
       ::openat(state.folder.get(), manifest_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
   const std::string shown = state.target + "/" + manifest_name;
@@ -529,7 +546,8 @@ Error write_file_atomically(StringRef path, StringRef bytes) {
 Error verify_manifest(StringRef path, bool hashes, const Limits& limits) {
   Descriptor folder(::open(path.str().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return error(errno == ENOENT ? Fault::not_found : Fault::bad_input, path + ": " + reason(errno));
-  Expected<Manifest> manifest = read_manifest(folder.get(), path, limits);
+  std::set<std::string> absent;
+  Expected<Manifest> manifest = read_manifest(folder.get(), path, limits, &absent);
   if (!manifest) return manifest.takeError();
   for (const auto& [name, row] : *manifest) {
     const std::string shown = path.str() + "/" + name;
@@ -559,7 +577,7 @@ Error verify_manifest(StringRef path, bool hashes, const Limits& limits) {
   }
   std::string foreign;
   const bool complete = visit_tree(folder.get(), "", 0, [&](const std::string& name, const struct stat& found) {
-    if (!S_ISDIR(found.st_mode) && name != manifest_name && !manifest->count(name) &&
+    if (!S_ISDIR(found.st_mode) && name != manifest_name && !manifest->count(name) && !absent.count(name) &&
         (foreign.empty() || name < foreign))
       foreign = name;
   });
