@@ -6,6 +6,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "frontend/onnx/tensor.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 
 namespace optp {
@@ -33,6 +34,12 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
     out.push_back(std::move(spec));
   }
   return out;
+}
+
+std::string file_name_of(llvm::StringRef tensor) {
+  std::string file;
+  for (char c : tensor.take_front(200)) file += llvm::isAlnum(c) || c == '.' || c == '_' || c == '-' ? c : '_';
+  return file.empty() || file[0] == '.' ? "_" + file : file;
 }
 
 namespace {
@@ -104,9 +111,8 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
     }
   }
   for (const InputSpec& spec : specs)
-    if (!folder.empty() && !out.contains(spec.name) && !how.contains(spec.name))
-    {
-      const std::string path = (folder + "/" + spec.name).str(), pb = path + ".pb";
+    if (!folder.empty() && !out.contains(spec.name) && !how.contains(spec.name)) {
+      const std::string path = (folder + "/" + file_name_of(spec.name)).str(), pb = path + ".pb";
       if (auto e = load(spec, llvm::sys::fs::exists(pb) && !llvm::sys::fs::exists(path + ".npy") ? pb : path + ".npy")) return std::move(e);
     }
   Shapes shapes;

@@ -7,6 +7,7 @@
 #include "llvm/Support/raw_ostream.h"
 #include "tools/command.h"
 #include "tools/plan.h"
+#include "tools/progress.h"
 
 namespace optp {
 namespace {
@@ -27,12 +28,17 @@ llvm::Error partition(const PartitionOptions& o) {
   if (!plan) return plan.takeError();
   auto out = OutputTransaction::begin(o.out, {.overwrite = o.overwrite});
   if (!out) return out.takeError();
+  int64_t bytes = 0;
+  for (const auto& device : *plan->getAsObject()->getArray("devices"))
+    for (const char* part : {"parameter_bytes", "constant_bytes"}) bytes += device.getAsObject()->getInteger(part).value_or(0);
+  std::optional<Progress> progress(std::in_place, "writing " + o.out, bytes, o.quiet, Progress::Unit::bytes);
   for (size_t r = 0; r < job->ranks.size() && !o.plan_only; ++r) {
     const ExportOptions options{.metadata = {{"rank", std::to_string(r)},
                                              {"devices", std::to_string(job->ranks.size())},
                                              {"mesh", to_string(job->whole->mesh)},
                                              {"strategy", job->passes.strategy}},
-                                .weights = weights};
+                                .weights = weights,
+                                .wrote = [&](int64_t more) { progress->add(more); }};
     if (auto e = write_rank_model(*job->ranks[r], *out, "rank" + std::to_string(r), options)) return e;
   }
   auto file = out->create("plan.json");
@@ -43,6 +49,7 @@ llvm::Error partition(const PartitionOptions& o) {
   if (auto e = (*file)->write(llvm::StringRef(text))) return e;
   if (auto e = (*file)->finish()) return e;
   if (auto e = out->commit()) return e;
+  progress.reset();
   if (!o.quiet) {
     const auto* totals = plan->getAsObject()->getObject("totals");
     const auto* counts = totals->getObject("collectives");
@@ -62,7 +69,7 @@ Command add_partition(CLI::App& app) {
   c->add_flag("--no-weights", o->no_weights, "plan and graphs without weights, as where a model's weights are not at hand");
   c->add_flag("--plan-only", o->plan_only, "plan.json alone");
   c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds");
-  c->add_flag("--quiet", o->quiet, "no summary on stderr");
+  c->add_flag("--quiet", o->quiet, "no summary and no progress on stderr");
   return {c, [o] { return partition(*o); }};
 }
 }  // namespace optp

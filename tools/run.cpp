@@ -1,12 +1,14 @@
 // run: a partitioned model on given inputs. Reads only what partition wrote: plan.json and the rank graphs.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
+#include <filesystem>
 
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/import.h"
+#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/passes.h"
@@ -124,6 +126,38 @@ llvm::Expected<Shard> shard_in(const llvm::json::Object& plan, llvm::StringRef n
   return bad_input("plan.json: it lists no tensor " + quoted(name));
 }
 
+// All outputs or none: they lie in a hidden folder until the last is written.
+llvm::Error write_outputs(const std::string& folder, llvm::ArrayRef<Port> ports, llvm::ArrayRef<HostArray> arrays) {
+  namespace fs = std::filesystem;
+  const auto failed = [&](int error_number) { return error(Fault::cannot_write, folder + ": " + reason(error_number)); };
+  const DeferInterrupts defer;
+  const bool made = mkdir(folder.c_str(), 0777) == 0;
+  if (!made && errno != EEXIST) return failed(errno);
+  std::string hidden = folder + "/.run-XXXXXX";
+  if (!mkdtemp(hidden.data())) return failed(errno);
+  const auto clean = llvm::make_scope_exit([&] {
+    std::error_code ignored;
+    fs::remove_all(hidden, ignored);
+    if (made) rmdir(folder.c_str());  // only if nothing is in it
+  });
+  std::vector<std::string> files;
+  for (size_t k = 0; k < ports.size(); ++k) {
+    std::string file = file_name_of(ports[k].name);
+    while (llvm::is_contained(files, file)) file += "_";
+    files.push_back(file);
+    if (auto e = write_npy(hidden + "/" + file + ".npy", arrays[k])) return e;
+    if (interrupting_signal()) return error(Fault::interrupted, folder + ": interrupted, nothing was written");
+  }
+  for (const std::string& file : files)
+    if (rename((hidden + "/" + file + ".npy").c_str(), (folder + "/" + file + ".npy").c_str()) != 0) return failed(errno);
+  for (size_t k = 0; k < ports.size(); ++k) {
+    llvm::outs() << folder << "/" << files[k] << ".npy  " << long_name(ports[k].dtype) << " [";
+    for (size_t d = 0; d < arrays[k].dims.size(); ++d) llvm::outs() << (d ? ", " : "") << arrays[k].dims[d];
+    llvm::outs() << "]\n";
+  }
+  return llvm::Error::success();
+}
+
 llvm::Error run(const RunOptions& o) {
   auto plan = read_plan(o.folder);
   if (!plan) return plan.takeError();
@@ -186,7 +220,7 @@ llvm::Error run(const RunOptions& o) {
   auto results = execute(ranks, rank_inputs, {.threads_per_device = o.threads});
   if (!results) return results.takeError();
 
-  if (mkdir(o.out.c_str(), 0777) != 0 && errno != EEXIST) return error(Fault::cannot_write, o.out + ": " + std::string(std::strerror(errno)));
+  std::vector<HostArray> wholes;
   for (const Port& p : *outputs) {
     HostArray whole;
     whole.dtype = p.dtype;
@@ -207,15 +241,9 @@ llvm::Error run(const RunOptions& o) {
       if (part.bytes.size() != n * size_t(size_bytes(p.dtype))) return bad_input("output " + quoted(p.name) + " of rank " + llvm::Twine(r) + " is not of the plan's shape");
       put(whole, part, *at);
     }
-    std::string file;  // no string from a model becomes a path as it is
-    for (char c : p.name) file += llvm::isAlnum(c) || c == '.' || c == '_' || c == '-' ? c : '_';
-    if (file.empty() || file[0] == '.') file = "output_" + file;
-    if (auto e = write_npy(o.out + "/" + file + ".npy", whole)) return e;
-    llvm::outs() << o.out << "/" << file << ".npy  " << long_name(p.dtype) << " [";
-    for (size_t d = 0; d < whole.dims.size(); ++d) llvm::outs() << (d ? ", " : "") << whole.dims[d];
-    llvm::outs() << "]\n";
+    wholes.push_back(std::move(whole));
   }
-  return llvm::Error::success();
+  return write_outputs(o.out, *outputs, wholes);
 }
 }  // namespace
 

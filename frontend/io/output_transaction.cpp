@@ -194,22 +194,30 @@ int write_fully(int file, const char* data, size_t size) {  // 0 or errno
 int sync_folder(int folder) { return ::fsync(folder) == 0 || errno == EINVAL ? 0 : errno; }
 
 std::atomic<int> open_transactions{0};
-std::atomic<bool> interrupted{false};
-static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
+std::atomic<int> interrupted{0};  // by this signal
+static_assert(std::atomic<int>::is_always_lock_free);
 
 void on_interrupt(int signal) {
-  if (open_transactions.load() > 0 && !interrupted.exchange(true)) return;
-  ::signal(signal, SIG_DFL);
-  ::raise(signal);
+  if (interrupted.exchange(signal) == 0 && open_transactions.load() > 0) return;
+  const StringRef line = "\nopt-partition: interrupted\n";
+  (void)!::write(STDERR_FILENO, line.data(), line.size());
+  ::_exit(128 + signal);
 }
 }  // namespace
+
+int interrupting_signal() { return interrupted.load(); }
+DeferInterrupts::DeferInterrupts() { ++open_transactions; }
+DeferInterrupts::~DeferInterrupts() { --open_transactions; }
 
 void abandon_outputs_on_signal() {
   struct sigaction action = {};
   action.sa_handler = on_interrupt;
   ::sigemptyset(&action.sa_mask);
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    struct sigaction before;
+    if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) continue;  // nohup, a job with &
+    ::sigaction(signal, &action, nullptr);
+  }
 }
 
 struct OutputState {
@@ -226,7 +234,7 @@ struct OutputState {
   ~OutputState() { --open_transactions; }
 
   Error check_interrupted() const {
-    if (!interrupted.load()) return Error::success();
+    if (interrupted.load() == 0) return Error::success();
     return error(Fault::interrupted, target + ": interrupted, nothing was written");
   }
   // Removed before it is unlocked, so that who locks it next can see that it is gone (begin compares inodes).
@@ -313,7 +321,7 @@ Error OutputFile::sweep(ArrayRef<char> bytes) {
     const ArrayRef<char> block = bytes.take_front(block_bytes);
     sweep_->hash.update(StringRef(block.data(), block.size()));
     if (const int error_number = write_fully(file_.get(), block.data(), block.size())) return failed(error_number);
-    if (interrupted.load()) {
+    if (interrupted.load() != 0) {
       failed_ = true;
       return state_->check_interrupted();
     }
@@ -515,6 +523,7 @@ Error write_file_atomically(StringRef path, ArrayRef<ArrayRef<char>> pieces) {
   if (exists && !S_ISREG(status.st_mode))
     return cannot_write(path, Twine("expected a regular file or nothing, found ") + kind_of(status));
 
+  const DeferInterrupts defer;  // or the temporary file would stay
   Descriptor file;
   std::string temporary;
   do {  // a fixed name would let two writers publish a mixture

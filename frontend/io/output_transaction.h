@@ -84,7 +84,16 @@ llvm::Error write_file_atomically(llvm::StringRef path, llvm::StringRef bytes);
 llvm::Error verify_manifest(llvm::StringRef folder, bool hashes = false, const Limits& limits = {});
 
 // SIGINT and SIGTERM while a transaction is open: its next call returns Fault::interrupted, so that it is removed on
-// the way out. With none open, or the second time, they do what they do by default.
+// the way out. With none open, or the second time, they end the process at once, with exit code 128 + the signal.
 void abandon_outputs_on_signal();
+int interrupting_signal();  // 0: none so far
+// For what writes without a transaction: while one lives, a signal only sets interrupting_signal.
+class DeferInterrupts {
+ public:
+  DeferInterrupts();
+  DeferInterrupts(const DeferInterrupts&) = delete;
+  DeferInterrupts& operator=(const DeferInterrupts&) = delete;
+  ~DeferInterrupts();
+};
 
 }  // namespace optp
