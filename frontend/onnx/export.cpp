@@ -145,6 +145,11 @@ llvm::Expected<std::string> serialized(const onnx::ModelProto& model) {
 }
 }  // namespace
 
+std::vector<DimMeeting> dim_meetings(const Graph& graph) {
+  onnx::GraphProto proto;
+  return ExportContext(graph, proto).meetings();
+}
+
 llvm::Expected<std::string> model_bytes(const Graph& graph, const ExportOptions& options) {
   auto written = to_proto(graph, options);
   if (!written) return written.takeError();

@@ -25,6 +25,14 @@ struct ExportOptions {
 llvm::Error write_rank_model(const Graph& rank_graph, OutputTransaction& out, llvm::StringRef folder,
                              const ExportOptions& options = {});
 
+// A rank that gets a part of a named extent (of the batch, say) may have to know the whole of it: the ranks then add up
+// their parts. Such an all-reduce of one number is in the graph as written, not in the Graph.
+struct DimMeeting {
+  std::string id, tensor, input;  // "dims/batch"; what it makes; the input that has the part
+  std::vector<std::string> axes;
+};
+std::vector<DimMeeting> dim_meetings(const Graph& rank_graph);
+
 // The bytes of model.onnx alone.
 llvm::Expected<std::string> model_bytes(const Graph& rank_graph, const ExportOptions& options = {});
 
