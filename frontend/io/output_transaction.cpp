@@ -18,6 +18,7 @@
 #include <optional>
 #include <random>
 #include <set>
+#include <thread>
 
 #include "frontend/io/json.h"
 #include "frontend/ir/diagnostic.h"
@@ -552,38 +553,59 @@ Error write_file_atomically(StringRef path, StringRef bytes) {
   return write_file_atomically(path, ArrayRef<ArrayRef<char>>{ArrayRef<char>(bytes.data(), bytes.size())});
 }
 
-Error verify_manifest(StringRef path, bool hashes, const Limits& limits) {
+namespace {
+Error verify_file(int folder, const std::string& path, const std::string& name, const ManifestRow& row, bool hashes) {
+  const std::string shown = path + "/" + name;
+  Descriptor file = open_beneath(folder, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, Symlinks::none);
+  if (!file) return bad_input(shown + ": expected a file that is in the manifest, found none: " + reason(errno));
+  struct stat status;
+  if (::fstat(file.get(), &status) != 0) return bad_input(shown + ": cannot be read: " + reason(errno));
+  if (!S_ISREG(status.st_mode)) return bad_input(shown + ": expected a regular file, found " + kind_of(status));
+  if (status.st_size != row.size_bytes)
+    return bad_input(shown + ": size: expected " + Twine(row.size_bytes) + " bytes as in the manifest, found " +
+                     Twine(status.st_size));
+  if (!hashes) return Error::success();
+  llvm::BLAKE3 hash;  // read, not mapped: a file that shrinks now gives a wrong hash, not a signal
+  std::vector<char> block(block_bytes);
+  while (true) {
+    const ssize_t n = ::read(file.get(), block.data(), block.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return bad_input(shown + ": cannot be read: " + reason(errno));
+    if (n == 0) break;
+    hash.update(StringRef(block.data(), size_t(n)));
+  }
+  const auto digest = hash.final();
+  const std::string found = llvm::toHex(ArrayRef<uint8_t>(digest.data(), digest.size()), /*LowerCase=*/true);
+  if (found == row.blake3) return Error::success();
+  return bad_input(shown + ": BLAKE3: expected " + quoted(row.blake3) + " as in the manifest, found " + quoted(found));
+}
+}  // namespace
+
+Error verify_manifest(StringRef path, bool hashes, const Limits& limits, bool others) {
   Descriptor folder(::open(path.str().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return error(errno == ENOENT ? Fault::not_found : Fault::bad_input, path + ": " + reason(errno));
   std::set<std::string> absent;
   Expected<Manifest> manifest = read_manifest(folder.get(), path, limits, &absent);
   if (!manifest) return manifest.takeError();
-  for (const auto& [name, row] : *manifest) {
-    const std::string shown = path.str() + "/" + name;
-    Descriptor file = open_beneath(folder.get(), name, O_RDONLY | O_NONBLOCK | O_NOCTTY, Symlinks::none);
-    if (!file) return bad_input(shown + ": expected a file that is in the manifest, found none: " + reason(errno));
-    struct stat status;
-    if (::fstat(file.get(), &status) != 0) return bad_input(shown + ": cannot be read: " + reason(errno));
-    if (!S_ISREG(status.st_mode)) return bad_input(shown + ": expected a regular file, found " + kind_of(status));
-    if (status.st_size != row.size_bytes)
-      return bad_input(shown + ": size: expected " + Twine(row.size_bytes) + " bytes as in the manifest, found " +
-                       Twine(status.st_size));
-    if (!hashes) continue;
-    llvm::BLAKE3 hash;  // read, not mapped: a file that shrinks now gives a wrong hash, not a signal
-    std::vector<char> block(block_bytes);
-    while (true) {
-      const ssize_t n = ::read(file.get(), block.data(), block.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return bad_input(shown + ": cannot be read: " + reason(errno));
-      if (n == 0) break;
-      hash.update(StringRef(block.data(), size_t(n)));
-    }
-    const auto digest = hash.final();
-    const std::string found = llvm::toHex(ArrayRef<uint8_t>(digest.data(), digest.size()), /*LowerCase=*/true);
-    if (found != row.blake3)
-      return bad_input(shown + ": BLAKE3: expected " + quoted(row.blake3) + " as in the manifest, found " +
-                       quoted(found));
+  // Files are hashed side by side; the first bad one by name is reported.
+  std::vector<std::pair<const std::string*, const ManifestRow*>> rows;
+  for (const auto& [name, row] : *manifest) rows.emplace_back(&name, &row);
+  std::vector<std::string> faults(rows.size());
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t k = next++; k < rows.size(); k = next++)
+      if (Error e = verify_file(folder.get(), path.str(), *rows[k].first, *rows[k].second, hashes))
+        faults[k] = llvm::toString(std::move(e));
+  };
+  {
+    std::vector<std::jthread> threads;
+    const size_t most = hashes ? std::min<size_t>(rows.size(), std::thread::hardware_concurrency()) : 1;
+    for (size_t k = 1; k < most; ++k) threads.emplace_back(work);
+    work();
   }
+  for (const std::string& fault : faults)
+    if (!fault.empty()) return bad_input(fault);
+  if (others) return Error::success();
   std::string foreign;
   const bool complete = visit_tree(folder.get(), "", 0, [&](const std::string& name, const struct stat& found) {
     if (!S_ISDIR(found.st_mode) && name != manifest_name && !manifest->count(name) && !absent.count(name) &&

@@ -80,8 +80,8 @@ llvm::Error write_file_atomically(llvm::StringRef path, llvm::ArrayRef<llvm::Arr
 llvm::Error write_file_atomically(llvm::StringRef path, llvm::StringRef bytes);
 
 // An output folder is whole if each file of its manifest is there with its size (and its hash: reads every byte), and
-// no other file is.
-llvm::Error verify_manifest(llvm::StringRef folder, bool hashes = false, const Limits& limits = {});
+// no other file is (unless `others` may be).
+llvm::Error verify_manifest(llvm::StringRef folder, bool hashes = false, const Limits& limits = {}, bool others = false);
 
 // SIGINT and SIGTERM while a transaction is open: its next call returns Fault::interrupted, so that it is removed on
 // the way out. With none open, or the second time, they end the process at once, with exit code 128 + the signal.
