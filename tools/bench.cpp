@@ -11,6 +11,7 @@
 #include "runtime/reference.h"
 #include "runtime/run_ranks.h"
 #include "tools/command.h"
+#include "tools/draw_weights.h"
 #include "tools/execution.h"
 #include "tools/inputs.h"
 #include "tools/job.h"
@@ -28,9 +29,11 @@ llvm::Error bench(const BenchOptions& o) {
   auto job = make_job(o.job);
   if (!job) return job.takeError();
   if (!o.random_weights.empty()) {
-    uint64_t seed = 0;
-    if (llvm::StringRef(o.random_weights).getAsInteger(10, seed)) return error(Fault::usage, "--random-weights: expected a number");
-    for (auto& g : job->ranks) draw_weights(*g, seed);
+    auto seed = parse_seed(o.random_weights);
+    if (!seed) return seed.takeError();
+    std::vector<Graph*> graphs;
+    for (auto& g : job->ranks) graphs.push_back(g.get());
+    draw_weights(graphs, *seed);
   }
   for (auto& g : job->ranks)
     if (auto e = need_weights(*g)) return e;

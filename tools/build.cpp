@@ -3,6 +3,7 @@
 #include "frontend/models/opt.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/command.h"
+#include "tools/progress.h"
 
 namespace optp {
 namespace {
@@ -10,7 +11,7 @@ struct BuildCommandOptions {
   std::string preset, out;
   int64_t layers = 0, hidden = 0, heads = 0, ffn = 0, vocab = 0;
   uint64_t seed = 1;
-  bool untied = false, no_weights = false;
+  bool untied = false, no_weights = false, quiet = false;
 };
 llvm::Error build(const BuildCommandOptions& o) {
   OptOverrides overrides;
@@ -21,7 +22,11 @@ llvm::Error build(const BuildCommandOptions& o) {
   overrides.untied = o.untied;
   auto config = configure(o.preset, overrides);
   if (!config) return config.takeError();
-  if (auto e = build_model(*config, o.out, {.seed = o.seed, .with_weights = !o.no_weights})) return e;
+  {
+    Progress progress("drawing weights", 4 * parameter_count(*config), o.quiet, Progress::Unit::bytes);
+    const BuildOptions options{.seed = o.seed, .with_weights = !o.no_weights, .progress = [&](int64_t done, int64_t) { progress.set(done); }};
+    if (auto e = build_model(*config, o.out, options)) return e;
+  }
   llvm::outs() << o.out << "  " << parameter_count(*config) << " parameters" << (o.no_weights ? ", without weights" : "") << "\n";
   return llvm::Error::success();
 }
@@ -40,6 +45,7 @@ Command add_build(CLI::App& app) {
   c->add_option("--seed", o->seed, "of the weights")->capture_default_str();
   c->add_flag("--untied", o->untied, "a head of its own");
   c->add_flag("--no-weights", o->no_weights, "structure only: no weights file");
+  c->add_flag("--quiet", o->quiet, "no progress on stderr");
   return {c, [o] { return build(*o); }};
 }
 }  // namespace optp

@@ -13,11 +13,13 @@
 #include "llvm/Support/raw_ostream.h"
 #include "runtime/reference.h"
 #include "tools/command.h"
+#include "tools/draw_weights.h"
 #include "tools/execution.h"
 #include "tools/inputs.h"
 #include "tools/job.h"
 #include "tools/mutants.h"
 #include "tools/plan.h"
+#include "tools/progress.h"
 
 namespace optp {
 namespace {
@@ -27,6 +29,7 @@ struct CheckOptions {
   std::vector<std::string> inputs;
   std::string inputs_dir, golden, random_weights, mutant;
   int64_t threads = 0;
+  bool quiet = false;
 };
 
 struct Row {
@@ -68,9 +71,12 @@ class Checker {
 
   llvm::Error run() {
     if (auto e = prepare()) return e;
+    // A step is a node in float64, by far the slowest: of the file's graph, of the whole one, of each rank's.
+    progress_.emplace("checking", int64_t(job_.imported->size() + job_.whole->size() + ranks_[0]->size() * ranks_.size()), o_.quiet);
     if (auto e = whole()) return e;
     if (auto e = local()) return e;
     if (auto e = end_to_end()) return e;
+    progress_.reset();
     print();
     if (!fault_.empty()) return error(Fault::check_failed, fault_);
     return llvm::Error::success();
@@ -79,10 +85,11 @@ class Checker {
  private:
   llvm::Error prepare() {
     if (!o_.random_weights.empty()) {
-      uint64_t seed = 0;
-      if (llvm::StringRef(o_.random_weights).getAsInteger(10, seed)) return error(Fault::usage, "--random-weights: expected a number");
-      for (Graph* g : {job_.imported.get(), job_.whole.get(), job_.spmd.get()}) draw_weights(*g, seed);
-      for (auto& g : job_.ranks) draw_weights(*g, seed);
+      auto seed = parse_seed(o_.random_weights);
+      if (!seed) return seed.takeError();
+      std::vector<Graph*> graphs{job_.imported.get(), job_.whole.get(), job_.spmd.get()};
+      for (auto& g : job_.ranks) graphs.push_back(g.get());
+      draw_weights(graphs, *seed);
     }
     if (auto e = need_weights(*job_.whole)) return e;
     auto dims = parse_dims(o_.job.dims);
@@ -132,7 +139,10 @@ class Checker {
   llvm::Error whole() {
     auto imported = bind_dims(*job_.imported, dims_);
     if (!imported) return imported.takeError();
-    auto truth = run_reference({imported->get()}, {arrays_});
+    auto truth = run_reference({imported->get()}, {arrays_}, [&](const Node&, llvm::ArrayRef<const Value*>, llvm::ArrayRef<const Array*>) -> llvm::Error {
+      progress_->add(1);
+      return llvm::Error::success();
+    });
     if (!truth) return truth.takeError();
     truth_ = std::move((*truth)[0]);
     auto canonical = bind_dims(*job_.whole, dims_);
@@ -167,7 +177,7 @@ class Checker {
   llvm::Error golden(const HostArrays& results) {
     Row row{"golden", o_.golden, "", 0, 0, 0, 0, true};
     for (const auto& [output, host] : results) {
-      auto expected = read_npy(o_.golden + "/" + output + ".npy");
+      auto expected = read_npy(o_.golden + "/" + file_name_of(output) + ".npy");
       if (!expected) {
         llvm::consumeError(expected.takeError());
         continue;
@@ -192,6 +202,7 @@ class Checker {
     Row row{"local", "shards of the whole run's values, float64", "", 0, 0, 0, 1e-9, true};
     std::map<std::string, Array> values;
     auto keep = [&](const Node&, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
+      progress_->add(1);
       if (arrays[0]->elements() <= most_kept_elements) values[vs[0]->name] = *arrays[0];
       return llvm::Error::success();
     };
@@ -199,6 +210,7 @@ class Checker {
     if (!truth) return truth.takeError();
     const Mesh& mesh = job_.whole->mesh;
     auto look = [&](const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
+      progress_->add(mesh.devices());
       if (!row.holds || !vs[0]->sharding) return llvm::Error::success();
       // A resharded form names the value it is a form of.
       std::string logical = vs[0]->name;
@@ -282,6 +294,7 @@ class Checker {
   std::vector<HostArrays> rank_inputs_;
   std::vector<Row> rows_;
   std::string fault_;
+  std::optional<Progress> progress_;
 };
 }  // namespace
 
@@ -289,11 +302,12 @@ Command add_check(CLI::App& app) {
   auto o = std::make_shared<CheckOptions>();
   CLI::App* c = app.add_subcommand("check", "prove that the parts compute what the whole does; exit 1 if not");
   add_job_options(*c, o->job);
-  c->add_option("--input", o->inputs, "NAME=@FILE.npy, NAME=rand(SEED), NAME=ones (repeatable)");
-  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy for every input");
+  c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input");
   c->add_option("--golden", o->golden, "folder with OUTPUT.npy to compare with; NaN there carries no promise");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
   c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
+  c->add_flag("--quiet", o->quiet, "no progress on stderr");
   c->add_option("--mutant", o->mutant, "break one thing, to see it caught: drop-all-reduce[:N], row-bias-everywhere, shift-shard[:NAME]")->group("");
   return {c, [o] {
             auto job = make_job(o->job);

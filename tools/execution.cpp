@@ -1,12 +1,8 @@
 #include "tools/execution.h"
 
-#include <cmath>
 #include <cstring>
-#include <random>
 #include <thread>
 
-#include "frontend/ir/diagnostic.h"
-#include "frontend/ir/op.h"
 #include "runtime/run_ranks.h"
 
 namespace optp {
@@ -77,28 +73,5 @@ HostArray take(const HostArray& whole, const Indices& indices) {
 void put(HostArray& whole, const HostArray& part, const Indices& indices) {
   if (part.bytes.empty()) return;
   for_each_run(whole, indices, [&](size_t to, size_t from, size_t bytes) { std::memcpy(whole.bytes.data() + to, part.bytes.data() + from, bytes); });
-}
-
-void draw_weights(Graph& graph, uint64_t seed) {
-  for (Value* v : graph.data()) {
-    if (!v->data->is_missing() || v->type.dtype == DType::string) continue;
-    std::mt19937_64 random(seed ^ std::hash<std::string>()(v->name));
-    auto tensor = std::make_shared<Tensor>(*v->data);
-    Array a;
-    a.resize(is_float(tensor->dtype), tensor->dims);
-    const bool scale = llvm::any_of(v->uses, [](const Use& u) { return u.node->op->name == "layer_norm" && u.operand == 1; });
-    for (double& x : a.f) {
-      const double u = double(random() >> 11) * 0x1p-53 + 0x1p-54, w = double(random() >> 11) * 0x1p-53;
-      x = (scale ? 1.0 : 0.0) + 0.02 * std::sqrt(-2 * std::log(u)) * std::cos(2 * M_PI * w);
-    }
-    v->data = to_tensor(a, tensor->dtype);
-  }
-}
-llvm::Error need_weights(const Graph& graph) {
-  for (const Value* v : graph.data())
-    if (v->data->is_missing())
-      return error(Fault::not_found, graph.source + ": weights file " + quoted(v->data->missing) + " of " + quoted(v->name) +
-                                         " is not there; --random-weights SEED runs without it");
-  return llvm::Error::success();
 }
 }  // namespace optp

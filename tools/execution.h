@@ -18,8 +18,4 @@ llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ran
 using Indices = std::vector<std::vector<int64_t>>;
 HostArray take(const HostArray& whole, const Indices& indices);
 void put(HostArray& whole, const HostArray& part, const Indices& indices);
-
-// Fills in weights whose file is missing with normal(0, 0.02) numbers, norms' scales with ones: for runs without weights.
-void draw_weights(Graph& graph, uint64_t seed);
-llvm::Error need_weights(const Graph& graph);
 }  // namespace optp

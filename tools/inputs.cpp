@@ -5,6 +5,9 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
+#include "frontend/onnx/tensor.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
 
 namespace optp {
 
@@ -18,7 +21,11 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
       const Value* at = open.pop_back_val();
       for (const Use& use : at->uses) {
         if (use.node->op->name == "gather" && use.operand == 1) {
-          if (auto rows = use.node->operand(0).type.dims[size_t(use.node->integer("axis"))].constant()) spec.rows = use.node->dim("rows", *rows).constant().value_or(*rows);
+          // Of several tables the one with the fewest rows says which ids are valid.
+          if (auto held = use.node->operand(0).type.dims[size_t(use.node->integer("axis"))].constant()) {
+            const int64_t rows = use.node->dim("rows", *held).constant().value_or(*held);
+            spec.rows = spec.rows == 0 ? rows : std::min(spec.rows, rows);
+          }
         } else if (use.node->op->name == "reshape" || use.node->op->name == "cast" || use.node->op->name == "transpose") {
           open.push_back(&use.node->out());
         }
@@ -27,6 +34,12 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
     out.push_back(std::move(spec));
   }
   return out;
+}
+
+std::string file_name_of(llvm::StringRef tensor) {
+  std::string file;
+  for (char c : tensor.take_front(200)) file += llvm::isAlnum(c) || c == '.' || c == '_' || c == '-' ? c : '_';
+  return file.empty() || file[0] == '.' ? "_" + file : file;
 }
 
 namespace {
@@ -54,7 +67,7 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
     std::fill(a.f.begin(), a.f.end(), how == "ones");
     std::fill(a.i.begin(), a.i.end(), how == "ones");
   } else {
-    return error(Fault::usage, "input " + quoted(spec.name) + ": expected @FILE.npy, rand(SEED), ones or zeros, found " + quoted(how));
+    return error(Fault::usage, "input " + quoted(spec.name) + ": expected @FILE.npy, @FILE.pb, rand(SEED), ones or zeros, found " + quoted(how));
   }
   return host_array(a, dtype);
 }
@@ -65,7 +78,7 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
   HostArrays out;
   std::map<std::string, std::string> how;
   auto load = [&](const InputSpec& spec, llvm::StringRef path) -> llvm::Error {
-    auto array = read_npy(path);
+    auto array = path.ends_with(".pb") ? read_tensor_file(path) : read_npy(path);
     if (!array) return array.takeError();
     const DType wanted = *dtype_from(spec.dtype);
     if (array->dtype != wanted) {
@@ -73,6 +86,12 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
       if (is_float(array->dtype) != is_float(wanted))
         return bad_input(path + ": input " + quoted(spec.name) + ": dtype: expected " + spec.dtype + ", found " + long_name(array->dtype));
       *array = host_array(to_array(*array), wanted);
+    }
+    if (spec.rows > 0 && !is_float(array->dtype)) {
+      const Array ids = to_array(*array);
+      for (int64_t id : ids.i)
+        if (id < -spec.rows || id >= spec.rows)
+          return bad_input(path + ": input " + quoted(spec.name) + ": index " + llvm::Twine(id) + " is outside the " + llvm::Twine(spec.rows) + " rows of the table it chooses from");
     }
     out[spec.name] = std::move(*array);
     return llvm::Error::success();
@@ -92,8 +111,10 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
     }
   }
   for (const InputSpec& spec : specs)
-    if (!folder.empty() && !out.contains(spec.name) && !how.contains(spec.name))
-      if (auto e = load(spec, (folder + "/" + spec.name + ".npy").str())) return std::move(e);
+    if (!folder.empty() && !out.contains(spec.name) && !how.contains(spec.name)) {
+      const std::string path = (folder + "/" + file_name_of(spec.name)).str(), pb = path + ".pb";
+      if (auto e = load(spec, llvm::sys::fs::exists(pb) && !llvm::sys::fs::exists(path + ".npy") ? pb : path + ".npy")) return std::move(e);
+    }
   Shapes shapes;
   for (const auto& [name, a] : out) shapes[name].assign(a.dims.begin(), a.dims.end());
   auto bound = bind(shapes, dims);

@@ -8,6 +8,7 @@
 #include "llvm/Support/raw_ostream.h"
 #include "tools/command.h"
 #include "tools/plan.h"
+#include "tools/progress.h"
 
 namespace optp {
 namespace {
@@ -19,12 +20,6 @@ struct InspectOptions {
   bool json = false;
 };
 
-std::string bytes_text(double n) {
-  const char* unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  int k = 0;
-  while (n >= 1024 && k < 4) n /= 1024, ++k;
-  return k == 0 ? llvm::formatv("{0} B", int64_t(n)).str() : llvm::formatv("{0:f1} {1}", n, unit[k]).str();
-}
 std::string grouped(int64_t n) {
   std::string digits = std::to_string(n), out;
   for (size_t k = 0; k < digits.size(); ++k) {
@@ -79,15 +74,6 @@ std::string fit(std::string text, size_t width) {
   if (text.size() <= width) return text + std::string(width - text.size(), ' ');
   return "…" + text.substr(text.size() - (width - 1));
 }
-std::string bar(double share, size_t width) {
-  static const char* eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-  const auto n = size_t(share * double(width) * 8 + 0.5);
-  std::string out;
-  for (size_t k = 0; k < n / 8; ++k) out += "█";
-  out += eighths[n % 8];
-  return out;
-}
-
 const JsonObject* find_tensor(const JsonObject& plan, llvm::StringRef name) {
   for (const char* list : {"parameters", "constants", "inputs", "outputs", "values"})
     for (const auto& entry : *plan.getArray(list)) {

@@ -17,7 +17,7 @@ using namespace optp;
 
 const char* const footer =
     "exit codes: 0 done, the check holds; 1 the check ran and failed; 2 usage; 65 malformed or unsupported input; 66 input not\n"
-    "found; 70 a bug of opt-partition; 73 cannot write; 75 a rank died or hung; 130 interrupted";
+    "found; 70 a bug of opt-partition; 73 cannot write; 75 a rank died or hung; 130 interrupted, 143 terminated";
 
 int report(llvm::Error error) {
   int code = 0;
@@ -25,7 +25,7 @@ int report(llvm::Error error) {
       std::move(error),
       [&](const Diagnostic& d) {
         llvm::errs() << "opt-partition: " << d.message << "\n";
-        if (code == 0) code = int(d.fault);
+        if (code == 0) code = d.fault == Fault::interrupted && interrupting_signal() ? 128 + interrupting_signal() : int(d.fault);
       },
       [&](const llvm::ErrorInfoBase& other) {
         llvm::errs() << "opt-partition: internal: " << other.message() << "\n";

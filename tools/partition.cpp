@@ -7,13 +7,14 @@
 #include "llvm/Support/raw_ostream.h"
 #include "tools/command.h"
 #include "tools/plan.h"
+#include "tools/progress.h"
 
 namespace optp {
 namespace {
 struct PartitionOptions {
   JobOptions job;
   std::string out;
-  bool plan_only = false, overwrite = false, quiet = false;
+  bool no_weights = false, plan_only = false, overwrite = false, quiet = false;
   std::string dump_dir;
 };
 
@@ -22,17 +23,23 @@ llvm::Error partition(const PartitionOptions& o) {
   if (!asked) return asked.takeError();
   auto job = make_job(o.job);
   if (!job) return job.takeError();
-  const bool weights = !o.plan_only && !weights_missing(*job->whole);
+  const bool weights = !o.no_weights && !o.plan_only && !weights_missing(*job->whole);
   auto plan = make_plan(*job, example_dims(*job->whole, *asked), OPTP_VERSION, weights);
   if (!plan) return plan.takeError();
   auto out = OutputTransaction::begin(o.out, {.overwrite = o.overwrite});
   if (!out) return out.takeError();
-  for (size_t r = 0; r < job->ranks.size() && weights; ++r) {
+  int64_t bytes = 0;
+  for (const auto& device : *plan->getAsObject()->getArray("devices"))
+    for (const char* part : {"parameter_bytes", "constant_bytes"}) bytes += device.getAsObject()->getInteger(part).value_or(0);
+  std::optional<Progress> progress(std::in_place, "writing " + o.out, bytes, o.quiet, Progress::Unit::bytes);
+  for (size_t r = 0; r < job->ranks.size() && !o.plan_only; ++r) {
     const ExportOptions options{.metadata = {{"rank", std::to_string(r)},
                                              {"devices", std::to_string(job->ranks.size())},
                                              {"mesh", to_string(job->whole->mesh)},
                                              {"strategy", job->passes.strategy},
-                                             {"job", o.job.train ? "training" : "inference"}}};
+                                             {"job", o.job.train ? "training" : "inference"}},
+                                .weights = weights,
+                                .wrote = [&](int64_t more) { progress->add(more); }};
     if (auto e = write_rank_model(*job->ranks[r], *out, "rank" + std::to_string(r), options)) return e;
   }
   auto file = out->create("plan.json");
@@ -43,12 +50,13 @@ llvm::Error partition(const PartitionOptions& o) {
   if (auto e = (*file)->write(llvm::StringRef(text))) return e;
   if (auto e = (*file)->finish()) return e;
   if (auto e = out->commit()) return e;
+  progress.reset();
   if (!o.quiet) {
     const auto* totals = plan->getAsObject()->getObject("totals");
     const auto* counts = totals->getObject("collectives");
     llvm::errs() << o.out << ": " << job->ranks.size() << " devices, " << *totals->getInteger("parameter_elements") << " parameters, "
                  << *counts->getInteger("all_reduce") << " all-reduces, " << *counts->getInteger("all_gather") << " all-gathers"
-                 << (weights ? "" : "; the plan alone, without graphs and weights") << "\n";
+                 << (o.plan_only ? "; the plan alone, without graphs" : weights ? "" : "; without weights") << "\n";
   }
   return llvm::Error::success();
 }
@@ -61,9 +69,10 @@ Command add_partition(CLI::App& app) {
   c->add_flag("--train", o->job.train, "the whole training step: loss, gradients, optimizer");
   add_training_options(*c, o->job);
   c->add_option("-o,--output", o->out, "folder to write; an earlier output of ours is replaced")->required();
-  c->add_flag("--no-weights", o->plan_only, "write the plan alone");
+  c->add_flag("--no-weights", o->no_weights, "plan and graphs without weights, as where a model's weights are not at hand");
+  c->add_flag("--plan-only", o->plan_only, "plan.json alone");
   c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds");
-  c->add_flag("--quiet", o->quiet, "no summary on stderr");
+  c->add_flag("--quiet", o->quiet, "no summary and no progress on stderr");
   return {c, [o] { return partition(*o); }};
 }
 }  // namespace optp

@@ -4,8 +4,10 @@
 #include "frontend/io/json.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
+#include "frontend/onnx/export.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Path.h"
+#include "tools/inputs.h"
 
 namespace optp {
 namespace {
@@ -149,9 +151,14 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
   }
 
   JsonArray inputs, outputs, states;
-  for (const optp::Value* v : whole.inputs)
-    inputs.push_back(JsonObject{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"role", "data"}, {"shape", shape(v->type.dims)},
-                            {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}, {"ranks", per_rank(v->type.dims, *v->sharding)}});
+  const std::vector<InputSpec> specs = input_specs(*job.imported);
+  for (const optp::Value* v : whole.inputs) {
+    JsonObject entry{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"role", "data"}, {"shape", shape(v->type.dims)},
+                     {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}, {"ranks", per_rank(v->type.dims, *v->sharding)}};
+    const auto spec = llvm::find_if(specs, [&](const InputSpec& s) { return s.name == v->name; });
+    if (spec != specs.end() && spec->rows > 0) entry["rows"] = spec->rows;
+    inputs.push_back(std::move(entry));
+  }
   for (size_t k = 0; k < whole.outputs.size(); ++k) {
     const optp::Value& v = *whole.outputs[k].value;
     const Sharding& s = *job.spmd->outputs[k].value->sharding;
@@ -202,15 +209,8 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
   JsonArray collectives;
   std::map<std::string, int64_t> counts{{"all_reduce", 0}, {"all_gather", 0}, {"reduce_scatter", 0}, {"all_to_all", 0}, {"broadcast", 0}};
   Dim moved = 0;
-  for (const auto& node : job.spmd->nodes) {
-    if (!node->op->is_collective) continue;
-    ++counts[node->op->name];
-    const optp::Value& out = node->out();
-    const Dim bytes = elements(out.type.dims) * Dim(size_bytes(out.type.dtype));
-    moved = moved + bytes;
-    const auto& axes = *node->find<std::vector<std::string>>("axes");
-    JsonArray axis_names, groups;
-    for (const std::string& a : axes) axis_names.push_back(a);
+  auto groups_along = [&](llvm::ArrayRef<std::string> axes) {
+    JsonArray groups;
     llvm::DenseSet<int64_t> grouped;
     for (int64_t r = 0; r < devices; ++r) {
       if (grouped.contains(r)) continue;
@@ -221,7 +221,27 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
       }
       groups.push_back(std::move(group));
     }
-    JsonObject entry{{"id", node->text("id")}, {"kind", node->op->name}, {"axes", std::move(axis_names)}, {"groups", std::move(groups)}, {"tensor", out.name},
+    return groups;
+  };
+  for (const DimMeeting& m : dim_meetings(*job.ranks[0])) {
+    ++counts["all_reduce"];
+    moved = moved + Dim(8);
+    JsonArray axes;
+    for (const std::string& a : m.axes) axes.push_back(a);
+    collectives.push_back(JsonObject{{"id", m.id}, {"kind", "all_reduce"}, {"reduce", "sum"}, {"axes", std::move(axes)}, {"groups", groups_along(m.axes)}, {"tensor", m.tensor}, {"of", m.input},
+                                     {"dtype", "int64"}, {"shape", JsonArray{1}}, {"bytes_formula", 8}, {"bytes", 8}, {"phase", "forward"},
+                                     {"reason", "input '" + m.input + "' has a part of " + m.id.substr(5) + " on each device, and shapes need the whole"}});
+  }
+  for (const auto& node : job.spmd->nodes) {
+    if (!node->op->is_collective) continue;
+    ++counts[node->op->name];
+    const optp::Value& out = node->out();
+    const Dim bytes = elements(out.type.dims) * Dim(size_bytes(out.type.dtype));
+    moved = moved + bytes;
+    const auto& axes = *node->find<std::vector<std::string>>("axes");
+    JsonArray axis_names;
+    for (const std::string& a : axes) axis_names.push_back(a);
+    JsonObject entry{{"id", node->text("id")}, {"kind", node->op->name}, {"axes", std::move(axis_names)}, {"groups", groups_along(axes)}, {"tensor", out.name},
                  {"of", out.cause.from.empty() ? node->operand(0).name : out.cause.from}, {"dtype", long_name(out.type.dtype)}, {"shape", shape(out.type.dims)},
                  {"bytes_formula", extent(bytes)}, {"bytes", number(bytes, examples)}, {"reason", node->text("reason")}, {"phase", "forward"}};
     if (!node->text("reduce").empty()) entry["reduce"] = node->text("reduce");

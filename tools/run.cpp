@@ -1,16 +1,19 @@
 // run: a partitioned model on given inputs. Reads only what partition wrote: plan.json and the rank graphs.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
+#include <filesystem>
 
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/import.h"
+#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/passes.h"
 #include "tools/command.h"
+#include "tools/draw_weights.h"
 #include "tools/execution.h"
 #include "tools/inputs.h"
 #include "tools/plan.h"
@@ -22,6 +25,7 @@ struct RunOptions {
   std::vector<std::string> inputs, dims;
   int64_t threads = 0;
   std::string random_weights;
+  bool no_verify = false;
 };
 
 llvm::Expected<Dim> extent(const llvm::json::Value& v) {
@@ -71,6 +75,7 @@ struct Port {
   DType dtype;
   Dims dims;
   const llvm::json::Array* ranks;
+  int64_t rows = 0;  // of the table that an input of ids indexes
 };
 llvm::Expected<std::vector<Port>> ports(const llvm::json::Object& plan, llvm::StringRef list, size_t devices) {
   std::vector<Port> out;
@@ -84,7 +89,7 @@ llvm::Expected<std::vector<Port>> ports(const llvm::json::Object& plan, llvm::St
     auto dims = shape(*o->getArray("shape"));
     if (!dims) return dims.takeError();
     if (!dtype) return bad_input("plan.json: dtype " + quoted(*o->getString("dtype")));
-    out.push_back({o->getString("name")->str(), *dtype, *dims, o->getArray("ranks")});
+    out.push_back({o->getString("name")->str(), *dtype, *dims, o->getArray("ranks"), o->getInteger("rows").value_or(0)});
   }
   return out;
 }
@@ -99,9 +104,66 @@ llvm::Expected<Indices> rank_indices(const Port& port, size_t rank, const DimVal
   return out;
 }
 
+// Which part of which whole tensor a rank's initializer is.
+llvm::Expected<Shard> shard_in(const llvm::json::Object& plan, llvm::StringRef name, size_t rank) {
+  for (const char* list : {"parameters", "constants"})
+    for (const auto& entry : plan.getArray(list) ? *plan.getArray(list) : llvm::json::Array()) {
+      const auto* o = entry.getAsObject();
+      if (!o || o->getString("name") != name) continue;
+      const auto *global = o->getArray("shape"), *ranks = o->getArray("ranks");
+      const auto* mine = ranks && rank < ranks->size() ? (*ranks)[rank].getAsObject() : nullptr;
+      if (!global || !mine || !mine->getArray("ranges")) return bad_input("plan.json: the entry of " + quoted(name) + " is malformed");
+      Shard out;
+      for (const auto& n : *global) out.dims.push_back(n.getAsInteger().value_or(-1));
+      auto at = indices(*mine->getArray("ranges"), {});
+      if (!at) return at.takeError();
+      out.indices = std::move(*at);
+      bool inside = out.dims.size() == out.indices.size();
+      for (size_t d = 0; inside && d < out.dims.size(); ++d)
+        inside = llvm::all_of(out.indices[d], [&](int64_t i) { return i >= 0 && i < out.dims[d]; });
+      if (!inside) return bad_input("plan.json: ranges of " + quoted(name) + " reach beyond its shape");
+      return out;
+    }
+  return bad_input("plan.json: it lists no tensor " + quoted(name));
+}
+
+// All outputs or none: they lie in a hidden folder until the last is written.
+llvm::Error write_outputs(const std::string& folder, llvm::ArrayRef<Port> ports, llvm::ArrayRef<HostArray> arrays) {
+  namespace fs = std::filesystem;
+  const auto failed = [&](int error_number) { return error(Fault::cannot_write, folder + ": " + reason(error_number)); };
+  const DeferInterrupts defer;
+  const bool made = mkdir(folder.c_str(), 0777) == 0;
+  if (!made && errno != EEXIST) return failed(errno);
+  std::string hidden = folder + "/.run-XXXXXX";
+  if (!mkdtemp(hidden.data())) return failed(errno);
+  const auto clean = llvm::make_scope_exit([&] {
+    std::error_code ignored;
+    fs::remove_all(hidden, ignored);
+    if (made) rmdir(folder.c_str());  // only if nothing is in it
+  });
+  std::vector<std::string> files;
+  for (size_t k = 0; k < ports.size(); ++k) {
+    std::string file = file_name_of(ports[k].name);
+    while (llvm::is_contained(files, file)) file += "_";
+    files.push_back(file);
+    if (auto e = write_npy(hidden + "/" + file + ".npy", arrays[k])) return e;
+    if (interrupting_signal()) return error(Fault::interrupted, folder + ": interrupted, nothing was written");
+  }
+  for (const std::string& file : files)
+    if (rename((hidden + "/" + file + ".npy").c_str(), (folder + "/" + file + ".npy").c_str()) != 0) return failed(errno);
+  for (size_t k = 0; k < ports.size(); ++k) {
+    llvm::outs() << folder << "/" << files[k] << ".npy  " << long_name(ports[k].dtype) << " [";
+    for (size_t d = 0; d < arrays[k].dims.size(); ++d) llvm::outs() << (d ? ", " : "") << arrays[k].dims[d];
+    llvm::outs() << "]\n";
+  }
+  return llvm::Error::success();
+}
+
 llvm::Error run(const RunOptions& o) {
   auto plan = read_plan(o.folder);
   if (!plan) return plan.takeError();
+  if (!o.no_verify)
+    if (auto e = verify_manifest(o.folder, /*hashes=*/true, {}, /*others=*/true)) return e;
   const auto& top = *plan->getAsObject();
   const auto* mesh = top.getObject("mesh");
   const int64_t devices = mesh ? mesh->getInteger("devices").value_or(0) : 0;
@@ -118,9 +180,9 @@ llvm::Error run(const RunOptions& o) {
     if (auto e = merge_views(**graph, passes)) return e;
     (*graph)->erase_dead();
     if (!o.random_weights.empty()) {
-      uint64_t seed = 0;
-      if (llvm::StringRef(o.random_weights).getAsInteger(10, seed)) return error(Fault::usage, "--random-weights " + quoted(o.random_weights) + ": expected a number");
-      draw_weights(**graph, seed);
+      auto seed = parse_seed(o.random_weights);
+      if (!seed) return seed.takeError();
+      if (auto e = draw_shards(**graph, *seed, [&](const Value& v) { return shard_in(top, v.name, size_t(r)); })) return e;
     }
     if (auto e = need_weights(**graph)) return e;
     graphs.push_back(std::move(*graph));
@@ -128,15 +190,8 @@ llvm::Error run(const RunOptions& o) {
   // Whole inputs are matched with the plan's global shapes.
   Graph global;
   for (const Port& p : *inputs) global.add_input(p.name, {p.dtype, p.dims});
-  auto rank_specs = input_specs(*graphs[0]);
-  std::vector<InputSpec> specs;
-  for (const Port& p : *inputs) {
-    InputSpec spec{p.name, long_name(p.dtype).str(), p.dims, 0};
-    for (const InputSpec& s : rank_specs)
-      if (s.name == p.name) spec.rows = s.rows;
-    // A vocab-split table has a part of the rows; the whole is in the plan.
-    specs.push_back(std::move(spec));
-  }
+  std::vector<InputSpec> specs;  // a rank graph knows of the rows it holds only; of all rows the plan
+  for (const Port& p : *inputs) specs.push_back({p.name, long_name(p.dtype).str(), p.dims, p.rows});
   auto dims = parse_dims(o.dims);
   if (!dims) return dims.takeError();
   auto arrays = make_inputs(specs, o.inputs, o.inputs_dir, *dims, [&](const Shapes& shapes, DimValues values) { return bind_input_dims(global, shapes, std::move(values)); }, false);
@@ -168,7 +223,7 @@ llvm::Error run(const RunOptions& o) {
   auto results = execute(ranks, rank_inputs, {.threads_per_device = o.threads});
   if (!results) return results.takeError();
 
-  if (mkdir(o.out.c_str(), 0777) != 0 && errno != EEXIST) return error(Fault::cannot_write, o.out + ": " + std::string(std::strerror(errno)));
+  std::vector<HostArray> wholes;
   for (const Port& p : *outputs) {
     HostArray whole;
     whole.dtype = p.dtype;
@@ -189,15 +244,9 @@ llvm::Error run(const RunOptions& o) {
       if (part.bytes.size() != n * size_t(size_bytes(p.dtype))) return bad_input("output " + quoted(p.name) + " of rank " + llvm::Twine(r) + " is not of the plan's shape");
       put(whole, part, *at);
     }
-    std::string file;  // no string from a model becomes a path as it is
-    for (char c : p.name) file += llvm::isAlnum(c) || c == '.' || c == '_' || c == '-' ? c : '_';
-    if (file.empty() || file[0] == '.') file = "output_" + file;
-    if (auto e = write_npy(o.out + "/" + file + ".npy", whole)) return e;
-    llvm::outs() << o.out << "/" << file << ".npy  " << long_name(p.dtype) << " [";
-    for (size_t d = 0; d < whole.dims.size(); ++d) llvm::outs() << (d ? ", " : "") << whole.dims[d];
-    llvm::outs() << "]\n";
+    wholes.push_back(std::move(whole));
   }
-  return llvm::Error::success();
+  return write_outputs(o.out, *outputs, wholes);
 }
 }  // namespace
 
@@ -205,11 +254,12 @@ Command add_run(CLI::App& app) {
   auto o = std::make_shared<RunOptions>();
   CLI::App* c = app.add_subcommand("run", "run a partitioned model; outputs become .npy files");
   c->add_option("plan", o->folder, "folder written by partition")->required();
-  c->add_option("--input", o->inputs, "NAME=@FILE.npy, NAME=rand(SEED), NAME=ones (repeatable)");
-  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy for every input");
+  c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input");
   c->add_option("--dim", o->dims, "NAME=NUMBER (repeatable)");
   c->add_option("-o,--output", o->out, "folder for the outputs")->required();
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
+  c->add_flag("--no-verify", o->no_verify, "do not compare the files with the manifest's sizes and hashes");
   c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
   return {c, [o] { return run(*o); }};
 }

@@ -18,6 +18,7 @@
 #include <optional>
 #include <random>
 #include <set>
+#include <thread>
 
 #include "frontend/io/json.h"
 #include "frontend/ir/diagnostic.h"
@@ -47,7 +48,7 @@ struct ManifestRow {
 };
 using Manifest = std::map<std::string, ManifestRow>;  // sorted: the same outputs give the same bytes
 
-std::string to_json(const Manifest& files) {
+std::string to_json(const Manifest& files, const std::set<std::string>& absent) {
   std::string text = "{\"format\":\"" + std::string(manifest_format) +
                      "\",\"version\":" + std::to_string(manifest_version) + ",\"files\":[";
   const char* separator = "\n";
@@ -57,7 +58,14 @@ std::string to_json(const Manifest& files) {
             row.blake3 + "\"}";
     separator = ",\n";
   }
-  return text + "\n]}\n";
+  text += "\n]";
+  separator = ",\"absent\":[\n";
+  for (const std::string& name : absent) {
+    text += separator;
+    text += "\"" + name + "\"";
+    separator = ",\n";
+  }
+  return text + (absent.empty() ? "}\n" : "\n]}\n");
 }
 
 // Also refuses "." and "..": no name of ours starts with a dot.
@@ -88,7 +96,8 @@ Descriptor open_folder(int at, const char* name) {
   return Descriptor(::openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
 }
 
-Expected<Manifest> read_manifest(int folder, const Twine& shown_folder, const Limits& limits) {
+Expected<Manifest> read_manifest(int folder, const Twine& shown_folder, const Limits& limits,
+                                 std::set<std::string>* absent = nullptr) {
   const std::string shown = (shown_folder + "/" + manifest_name).str();
   Descriptor file(::openat(folder, manifest_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   if (!file) return error(errno == ENOENT ? Fault::not_found : Fault::bad_input, shown + ": " + reason(errno));
@@ -117,6 +126,9 @@ Expected<Manifest> read_manifest(int folder, const Twine& shown_folder, const Li
     if (!manifest.try_emplace(name->str(), ManifestRow{size, hash->str()}).second)
       return bad_input(shown + ": files: expected each name once, found " + quoted(*name) + " twice");
   }
+  if (const llvm::json::Array* names = absent ? top->getArray("absent") : nullptr)
+    for (const llvm::json::Value& name : *names)
+      if (const auto text = name.getAsString()) absent->insert(text->str());
   return manifest;
 }
 
@@ -183,22 +195,30 @@ int write_fully(int file, const char* data, size_t size) {  // 0 or errno
 int sync_folder(int folder) { return ::fsync(folder) == 0 || errno == EINVAL ? 0 : errno; }
 
 std::atomic<int> open_transactions{0};
-std::atomic<bool> interrupted{false};
-static_assert(std::atomic<int>::is_always_lock_free && std::atomic<bool>::is_always_lock_free);
+std::atomic<int> interrupted{0};  // by this signal
+static_assert(std::atomic<int>::is_always_lock_free);
 
 void on_interrupt(int signal) {
-  if (open_transactions.load() > 0 && !interrupted.exchange(true)) return;
-  ::signal(signal, SIG_DFL);
-  ::raise(signal);
+  if (interrupted.exchange(signal) == 0 && open_transactions.load() > 0) return;
+  const StringRef line = "\nopt-partition: interrupted\n";
+  (void)!::write(STDERR_FILENO, line.data(), line.size());
+  ::_exit(128 + signal);
 }
 }  // namespace
+
+int interrupting_signal() { return interrupted.load(); }
+DeferInterrupts::DeferInterrupts() { ++open_transactions; }
+DeferInterrupts::~DeferInterrupts() { --open_transactions; }
 
 void abandon_outputs_on_signal() {
   struct sigaction action = {};
   action.sa_handler = on_interrupt;
   ::sigemptyset(&action.sa_mask);
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    struct sigaction before;
+    if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) continue;  // nohup, a job with &
+    ::sigaction(signal, &action, nullptr);
+  }
 }
 
 struct OutputState {
@@ -207,7 +227,7 @@ struct OutputState {
   Descriptor parent, lock, folder;
   std::mutex mutex;  // of what follows
   Manifest files;
-  std::set<std::string> subfolders;
+  std::set<std::string> subfolders, left_out;
   int unfinished = 0;
   bool closed = false;
 
@@ -215,7 +235,7 @@ struct OutputState {
   ~OutputState() { --open_transactions; }
 
   Error check_interrupted() const {
-    if (!interrupted.load()) return Error::success();
+    if (interrupted.load() == 0) return Error::success();
     return error(Fault::interrupted, target + ": interrupted, nothing was written");
   }
   // Removed before it is unlocked, so that who locks it next can see that it is gone (begin compares inodes).
@@ -302,7 +322,7 @@ Error OutputFile::sweep(ArrayRef<char> bytes) {
     const ArrayRef<char> block = bytes.take_front(block_bytes);
     sweep_->hash.update(StringRef(block.data(), block.size()));
     if (const int error_number = write_fully(file_.get(), block.data(), block.size())) return failed(error_number);
-    if (interrupted.load()) {
+    if (interrupted.load() != 0) {
       failed_ = true;
       return state_->check_interrupted();
     }
@@ -439,6 +459,12 @@ Expected<std::unique_ptr<OutputFile>> OutputTransaction::create(StringRef relati
   return file;
 }
 
+void OutputTransaction::leave_out(StringRef relative_name) {
+  assert(is_our_name(relative_name) && "an output's name is ours");
+  const std::lock_guard lock(state_->mutex);
+  state_->left_out.insert(relative_name.str());
+}
+
 Error OutputTransaction::commit() {
   OutputState& state = *state_;
   if (Error e = state.check_interrupted()) return e;
@@ -447,7 +473,7 @@ Error OutputTransaction::commit() {
                  state.target + ": commit: expected every file finished and one commit, found otherwise");
   state.closed = true;
 
-  const std::string manifest = to_json(state.files);
+  const std::string manifest = to_json(state.files, state.left_out);
   Descriptor file(
       ::openat(state.folder.get(), manifest_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
   const std::string shown = state.target + "/" + manifest_name;
@@ -498,6 +524,7 @@ Error write_file_atomically(StringRef path, ArrayRef<ArrayRef<char>> pieces) {
   if (exists && !S_ISREG(status.st_mode))
     return cannot_write(path, Twine("expected a regular file or nothing, found ") + kind_of(status));
 
+  const DeferInterrupts defer;  // or the temporary file would stay
   Descriptor file;
   std::string temporary;
   do {  // a fixed name would let two writers publish a mixture
@@ -526,40 +553,62 @@ Error write_file_atomically(StringRef path, StringRef bytes) {
   return write_file_atomically(path, ArrayRef<ArrayRef<char>>{ArrayRef<char>(bytes.data(), bytes.size())});
 }
 
-Error verify_manifest(StringRef path, bool hashes, const Limits& limits) {
+namespace {
+Error verify_file(int folder, const std::string& path, const std::string& name, const ManifestRow& row, bool hashes) {
+  const std::string shown = path + "/" + name;
+  Descriptor file = open_beneath(folder, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, Symlinks::none);
+  if (!file) return bad_input(shown + ": expected a file that is in the manifest, found none: " + reason(errno));
+  struct stat status;
+  if (::fstat(file.get(), &status) != 0) return bad_input(shown + ": cannot be read: " + reason(errno));
+  if (!S_ISREG(status.st_mode)) return bad_input(shown + ": expected a regular file, found " + kind_of(status));
+  if (status.st_size != row.size_bytes)
+    return bad_input(shown + ": size: expected " + Twine(row.size_bytes) + " bytes as in the manifest, found " +
+                     Twine(status.st_size));
+  if (!hashes) return Error::success();
+  llvm::BLAKE3 hash;  // read, not mapped: a file that shrinks now gives a wrong hash, not a signal
+  std::vector<char> block(block_bytes);
+  while (true) {
+    const ssize_t n = ::read(file.get(), block.data(), block.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return bad_input(shown + ": cannot be read: " + reason(errno));
+    if (n == 0) break;
+    hash.update(StringRef(block.data(), size_t(n)));
+  }
+  const auto digest = hash.final();
+  const std::string found = llvm::toHex(ArrayRef<uint8_t>(digest.data(), digest.size()), /*LowerCase=*/true);
+  if (found == row.blake3) return Error::success();
+  return bad_input(shown + ": BLAKE3: expected " + quoted(row.blake3) + " as in the manifest, found " + quoted(found));
+}
+}  // namespace
+
+Error verify_manifest(StringRef path, bool hashes, const Limits& limits, bool others) {
   Descriptor folder(::open(path.str().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return error(errno == ENOENT ? Fault::not_found : Fault::bad_input, path + ": " + reason(errno));
-  Expected<Manifest> manifest = read_manifest(folder.get(), path, limits);
+  std::set<std::string> absent;
+  Expected<Manifest> manifest = read_manifest(folder.get(), path, limits, &absent);
   if (!manifest) return manifest.takeError();
-  for (const auto& [name, row] : *manifest) {
-    const std::string shown = path.str() + "/" + name;
-    Descriptor file = open_beneath(folder.get(), name, O_RDONLY | O_NONBLOCK | O_NOCTTY, Symlinks::none);
-    if (!file) return bad_input(shown + ": expected a file that is in the manifest, found none: " + reason(errno));
-    struct stat status;
-    if (::fstat(file.get(), &status) != 0) return bad_input(shown + ": cannot be read: " + reason(errno));
-    if (!S_ISREG(status.st_mode)) return bad_input(shown + ": expected a regular file, found " + kind_of(status));
-    if (status.st_size != row.size_bytes)
-      return bad_input(shown + ": size: expected " + Twine(row.size_bytes) + " bytes as in the manifest, found " +
-                       Twine(status.st_size));
-    if (!hashes) continue;
-    llvm::BLAKE3 hash;  // read, not mapped: a file that shrinks now gives a wrong hash, not a signal
-    std::vector<char> block(block_bytes);
-    while (true) {
-      const ssize_t n = ::read(file.get(), block.data(), block.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return bad_input(shown + ": cannot be read: " + reason(errno));
-      if (n == 0) break;
-      hash.update(StringRef(block.data(), size_t(n)));
-    }
-    const auto digest = hash.final();
-    const std::string found = llvm::toHex(ArrayRef<uint8_t>(digest.data(), digest.size()), /*LowerCase=*/true);
-    if (found != row.blake3)
-      return bad_input(shown + ": BLAKE3: expected " + quoted(row.blake3) + " as in the manifest, found " +
-                       quoted(found));
+  // Files are hashed side by side; the first bad one by name is reported.
+  std::vector<std::pair<const std::string*, const ManifestRow*>> rows;
+  for (const auto& [name, row] : *manifest) rows.emplace_back(&name, &row);
+  std::vector<std::string> faults(rows.size());
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t k = next++; k < rows.size(); k = next++)
+      if (Error e = verify_file(folder.get(), path.str(), *rows[k].first, *rows[k].second, hashes))
+        faults[k] = llvm::toString(std::move(e));
+  };
+  {
+    std::vector<std::jthread> threads;
+    const size_t most = hashes ? std::min<size_t>(rows.size(), std::thread::hardware_concurrency()) : 1;
+    for (size_t k = 1; k < most; ++k) threads.emplace_back(work);
+    work();
   }
+  for (const std::string& fault : faults)
+    if (!fault.empty()) return bad_input(fault);
+  if (others) return Error::success();
   std::string foreign;
   const bool complete = visit_tree(folder.get(), "", 0, [&](const std::string& name, const struct stat& found) {
-    if (!S_ISDIR(found.st_mode) && name != manifest_name && !manifest->count(name) &&
+    if (!S_ISDIR(found.st_mode) && name != manifest_name && !manifest->count(name) && !absent.count(name) &&
         (foreign.empty() || name < foreign))
       foreign = name;
   });

@@ -64,6 +64,9 @@ class OutputTransaction {
   // becomes a file name; one that does not look like ours is our bug and an internal error. Files may be written from
   // several threads, each file from one.
   llvm::Expected<std::unique_ptr<OutputFile>> create(llvm::StringRef relative_name);
+  // A file that others of this output refer to and that is knowingly not written: the manifest says so, and whoever
+  // puts it there later does not make the output damaged.
+  void leave_out(llvm::StringRef relative_name);
   // Writes manifest.json last, then puts the folder in place with one rename. If this fails, the target is as it was.
   llvm::Error commit();
 
@@ -77,11 +80,20 @@ llvm::Error write_file_atomically(llvm::StringRef path, llvm::ArrayRef<llvm::Arr
 llvm::Error write_file_atomically(llvm::StringRef path, llvm::StringRef bytes);
 
 // An output folder is whole if each file of its manifest is there with its size (and its hash: reads every byte), and
-// no other file is.
-llvm::Error verify_manifest(llvm::StringRef folder, bool hashes = false, const Limits& limits = {});
+// no other file is (unless `others` may be).
+llvm::Error verify_manifest(llvm::StringRef folder, bool hashes = false, const Limits& limits = {}, bool others = false);
 
 // SIGINT and SIGTERM while a transaction is open: its next call returns Fault::interrupted, so that it is removed on
-// the way out. With none open, or the second time, they do what they do by default.
+// the way out. With none open, or the second time, they end the process at once, with exit code 128 + the signal.
 void abandon_outputs_on_signal();
+int interrupting_signal();  // 0: none so far
+// For what writes without a transaction: while one lives, a signal only sets interrupting_signal.
+class DeferInterrupts {
+ public:
+  DeferInterrupts();
+  DeferInterrupts(const DeferInterrupts&) = delete;
+  DeferInterrupts& operator=(const DeferInterrupts&) = delete;
+  ~DeferInterrupts();
+};
 
 }  // namespace optp

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "frontend/io/files.h"
+#include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 
 namespace optp {
@@ -127,6 +128,7 @@ int write_blocks(int fd, llvm::ArrayRef<RandomParameter> parameters, llvm::Array
       if (const int e = write_at(fd, reinterpret_cast<const char*>(values.data()), size_t(4 * block.elements),
                                  p.offset_bytes + 4 * block.first))
         failure = e;
+      if (interrupting_signal() != 0) failure = EINTR;
       done_bytes += 4 * block.elements;
       if (reports && progress) progress(done_bytes, total_bytes);
     }
@@ -168,6 +170,7 @@ llvm::Error write_random_weights(llvm::StringRef path, llvm::ArrayRef<RandomPara
       blocks.push_back({k, first, std::min(block_elements, parameters[k].elements - first)});
   }
 
+  const DeferInterrupts defer;
   // A file without a name vanishes with the process; where the file system has none, it gets a temporary one at once.
   std::string temporary;
   Descriptor file(::openat(parent.get(), ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666));
@@ -197,6 +200,7 @@ llvm::Error write_random_weights(llvm::StringRef path, llvm::ArrayRef<RandomPara
   if (failure == 0 && ::renameat(parent.get(), temporary.c_str(), parent.get(), name.c_str()) != 0) failure = errno;
   if (failure != 0) {
     if (!temporary.empty()) ::unlinkat(parent.get(), temporary.c_str(), 0);
+    if (failure == EINTR) return error(Fault::interrupted, path + ": interrupted, nothing was written");
     return failed("cannot be written: ", failure);
   }
   if (::fsync(parent.get()) != 0 && errno != EINVAL && errno != EROFS)

@@ -1,4 +1,5 @@
 // Our own domain (docs/collectives.md), so that rank graphs can be read back and run.
+#include "frontend/ir/mesh.h"
 #include "frontend/onnx/lowering.h"
 
 namespace optp {
@@ -19,6 +20,12 @@ Lowered all_reduce(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(attributes, common(c));
   if (!attributes.contains("reduce")) return c.fail("reduce is missing");
+  // "dims/batch": the ranks add up their parts of a named extent. Its value is that name, known without being summed.
+  const std::string id = c.text("id", "");
+  if (auto part = content_of(*x); part && part->elements.size() == 1 && llvm::StringRef(id).starts_with("dims/")) {
+    OPTP_TRY(whole, parse_dim(llvm::StringRef(id).drop_front(5)));
+    return Values{&c.build.dim_tensor(part->dims, {whole}, x->type.dtype)};
+  }
   OPTP_TRY(y, c.op("all_reduce", {x}, attributes));
   return Values{y};
 }
@@ -38,9 +45,27 @@ Lowered all_gather(LoweringContext& c) {
   OPTP_TRY(y, c.op("all_gather", {x}, attributes));
   return Values{y};
 }
+Lowered reduce_scatter(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(attributes, common(c));
+  if (!attributes.contains("reduce")) return c.fail("reduce is missing");
+  OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
+  OPTP_TRY(whole, total(c));
+  if (whole != x->type.dims[size_t(axis)]) return c.fail("total: expected " + x->type.dims[size_t(axis)].text() + " as the input, found " + whole.text());
+  const auto group = std::get<llvm::SmallVector<int64_t, 4>>(attributes["group"]);
+  const auto* me = llvm::find(group, c.rank.value_or(-1));
+  if (me == group.end()) return c.fail("group: expected one with the rank that the file's metadata 'opt_partition.rank' names");
+  const std::vector<std::string> members{"members"};
+  attributes["axis"] = axis;
+  attributes["total"] = whole;
+  attributes["local"] = bind_rank(Dim::part(whole, members), Mesh{{{members[0], int64_t(group.size())}}}, me - group.begin());
+  OPTP_TRY(y, c.op("reduce_scatter", {x}, attributes));
+  return Values{y};
+}
 const LoweringRow rows[] = {
     {"AllReduce", 1, all_reduce, "opt_partition"},
     {"AllGather", 1, all_gather, "opt_partition"},
+    {"ReduceScatter", 1, reduce_scatter, "opt_partition"},
 };
 }  // namespace
 llvm::ArrayRef<LoweringRow> collective_rows() { return rows; }

@@ -94,12 +94,14 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
     for (int64_t d : dims) t.add_dims(d);
     if (v->sharding && !v->held.empty()) t.set_doc_string(held_text(*v));
     const int64_t bytes = count_of(dims) * size_bytes(v->type.dtype);
-    if (bytes < options.inline_below_bytes) {
-      if (v->data->is_missing())
-        return error(Fault::not_found,
-                     "initializer " + quoted(v->name) + ": its file " + quoted(v->data->missing) + " is not there");
+    const bool absent = v->data->is_missing();
+    if (absent && options.weights)
+      return error(Fault::not_found,
+                   "initializer " + quoted(v->name) + ": its file " + quoted(v->data->missing) + " is not there");
+    const bool kept = bytes < options.inline_below_bytes || (!options.weights && !v->is_parameter);
+    if (bytes == 0 || (kept && !absent)) {
       std::string& raw = *t.mutable_raw_data();
-      for_each_run(*v->data, v->held, [&](llvm::ArrayRef<char> run) { raw.append(run.data(), run.size()); });
+      if (bytes > 0) for_each_run(*v->data, v->held, [&](llvm::ArrayRef<char> run) { raw.append(run.data(), run.size()); });
       continue;
     }
     const int64_t offset = (end + alignment - 1) / alignment * alignment;
@@ -146,6 +148,11 @@ llvm::Expected<std::string> serialized(const onnx::ModelProto& model) {
 }
 }  // namespace
 
+std::vector<DimMeeting> dim_meetings(const Graph& graph) {
+  onnx::GraphProto proto;
+  return ExportContext(graph, proto).meetings();
+}
+
 llvm::Expected<std::string> model_bytes(const Graph& graph, const ExportOptions& options) {
   auto written = to_proto(graph, options);
   if (!written) return written.takeError();
@@ -156,23 +163,25 @@ llvm::Error write_rank_model(const Graph& graph, OutputTransaction& out, llvm::S
                              const ExportOptions& options) {
   auto written = to_proto(graph, options);
   if (!written) return written.takeError();
-  for (const Value* v : written->external)
-    if (v->data->is_missing())
-      return error(Fault::not_found,
-                   "initializer " + quoted(v->name) + ": its file " + quoted(v->data->missing) + " is not there");
   auto bytes = serialized(written->model);
   if (!bytes) return bytes.takeError();
   auto model = out.create(folder.str() + "/model.onnx");
   if (!model) return model.takeError();
   if (auto e = (*model)->write(*bytes)) return e;
   if (auto e = (*model)->finish()) return e;
-  auto data = out.create(folder.str() + "/" + data_file);
+  const std::string data_name = folder.str() + "/" + data_file;
+  if (!options.weights) {
+    if (!written->external.empty()) out.leave_out(data_name);
+    return llvm::Error::success();
+  }
+  auto data = out.create(data_name);
   if (!data) return data.takeError();
   for (const Value* v : written->external) {
     if (auto e = (*data)->pad_to(alignment)) return e;
     llvm::Error failed = llvm::Error::success();
     for_each_run(*v->data, v->held, [&](llvm::ArrayRef<char> run) {
       if (!failed) failed = (*data)->write(run);
+      if (options.wrote) options.wrote(int64_t(run.size()));
     });
     if (failed) return failed;
   }

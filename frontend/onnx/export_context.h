@@ -7,6 +7,7 @@
 
 #include "frontend/ir/graph.h"
 #include "frontend/ir/op.h"
+#include "frontend/onnx/export.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
@@ -86,6 +87,7 @@ class ExportContext {
   void fail(llvm::Error error);
   llvm::Error take_failure();
   void close();  // puts the nodes into the graph
+  std::vector<DimMeeting> meetings() const { return meetings_; }
 
  private:
   struct Extent {
@@ -117,6 +119,7 @@ class ExportContext {
   llvm::StringSet<> names_, node_names_;
   std::map<std::string, std::string> constants_;  // type, dims and bytes to name
   std::vector<Extent> extents_;
+  std::vector<DimMeeting> meetings_;
   std::map<std::string, Source> sources_;  // of dims, by their text
   llvm::StringMap<std::string> dims_, dim_scalars_, dim_lists_;
   int next_dim_ = 0, next_constant_ = 0;

@@ -133,7 +133,9 @@ void ExportContext::find_sources() {
       if (group.empty() || is_known(whole)) continue;
       extents_.push_back({whole, v, axis, group});
       solve_sources();
-      dim(whole);
+      const std::string sum = dim(whole);
+      for (const FactorSharding& f : v->sharding->dims[axis].factors)
+        if (!f.axes.empty()) meetings_.push_back({"dims/" + whole.text(), sum, v->name, {f.axes.begin(), f.axes.end()}});
     }
 }
 

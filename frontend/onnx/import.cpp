@@ -110,6 +110,8 @@ class Importer {
     for (const auto& f : model_->functions())
       if (!functions_.insert(key_of(f.domain(), f.name())).second) return bad_input("function " + quoted(f.name()) + " of domain " + quoted(f.domain()) + " is defined twice");
     if (model_->training_info_size() > 0) remarks_.push_back("the file's training_info is not read; a training step is derived from the graph");
+    for (const auto& entry : model_->metadata_props())
+      if (int64_t rank = 0; entry.key() == "opt_partition.rank" && !llvm::StringRef(entry.value()).getAsInteger(10, rank)) rank_ = rank;
     llvm::StringSet<> defined;
     for (const auto& t : g.initializer()) {
       if (t.name().empty()) return bad_input("an initializer has no name");
@@ -349,6 +351,7 @@ class Importer {
         if (!operands[o] && !n.input(int(o)).empty()) return bad_input(describe(n) + ": operand " + quoted(n.input(int(o))) + " has no value");
       builder.at(n.name().empty() && n.output_size() ? n.output(0) : n.name(), n.op_type());
       LoweringContext context(builder, n, operands, opset_of(n));
+      context.rank = rank_;
       context.load_tensor = [&](const onnx::TensorProto& t, llvm::StringRef name) {
         return load_tensor(t, model_, folder_, options_.limits, describe(n));
       };
@@ -388,6 +391,7 @@ class Importer {
   std::shared_ptr<onnx::ModelProto> model_;
   llvm::StringMap<int64_t> opsets_;
   llvm::StringSet<> functions_;
+  std::optional<int64_t> rank_;
   std::vector<int> order_;
   std::map<std::string, Dim, std::less<>> substitution_;
   std::vector<Guard> guards_;

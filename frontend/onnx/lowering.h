@@ -27,6 +27,7 @@ class LoweringContext {
   Builder& build;
   llvm::ArrayRef<Value*> operands;
   int64_t opset;
+  std::optional<int64_t> rank;  // of a rank graph: the file's metadata say it
   // Set by import: makes data of an attribute's tensor.
   std::function<llvm::Expected<std::shared_ptr<const Tensor>>(const onnx::TensorProto&, llvm::StringRef)> load_tensor;
 

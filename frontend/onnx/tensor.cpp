@@ -127,4 +127,25 @@ llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProt
                      llvm::Twine(int64_t(bytes->size()) / size_bytes(tensor.dtype)) + (bytes->empty() && fields > 0 ? " and another field" : ""));
   return make_tensor(tensor.dtype, tensor.dims, std::move(*bytes));
 }
+
+llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& limits) {
+  auto file = open_input_file(path, INT32_MAX);
+  if (!file) return file.takeError();
+  auto proto = std::make_shared<onnx::TensorProto>();
+  const auto bytes = (*file)->bytes();
+  if (bytes.empty()) return bad_input(path + ": the file is empty");
+  // Any bytes of known shape parse as some message: only what has a type is a tensor.
+  if (!proto->ParseFromArray(bytes.data(), int(bytes.size())) || proto->data_type() == 0) return bad_input(path + ": not an ONNX tensor");
+  if (proto->data_location() == onnx::TensorProto::EXTERNAL) return bad_input(path + ": external data: expected the data in the file itself");
+  InputFolder none;
+  auto tensor = load_tensor(*proto, proto, none, limits, path);
+  if (!tensor) return tensor.takeError();
+  if ((*tensor)->dtype == DType::string) return bad_input(path + ": dtype: expected a number, found string");
+  HostArray out;
+  out.dtype = (*tensor)->dtype;
+  out.dims.assign((*tensor)->dims.begin(), (*tensor)->dims.end());
+  out.bytes.assign((*tensor)->bytes.begin(), (*tensor)->bytes.end());
+  if (auto e = (*file)->check_unchanged()) return e;
+  return out;
+}
 }  // namespace optp

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "frontend/io/input_folder.h"
+#include "frontend/ir/host_array.h"
 #include "frontend/ir/tensor.h"
 
 namespace onnx {
@@ -15,4 +16,7 @@ namespace optp {
 // `owner` keeps the message alive; bytes of raw_data are not copied. `place` begins each error: "FILE: initializer 'w'".
 llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto, std::shared_ptr<const void> owner, InputFolder& folder,
                                                           const Limits& limits, const llvm::Twine& place);
+
+// A file that is one TensorProto, as ONNX's test data are. Its data lie in the file itself.
+llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& limits = {});
 }  // namespace optp

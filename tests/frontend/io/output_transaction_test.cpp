@@ -290,7 +290,7 @@ TEST_CASE("a full disk is one error, and then nothing is left") {
   good(verify_manifest(scratch / "out", true));
 }
 
-TEST_CASE("a signal while writing is an error that leaves nothing, and without writing it is a signal") {
+TEST_CASE("a signal while writing is an error that leaves nothing, and without writing it ends the process") {
   const ScratchFolder scratch;
   for (const int signal : {SIGINT, SIGTERM}) {
     const int code = in_child([&] {

@@ -235,6 +235,39 @@ TEST_CASE("collectives carry what docs/collectives.md asks for") {
   CHECK(attribute(cut, "total") == "none");  // it is input 1
 }
 
+TEST_CASE("collectives read back are those that were written, the sum of a batch's parts being the batch") {
+  const ScratchFolder scratch;
+  for (int64_t rank : {1, 3}) {
+    Sketch s;
+    s.graph.mesh = get(parse_mesh("data=2"));
+    Value& x = s.input("x", {floor_div(batch + 1, 2), 3});
+    x.sharding = Sharding{{DimSharding{{{batch, {"data"}}}}, DimSharding{}}};
+    x.logical_dims = {batch, 3};
+    auto with = [](const char* id, Attributes more) {
+      more.insert({{"axes", AxisList{"data"}}, {"group", Ints{1, 3}}, {"id", std::string(id)}, {"axis", int64_t(0)}});
+      return more;
+    };
+    Value& whole = s.op("all_gather", {&x}, with("g", {{"total", batch}}), "whole");
+    const Dim local = floor_div(rank == 1 ? batch + 1 : batch, 2);
+    s.output("cut", s.op("reduce_scatter", {&whole}, with("c", {{"reduce", std::string("sum")}, {"total", batch}, {"local", local}}), "cut"));
+    const std::string path = scratch.put("model.onnx", get(model_bytes(s.graph, {.metadata = {{"rank", std::to_string(rank)}}})));
+    const auto read = get(import_onnx(path));
+    CHECK(read->size() == 2);  // the parts are not added up at run time
+    CHECK(read->find("whole")->type == Type{f32, {batch, 3}});
+    CHECK(read->find("cut")->type == Type{f32, {local, 3}});
+    const Node& scatter = *read->find("cut")->producer;
+    CHECK(scatter.op->name == "reduce_scatter");
+    CHECK(scatter.dim("total") == batch);
+    CHECK(scatter.text("id") == "c");
+    const auto meetings = dim_meetings(s.graph);
+    REQUIRE(meetings.size() == 1);
+    CHECK(meetings[0].id == "dims/batch");
+    CHECK(meetings[0].tensor == "dims/1");
+    CHECK(meetings[0].input == "x");
+    CHECK(meetings[0].axes == AxisList{"data"});
+  }
+}
+
 TEST_CASE("a rank's weights are what it holds, each on a page of its own, and small ones in the model") {
   const ScratchFolder scratch;
   auto out = get(OutputTransaction::begin(scratch / "out"));
@@ -294,6 +327,27 @@ TEST_CASE("weights that are missing are named with their file, and nothing is wr
     CHECK(f.fault == Fault::not_found);
     CHECK(f.message == "initializer 'w': its file 'weights.bin' is not there");
   }
+}
+
+TEST_CASE("without weights a graph refers to a file that is not written, and the manifest says so") {
+  const ScratchFolder scratch;
+  Sketch s;
+  auto tensor = std::make_shared<Tensor>();
+  tensor->dtype = f32;
+  tensor->dims = {4};
+  tensor->missing = "weights.bin";
+  s.output("y", s.op("neg", {&s.graph.add_data("w", tensor)}, {}, "y"));
+  s.output("z", s.op("neg", {&s.data("table", {4000})}, {}, "z"));  // a constant that is at hand is kept
+  auto out = get(OutputTransaction::begin(scratch / "out"));
+  good(write_rank_model(s.graph, out, "rank0", {.weights = false}));
+  good(out.commit());
+  good(verify_manifest(scratch / "out", true));
+  CHECK(contents(scratch / "out/manifest.json").find("\"absent\":[\n\"rank0/model.onnx.data\"\n]") != std::string::npos);
+  const auto read = get(import_onnx(scratch / "out/rank0/model.onnx"));
+  CHECK(read->find("w")->data->missing == "model.onnx.data");
+  CHECK(!read->find("table")->data->is_missing());
+  scratch.put("out/rank0/model.onnx.data", "put there later");
+  good(verify_manifest(scratch / "out", true));
 }
 
 TEST_CASE("a split of a real export is written for every rank, and each can be read") {
