@@ -56,47 +56,104 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
   return own;
 }
 
-void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen) {
-  llvm::DenseMap<const Value*, PartialState> state;
-  llvm::DenseSet<const Value*> reduced;
-  std::vector<Node*> nodes;
-  std::vector<NodeAxes> axes;
-  for (auto& node : graph.nodes) {
-    if (node->results.size() != 1) continue;
-    if (frozen(node->out())) {
-      state[&node->out()] = {node->out().sharding->reduce, node->out().sharding->partial};
-      continue;
-    }
-    nodes.push_back(node.get());
-    axes.push_back(node_axes(*node, factors));
-  }
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (size_t n = 0; n < nodes.size(); ++n) {
-      Node& node = *nodes[n];
-      llvm::SmallVector<PartialState, 3> operands;
-      for (const Value* v : node.operands) operands.push_back(reduced.contains(v) ? PartialState{} : state.lookup(v));
-      llvm::SmallVector<bool, 3> accepts;
-      PartialState result = partial_result(node, factors.rule(node), factors, axes[n], operands, accepts);
-      // A frozen value that is taken whole here is reduced for this user only.
-      for (size_t k = 0; k < operands.size(); ++k)
-        if (!accepts[k] && !frozen(*node.operands[k]) && reduced.insert(node.operands[k]).second) changed = true;
-      if (state.lookup(&node.out()) != result) {
-        state[&node.out()] = result;
-        changed = true;
+namespace {
+class PartialSearch {
+ public:
+  PartialSearch(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen) : graph_(graph), factors_(factors), frozen_(frozen) {
+    for (const GraphOutput& o : graph.outputs) outputs_.insert(o.value);
+    for (auto& node : graph.nodes) {
+      if (node->results.size() != 1) continue;
+      if (frozen(node->out())) {
+        start_[&node->out()] = {node->out().sharding->reduce, node->out().sharding->partial};
+        continue;
       }
-      // A result that was pinned to be split along the same axis can't be in parts along it, too.
-      const Axes own = node.out().sharding->axes();
-      const bool pinned = llvm::any_of(result.axes, [&](const std::string& axis) { return llvm::is_contained(own, axis); });
-      if (result.is_partial() && (pinned || graph.is_output(node.out())) && reduced.insert(&node.out()).second) changed = true;
+      nodes_.push_back(node.get());
+      axes_.push_back(node_axes(*node, factors));
     }
   }
-  for (Node* node : nodes)
-    if (auto s = state.lookup(&node->out()); s.is_partial() && !reduced.contains(&node->out())) {
-      node->out().sharding->partial = s.axes;
-      node->out().sharding->reduce = s.reduce;
+  void run() {
+    settle({});
+    const llvm::DenseSet<const Value*> earlier = reduce_earlier();
+    if (!earlier.empty()) settle(earlier);
+    for (Node* node : nodes_)
+      if (is_partial(node->out())) {
+        node->out().sharding->partial = state_.lookup(&node->out()).axes;
+        node->out().sharding->reduce = state_.lookup(&node->out()).reduce;
+      }
+  }
+
+ private:
+  bool is_partial(const Value& v) const { return !reduced_.contains(&v) && state_.lookup(&v).is_partial(); }
+
+  // The greatest fixpoint: starts from all that may stay partial and removes until nothing changes.
+  void settle(const llvm::DenseSet<const Value*>& reduced) {
+    state_ = start_;
+    reduced_ = reduced;
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (size_t n = 0; n < nodes_.size(); ++n) {
+        Node& node = *nodes_[n];
+        llvm::SmallVector<PartialState, 3> operands;
+        for (const Value* v : node.operands) operands.push_back(reduced_.contains(v) ? PartialState{} : state_.lookup(v));
+        llvm::SmallVector<bool, 3> accepts;
+        PartialState result = partial_result(node, factors_.rule(node), factors_, axes_[n], operands, accepts);
+        // A frozen value that is taken whole here is reduced for this user only.
+        for (size_t k = 0; k < operands.size(); ++k)
+          if (!accepts[k] && !frozen_(*node.operands[k]) && reduced_.insert(node.operands[k]).second) changed = true;
+        if (state_.lookup(&node.out()) != result) {
+          state_[&node.out()] = result;
+          changed = true;
+        }
+        // A result that was pinned to be split along the same axis can't be in parts along it, too.
+        const Axes own = node.out().sharding->axes();
+        const bool pinned = llvm::any_of(result.axes, [&](const std::string& axis) { return llvm::is_contained(own, axis); });
+        if (result.is_partial() && (pinned || outputs_.contains(&node.out())) && reduced_.insert(&node.out()).second) changed = true;
+      }
     }
-}
+  }
+
+  // A partial value that reaches several places where it must be reduced (a decomposed norm's gradient: of its input, its
+  // scale and its bias) is reduced once, before them, if nothing else meets it on the way and one of them is as large.
+  llvm::DenseSet<const Value*> reduce_earlier() {
+    llvm::DenseSet<const Value*> out, covered;
+    for (Node* node : nodes_) {
+      const Value& v = node->out();
+      if (!is_partial(v) || v.uses.size() < 2 || covered.contains(&v)) continue;
+      llvm::DenseSet<const Value*> cone{&v};
+      llvm::SmallVector<const Value*> open{&v}, ends;
+      llvm::SmallVector<const Node*> users;
+      while (!open.empty()) {
+        const Value* at = open.pop_back_val();
+        for (const Use& use : at->uses) {
+          users.push_back(use.node);
+          const Value& next = use.node->out();
+          if (!state_.lookup(&next).is_partial()) ends.push_back(at);  // within a sum that joins it to whole addends
+          else if (reduced_.contains(&next)) ends.push_back(&next);
+          else if (cone.insert(&next).second) open.push_back(&next);
+        }
+      }
+      auto distinct = llvm::DenseSet<const Value*>(ends.begin(), ends.end());
+      const bool closed = llvm::all_of(users, [&](const Node* n) { return llvm::all_of(n->operands, [&](const Value* o) { return !is_partial(*o) || cone.contains(o); }); });
+      const bool large = llvm::any_of(distinct, [&](const Value* e) { return exact_div(product(e->type.dims), product(v.type.dims)).has_value(); });
+      if (distinct.size() < 2 || !closed || !large) continue;
+      out.insert(&v);
+      covered.insert(cone.begin(), cone.end());
+    }
+    return out;
+  }
+
+  Graph& graph_;
+  const Factors& factors_;
+  llvm::function_ref<bool(const Value&)> frozen_;
+  llvm::DenseSet<const Value*> outputs_;
+  std::vector<Node*> nodes_;
+  std::vector<NodeAxes> axes_;
+  llvm::DenseMap<const Value*, PartialState> start_, state_;
+  llvm::DenseSet<const Value*> reduced_;
+};
+}  // namespace
+
+void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen) { PartialSearch(graph, factors, frozen).run(); }
 
 llvm::Error lower_sums(Graph& graph) {
   Builder build(graph);
@@ -125,10 +182,8 @@ llvm::Error lower_sums(Graph& graph) {
       return llvm::Error::success();
     };
     for (size_t k = 0; k < partial.size(); ++k) {
-      // The last of the partial sums is where they are reduced, unless all stays in parts.
-      Sharding s = *partial[k]->sharding;
-      if (k + 1 == partial.size() && !whole.empty()) s = reduced;
-      if (auto e = append(partial[k], s)) return e;
+      // The last of the partial sums is where they are reduced, unless the result is in parts, too.
+      if (auto e = append(partial[k], k + 1 == partial.size() ? reduced : *partial[k]->sharding)) return e;
     }
     for (Value* v : whole)
       if (auto e = append(v, reduced)) return e;

@@ -137,11 +137,11 @@ class Splitter {
     return llvm::Error::success();
   }
   static std::string sum_reason(const Node& node) {
-    if (node.op->name == "contract") return "row-parallel product: each device has summed its part of the inner dim";
     if (node.phase == Phase::loss && node.op->name == "reduce_max") return "largest logit of each device's part of the vocabulary";
     if (node.phase == Phase::loss) return "each device has the terms of its part of the vocabulary";
     if (node.phase == Phase::backward && node.op->name == "contract") return "gradient of a column-parallel product's input: each device has its columns' part";
     if (node.phase == Phase::backward) return "the gradients of a value's several users are parts of a sum";
+    if (node.op->name == "contract") return "row-parallel product: each device has summed its part of the inner dim";
     if (node.phase == Phase::optimizer) return "the squared norm of gradients that are held in parts";
     if (node.op->name == "gather") return "vocab-parallel lookup: each device has the rows it holds, zeros for the others";
     return "each device has a part of the sum";

@@ -16,6 +16,7 @@ struct OptimizerOptions {
 double default_learning_rate(llvm::StringRef optimizer);
 
 struct TrainingOptions {
+  std::optional<double> learning_rate;          // an input of the step; the optimizer's default where not given
   OptimizerOptions optimizer;
   double max_gradient_norm = 0;                 // 0: gradients are not clipped
   std::vector<std::string> trainable, freeze;   // name patterns; freeze wins

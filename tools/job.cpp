@@ -22,6 +22,7 @@ void add_job_options(CLI::App& command, JobOptions& o) {
 void add_training_options(CLI::App& command, JobOptions& o) {
   TrainingOptions& t = o.training;
   command.add_option("--optimizer", t.optimizer.name, "sgd, adam, adamw or rmsprop, as torch.optim defines them")->capture_default_str();
+  command.add_option("--lr", t.learning_rate, "learning rate; rmsprop's default is 0.01, the others' 0.001");
   command.add_option("--momentum", t.optimizer.momentum, "of sgd and rmsprop");
   command.add_flag("--nesterov", t.optimizer.nesterov, "sgd with Nesterov's momentum");
   command.add_option("--weight-decay", t.optimizer.weight_decay, "adamw's default is 0.01, the others' 0");
@@ -88,7 +89,8 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   if (auto e = canonicalise(*job.whole, job.passes)) return std::move(e);
   if (auto e = annotate(*job.whole, job.passes)) return std::move(e);
   if (o.train) {
-    TrainingOptions training = o.training;
+    TrainingOptions& training = job.training = o.training;
+    if (!training.learning_rate) training.learning_rate = default_learning_rate(training.optimizer.name);
     if (o.betas.size() == 2) training.optimizer.beta1 = o.betas[0], training.optimizer.beta2 = o.betas[1];
     job.inference = job.whole->clone();
     if (auto e = make_training_step(*job.whole, job.passes, training)) return std::move(e);

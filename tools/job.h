@@ -26,6 +26,7 @@ void add_training_options(CLI::App& command, JobOptions& options);  // the optim
 
 struct Job {
   PassOptions passes;
+  TrainingOptions training;          // of a training job
   std::unique_ptr<Graph> imported;   // as the file says, in core ops
   std::unique_ptr<Graph> inference;  // canonical and annotated; the same as `whole` (and null) unless training
   std::unique_ptr<Graph> whole;      // canonical, every value annotated; of a training job the step

@@ -91,6 +91,34 @@ int64_t number(Dim d, const DimValues& values) {
   llvm::consumeError(n.takeError());
   return 0;
 }
+// What a training step's input or output is for.
+void add_role(JsonObject& entry, const Graph& graph, llvm::StringRef name, bool input) {
+  if (graph.updates.empty()) return;
+  if (input && (name == "labels" || name == "learning_rate")) entry["role"] = name;
+  if (!input && name == "loss") entry["role"] = "loss";
+  for (const GradientOutput& g : graph.gradients)
+    if (!input && g.output == name) entry["role"] = "gradient", entry["parameter"] = g.parameter;
+  for (const Update& u : graph.updates) {
+    if ((input ? u.input : u.output) != name) continue;
+    const bool own = u.kind == "parameter" || u.kind == "step";
+    entry["role"] = own ? u.kind : "state";
+    if (!u.parameter.empty()) entry["parameter"] = u.parameter;
+    if (!own) entry["kind"] = u.kind;
+  }
+}
+struct TrainingBytes {
+  int64_t state_bytes = 0, gradient_bytes = 0;
+};
+TrainingBytes training_bytes(const Graph& bound) {
+  TrainingBytes out;
+  auto bytes = [](const optp::Value& v) { return number(elements(v.type.dims), {}) * size_bytes(v.type.dtype); };
+  for (const optp::Value* v : bound.inputs)
+    for (const Update& u : bound.updates)
+      if (u.input == v->name && u.kind != "step") out.state_bytes += bytes(*v);
+  for (const GraphOutput& o : bound.outputs)
+    if (llvm::any_of(bound.gradients, [&](const GradientOutput& g) { return g.output == o.name; })) out.gradient_bytes += bytes(*o.value);
+  return out;
+}
 }  // namespace
 
 bool weights_missing(const Graph& graph) {
@@ -119,14 +147,19 @@ int64_t activation_peak_bytes(const Graph& bound) {
     for (const optp::Value* v : node->operands)
       if (node->op->name != "reshape") ++left[root(v)];
   for (const GraphOutput& o : bound.outputs) ++left[root(o.value)];
+  // Gradients and what the next step takes have memory of their own.
+  llvm::DenseSet<const optp::Value*> apart;
+  for (const GraphOutput& o : bound.outputs)
+    if (!bound.updates.empty() && o.name != "loss") apart.insert(root(o.value));
   int64_t live = 0, peak = 0;
   for (const auto& node : bound.nodes) {
     if (node->op->name == "reshape") continue;
-    for (const auto& r : node->results) live += bytes(*r);
+    for (const auto& r : node->results)
+      if (!apart.contains(r.get())) live += bytes(*r);
     peak = std::max(peak, live);
     for (const optp::Value* v : node->operands) {
       const optp::Value* owner = root(v);
-      if (owner->producer && --left[owner] == 0) live -= bytes(*owner);
+      if (owner->producer && !apart.contains(owner) && --left[owner] == 0) live -= bytes(*owner);
     }
   }
   return peak;
@@ -157,14 +190,27 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
                      {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}, {"ranks", per_rank(v->type.dims, *v->sharding)}};
     const auto spec = llvm::find_if(specs, [&](const InputSpec& s) { return s.name == v->name; });
     if (spec != specs.end() && spec->rows > 0) entry["rows"] = spec->rows;
+    add_role(entry, whole, v->name, /*input=*/true);
     inputs.push_back(std::move(entry));
   }
+  // A training step's parameters are inputs, too, after the others.
+  for (const optp::Value* v : whole.data())
+    if (llvm::any_of(whole.updates, [&](const Update& u) { return u.input == v->name; })) {
+      JsonObject entry{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"role", "parameter"}, {"shape", shape(v->type.dims)},
+                       {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}, {"ranks", per_rank(v->type.dims, *v->sharding)}};
+      add_role(entry, whole, v->name, /*input=*/true);
+      inputs.push_back(std::move(entry));
+    }
   for (size_t k = 0; k < whole.outputs.size(); ++k) {
     const optp::Value& v = *whole.outputs[k].value;
     const Sharding& s = *job.spmd->outputs[k].value->sharding;
-    outputs.push_back(JsonObject{{"name", whole.outputs[k].name}, {"dtype", long_name(v.type.dtype)}, {"role", "result"}, {"shape", shape(v.type.dims)},
-                             {"sharding", to_string(s)}, {"cause", cause(v.cause)}, {"ranks", per_rank(v.type.dims, s)}});
+    JsonObject entry{{"name", whole.outputs[k].name}, {"dtype", long_name(v.type.dtype)}, {"role", "result"}, {"shape", shape(v.type.dims)},
+                     {"sharding", to_string(s)}, {"cause", cause(v.cause)}, {"ranks", per_rank(v.type.dims, s)}};
+    add_role(entry, whole, whole.outputs[k].name, /*input=*/false);
+    outputs.push_back(std::move(entry));
   }
+  JsonArray updates;
+  for (const Update& u : whole.updates) updates.push_back(JsonObject{{"input", u.input}, {"output", u.output}});
   for (const State& s : whole.states) states.push_back(JsonObject{{"input", s.input}, {"output", s.output}, {"axis", s.axis}});
 
   struct Held {
@@ -178,6 +224,8 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     const int64_t all = v->data->elements(), element = size_bytes(v->type.dtype);
     JsonArray ranks, aliases;
     for (const std::string& a : v->aliases) aliases.push_back(a);
+    JsonArray transposed;
+    for (const std::string& a : v->transposed_aliases) transposed.push_back(a);
     for (int64_t r = 0; r < devices; ++r) {
       Dims local = local_dims(v->type.dims, s);
       int64_t n = 1;
@@ -195,7 +243,8 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     JsonObject entry{{"name", v->name}, {"aliases", std::move(aliases)}, {"dtype", long_name(v->type.dtype)}, {"shape", shape(v->type.dims)},
                  {"sharding", to_string(s)}, {"cause", cause(v->cause)}, {"elements", all}, {"bytes", all * element}, {"ranks", std::move(ranks)}};
     if (v->is_parameter) {
-      entry["trained"] = true;
+      entry["trained"] = !v->frozen;
+      if (!transposed.empty()) entry["transposed_aliases"] = std::move(transposed);
       parameter_elements += all;
       parameter_bytes += all * element;
       if (s.is_replicated()) replicated_bytes += all * element;
@@ -243,7 +292,7 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     for (const std::string& a : axes) axis_names.push_back(a);
     JsonObject entry{{"id", node->text("id")}, {"kind", node->op->name}, {"axes", std::move(axis_names)}, {"groups", groups_along(axes)}, {"tensor", out.name},
                  {"of", out.cause.from.empty() ? node->operand(0).name : out.cause.from}, {"dtype", long_name(out.type.dtype)}, {"shape", shape(out.type.dims)},
-                 {"bytes_formula", extent(bytes)}, {"bytes", number(bytes, examples)}, {"reason", node->text("reason")}, {"phase", "forward"}};
+                 {"bytes_formula", extent(bytes)}, {"bytes", number(bytes, examples)}, {"reason", node->text("reason")}, {"phase", to_string(node->phase)}};
     if (!node->text("reduce").empty()) entry["reduce"] = node->text("reduce");
     if (node->find<int64_t>("axis")) entry["axis"] = node->integer("axis");
     collectives.push_back(std::move(entry));
@@ -257,8 +306,9 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     auto bound = bind_dims(*job.ranks[size_t(r)], examples);
     if (!bound) return bound.takeError();
     const Held& h = held[size_t(r)];
+    const TrainingBytes training = training_bytes(**bound);
     device_list.push_back(JsonObject{{"rank", r}, {"coordinates", std::move(coordinates)}, {"parameter_elements", h.elements}, {"parameter_bytes", h.parameter_bytes},
-                                 {"constant_bytes", h.constant_bytes}, {"state_bytes", 0}, {"gradient_bytes", 0}, {"activation_peak_bytes", activation_peak_bytes(**bound)},
+                                 {"constant_bytes", h.constant_bytes}, {"state_bytes", training.state_bytes}, {"gradient_bytes", training.gradient_bytes}, {"activation_peak_bytes", activation_peak_bytes(**bound)},
                                  {"flops_formula", extent(flops)}, {"flops", number(flops, examples)}, {"file", "rank" + std::to_string(r) + "/model.onnx"}});
   }
 
@@ -276,18 +326,26 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
   JsonArray axes;
   for (const MeshAxis& a : mesh.axes) axes.push_back(JsonObject{{"name", a.name}, {"size", a.size}});
   const Dim flops = flops_of(whole);
-  return JsonObject{{"format", "opt-partition plan"}, {"version", 1}, {"tool", version},
+  JsonObject out{{"format", "opt-partition plan"}, {"version", 1}, {"tool", version},
                 {"model", JsonObject{{"name", llvm::sys::path::filename(whole.source)}, {"graph", whole.name}}},
-                {"job", "inference"}, {"strategy", job.passes.strategy},
+                {"job", whole.updates.empty() ? "inference" : "training"}, {"strategy", job.passes.strategy},
                 {"outputs_as", job.passes.outputs == OutputLayout::whole ? "whole" : "sharded"},
                 {"mesh", JsonObject{{"axes", std::move(axes)}, {"devices", devices}}}, {"weights", weights},
                 {"dims", std::move(dims)}, {"guards", std::move(guards)}, {"inputs", std::move(inputs)}, {"outputs", std::move(outputs)}, {"state", std::move(states)},
-                {"updates", JsonArray{}}, {"parameters", std::move(parameters)}, {"constants", std::move(constants)}, {"collectives", std::move(collectives)}, {"devices", std::move(device_list)},
+                {"updates", std::move(updates)}, {"parameters", std::move(parameters)}, {"constants", std::move(constants)}, {"collectives", std::move(collectives)}, {"devices", std::move(device_list)},
                 {"totals", JsonObject{{"parameter_elements", parameter_elements}, {"parameter_bytes", parameter_bytes}, {"constant_bytes", constant_bytes},
                                   {"held_elements", held_elements}, {"held_bytes", held_bytes}, {"replicated_bytes", replicated_bytes},
                                   {"flops_formula", extent(flops)}, {"flops", number(flops, examples)}, {"collectives", std::move(kinds)},
                                   {"collective_bytes_formula", extent(moved)}, {"collective_bytes", number(moved, examples)}}},
                 {"values", std::move(values)}, {"remarks", std::move(remarks)}};
+  if (!whole.updates.empty()) {
+    const OptimizerOptions& o = job.training.optimizer;
+    JsonObject training{{"optimizer", o.name}, {"learning_rate", *job.training.learning_rate}, {"max_grad_norm", job.training.max_gradient_norm}, {"nesterov", o.nesterov}, {"centered", o.centered}};
+    for (auto [member, number] : {std::pair{"momentum", &o.momentum}, {"weight_decay", &o.weight_decay}, {"beta1", &o.beta1}, {"beta2", &o.beta2}, {"eps", &o.epsilon}, {"alpha", &o.alpha}})
+      if (*number) training[member] = **number;
+    out["training"] = std::move(training);
+  }
+  return out;
 }
 
 llvm::Expected<JsonValue> read_plan(llvm::StringRef folder) {

@@ -32,7 +32,47 @@ void write_gather(ExportContext& c) {
   if (!inner.empty()) mask = c.step("Unsqueeze", {mask, c.integers(inner)});
   c.finish("Where", {mask, rows, c.scalar(table.type.dtype, 0)});
 }
-const ExportRow rows[] = {{"gather", write_gather}};
+// scatter_add: ONNX ScatterND into zeros. Values of rows that other ranks hold are zeroed and go to a row that is here.
+void write_scatter_add(ExportContext& c) {
+  const Node& node = c.node();
+  const size_t axis = size_t(node.integer("axis")), index_dims = node.operand(1).ndim(), ndim = node.operand(0).ndim();
+  const Dims& table = node.out().type.dims;
+  const Dim held = table[axis];
+  if (held.is(0)) return c.finish_filled(0);
+  const DType dtype = node.operand(1).type.dtype;
+  auto number = [&](Dim d) {
+    return d.constant() ? c.scalar(dtype, double(*d.constant())) : c.cast(c.dim_scalar(d), DType::i64, dtype);
+  };
+  // Rows first.
+  std::string values = c.operand(0), i = c.operand(1);
+  llvm::SmallVector<int64_t, 4> rows_first, back;
+  for (size_t d = axis; d < axis + index_dims; ++d) rows_first.push_back(int64_t(d));
+  for (size_t d = 0; d < ndim; ++d)
+    if (d < axis || d >= axis + index_dims) rows_first.push_back(int64_t(d));
+  Dims shape{held};
+  for (size_t d = 0; d < table.size(); ++d)
+    if (d != axis) shape.push_back(table[d]);
+  if (axis > 0) values = c.step("Transpose", {values}, {{"perm", rows_first}});
+  const std::string zero = number(0);
+  std::string row = c.step("Where", {c.step("Less", {i, zero}), c.step("Add", {i, number(node.dim("rows", held))}), i});
+  if (node.find<Dim>("row_start")) {
+    const Dim start = node.dim("row_start");
+    if (!start.is(0)) row = c.step("Sub", {row, number(start)});
+    std::string mask = c.step("And", {c.step("GreaterOrEqual", {row, zero}), c.step("Less", {row, number(held)})});
+    llvm::SmallVector<int64_t, 4> inner;
+    for (size_t d = index_dims; d < ndim; ++d) inner.push_back(int64_t(d));
+    if (!inner.empty()) mask = c.step("Unsqueeze", {mask, c.integers(inner)});
+    values = c.step("Where", {mask, values, c.scalar(c.dtype(), 0)});
+    row = c.step("Clip", {row, zero, number(held - 1)});
+  }
+  const std::string zeros = c.step("Expand", {c.scalar(c.dtype(), 0), c.dims(shape)});
+  const std::string tuple = c.step("Unsqueeze", {c.cast(row, dtype, DType::i64), c.integers({int64_t(index_dims)})});
+  const ExportAttributes add{{"reduction", std::string("add")}};
+  if (axis == 0) return c.finish("ScatterND", {zeros, tuple, values}, add);
+  for (size_t d = 0; d < table.size(); ++d) back.push_back(d < axis ? int64_t(d) + 1 : d == axis ? 0 : int64_t(d));
+  c.finish("Transpose", {c.step("ScatterND", {zeros, tuple, values}, add)}, {{"perm", back}});
+}
+const ExportRow rows[] = {{"gather", write_gather}, {"scatter_add", write_scatter_add}};
 }  // namespace
 llvm::ArrayRef<ExportRow> gather_export() { return rows; }
 }  // namespace optp

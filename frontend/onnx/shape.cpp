@@ -355,6 +355,22 @@ Lowered gather(LoweringContext& c) {
   OPTP_TRY(y, c.op("gather", {x, index}, {{"axis", axis}}));
   return Values{y};
 }
+// ScatterND that adds, by the rows of dim 0: data + scatter_add(updates).
+Lowered scatter_nd(LoweringContext& c) {
+  OPTP_TRY(data, c.need(0));
+  OPTP_TRY(index, c.need(1));
+  OPTP_TRY(updates, c.need(2));
+  if (c.text("reduction", "none") != "add") return c.fail("reduction " + quoted(c.text("reduction", "none")) + ": only 'add' is supported");
+  if (data->ndim() == 0 || index->ndim() == 0 || !index->type.dims.back().is(1)) return c.fail("operand 1 " + quoted(index->name) + ": expected index tuples of 1 in the last dim, found " + to_string(index->type.dims));
+  OPTP_TRY(rows, c.reshape(*index, llvm::ArrayRef<Dim>(index->type.dims).drop_back()));
+  OPTP_TRY(sums, c.op("scatter_add", {updates, rows}, {{"axis", int64_t(0)}, {"rows", data->type.dims[0]}}));
+  const bool zeros = data->producer && data->producer->op->name == "expand" && data->producer->operand(0).is_data() &&
+                     data->producer->operand(0).data->elements() == 1 && !data->producer->operand(0).data->is_missing() &&
+                     to_array(*data->producer->operand(0).data).number(0) == 0;
+  if (zeros && data->type == sums->type) return Values{sums};
+  OPTP_TRY(y, c.op("add", {data, sums}));
+  return Values{y};
+}
 // GatherND: the index tuples become row numbers of the flattened leading dims.
 Lowered gather_nd(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
@@ -474,7 +490,7 @@ const LoweringRow rows[] = {
     {"Constant", 1, constant}, {"Shape", 1, shape}, {"Size", 1, size}, {"Reshape", 5, reshape}, {"Unsqueeze", 1, unsqueeze},
     {"Squeeze", 1, squeeze}, {"Flatten", 1, flatten}, {"Transpose", 1, transpose}, {"Expand", 8, expand}, {"Tile", 6, tile},
     {"ConstantOfShape", 9, constant_of_shape}, {"Slice", 1, slice}, {"Split", 2, split}, {"Concat", 4, concat}, {"Pad", 11, pad},
-    {"Gather", 1, gather}, {"GatherND", 11, gather_nd}, {"Range", 11, range}, {"Trilu", 14, trilu}, {"OneHot", 9, one_hot},
+    {"Gather", 1, gather}, {"GatherND", 11, gather_nd}, {"ScatterND", 16, scatter_nd}, {"Range", 11, range}, {"Trilu", 14, trilu}, {"OneHot", 9, one_hot},
 };
 }  // namespace
 llvm::ArrayRef<LoweringRow> shape_rows() { return rows; }
