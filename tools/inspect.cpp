@@ -1,6 +1,7 @@
 // inspect: a plan for people, in a terminal.
 #include <algorithm>
-#include <map>
+#include <optional>
+#include <tuple>
 
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
@@ -70,10 +71,84 @@ std::string folded(llvm::StringRef name) {
   }
   return out;
 }
-std::string fit(std::string text, size_t width) {
-  if (text.size() <= width) return text + std::string(width - text.size(), ' ');
-  return "…" + text.substr(text.size() - (width - 1));
+constexpr size_t width = 80;
+size_t columns(llvm::StringRef text) {
+  return size_t(llvm::count_if(text, [](char c) { return uint8_t(c) >> 6 != 2; }));
 }
+std::string padded(std::string text, size_t n) {
+  const size_t has = columns(text);
+  return has < n ? text + std::string(n - has, ' ') : text;
+}
+// A name's end says most: of what is too long, the beginning goes.
+std::string fit(std::string text, size_t n) {
+  size_t has = columns(text), at = 0;
+  if (has <= n) return text;
+  for (; has > n - 1 && at < text.size(); --has)
+    do ++at;
+    while (at < text.size() && uint8_t(text[at]) >> 6 == 2);
+  return "…" + text.substr(at);
+}
+void print_wrapped(llvm::StringRef text, size_t indent) {
+  size_t at = 0;
+  llvm::SmallVector<llvm::StringRef> words;
+  text.split(words, ' ');
+  for (llvm::StringRef word : words) {
+    const size_t n = columns(word);
+    if (at == 0) llvm::outs().indent(unsigned(indent)), at = indent;
+    else if (at + 1 + n > width) llvm::outs() << "\n", llvm::outs().indent(unsigned(indent + 2)), at = indent + 2;
+    else llvm::outs() << " ", ++at;
+    llvm::outs() << word;
+    at += n;
+  }
+  llvm::outs() << "\n";
+}
+// What all names begin with, up to a dot or slash.
+std::string common_start(llvm::ArrayRef<std::string> names) {
+  if (names.size() < 2) return "";
+  llvm::StringRef start = names[0];
+  for (llvm::StringRef name : names) {
+    size_t n = 0;
+    while (n < start.size() && n < name.size() && start[n] == name[n]) ++n;
+    start = start.take_front(n);
+  }
+  return start.take_front(start.find_last_of("./") + 1).str();  // npos + 1 is 0
+}
+// "self_attn.q_proj.weight" and "self_attn.k_proj.weight" are "self_attn.{q,k}_proj.weight", if they differ in one short place.
+std::optional<std::string> joined(llvm::ArrayRef<std::string> names) {
+  size_t from = 0, back = 0;
+  const std::string& first = names[0];
+  auto all = [&](auto&& same) { return llvm::all_of(names, same); };
+  while (from < first.size() && all([&](const std::string& n) { return from < n.size() && n[from] == first[from]; })) ++from;
+  while (back < first.size() && all([&](const std::string& n) { return back + from < n.size() && n[n.size() - 1 - back] == first[first.size() - 1 - back]; })) ++back;
+  std::string out = first.substr(0, from) + "{";
+  for (const std::string& n : names) {
+    const std::string middle = n.substr(from, n.size() - from - back);
+    if (middle.empty() || middle.size() > 10 || middle.find_first_of("./") != std::string::npos) return std::nullopt;
+    out += (&n == names.begin() ? "" : ",") + middle;
+  }
+  return out + "}" + first.substr(first.size() - back);
+}
+// The shapes of all devices in one: [25129|25128, 768].
+std::string local_text(const JsonArray& ranks) {
+  std::vector<std::vector<std::string>> dims;
+  for (const auto& rank : ranks) {
+    const JsonArray& shape = *rank.getAsObject()->getArray("shape");
+    dims.resize(shape.size());
+    for (size_t d = 0; d < shape.size(); ++d) {
+      const std::string extent = shape[d].getAsInteger() ? std::to_string(*shape[d].getAsInteger()) : shape[d].getAsString().value_or("?").str();
+      if (!llvm::is_contained(dims[d], extent)) dims[d].push_back(extent);
+    }
+  }
+  std::string out = "[";
+  for (size_t d = 0; d < dims.size(); ++d) out += (d ? ", " : "") + llvm::join(dims[d], "|");
+  return out + "]";
+}
+std::string kind_text(llvm::StringRef kind, int64_t n) {
+  std::string out = kind.str();
+  std::replace(out.begin(), out.end(), '_', '-');
+  return n == 1 ? out : out == "all-to-all" ? "all-to-alls" : out + "s";
+}
+
 const JsonObject* find_tensor(const JsonObject& plan, llvm::StringRef name) {
   for (const char* list : {"parameters", "constants", "inputs", "outputs", "values"})
     for (const auto& entry : *plan.getArray(list)) {
@@ -107,7 +182,7 @@ llvm::Error print_tensor(const JsonObject& plan, llvm::StringRef name) {
   if (const JsonArray* ranks = t->getArray("ranks"))
     for (size_t r = 0; r < ranks->size(); ++r) {
       const JsonObject& o = *(*ranks)[r].getAsObject();
-      out << "  device " << r << "  " << fit(shape_text(*o.getArray("shape")), 22) << "  " << ranges_text(*o.getArray("ranges"));
+      out << "  device " << r << "  " << padded(shape_text(*o.getArray("shape")), 22) << "  " << ranges_text(*o.getArray("ranges"));
       if (auto bytes = o.getInteger("bytes")) out << "  " << bytes_text(double(*bytes));
       out << "\n";
     }
@@ -133,94 +208,179 @@ llvm::Error print_why(const JsonObject& plan, llvm::StringRef name) {
   return llvm::Error::success();
 }
 
-llvm::Error print_plan(const JsonObject& plan) {
+void print_devices(const JsonObject& plan) {
   auto& out = llvm::outs();
   const JsonObject& totals = *plan.getObject("totals");
-  const JsonObject& mesh = *plan.getObject("mesh");
-  const int64_t devices = *mesh.getInteger("devices");
-  std::string mesh_text, dims_text;
-  for (const auto& a : *mesh.getArray("axes")) mesh_text += (mesh_text.empty() ? "" : " × ") + a.getAsObject()->getString("name")->str() + "=" + std::to_string(*a.getAsObject()->getInteger("size"));
-  for (const auto& [name, value] : *plan.getObject("dims"))
-    if (!value.getAsObject()->get("equals")) dims_text += (dims_text.empty() ? "" : ", ") + name.str() + " " + std::to_string(value.getAsObject()->getInteger("example").value_or(0));
-  out << *plan.getObject("model")->getString("name") << "  strategy " << *plan.getString("strategy") << "  mesh " << mesh_text << "\n";
-  out << grouped(*totals.getInteger("parameter_elements")) << " parameters, " << bytes_text(double(*totals.getInteger("parameter_bytes")));
-  if (*plan.getBoolean("weights") == false) out << " (weights not written)";
-  out << "\n\n";
-
-  out << "each device holds" << (dims_text.empty() ? "" : " (activations and flops at " + dims_text + ")") << "\n";
+  const JsonArray& devices = *plan.getArray("devices");
   int64_t most = 1;
-  for (const auto& d : *plan.getArray("devices")) most = std::max(most, *d.getAsObject()->getInteger("parameter_bytes"));
-  out << "       parameters       bytes  of all  activations    gflop\n";
-  for (const auto& entry : *plan.getArray("devices")) {
-    const JsonObject& d = *entry.getAsObject();
-    const double bytes = double(*d.getInteger("parameter_bytes"));
-    out << llvm::formatv("  {0,2}  {1,13}  {2,10}  {3,5:f1}%  {4,10}  {5,8:f2}  {6}\n", *d.getInteger("rank"), grouped(*d.getInteger("parameter_elements")), bytes_text(bytes),
-                         100 * bytes / std::max(1.0, double(*totals.getInteger("parameter_bytes"))), bytes_text(double(*d.getInteger("activation_peak_bytes"))),
-                         double(*d.getInteger("flops")) / 1e9, bar(bytes / double(most), 14));
-  }
-  if (devices > 1) out << "  held twice or more: " << bytes_text(double(*totals.getInteger("replicated_bytes"))) << " on every device\n";
-
-  struct Row {
-    std::string name, shape, sharding, local;
-    int64_t count = 0, bytes = 0;
+  for (const auto& d : devices) most = std::max(most, *d.getAsObject()->getInteger("parameter_bytes"));
+  out << "      parameters        bytes  of all  activations    gflop\n";
+  auto numbers = [](const JsonObject& d) {
+    return std::tuple(*d.getInteger("parameter_elements"), *d.getInteger("parameter_bytes"), *d.getInteger("activation_peak_bytes"), *d.getInteger("flops"));
   };
+  for (size_t k = 0; k < devices.size();) {
+    const JsonObject& d = *devices[k].getAsObject();
+    size_t end = k + 1;  // many devices alike are one line
+    while (devices.size() > 4 && end < devices.size() && numbers(*devices[end].getAsObject()) == numbers(d)) ++end;
+    const double bytes = double(*d.getInteger("parameter_bytes"));
+    const std::string ranks = std::to_string(k) + (end > k + 1 ? "–" + std::to_string(end - 1) : "");
+    const double gflop = double(*d.getInteger("flops")) / 1e9;
+    out << std::string(5 - std::min<size_t>(5, columns(ranks)), ' ') << ranks
+        << llvm::formatv(" {0,10}  {1,11}  {2,5:f1}%  {3,11}  {4,7}  {5}\n", grouped(*d.getInteger("parameter_elements")), bytes_text(bytes),
+                         100 * bytes / std::max(1.0, double(*totals.getInteger("parameter_bytes"))), bytes_text(double(*d.getInteger("activation_peak_bytes"))),
+                         gflop < 0.1 ? llvm::formatv("{0:f4}", gflop).str() : llvm::formatv("{0:f2}", gflop).str(), bar(bytes / double(most), 16));
+    k = end;
+  }
+}
+
+void print_parameters(const JsonObject& plan) {
+  auto& out = llvm::outs();
+  const JsonArray& parameters = *plan.getArray("parameters");
+  const int64_t devices = *plan.getObject("mesh")->getInteger("devices");
+  struct Row {
+    std::string name, shape, sharding, local, reason;
+    int64_t count = 0, bytes = 0;
+    bool whole = false;
+  };
+  std::vector<std::string> names;
+  for (const auto& entry : parameters)
+    if (llvm::StringRef name = *entry.getAsObject()->getString("name"); !name.starts_with("onnx::")) names.push_back(name.str());
+  const std::string start = common_start(names);
   std::vector<Row> rows;
-  for (const auto& entry : *plan.getArray("parameters")) {
+  for (const auto& entry : parameters) {
     const JsonObject& p = *entry.getAsObject();
-    Row row{folded(*p.getString("name")), shape_text(*p.getArray("shape")), p.getString("sharding")->str(), "", 1, *p.getInteger("bytes")};
-    std::vector<std::string> locals;
-    for (const auto& r : *p.getArray("ranks")) {
-      std::string s = shape_text(*r.getAsObject()->getArray("shape"));
-      if (!llvm::is_contained(locals, s)) locals.push_back(s);
-    }
-    row.local = llvm::join(locals, " | ");
+    llvm::StringRef name = *p.getString("name");
+    name.consume_front(start);
+    Row row{folded(printable(name)), shape_text(*p.getArray("shape")), p.getString("sharding")->str(), local_text(*p.getArray("ranks")), p.getObject("cause")->getString("text")->str(), 1, *p.getInteger("bytes")};
+    row.whole = row.sharding.find_first_not_of("[_, ]()") == std::string::npos;
     // Anonymous names of equal weights say nothing: they fold by shape and sharding.
     if (llvm::StringRef(row.name).starts_with("onnx::")) row.name = row.name.substr(0, row.name.find_last_of('_')) + "_*";
     auto it = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.name == row.name && r.shape == row.shape && r.sharding == row.sharding; });
     if (it == rows.end()) rows.push_back(std::move(row));
     else ++it->count, it->bytes += row.bytes;
   }
-  std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.bytes > b.bytes; });
-  out << "\nhow the weights are cut (equal layers folded: ×)\n";
-  constexpr size_t most_rows = 20;
-  int64_t rest_bytes = 0, rest = 0;
+  // What differs in one short word only, as the weights of query, key and value, is one row.
   for (size_t k = 0; k < rows.size(); ++k) {
-    if (k >= most_rows) {
-      rest += rows[k].count, rest_bytes += rows[k].bytes;
+    std::vector<std::string> alike{rows[k].name};
+    for (size_t j = k + 1; j < rows.size();) {
+      const bool same = rows[j].shape == rows[k].shape && rows[j].sharding == rows[k].sharding && rows[j].local == rows[k].local && rows[j].count == rows[k].count;
+      std::vector<std::string> more = alike;
+      more.push_back(rows[j].name);
+      if (same && joined(more)) {
+        alike = std::move(more);
+        rows[k].bytes += rows[j].bytes;
+        rows.erase(rows.begin() + ptrdiff_t(j));
+      } else {
+        ++j;
+      }
+    }
+    if (alike.size() > 1) rows[k].name = *joined(alike), rows[k].count *= int64_t(alike.size());
+  }
+  std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.bytes > b.bytes; });
+
+  int64_t all_bytes = 0, whole_bytes = 0;
+  size_t name_columns = 0, shape_columns = 0, sharding_columns = 0, local_columns = 0;
+  for (const Row& r : rows) {
+    all_bytes += r.bytes;
+    if (r.whole) {
+      whole_bytes += r.bytes;
       continue;
     }
-    const Row& r = rows[k];
-    out << llvm::formatv("  {0,3}× ", r.count) << fit(r.name, 34) << " " << r.shape << " " << r.sharding;
-    if (r.sharding.find_first_not_of("[_, ]") != std::string::npos) out << " → " << r.local;
-    out << "\n";
+    name_columns = std::max(name_columns, columns(r.name)), shape_columns = std::max(shape_columns, columns(r.shape));
+    sharding_columns = std::max(sharding_columns, columns(r.sharding)), local_columns = std::max(local_columns, columns(r.local));
   }
-  if (rest) out << "  and " << rest << " smaller ones, " << bytes_text(double(rest_bytes)) << "\n";
+  out << "\nhow the weights are cut, and what a device has of each (* stands for a layer)\n";
+  if (!start.empty()) out << "  names begin with " << fit(printable(start), width - 19) << "\n";
+  const size_t taken = 7 + shape_columns + 2 + sharding_columns + 1 + 2 + local_columns;
+  name_columns = std::min(name_columns, taken + 16 > width ? 16 : width - taken);
+  constexpr size_t most_rows = 16;
+  size_t shown = 0;
+  int64_t rest = 0, rest_bytes = 0;
+  for (const Row& r : rows) {
+    if (r.whole) continue;
+    if (++shown > most_rows) {
+      rest += r.count, rest_bytes += r.bytes;
+      continue;
+    }
+    out << llvm::formatv("{0,4}× ", r.count) << padded(fit(r.name, name_columns), name_columns) << " " << padded(r.shape, shape_columns) << "  " << padded(r.sharding, sharding_columns) << " → " << r.local << "\n";
+  }
+  if (rest) out << "      and " << rest << " smaller ones, " << bytes_text(double(rest_bytes)) << "\n";
+  if (whole_bytes == 0) return;
+  out << "  whole on every device: " << bytes_text(double(whole_bytes)) << "\n";
+  if (devices == 1) return;
+  rest = rest_bytes = 0;
+  shown = 0;
+  for (const Row& r : rows) {
+    if (!r.whole) continue;
+    if (r.bytes * 200 < all_bytes || ++shown > 6) {  // below half a percent
+      rest += r.count, rest_bytes += r.bytes;
+      continue;
+    }
+    const std::string tail = " " + r.shape + "  " + bytes_text(double(r.bytes));
+    out << llvm::formatv("{0,4}× ", r.count) << fit(r.name, width - 6 - columns(tail)) << tail << "\n";
+  }
+  if (rest) out << llvm::formatv("{0,4}× ", rest) << (shown ? "smaller ones, " : "norms, biases and other small ones, ") << bytes_text(double(rest_bytes)) << "\n";
+}
 
+void print_collectives(const JsonObject& plan) {
+  auto& out = llvm::outs();
+  const JsonObject& totals = *plan.getObject("totals");
   const JsonObject& counts = *totals.getObject("collectives");
   out << "\nwhat is communicated: ";
   bool any = false;
   for (const char* kind : {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast"})
-    if (int64_t n = counts.getInteger(kind).value_or(0)) out << (any ? ", " : "") << n << " " << kind << (n > 1 ? "s" : ""), any = true;
-  if (!any) out << "nothing";
-  out << ", " << bytes_text(double(*totals.getInteger("collective_bytes"))) << "\n";
+    if (int64_t n = counts.getInteger(kind).value_or(0)) out << (any ? ", " : "") << n << " " << kind_text(kind, n), any = true;
+  if (!any) {
+    out << "nothing\n";
+    return;
+  }
+  out << "; " << bytes_text(double(*totals.getInteger("collective_bytes"))) << "\n";
   struct Meeting {
-    std::string kind, bytes, reason, example;
-    int64_t count = 0;
+    std::string kind, formula, reason, example;
+    int64_t bytes = 0, count = 0;
   };
   std::vector<Meeting> meetings;
   for (const auto& entry : *plan.getArray("collectives")) {
     const JsonObject& c = *entry.getAsObject();
-    std::string formula = c.get("bytes_formula")->getAsString() ? c.get("bytes_formula")->getAsString()->str() : std::to_string(*c.getInteger("bytes"));
-    Meeting m{c.getString("kind")->str(), formula, folded(*c.getString("reason")), folded(*c.getString("of")), 1};
+    Meeting m{kind_text(*c.getString("kind"), 1), c.get("bytes_formula")->getAsString().value_or("").str(), folded(printable(*c.getString("reason"))), folded(printable(*c.getString("of"))), *c.getInteger("bytes"), 1};
     auto it = std::find_if(meetings.begin(), meetings.end(), [&](const Meeting& x) { return x.kind == m.kind && x.bytes == m.bytes && x.reason == m.reason && x.example == m.example; });
     if (it == meetings.end()) meetings.push_back(m);
     else ++it->count;
   }
-  for (const Meeting& m : meetings)
-    out << llvm::formatv("  {0,3}× ", m.count) << m.kind << " of " << m.bytes << " B: " << m.example << "\n        " << m.reason << "\n";
+  constexpr size_t most_meetings = 12;
+  int64_t rest = 0;
+  for (size_t k = 0; k < meetings.size(); ++k) {
+    const Meeting& m = meetings[k];
+    if (k >= most_meetings) {
+      rest += m.count;
+      continue;
+    }
+    const std::string head = llvm::formatv("{0,4}× {1}, {2}{3} each: ", m.count, m.kind, bytes_text(double(m.bytes)), m.formula.empty() ? "" : " (" + m.formula + ")").str();
+    out << head << fit(m.example, columns(head) + 16 > width ? 16 : width - columns(head)) << "\n";
+    if (k + 1 == meetings.size() || meetings[k + 1].reason != m.reason || k + 1 == most_meetings) print_wrapped(m.reason, 8);
+  }
+  if (rest) out << "      and " << rest << " more (--json)\n";
+}
+
+llvm::Error print_plan(const JsonObject& plan) {
+  auto& out = llvm::outs();
+  const JsonObject& totals = *plan.getObject("totals");
+  const JsonObject& mesh = *plan.getObject("mesh");
+  std::string mesh_text, dims_text;
+  for (const auto& a : *mesh.getArray("axes")) mesh_text += (mesh_text.empty() ? "" : " × ") + a.getAsObject()->getString("name")->str() + "=" + std::to_string(*a.getAsObject()->getInteger("size"));
+  for (const auto& [name, value] : *plan.getObject("dims"))
+    if (!value.getAsObject()->get("equals")) dims_text += (dims_text.empty() ? "" : ", ") + name.str() + " " + std::to_string(value.getAsObject()->getInteger("example").value_or(0));
+  print_wrapped(printable(*plan.getObject("model")->getString("name")) + ": strategy " + plan.getString("strategy")->str() + ", mesh " + mesh_text, 0);
+  out << grouped(*totals.getInteger("parameter_elements")) << " parameters, " << bytes_text(double(*totals.getInteger("parameter_bytes")));
+  if (*plan.getBoolean("weights") == false) out << " (weights not written)";
+  out << "\n\n";
+  print_wrapped("each device holds" + (dims_text.empty() ? "" : " (activations, flops and bytes sent at " + dims_text + ")"), 0);
+  print_devices(plan);
+  print_parameters(plan);
+  print_collectives(plan);
   if (const JsonArray* remarks = plan.getArray("remarks"); remarks && !remarks->empty()) {
     out << "\nremarks\n";
-    for (size_t k = 0; k < remarks->size() && k < 6; ++k) out << "  " << *(*remarks)[k].getAsObject()->getString("text") << "\n";
+    for (size_t k = 0; k < remarks->size() && k < 6; ++k) print_wrapped(printable(*(*remarks)[k].getAsObject()->getString("text")), 2);
     if (remarks->size() > 6) out << "  and " << remarks->size() - 6 << " more (--json)\n";
   }
   return llvm::Error::success();

@@ -33,7 +33,10 @@ llvm::Error error(Fault fault, const llvm::Twine& message);
 inline llvm::Error bad_input(const llvm::Twine& message) { return error(Fault::bad_input, message); }
 // Puts "prefix: " before the message of a Diagnostic, keeping its fault; other errors become internal ones.
 llvm::Error with_prefix(const llvm::Twine& prefix, llvm::Error error);
-// Names from files may hold anything: quotes them, escapes control characters and cuts them at 200 bytes.
+// Names from files may hold anything. What steers a terminal (control characters, bidirectional marks) and what is not
+// UTF-8 becomes \x1B, \u0085 and the like.
+std::string printable(llvm::StringRef text);
+// Quotes a name, escapes it and cuts it at 200 bytes.
 std::string quoted(llvm::StringRef name);
 // Without these, argument-dependent lookup finds std::quoted first.
 inline std::string quoted(const std::string& name) { return quoted(llvm::StringRef(name)); }
