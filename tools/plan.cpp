@@ -357,6 +357,7 @@ llvm::Expected<JsonValue> read_plan(llvm::StringRef folder) {
   const JsonObject* top = plan->getAsObject();
   if (!top || top->getString("format") != llvm::StringRef("opt-partition plan")) return bad_input(path + ": format: expected 'opt-partition plan'");
   if (top->getInteger("version") != 1) return bad_input(path + ": version: expected 1");
+  if (auto e = check_plan(path, *top)) return e;
   return plan;
 }
 }  // namespace optp

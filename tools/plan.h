@@ -11,7 +11,8 @@ llvm::Expected<llvm::json::Value> make_plan(const Job& job, const DimValues& exa
 DimValues example_dims(const Graph& graph, const DimValues& asked);
 // Bytes of live values at their peak when nodes run in order; extents are numbers.
 int64_t activation_peak_bytes(const Graph& bound);
-llvm::Expected<llvm::json::Value> read_plan(llvm::StringRef folder);
+llvm::Expected<llvm::json::Value> read_plan(llvm::StringRef folder);  // checked
+llvm::Error check_plan(const std::string& path, const llvm::json::Object& plan);
 bool weights_missing(const Graph& graph);
 
 }  // namespace optp

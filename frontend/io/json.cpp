@@ -1,6 +1,7 @@
 #include "frontend/io/json.h"
 
 #include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/Twine.h"
 
 namespace optp {
@@ -9,20 +10,33 @@ llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringR
   if (int64_t(text.size()) > limits.max_json_bytes)
     return bad_input(name + ": size: expected at most " + llvm::Twine(limits.max_json_bytes) + " bytes, found " +
                      llvm::Twine(text.size()));
-  int64_t depth = 0;
-  bool in_string = false;
+  // One look before the parser: it recurses, and of a member that is there twice it takes the last in silence.
+  struct Level {
+    bool is_object;
+    llvm::DenseSet<llvm::StringRef> keys;
+  };
+  std::vector<Level> levels;
+  bool key_is_next = false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
-    if (in_string && c == '\\') {
-      ++i;
-    } else if (c == '"') {
-      in_string = !in_string;
-    } else if (!in_string && (c == '[' || c == '{')) {
-      if (++depth > limits.max_nesting)
+    if (c == '"') {
+      const size_t start = ++i;
+      while (i < text.size() && text[i] != '"') i += text[i] == '\\' ? 2 : 1;
+      const llvm::StringRef key = text.slice(start, i);
+      if (key_is_next && !levels.empty() && !levels.back().keys.insert(key).second)
+        return bad_input(name + ": member " + quoted(key) + " is there twice");
+      key_is_next = false;
+    } else if (c == '[' || c == '{') {
+      if (int64_t(levels.size()) >= limits.max_nesting)
         return bad_input(name + ": nesting: expected at most " + llvm::Twine(limits.max_nesting) +
                          " levels, found more");
-    } else if (!in_string && (c == ']' || c == '}')) {
-      --depth;
+      levels.push_back({c == '{', {}});
+      key_is_next = c == '{';
+    } else if (c == ']' || c == '}') {
+      if (!levels.empty()) levels.pop_back();
+      key_is_next = false;
+    } else if (c == ',') {
+      key_is_next = !levels.empty() && levels.back().is_object;
     }
   }
   llvm::Expected<llvm::json::Value> value = llvm::json::parse(text);

@@ -34,7 +34,7 @@ inline llvm::Error bad_input(const llvm::Twine& message) { return error(Fault::b
 // Puts "prefix: " before the message of a Diagnostic, keeping its fault; other errors become internal ones.
 llvm::Error with_prefix(const llvm::Twine& prefix, llvm::Error error);
 // Names from files may hold anything. What steers a terminal (control characters, bidirectional marks) and what is not
-// UTF-8 becomes \x1B, \u0085 and the like.
+// UTF-8 becomes \x1b, \u0085 and the like.
 std::string printable(llvm::StringRef text);
 // Quotes a name, escapes it and cuts it at 200 bytes.
 std::string quoted(llvm::StringRef name);
