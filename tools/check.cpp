@@ -12,7 +12,9 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include "runtime/reference.h"
+#include "tools/check_training.h"
 #include "tools/command.h"
+#include "tools/comparison.h"
 #include "tools/draw_weights.h"
 #include "tools/execution.h"
 #include "tools/inputs.h"
@@ -32,39 +34,6 @@ struct CheckOptions {
   bool quiet = false;
 };
 
-struct Row {
-  std::string name, against, note;
-  int64_t values = 0, elements = 0;
-  double error = 0, tolerance = 0;  // largest absolute difference ÷ max(1, largest magnitude)
-  bool holds = true;
-};
-
-// The largest |a - b| over max(1, max |b|); NaN and infinities must match in kind. Positions where `b` is NaN and
-// `skip_nan` is set carry no promise.
-double difference(const Array& a, const Array& b, bool skip_nan, int64_t* worst = nullptr) {
-  double top = 1, most = 0;
-  for (int64_t k = 0; k < b.elements(); ++k)
-    if (double x = std::fabs(b.number(k)); x > top && std::isfinite(x)) top = x;
-  for (int64_t k = 0; k < b.elements(); ++k) {
-    const double x = a.number(k), y = b.number(k);
-    if (skip_nan && std::isnan(y)) continue;
-    double d = std::isnan(x) != std::isnan(y) || (std::isinf(x) || std::isinf(y) ? x != y : false) ? INFINITY : (std::isfinite(x) && std::isfinite(y) ? std::fabs(x - y) : 0);
-    if (d > most) {
-      most = d;
-      if (worst) *worst = k;
-    }
-  }
-  return most / top;
-}
-std::string index_text(int64_t linear, llvm::ArrayRef<int64_t> dims) {
-  std::string out;
-  for (size_t d = dims.size(); d-- > 0;) {
-    out = std::to_string(linear % dims[d]) + (out.empty() ? "" : ", ") + out;
-    linear /= dims[d];
-  }
-  return "[" + out + "]";
-}
-
 class Checker {
  public:
   Checker(const CheckOptions& o, Job job) : o_(o), job_(std::move(job)) {}
@@ -77,6 +46,13 @@ class Checker {
     if (auto e = local()) return e;
     if (auto e = end_to_end()) return e;
     progress_.reset();
+    if (o_.job.train) {
+      TrainingCheckOptions training{o_.job, o_.inputs, o_.inputs_dir, o_.random_weights, o_.mutant, o_.threads, o_.quiet};
+      auto checked = check_training(training);
+      if (!checked) return checked.takeError();
+      rows_.insert(rows_.end(), checked->rows.begin(), checked->rows.end());
+      if (fault_.empty()) fault_ = checked->fault;
+    }
     print();
     if (!fault_.empty()) return error(Fault::check_failed, fault_);
     return llvm::Error::success();
@@ -114,7 +90,7 @@ class Checker {
       ranks_.push_back(std::move(*bound));
       rank_graphs_.push_back(ranks_.back().get());
     }
-    if (!o_.mutant.empty())
+    if (!o_.mutant.empty() && !o_.job.train)
       for (size_t r = 0; r < ranks_.size(); ++r)
         if (auto e = apply_mutant(*ranks_[r], int64_t(r), o_.mutant)) return e;
     for (int64_t r = 0; r < int64_t(ranks_.size()); ++r) {
@@ -165,7 +141,7 @@ class Checker {
       row.elements += expected.elements();
       row.tolerance = std::max(row.tolerance, runtime_tolerance(host.dtype));
       row.error = std::max(row.error, d);
-      if (!(d <= runtime_tolerance(host.dtype))) fail(row, name + ": output " + quoted(output) + " at " + index_text(at, expected.dims) + ": expected " + llvm::formatv("{0}", expected.number(at)).str() + ", found " + llvm::formatv("{0}", found.number(at)).str());
+      if (!(d <= runtime_tolerance(host.dtype))) fail(row, name + ": output " + quoted(output) + expected_found(expected, found, at));
     }
     rows_.push_back(std::move(row));
   }
@@ -190,66 +166,20 @@ class Checker {
       row.elements += e.elements();
       row.tolerance = std::max(row.tolerance, runtime_tolerance(host.dtype));
       row.error = std::max(row.error, d);
-      if (!(d <= runtime_tolerance(host.dtype))) fail(row, "golden: output " + quoted(output) + " at " + index_text(at, e.dims) + ": expected " + llvm::formatv("{0}", e.number(at)).str() + ", found " + llvm::formatv("{0}", found.number(at)).str());
+      if (!(d <= runtime_tolerance(host.dtype))) fail(row, "golden: output " + quoted(output) + expected_found(e, found, at));
     }
     if (row.values == 0) return error(Fault::not_found, o_.golden + ": no .npy file named after an output");
     rows_.push_back(std::move(row));
     return llvm::Error::success();
   }
 
-  // Float64 on both sides, so what differs beyond its rounding is a fault, and the first such value is where it is.
   llvm::Error local() {
-    Row row{"local", "shards of the whole run's values, float64", "", 0, 0, 0, 1e-9, true};
-    std::map<std::string, Array> values;
-    auto keep = [&](const Node&, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
-      progress_->add(1);
-      if (arrays[0]->elements() <= most_kept_elements) values[vs[0]->name] = *arrays[0];
-      return llvm::Error::success();
-    };
-    auto truth = run_reference({whole_.get()}, {arrays_}, keep);
-    if (!truth) return truth.takeError();
-    const Mesh& mesh = job_.whole->mesh;
-    auto look = [&](const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
-      progress_->add(mesh.devices());
-      if (!row.holds || !vs[0]->sharding) return llvm::Error::success();
-      // A resharded form names the value it is a form of.
-      std::string logical = vs[0]->name;
-      for (const Value* v = vs[0]; v && !values.contains(logical) && !v->cause.from.empty(); v = rank_graphs_[0]->find(logical)) logical = v->cause.from;
-      auto it = values.find(logical);
-      if (it == values.end()) return llvm::Error::success();
-      const Array& expected = it->second;
-      if (expected.dims.size() != vs[0]->sharding->dims.size()) return llvm::Error::success();
-      const Sharding& s = *vs[0]->sharding;
-      auto compare = [&](const Array& found, const Array& want, const llvm::Twine& who) {
-        int64_t at = 0;
-        const double d = found.dims == want.dims ? difference(found, want, false, &at) : INFINITY;
-        row.elements += want.elements();
-        row.error = std::max(row.error, d);
-        if (!(d <= row.tolerance))
-          fail(row, "local: value " + quoted(vs[0]->name) + " of " + describe(node) + ", " + who + (found.dims == want.dims ? ", index " + index_text(at, want.dims) + ": expected " + llvm::formatv("{0}", want.number(at)).str() + ", found " + llvm::formatv("{0}", found.number(at)).str() : std::string(": wrong shape")));
-      };
-      ++row.values;
-      if (s.is_partial()) {
-        if (s.reduce != Reduce::sum) return llvm::Error::success();
-        // The ranks' addends together are the value. Replicas of an addend along other axes count once.
-        Array sum;
-        sum.resize(expected.is_float, expected.dims);
-        llvm::DenseSet<int64_t> counted;
-        for (int64_t r = 0; r < mesh.devices(); ++r) {
-          Axes used = s.axes();
-          bool first = true;
-          for (const MeshAxis& a : mesh.axes)
-            if (!llvm::is_contained(used, a.name) && mesh.coordinate(a.name, r) != 0) first = false;
-          if (first) place_shard(sum, *arrays[size_t(r)], s, mesh, r);
-        }
-        compare(sum, expected, "sum over the ranks");
-        return llvm::Error::success();
-      }
-      for (int64_t r = 0; r < mesh.devices() && row.holds; ++r) compare(*arrays[size_t(r)], shard_of(expected, s, mesh, r), "rank " + llvm::Twine(r));
-      return llvm::Error::success();
-    };
-    auto ranks = run_reference(rank_graphs_, rank_arrays_, look);
-    if (!ranks) return ranks.takeError();
+    Row row{"local", "shards of the whole run's values, float64", "", 0, 0, 0, LocalComparison::tolerance, true};
+    LocalComparison comparison(job_.whole->mesh, rank_graphs_);
+    if (auto e = comparison.run(*whole_, arrays_, rank_arrays_, progress_)) return e;
+    const LocalComparison::Found found = comparison.all();
+    row.values = found.values, row.elements = found.elements, row.error = found.error;
+    if (!comparison.fault().empty()) fail(row, "local: " + comparison.fault());
     rows_.push_back(std::move(row));
     return llvm::Error::success();
   }
@@ -275,13 +205,12 @@ class Checker {
     std::string dims;
     for (const auto& [name, value] : dims_) dims += (dims.empty() ? "" : ", ") + name + "=" + std::to_string(value);
     out << llvm::sys::path::filename(job_.whole->source) << "  " << job_.passes.strategy << "  " << to_string(job_.whole->mesh) << (dims.empty() ? "" : "  " + dims) << "\n";
-    out << "comparison   values    elements   largest error   allowed   result\n";
+    out << "comparison             values     elements   largest error   allowed   result\n";
     for (const Row& r : rows_)
-      out << llvm::formatv("{0,-12}{1,7}{2,12}      {3,10:E2}  {4,8:E1}   {5}   against {6}\n", r.name, r.values, r.elements, r.error, r.tolerance, r.holds ? "holds" : "FAILS", r.against);
-    out << "errors are |difference| / max(1, largest magnitude)\n";
+      out << llvm::formatv("{0,-20}{1,9}{2,13}      {3,10:E2}  {4,8:E1}   {5}   against {6}{7}\n", r.name, r.values, r.elements, r.error, r.tolerance, r.holds ? "holds" : "FAILS", r.against, r.note.empty() ? "" : "; " + r.note);
+    out << "errors are |difference| / largest magnitude; those allowed 1 are error / bound\n";
   }
 
-  static constexpr int64_t most_kept_elements = int64_t(1) << 26;
   const CheckOptions& o_;
   Job job_;
   DimValues dims_;
@@ -302,6 +231,8 @@ Command add_check(CLI::App& app) {
   auto o = std::make_shared<CheckOptions>();
   CLI::App* c = app.add_subcommand("check", "prove that the parts compute what the whole does; exit 1 if not");
   add_job_options(*c, o->job);
+  c->add_flag("--train", o->job.train, "the training step, too: loss, gradients, backward values, optimizers, memory, stability");
+  add_training_options(*c, o->job);
   c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
   c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input");
   c->add_option("--golden", o->golden, "folder with OUTPUT.npy to compare with; NaN there carries no promise");
@@ -310,7 +241,10 @@ Command add_check(CLI::App& app) {
   c->add_flag("--quiet", o->quiet, "no progress on stderr");
   c->add_option("--mutant", o->mutant, "break one thing, to see it caught: drop-all-reduce[:N], row-bias-everywhere, shift-shard[:NAME]")->group("");
   return {c, [o] {
-            auto job = make_job(o->job);
+            // The forward part of a training step is the inference plan's.
+            JobOptions forward = o->job;
+            forward.train = false;
+            auto job = make_job(forward);
             if (!job) return job.takeError();
             return Checker(*o, std::move(*job)).run();
           }};

@@ -1,0 +1,448 @@
+// The groups after the forward pass, which the check of the inference job covers:
+//   backward    every value of loss, backward and optimizer on every rank against its shard of the whole run's, in float64
+//   gradients   the loss and each parameter's gradient, ranks in the runtime, against float64; the yardstick is what float32
+//               costs the unpartitioned run of the same runtime
+//   optimizers  each optimizer for three steps: new parameters and state against float64 arithmetic on what the step started from
+//   memory      elements held, and predicted bytes against those that are there
+//   stability   three epochs of two batches: the loss curve against the unpartitioned run's; the yardstick is how far that
+//               one moves when every weight is changed in its last bit
+#include "tools/check_training.h"
+
+#include <cmath>
+#include <random>
+
+#include "frontend/ir/builder.h"
+#include "frontend/ir/diagnostic.h"
+#include "frontend/io/npy.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "tools/draw_weights.h"
+#include "tools/execution.h"
+#include "tools/inputs.h"
+#include "tools/mutants.h"
+#include "tools/plan.h"
+#include "tools/progress.h"
+#include "tools/stepper.h"
+
+namespace optp {
+namespace {
+constexpr double rounding = 0x1p-24;  // of float32
+
+double largest(const Array& a) {
+  double top = 0;
+  for (int64_t k = 0; k < a.elements(); ++k)
+    if (const double x = std::fabs(a.number(k)); std::isfinite(x)) top = std::max(top, x);
+  return top;
+}
+double error_of(const Array& a, const Array& b, int64_t* worst = nullptr) {
+  double most = 0;
+  for (int64_t k = 0; k < b.elements(); ++k) {
+    const double d = std::isfinite(a.number(k)) ? std::fabs(a.number(k) - b.number(k)) : INFINITY;
+    if (d > most) {
+      most = d;
+      if (worst) *worst = k;
+    }
+  }
+  return most;
+}
+Array scalar(double x, bool floating) {
+  Array a;
+  a.resize(floating, {});
+  if (floating) a.f[0] = x;
+  else a.i[0] = int64_t(x);
+  return a;
+}
+
+// A batch: whole inputs with labels, and each rank's part.
+struct Batch {
+  HostArrays whole;
+  std::vector<HostArrays> ranks;
+};
+
+class TrainingChecker {
+ public:
+  explicit TrainingChecker(const TrainingCheckOptions& o) : o_(o), job_options_(o.job) { job_options_.train = true; }
+
+  llvm::Expected<TrainingCheck> run() {
+    auto job = load(job_options_.training.optimizer);
+    if (!job) return job.takeError();
+    job_ = std::move(*job);
+    if (auto e = make_batches()) return std::move(e);
+    if (auto e = backward()) return std::move(e);
+    if (auto e = gradients()) return std::move(e);
+    if (auto e = optimizers()) return std::move(e);
+    if (auto e = memory()) return std::move(e);
+    if (auto e = stability()) return std::move(e);
+    return TrainingCheck{std::move(rows_), std::move(fault_)};
+  }
+
+ private:
+  llvm::Expected<Job> load(const OptimizerOptions& optimizer) {
+    JobOptions options = job_options_;
+    options.training.optimizer = optimizer;
+    if (optimizer.name != job_options_.training.optimizer.name) options.training.learning_rate.reset();
+    auto job = make_job(options);
+    if (!job) return job.takeError();
+    std::vector<Graph*> graphs{job->imported.get(), job->whole.get(), job->spmd.get()};
+    for (auto& g : job->ranks) graphs.push_back(g.get());
+    if (!o_.random_weights.empty()) {
+      auto seed = parse_seed(o_.random_weights);
+      if (!seed) return seed.takeError();
+      draw_weights(graphs, *seed);
+    }
+    if (auto e = need_weights(*job->whole)) return std::move(e);
+    return job;
+  }
+  const Mesh& mesh() const { return job_.whole->mesh; }
+  int64_t devices() const { return mesh().devices(); }
+  double rate() const { return *job_.training.learning_rate; }
+
+  llvm::Error make_batches() {
+    auto dims = parse_dims(o_.job.dims);
+    if (!dims) return dims.takeError();
+    dims_ = *dims;
+    auto bind = [&](const Shapes& shapes, DimValues values) -> llvm::Expected<DimValues> {
+      auto bound = bind_input_dims(*job_.imported, shapes, std::move(values));
+      if (!bound) return bound;
+      for (const Value* v : job_.imported->inputs)
+        for (Dim d : v->type.dims)
+          for (const std::string& s : symbols_of(d))
+            if (!bound->contains(s)) return error(Fault::usage, "dim " + quoted(s) + " has no value: give --dim " + s + "=NUMBER");
+      return bound;
+    };
+    const std::vector<InputSpec> specs = input_specs(*job_.imported);
+    const Value* labels = job_.whole->find("labels");
+    auto given = make_inputs(specs, o_.inputs, o_.inputs_dir, dims_, bind, true);
+    if (!given) return given.takeError();
+    // A second batch of the same extents, drawn.
+    std::vector<std::string> drawn;
+    for (const InputSpec& s : specs)
+      if (s.rows > 0) drawn.push_back(s.name + "=rand(2)");
+    DimValues same = dims_;
+    auto second = make_inputs(specs, drawn, "", same, bind, true);
+    if (!second) return second.takeError();
+    for (HostArrays* whole : {&*given, &*second}) {
+      const std::string file = o_.inputs_dir + "/labels.npy";
+      if (whole == &*given && !o_.inputs_dir.empty() && llvm::sys::fs::exists(file)) {
+        auto array = read_npy(file);
+        if (!array) return array.takeError();
+        (*whole)["labels"] = std::move(*array);
+      } else {
+        // Next-token prediction: the labels are the ids.
+        for (const InputSpec& s : specs)
+          if (s.rows > 0 && llvm::ArrayRef<Dim>(s.dims) == llvm::ArrayRef<Dim>(labels->type.dims)) (*whole)["labels"] = host_array(to_array((*whole)[s.name]), DType::i64);
+        if (!whole->contains("labels")) return error(Fault::usage, "no input has the labels' shape " + to_string(labels->type.dims) + ": give labels.npy in --inputs-dir");
+      }
+      Batch batch;
+      for (int64_t r = 0; r < devices(); ++r) {
+        HostArrays mine;
+        for (const auto& [name, a] : *whole) mine[name] = host_array(shard_of(to_array(a), *job_.whole->find(name)->sharding, mesh(), r), a.dtype);
+        batch.ranks.push_back(std::move(mine));
+      }
+      batch.whole = std::move(*whole);
+      batches_.push_back(std::move(batch));
+    }
+    return llvm::Error::success();
+  }
+
+  void fail(Row& row, const llvm::Twine& what) {
+    row.holds = false;
+    if (fault_.empty()) fault_ = row.name + ": " + what.str();
+  }
+  llvm::Expected<std::vector<std::unique_ptr<Graph>>> rank_graphs(const Job& job) const {
+    std::vector<std::unique_ptr<Graph>> out;
+    for (size_t r = 0; r < job.ranks.size(); ++r) {
+      out.push_back(job.ranks[r]->clone());
+      if (!o_.mutant.empty())
+        if (auto e = apply_mutant(*out.back(), int64_t(r), o_.mutant)) return std::move(e);
+    }
+    return out;
+  }
+  llvm::Expected<std::unique_ptr<Stepper>> ranks_stepper(const Job& job) const {
+    auto graphs = rank_graphs(job);
+    if (!graphs) return graphs.takeError();
+    return Stepper::create(std::move(*graphs), {.threads_per_device = o_.threads, .gradients = true});
+  }
+  llvm::Expected<std::unique_ptr<Stepper>> whole_stepper(const Job& job) const {
+    std::vector<std::unique_ptr<Graph>> graphs;
+    graphs.push_back(job.whole->clone());
+    return Stepper::create(std::move(graphs), {.threads_per_device = o_.threads, .gradients = true});
+  }
+  // The ranks' parts of an array put together; each element must be on some rank.
+  Array joined(const Value& like, llvm::function_ref<const HostArray*(size_t)> part) const {
+    Array out;
+    llvm::SmallVector<int64_t, 4> dims;
+    for (Dim d : like.type.dims) dims.push_back(*d.constant());
+    out.resize(is_float(like.type.dtype), dims);
+    for (double& x : out.f) x = NAN;
+    for (int64_t r = 0; r < devices(); ++r) place_shard(out, to_array(*part(size_t(r))), *like.sharding, mesh(), r);
+    return out;
+  }
+
+  llvm::Error backward() {
+    auto whole = bind_dims(*job_.whole, dims_);
+    if (!whole) return whole.takeError();
+    auto graphs = rank_graphs(job_);
+    if (!graphs) return graphs.takeError();
+    std::vector<std::unique_ptr<Graph>> bound;
+    std::vector<const Graph*> ranks;
+    for (auto& g : *graphs) {
+      auto b = bind_dims(*g, dims_);
+      if (!b) return b.takeError();
+      bound.push_back(std::move(*b));
+      ranks.push_back(bound.back().get());
+    }
+    NamedArrays inputs;
+    for (const auto& [name, a] : batches_[0].whole) inputs[name] = to_array(a);
+    for (const Value* v : (*whole)->inputs) {
+      if (inputs.contains(v->name)) continue;
+      if (v->name == "learning_rate") inputs[v->name] = scalar(rate(), true);
+      else if (v->name == "step") inputs[v->name] = scalar(0, false);
+      else {
+        Array zeros;
+        llvm::SmallVector<int64_t, 4> dims;
+        for (Dim d : v->type.dims) dims.push_back(*d.constant());
+        zeros.resize(true, dims);
+        inputs[v->name] = std::move(zeros);
+      }
+    }
+    std::vector<NamedArrays> rank_inputs;
+    for (int64_t r = 0; r < devices(); ++r) {
+      NamedArrays mine;
+      for (const Value* v : ranks[size_t(r)]->inputs) mine[v->name] = shard_of(inputs[v->name], *v->sharding, mesh(), r);
+      rank_inputs.push_back(std::move(mine));
+    }
+    std::optional<Progress> progress;
+    progress.emplace("checking the training step in float64", int64_t((*whole)->size() + ranks[0]->size() * ranks.size()), o_.quiet);
+    LocalComparison comparison(mesh(), ranks);
+    if (auto e = comparison.run(**whole, inputs, rank_inputs, progress)) return e;
+    for (auto [name, phases] : {std::pair{"loss", std::vector{Phase::loss}}, {"backward", std::vector{Phase::backward, Phase::optimizer}}}) {
+      Row row{name, "shards of the whole run's values, float64", "", 0, 0, 0, LocalComparison::tolerance, true};
+      for (Phase phase : phases) {
+        const auto& found = comparison.found(phase);
+        row.values += found.values, row.elements += found.elements, row.error = std::max(row.error, found.error);
+      }
+      if (!comparison.fault().empty() && (llvm::is_contained(phases, comparison.fault_phase()) || (name == llvm::StringRef("loss") && comparison.fault_phase() == Phase::forward))) fail(row, comparison.fault());
+      rows_.push_back(std::move(row));
+    }
+    truth_ = comparison.outputs();
+    return llvm::Error::success();
+  }
+
+  llvm::Error gradients() {
+    auto ranks = ranks_stepper(job_), whole = whole_stepper(job_);
+    if (!ranks || !whole) return llvm::joinErrors(ranks.takeError(), whole.takeError());
+    auto loss = (*ranks)->step(dims_, batches_[0].ranks, rate());
+    if (!loss) return loss.takeError();
+    auto whole_loss = (*whole)->step(dims_, {batches_[0].whole}, rate());
+    if (!whole_loss) return whole_loss.takeError();
+    Row row{"gradients", "float64; allowed: 8 x the unpartitioned run's error, at least 2e-6 of the largest", "", 1, 1, 0, 1, true};
+    const double exact = truth_["loss"].number(0);
+    const double loss_ratio = std::fabs(*loss - exact) / std::max(8 * std::fabs(*whole_loss - exact), 2e-6 * std::fabs(exact));
+    row.error = loss_ratio;
+    if (!(loss_ratio <= 1)) fail(row, llvm::formatv("loss: expected {0}, found {1}", exact, *loss).str());
+    for (const GradientOutput& g : job_.whole->gradients) {
+      const Value& parameter = *job_.whole->find(g.parameter);
+      const Array& expected = truth_[g.output];
+      const Array found = joined(parameter, [&](size_t r) { return (*ranks)->gradient(r, g.output); });
+      int64_t at = 0;
+      const double error = error_of(found, expected, &at), yardstick = error_of(to_array(*(*whole)->gradient(0, g.output)), expected);
+      const double ratio = error / std::max({8 * yardstick, 2e-6 * largest(expected), 1e-30});
+      ++row.values;
+      row.elements += expected.elements();
+      row.error = std::max(row.error, ratio);
+      if (!(ratio <= 1)) fail(row, "gradient of " + quoted(g.parameter) + expected_found(expected, found, at));
+    }
+    rows_.push_back(std::move(row));
+    memory_ = measured(**ranks);
+    return llvm::Error::success();
+  }
+
+  // One update of one parameter in float64, from what the ranks had before the step.
+  llvm::Expected<NamedArrays> expected_update(const Value& parameter, const NamedArrays& before, const Array& gradient, const TrainingOptions& options, double step, double rate) const {
+    Graph graph;
+    graph.name = "update";
+    Value& p = graph.add_input(parameter.name, {DType::f32, parameter.type.dims});
+    Value& g = graph.add_input(parameter.name + ".grad", {DType::f32, parameter.type.dims});
+    TrainingOptions alone = options;
+    alone.max_gradient_norm = 0;
+    if (auto e = add_optimizer(graph, ParameterGradient{&p, &g}, alone)) return std::move(e);
+    NamedArrays inputs = before;
+    inputs[g.name] = gradient;
+    inputs["step"] = scalar(step, false);
+    inputs["learning_rate"] = scalar(rate, true);
+    auto out = run_reference({&graph}, {inputs});
+    if (!out) return out.takeError();
+    NamedArrays after;
+    for (const Update& u : graph.updates) after[u.input] = (*out)[0][u.output];
+    return after;
+  }
+  static std::vector<std::pair<std::string, OptimizerOptions>> all_optimizers() {
+    std::vector<std::pair<std::string, OptimizerOptions>> out;
+    auto add = [&](const char* name, const char* kind, auto set) {
+      OptimizerOptions o;
+      o.name = kind;
+      set(o);
+      out.emplace_back(name, o);
+    };
+    add("sgd", "sgd", [](auto&) {});
+    add("sgd momentum", "sgd", [](auto& o) { o.momentum = 0.9; });
+    add("sgd nesterov decay", "sgd", [](auto& o) { o.momentum = 0.9, o.nesterov = true, o.weight_decay = 0.01; });
+    add("adam", "adam", [](auto&) {});
+    add("adamw", "adamw", [](auto&) {});
+    add("rmsprop", "rmsprop", [](auto&) {});
+    add("rmsprop centered", "rmsprop", [](auto& o) { o.momentum = 0.9, o.centered = true; });
+    return out;
+  }
+
+  llvm::Error optimizers() {
+    constexpr int steps = 3;
+    auto list = all_optimizers();
+    list.emplace_back(job_options_.training.optimizer.name + " as asked", job_.training.optimizer);
+    std::optional<Progress> progress;
+    progress.emplace("checking optimizers", int64_t(list.size()) * steps, o_.quiet);
+    for (const auto& [name, optimizer] : list) {
+      auto job = load(optimizer);
+      if (!job) return job.takeError();
+      auto ranks = ranks_stepper(*job);
+      if (!ranks) return ranks.takeError();
+      const double rate = float(*job->training.learning_rate);
+      Row row{name, "float64 arithmetic on each step's own gradients, 3 steps; allowed: 64 roundings", "", 0, 0, 0, 1, true};
+      for (int s = 0; s < steps; ++s) {
+        std::map<std::string, NamedArrays> before;
+        auto state_of = [&](const std::string& parameter) {
+          NamedArrays out;
+          for (const Update& u : job->whole->updates)
+            if (u.parameter == parameter) out[u.input] = joined(*job->whole->find(parameter), [&](size_t r) { return &(*ranks)->values(r)[u.input]; });
+          return out;
+        };
+        for (const GradientOutput& g : job->whole->gradients) before[g.parameter] = state_of(g.parameter);
+        auto loss = (*ranks)->step(dims_, batches_[size_t(s) % 2].ranks, *job->training.learning_rate);
+        if (!loss) return loss.takeError();
+        std::map<std::string, Array> gradient;
+        double squares = 0;
+        for (const GradientOutput& g : job->whole->gradients) {
+          gradient[g.parameter] = joined(*job->whole->find(g.parameter), [&](size_t r) { return (*ranks)->gradient(r, g.output); });
+          for (double x : gradient[g.parameter].f) squares += x * x;
+        }
+        if (const double most = job->training.max_gradient_norm; most > 0)
+          for (auto& [parameter, g] : gradient)
+            for (double& x : g.f) x *= std::min(1.0, most / (std::sqrt(squares) + 1e-6));
+        for (const GradientOutput& g : job->whole->gradients) {
+          const Value& parameter = *job->whole->find(g.parameter);
+          auto expected = expected_update(parameter, before[g.parameter], gradient[g.parameter], job->training, s, rate);
+          if (!expected) return expected.takeError();
+          const NamedArrays found = state_of(g.parameter);
+          const Array &grad = gradient[g.parameter], &p = before[g.parameter][g.parameter];
+          const double decay = optimizer.name == "adamw" ? 0 : optimizer.weight_decay.value_or(0);
+          for (const auto& [value, wanted] : *expected) {
+            if (value == "step") continue;
+            const Array &now = found.find(value)->second, &was = before[g.parameter][value];
+            const bool second = llvm::StringRef(value).ends_with("_sq") || llvm::StringRef(value).ends_with("square_avg");
+            ++row.values;
+            row.elements += wanted.elements();
+            for (int64_t k = 0; k < wanted.elements(); ++k) {
+              const double pull = std::fabs(grad.f[size_t(k)]) + decay * std::fabs(p.f[size_t(k)]);
+              const double allowed = 64 * rounding * (std::fabs(was.f[size_t(k)]) + std::fabs(wanted.f[size_t(k)]) + (value == g.parameter ? 0 : second ? pull * pull : pull)) + 1e-40;
+              const double d = std::fabs(now.f[size_t(k)] - wanted.f[size_t(k)]);
+              const double ratio = std::isfinite(now.f[size_t(k)]) ? d / allowed : INFINITY;
+              row.error = std::max(row.error, ratio);
+              if (!(ratio <= 1)) fail(row, "step " + llvm::Twine(s + 1) + ", " + quoted(value) + expected_found(wanted, now, k));
+            }
+          }
+        }
+        progress->add(1);
+      }
+      rows_.push_back(std::move(row));
+    }
+    return llvm::Error::success();
+  }
+
+  static std::vector<int64_t> measured(Stepper& stepper) {
+    std::vector<int64_t> out;
+    for (size_t r = 0; r < stepper.ranks(); ++r) out.push_back(stepper.last_run()->executable(r).memory().arena_actual_bytes);
+    return out;
+  }
+  llvm::Error memory() {
+    Row row{"memory", "elements of the whole model; predicted bytes of each device", "", 0, 0, 0, 0.02, true};
+    // Each element of a parameter on at least one device, and none beyond the model's.
+    for (const Value* v : job_.whole->data()) {
+      if (!v->is_parameter) continue;
+      Array seen;
+      seen.resize(false, v->data->dims);
+      for (int64_t r = 0; r < devices(); ++r) {
+        Array ones = shard_of(seen, *v->sharding, mesh(), r);
+        for (int64_t& x : ones.i) x = 1;
+        place_shard(seen, ones, *v->sharding, mesh(), r);
+      }
+      int64_t unique = 0;
+      for (int64_t x : seen.i) unique += x;
+      ++row.values;
+      row.elements += unique;
+      if (unique != v->data->elements()) fail(row, quoted(v->name) + ": expected " + llvm::Twine(v->data->elements()) + " elements, found " + llvm::Twine(unique));
+    }
+    auto plan = make_plan(job_, dims_, "", true);
+    if (!plan) return plan.takeError();
+    const auto& list = *plan->getAsObject()->getArray("devices");
+    for (size_t r = 0; r < memory_.size(); ++r) {
+      const auto& device = *list[r].getAsObject();
+      const double predicted = double(*device.getInteger("activation_peak_bytes")), actual = double(memory_[r]);
+      const double off = actual > 0 ? std::fabs(predicted - actual) / actual : 0;
+      row.error = std::max(row.error, off);
+      if (!(off <= row.tolerance)) fail(row, "activations of rank " + llvm::Twine(r) + ": predicted " + llvm::Twine(int64_t(predicted)) + " bytes, the arena has " + llvm::Twine(memory_[r]));
+    }
+    rows_.push_back(std::move(row));
+    return llvm::Error::success();
+  }
+
+  llvm::Error stability() {
+    constexpr int epochs = 3;
+    auto curve = [&](Stepper& stepper, bool whole) -> llvm::Expected<std::vector<double>> {
+      std::vector<double> out;
+      for (int e = 0; e < epochs; ++e)
+        for (const Batch& batch : batches_) {
+          auto loss = stepper.step(dims_, whole ? std::vector<HostArrays>{batch.whole} : batch.ranks, rate());
+          if (!loss) return loss.takeError();
+          out.push_back(*loss);
+        }
+      return out;
+    };
+    auto ranks = ranks_stepper(job_), whole = whole_stepper(job_), moved = whole_stepper(job_);
+    if (!ranks || !whole || !moved) return llvm::joinErrors(ranks.takeError(), llvm::joinErrors(whole.takeError(), moved.takeError()));
+    std::mt19937_64 random(1);
+    for (auto& [name, array] : (*moved)->values(0)) {
+      if (array.dtype != DType::f32) continue;
+      auto* x = reinterpret_cast<float*>(array.bytes.data());
+      for (size_t k = 0; k < array.bytes.size() / sizeof(float); ++k)
+        if (x[k] != 0) x[k] = std::nextafter(x[k], random() & 1 ? INFINITY : -INFINITY);
+    }
+    auto a = curve(**ranks, false), b = curve(**whole, true), c = curve(**moved, true);
+    if (!a || !b || !c) return llvm::joinErrors(a.takeError(), llvm::joinErrors(b.takeError(), c.takeError()));
+    Row row{"stability", "the unpartitioned run's losses; allowed: 8 x what a last-bit change of the weights moves them", "", int64_t(a->size()), int64_t(a->size()), 0, 1, true};
+    double yardstick = 0;
+    for (size_t k = 0; k < a->size(); ++k) {
+      yardstick = std::max({yardstick, std::fabs((*b)[k] - (*c)[k]), 4 * rounding * std::fabs((*b)[k])});
+      const double ratio = std::isfinite((*a)[k]) ? std::fabs((*a)[k] - (*b)[k]) / (8 * yardstick) : INFINITY;
+      row.error = std::max(row.error, ratio);
+      if (!(ratio <= 1)) fail(row, llvm::formatv("step {0}: loss: expected {1}, found {2}", k + 1, (*b)[k], (*a)[k]).str());
+    }
+    if (!(a->back() + (*a)[a->size() - 2] < (*a)[0] + (*a)[1])) fail(row, llvm::formatv("the loss does not fall: {0} at first, {1} at last", (*a)[0], a->back()).str());
+    row.note = llvm::formatv("loss {0:F4} to {1:F4}", (*a)[0], a->back()).str();
+    rows_.push_back(std::move(row));
+    return llvm::Error::success();
+  }
+
+  const TrainingCheckOptions& o_;
+  JobOptions job_options_;
+  Job job_;
+  DimValues dims_;
+  std::vector<Batch> batches_;
+  NamedArrays truth_;
+  std::vector<int64_t> memory_;
+  std::vector<Row> rows_;
+  std::string fault_;
+};
+}  // namespace
+
+llvm::Expected<TrainingCheck> check_training(const TrainingCheckOptions& options) { return TrainingChecker(options).run(); }
+}  // namespace optp
