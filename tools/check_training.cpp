@@ -335,6 +335,7 @@ class TrainingChecker {
           const NamedArrays found = state_of(g.parameter);
           const Array &grad = gradient[g.parameter], &p = before[g.parameter][g.parameter];
           const double decay = optimizer.name == "adamw" ? 0 : optimizer.weight_decay.value_or(0);
+          const auto momentum = g.parameter + ".momentum_buffer";
           for (const auto& [value, wanted] : *expected) {
             if (value == "step") continue;
             const Array &now = found.find(value)->second, &was = before[g.parameter][value];
@@ -343,7 +344,13 @@ class TrainingChecker {
             row.elements += wanted.elements();
             for (int64_t k = 0; k < wanted.elements(); ++k) {
               const double pull = std::fabs(grad.f[size_t(k)]) + decay * std::fabs(p.f[size_t(k)]);
-              const double allowed = 64 * rounding * (std::fabs(was.f[size_t(k)]) + std::fabs(wanted.f[size_t(k)]) + (value == g.parameter ? 0 : second ? pull * pull : pull)) + 1e-40;
+              // What is added up may cancel; its roundings stay.
+              double addends = second ? pull * pull : pull;
+              if (value == g.parameter) {
+                if (before[g.parameter].contains(momentum)) addends += std::fabs(before[g.parameter][momentum].f[size_t(k)]) + std::fabs((*expected)[momentum].f[size_t(k)]);
+                addends *= rate;
+              }
+              const double allowed = 64 * rounding * (std::fabs(was.f[size_t(k)]) + std::fabs(wanted.f[size_t(k)]) + addends) + 1e-40;
               const double d = std::fabs(now.f[size_t(k)] - wanted.f[size_t(k)]);
               const double ratio = std::isfinite(now.f[size_t(k)]) ? d / allowed : INFINITY;
               row.error = std::max(row.error, ratio);

@@ -135,31 +135,78 @@ DimValues example_dims(const Graph& graph, const DimValues& asked) {
   return out;
 }
 
+namespace {
+// The memory that a value's bytes lie in, as the runtime places them: a reshape's are its operand's, so are those of a
+// leading part, and an elementwise result takes the place of an operand that ends there.
+bool is_view(const Node& node) {
+  if (node.op->name == "reshape") return true;
+  if (node.op->name != "slice" || node.integer("step", 1) != 1) return false;
+  const auto& dims = node.operand(0).type.dims;
+  return product(llvm::ArrayRef<Dim>(dims).take_front(size_t(node.integer("axis")))).is(1);
+}
+bool is_elementwise(const Node& node, unsigned operand) {
+  if (node.op->is_collective) return node.op->name == "all_reduce";
+  if (!node.op->rule || node.operand(operand).type != node.out().type) return false;
+  auto rule = node.op->rule(node);
+  if (!rule) {
+    llvm::consumeError(rule.takeError());
+    return false;
+  }
+  return rule->operands[operand] == rule->results[0] && rule->links.empty() && llvm::none_of(rule->loops, [](const Loop& l) { return l.reduce != Reduce::none; });
+}
+}  // namespace
+
 int64_t activation_peak_bytes(const Graph& bound) {
-  llvm::DenseMap<const optp::Value*, size_t> left;
-  auto bytes = [](const optp::Value& v) { return number(elements(v.type.dims), {}) * size_bytes(v.type.dtype); };
-  // A reshape's result is its operand's bytes.
-  auto root = [](const optp::Value* v) {
-    while (v->producer && v->producer->op->name == "reshape") v = &v->producer->operand(0);
+  // Values whose bytes lie in one place, by the first of them; what is known before a run has no place in the arena.
+  llvm::DenseMap<const optp::Value*, const optp::Value*> place;
+  llvm::DenseSet<const optp::Value*> known, apart;
+  auto root = [&](const optp::Value* v) {
+    while (place.contains(v)) v = place.lookup(v);
     return v;
   };
-  for (const auto& node : bound.nodes)
-    for (const optp::Value* v : node->operands)
-      if (node->op->name != "reshape") ++left[root(v)];
-  for (const GraphOutput& o : bound.outputs) ++left[root(o.value)];
-  // Gradients and what the next step takes have memory of their own.
-  llvm::DenseSet<const optp::Value*> apart;
-  for (const GraphOutput& o : bound.outputs)
-    if (!bound.updates.empty() && o.name != "loss") apart.insert(root(o.value));
-  int64_t live = 0, peak = 0;
+  auto bytes = [](const optp::Value& v) { return number(elements(v.type.dims), {}) * size_bytes(v.type.dtype); };
+  for (const optp::Value* v : bound.data()) known.insert(v);
+  std::vector<const Node*> steps;
+  llvm::DenseMap<const optp::Value*, size_t> last;
   for (const auto& node : bound.nodes) {
-    if (node->op->name == "reshape") continue;
-    for (const auto& r : node->results)
-      if (!apart.contains(r.get())) live += bytes(*r);
+    if (!node->op->is_collective && llvm::all_of(node->operands, [&](const optp::Value* v) { return known.contains(v); })) {
+      for (const auto& r : node->results) known.insert(r.get());
+      continue;
+    }
+    if (is_view(*node)) {
+      place[&node->out()] = &node->operand(0);
+      continue;
+    }
+    for (const optp::Value* v : node->operands) last[root(v)] = steps.size();
+    steps.push_back(node.get());
+  }
+  // Gradients and what the next step takes have memory of their own, and so do results.
+  for (const GraphOutput& o : bound.outputs) apart.insert(root(o.value));
+  int64_t live = 0, peak = 0;
+  llvm::DenseMap<const optp::Value*, int64_t> held;  // by root: bytes in the arena
+  for (size_t s = 0; s < steps.size(); ++s) {
+    const Node& node = *steps[s];
+    for (const auto& r : node.results) {
+      if (apart.contains(r.get())) continue;
+      int64_t own = bytes(*r);
+      for (unsigned k = 0; k < node.operands.size() && r->result == 0; ++k) {
+        const optp::Value* in = root(node.operands[k]);
+        auto it = held.find(in);
+        if (it == held.end() || last.lookup(in) != s || it->second != own || !is_elementwise(node, k)) continue;
+        held.erase(it);
+        live -= own;  // it goes on under the result's name
+        break;
+      }
+      if (!last.contains(r.get())) continue;
+      held[r.get()] = own;
+      live += own;
+    }
     peak = std::max(peak, live);
-    for (const optp::Value* v : node->operands) {
-      const optp::Value* owner = root(v);
-      if (owner->producer && !apart.contains(owner) && --left[owner] == 0) live -= bytes(*owner);
+    for (const optp::Value* v : node.operands) {
+      auto it = held.find(root(v));
+      if (it == held.end() || last.lookup(root(v)) != s) continue;
+      live -= it->second;
+      held.erase(it);
     }
   }
   return peak;
