@@ -52,6 +52,7 @@ struct Pass {
   llvm::Error (*run)(Graph&, const PassOptions&);
 };
 llvm::ArrayRef<Pass> canonical_passes();  // from import to a canonical graph
+llvm::Error run_pass(const Pass& pass, Graph& graph, const PassOptions& options);  // and drops what it left unused
 // Runs the canonical passes, verifying after each.
 llvm::Error canonicalise(Graph& graph, const PassOptions& options);
 

@@ -19,13 +19,16 @@ const Pass passes[] = {
 
 llvm::ArrayRef<Pass> canonical_passes() { return passes; }
 llvm::Error canonicalise(Graph& graph, const PassOptions& options) {
-  for (const Pass& pass : passes) {
-    if (auto e = pass.run(graph, options)) return e;
-    graph.erase_dead();
+  for (const Pass& pass : passes)
+    if (auto e = run_pass(pass, graph, options)) return e;
+  return llvm::Error::success();
+}
+llvm::Error run_pass(const Pass& pass, Graph& graph, const PassOptions& options) {
+  if (auto e = pass.run(graph, options)) return e;
+  graph.erase_dead();
 #ifndef NDEBUG
-    if (auto e = verify(graph)) return with_prefix(llvm::Twine("after ") + pass.name, std::move(e));
+  if (auto e = verify(graph)) return with_prefix(llvm::Twine("after ") + pass.name, std::move(e));
 #endif
-  }
   return llvm::Error::success();
 }
 

@@ -1,9 +1,11 @@
 #include "tools/job.h"
 
 #include "frontend/io/input_folder.h"
+#include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/import.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/raw_ostream.h"
 
 namespace optp {
 
@@ -15,7 +17,11 @@ void add_job_options(CLI::App& command, JobOptions& o) {
   command.add_option("--sharding", o.sharding_file, "file of constraints: PATTERN SHARDING, one a line");
   command.add_option("--outputs", o.outputs, "whole or sharded")->capture_default_str();
   command.add_option("--dim", o.dims, "NAME=NUMBER: an extent for sizes and runs (repeatable)");
-  command.add_flag("--no-tie", o.untied, "keep equal tables and heads apart");
+  command.add_option("--print-before", o.print_before, "PASS: print the graph before it to stderr (repeatable)")->delimiter(',')->allow_extra_args(false)->group("For developers");
+  command.add_option("--print-after", o.print_after, "PASS: print the graph after it to stderr (repeatable)")->delimiter(',')->allow_extra_args(false)->group("For developers");
+  command.add_option("--stop-after", o.stop_after, "PASS: end after it")->group("For developers");
+  command.add_option("--dump-dir", o.dump_dir, "folder for the graph after each pass, as text")->group("For developers");
+  command.add_flag("--no-tie,--untie", o.untied, "keep equal tables and heads apart");
   command.add_flag("--keep-shared", o.keep_shared, "keep norms and biases that the exporter merged as one parameter");
 }
 
@@ -65,10 +71,112 @@ llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path) {
   return out;
 }
 
+std::vector<Stage> stages(bool training) {
+  std::vector<Stage> out;
+  for (const Pass& p : canonical_passes()) out.push_back({p.name, p.summary});
+  out.push_back({"annotate", "every value gets a sharding and its cause"});
+  if (training) out.push_back({"training", "loss, gradients and the optimizer's step; the forward's shardings stay"});
+  out.push_back({"split", "local shapes, and collectives where data must travel"});
+  out.push_back({"materialise", "one graph a rank: every extent a number or a named dim"});
+  return out;
+}
+
+namespace {
+// Shows graphs between stages, and knows where to stop.
+class Watch {
+ public:
+  explicit Watch(const JobOptions& o) : o_(o), stages_(stages(o.train)) {}
+  llvm::Error begin() {
+    std::vector<std::string> asked = o_.print_before;
+    asked.insert(asked.end(), o_.print_after.begin(), o_.print_after.end());
+    if (!o_.stop_after.empty()) asked.push_back(o_.stop_after);
+    for (const std::string& name : asked) {
+      if (llvm::any_of(stages_, [&](const Stage& s) { return s.name == name; })) continue;
+      std::string known;
+      for (const Stage& s : stages_) known += (known.empty() ? "" : ", ") + s.name;
+      return error(Fault::usage, "no pass is named " + quoted(name) + "; there are " + known);
+    }
+    if (o_.dump_dir.empty()) return llvm::Error::success();
+    auto out = OutputTransaction::begin(o_.dump_dir);
+    if (!out) return out.takeError();
+    dumps_.emplace(std::move(*out));
+    return llvm::Error::success();
+  }
+  void before(llvm::StringRef stage, const Graph& graph) {
+    if (llvm::is_contained(o_.print_before, stage)) show("before " + stage.str(), graph);
+  }
+  // Of materialise once for each rank.
+  llvm::Error after(llvm::StringRef stage, const Graph& graph, std::optional<int64_t> rank = std::nullopt) {
+    const std::string of = rank ? " of rank " + std::to_string(*rank) : "";
+    if (llvm::is_contained(o_.print_after, stage)) show("after " + stage.str() + of, graph);
+    if (dumps_) {
+      const auto at = llvm::find_if(stages_, [&](const Stage& s) { return s.name == stage; }) - stages_.begin();
+      const std::string name = (at < 9 ? "0" : "") + std::to_string(at + 1) + "-" + stage.str() + (rank ? "-" + std::to_string(*rank) : "") + ".ir";
+      std::string text;
+      llvm::raw_string_ostream stream(text);
+      print(stream, graph);
+      auto file = dumps_->create(name);
+      if (!file) return file.takeError();
+      if (auto e = (*file)->write(llvm::StringRef(text))) return e;
+      if (auto e = (*file)->finish()) return e;
+    }
+    return llvm::Error::success();
+  }
+  bool stops(llvm::StringRef stage) const { return o_.stop_after == stage; }
+  llvm::Error end() { return dumps_ ? dumps_->commit() : llvm::Error::success(); }
+
+ private:
+  static void show(const std::string& when, const Graph& graph) {
+    llvm::errs() << "# " << when << "\n";
+    print(llvm::errs(), graph);
+  }
+  const JobOptions& o_;
+  std::vector<Stage> stages_;
+  std::optional<OutputTransaction> dumps_;
+};
+
+llvm::Error run_stages(const JobOptions& o, Job& job, Watch& watch) {
+  for (const Pass& pass : canonical_passes()) {
+    watch.before(pass.name, *job.whole);
+    if (auto e = run_pass(pass, *job.whole, job.passes)) return e;
+    if (auto e = watch.after(pass.name, *job.whole)) return e;
+    if (watch.stops(pass.name)) return llvm::Error::success();
+  }
+  watch.before("annotate", *job.whole);
+  if (auto e = annotate(*job.whole, job.passes)) return e;
+  if (auto e = watch.after("annotate", *job.whole)) return e;
+  if (watch.stops("annotate")) return llvm::Error::success();
+  if (o.train) {
+    watch.before("training", *job.whole);
+    TrainingOptions& training = job.training = o.training;
+    if (!training.learning_rate) training.learning_rate = default_learning_rate(training.optimizer.name);
+    if (o.betas.size() == 2) training.optimizer.beta1 = o.betas[0], training.optimizer.beta2 = o.betas[1];
+    job.inference = job.whole->clone();
+    if (auto e = make_training_step(*job.whole, job.passes, training)) return e;
+    if (auto e = watch.after("training", *job.whole)) return e;
+    if (watch.stops("training")) return llvm::Error::success();
+  }
+  watch.before("split", *job.whole);
+  auto spmd = split(*job.whole, job.passes);
+  if (!spmd) return spmd.takeError();
+  job.spmd = std::move(*spmd);
+  if (auto e = watch.after("split", *job.spmd)) return e;
+  if (watch.stops("split")) return llvm::Error::success();
+  watch.before("materialise", *job.spmd);
+  for (int64_t r = 0; r < job.whole->mesh.devices(); ++r) {
+    auto rank = materialise(*job.spmd, r);
+    if (!rank) return rank.takeError();
+    job.ranks.push_back(std::move(*rank));
+    if (auto e = watch.after("materialise", *job.ranks.back(), r)) return e;
+  }
+  return llvm::Error::success();
+}
+}  // namespace
+
 llvm::Expected<Job> make_job(const JobOptions& o) {
   Job job;
-  if (o.devices < 0 || o.devices > 4096) return error(Fault::usage, "--devices " + llvm::Twine(o.devices) + ": expected from 1 to 4096");
-  auto mesh = parse_mesh(o.devices > 0 ? std::to_string(o.devices) : o.mesh);
+  if (o.devices && (*o.devices < 1 || *o.devices > 4096)) return error(Fault::usage, "--devices " + llvm::Twine(*o.devices) + ": expected from 1 to 4096");
+  auto mesh = parse_mesh(o.devices ? std::to_string(*o.devices) : o.mesh);
   if (!mesh) return mesh.takeError();
   job.passes.strategy = o.strategy;
   if (o.strategy != "megatron" && o.strategy != "origin") return error(Fault::usage, "--strategy " + quoted(o.strategy) + ": expected megatron or origin");
@@ -86,23 +194,11 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   job.imported = std::move(*imported);
   job.imported->mesh = *mesh;
   job.whole = job.imported->clone();
-  if (auto e = canonicalise(*job.whole, job.passes)) return std::move(e);
-  if (auto e = annotate(*job.whole, job.passes)) return std::move(e);
-  if (o.train) {
-    TrainingOptions& training = job.training = o.training;
-    if (!training.learning_rate) training.learning_rate = default_learning_rate(training.optimizer.name);
-    if (o.betas.size() == 2) training.optimizer.beta1 = o.betas[0], training.optimizer.beta2 = o.betas[1];
-    job.inference = job.whole->clone();
-    if (auto e = make_training_step(*job.whole, job.passes, training)) return std::move(e);
-  }
-  auto spmd = split(*job.whole, job.passes);
-  if (!spmd) return spmd.takeError();
-  job.spmd = std::move(*spmd);
-  for (int64_t r = 0; r < mesh->devices(); ++r) {
-    auto rank = materialise(*job.spmd, r);
-    if (!rank) return rank.takeError();
-    job.ranks.push_back(std::move(*rank));
-  }
+  Watch watch(o);
+  if (auto e = watch.begin()) return std::move(e);
+  if (auto e = run_stages(o, job, watch)) return std::move(e);
+  if (auto e = watch.end()) return std::move(e);
+  if (!o.stop_after.empty() && job.ranks.empty()) return error(Fault::stopped, "stopped after " + o.stop_after);
   return job;
 }
 }  // namespace optp

@@ -1,6 +1,8 @@
 // From a model file and the options all verbs share to graphs: imported, canonical and annotated, split, one a rank.
 #pragma once
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,12 +16,15 @@ namespace optp {
 
 struct JobOptions {
   std::string model, mesh = "2", strategy = "megatron", sharding_file, outputs = "whole";
-  int64_t devices = 0;
+  std::optional<int64_t> devices;
   bool untied = false, keep_shared = false, half = false;
   std::vector<std::string> dims;  // NAME=NUMBER
   bool train = false;
   TrainingOptions training;
   std::vector<double> betas;
+  // --print-before, --print-after, --stop-after, --dump-dir
+  std::vector<std::string> print_before, print_after;
+  std::string stop_after, dump_dir;
 };
 void add_job_options(CLI::App& command, JobOptions& options);
 void add_training_options(CLI::App& command, JobOptions& options);  // the optimizer's; not whether to train
@@ -33,7 +38,13 @@ struct Job {
   std::unique_ptr<Graph> spmd;
   std::vector<std::unique_ptr<Graph>> ranks;
 };
+// Stopped early (--stop-after), a job has no ranks.
 llvm::Expected<Job> make_job(const JobOptions& options);
+// Passes and what follows them, in order: canonical passes, annotate, training where asked for, split, materialise.
+struct Stage {
+  std::string name, summary;
+};
+std::vector<Stage> stages(bool training);
 llvm::Expected<DimValues> parse_dims(llvm::ArrayRef<std::string> dims);
 llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path);
 

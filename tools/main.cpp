@@ -24,6 +24,7 @@ int report(llvm::Error error) {
   llvm::handleAllErrors(
       std::move(error),
       [&](const Diagnostic& d) {
+        if (d.fault == Fault::stopped) return;
         llvm::errs() << "opt-partition: " << d.message << "\n";
         if (code == 0) code = d.fault == Fault::interrupted && interrupting_signal() ? 128 + interrupting_signal() : int(d.fault);
       },

@@ -87,6 +87,8 @@ llvm::Expected<HostArray> join(const Port& port, const DimValues& dims, llvm::fu
     bytes *= *n;
   }
   whole.bytes.assign(size_t(bytes), 0);
+  std::vector<std::vector<char>> covered;
+  for (int64_t n : whole.dims) covered.emplace_back(size_t(n), 0);
   for (size_t r = 0; r < devices; ++r) {
     auto at = rank_indices(port, r, dims, whole.dims);
     if (!at) return at.takeError();
@@ -95,7 +97,12 @@ llvm::Expected<HostArray> join(const Port& port, const DimValues& dims, llvm::fu
     for (const auto& list : *at) n *= list.size();
     if (!own || own->bytes.size() != n * size_t(size_bytes(port.dtype))) return bad_input("output " + quoted(port.name) + " of rank " + llvm::Twine(r) + " is not of the plan's shape");
     put(whole, *own, *at);
+    for (size_t d = 0; d < covered.size(); ++d)
+      for (int64_t i : (*at)[d]) covered[d][size_t(i)] = 1;
   }
+  for (size_t d = 0; d < covered.size(); ++d)
+    if (auto gap = llvm::find(covered[d], 0); gap != covered[d].end())
+      return bad_input("plan.json: output " + quoted(port.name) + ", dim " + llvm::Twine(d) + ": index " + llvm::Twine(gap - covered[d].begin()) + " is on no rank");
   return whole;
 }
 

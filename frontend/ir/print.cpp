@@ -1,3 +1,4 @@
+#include "frontend/ir/diagnostic.h"
 #include "frontend/ir/graph.h"
 #include "frontend/ir/op.h"
 #include "llvm/Support/Format.h"
@@ -13,7 +14,7 @@ std::string text(const Attribute& attribute) {
         llvm::raw_string_ostream os(out);
         if constexpr (std::is_same_v<T, int64_t>) os << v;
         else if constexpr (std::is_same_v<T, double>) os << llvm::format("%.9g", v);
-        else if constexpr (std::is_same_v<T, std::string>) os << '"' << v << '"';
+        else if constexpr (std::is_same_v<T, std::string>) os << '"' << printable(v) << '"';
         else if constexpr (std::is_same_v<T, Dim>) os << v.text();
         else if constexpr (std::is_same_v<T, Dims>) os << to_string(v);
         else {
@@ -26,7 +27,7 @@ std::string text(const Attribute& attribute) {
       attribute);
 }
 std::string typed(const Value& v) {
-  std::string out = "%" + v.name + ": " + to_string(v.type);
+  std::string out = "%" + printable(v.name) + ": " + to_string(v.type);
   if (v.sharding) out += " " + to_string(*v.sharding);
   return out;
 }
@@ -34,11 +35,11 @@ std::string typed(const Value& v) {
 
 std::string to_string(const Node& node) {
   std::string out;
-  for (size_t k = 0; k < node.results.size(); ++k) out += (k ? ", %" : "%") + node.results[k]->name;
+  for (size_t k = 0; k < node.results.size(); ++k) out += (k ? ", %" : "%") + printable(node.results[k]->name);
   out += " = " + node.op->name + "(";
   for (size_t k = 0; k < node.operands.size(); ++k) {
     const Value& v = node.operand(k);
-    out += (k ? ", " : "") + (v.is_data() ? typed(v) : "%" + v.name);
+    out += (k ? ", " : "") + (v.is_data() ? typed(v) : "%" + printable(v.name));
   }
   out += ")";
   if (!node.attributes.empty()) {
@@ -63,6 +64,6 @@ void print(llvm::raw_ostream& out, const Graph& graph) {
   for (const Value* v : graph.inputs) out << "input " << typed(*v) << "\n";
   for (const Guard& g : graph.guards) out << "guard " << g.left.text() << " = " << g.right.text() << "\n";
   for (const auto& node : graph.nodes) out << to_string(*node) << "\n";
-  for (const GraphOutput& o : graph.outputs) out << "output " << o.name << " = %" << o.value->name << "\n";
+  for (const GraphOutput& o : graph.outputs) out << "output " << printable(o.name) << " = %" << printable(o.value->name) << "\n";
 }
 }  // namespace optp

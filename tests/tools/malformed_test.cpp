@@ -116,7 +116,7 @@ TEST_CASE("a command line that makes no sense is refused before anything is writ
       {{model, "--mesh", "tensor=0", "-o", "out"}, 2, "tensor"},
       {{model, "--strategy", "best", "-o", "out"}, 2, "--strategy 'best': expected megatron or origin"},
       {{model, "--devices", "2"}, 2, "--output is required"},
-      {{model, "--devices", "2", "-o", ""}, 2, "output"},
+      {{model, "--devices", "2", "-o", ""}, 73, "'': expected the name of a folder"},
       {{model, "--devise", "2", "-o", "out"}, 2, "unknown flag '--devise'; did you mean --devices?"},
       {{"partitoin", model, "-o", "out"}, 2, "unknown verb 'partitoin'; did you mean partition?"},
       {{"", "-o", "out"}, 2, "unknown verb ''"},

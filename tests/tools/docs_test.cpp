@@ -1,0 +1,44 @@
+// Pages that the program writes, and its looks into the pipeline.
+#include <cstdlib>
+
+#include "tests/tools/program.h"
+
+using namespace optp;
+
+TEST_CASE("docs/ops.md and docs/passes.md are what the registries say") {
+  const Sandbox box;
+  for (const char* page : {"ops", "passes"}) {
+    CAPTURE(page);
+    const Result r = box.run({page, "--markdown"});
+    REQUIRE(r.code == 0);
+    const std::string path = OPTP_TEST_DATA "/../../docs/" + std::string(page) + ".md";
+    if (std::getenv("UPDATE_GOLDEN")) write_text(path, r.out);
+    CHECK(r.out == contents(path));
+  }
+}
+
+TEST_CASE("graphs between passes can be seen, on stderr and in a folder") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  const Result shown = box.run({model, "-o", "out", "--quiet", "--print-before", "tie-weights", "--print-after", "tie-weights,split", "--dump-dir", "ir"});
+  REQUIRE(shown.code == 0);
+  for (const char* head : {"# before tie-weights\nmesh tensor=2\ninput %input_ids: i64[batch, sequence]", "# after tie-weights\n", "# after split\n"}) {
+    CAPTURE(head);
+    CHECK(shown.err.find(head) != std::string::npos);
+  }
+  CHECK(shown.err.find("part(257, tensor)") != std::string::npos);
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(box / "ir")) names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  CHECK(names.front() == "01-absorb-transposes.ir");
+  CHECK(std::find(names.begin(), names.end(), "10-materialise-1.ir") != names.end());
+  CHECK(contents(box / "ir/10-materialise-1.ir").find("f32[128, 48]") != std::string::npos);
+
+  const Result stopped = box.run({model, "-o", "other", "--stop-after", "annotate", "--print-after", "annotate"});
+  CHECK(stopped.code == 0);
+  CHECK(stopped.err.find("# after annotate\n") == 0);
+  CHECK(!fs::exists(box / "other"));
+  const Result wrong = box.run({model, "-o", "other", "--stop-after", "anotate"});
+  CHECK(wrong.code == 2);
+  CHECK(wrong.line().find("no pass is named 'anotate'; there are absorb-transposes, ") == 0);
+}
