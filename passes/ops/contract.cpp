@@ -166,15 +166,28 @@ void gradient(GradientContext& c) {
     const auto& other = lists->operands[1 - k];
     // A loop that only this operand has was summed away: each of its indices gets the same.
     ContractLoops back{{lists->result, other}, own};
-    Dims dims = c.x(k)->type.dims;
-    bool repeated = false;
-    for (size_t d = 0; d < own.size(); ++d)
-      if (own[d] != "1" && !llvm::is_contained(lists->result, own[d]) && !llvm::is_contained(other, own[d])) {
-        back.result[d] = "1";
-        repeated = true;
-      }
+    Dims summed_dims;
+    std::vector<std::string> summed;
+    bool diagonal = false;
+    for (size_t d = 0; d < own.size(); ++d) {
+      if (own[d] == "1" || llvm::is_contained(lists->result, own[d]) || llvm::is_contained(other, own[d])) continue;
+      back.result[d] = "1";
+      diagonal |= llvm::is_contained(summed, own[d]);
+      summed.push_back(own[d]);
+      summed_dims.push_back(c.x(k)->type.dims[d]);
+    }
     Value* g = c.op("contract", {c.dy, c.x(1 - k)}, {{"loops", to_string(back)}});
-    c.dx[k] = repeated ? c.expand(g, dims) : g;
+    if (diagonal) {
+      // A trace: what it has off its diagonal was not summed. Ones along the loop put the gradient where its index recurs.
+      llvm::SmallVector<std::string, 4> once;
+      Dims ones;
+      for (size_t d = 0; d < summed.size(); ++d)
+        if (!llvm::is_contained(once, summed[d])) once.push_back(summed[d]), ones.push_back(summed_dims[d]);
+      const ContractLoops spread{{back.result, {once.begin(), once.end()}}, own};
+      c.dx[k] = c.op("contract", {g, c.expand(c.scalar(c.dy->type.dtype, 1), ones)}, {{"loops", to_string(spread)}});
+    } else {
+      c.dx[k] = summed.empty() ? g : c.expand(g, c.x(k)->type.dims);
+    }
   }
 }
 

@@ -218,6 +218,8 @@ template <auto slope>
 void unary_gradient(GradientContext& c) {
   c.dx[0] = c.mul(c.dy, slope(c));
 }
+// Piecewise constant: nothing passes, as in PyTorch.
+void no_slope(GradientContext&) {}
 // A truth value as 1 or 0, to be multiplied with.
 Value* indicator(GradientContext& c, llvm::StringRef test, Value* a, Value* b) { return c.cast(c.op(test, {a, b}), c.dy->type.dtype); }
 // The larger (smaller) operand takes the gradient; of equal ones the first, so that no element counts twice.
@@ -261,12 +263,16 @@ const RegisteredOp sin_{differentiable(unary_op("sin", "sine", unary_float<[](do
     unary_gradient<[](auto& c) { return c.op("cos", {c.x()}); }>)};
 const RegisteredOp cos_{differentiable(unary_op("cos", "cosine", unary_float<[](double x) { return std::cos(x); }>),
     unary_gradient<[](auto& c) { return c.neg(c.op("sin", {c.x()})); }>)};
-const RegisteredOp floor_{unary_op("floor", "⌊x⌋", unary_float<[](double x) { return std::floor(x); }>)};
-const RegisteredOp ceil_{unary_op("ceil", "⌈x⌉", unary_float<[](double x) { return std::ceil(x); }>)};
-const RegisteredOp round_{unary_op("round", "nearest integer, ties to even", unary_float<[](double x) { return std::nearbyint(x); }>)};
+const RegisteredOp floor_{differentiable(unary_op("floor", "⌊x⌋", unary_float<[](double x) { return std::floor(x); }>),
+    no_slope)};
+const RegisteredOp ceil_{differentiable(unary_op("ceil", "⌈x⌉", unary_float<[](double x) { return std::ceil(x); }>),
+    no_slope)};
+const RegisteredOp round_{differentiable(unary_op("round", "nearest integer, ties to even", unary_float<[](double x) { return std::nearbyint(x); }>),
+    no_slope)};
 const RegisteredOp relu{differentiable(unary_op("relu", "max(x, 0)", unary_any<[](auto x) { return x < 0 ? decltype(x)(0) : x; }>, infer_unary),
     unary_gradient<[](auto& c) { return indicator(c, "greater", c.y(), c.scalar(c.y()->type.dtype, 0)); }>)};
-const RegisteredOp sign{unary_op("sign", "-1, 0 or 1", unary_any<[](auto x) { return decltype(x)((x > 0) - (x < 0)); }>, infer_unary)};
+const RegisteredOp sign{differentiable(unary_op("sign", "-1, 0 or 1", unary_any<[](auto x) { return decltype(x)((x > 0) - (x < 0)); }>, infer_unary),
+    no_slope)};
 const RegisteredOp is_nan{unary_op("is_nan", "x is not a number", unary_test<[](double x) { return int64_t(std::isnan(x)); }>, infer_test)};
 const RegisteredOp is_inf{unary_op("is_inf", "x is infinite", unary_test<[](double x) { return int64_t(std::isinf(x)); }>, infer_test)};
 const RegisteredOp not_{unary_op("not", "logical not", unary_any<[](auto x) { return decltype(x)(x == 0); }>, infer_logical, content_not)};
@@ -291,7 +297,12 @@ const RegisteredOp div_{differentiable(binary_op("div", "a / b; integers truncat
       if (c.needs(0)) c.dx[0] = c.unbroadcast(c.div(c.dy, c.x(1)), *c.x(0));
       if (c.needs(1)) c.dx[1] = c.unbroadcast(c.neg(c.div(c.mul(c.dy, c.y()), c.x(1))), *c.x(1));
     })};
-const RegisteredOp mod{binary_op("mod", "remainder; sign of the divisor", binary<remainder>, rule_of<Linear::none>, binary_content<content_mod>, infer_division)};
+// a - b · q with a whole number q, which is constant between its jumps.
+const RegisteredOp mod{differentiable(binary_op("mod", "remainder; sign of the divisor", binary<remainder>, rule_of<Linear::none>, binary_content<content_mod>, infer_division),
+    [](GradientContext& c) {
+      if (c.needs(0)) c.dx[0] = c.unbroadcast(c.dy, *c.x(0));
+      if (c.needs(1)) c.dx[1] = c.unbroadcast(c.mul(c.dy, c.div(c.sub(c.y(), c.x(0)), c.x(1))), *c.x(1));
+    })};
 const RegisteredOp pow_{differentiable(binary_op("pow", "aᵇ", binary<power>),
     power_gradient)};
 const RegisteredOp max_{differentiable(binary_op("max", "larger of a and b", binary<larger>, rule_of<Linear::none>, binary_content<content_max>),

@@ -1,5 +1,6 @@
 // sum: any number of addends of one shape, as reverse mode makes of a value's several uses. It lives between differentiate
 // and annotate only, which adds up what is partial first and then makes binary adds of it.
+#include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 
 namespace optp::ops {
@@ -28,6 +29,9 @@ const RegisteredOp sum{{
         for (size_t k = 0; k < out.i.size(); ++k) out.i[k] = int64_t(uint64_t(out.i[k]) + uint64_t(a->i[k]));
       }
       return Arrays{std::move(out)};
+    },
+    .gradient = [](GradientContext& c) {
+      for (unsigned k = 0; k < c.node.operands.size(); ++k) c.dx[k] = c.dy;
     },
 }};
 }  // namespace

@@ -77,6 +77,11 @@ class Table {
       node("where", {{a, DType::boolean, 0, 1}, {c}, {a}});
       node("where", {{c, DType::boolean, 0, 1}, {a, DType::i64, -9, 9}, {{1}, DType::i64, -9, 9}});
     }
+    for (const Dims& dims : {Dims{5, 3}, Dims{b, s, 4}, Dims{}})
+      for (size_t addends : {1u, 2u, 4u}) {
+        node("sum", std::vector<Input>(addends, {dims}));
+        node("sum", std::vector<Input>(addends, {dims, DType::i64, -9, 9}));
+      }
     for (DType to : {DType::f32, DType::i64, DType::boolean}) node("cast", {{{5, 3}}}, {{"to", int64_t(to)}});
     for (DType to : {DType::f64, DType::i32, DType::boolean}) node("cast", {{{b, 7}, DType::i64, -2, 2}}, {{"to", int64_t(to)}});
     node("cast", {{{9}, DType::boolean, 0, 1}}, {{"to", int64_t(DType::f64)}});
@@ -116,6 +121,17 @@ class Table {
       gather({3, 2, 5}, 1, {});
       gather({1, 4}, 0, {3});
       gather({2, 3, 4}, 2, {2, 1});
+    }
+    for (DType dtype : {DType::f64, DType::i64}) {
+      auto scatter = [&](const Dims& values, int64_t axis, const Dims& index, int64_t rows, DType index_dtype = DType::i64) {
+        node("scatter_add", {{values, dtype, -4, 4}, {index, index_dtype, double(-rows), double(rows - 1)}}, {{"axis", axis}, {"rows", Dim(rows)}});
+      };
+      scatter({2, 5, 3}, 0, {2, 5}, 7);
+      scatter({4, 3}, 1, {3}, 6);
+      scatter({b, s}, 0, {b, s}, 11, DType::i32);
+      scatter({3, 5}, 1, {}, 2);
+      scatter({3, 4}, 0, {3}, 1);
+      scatter({2, 3, 2, 1}, 2, {2, 1}, 4);
     }
   }
 
@@ -241,6 +257,32 @@ class Table {
       Value* p = made(build, "contract", {x[0], x[1]}, {{"loops", std::string("m k, k n -> m n")}});
       Value* q = made(build, "add", {made(build, "relu", {p}), made(build, "mul", {p, x[2]})});
       return build.create("add", {q, made(build, "neg", {p})}, {}, "y");
+    });
+    // Pieces of today's models: SiLU, both gelus, an RMS norm, a rotary embedding, a clipped value, a softmax behind a mask.
+    auto number = [](Builder& build, double x) { return &build.scalar(DType::f64, x); };
+    graph("sigmoid", {{{b, 6}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) { return build.create("mul", {x[0], made(build, "sigmoid", {x[0]})}, {}, "y"); });
+    graph("erf", {{{b, 6}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      Value* e = made(build, "erf", {made(build, "div", {x[0], number(build, 1.4142135623730951)})});
+      return build.create("mul", {made(build, "mul", {x[0], made(build, "add", {e, number(build, 1)})}), number(build, 0.5)}, {}, "y");
+    });
+    graph("tanh", {{{b, 6}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      Value* cube = made(build, "mul", {made(build, "pow", {x[0], number(build, 3)}), number(build, 0.044715)});
+      Value* t = made(build, "tanh", {made(build, "mul", {made(build, "add", {x[0], cube}), number(build, 0.7978845608028654)})});
+      return build.create("mul", {made(build, "mul", {x[0], number(build, 0.5)}), made(build, "add", {t, number(build, 1)})}, {}, "y");
+    });
+    graph("reduce_mean", {{{b, 3, 6}}, {{6}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      Value* mean = made(build, "reduce_mean", {made(build, "pow", {x[0], number(build, 2)})}, {{"axes", Ints{2}}, {"keepdims", int64_t(1)}});
+      Value* r = made(build, "reciprocal", {made(build, "sqrt", {made(build, "add", {mean, number(build, 1e-5)})})});
+      return build.create("mul", {x[1], made(build, "mul", {x[0], r})}, {}, "y");
+    });
+    graph("concat", {{{2, 3, 4}}, {{3, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      auto half = [&](int64_t start) { return made(build, "slice", {x[0]}, {{"axis", int64_t(2)}, {"start", Dim(start)}, {"size", Dim(2)}}); };
+      Value* turned = made(build, "concat", {made(build, "neg", {half(2)}), half(0)}, {{"axis", int64_t(2)}});
+      return build.create("add", {made(build, "mul", {x[0], made(build, "cos", {x[1]})}), made(build, "mul", {turned, made(build, "sin", {x[1]})})}, {}, "y");
+    });
+    graph("min", {{{5, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) { return build.create("min", {made(build, "max", {x[0], number(build, -0.75)}), number(build, 1.25)}, {}, "y"); });
+    graph("where", {{{2, 3, 4}}, {{3, 4}, DType::boolean, 0, 1}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      return build.create("softmax", {made(build, "where", {x[1], x[0], number(build, -1e9)})}, {{"axis", int64_t(2)}}, "y");
     });
     graph("expand", {{{4, 1, 3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {  // grouped heads: each is repeated
       return build.create("reshape", {made(build, "expand", {x[0]}, {{"dims", Dims{4, 2, 3}}})}, {{"dims", Dims{8, 3}}}, "y");
