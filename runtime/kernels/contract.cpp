@@ -1,12 +1,14 @@
 // contract → oneDNN matmul. The loop lists become batch, m, n and k groups; each group that all its tensors step through
 // alike is one strided dim, so permuted lists (q·kᵀ of [b s h d] layouts) and weights stored either way need no copies.
 // What can't be strided is copied into order first; weights known at compile time are copied into oneDNN's own layout once.
+// Where oneDNN has no such layout, which is what its general gemm says of itself, float32 products are our own.
 #include <numeric>
 
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringMap.h"
 #include "passes/ops/contract.h"
 #include "runtime/kernel.h"
+#include "runtime/kernels/packed_product.h"
 #include "runtime/kernels/strided.h"
 #include "runtime/onednn.h"
 
@@ -162,6 +164,94 @@ struct Product {
   Loops batches;
 };
 
+// Operands and y in order: copies in the scratch from `offset` on, -1 where the tensor is used as it is.
+struct Copies {
+  StridedCopy copy[3];
+  int64_t offset[3] = {-1, -1, -1};
+  int64_t end = 0;
+};
+int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// The form's product as our own: a matrix at a time, spread over threads where a matrix alone can't be.
+Kernel own_product(const Work& work, const KernelContext& context, const Form& form, std::shared_ptr<Copies> copies, const void* weights) {
+  const Groups& g = form.groups;
+  const Loop &m = g.m[0], &n = g.n[0], &k = g.k[0];
+  const size_t src = form.swapped ? B : A, wei = form.swapped ? A : B;
+  PackedProduct one;
+  one.m = m.extent, one.n = n.extent, one.k = k.extent;
+  one.a_row = m.stride[src], one.a_column = k.stride[src];
+  one.b_row = k.stride[wei], one.b_column = n.stride[wei];
+  one.y_row = m.stride[Y];
+  llvm::SmallVector<unsigned, 4> added;  // a step's operand
+  size_t tensor = Y;
+  for (const Fused& f : work.after) {
+    ProductStep step{.kind = f.kind == Fused::Kind::relu ? ProductStep::Kind::relu : f.kind == Fused::Kind::scale ? ProductStep::Kind::scale : ProductStep::Kind::add, .factor = float(f.factor)};
+    if (f.kind == Fused::Kind::add) ++tensor, step.row = m.stride[tensor], step.column = n.stride[tensor];
+    one.steps.push_back(step);
+    added.push_back(f.operand);
+  }
+  // Matrices: strides of y, src, the packed weights, the plain ones, addends.
+  Loops batches;
+  batches.strides.resize(4 + tensor - Y);
+  int64_t matrices = 1;
+  const int64_t panels = one.packed_elements();
+  for (size_t i = g.batch.size(); i-- > 0;) {
+    const Loop& l = g.batch[i];
+    batches.dims.insert(batches.dims.begin(), l.extent);
+    const int64_t own = l.stride[wei] ? matrices * panels : 0;
+    if (own) matrices *= l.extent;
+    const int64_t first[] = {l.stride[Y], l.stride[src], own, l.stride[wei]};
+    for (size_t t = 0; t < batches.strides.size(); ++t) batches.strides[t].insert(batches.strides[t].begin(), t < 4 ? first[t] : l.stride[t - 1]);
+  }
+  // rows() visits all but the last dim.
+  batches.dims.push_back(1);
+  for (Ints& s : batches.strides) s.push_back(0);
+  const int64_t count = batches.row_count();
+
+  Kernel kernel;
+  std::shared_ptr<float[]> packed;
+  if (weights) {
+    packed.reset(new (std::align_val_t(64)) float[size_t(matrices * panels)], [](float* p) { ::operator delete[](p, std::align_val_t(64)); });
+    batches.rows(0, count, [&](llvm::ArrayRef<int64_t> at) { one.pack(static_cast<const float*>(weights) + at[3], packed.get() + at[2], context.threads); });
+    kernel.packed = 1u << wei;
+    kernel.packed_bytes = matrices * panels * 4;
+  }
+  // With as many matrices as threads each has its own; else all share one after the other.
+  const int outer = count >= context.threads ? context.threads : 1, inner = outer == 1 ? context.threads : 1;
+  const int64_t run_bytes = aligned(one.scratch_elements(inner) * 4), slot = run_bytes + (weights ? 0 : aligned(panels * 4));
+  kernel.scratch_bytes = copies->end + slot * outer;
+  kernel.run = [=, threads = context.threads](const KernelCall& call) -> llvm::Error {
+    char* scratch = static_cast<char*>(call.scratch);
+    const void* in[2] = {call.in[A], call.in[B]};
+    for (size_t t : {A, B})
+      if (copies->offset[t] >= 0) {
+        copies->copy[t](scratch + copies->offset[t], in[t], threads);
+        in[t] = scratch + copies->offset[t];
+      }
+    float* y = static_cast<float*>(copies->offset[Y] >= 0 ? scratch + copies->offset[Y] : call.out[0]);
+    parallel_for(outer, outer, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin; p < end; ++p) {
+        char* own = scratch + copies->end + slot * p;
+        float* panel = reinterpret_cast<float*>(own + run_bytes);
+        int64_t in_panel = -1;
+        batches.rows(count * p / outer, count * (p + 1) / outer, [&](llvm::ArrayRef<int64_t> at) {
+          if (!packed && in_panel != at[3]) {
+            one.pack(static_cast<const float*>(in[wei]) + at[3], panel, inner);
+            in_panel = at[3];
+          }
+          llvm::SmallVector<const float*, 4> addends(one.steps.size(), nullptr);
+          for (size_t s = 0, t = 4; s < one.steps.size(); ++s)
+            if (one.steps[s].kind == ProductStep::Kind::add) addends[s] = static_cast<const float*>(call.in[added[s]]) + at[t++];
+          one.run(static_cast<const float*>(in[src]) + at[1], packed ? packed.get() + at[2] : panel, y + at[0], addends.data(), reinterpret_cast<float*>(own), inner);
+        });
+      }
+    });
+    if (copies->offset[Y] >= 0) copies->copy[Y](call.out[0], y, threads);
+    return llvm::Error::success();
+  };
+  return kernel;
+}
+
 llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& context) {
   const Node& node = *work.node;
   auto lists = parse_contract(node.text("loops"));
@@ -233,6 +323,39 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
   const Loop &m = g.m[0], &n = g.n[0], &k = g.k[0];
   const size_t src = best.swapped ? B : A, wei = best.swapped ? A : B;
 
+  // Copies into order: of the operands before, of y after.
+  auto copies = std::make_shared<Copies>();
+  const int64_t element = size_bytes(dtype);
+  for (size_t t : {A, B, Y}) {
+    if (!best.copied[t]) continue;
+    LoopList own = loops;
+    for (size_t before : {A, B, Y}) {
+      if (!best.copied[before] || before > t) continue;
+      const auto order = put_in_order(own, before, src);
+      if (before != t) continue;
+      Ints dims, from, to;
+      for (const auto& [loop, stride] : order) {
+        dims.push_back(loop->extent);
+        from.push_back(stride);
+        to.push_back(loop->stride[t]);
+      }
+      copies->copy[t] = t == Y ? StridedCopy(dims, from, to, element) : StridedCopy(dims, to, from, element);
+      if (t == wei && constant[wei]) continue;  // copied now
+      copies->offset[t] = copies->end;
+      copies->end += aligned(count_of(dims) * element);
+    }
+  }
+
+  // Weights that are known, in order.
+  const bool pack = constant[wei];
+  const void* weights = work.operands[wei].constant;
+  std::vector<char> ordered;
+  if (pack && best.copied[wei]) {
+    ordered.resize(size_t(work.operands[wei].bytes()));
+    copies->copy[wei](ordered.data(), weights, context.threads);
+    weights = ordered.data();
+  }
+
   // After the product: a bias along n is oneDNN's own, the rest are post-ops.
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -255,7 +378,7 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
     for (size_t i = 0; i < work.after.size(); ++i) {
       const Fused& f = work.after[i];
       switch (f.kind) {
-        case Fused::Kind::relu: onednn::append_eltwise(ops, dnnl::algorithm::eltwise_relu, 0, 0); break;
+        case Fused::Kind::relu: return std::nullopt;  // oneDNN's makes 0 of NaN
         case Fused::Kind::scale: onednn::append_eltwise(ops, dnnl::algorithm::eltwise_linear, float(f.factor), 0); break;
         case Fused::Kind::add: {
           const size_t t = 3 + addend++;
@@ -287,13 +410,14 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
       return std::nullopt;
     }
   };
+  auto general = [](const dnnl::matmul::primitive_desc& pd) { return llvm::StringRef(pd.impl_info_str()).starts_with("gemm"); };
   auto slow = [](const dnnl::matmul::primitive_desc& pd) { return llvm::StringRef(pd.impl_info_str()).starts_with("ref"); };
-  const bool pack = constant[wei];
   LoopList batch = g.batch;
   std::optional<dnnl::matmul::primitive_desc> pd;
   bool batch_in_weights = false;
   for (const Loop& l : batch) batch_in_weights |= l.stride[wei] != 0;
   if (batch.size() <= 10) pd = create(batch, pack, *product);
+  if (dtype == DType::f32 && PackedProduct::supported() && (!pd || general(*pd) || slow(*pd))) return own_product(work, context, best, copies, weights);
   if ((!pd || slow(*pd)) && !batch.empty() && addends.empty()) {
     // One matrix after the other: strides of batches are then free.
     Product single;
@@ -314,44 +438,11 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
   product->primitive = dnnl::matmul(*pd);
   product->scratchpad = dnnl::memory(pd->scratchpad_desc(), context.engine, DNNL_MEMORY_NONE);
 
-  // Copies into order: of the operands before, of y after.
-  struct Copies {
-    StridedCopy copy[3];
-    int64_t offset[3] = {-1, -1, -1};
-  };
-  auto copies = std::make_shared<Copies>();
-  int64_t scratch = (int64_t(pd->scratchpad_desc().get_size()) + 63) / 64 * 64;
-  const int64_t element = size_bytes(dtype);
-  for (size_t t : {A, B, Y}) {
-    if (!best.copied[t]) continue;
-    LoopList own = loops;
-    for (size_t before : {A, B, Y}) {
-      if (!best.copied[before] || before > t) continue;
-      const auto order = put_in_order(own, before, src);
-      if (before != t) continue;
-      Ints dims, from, to;
-      for (const auto& [loop, stride] : order) {
-        dims.push_back(loop->extent);
-        from.push_back(stride);
-        to.push_back(loop->stride[t]);
-      }
-      copies->copy[t] = t == Y ? StridedCopy(dims, from, to, element) : StridedCopy(dims, to, from, element);
-      copies->offset[t] = scratch;
-      scratch += (count_of(dims) * element + 63) / 64 * 64;
-    }
-  }
-  kernel.scratch_bytes = scratch;
+  const int64_t scratchpad = copies->end;
+  kernel.scratch_bytes = copies->end + int64_t(pd->scratchpad_desc().get_size());
 
   if (pack) {
-    // The plain weights, in order, then in the primitive's layout.
-    const void* plain = work.operands[wei].constant;
-    std::vector<char> ordered;
-    if (best.copied[wei]) {
-      ordered.resize(size_t(work.operands[wei].bytes()));
-      copies->copy[wei](ordered.data(), plain, context.threads);
-      copies->offset[wei] = -1;
-      plain = ordered.data();
-    }
+    const void* plain = weights;
     const bool looped = !product->batches.dims.empty();
     const dnnl::memory::desc from = looped && batch_in_weights ? dnnl::memory::desc() : desc_of(looped ? LoopList{} : batch, k, n, wei, dtype);
     if (looped && batch_in_weights) {
@@ -372,7 +463,7 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
       kernel.packed_bytes = int64_t(pd->weights_desc().get_size());
     }
   }
-  kernel.run = [product, copies, src, wei, threads = context.threads, stream = context.stream, element](const KernelCall& call) mutable -> llvm::Error {
+  kernel.run = [product, copies, src, wei, threads = context.threads, stream = context.stream, element, scratchpad](const KernelCall& call) mutable -> llvm::Error {
     Product& p = *product;
     char* scratch = static_cast<char*>(call.scratch);
     const void* in[2] = {call.in[A], call.in[B]};
@@ -382,7 +473,7 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
         in[t] = scratch + copies->offset[t];
       }
     void* out = copies->offset[Y] >= 0 ? scratch + copies->offset[Y] : call.out[0];
-    p.scratchpad.set_data_handle(scratch);
+    p.scratchpad.set_data_handle(scratch + scratchpad);
     std::unordered_map<int, dnnl::memory> args = {{DNNL_ARG_SRC, p.src}, {DNNL_ARG_WEIGHTS, p.wei}, {DNNL_ARG_DST, p.dst}, {DNNL_ARG_SCRATCHPAD, p.scratchpad}};
     const bool looped = !p.batches.dims.empty();
     const void* weights = p.packed ? p.packed.get_data_handle() : in[wei];

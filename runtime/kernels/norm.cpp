@@ -81,7 +81,9 @@ llvm::Expected<Kernel> softmax(const Work& work, const KernelContext& context) {
   for (const Fused& f : work.before)
     if (f.kind == Fused::Kind::add) loops.strides.push_back(broadcast_strides(work.operands[f.operand].dims, y.dims));
     else if (f.kind != Fused::Kind::scale) return Kernel{};
-  // Not collapsed: the last dim stays a row.
+  // Not collapsed: the axis stays a row; what follows it has extent 1.
+  loops.dims.truncate(axis + 1);
+  for (Ints& strides : loops.strides) strides.truncate(axis + 1);
   const int64_t rows = n ? y.elements() / n : 0;
   Kernel kernel;
   kernel.in_place = 1;

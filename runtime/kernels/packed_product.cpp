@@ -1,0 +1,211 @@
+// As in "Anatomy of High-Performance Matrix Multiplication" (Goto, van de Geijn 2008) with BLIS's register tile: a tile
+// of 6 × 16 sums stays in 12 registers over `depth` steps of k. A panel's part of b, 16 KiB, stays in the first-level
+// cache over all tiles of `height` rows of a; these, at most 192 KiB, in the second-level cache over `width` columns.
+// The order of a sum depends on k alone: neither threads nor shapes of m and n change a result.
+#include "runtime/kernels/packed_product.h"
+
+#include <algorithm>
+
+#include "runtime/kernels/vector.h"
+#include "runtime/parallel.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#define OPTP_PACKED_PRODUCT 1
+#endif
+
+namespace optp::kernels {
+#ifdef OPTP_PACKED_PRODUCT
+namespace {
+constexpr int64_t tile_rows = 6, tile_columns = 16;
+constexpr int64_t depth = 256, height = 32 * tile_rows, width = 32 * tile_columns;
+
+int64_t panels_of(int64_t n) { return (n + tile_columns - 1) / tile_columns; }
+
+// y[rows, 16] = (first ? 0 : y) + a · b; a: [k, rows], b: [k, 16].
+template <int rows>
+[[gnu::target("avx2,fma")]] void tile(int64_t k, const float* a, const float* b, float* y, int64_t y_row, bool first) {
+  __m256 sum[rows][2];
+#pragma GCC unroll 6
+  for (int r = 0; r < rows; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_ps();
+  for (int64_t i = 0; i < k; ++i, a += rows, b += tile_columns) {
+    const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; ++r) {
+      const __m256 one = _mm256_broadcast_ss(a + r);
+      sum[r][0] = _mm256_fmadd_ps(one, b0, sum[r][0]);
+      sum[r][1] = _mm256_fmadd_ps(one, b1, sum[r][1]);
+    }
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < rows; ++r) {
+    float* out = y + r * y_row;
+    if (!first) {
+      sum[r][0] = _mm256_add_ps(sum[r][0], _mm256_loadu_ps(out));
+      sum[r][1] = _mm256_add_ps(sum[r][1], _mm256_loadu_ps(out + 8));
+    }
+    _mm256_storeu_ps(out, sum[r][0]);
+    _mm256_storeu_ps(out + 8, sum[r][1]);
+  }
+}
+using Tile = void (*)(int64_t, const float*, const float*, float*, int64_t, bool);
+constexpr Tile tiles[] = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
+
+// A tile's rows of n columns, n constant in the common case.
+template <class Step>
+[[gnu::always_inline, gnu::target("avx2,fma")]] inline void each(float* y, int64_t y_row, int64_t rows, int64_t n,
+                                                                 const Step& step) {
+  for (int64_t r = 0; r < rows; ++r)
+    if (n == tile_columns)
+      for (int64_t c = 0; c < tile_columns; ++c) y[r * y_row + c] = step(y[r * y_row + c], r, c);
+    else
+      for (int64_t c = 0; c < n; ++c) y[r * y_row + c] = step(y[r * y_row + c], r, c);
+}
+[[gnu::target("avx2,fma")]] void finish_tile(const ProductStep& step, float* y, int64_t y_row, const float* added,
+                                             int64_t rows, int64_t n) {
+  switch (step.kind) {
+    case ProductStep::Kind::scale:
+      return each(y, y_row, rows, n, [f = step.factor](float v, int64_t, int64_t) { return v * f; });
+    case ProductStep::Kind::relu:
+      return each(y, y_row, rows, n, [](float v, int64_t, int64_t) { return v < 0 ? 0 : v; });
+    case ProductStep::Kind::add:
+      if (step.column == 1)
+        return each(y, y_row, rows, n,
+                    [=, row = step.row](float v, int64_t r, int64_t c) { return v + added[r * row + c]; });
+      return each(y, y_row, rows, n, [=, row = step.row, column = step.column](float v, int64_t r, int64_t c) {
+        return v + added[r * row + c * column];
+      });
+  }
+}
+
+// Rows [begin, end) of a, in blocks of `depth` columns, in tiles of rows: [block][tile][k][rows]. `begin` starts a
+// tile.
+[[gnu::target("avx2,fma")]] void pack_rows(const PackedProduct& p, const float* a, float* to, int64_t begin,
+                                           int64_t end) {
+  for (int64_t at = 0; at < p.k; at += depth) {
+    const int64_t k = std::min(depth, p.k - at);
+    for (int64_t r = begin; r < end; r += tile_rows) {
+      const int64_t rows = std::min(tile_rows, p.m - r);
+      float* out = to + at * p.m + r * k;
+      const float* from = a + r * p.a_row + at * p.a_column;
+      int64_t done = 0;
+      if (rows == tile_rows && p.a_column == 1)
+        for (; done + 4 <= k; done += 4, out += 4 * tile_rows) {
+          auto row = [&](int64_t j) { return _mm_loadu_ps(from + j * p.a_row + done); };
+          __m128 r0 = row(0), r1 = row(1), r2 = row(2), r3 = row(3), r4 = row(4), r5 = row(5);
+          _MM_TRANSPOSE4_PS(r0, r1, r2, r3);
+          const __m128 low = _mm_unpacklo_ps(r4, r5), high = _mm_unpackhi_ps(r4, r5);
+          _mm_storeu_ps(out, r0);
+          _mm_storel_pi(reinterpret_cast<__m64*>(out + 4), low);
+          _mm_storeu_ps(out + 6, r1);
+          _mm_storeh_pi(reinterpret_cast<__m64*>(out + 10), low);
+          _mm_storeu_ps(out + 12, r2);
+          _mm_storel_pi(reinterpret_cast<__m64*>(out + 16), high);
+          _mm_storeu_ps(out + 18, r3);
+          _mm_storeh_pi(reinterpret_cast<__m64*>(out + 22), high);
+        }
+      for (int64_t i = done; i < k; ++i, out += rows)
+        for (int64_t j = 0; j < rows; ++j) out[j] = from[j * p.a_row + i * p.a_column];
+    }
+  }
+}
+}  // namespace
+
+// With AVX-512 oneDNN packs, and even its general gemm has twice the lanes.
+bool PackedProduct::supported() { return vector_level() == 3; }
+
+int64_t PackedProduct::packed_elements() const { return panels_of(n) * tile_columns * k; }
+int64_t PackedProduct::scratch_elements(int threads) const {
+  return (m * k + 15) / 16 * 16 + threads * height * tile_columns;
+}
+
+void PackedProduct::pack(const float* b, float* packed, int threads) const {
+  parallel_for(threads, panels_of(n), std::max<int64_t>(1, 1024 / std::max<int64_t>(k, 1)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t panel = begin; panel < end; ++panel) {
+                   float* to = packed + panel * tile_columns * k;
+                   const float* from = b + panel * tile_columns * b_column;
+                   const int64_t columns = std::min(tile_columns, n - panel * tile_columns);
+                   if (columns < tile_columns) std::fill(to, to + tile_columns * k, 0.0f);
+                   if (b_column == 1) {
+                     for (int64_t i = 0; i < k; ++i)
+                       std::copy(from + i * b_row, from + i * b_row + columns, to + i * tile_columns);
+                   } else {
+                     // A few lines of the panel at a time, so that they are written while they are in the first-level
+                     // cache.
+                     for (int64_t i0 = 0; i0 < k; i0 += 16)
+                       for (int64_t c = 0; c < columns; ++c)
+                         for (int64_t i = i0; i < std::min(k, i0 + 16); ++i)
+                           to[i * tile_columns + c] = from[i * b_row + c * b_column];
+                   }
+                 }
+               });
+}
+
+void PackedProduct::run(const float* a, const float* packed, float* y, const float* const* added, float* scratch,
+                        int threads) const {
+  const int64_t row_tiles = (m + tile_rows - 1) / tile_rows, panels = panels_of(n);
+  parallel_for(threads, row_tiles, std::max<int64_t>(1, 2048 / std::max<int64_t>(k, 1)),
+               [&](int64_t begin, int64_t end) {
+                 pack_rows(*this, a, scratch, begin * tile_rows, std::min(m, end * tile_rows));
+               });
+  float* rests = scratch + (m * k + 15) / 16 * 16;  // a thread's sums of the panel that ends beyond n
+
+  // Rows [first_row, last_row) × panels [first_panel, last_panel).
+  auto part = [&](int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel, float* rest) {
+    for (int64_t r0 = first_row; r0 < last_row; r0 += height) {
+      const int64_t height_here = std::min(height, last_row - r0);
+      for (int64_t p0 = first_panel; p0 < last_panel; p0 += width / tile_columns)
+        for (int64_t at = 0; at < k; at += depth) {
+          const int64_t length = std::min(depth, k - at);
+          for (int64_t panel = p0; panel < std::min(last_panel, p0 + width / tile_columns); ++panel) {
+            const float* b = packed + (panel * k + at) * tile_columns;
+            const int64_t column = panel * tile_columns, columns = std::min(tile_columns, n - column);
+            const bool whole = columns == tile_columns;
+            for (int64_t r = r0; r < std::min(last_row, r0 + height); r += tile_rows) {
+              const int64_t rows = std::min(tile_rows, m - r);
+              float* out = whole ? y + r * y_row + column : rest + (r - r0) * tile_columns;
+              const int64_t out_row = whole ? y_row : tile_columns;
+              // The next panel's part comes from memory: each tile fetches its share of it. Addresses beyond b do
+              // nothing.
+              const float* next = b + k * tile_columns;
+              for (int64_t line = (r - r0) * length / height_here; line < (r - r0 + tile_rows) * length / height_here;
+                   ++line)
+                _mm_prefetch(next + line * tile_columns, _MM_HINT_T1);
+              tiles[rows - 1](length, scratch + at * m + r * length, b, out, out_row, at == 0);
+              if (at + length < k) continue;
+              for (size_t s = 0; s < steps.size(); ++s)
+                finish_tile(steps[s], out, out_row,
+                            steps[s].kind == ProductStep::Kind::add
+                                ? added[s] + r * steps[s].row + column * steps[s].column
+                                : nullptr,
+                            rows, columns);
+              for (int64_t j = 0; j < rows && !whole; ++j)
+                std::copy(out + j * out_row, out + j * out_row + columns, y + (r + j) * y_row + column);
+            }
+          }
+        }
+    }
+  };
+  // Whole panels or tiles of rows to each thread, whatever there is more of; no less than is worth to wake it.
+  const int64_t most = std::max<int64_t>(1, m * n * k / (1 << 16));
+  const int64_t parts = std::min<int64_t>({threads, most, std::max(panels, row_tiles)});
+  parallel_for(int(parts), parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      float* rest = rests + p * height * tile_columns;
+      if (panels >= row_tiles)
+        part(0, m, panels * p / parts, panels * (p + 1) / parts, rest);
+      else
+        part(row_tiles * p / parts * tile_rows, std::min(m, row_tiles * (p + 1) / parts * tile_rows), 0, panels, rest);
+    }
+  });
+}
+#else
+bool PackedProduct::supported() { return false; }
+int64_t PackedProduct::packed_elements() const { return 0; }
+int64_t PackedProduct::scratch_elements(int) const { return 0; }
+void PackedProduct::pack(const float*, float*, int) const {}
+void PackedProduct::run(const float*, const float*, float*, const float* const*, float*, int) const {}
+#endif
+
+}  // namespace optp::kernels

@@ -1,0 +1,457 @@
+// Every kernel computes what its op's evaluate says, on random shapes with broadcasting and empty extents.
+#include <doctest/doctest.h>
+
+#include <bit>
+#include <cmath>
+#include <random>
+
+#include "frontend/ir/builder.h"
+#include "runtime/executable.h"
+#include "runtime/kernel.h"
+#include "runtime/memory_plan.h"
+#include "runtime/reference.h"
+
+namespace optp {
+namespace {
+std::string text(llvm::Error e) { return llvm::toString(std::move(e)); }
+
+struct Random {
+  std::mt19937 engine{404};
+  int64_t below(int64_t n) { return int64_t(engine() % uint64_t(n)); }
+  double number() { return double(below(4001) - 2000) / 512; }  // sums of a few thousand are exact in f32
+};
+
+// One graph: inputs and data as asked, run by kernels and by the reference.
+struct Case {
+  Graph graph;
+  Builder build{graph};
+  NamedArrays arrays;
+  Random& random;
+  explicit Case(Random& r) : random(r) { build.set_fold(false); }
+
+  Array draw(DType dtype, llvm::ArrayRef<int64_t> dims, double low = -1e9) {
+    Array a;
+    a.resize(is_float(dtype), dims);
+    for (double& v : a.f) v = std::max(low, random.number());
+    for (int64_t& v : a.i) v = dtype == DType::boolean ? random.below(2) : random.below(9) - 4;
+    return to_array(*to_tensor(a, dtype));  // rounded as stored
+  }
+  Value* input(DType dtype, llvm::ArrayRef<int64_t> dims, double low = -1e9) {
+    const std::string name = "in" + std::to_string(graph.inputs.size());
+    Dims d(dims.begin(), dims.end());
+    arrays[name] = draw(dtype, dims, low);
+    return &graph.add_input(name, {dtype, d});
+  }
+  Value* data(DType dtype, llvm::ArrayRef<int64_t> dims) {
+    return &graph.add_data(graph.unique_name("w"), to_tensor(draw(dtype, dims), dtype));
+  }
+  Value* node(llvm::StringRef op, llvm::ArrayRef<Value*> operands, Attributes attributes = {}) {
+    auto v = build.create(op, operands, std::move(attributes), graph.unique_name("v"));
+    REQUIRE_MESSAGE(bool(v), text(v.takeError()));
+    return *v;
+  }
+  void output(Value* v) { graph.outputs.push_back({"out" + std::to_string(graph.outputs.size()), v}); }
+
+  HostOutputs run(ExecutableOptions options = {}) {
+    auto executable = Executable::compile(graph, options);
+    REQUIRE_MESSAGE(bool(executable), text(executable.takeError()));
+    std::map<std::string, HostArray> host;
+    HostInputs inputs;
+    for (const Value* v : graph.inputs) {
+      host[v->name] = host_array(arrays.find(v->name)->second, v->type.dtype);
+      inputs[v->name] = host[v->name];
+    }
+    HostOutputs outputs;
+    for (int again = 0; again < 2; ++again) {  // a second run finds what the first left
+      const std::string e = text((*executable)->run(inputs, outputs));
+      REQUIRE(e == "");
+    }
+    return outputs;
+  }
+  // Numbers are ≤ 4 in size. An element may be off by `relative` of itself or of 1, whichever is more: 1e-5 is 84 ulp
+  // of f32, for sums of up to 130 terms; halves round their result. `sums`: for sums of `terms` products that may
+  // cancel, of Σ|a·b| instead, by the bound of a sum in any order, n·u.
+  void compare(ExecutableOptions options = {}, int64_t terms = 0, const Case* sums = nullptr) {
+    std::string dump;
+    llvm::raw_string_ostream stream(dump);
+    print(stream, graph);
+    CAPTURE(dump);
+    const Graph* whole = &graph;
+    auto expected = run_reference({whole}, {arrays});
+    REQUIRE_MESSAGE(bool(expected), text(expected.takeError()));
+    std::vector<NamedArrays> scales;
+    if (sums) {
+      auto scale = run_reference({&sums->graph}, {sums->arrays});
+      REQUIRE_MESSAGE(bool(scale), text(scale.takeError()));
+      scales = *scale;
+    }
+    const HostOutputs found = run(options);
+    for (const GraphOutput& o : graph.outputs) {
+      const Array e = (*expected)[0].find(o.name)->second, f = to_array(found.find(o.name)->second);
+      REQUIRE(e.elements() == f.elements());
+      const double relative =
+          o.value->type.dtype == DType::bf16 ? 1.0 / 64 : (o.value->type.dtype == DType::f16 ? 1.0 / 512 : 1e-5);
+      for (int64_t k = 0; k < e.elements(); ++k) {
+        // The reference is float64: what overflows here is infinite.
+        const double a = o.value->type.dtype == DType::f32 ? double(float(e.number(k))) : e.number(k), b = f.number(k);
+        if (std::isnan(a) ? std::isnan(b) : a == b) continue;
+        double allowed = relative * std::max(1.0, std::fabs(a));
+        if (sums)
+          allowed = double(terms) * 0x1p-24 * scales[0].find(o.name)->second.number(k) +
+                    (relative > 1e-5 ? relative * std::fabs(a) : 0);
+        const bool close = std::fabs(a - b) <= allowed;
+        if (!close) {
+          CAPTURE(o.name);
+          CAPTURE(k);
+          REQUIRE(a == b);
+        }
+      }
+    }
+  }
+};
+}  // namespace
+
+TEST_CASE("elementwise kernels compute what evaluate says") {
+  Random random;
+  const std::vector<std::vector<std::vector<int64_t>>> shapes = {{{4, 3, 37}, {4, 3, 37}},
+                                                                 {{4, 3, 37}, {37}},
+                                                                 {{1}, {5, 1, 33}},
+                                                                 {{2, 1, 5, 1}, {3, 1, 40}},
+                                                                 {{}, {}},
+                                                                 {{}, {700}},
+                                                                 {{0, 3}, {3}},
+                                                                 {{2, 3}, {2, 1}},
+                                                                 {{40000}, {40000}}};
+  for (const auto& s : shapes)
+    for (DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16, DType::i32, DType::i64}) {
+      for (const char* op : {"add", "sub", "mul", "div", "max", "min", "equal", "less", "less_equal", "greater",
+                             "greater_equal", "mod"}) {
+        Case c(random);
+        c.output(c.node(op, {c.input(dtype, s[0]), c.input(dtype, s[1])}));
+        c.compare({.threads = 2});
+      }
+      Case c(random);
+      c.output(c.node("where", {c.input(DType::boolean, s[0]), c.input(dtype, s[1]), c.input(dtype, s[0])}));
+      c.output(c.node("neg", {c.input(dtype, s[1])}));
+      c.output(c.node("abs", {c.input(dtype, s[1])}));
+      c.output(c.node("relu", {c.input(dtype, s[1])}));
+      for (DType to : {DType::f32, DType::f64, DType::f16, DType::bf16, DType::i32, DType::i64, DType::boolean})
+        c.output(c.node("cast", {c.input(dtype, s[1])}, {{"to", int64_t(to)}}));
+      c.compare();
+      if (!is_float(dtype)) continue;
+      Case f(random);
+      for (const char* op : {"exp", "tanh", "sigmoid", "erf", "sin", "cos", "floor", "ceil", "round", "is_nan"})
+        f.output(f.node(op, {f.input(dtype, s[1])}));
+      for (const char* op : {"log", "sqrt", "reciprocal"}) f.output(f.node(op, {f.input(dtype, s[1], 0.25)}));
+      f.output(f.node("pow", {f.input(dtype, s[0], 0.25), f.input(dtype, s[1])}));
+      f.compare();
+    }
+  for (const char* op : {"and", "or", "xor"}) {
+    Case c(random);
+    c.output(c.node("not", {c.node(op, {c.input(DType::boolean, {3, 1, 5}), c.input(DType::boolean, {4, 1})})}));
+    c.compare();
+  }
+}
+
+TEST_CASE("moves, norms and reductions compute what evaluate says") {
+  Random random;
+  for (const std::vector<int64_t>& s :
+       std::vector<std::vector<int64_t>>{{2, 3, 5}, {1, 4, 40}, {3, 0, 2}, {2, 3, 1}, {5, 70, 130}})
+    for (DType dtype : {DType::f32, DType::bf16, DType::i64}) {
+      Case c(random);
+      Value* x = c.input(dtype, s);
+      const Dim n = s[1];
+      for (const auto& perm : {llvm::SmallVector<int64_t, 4>{2, 0, 1}, {0, 2, 1}, {1, 0, 2}})
+        c.output(c.node("transpose", {x}, {{"perm", perm}}));
+      c.output(c.node("reshape", {x}, {{"dims", Dims{Dim(s[0]), Dim(s[1] * s[2])}}}));
+      c.output(c.node("expand", {c.node("reshape", {x}, {{"dims", Dims{Dim(s[0]), Dim(s[1]), Dim(1), Dim(s[2])}}})},
+                      {{"dims", Dims{Dim(s[0]), Dim(s[1]), Dim(3), Dim(s[2])}}}));
+      if (s[1] > 1) {
+        c.output(c.node("slice", {x}, {{"axis", int64_t(1)}, {"start", Dim(1)}, {"size", n - 1}}));
+        c.output(c.node("slice", {x}, {{"axis", int64_t(1)}, {"start", n - 1}, {"size", n}, {"step", int64_t(-1)}}));
+        c.output(c.node("slice", {x}, {{"axis", int64_t(0)}, {"start", Dim(s[0] - 1)}, {"size", Dim(1)}}));
+      }
+      c.output(c.node(
+          "concat", {x, x, c.node("slice", {x}, {{"axis", int64_t(1)}, {"start", Dim(0)}, {"size", floor_div(n, 2)}})},
+          {{"axis", int64_t(1)}}));
+      c.output(c.node("pad", {x}, {{"axis", int64_t(1)}, {"before", Dim(2)}, {"after", Dim(1)}, {"value", 3.0}}));
+      for (const char* op : {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_mean"})
+        for (const auto& axes : {llvm::SmallVector<int64_t, 4>{2}, {1}, {0, 2}, {0, 1}, {0, 1, 2}})
+          if (!(op == std::string("reduce_prod") && s[1] > 40) &&
+              !(op == std::string("reduce_mean") && dtype == DType::i64) && !(dtype == DType::bf16 && s[1] > 40))
+            c.output(c.node(op, {x}, {{"axes", axes}, {"keepdims", int64_t(axes.size() % 2)}}));
+      if (dtype != DType::bf16)
+        c.output(c.node("cumsum", {x}, {{"axis", int64_t(1)}, {"exclusive", int64_t(1)}, {"reverse", int64_t(1)}}));
+      if (is_float(dtype)) {
+        c.output(c.node("layer_norm", {x, c.data(dtype, {s[2]}), c.data(dtype, {s[2]})}, {{"epsilon", 1e-2}}));
+        c.output(c.node("softmax", {x}, {{"axis", int64_t(2)}}));
+        c.output(c.node("softmax", {x}, {{"axis", int64_t(1)}}));
+      }
+      c.compare({.threads = 2});
+    }
+}
+
+TEST_CASE("gather masks rows of other ranks, and names the node of a bad index") {
+  Random random;
+  for (DType index : {DType::i64, DType::i32})
+    for (int64_t axis : {0, 1}) {
+      Case c(random);
+      Value *table = c.input(DType::f32, {9, 9}), *at = c.input(index, {2, 3});
+      c.output(c.node("gather", {table, at}, {{"axis", axis}}));
+      c.output(c.node("gather", {table, at}, {{"axis", axis}, {"row_start", Dim(5)}, {"rows", Dim(14)}}));
+      c.compare();
+    }
+  Case c(random);
+  Value* v = c.node("gather", {c.input(DType::f32, {2, 3}), c.input(DType::i64, {1})}, {{"axis", int64_t(0)}});
+  v->producer->name = "embed";
+  c.output(v);
+  c.arrays["in1"].i[0] = 2;
+  auto executable = Executable::compile(c.graph);
+  REQUIRE(bool(executable));
+  const HostArray table = host_array(c.arrays["in0"], DType::f32), index = host_array(c.arrays["in1"], DType::i64);
+  HostOutputs outputs;
+  const std::string e = text((*executable)->run({{"in0", table}, {"in1", index}}, outputs));
+  CHECK(e.find("'embed'") != std::string::npos);
+  CHECK(e.find("index 2") != std::string::npos);
+}
+
+TEST_CASE("contract computes what evaluate says for loop lists in any order") {
+  Random random;
+  const char* lists[] = {"b m k, k n -> b m n",
+                         "b m k, n k -> b m n",
+                         "m k, n k -> n m",
+                         "k m, k n -> m n",
+                         "b0 m b1 k, b0 n b1 k -> b0 b1 m n",
+                         "b0 b1 m k, b0 k b1 n -> b0 m b1 n",
+                         "b s h d, h d n -> b s n",
+                         "b s h d, d h n -> b s n",
+                         "m k, k -> m",
+                         "k, k n -> n",
+                         "k, k -> ",
+                         "m, n -> m n",
+                         "b m k, b k n -> m b n",
+                         "m k b, k n b -> m n b",
+                         "a b c, c b a -> b",
+                         "b m k, k n p -> b n m p",
+                         "b s k, k h d -> b h s d",
+                         "a c b, d c b -> a d",
+                         "b, b -> b",
+                         "m k, 1 k n -> m n",
+                         "i k, k j -> j i",
+                         "b0 b1 m, b1 b0 n -> b1 m n b0"};
+  for (const char* list : lists)
+    for (int round = 0; round < 12; ++round) {
+      std::map<std::string, int64_t> extents;
+      std::string left, right;
+      llvm::StringRef whole(list);
+      auto operand = [&](llvm::StringRef part) {
+        llvm::SmallVector<llvm::StringRef, 4> names;
+        part.split(names, ' ', -1, false);
+        llvm::SmallVector<int64_t, 4> dims;
+        for (llvm::StringRef n : names)
+          dims.push_back(n == "1" ? 1
+                                  : extents
+                                        .try_emplace(n.str(), round == 0  ? 3 + int64_t(extents.size())
+                                                              : round < 9 ? 1 + random.below(7)
+                                                                          : random.below(round == 9 ? 40 : 3))
+                                        .first->second);
+        return dims;
+      };
+      const auto a = operand(whole.split(',').first), b = operand(whole.split(',').second.split("->").first);
+      for (DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16}) {
+        Case c(random);
+        // The second operand as a weight that is packed, or not; the first too. And Σ|a·b| beside it.
+        const Array left = c.draw(dtype, a), right = c.draw(dtype, b);
+        Case sums(random);
+        auto add = [&](Case& to, Array array, llvm::ArrayRef<int64_t> dims, bool weight) -> Value* {
+          if (&to == &sums)
+            for (double& v : array.f) v = std::fabs(v);
+          if (weight) return &to.graph.add_data(to.graph.unique_name("w"), to_tensor(array, dtype));
+          const std::string name = "in" + std::to_string(to.graph.inputs.size());
+          to.arrays[name] = array;
+          return &to.graph.add_input(name, {dtype, Dims(dims.begin(), dims.end())});
+        };
+        for (Case* to : {&c, &sums}) {
+          Value *x = add(*to, left, a, round % 4 == 1), *w = add(*to, right, b, round % 2 == 0);
+          to->output(to->node("contract", {x, w}, {{"loops", std::string(list)}}));
+        }
+        CAPTURE(std::string(list));
+        int64_t terms = 1;
+        for (const auto& [name, extent] : extents) terms *= extent;
+        const int64_t results = spec_of(*c.graph.outputs[0].value).elements();
+        c.compare({.threads = 1 + round % 2}, results ? terms / results + 2 : 0, &sums);
+      }
+    }
+}
+
+TEST_CASE("products of many rows, columns and terms, by one thread and by several, with steps fused") {
+  Random random;
+  // Beyond each block of a packed product, and at their edges; k of 1; one row, as in decoding.
+  for (const auto& [m, k, n] : std::vector<std::array<int64_t, 3>>{
+           {1, 300, 50}, {6, 256, 16}, {7, 257, 17}, {200, 40, 530}, {195, 520, 33}, {5, 1, 100}, {400, 70, 8}})
+    for (int threads : {1, 2, 3})
+      for (bool weight : {true, false}) {
+        Case c(random), sums(random);
+        const Array x = c.draw(DType::f32, {m, k}), w = c.draw(DType::f32, {n, k}), bias = c.draw(DType::f32, {n}),
+                    rest = c.draw(DType::f32, {m, n}), column = c.draw(DType::f32, {m, 1});
+        for (Case* to : {&c, &sums}) {
+          auto add = [&](const char* name, Array a, bool data) {
+            if (to == &sums)
+              for (double& v : a.f) v = std::fabs(v);
+            if (data) return &to->graph.add_data(name, to_tensor(a, DType::f32));
+            to->arrays[name] = a;
+            return &to->graph.add_input(name, {DType::f32, Dims(a.dims.begin(), a.dims.end())});
+          };
+          Value* product = to->node("contract", {add("x", x, false), add("w", w, weight)},
+                                    {{"loops", std::string("m k, n k -> m n")}});
+          Value* y = to->node("relu", {to->node("mul", {to->node("add", {product, add("bias", bias, true)}),
+                                                        &to->build.scalar(DType::f32, 0.5)})});
+          to->output(to->node("add", {to->node("add", {add("rest", rest, false), y}), add("column", column, false)}));
+        }
+        const std::string which = std::to_string(m) + " " + std::to_string(k) + " " + std::to_string(n) + ", threads " +
+                                  std::to_string(threads) + (weight ? ", weight" : "");
+        CAPTURE(which);
+        c.compare({.threads = threads}, k + 5, &sums);
+        auto executable = Executable::compile(c.graph, {.threads = threads});
+        REQUIRE(bool(executable));
+        CHECK((*executable)->steps()[0].find(" contract+add") != std::string::npos);
+        CHECK(((*executable)->memory().packed_bytes > 0) == weight);
+      }
+}
+
+TEST_CASE("NaN and infinities pass through fused steps as through unfused ones") {
+  Random random;
+  const double inf = INFINITY, nan = NAN;
+  const std::vector<double> odd = {nan, inf, -inf, 0.0, -0.0, 3e38, -3e38, 1e-40, -1e-40, 2, -2};
+  for (bool fuse : {true, false})
+    for (int64_t n : {1, 17}) {
+      Case c(random);
+      Value* x = c.input(DType::f32, {int64_t(odd.size()), 1});
+      c.arrays["in0"].f.assign(odd.begin(), odd.end());
+      Array ones;
+      ones.resize(true, {1, n});
+      for (double& v : ones.f) v = 1;
+      Value* p = c.node("contract", {x, &c.graph.add_data("w", to_tensor(ones, DType::f32))},
+                        {{"loops", std::string("m k, k n -> m n")}});
+      c.output(c.node("relu", {c.node("add", {p, c.data(DType::f32, {n})})}));
+      // Softmax with masks of -inf, a row of nothing else, and NaN.
+      Value* scores = c.input(DType::f32, {5, 19});
+      Value* mask = c.input(DType::f32, {5, 19});
+      Array& m = c.arrays["in2"];
+      for (int64_t k = 0; k < 19; ++k)
+        m.f[size_t(k)] = k > 3 ? -inf : 0, m.f[size_t(19 + k)] = -inf, m.f[size_t(38 + k)] = k == 7 ? nan : 0,
+        m.f[size_t(57 + k)] = k == 9 ? inf : 0, m.f[size_t(76 + k)] = -3e38;
+      c.output(c.node("softmax", {c.node("add", {scores, mask})}, {{"axis", int64_t(1)}}));
+      for (const char* op : {"exp", "tanh", "sigmoid", "erf", "abs", "neg", "relu", "sqrt", "reciprocal", "log"})
+        c.output(c.node(op, {x}));
+      for (const char* op : {"max", "min", "div", "mul", "add"})
+        c.output(c.node(op, {x, c.node("transpose", {x}, {{"perm", llvm::SmallVector<int64_t, 4>{1, 0}}})}));
+      c.compare({.fuse = fuse});
+    }
+}
+
+TEST_CASE("exp, tanh, sigmoid and erf are right within a few ulp over all floats that matter") {
+  // Cephes states 2 ulp for expf; a sigmoid is an exp, a sum and a quotient; tanh's and erf's subtraction from 1 costs
+  // at most what it cancels above 1/2.
+  const std::pair<const char*, std::pair<double (*)(double), double>> functions[] = {
+      {"exp", {[](double x) { return std::exp(x); }, 2}},
+      {"tanh", {[](double x) { return std::tanh(x); }, 3}},
+      {"sigmoid", {[](double x) { return 1 / (1 + std::exp(-x)); }, 4}},
+      {"erf", {[](double x) { return std::erf(x); }, 3}}};
+  std::vector<float> numbers;
+  for (uint32_t bits = 0x2f800000; bits < 0x42b00000; bits += 4099)
+    numbers.push_back(std::bit_cast<float>(bits));  // 2^-32 … 88
+  const size_t positive = numbers.size();
+  for (size_t k = 0; k < positive; ++k) numbers.push_back(-numbers[k]);
+  const int64_t count = int64_t(numbers.size());
+  for (const auto& [op, exact] : functions) {
+    Random random;
+    Case c(random);
+    c.output(c.node(op, {c.input(DType::f32, {count})}));
+    c.arrays["in0"].f.assign(numbers.begin(), numbers.end());
+    const Array found = to_array(c.run().find("out0")->second);
+    double worst = 0, at = 0;
+    for (int64_t k = 0; k < count; ++k) {
+      const double expected = exact.first(double(numbers[size_t(k)]));
+      if (std::fabs(expected) < 0x1p-125) continue;  // flushed near the smallest normal number
+      const double ulp = std::exp2(std::floor(std::log2(std::fabs(expected))) - 23),
+                   off = std::fabs(found.number(k) - expected) / ulp;
+      if (off > worst) worst = off, at = double(numbers[size_t(k)]);
+    }
+    CAPTURE(op);
+    CAPTURE(at);
+    CHECK(worst <= exact.second);
+  }
+}
+
+TEST_CASE("fused and unfused runs agree with evaluate") {
+  Random random;
+  for (bool fuse : {true, false})
+    for (int64_t batch : {1, 2}) {
+      Case c(random);
+      const int64_t s = 17, h = 4, d = 8;
+      Value* x = c.input(DType::f32, {batch, s, h * d});
+      Value* mask = c.input(DType::f32, {batch, 1, s, s});
+      auto heads = [&](Value* v) {
+        return c.node("reshape", {v}, {{"dims", Dims{Dim(batch), Dim(s), Dim(h), Dim(d)}}});
+      };
+      auto linear = [&](Value* v, int64_t in, int64_t out) {
+        return c.node("add", {c.data(DType::f32, {out}), c.node("contract", {v, c.data(DType::f32, {in, out})},
+                                                                {{"loops", std::string("b m k, k n -> b m n")}})});
+      };
+      Value* q = heads(c.node("mul", {linear(x, h * d, h * d), &c.build.scalar(DType::f32, 0.01)}));
+      Value* k = heads(linear(x, h * d, h * d));
+      Value* v = heads(linear(x, h * d, h * d));
+      Value* scores = c.node("contract", {q, k}, {{"loops", std::string("b0 m b1 k, b0 n b1 k -> b0 b1 m n")}});
+      Value* p = c.node("softmax", {c.node("add", {c.node("div", {scores, &c.build.scalar(DType::f32, 2)}), mask})},
+                        {{"axis", int64_t(3)}});
+      Value* o = c.node("contract", {p, v}, {{"loops", std::string("b0 b1 m k, b0 k b1 n -> b0 m b1 n")}});
+      Value* merged = c.node("reshape", {o}, {{"dims", Dims{Dim(batch), Dim(s), Dim(h * d)}}});
+      Value* y = c.node(
+          "add",
+          {x, c.node("relu", {linear(c.node("mul", {merged, &c.build.scalar(DType::f32, 0.05)}), h * d, h * d)})});
+      c.output(c.node("mul", {y, &c.build.scalar(DType::f32, 0.01)}));
+      c.output(c.node("mul", {merged, &c.build.scalar(DType::f32, 0.01)}));
+      c.output(x);
+      c.compare({.fuse = fuse});
+      auto executable = Executable::compile(c.graph, {.fuse = fuse});
+      REQUIRE(bool(executable));
+      bool fused = false;
+      for (const std::string& step : (*executable)->steps()) fused |= step.find("contract+add") != std::string::npos;
+      CHECK(fused == fuse);
+    }
+}
+
+TEST_CASE("a fused intermediate that is an output is still written") {
+  Random random;
+  Case c(random);
+  Value* p = c.node("contract", {c.input(DType::f32, {3, 4}), c.data(DType::f32, {4, 5})},
+                    {{"loops", std::string("m k, k n -> m n")}});
+  c.output(p);
+  c.output(c.node("relu", {p}));
+  c.compare();
+}
+
+TEST_CASE("buffers that live at the same time do not overlap") {
+  Random random;
+  for (int round = 0; round < 200; ++round) {
+    std::vector<Lifetime> lives;
+    for (int64_t k = random.below(30); k >= 0; --k) {
+      const int64_t first = random.below(20);
+      lives.push_back({random.below(5) == 0 ? 0 : random.below(1000), first, first + random.below(6)});
+    }
+    const MemoryPlan plan = plan_memory(lives);
+    CHECK(plan.bytes >= plan.lower_bound_bytes);
+    for (size_t a = 0; a < lives.size(); ++a) {
+      CHECK(plan.offsets[a] % 64 == 0);
+      CHECK(plan.offsets[a] + lives[a].bytes <= plan.bytes);
+      for (size_t b = 0; b < a; ++b) {
+        const bool together = lives[a].first <= lives[b].last && lives[b].first <= lives[a].last;
+        const bool apart = plan.offsets[a] + lives[a].bytes <= plan.offsets[b] ||
+                           plan.offsets[b] + lives[b].bytes <= plan.offsets[a] || !lives[a].bytes || !lives[b].bytes;
+        CHECK((!together || apart));
+      }
+    }
+  }
+}
+}  // namespace optp

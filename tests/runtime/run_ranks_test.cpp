@@ -1,0 +1,54 @@
+// Ranks as threads: collectives join them, and one that fails ends the others with its message.
+#include "runtime/run_ranks.h"
+
+#include <doctest/doctest.h>
+
+#include "frontend/ir/builder.h"
+
+namespace optp {
+namespace {
+// y = all_reduce(table[index]): an index of 9 fails on the rank that has it.
+std::unique_ptr<Graph> graph_of(int64_t ranks) {
+  auto graph = std::make_unique<Graph>();
+  Builder build(*graph);
+  build.set_fold(false);
+  llvm::SmallVector<int64_t, 4> group;
+  for (int64_t r = 0; r < ranks; ++r) group.push_back(r);
+  Value& table = graph->add_input("table", {DType::f32, {Dim(3), Dim(2)}});
+  Value& index = graph->add_input("index", {DType::i64, {Dim(1)}});
+  Value* row = llvm::cantFail(build.create("gather", {&table, &index}, {{"axis", int64_t(0)}}, "row"));
+  Value* sum = llvm::cantFail(build.create(
+      "all_reduce", {row}, {{"group", group}, {"reduce", std::string("sum")}, {"id", std::string("sum.0")}}, "sum"));
+  Value* all = llvm::cantFail(build.create(
+      "all_gather", {sum},
+      {{"group", group}, {"axis", int64_t(0)}, {"total", Dim(ranks)}, {"id", std::string("all.0")}}, "all"));
+  graph->outputs.push_back({"all", all});
+  return graph;
+}
+}  // namespace
+
+TEST_CASE("ranks sum and gather, run after run; a failing rank is named") {
+  const auto graph = graph_of(3);
+  const std::vector<const Graph*> graphs(3, graph.get());
+  auto ranks = RankThreads::create(graphs);
+  REQUIRE(bool(ranks));
+  std::vector<float> table = {1, 2, 3, 4, 5, 6};
+  std::vector<int64_t> index = {0, 1, 2};
+  std::vector<HostInputs> inputs(3);
+  for (size_t r = 0; r < 3; ++r)
+    inputs[r] = {{"table", {DType::f32, {3, 2}, table.data()}}, {"index", {DType::i64, {1}, &index[r]}}};
+  std::vector<HostOutputs> outputs;
+  for (int again = 0; again < 3; ++again) {
+    REQUIRE(llvm::toString((*ranks)->run(inputs, outputs)) == "");
+    for (const HostOutputs& o : outputs) {
+      const Array all = to_array(o.find("all")->second);
+      CHECK(all.f == std::vector<double>{9, 12, 9, 12, 9, 12});
+    }
+  }
+  index[1] = 9;
+  const std::string e = llvm::toString((*ranks)->run(inputs, outputs));
+  CHECK(e.find("rank 1: ") == 0);
+  CHECK(e.find("index 9") != std::string::npos);
+  CHECK(llvm::toString((*ranks)->run(inputs, outputs)) == "a rank failed before");
+}
+}  // namespace optp
