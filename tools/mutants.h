@@ -5,6 +5,10 @@
 
 namespace optp {
 // "drop-all-reduce[:N]": the N-th sum is left out; "row-bias-everywhere": a bias is added before the sum, on every rank;
-// "shift-shard[:NAME]": rank 1 holds a weight's shard that starts one row early.
+// "double-all-reduce[:N]", "mean-for-sum[:N]": the N-th sum counts its addends too often, or too little;
+// "shift-shard[:NAME]": rank 1 holds a weight's shard that starts one row early; "vocabulary-off-by-one": its lookup starts late.
+// Of a training step: "drop-backward-all-reduce[:N]" (the forward pass stays right), "skip-tied-gradient": a gradient without
+// its second term; "clip-counts-replicas": the norm counts what every rank holds once a rank; "bias-correction-off-by-one";
+// "decay-on-one-rank"; and of the ranks' options "swapped-betas", "clip-not-applied".
 llvm::Error apply_mutant(Graph& rank_graph, int64_t rank, llvm::StringRef mutant);
 }  // namespace optp
