@@ -1,0 +1,175 @@
+// Training with the program, against PyTorch: loss, gradients, and parameters and losses over steps of each optimizer. What is
+// compared with was computed in float64; PyTorch's own float32 error says how near one can be asked to come.
+#include <cmath>
+
+#include "frontend/io/input_folder.h"
+#include "frontend/io/json.h"
+#include "frontend/io/npy.h"
+#include "tests/tools/program.h"
+
+using namespace optp;
+
+namespace {
+template <typename T>
+T must(llvm::Expected<T> value) {
+  if (!value) throw std::runtime_error(llvm::toString(value.takeError()));
+  return std::move(*value);
+}
+llvm::json::Value json_of(const std::string& path) { return must(parse_json(path, must(open_input_file(path))->text())); }
+Array array_of(const std::string& path) { return to_array(must(read_npy(path))); }
+double largest(const Array& a) {
+  double out = 0;
+  for (double x : a.f) out = std::max(out, std::fabs(x));
+  return out;
+}
+double norm(const Array& a) {
+  double out = 0;
+  for (double x : a.f) out += x * x;
+  return std::sqrt(out);
+}
+double difference(const Array& a, const Array& b) {
+  if (a.dims != b.dims) return INFINITY;
+  double out = 0;
+  for (size_t k = 0; k < a.f.size(); ++k) out = std::max(out, std::isfinite(a.f[k]) ? std::fabs(a.f[k] - b.f[k]) : INFINITY);
+  return out;
+}
+std::string golden_of(const std::string& name) { return export_of(name) + "/golden/train"; }
+// The export's two sets of inputs, each in a folder with its labels.
+void copy_inputs(const Sandbox& box, const std::string& name) {
+  for (const auto& [folder, suffix] : {std::pair{"a", ""}, {"b", ".2"}}) {
+    fs::copy(export_of(name) + "/inputs" + suffix, box / folder);
+    fs::copy(golden_of(name) + "/labels" + suffix + ".npy", box / folder + std::string("/labels.npy"));
+  }
+}
+std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+llvm::json::Value trained(const Sandbox& box, const std::string& name, const std::string& devices, const std::vector<std::string>& optimizer, const std::vector<std::string>& steps) {
+  const Result made = box.run(std::vector<std::string>{export_of(name) + "/model.onnx", "--train", "--devices", devices, "-o", "out", "--overwrite", "--optimizer"} + optimizer);
+  CAPTURE(made.err);
+  REQUIRE(made.code == 0);
+  fs::remove_all(box / "res");
+  const Result ran = box.run(std::vector<std::string>{"run", "out", "-o", "res", "--inputs-dir", "a"} + steps);
+  CAPTURE(ran.err);
+  REQUIRE(ran.code == 0);
+  return json_of(box / "res/index.json");
+}
+// The program's flags for what golden/train calls an optimizer.
+const std::map<std::string, std::vector<std::string>> flags{
+    {"sgd", {"sgd", "--lr", "0.05"}},
+    {"sgd_momentum", {"sgd", "--lr", "0.05", "--momentum", "0.9"}},
+    {"sgd_nesterov_decay", {"sgd", "--lr", "0.05", "--momentum", "0.9", "--nesterov", "--weight-decay", "0.01"}},
+    {"adam", {"adam", "--lr", "0.01"}},
+    {"adamw", {"adamw", "--lr", "0.01", "--weight-decay", "0.1"}},
+    {"rmsprop", {"rmsprop", "--lr", "0.001", "--alpha", "0.9", "--eps", "1e-7"}},
+    {"rmsprop_momentum_centered", {"rmsprop", "--lr", "0.001", "--momentum", "0.9", "--centered"}},
+};
+const std::vector<std::string> with_golden{"gpt2-tiny", "opt-tiny", "opt-tiny-bmm", "opt-tiny-fresh", "opt350m-tiny", "origin-tiny"};
+}  // namespace
+
+TEST_CASE("loss and gradients are PyTorch's, under every name that the model's file has") {
+  for (const std::string& name : with_golden) {
+    const Sandbox box;
+    copy_inputs(box, name);
+    const auto golden = json_of(golden_of(name) + "/index.json");
+    for (const std::string devices : {"1", "2", "5"}) {
+      if (devices == "1" && name != "opt-tiny") continue;
+      CAPTURE(name);
+      CAPTURE(devices);
+      const auto index = trained(box, name, devices, {"sgd"}, {"--dump", "gradients"});
+      const double loss = *golden.getAsObject()->getObject("loss")->getNumber("exact");
+      CHECK(std::fabs(*(*index.getAsObject()->getArray("losses"))[0].getAsNumber() - loss) <= 2e-6 * loss);
+      const auto& files = *index.getAsObject()->getObject("gradients");
+      const auto& parameters = *golden.getAsObject()->getObject("parameters");
+      CHECK(files.size() == parameters.size());
+      for (const auto& [key, entry] : parameters) {
+        const std::string parameter = key.str();
+        CAPTURE(parameter);
+        const auto& p = *entry.getAsObject();
+        REQUIRE(files.getString(key));
+        const Array found = array_of(box / "res/" + files.getString(key)->str());
+        // As near as eight times PyTorch's float32, or a few roundings of the largest element.
+        const double bound = std::max({8 * *p.getNumber("torch_error"), 2e-6 * *p.getNumber("largest"), 1e-12});
+        CHECK(std::fabs(largest(found) - *p.getNumber("largest")) <= bound);
+        CHECK(std::fabs(norm(found) - *p.getNumber("norm")) <= bound * std::sqrt(double(found.elements())));
+        if (auto file = p.getString("grad")) CHECK(difference(found, array_of(golden_of(name) + "/" + file->str())) <= bound);
+      }
+    }
+  }
+}
+
+// On the two folders in turn.
+TEST_CASE("three steps of every optimizer lose what PyTorch's lose, and leave its parameters") {
+  for (const std::string& name : with_golden) {
+    const Sandbox box;
+    copy_inputs(box, name);
+    const auto golden = json_of(golden_of(name) + "/index.json");
+    for (const auto& [key, entry] : *golden.getAsObject()->getObject("optimizers")) {
+      const std::string optimizer = key.str();
+      CAPTURE(name);
+      CAPTURE(optimizer);
+      const auto& g = *entry.getAsObject();
+      REQUIRE(flags.count(optimizer) == 1);
+      if (name != "opt-tiny" && optimizer != "adamw" && optimizer != "rmsprop_momentum_centered") continue;
+      const auto index = trained(box, name, "2", flags.at(optimizer), {"--inputs-dir", "b", "--steps", "3", "--dump", "parameters"});
+      const auto& losses = *index.getAsObject()->getArray("losses");
+      const auto& expected = *g.getObject("losses")->getArray("exact");
+      REQUIRE(losses.size() == expected.size());
+      // Each step amplifies what the one before was off by; PyTorch's float32 is off by up to 1e-6 after three.
+      for (size_t k = 0; k < losses.size(); ++k) CHECK(*losses[k].getAsNumber() == doctest::Approx(*expected[k].getAsNumber()).epsilon(k == 0 ? 2e-6 : 1e-5));
+      if (!g.getObject("parameters")) continue;
+      for (const auto& [parameter, after] : *g.getObject("parameters")) {
+        const std::string shown = parameter.str();
+        CAPTURE(shown);
+        const auto& p = *after.getAsObject();
+        const Array found = array_of(box / "res/" + index.getAsObject()->getObject("parameters")->getString(parameter)->str()), wanted = array_of(golden_of(name) + "/" + p.getString("after")->str());
+        CHECK(difference(found, wanted) <= std::max({8 * *p.getNumber("torch_error"), 2e-6 * largest(wanted), 1e-12}));
+      }
+    }
+  }
+}
+
+TEST_CASE("what training needs or does not know is said in one line") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  auto refused = [&](const std::vector<std::string>& more) {
+    const Result r = box.run(std::vector<std::string>{model, "--train", "--devices", "2", "-o", "out"} + more);
+    CHECK(r.code == 2);
+    CHECK(!fs::exists(box / "out"));
+    return r.line();
+  };
+  CHECK(refused({"--optimizer", "adagrad"}) == "--optimizer 'adagrad': expected sgd, adam, adamw or rmsprop");
+  CHECK(refused({"--optimizer", "sgd", "--nesterov"}) == "--nesterov: needs sgd with --momentum above 0");
+  CHECK(refused({"--freeze", "*.nothing"}) == "--freeze '*.nothing': matches no parameter");
+  CHECK(refused({"--trainable", "*.nothing"}) == "--trainable '*.nothing': matches no parameter");
+
+  copy_inputs(box, "opt-tiny");
+  REQUIRE(box.run({model, "--train", "--devices", "2", "-o", "out"}).code == 0);
+  fs::remove(box / "a/labels.npy");
+  const Result without = box.run({"run", "out", "-o", "res", "--inputs-dir", "a"});
+  CHECK(without.code != 0);
+  CHECK(without.line().find("labels") != std::string::npos);
+  CHECK(!fs::exists(box / "res"));
+  const Result dumped = box.run({"run", "out", "-o", "res", "--inputs-dir", "b", "--dump", "weights"});
+  CHECK(dumped.code == 2);
+  CHECK(dumped.line() == "--dump 'weights': expected gradients, parameters or state");
+}
+
+TEST_CASE("what run calls a state is of its parameter's shape, one of each of the optimizer's kinds") {
+  const Sandbox box;
+  copy_inputs(box, "opt-tiny");
+  const auto index = trained(box, "opt-tiny", "3", {"adam"}, {"--dump", "parameters,state"});
+  const auto& parameters = *index.getAsObject()->getObject("parameters");
+  const auto& state = *index.getAsObject()->getObject("state");
+  CHECK(state.size() == parameters.size());
+  for (const auto& [key, kinds] : state) {
+    const std::string parameter = key.str();
+    CAPTURE(parameter);
+    CHECK(kinds.getAsObject()->size() == 2);
+    for (const char* kind : {"exp_avg", "exp_avg_sq"}) {
+      REQUIRE(kinds.getAsObject()->getString(kind));
+      CHECK(array_of(box / "res/" + kinds.getAsObject()->getString(kind)->str()).dims == array_of(box / "res/" + parameters.getString(key)->str()).dims);
+    }
+  }
+}
