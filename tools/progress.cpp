@@ -34,6 +34,7 @@ void Progress::set(int64_t done) {
   llvm::errs() << "\r\x1b[K" << what_ << "  " << filled << std::string(columns - std::min(columns, filled.size() / 3), ' ')
                << llvm::formatv(" {0,3:f0} %", 100 * share);
   if (unit_ == Unit::bytes) llvm::errs() << "  " << bytes_text(double(done_)) << " of " << bytes_text(double(total_));
+  if (!note_.empty()) llvm::errs() << "  " << note_;
 }
 
 std::string bar(double share, size_t columns) {
