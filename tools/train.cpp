@@ -111,13 +111,14 @@ class Saver {
     out.folder_ = std::move(folder);
     out.options_ = {.overwrite = o.overwrite, .inputs = std::move(inputs), .despite_signals = true};
     std::error_code ignored;
-    const bool resumed = !o.resume.empty() && std::filesystem::equivalent(out.folder_, o.resume, ignored);
-    if (!resumed && !o.overwrite && std::filesystem::is_directory(out.folder_, ignored) && !std::filesystem::is_empty(out.folder_, ignored))
+    out.resumed_ = !o.resume.empty() && std::filesystem::equivalent(out.folder_, o.resume, ignored);
+    if (!out.resumed_ && !o.overwrite && std::filesystem::is_directory(out.folder_, ignored) && !std::filesystem::is_empty(out.folder_, ignored))
       return error(Fault::cannot_write, out.folder_ + ": the folder is not empty; give --resume " + out.folder_ + " to go on from a checkpoint, --overwrite to lose what is there");
     if (auto e = out.begin()) return std::move(e);
     return out;
   }
   const std::string& folder() const { return folder_; }
+  bool resumed() const { return resumed_; }  // is it the folder that the run goes on from?
   int64_t saved_step() const { return saved_; }
   llvm::Error save(const RunRecord& run, const Graph& whole, llvm::ArrayRef<Port> held, Stepper& stepper) {
     if (auto e = write_checkpoint(*transaction_, run, whole, held, stepper.ranks(), [&](size_t r, llvm::StringRef name) -> const HostArray& { return stepper.values(r).find(name)->second; })) return e;
@@ -138,6 +139,7 @@ class Saver {
   OutputOptions options_;
   std::optional<OutputTransaction> transaction_;
   int64_t saved_ = -1;
+  bool resumed_ = false;
 };
 
 std::string time_text(double seconds) {
@@ -290,10 +292,10 @@ llvm::Error train(const TrainOptions& o) {
   const double elapsed = seconds_since(began);
   progress.reset();
   if (auto e = tokens->check_unchanged()) return e;
-  if (run.step > first_step)
-    if (auto e = save()) return e;
+  if (run.step > first_step || !saver->resumed())
+    if (auto e = save()) return e;  // also if all that was asked for is a checkpoint for another mesh
   if (run.step < last_step) {
-    if (run.step == first_step) return error(Fault::interrupted, "interrupted before step " + llvm::Twine(first_step + 1) + "; " + saver->folder() + " is as it was");
+    if (run.step == first_step) return error(Fault::interrupted, "interrupted before step " + llvm::Twine(first_step + 1));
     return error(Fault::interrupted, "interrupted after step " + llvm::Twine(run.step) + " of " + llvm::Twine(last_step) + "; " + saver->folder() + " holds it, --resume goes on");
   }
   if (run.step == first_step) {
