@@ -283,7 +283,7 @@ llvm::Error train(const TrainOptions& o) {
     tokens_seen += made->tokens;
     if (auto e = log->add({.step = run.step, .epoch = epoch, .loss = *loss, .learning_rate = rate, .tokens = made->tokens, .seconds = seconds_since(step_began)})) return e;
     const double elapsed = seconds_since(began);
-    progress->note(llvm::formatv("step {0} of {1}  loss {2:f4}  {3:f0} tokens/s  {4} left", run.step, last_step, *loss, double(tokens_seen) / elapsed,
+    progress->note(llvm::formatv("{0}/{1}  loss {2:f4}  {3:f0} tokens/s  {4} left", run.step, last_step, *loss, double(tokens_seen) / elapsed,
                                  time_text(elapsed / double(run.step - first_step) * double(last_step - run.step))).str());
     progress->set(run.step);
     if (epoch_done || (o.save_every && run.step % o.save_every == 0))
