@@ -14,6 +14,8 @@ struct Command {
 Command add_partition(CLI::App& app);
 Command add_inspect(CLI::App& app);
 Command add_run(CLI::App& app);
+Command add_train(CLI::App& app);
+Command add_export(CLI::App& app);
 Command add_check(CLI::App& app);
 Command add_bench(CLI::App& app);
 Command add_build(CLI::App& app);

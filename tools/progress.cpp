@@ -29,11 +29,12 @@ void Progress::set(int64_t done) {
   next_ = Clock::now() + interval;
   drawn_ = true;
   const double share = double(done_) / double(total_);
-  constexpr size_t columns = 24;
+  const size_t columns = note_.empty() ? 24 : 10;  // the line stays below 80 columns
   const std::string filled = bar(share, columns);  // each of its characters has three bytes
   llvm::errs() << "\r\x1b[K" << what_ << "  " << filled << std::string(columns - std::min(columns, filled.size() / 3), ' ')
                << llvm::formatv(" {0,3:f0} %", 100 * share);
   if (unit_ == Unit::bytes) llvm::errs() << "  " << bytes_text(double(done_)) << " of " << bytes_text(double(total_));
+  if (!note_.empty()) llvm::errs() << "  " << note_;
 }
 
 std::string bar(double share, size_t columns) {

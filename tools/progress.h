@@ -16,10 +16,11 @@ class Progress {
   ~Progress();
   void add(int64_t n) { set(done_ + n); }
   void set(int64_t done);
+  void note(std::string text) { note_ = std::move(text); }  // after the bar, from the next drawing on
 
  private:
   using Clock = std::chrono::steady_clock;
-  std::string what_;
+  std::string what_, note_;
   int64_t total_, done_ = 0;
   Unit unit_;
   bool shown_ = false, drawn_ = false;

@@ -235,7 +235,7 @@ struct OutputState {
   ~OutputState() { --open_transactions; }
 
   Error check_interrupted() const {
-    if (interrupted.load() == 0) return Error::success();
+    if (interrupted.load() == 0 || options.despite_signals) return Error::success();
     return error(Fault::interrupted, target + ": interrupted, nothing was written");
   }
   // Removed before it is unlocked, so that who locks it next can see that it is gone (begin compares inodes).
@@ -322,9 +322,9 @@ Error OutputFile::sweep(ArrayRef<char> bytes) {
     const ArrayRef<char> block = bytes.take_front(block_bytes);
     sweep_->hash.update(StringRef(block.data(), block.size()));
     if (const int error_number = write_fully(file_.get(), block.data(), block.size())) return failed(error_number);
-    if (interrupted.load() != 0) {
+    if (Error e = state_->check_interrupted()) {
       failed_ = true;
-      return state_->check_interrupted();
+      return e;
     }
     bytes = bytes.drop_front(block.size());
   }
