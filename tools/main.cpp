@@ -102,11 +102,11 @@ int main(int argc, char** argv) {
     code = int(Fault::internal);
   }
   llvm::outs().flush();
-  if (llvm::outs().has_error()) {
+  std::cout.flush();
+  if (llvm::outs().has_error() || !std::cout) {
     llvm::outs().clear_error();
     llvm::errs() << "opt-partition: stdout cannot be written\n";
     if (code == 0) code = int(Fault::cannot_write);
   }
-  std::cout.flush();
   return code;
 }

@@ -1,6 +1,8 @@
 // partition: model in, plan and rank graphs out.
-#include <thread>
+#include <sys/stat.h>
 
+
+#include "frontend/io/files.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/export.h"
@@ -26,7 +28,10 @@ llvm::Error partition(const PartitionOptions& o) {
   const bool weights = !o.no_weights && !o.plan_only && !weights_missing(*job->whole);
   auto plan = make_plan(*job, example_dims(*job->whole, *asked), OPTP_VERSION, weights);
   if (!plan) return plan.takeError();
-  auto out = OutputTransaction::begin(o.out, {.overwrite = o.overwrite});
+  OutputOptions writing{.overwrite = o.overwrite};
+  for (const std::string& input : {o.job.model, o.job.sharding_file})
+    if (struct stat status; stat(input.c_str(), &status) == 0) writing.inputs.push_back(id_of(status));
+  auto out = OutputTransaction::begin(o.out, writing);
   if (!out) return out.takeError();
   int64_t bytes = 0;
   for (const auto& device : *plan->getAsObject()->getArray("devices"))

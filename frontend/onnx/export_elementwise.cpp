@@ -26,6 +26,15 @@ void write_extreme(ExportContext& c) {
 void write_cast(ExportContext& c) { c.finish_cast(c.operand(0), c.dtype()); }
 void write_where(ExportContext& c) { c.finish("Where", {c.operand(0), c.operand(1), c.operand(2)}); }
 
+void write_sum(ExportContext& c) {
+  std::vector<std::string> addends;
+  for (unsigned k = 0; k < c.node().operands.size(); ++k) addends.push_back(c.operand(k));
+  std::string sum = addends[0];
+  for (size_t k = 1; k + 1 < addends.size(); ++k) sum = c.step("Add", {sum, addends[k]});
+  if (addends.size() == 1) return c.finish("Identity", {sum});
+  c.finish("Add", {sum, addends.back()});
+}
+
 const ExportRow rows[] = {
     {"neg", write_neg, "Neg"},
     {"abs", write_plain, "Abs", number_types},
@@ -62,6 +71,7 @@ const ExportRow rows[] = {
     {"and", write_plain, "And", boolean},
     {"or", write_plain, "Or", boolean},
     {"xor", write_plain, "Xor", boolean},
+    {"sum", write_sum},
     {"where", write_where},
     {"cast", write_cast},
 };

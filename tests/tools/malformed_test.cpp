@@ -24,7 +24,7 @@ TEST_CASE("a damaged plan is refused by what is wrong with it, by run and by ins
   const auto before = box.names();
   std::string nested;
   for (int k = 0; k < 10'000; ++k) nested += "[";
-  const std::string table = "\"ranges\": [\n     [\n      [\n       0,\n       129\n      ]";
+  const std::string table = "\"ranges\": [\n      [\n       [\n        0,\n        129\n       ]";
   struct Row {
     std::string plan, says;
   };
