@@ -8,13 +8,17 @@
 
 namespace optp {
 namespace {
-// A few numbers a token at most, whatever the named dims are.
+// A few numbers a token, whatever the named dims are; of what has numbers for dims (norms' gradients, a static model's tokens)
+// so much that its bytes are sent in about the time that a meeting takes.
 bool is_small(const Value& v) {
-  constexpr int64_t most = 16;
+  constexpr int64_t most_a_token = 16, most = 32768;
   Dim count = 1;
-  for (Dim d : v.type.dims)
+  bool named = false;
+  for (Dim d : v.type.dims) {
     if (d.constant() || has_rank_terms(d)) count = count * d;
-  return count.constant() && *count.constant() <= most;
+    else named = true;
+  }
+  return count.constant() && *count.constant() <= (named ? most_a_token : most);
 }
 bool alike(const Node& a, const Node& b) {
   return a.op == b.op && a.op->name == "all_reduce" && a.phase == b.phase && a.text("reduce") == b.text("reduce") &&
