@@ -1,4 +1,4 @@
-// A training run on disk, as docs/checkpoints.md describes it: checkpoint.json, and one file a rank with what it holds of
+// A training run on disk: checkpoint.json, and one file a rank with what it holds of
 // parameters and optimizer state. Each file's hash is in the manifest; the folder is replaced as a whole or not at all.
 #pragma once
 #include <optional>
