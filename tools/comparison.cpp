@@ -53,21 +53,21 @@ std::string expected_found(const Array& expected, const Array& found, int64_t at
 
 llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, llvm::ArrayRef<NamedArrays> rank_inputs, std::optional<Progress>& progress) {
   constexpr int64_t most_kept_elements = int64_t(1) << 26;
-  llvm::DenseMap<const Value*, double> tops;
-  auto top_of = [&](const Value& v) {
-    auto it = tops.find(&v);
-    if (it != tops.end()) return it->second;
+  llvm::DenseMap<const Value*, double> scales;
+  auto scale_of = [&](const Value& v) {
+    auto it = scales.find(&v);
+    if (it != scales.end()) return it->second;
     double top = 0;
     if (auto in = inputs.find(v.name); in != inputs.end()) top = largest(in->second);
     else if (v.is_data() && is_float(v.type.dtype)) top = largest(to_array(*v.data));
-    return tops[&v] = top;
+    return scales[&v] = top;
   };
   auto keep = [&](const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
     if (progress) progress->add(1);
-    const double own = tops[vs[0]] = largest(*arrays[0]);
-    double scale = own;
+    double scale = largest(*arrays[0]);
     for (const Value* v : node.operands)
-      if (is_float(v->type.dtype)) scale = std::max(scale, 1e-4 * top_of(*v));
+      if (is_float(v->type.dtype)) scale = std::max(scale, 1e-4 * scale_of(*v));
+    scales[vs[0]] = scale;
     // An optimizer divides a gradient by its own size and so makes what is left of a sum that cancels (a key bias's gradient
     // is 0) as large as all else: its elementwise arithmetic has a comparison of its own, step by step.
     if (arrays[0]->elements() <= most_kept_elements && (node.phase != Phase::optimizer || vs[0]->ndim() == 0))

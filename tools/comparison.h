@@ -27,7 +27,7 @@ std::string expected_found(const Array& expected, const Array& found, int64_t at
 
 // Every value of every rank against its shard of the whole run's value, all in float64, so that what differs beyond its
 // rounding is a fault and the first such value is where it is. An element's error is |difference| ÷ the largest of its own
-// magnitude, the tensor's largest (masks' -3e38 left out), and 1e-4 of its operands' largest: a sum that cancels is judged
+// magnitude, the tensor's largest (masks' -3e38 left out), and 1e-4 of what its operands are judged by: a sum that cancels is judged
 // by what it sums.
 class LocalComparison {
  public:

@@ -13,10 +13,9 @@ bool add_before_sum(Graph& graph, llvm::function_ref<bool(const Node& sum, const
     if (add.op->name != "add") continue;
     Value& rest = add.operand(1 - node->out().uses[0].operand);
     if (!wanted(*node, rest)) continue;
-    if (rest.producer) {  // it may be made after the sum: then so is the sum
-      auto place = std::next(rest.producer->place);
-      graph.nodes.splice(place, graph.nodes, node->place);
-    }
+    // The rest may be made after the sum: then so is the sum. What uses it, the add, comes later still.
+    const bool later = rest.producer && std::any_of(node->place, add.place, [&](const auto& n) { return n.get() == rest.producer; });
+    if (later) graph.nodes.splice(add.place, graph.nodes, node->place);
     Node& early = graph.add_node(*add.op, {&node->operand(0), &rest}, {node->operand(0).type}, {"mutant"}, node.get());
     graph.set_operand(*node, 0, early.out());
     graph.replace_all_uses(add.out(), node->out());
