@@ -7,12 +7,15 @@ llvm::Error merge_views(Graph& graph, const PassOptions&) {
   for (auto it = graph.nodes.begin(); it != graph.nodes.end();) {
     Node& node = **it++;
     if (node.op->name != "reshape" && node.op->name != "expand") continue;
-    while (node.op->name == "reshape" && node.operand(0).producer && node.operand(0).producer->op->name == "reshape")
-      graph.set_operand(node, 0, node.operand(0).producer->operand(0));
-    if (node.operand(0).type.dims != node.out().type.dims) continue;
-    Value& in = node.operand(0);
-    graph.replace_all_uses(node.out(), in);
-    graph.erase(node);
+    // Upwards, until something has the shape already: that one keeps its name.
+    Value* in = &node.operand(0);
+    while (in->type.dims != node.out().type.dims && node.op->name == "reshape" && in->producer && in->producer->op->name == "reshape") in = &in->producer->operand(0);
+    if (in->type.dims == node.out().type.dims) {
+      graph.replace_all_uses(node.out(), *in);
+      graph.erase(node);
+    } else if (in != &node.operand(0)) {
+      graph.set_operand(node, 0, *in);
+    }
   }
   return llvm::Error::success();
 }

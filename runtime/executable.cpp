@@ -398,6 +398,7 @@ struct Executable::State {
         lifetimes.push_back({roots[r].bytes, roots[r].first, roots[r].last});
         which.push_back(int(r));
       }
+    memory.value_bytes = plan_memory(lifetimes).lower_bound_bytes;
     for (size_t s = 0; s < steps.size(); ++s) lifetimes.push_back({steps[s].kernel.scratch_bytes, int64_t(s), int64_t(s)});
     const MemoryPlan plan = plan_memory(lifetimes);
     offsets.assign(roots.size(), -1);

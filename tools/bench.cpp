@@ -11,10 +11,10 @@
 #include "runtime/reference.h"
 #include "runtime/run_ranks.h"
 #include "tools/command.h"
-#include "tools/draw_weights.h"
 #include "tools/execution.h"
 #include "tools/inputs.h"
 #include "tools/job.h"
+#include "tools/prepare.h"
 
 namespace optp {
 namespace {
@@ -28,23 +28,10 @@ llvm::Error bench(const BenchOptions& o) {
   if (o.runs < 1 || o.warm_up < 0) return error(Fault::usage, "--runs: expected at least 1");
   auto job = make_job(o.job);
   if (!job) return job.takeError();
-  if (!o.random_weights.empty()) {
-    auto seed = parse_seed(o.random_weights);
-    if (!seed) return seed.takeError();
-    std::vector<Graph*> graphs;
-    for (auto& g : job->ranks) graphs.push_back(g.get());
-    draw_weights(graphs, *seed);
-  }
-  for (auto& g : job->ranks)
-    if (auto e = need_weights(*g)) return e;
+  if (auto e = prepare_weights(*job, o.random_weights)) return e;
   auto dims = parse_dims(o.job.dims);
   if (!dims) return dims.takeError();
-  for (const Value* v : job->imported->inputs)
-    for (Dim d : v->type.dims)
-      for (const std::string& s : symbols_of(d))
-        if (!dims->contains(s)) return error(Fault::usage, "dim " + quoted(s) + " has no value: give --dim " + s + "=NUMBER");
-  auto bind = [&](const Shapes& shapes, DimValues values) { return bind_input_dims(*job->imported, shapes, std::move(values)); };
-  auto inputs = make_inputs(input_specs(*job->imported), {}, "", *dims, bind, true);
+  auto inputs = prepare_inputs(*job->imported, {}, "", *dims);
   if (!inputs) return inputs.takeError();
   std::vector<std::unique_ptr<Graph>> bound;
   std::vector<const Graph*> ranks;
@@ -55,9 +42,9 @@ llvm::Error bench(const BenchOptions& o) {
     if (!g) return g.takeError();
     bound.push_back(std::move(*g));
     ranks.push_back(bound.back().get());
-    for (const Value* v : ranks.back()->inputs) {
-      arrays[r][v->name] = host_array(shard_of(to_array((*inputs)[v->name]), *v->sharding, job->whole->mesh, int64_t(r)), v->type.dtype);
-      rank_inputs[r][v->name] = arrays[r][v->name];
+    arrays[r] = rank_part(*inputs, *ranks.back(), job->whole->mesh, int64_t(r));
+    for (const auto& [name, array] : arrays[r]) {
+      rank_inputs[r][name] = array;
     }
   }
   RankThreadsOptions options;

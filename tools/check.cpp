@@ -15,12 +15,12 @@
 #include "tools/check_training.h"
 #include "tools/command.h"
 #include "tools/comparison.h"
-#include "tools/draw_weights.h"
 #include "tools/execution.h"
 #include "tools/inputs.h"
 #include "tools/job.h"
 #include "tools/mutants.h"
 #include "tools/plan.h"
+#include "tools/prepare.h"
 #include "tools/progress.h"
 
 namespace optp {
@@ -60,27 +60,11 @@ class Checker {
 
  private:
   llvm::Error prepare() {
-    if (!o_.random_weights.empty()) {
-      auto seed = parse_seed(o_.random_weights);
-      if (!seed) return seed.takeError();
-      std::vector<Graph*> graphs{job_.imported.get(), job_.whole.get(), job_.spmd.get()};
-      for (auto& g : job_.ranks) graphs.push_back(g.get());
-      draw_weights(graphs, *seed);
-    }
-    if (auto e = need_weights(*job_.whole)) return e;
+    if (auto e = prepare_weights(job_, o_.random_weights)) return e;
     auto dims = parse_dims(o_.job.dims);
     if (!dims) return dims.takeError();
     dims_ = *dims;
-    auto bind = [&](const Shapes& shapes, DimValues values) -> llvm::Expected<DimValues> {
-      auto bound = bind_input_dims(*job_.imported, shapes, std::move(values));
-      if (!bound) return bound;
-      for (const Value* v : job_.imported->inputs)
-        for (Dim d : v->type.dims)
-          for (const std::string& s : symbols_of(d))
-            if (!bound->contains(s)) return error(Fault::usage, "dim " + quoted(s) + " has no value: give --dim " + s + "=NUMBER");
-      return bound;
-    };
-    auto inputs = make_inputs(input_specs(*job_.imported), o_.inputs, o_.inputs_dir, dims_, bind, true);
+    auto inputs = prepare_inputs(*job_.imported, o_.inputs, o_.inputs_dir, dims_);
     if (!inputs) return inputs.takeError();
     inputs_ = std::move(*inputs);
     for (const auto& [name, a] : inputs_) arrays_[name] = to_array(a);
@@ -94,15 +78,9 @@ class Checker {
       for (size_t r = 0; r < ranks_.size(); ++r)
         if (auto e = apply_mutant(*ranks_[r], int64_t(r), o_.mutant)) return e;
     for (int64_t r = 0; r < int64_t(ranks_.size()); ++r) {
-      NamedArrays mine;
-      HostArrays host;
-      for (const Value* v : rank_graphs_[size_t(r)]->inputs) {
-        Array shard = shard_of(arrays_[v->name], *v->sharding, job_.whole->mesh, r);
-        host[v->name] = host_array(shard, v->type.dtype);
-        mine[v->name] = std::move(shard);
-      }
-      rank_arrays_.push_back(std::move(mine));
-      rank_inputs_.push_back(std::move(host));
+      rank_inputs_.push_back(rank_part(inputs_, *rank_graphs_[size_t(r)], job_.whole->mesh, r));
+      NamedArrays& mine = rank_arrays_.emplace_back();
+      for (const auto& [name, a] : rank_inputs_.back()) mine[name] = to_array(a);
     }
     return llvm::Error::success();
   }

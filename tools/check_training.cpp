@@ -16,11 +16,11 @@
 #include "frontend/io/npy.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
-#include "tools/draw_weights.h"
 #include "tools/execution.h"
 #include "tools/inputs.h"
 #include "tools/mutants.h"
 #include "tools/plan.h"
+#include "tools/prepare.h"
 #include "tools/progress.h"
 #include "tools/stepper.h"
 
@@ -86,14 +86,7 @@ class TrainingChecker {
     if (optimizer.name != job_options_.training.optimizer.name) options.training.learning_rate.reset();
     auto job = make_job(options);
     if (!job) return job.takeError();
-    std::vector<Graph*> graphs{job->imported.get(), job->whole.get(), job->spmd.get()};
-    for (auto& g : job->ranks) graphs.push_back(g.get());
-    if (!o_.random_weights.empty()) {
-      auto seed = parse_seed(o_.random_weights);
-      if (!seed) return seed.takeError();
-      draw_weights(graphs, *seed);
-    }
-    if (auto e = need_weights(*job->whole)) return std::move(e);
+    if (auto e = prepare_weights(*job, o_.random_weights)) return std::move(e);
     return job;
   }
   const Mesh& mesh() const { return job_.whole->mesh; }
@@ -104,25 +97,16 @@ class TrainingChecker {
     auto dims = parse_dims(o_.job.dims);
     if (!dims) return dims.takeError();
     dims_ = *dims;
-    auto bind = [&](const Shapes& shapes, DimValues values) -> llvm::Expected<DimValues> {
-      auto bound = bind_input_dims(*job_.imported, shapes, std::move(values));
-      if (!bound) return bound;
-      for (const Value* v : job_.imported->inputs)
-        for (Dim d : v->type.dims)
-          for (const std::string& s : symbols_of(d))
-            if (!bound->contains(s)) return error(Fault::usage, "dim " + quoted(s) + " has no value: give --dim " + s + "=NUMBER");
-      return bound;
-    };
     const std::vector<InputSpec> specs = input_specs(*job_.imported);
     const Value* labels = job_.whole->find("labels");
-    auto given = make_inputs(specs, o_.inputs, o_.inputs_dir, dims_, bind, true);
+    auto given = prepare_inputs(*job_.imported, o_.inputs, o_.inputs_dir, dims_);
     if (!given) return given.takeError();
     // A second batch of the same extents, drawn.
     std::vector<std::string> drawn;
     for (const InputSpec& s : specs)
       if (s.rows > 0) drawn.push_back(s.name + "=rand(2)");
     DimValues same = dims_;
-    auto second = make_inputs(specs, drawn, "", same, bind, true);
+    auto second = prepare_inputs(*job_.imported, drawn, "", same);
     if (!second) return second.takeError();
     for (HostArrays* whole : {&*given, &*second}) {
       const std::string file = o_.inputs_dir + "/labels.npy";
@@ -137,11 +121,7 @@ class TrainingChecker {
         if (!whole->contains("labels")) return error(Fault::usage, "no input has the labels' shape " + to_string(labels->type.dims) + ": give labels.npy in --inputs-dir");
       }
       Batch batch;
-      for (int64_t r = 0; r < devices(); ++r) {
-        HostArrays mine;
-        for (const auto& [name, a] : *whole) mine[name] = host_array(shard_of(to_array(a), *job_.whole->find(name)->sharding, mesh(), r), a.dtype);
-        batch.ranks.push_back(std::move(mine));
-      }
+      for (int64_t r = 0; r < devices(); ++r) batch.ranks.push_back(rank_part(*whole, *job_.ranks[size_t(r)], mesh(), r));
       batch.whole = std::move(*whole);
       batches_.push_back(std::move(batch));
     }
@@ -222,13 +202,17 @@ class TrainingChecker {
     progress.emplace("checking the training step in float64", int64_t((*whole)->size() + ranks[0]->size() * ranks.size()), o_.quiet);
     LocalComparison comparison(mesh(), ranks);
     if (auto e = comparison.run(**whole, inputs, rank_inputs, progress)) return e;
-    for (auto [name, phases] : {std::pair{"loss", std::vector{Phase::loss}}, {"backward", std::vector{Phase::backward, Phase::optimizer}}}) {
+    for (auto [name, phases] : {std::pair{"forward", std::vector{Phase::forward}}, {"loss", std::vector{Phase::loss}}, {"backward", std::vector{Phase::backward, Phase::optimizer}}}) {
       Row row{name, "shards of the whole run's values, float64", "", 0, 0, 0, LocalComparison::tolerance, true};
       for (Phase phase : phases) {
         const auto& found = comparison.found(phase);
         row.values += found.values, row.elements += found.elements, row.error = std::max(row.error, found.error);
       }
-      if (!comparison.fault().empty() && (llvm::is_contained(phases, comparison.fault_phase()) || (name == llvm::StringRef("loss") && comparison.fault_phase() == Phase::forward))) fail(row, comparison.fault());
+      if (!comparison.fault().empty()) {
+        // What comes after a fault was not compared.
+        if (llvm::is_contained(phases, comparison.fault_phase())) fail(row, comparison.fault());
+        else if (row.values == 0) row.holds = false;
+      }
       rows_.push_back(std::move(row));
     }
     truth_ = comparison.outputs();
@@ -373,9 +357,20 @@ class TrainingChecker {
     return llvm::Error::success();
   }
 
-  static std::vector<int64_t> measured(Stepper& stepper) {
-    std::vector<int64_t> out;
-    for (size_t r = 0; r < stepper.ranks(); ++r) out.push_back(stepper.last_run()->executable(r).memory().arena_actual_bytes);
+  // Bytes that a device has, by what they are for.
+  struct Memory {
+    int64_t parameters = 0, state = 0, gradients = 0, values = 0, arena = 0;
+  };
+  static std::vector<Memory> measured(Stepper& stepper) {
+    std::vector<Memory> out;
+    for (size_t r = 0; r < stepper.ranks(); ++r) {
+      Memory& m = out.emplace_back();
+      for (const Update& u : stepper.graph(r).updates)
+        if (u.kind != "step") (u.kind == "parameter" ? m.parameters : m.state) += int64_t(stepper.values(r)[u.input].bytes.size());
+      for (const GradientOutput& g : stepper.graph(r).gradients) m.gradients += int64_t(stepper.gradient(r, g.output)->bytes.size());
+      m.values = stepper.last_run()->executable(r).memory().value_bytes;
+      m.arena = stepper.last_run()->executable(r).memory().arena_actual_bytes;
+    }
     return out;
   }
   llvm::Error memory() {
@@ -401,11 +396,22 @@ class TrainingChecker {
     const auto& list = *plan->getAsObject()->getArray("devices");
     for (size_t r = 0; r < memory_.size(); ++r) {
       const auto& device = *list[r].getAsObject();
-      const double predicted = double(*device.getInteger("activation_peak_bytes")), actual = double(memory_[r]);
-      const double off = actual > 0 ? std::fabs(predicted - actual) / actual : 0;
-      row.error = std::max(row.error, off);
-      if (!(off <= row.tolerance)) fail(row, "activations of rank " + llvm::Twine(r) + ": predicted " + llvm::Twine(int64_t(predicted)) + " bytes, the arena has " + llvm::Twine(memory_[r]));
+      int64_t trained = 0;  // a frozen parameter is in the rank's data
+      for (const GradientOutput& g : job_.whole->gradients) {
+        const Value& v = *job_.ranks[r]->find(g.parameter);
+        trained += *product(v.type.dims).constant() * size_bytes(v.type.dtype);
+      }
+      auto compare = [&](const char* what, int64_t predicted, int64_t actual) {
+        const double off = actual > 0 ? std::fabs(double(predicted - actual)) / double(actual) : double(predicted != 0);
+        row.error = std::max(row.error, off);
+        if (!(off <= row.tolerance)) fail(row, llvm::Twine(what) + " of rank " + llvm::Twine(r) + ": predicted " + llvm::Twine(predicted) + " bytes, found " + llvm::Twine(actual));
+      };
+      compare("parameters", trained, memory_[r].parameters);
+      compare("state", *device.getInteger("state_bytes"), memory_[r].state);
+      compare("gradients", *device.getInteger("gradient_bytes"), memory_[r].gradients);
+      compare("activations", *device.getInteger("activation_peak_bytes"), memory_[r].values);
     }
+    row.note = llvm::formatv("rank 0: {0} bytes of activations, {1} of arena with the kernels' workspace", memory_[0].values, memory_[0].arena).str();
     rows_.push_back(std::move(row));
     return llvm::Error::success();
   }
@@ -453,7 +459,7 @@ class TrainingChecker {
   DimValues dims_;
   std::vector<Batch> batches_;
   NamedArrays truth_;
-  std::vector<int64_t> memory_;
+  std::vector<Memory> memory_;
   std::vector<Row> rows_;
   std::string fault_;
 };

@@ -5,7 +5,8 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseMap.h"
-#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/raw_ostream.h"
 #include "tools/progress.h"
 
 namespace optp {
@@ -48,7 +49,10 @@ std::string index_text(int64_t linear, llvm::ArrayRef<int64_t> dims) {
   return "[" + out + "]";
 }
 std::string expected_found(const Array& expected, const Array& found, int64_t at) {
-  return ", index " + index_text(at, expected.dims) + ": expected " + llvm::formatv("{0}", expected.number(at)).str() + ", found " + llvm::formatv("{0}", found.number(at)).str();
+  // Enough digits that two float32 that differ are seen to differ.
+  std::string out;
+  llvm::raw_string_ostream(out) << ", index " << index_text(at, expected.dims) << ": expected " << llvm::format("%.9g", expected.number(at)) << ", found " << llvm::format("%.9g", found.number(at));
+  return out;
 }
 
 llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, llvm::ArrayRef<NamedArrays> rank_inputs, std::optional<Progress>& progress) {

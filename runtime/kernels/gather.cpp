@@ -1,4 +1,5 @@
-// gather: rows of a table by index. With "row_start", the rows that other ranks hold are zeros here.
+// gather: rows of a table by index, and scatter_add, its transpose. With "row_start" they leave out the rows that other ranks
+// hold.
 #include "frontend/ir/diagnostic.h"
 #include "runtime/kernel.h"
 #include "runtime/kernels/strided.h"
@@ -6,35 +7,51 @@
 namespace optp::kernels {
 namespace {
 
+// Which rows an index means, of those that this rank has of the whole table's.
+struct Lookup {
+  int64_t rows, start, total, outer, count;
+  bool masked;  // a row that another rank has is left out; without a mask all are here
+
+  Lookup(const Node& node, const TensorSpec& table, const TensorSpec& index) {
+    const size_t axis = size_t(node.integer("axis"));
+    rows = table.dims[axis], start = node.dim("row_start").constant().value_or(0);
+    total = node.dim("rows", rows).constant().value_or(rows);
+    outer = count_of(llvm::ArrayRef<int64_t>(table.dims).take_front(axis));
+    count = index.elements();
+    masked = node.find<Dim>("row_start") != nullptr;
+  }
+  int64_t row(int64_t wanted) const { return (wanted < 0 ? wanted + total : wanted) - start; }
+  bool is_here(int64_t row) const { return row >= 0 && row < rows; }
+  // An index is the user's data: checked before anything is read or written.
+  template <class Index>
+  llvm::Error check(const Node& node, const Index* index) const {
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t here = row(int64_t(index[k])), whole = here + start;
+      if (whole < 0 || whole >= total || (!masked && !is_here(here)))
+        return node_error(node, "index " + llvm::Twine(int64_t(index[k])) + " of operand 1 " + quoted(node.operand(1).name) + " is outside " + llvm::Twine(total) + " rows of " + quoted(node.operand(0).name));
+    }
+    return llvm::Error::success();
+  }
+};
+
 template <class Index>
 llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context) {
   const Node& node = *work.node;
-  const size_t axis = size_t(node.integer("axis"));
   const TensorSpec& table = work.operands[0];
-  const int64_t rows = table.dims[axis], start = node.dim("row_start").constant().value_or(0);
-  const int64_t total = node.dim("rows", rows).constant().value_or(rows);
-  const bool masked = node.find<Dim>("row_start") != nullptr;
-  const int64_t outer = count_of(llvm::ArrayRef<int64_t>(table.dims).take_front(axis));
-  const int64_t run = count_of(llvm::ArrayRef<int64_t>(table.dims).drop_front(axis + 1)) * size_bytes(table.dtype);
-  const int64_t count = work.operands[1].elements();
+  const Lookup at(node, table, work.operands[1]);
+  const int64_t run = count_of(llvm::ArrayRef<int64_t>(table.dims).drop_front(size_t(node.integer("axis")) + 1)) * size_bytes(table.dtype);
   Kernel kernel;
   kernel.run = [=, &node, threads = context.threads](const KernelCall& call) -> llvm::Error {
     const Index* index = static_cast<const Index*>(call.in[1]);
-    // Checked before anything is read: an index is the user's data.
-    for (int64_t k = 0; k < count; ++k) {
-      const int64_t wanted = int64_t(index[k]), row = wanted < 0 ? wanted + total : wanted;
-      const int64_t here = row - start;
-      if (row < 0 || row >= total || (!masked && (here < 0 || here >= rows)))
-        return node_error(node, "index " + llvm::Twine(wanted) + " of operand 1 " + quoted(node.operand(1).name) + " is outside " + llvm::Twine(total) + " rows of " + quoted(node.operand(0).name));
-    }
+    if (auto e = at.check(node, index)) return e;
     const char* from = static_cast<const char*>(call.in[0]);
     char* to = static_cast<char*>(call.out[0]);
     if (run == 0) return llvm::Error::success();
-    parallel_for(threads, outer * count, std::max<int64_t>(1, (1 << 15) / run), [&](int64_t begin, int64_t end) {
+    parallel_for(threads, at.outer * at.count, std::max<int64_t>(1, (1 << 15) / run), [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
-        const int64_t wanted = int64_t(index[k % count]), row = (wanted < 0 ? wanted + total : wanted) - start;
-        if (row < 0 || row >= rows) std::memset(to + k * run, 0, size_t(run));
-        else std::memcpy(to + k * run, from + ((k / count) * rows + row) * run, size_t(run));
+        const int64_t row = at.row(int64_t(index[k % at.count]));
+        if (at.is_here(row)) std::memcpy(to + k * run, from + ((k / at.count) * at.rows + row) * run, size_t(run));
+        else std::memset(to + k * run, 0, size_t(run));
       }
     });
     return llvm::Error::success();
@@ -46,37 +63,30 @@ llvm::Expected<Kernel> gather(const Work& work, const KernelContext& context) {
 }
 const RegisteredKernel gather_kernel{{.op = "gather", .dtypes = {}, .compile = gather}};
 
-// scatter_add: each thread owns a range of the columns, so that the rows are added in the order of the indices.
+// scatter_add: each thread owns a range of the columns, so that rows are added in the order of the indices.
 template <class Index>
 llvm::Expected<Kernel> scatter_add_by(const Work& work, const KernelContext& context) {
   const Node& node = *work.node;
-  const size_t axis = size_t(node.integer("axis"));
   const TensorSpec& table = work.results[0];
-  const int64_t rows = table.dims[axis], start = node.dim("row_start").constant().value_or(0);
-  const int64_t total = node.dim("rows", rows).constant().value_or(rows);
-  const bool masked = node.find<Dim>("row_start") != nullptr;
-  const int64_t outer = count_of(llvm::ArrayRef<int64_t>(table.dims).take_front(axis));
-  const int64_t inner = count_of(llvm::ArrayRef<int64_t>(table.dims).drop_front(axis + 1));
-  const int64_t count = work.operands[1].elements();
+  const Lookup at(node, table, work.operands[1]);
+  const int64_t inner = count_of(llvm::ArrayRef<int64_t>(table.dims).drop_front(size_t(node.integer("axis")) + 1));
   Kernel kernel;
   kernel.run = [=, &node, threads = context.threads](const KernelCall& call) -> llvm::Error {
     const Index* index = static_cast<const Index*>(call.in[1]);
-    for (int64_t k = 0; k < count; ++k) {
-      const int64_t wanted = int64_t(index[k]), row = wanted < 0 ? wanted + total : wanted;
-      const int64_t here = row - start;
-      if (row < 0 || row >= total || (!masked && (here < 0 || here >= rows)))
-        return node_error(node, "index " + llvm::Twine(wanted) + " of operand 1 " + quoted(node.operand(1).name) + " is outside " + llvm::Twine(total) + " rows");
-    }
+    if (auto e = at.check(node, index)) return e;
     const float* from = static_cast<const float*>(call.in[0]);
     float* to = static_cast<float*>(call.out[0]);
-    parallel_for(threads, outer * rows, std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(inner, 1)), [&](int64_t begin, int64_t end) { std::memset(to + begin * inner, 0, size_t((end - begin) * inner) * sizeof(float)); });
-    parallel_for(threads, inner, std::max<int64_t>(16, (1 << 14) / std::max<int64_t>(count, 1)), [&](int64_t begin, int64_t end) {
-      for (int64_t o = 0; o < outer; ++o)
-        for (int64_t k = 0; k < count; ++k) {
-          const int64_t wanted = int64_t(index[k]), row = (wanted < 0 ? wanted + total : wanted) - start;
-          if (row < 0 || row >= rows) continue;
-          const float* add = from + (o * count + k) * inner;
-          float* sum = to + (o * rows + row) * inner;
+    const int64_t rows = at.outer * at.rows;
+    parallel_for(threads, rows, std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(inner, 1)), [&](int64_t begin, int64_t end) {
+      if (inner > 0 && end > begin) std::memset(to + begin * inner, 0, size_t((end - begin) * inner) * sizeof(float));
+    });
+    parallel_for(threads, inner, std::max<int64_t>(16, (1 << 14) / std::max<int64_t>(at.count, 1)), [&](int64_t begin, int64_t end) {
+      for (int64_t o = 0; o < at.outer; ++o)
+        for (int64_t k = 0; k < at.count; ++k) {
+          const int64_t row = at.row(int64_t(index[k]));
+          if (!at.is_here(row)) continue;
+          const float* add = from + (o * at.count + k) * inner;
+          float* sum = to + (o * at.rows + row) * inner;
           for (int64_t i = begin; i < end; ++i) sum[i] += add[i];
         }
     });

@@ -80,8 +80,8 @@ TEST_CASE("merge-views: a reshape of a reshape is one, and one to the same shape
   s.output(s.op("relu", {&same}, {}, "y"));
   CHECK(s.after("merge-views") ==
         "input %x: f32[b, 6]\n"
-        "%same = reshape(%x) {dims = [b, 2, 3]} : f32[b, 2, 3]\n"
-        "%y = relu(%same) : f32[b, 2, 3]\n"
+        "%cut = reshape(%x) {dims = [b, 2, 3]} : f32[b, 2, 3]\n"
+        "%y = relu(%cut) : f32[b, 2, 3]\n"
         "output y = %y\n");
 }
 
