@@ -143,6 +143,7 @@ struct Executable::State {
     Root& root = roots[size_t(add_root(Root::Kind::constant, spec.bytes()))];
     memory.parameter_bytes += spec.bytes();
     places[&v] = {int(roots.size()) - 1, 0};
+    if (context.plan_only) return llvm::Error::success();
     if (v.data->is_missing()) {
       if (options.missing == MissingWeights::refuse)
         return error(Fault::not_found, "weights file " + quoted(v.data->missing) + " of " + quoted(v.name) + " is not there");
@@ -234,6 +235,10 @@ struct Executable::State {
     const Work work = work_of(alone);
     for (const TensorSpec& r : work.results) to += r.bytes();
     if (to > from) return false;
+    if (context.plan_only) {
+      for (size_t k = 0; k < work.results.size(); ++k) places[&node.out(k)] = {add_root(Root::Kind::constant, work.results[k].bytes()), 0};
+      return true;
+    }
     auto kernel = compile_kernel(work, context);
     if (!kernel) return kernel.takeError();
     llvm::SmallVector<const void*, 4> in;
@@ -406,6 +411,7 @@ struct Executable::State {
     for (size_t s = 0; s < steps.size(); ++s) steps[s].scratch_offset = plan.offsets[which.size() + s];
     memory.arena_planned_bytes = plan.lower_bound_bytes;
     memory.arena_actual_bytes = plan.bytes;
+    if (context.plan_only) return;
     arena = Bytes(std::max<int64_t>(plan.bytes, 64));
     for (Root& root : roots) {
       if (root.kind != Root::Kind::constant) continue;
@@ -498,6 +504,16 @@ llvm::Expected<std::unique_ptr<Executable>> Executable::compile(const Graph& ran
     return error(Fault::internal, llvm::Twine("oneDNN: ") + e.what());
   }
   return out;
+}
+llvm::Expected<MemoryNumbers> Executable::plan_memory_of(const Graph& rank_graph) {
+  State state(rank_graph, {});
+  state.context.plan_only = true;
+  try {
+    if (auto e = state.compile()) return std::move(e);
+  } catch (const dnnl::error& e) {
+    return error(Fault::internal, llvm::Twine("oneDNN: ") + e.what());
+  }
+  return state.memory;
 }
 llvm::Error Executable::run(const HostInputs& inputs, HostOutputs& outputs) {
   try {

@@ -46,7 +46,10 @@ struct StepTime {
 class Executable {
  public:
   // Reads the graph while it compiles and keeps pointing at its nodes: the graph must outlive the executable.
+  // Errors: usage where an extent is no number, not_found where weights are missing.
   static llvm::Expected<std::unique_ptr<Executable>> compile(const Graph& rank_graph, const ExecutableOptions& options = {});
+  // The memory that compile would plan, without reading or packing a weight.
+  static llvm::Expected<MemoryNumbers> plan_memory_of(const Graph& rank_graph);
   ~Executable();
 
   // Arrays in `outputs` that have the right dtype and dims are written in place, others are made.

@@ -42,6 +42,7 @@ struct KernelContext {
   dnnl::engine engine;
   dnnl::stream stream;
   int threads = 1;
+  bool plan_only = false;  // constants are known to be there, but their bytes are not read
 };
 
 struct KernelCall {

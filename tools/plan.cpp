@@ -7,6 +7,7 @@
 #include "frontend/onnx/export.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Path.h"
+#include "runtime/executable.h"
 #include "tools/inputs.h"
 
 namespace optp {
@@ -133,83 +134,6 @@ DimValues example_dims(const Graph& graph, const DimValues& asked) {
         // The sequence is the second dim of the ids; whatever else is open counts once.
         if (!out.contains(s)) out[s] = d == 1 && !is_float(v->type.dtype) ? 128 : (lower_bound(Dim::symbol(s)) == 0 ? 0 : 1);
   return out;
-}
-
-namespace {
-// The memory that a value's bytes lie in, as the runtime places them: a reshape's are its operand's, so are those of a
-// leading part, and an elementwise result takes the place of an operand that ends there.
-bool is_view(const Node& node) {
-  if (node.op->name == "reshape") return true;
-  if (node.op->name != "slice" || node.integer("step", 1) != 1) return false;
-  const auto& dims = node.operand(0).type.dims;
-  return product(llvm::ArrayRef<Dim>(dims).take_front(size_t(node.integer("axis")))).is(1);
-}
-bool is_elementwise(const Node& node, unsigned operand) {
-  if (node.op->is_collective) return node.op->name == "all_reduce";
-  if (!node.op->rule || node.operand(operand).type != node.out().type) return false;
-  auto rule = node.op->rule(node);
-  if (!rule) {
-    llvm::consumeError(rule.takeError());
-    return false;
-  }
-  return rule->operands[operand] == rule->results[0] && rule->links.empty() && llvm::none_of(rule->loops, [](const Loop& l) { return l.reduce != Reduce::none; });
-}
-}  // namespace
-
-int64_t activation_peak_bytes(const Graph& bound) {
-  // Values whose bytes lie in one place, by the first of them; what is known before a run has no place in the arena.
-  llvm::DenseMap<const optp::Value*, const optp::Value*> place;
-  llvm::DenseSet<const optp::Value*> known, apart;
-  auto root = [&](const optp::Value* v) {
-    while (place.contains(v)) v = place.lookup(v);
-    return v;
-  };
-  auto bytes = [](const optp::Value& v) { return number(elements(v.type.dims), {}) * size_bytes(v.type.dtype); };
-  for (const optp::Value* v : bound.data()) known.insert(v);
-  std::vector<const Node*> steps;
-  llvm::DenseMap<const optp::Value*, size_t> last;
-  for (const auto& node : bound.nodes) {
-    if (!node->op->is_collective && llvm::all_of(node->operands, [&](const optp::Value* v) { return known.contains(v); })) {
-      for (const auto& r : node->results) known.insert(r.get());
-      continue;
-    }
-    if (is_view(*node)) {
-      place[&node->out()] = &node->operand(0);
-      continue;
-    }
-    for (const optp::Value* v : node->operands) last[root(v)] = steps.size();
-    steps.push_back(node.get());
-  }
-  // Gradients and what the next step takes have memory of their own, and so do results.
-  for (const GraphOutput& o : bound.outputs) apart.insert(root(o.value));
-  int64_t live = 0, peak = 0;
-  llvm::DenseMap<const optp::Value*, int64_t> held;  // by root: bytes in the arena
-  for (size_t s = 0; s < steps.size(); ++s) {
-    const Node& node = *steps[s];
-    for (const auto& r : node.results) {
-      if (apart.contains(r.get())) continue;
-      int64_t own = bytes(*r);
-      for (unsigned k = 0; k < node.operands.size() && r->result == 0; ++k) {
-        const optp::Value* in = root(node.operands[k]);
-        auto it = held.find(in);
-        if (it == held.end() || last.lookup(in) != s || it->second != own || !is_elementwise(node, k)) continue;
-        held.erase(it);
-        live -= own;  // it goes on under the result's name
-        break;
-      }
-      if (!last.contains(r.get())) continue;
-      held[r.get()] = own;
-      live += own;
-    }
-    peak = std::max(peak, live);
-    for (const optp::Value* v : node.operands) {
-      auto it = held.find(root(v));
-      if (it == held.end() || last.lookup(root(v)) != s) continue;
-      live -= it->second;
-      held.erase(it);
-    }
-  }
-  return peak;
 }
 
 llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, llvm::StringRef version, bool weights) {
@@ -354,8 +278,13 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     if (!bound) return bound.takeError();
     const Held& h = held[size_t(r)];
     const TrainingBytes training = training_bytes(**bound);
+    // What a step trains is not known before it runs.
+    for (const Update& u : (*bound)->updates)
+      if (optp::Value* v = (*bound)->find(u.input); v && v->is_data()) (*bound)->make_input(*v);
+    auto memory = Executable::plan_memory_of(**bound);
+    if (!memory) return memory.takeError();
     device_list.push_back(JsonObject{{"rank", r}, {"coordinates", std::move(coordinates)}, {"parameter_elements", h.elements}, {"parameter_bytes", h.parameter_bytes},
-                                 {"constant_bytes", h.constant_bytes}, {"state_bytes", training.state_bytes}, {"gradient_bytes", training.gradient_bytes}, {"activation_peak_bytes", activation_peak_bytes(**bound)},
+                                 {"constant_bytes", h.constant_bytes}, {"state_bytes", training.state_bytes}, {"gradient_bytes", training.gradient_bytes}, {"activation_peak_bytes", memory->value_bytes},
                                  {"flops_formula", extent(flops)}, {"flops", number(flops, examples)}, {"file", "rank" + std::to_string(r) + "/model.onnx"}});
   }
 

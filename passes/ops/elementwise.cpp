@@ -407,7 +407,8 @@ const RegisteredOp cast{{
       return c;
     },
     .gradient = [](GradientContext& c) {
-      if (is_float(c.x()->type.dtype)) c.dx[0] = c.cast(c.dy, c.x()->type.dtype);
+      // Of a half-precision value the gradient stays wide: it is on its way to a float32 master, and small ones would vanish.
+      if (is_float(c.x()->type.dtype)) c.dx[0] = is_half(c.x()->type.dtype) ? c.dy : c.cast(c.dy, c.x()->type.dtype);
     },
 }};
 }  // namespace

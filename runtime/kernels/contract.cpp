@@ -211,8 +211,8 @@ Kernel own_product(const Work& work, const KernelContext& context, const Form& f
   Kernel kernel;
   std::shared_ptr<float[]> packed;
   if (weights) {
-    packed.reset(new (std::align_val_t(64)) float[size_t(matrices * panels)], [](float* p) { ::operator delete[](p, std::align_val_t(64)); });
-    batches.rows(0, count, [&](llvm::ArrayRef<int64_t> at) { one.pack(static_cast<const float*>(weights) + at[3], packed.get() + at[2], context.threads); });
+    if (!context.plan_only) packed.reset(new (std::align_val_t(64)) float[size_t(matrices * panels)], [](float* p) { ::operator delete[](p, std::align_val_t(64)); });
+    if (packed) batches.rows(0, count, [&](llvm::ArrayRef<int64_t> at) { one.pack(static_cast<const float*>(weights) + at[3], packed.get() + at[2], context.threads); });
     kernel.packed = 1u << wei;
     kernel.packed_bytes = matrices * panels * 4;
   }
@@ -350,7 +350,7 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
   const bool pack = constant[wei];
   const void* weights = work.operands[wei].constant;
   std::vector<char> ordered;
-  if (pack && best.copied[wei]) {
+  if (pack && best.copied[wei] && !context.plan_only) {
     ordered.resize(size_t(work.operands[wei].bytes()));
     copies->copy[wei](ordered.data(), weights, context.threads);
     weights = ordered.data();
@@ -441,7 +441,9 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
   const int64_t scratchpad = copies->end;
   kernel.scratch_bytes = copies->end + int64_t(pd->scratchpad_desc().get_size());
 
-  if (pack) {
+  if (pack && context.plan_only) {
+    kernel.packed |= 1u << wei;
+  } else if (pack) {
     const void* plain = weights;
     const bool looped = !product->batches.dims.empty();
     const dnnl::memory::desc from = looped && batch_in_weights ? dnnl::memory::desc() : desc_of(looped ? LoopList{} : batch, k, n, wei, dtype);
