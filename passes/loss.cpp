@@ -56,7 +56,8 @@ llvm::Expected<Loss> build_loss(Graph& graph) {
   build.phase(Phase::backward);
   Value* share = f.div(f.reshape(weight, once), count);
   Value* dlogits = f.sub(f.mul(e, f.div(share, total)), f.mul(onehot, share));
-  dlogits = f.cast(dlogits, logits->type.dtype);
+  // Of half-precision logits the gradient stays wide: a token's share would vanish in float16.
+  if (!is_half(logits->type.dtype)) dlogits = f.cast(dlogits, logits->type.dtype);
   if (auto error = f.take_error()) return error;
   graph.rename(*dlogits, logits->name + ".grad");
   return Loss{loss, logits, dlogits};

@@ -509,7 +509,7 @@ llvm::Expected<MemoryNumbers> Executable::plan_memory_of(const Graph& rank_graph
   State state(rank_graph, {});
   state.context.plan_only = true;
   try {
-    if (auto e = state.compile()) return std::move(e);
+    if (auto e = state.compile()) return e;
   } catch (const dnnl::error& e) {
     return error(Fault::internal, llvm::Twine("oneDNN: ") + e.what());
   }

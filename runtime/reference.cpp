@@ -48,7 +48,7 @@ class Lockstep {
     for (size_t step = 0; step < ranks_[0]->size(); ++step) {
       llvm::SmallVector<const Node*, 8> nodes;
       for (auto& it : at) nodes.push_back((it++)->get());
-      if (auto e = nodes[0]->op->is_collective ? communicate(nodes) : compute(nodes)) return std::move(e);
+      if (auto e = nodes[0]->op->is_collective ? communicate(nodes) : compute(nodes)) return e;
       if (tap_) {
         for (size_t k = 0; k < nodes[0]->results.size(); ++k) {
           llvm::SmallVector<const Value*, 8> vs;
@@ -57,7 +57,7 @@ class Lockstep {
             vs.push_back(&nodes[r]->out(k));
             arrays.push_back(&values_[r][&nodes[r]->out(k)]);
           }
-          if (auto e = tap_(*nodes[0], vs, arrays)) return std::move(e);
+          if (auto e = tap_(*nodes[0], vs, arrays)) return e;
         }
       }
       for (size_t r = 0; r < ranks_.size(); ++r)

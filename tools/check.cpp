@@ -8,6 +8,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
@@ -105,7 +106,6 @@ class Checker {
     auto results = execute({whole_.get()}, {inputs_}, {.threads_per_device = o_.threads});
     if (!results) return results.takeError();
     compare("meaning", "the file's graph in float64", (*results)[0]);
-    if (!o_.golden.empty()) return golden((*results)[0]);
     return llvm::Error::success();
   }
   void compare(llvm::StringRef name, llvm::StringRef against, const HostArrays& results) {
@@ -128,26 +128,46 @@ class Checker {
     if (fault_.empty()) fault_ = what.str();
   }
 
+  // Stored arrays of another program, and beside them, in exact/, what it should have found. In half precision that program's own
+  // error and one rounding of the result are allowed.
   llvm::Error golden(const HostArrays& results) {
     Row row{"golden", o_.golden, "", 0, 0, 0, 0, true};
+    Row exact{"exact", o_.golden + "/exact", "", 0, 0, 0, 0, true};
+    double own = 0;
     for (const auto& [output, host] : results) {
-      auto expected = read_npy(o_.golden + "/" + file_name_of(output) + ".npy");
-      if (!expected) {
-        llvm::consumeError(expected.takeError());
-        continue;
-      }
-      const Array e = to_array(*expected), found = to_array(host);
-      if (e.dims != found.dims) return bad_input(o_.golden + "/" + output + ".npy: shape differs from the output's");
-      int64_t at = 0;
-      const double d = difference(found, e, true, &at);
-      ++row.values;
-      row.elements += e.elements();
-      row.tolerance = std::max(row.tolerance, runtime_tolerance(host.dtype));
-      row.error = std::max(row.error, d);
-      if (!(d <= runtime_tolerance(host.dtype))) fail(row, "golden: output " + quoted(output) + expected_found(e, found, at));
+      const Array found = to_array(host);
+      auto stored = [&](const std::string& folder) -> llvm::Expected<std::optional<Array>> {
+        const std::string file = folder + "/" + file_name_of(output) + ".npy";
+        if (!llvm::sys::fs::exists(file)) return std::nullopt;
+        auto array = read_npy(file);
+        if (!array) return array.takeError();
+        Array out = to_array(*array);
+        if (out.dims != found.dims) return bad_input(file + ": expected the output's shape " + to_string(Dims(found.dims.begin(), found.dims.end())) + ", found " + to_string(Dims(out.dims.begin(), out.dims.end())));
+        return out;
+      };
+      auto compare = [&](Row& to, const Array& expected, double tolerance) {
+        int64_t at = 0;
+        const double d = difference(found, expected, true, &at);
+        ++to.values;
+        to.elements += expected.elements();
+        to.tolerance = std::max(to.tolerance, tolerance);
+        to.error = std::max(to.error, d);
+        if (!(d <= tolerance)) fail(to, to.name + ": output " + quoted(output) + expected_found(expected, found, at));
+      };
+      auto theirs = stored(o_.golden), truth = stored(o_.golden + "/exact");
+      if (!theirs || !truth) return llvm::joinErrors(theirs.takeError(), truth.takeError());
+      if (*theirs) compare(row, **theirs, runtime_tolerance(host.dtype));
+      if (!*theirs || !*truth) continue;
+      const double error = difference(**theirs, **truth, true);
+      own = std::max(own, error);
+      compare(exact, **truth, is_half(host.dtype) ? error + (host.dtype == DType::f16 ? 0x1p-10 : 0x1p-7) : runtime_tolerance(host.dtype));
     }
     if (row.values == 0) return error(Fault::not_found, o_.golden + ": no .npy file named after an output");
     rows_.push_back(std::move(row));
+    if (exact.values > 0) {
+      exact.note = llvm::formatv("golden's own error {0:E2}", own).str();
+      rows_.push_back(std::move(exact));
+    }
     return llvm::Error::success();
   }
 
@@ -175,6 +195,7 @@ class Checker {
       joined[o.name] = host_array(whole, o.value->type.dtype);
     }
     compare("end to end", llvm::formatv("{0} device{1}, float64 truth", mesh.devices(), mesh.devices() > 1 ? "s" : "").str(), joined);
+    if (!o_.golden.empty()) return golden(joined);
     return llvm::Error::success();
   }
 
@@ -213,7 +234,7 @@ Command add_check(CLI::App& app) {
   add_training_options(*c, o->job);
   c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
   c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input");
-  c->add_option("--golden", o->golden, "folder with OUTPUT.npy to compare with; NaN there carries no promise");
+  c->add_option("--golden", o->golden, "folder with OUTPUT.npy to compare with, and in exact/ what it should have been; NaN there carries no promise");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
   c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
   c->add_flag("--quiet", o->quiet, "no progress on stderr");

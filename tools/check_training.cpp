@@ -67,12 +67,12 @@ class TrainingChecker {
     auto job = load(job_options_.training.optimizer);
     if (!job) return job.takeError();
     job_ = std::move(*job);
-    if (auto e = make_batches()) return std::move(e);
-    if (auto e = backward()) return std::move(e);
-    if (auto e = gradients()) return std::move(e);
-    if (auto e = optimizers()) return std::move(e);
-    if (auto e = memory()) return std::move(e);
-    if (auto e = stability()) return std::move(e);
+    if (auto e = make_batches()) return e;
+    if (auto e = backward()) return e;
+    if (auto e = gradients()) return e;
+    if (auto e = optimizers()) return e;
+    if (auto e = memory()) return e;
+    if (auto e = stability()) return e;
     return TrainingCheck{std::move(rows_), std::move(fault_)};
   }
 
@@ -86,7 +86,7 @@ class TrainingChecker {
     if (optimizer.name != job_options_.training.optimizer.name) options.training.learning_rate.reset();
     auto job = make_job(options);
     if (!job) return job.takeError();
-    if (auto e = prepare_weights(*job, o_.random_weights)) return std::move(e);
+    if (auto e = prepare_weights(*job, o_.random_weights)) return e;
     return job;
   }
   const Mesh& mesh() const { return job_.whole->mesh; }
@@ -138,7 +138,7 @@ class TrainingChecker {
       out.push_back(job.ranks[r]->clone());
       if (!o_.mutant.empty())
         if (auto e = apply_mutant(*out.back(), int64_t(r), o_.mutant)) {
-          if (&job == &job_) return std::move(e);
+          if (&job == &job_) return e;
           llvm::consumeError(std::move(e));  // another optimizer has nothing to break that way
         }
     }
@@ -256,7 +256,7 @@ class TrainingChecker {
     Value& g = graph.add_input(parameter.name + ".grad", {DType::f32, parameter.type.dims});
     TrainingOptions alone = options;
     alone.max_gradient_norm = 0;
-    if (auto e = add_optimizer(graph, ParameterGradient{&p, &g}, alone)) return std::move(e);
+    if (auto e = add_optimizer(graph, ParameterGradient{&p, &g}, alone)) return e;
     NamedArrays inputs = before;
     inputs[g.name] = gradient;
     inputs["step"] = scalar(step, false);

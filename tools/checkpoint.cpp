@@ -143,7 +143,7 @@ llvm::Expected<RunRecord> run_from(const JsonObject& top, const std::string& pat
   }
   if (int64_t(r.losses.size()) != r.step) in.fail("losses", "one for each of the " + llvm::Twine(r.step) + " steps, found " + llvm::Twine(r.losses.size()));
   for (Reader* reader : {&in, &model, &optimizer, &schedule, &position, &data})
-    if (auto e = reader->take()) return std::move(e);
+    if (auto e = reader->take()) return e;
   return r;
 }
 
@@ -184,7 +184,7 @@ llvm::Expected<CheckpointTensor> tensor_from(const llvm::json::Value& value, con
   t.aliases = in.texts("aliases"), t.transposed_aliases = in.texts("transposed_aliases");
   for (const auto& n : in.list("shape")) t.dims.push_back(n.getAsInteger().value_or(-1));
   const JsonArray& parts = in.list("ranks");
-  if (auto e = in.take()) return std::move(e);
+  if (auto e = in.take()) return e;
   const auto whole_bytes = size_bytes(t.dtype, t.dims);
   int64_t stored_bytes = 0;  // no shape can be larger, and so no list of indices
   for (const auto& file : files) stored_bytes += file->size_bytes();
@@ -194,7 +194,7 @@ llvm::Expected<CheckpointTensor> tensor_from(const llvm::json::Value& value, con
     Reader part(each.getAsObject(), place + ": ranks");
     CheckpointTensor::Part out{size_t(part.count("rank")), part.count("offset"), part.count("size_bytes"), {}};
     const JsonArray& ranges = part.list("ranges");
-    if (auto e = part.take()) return std::move(e);
+    if (auto e = part.take()) return e;
     auto at = indices_in(&ranges, t.dims);
     if (out.rank >= files.size() || !at) return bad_input(place + ": ranks: expected ranks of the mesh with ranges within the shape");
     out.indices = std::move(*at);
@@ -214,7 +214,7 @@ llvm::Expected<CheckpointTensor> tensor_from(const llvm::json::Value& value, con
 llvm::Expected<Checkpoint> Checkpoint::open(llvm::StringRef folder) {
   Checkpoint out;
   out.folder_ = folder.str();
-  if (auto e = verify_manifest(folder, /*hashes=*/true)) return std::move(e);
+  if (auto e = verify_manifest(folder, /*hashes=*/true)) return e;
   const std::string path = (folder + "/checkpoint.json").str();
   auto file = open_input_file(path);
   if (!file) return file.takeError();
@@ -258,7 +258,7 @@ llvm::Expected<HostArray> Checkpoint::whole(const CheckpointTensor& tensor) cons
     own.dtype = tensor.dtype;
     own.bytes.assign(bytes->begin(), bytes->end());
     put(out, own, part.indices);
-    if (auto e = files_[part.rank]->check_unchanged()) return std::move(e);
+    if (auto e = files_[part.rank]->check_unchanged()) return e;
   }
   return out;
 }

@@ -25,7 +25,7 @@ llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ran
     for (const auto& [name, a] : each) refs[name] = a;
   }
   std::vector<HostOutputs> out;
-  if (auto e = (*world)->run(in, out)) return std::move(e);
+  if (auto e = (*world)->run(in, out)) return e;
   return std::vector<HostArrays>(std::make_move_iterator(out.begin()), std::make_move_iterator(out.end()));
 }
 

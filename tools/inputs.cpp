@@ -105,7 +105,7 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
       return error(Fault::usage, "--input " + quoted(text) + ": the model has no input " + quoted(name) + "; it has " + known);
     }
     if (value.consume_front("@")) {
-      if (auto e = load(*spec, value)) return std::move(e);
+      if (auto e = load(*spec, value)) return e;
     } else {
       how[name.str()] = value.str();
     }
@@ -113,7 +113,7 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
   for (const InputSpec& spec : specs)
     if (!folder.empty() && !out.contains(spec.name) && !how.contains(spec.name)) {
       const std::string path = (folder + "/" + file_name_of(spec.name)).str(), pb = path + ".pb";
-      if (auto e = load(spec, llvm::sys::fs::exists(pb) && !llvm::sys::fs::exists(path + ".npy") ? pb : path + ".npy")) return std::move(e);
+      if (auto e = load(spec, llvm::sys::fs::exists(pb) && !llvm::sys::fs::exists(path + ".npy") ? pb : path + ".npy")) return e;
     }
   Shapes shapes;
   for (const auto& [name, a] : out) shapes[name].assign(a.dims.begin(), a.dims.end());

@@ -195,9 +195,9 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   job.imported->mesh = *mesh;
   job.whole = job.imported->clone();
   Watch watch(o);
-  if (auto e = watch.begin()) return std::move(e);
-  if (auto e = run_stages(o, job, watch)) return std::move(e);
-  if (auto e = watch.end()) return std::move(e);
+  if (auto e = watch.begin()) return e;
+  if (auto e = run_stages(o, job, watch)) return e;
+  if (auto e = watch.end()) return e;
   if (!o.stop_after.empty() && job.ranks.empty()) return error(Fault::stopped, "stopped after " + o.stop_after);
   return job;
 }

@@ -1,6 +1,7 @@
 #include "tools/mutants.h"
 
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/formula.h"
 #include "frontend/ir/op.h"
 
 namespace optp {
@@ -75,6 +76,8 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
     }
     return llvm::Error::success();
   }
+  if (kind == "misplaced-all-reduce")
+    return add_before_sum(graph, [](const Node& sum, const Value& rest) { return sum.phase == Phase::forward && !rest.is_data(); }) ? llvm::Error::success() : none();
   if (kind == "row-bias-everywhere") return add_before_sum(graph, [](const Node&, const Value& rest) { return rest.is_data(); }) ? llvm::Error::success() : none();
   if (kind == "clip-counts-replicas") return add_before_sum(graph, [](const Node& sum, const Value&) { return sum.phase == Phase::optimizer; }) ? llvm::Error::success() : none();
   if (kind == "skip-tied-gradient") {
@@ -85,6 +88,63 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
           graph.replace_all_uses(sum, first);
           return llvm::Error::success();
         }
+    return none();
+  }
+  if (kind == "partial-norm-gradient") {
+    // From a parameter's gradient up to the sum that it waits for: the gradient takes what stands before the sum.
+    for (const GradientOutput& g : graph.gradients) {
+      const auto out = llvm::find_if(graph.outputs, [&](const GraphOutput& o) { return o.name == g.output; });
+      if (out->value->ndim() != 1 || !out->value->sharding || !out->value->sharding->is_replicated()) continue;
+      Node* at = out->value->producer;
+      for (int k = 0; at && k < 8; ++k) {
+        unsigned next = 0;
+        for (unsigned o = 0; o < at->operands.size(); ++o) {
+          Node* from = at->operand(o).producer;
+          if (!from || from->phase != Phase::backward) continue;
+          if (!is_sum(*from)) {
+            next = o;
+            continue;
+          }
+          graph.set_operand(*at, o, from->operand(0));
+          return llvm::Error::success();
+        }
+        at = at->operands.empty() ? nullptr : at->operand(next).producer;
+      }
+    }
+    return none();
+  }
+  if (kind == "local-vocabulary-as-global") {
+    // A rank's first column, found as its number times the columns that it has itself.
+    Node* columns = nth(graph, 0, [](const Node& node) { return node.phase == Phase::loss && node.op->name == "iota"; });
+    if (!columns) return none();
+    columns->attributes["start"] = columns->dim("size") * Dim(rank);
+    return llvm::Error::success();
+  }
+  if (kind == "moment-on-another-axis") {
+    // Kept with rows and columns exchanged: the step computes as before, what is saved is not what it says.
+    for (const Update& u : graph.updates) {
+      Value* state = graph.find(u.input);
+      if (u.kind == "parameter" || !state || state->ndim() != 2 || !state->sharding || state->sharding->is_replicated()) continue;
+      const auto next = llvm::find_if(graph.outputs, [&](const GraphOutput& o) { return o.name == u.output; });
+      Builder build(graph);
+      build.set_fold(false);
+      build.at("mutant", "mutant");
+      build.phase(Phase::optimizer);
+      Formula f(build);
+      const Dims dims = state->type.dims, turned{dims[1], dims[0]};
+      const Attributes exchange{{"perm", llvm::SmallVector<int64_t, 4>{1, 0}}};
+      const llvm::SmallVector<Use, 4> uses(state->uses.begin(), state->uses.end());
+      build.before(graph.nodes.front().get());
+      Value* before = f.op("transpose", {f.reshape(state, turned)}, exchange);
+      build.before(nullptr);
+      Value* after = f.reshape(f.op("transpose", {next->value}, exchange), dims);
+      if (auto e = f.take_error()) return e;
+      for (const Use& use : uses) graph.set_operand(*use.node, use.operand, *before);
+      before->sharding = after->sharding = state->sharding;
+      after->cause = {"mutant", next->value->name};
+      next->value = after;
+      return llvm::Error::success();
+    }
     return none();
   }
   if (kind == "vocabulary-off-by-one") {
@@ -129,7 +189,8 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
     return any ? llvm::Error::success() : none();
   }
   if (kind == "swapped-betas" || kind == "clip-not-applied") return llvm::Error::success();  // of the ranks' options, not of a graph
-  return error(Fault::usage, "--mutant " + quoted(mutant) + ": expected drop-all-reduce, double-all-reduce, mean-for-sum, row-bias-everywhere, shift-shard, vocabulary-off-by-one, or, of a training step, "
-                             "drop-backward-all-reduce, skip-tied-gradient, clip-counts-replicas, bias-correction-off-by-one, decay-on-one-rank, swapped-betas or clip-not-applied");
+  return error(Fault::usage, "--mutant " + quoted(mutant) + ": expected drop-all-reduce, double-all-reduce, mean-for-sum, misplaced-all-reduce, row-bias-everywhere, shift-shard, vocabulary-off-by-one, or, of a training step, "
+                             "drop-backward-all-reduce, skip-tied-gradient, partial-norm-gradient, local-vocabulary-as-global, clip-counts-replicas, bias-correction-off-by-one, decay-on-one-rank, "
+                             "moment-on-another-axis, swapped-betas or clip-not-applied");
 }
 }  // namespace optp

@@ -74,15 +74,15 @@ llvm::Expected<std::vector<std::unique_ptr<Graph>>> load_ranks(const RunOptions&
   for (size_t r = 0; r < devices; ++r) {
     auto graph = import_onnx(o.folder + "/rank" + std::to_string(r) + "/model.onnx");
     if (!graph) return graph.takeError();
-    if (auto e = absorb_transposes(**graph, passes)) return std::move(e);
-    if (auto e = merge_views(**graph, passes)) return std::move(e);
+    if (auto e = absorb_transposes(**graph, passes)) return e;
+    if (auto e = merge_views(**graph, passes)) return e;
     (*graph)->erase_dead();
     if (!o.random_weights.empty()) {
       auto seed = parse_seed(o.random_weights);
       if (!seed) return seed.takeError();
-      if (auto e = draw_shards(**graph, *seed, [&](const Value& v) { return shard_in(top, v.name, r); })) return std::move(e);
+      if (auto e = draw_shards(**graph, *seed, [&](const Value& v) { return shard_in(top, v.name, r); })) return e;
     }
-    if (auto e = need_weights(**graph)) return std::move(e);
+    if (auto e = need_weights(**graph)) return e;
     graphs.push_back(std::move(*graph));
   }
   return graphs;

@@ -95,7 +95,7 @@ llvm::Expected<double> Stepper::step(const DimValues& dims, std::vector<HostArra
     for (const auto& [name, a] : values_[r]) refs[r][name] = a;
     refs[r]["learning_rate"] = rate;
   }
-  if (auto e = (*threads)->run(refs, outputs_)) return std::move(e);
+  if (auto e = (*threads)->run(refs, outputs_)) return e;
   // What was written becomes what is read, and the other way round.
   for (size_t r = 0; r < graphs_.size(); ++r)
     for (const Update& u : graphs_[r]->updates) std::swap(values_[r][u.input], outputs_[r][u.output]);

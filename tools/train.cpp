@@ -114,7 +114,7 @@ class Saver {
     out.resumed_ = !o.resume.empty() && std::filesystem::equivalent(out.folder_, o.resume, ignored);
     if (!out.resumed_ && !o.overwrite && std::filesystem::is_directory(out.folder_, ignored) && !std::filesystem::is_empty(out.folder_, ignored))
       return error(Fault::cannot_write, out.folder_ + ": the folder is not empty; give --resume " + out.folder_ + " to go on from a checkpoint, --overwrite to lose what is there");
-    if (auto e = out.begin()) return std::move(e);
+    if (auto e = out.begin()) return e;
     return out;
   }
   const std::string& folder() const { return folder_; }

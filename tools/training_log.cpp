@@ -32,7 +32,7 @@ llvm::Expected<TrainingLog> TrainingLog::open(llvm::StringRef path, int64_t step
       if (n && *n <= step) kept += line.str() + "\n";
     }
   }
-  if (auto e = write_file_atomically(path, kept)) return std::move(e);
+  if (auto e = write_file_atomically(path, kept)) return e;
   std::error_code code;
   out.stream_ = std::make_unique<llvm::raw_fd_ostream>(path, code, llvm::sys::fs::OF_Append);
   if (code) return error(Fault::cannot_write, path + ": " + code.message());

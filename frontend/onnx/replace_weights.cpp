@@ -330,10 +330,10 @@ class Replacer {
 
 llvm::Expected<ReplacedWeights> replace_weights(llvm::StringRef model, llvm::ArrayRef<NewWeight> weights, llvm::StringRef path) {
   Replacer replacer(model);
-  if (auto e = replacer.open()) return std::move(e);
-  if (auto e = replacer.place(weights)) return std::move(e);
-  if (auto e = replacer.fill(weights)) return std::move(e);
-  if (auto e = replacer.write(path, replacer.result.external)) return std::move(e);
+  if (auto e = replacer.open()) return e;
+  if (auto e = replacer.place(weights)) return e;
+  if (auto e = replacer.fill(weights)) return e;
+  if (auto e = replacer.write(path, replacer.result.external)) return e;
   return replacer.result;
 }
 }  // namespace optp

@@ -1,0 +1,102 @@
+// check: holds for what is right, and finds what is broken on purpose, where it is.
+#include "tests/tools/program.h"
+
+using namespace optp;
+
+namespace {
+std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+const std::vector<std::string> small = {"--devices", "2", "--dim", "batch=1", "--dim", "sequence=5"};
+struct Mutant {
+  std::string name;
+  std::vector<std::string> flags;
+  std::string row, place;  // the first row that fails, and what its line names
+};
+void is_found(const Mutant& m, const std::vector<std::string>& more) {
+  CAPTURE(m.name);
+  const Sandbox box;
+  const Result found = box.run(std::vector<std::string>{"check", export_of("opt-tiny") + "/model.onnx", "--mutant", m.name} + m.flags + small + more);
+  CAPTURE(found.err);
+  CAPTURE(found.out);
+  CHECK(found.code == 1);
+  CHECK(found.line().rfind(m.row + ": ", 0) == 0);
+  CHECK(found.line().find(m.place) != std::string::npos);
+  CHECK(found.line().find("expected") != std::string::npos);
+  CHECK(found.out.find("FAILS") != std::string::npos);
+}
+}  // namespace
+
+TEST_CASE("a fault in the forward pass is found at its node or its consumer") {
+  for (const Mutant& m : std::vector<Mutant>{
+           {"drop-all-reduce", {}, "local", "'/m/decoder/Add_1_output_0'"},  // the sum of the embedding feeds this add
+           {"drop-all-reduce:2", {}, "local", "'/m/decoder/layers.0/fc2/Gemm'"},
+           {"double-all-reduce:1", {}, "local", "'mutant'"},
+           {"mean-for-sum:1", {}, "local", "'mutant'"},
+           {"misplaced-all-reduce", {}, "local", "'/m/decoder/embed_tokens/Gather'"},
+           {"row-bias-everywhere", {}, "local", "'/m/decoder/layers.0/self_attn/out_proj/MatMul'"},
+           {"shift-shard", {}, "local", "'/m/decoder/embed_tokens/Gather'"},
+           {"shift-shard:m.model.decoder.layers.0.fc1.weight", {}, "local", "'/m/decoder/layers.0/fc1/Gemm'"},
+           {"vocabulary-off-by-one", {}, "local", "'/m/decoder/embed_tokens/Gather'"}})
+    is_found(m, {});
+}
+
+TEST_CASE("a fault in a training step is found at its node, its consumer or its parameter, and in no row before") {
+  const std::string table = "'m.model.decoder.embed_tokens.weight";
+  for (const Mutant& m : std::vector<Mutant>{
+           // The forward pass stays right where a column-parallel input's gradient is not summed.
+           {"drop-backward-all-reduce:0", {}, "backward", "'/m/decoder/final_layer_norm/LayerNormalization/backward'"},
+           {"drop-backward-all-reduce:2", {}, "backward", "'/m/decoder/layers.1/self_attn_layer_norm/LayerNormalization/backward'"},
+           {"partial-norm-gradient", {}, "backward", "'/m/decoder/final_layer_norm/LayerNormalization/backward'"},
+           {"local-vocabulary-as-global", {}, "loss", "'loss/iota' of node 'loss' (iota), rank 1"},
+           {"skip-tied-gradient", {}, "gradients", "gradient of " + table},
+           {"clip-counts-replicas", {"--max-grad-norm", "0.1"}, "backward", "all_reduce' of node 'optimizer'"},
+           {"clip-not-applied", {"--max-grad-norm", "0.1"}, "sgd", table},
+           {"bias-correction-off-by-one", {}, "backward", "of node 'optimizer' (cast)"},
+           {"decay-on-one-rank", {"--optimizer", "adamw"}, "sgd nesterov decay", table},
+           {"moment-on-another-axis", {}, "sgd momentum", table + ".momentum_buffer'"},
+           {"swapped-betas", {}, "adam", table + ".exp_avg'"}})
+    is_found(m, {"--train"});
+}
+
+TEST_CASE("the check of a training step holds, also when nothing divides and in half precision") {
+  const Sandbox box;
+  for (const auto& [name, devices] : {std::pair{"opt-tiny", "3"}, {"gpt2-tiny", "2"}, {"llama-tiny-dynamo", "5"}, {"opt-tiny-fp16", "2"}, {"opt-tiny-bf16", "3"}}) {
+    CAPTURE(name);
+    const Result found = box.run({"check", export_of(name) + "/model.onnx", "--train", "--max-grad-norm", "0.5", "--devices", devices, "--dim", "batch=2", "--dim", "sequence=5"});
+    CAPTURE(found.out);
+    CAPTURE(found.err);
+    CHECK(found.code == 0);
+    CHECK(found.out.find("FAILS") == std::string::npos);
+    for (const char* row : {"forward", "loss", "backward", "gradients", "sgd nesterov decay", "adamw", "rmsprop centered", "memory", "stability"}) CHECK(found.out.find(std::string("\n") + row + " ") != std::string::npos);
+  }
+}
+
+TEST_CASE("check --golden compares with stored arrays, and with what they should have been") {
+  const Sandbox box;
+  for (const char* name : {"opt-tiny", "opt-tiny-fp16", "opt-tiny-bf16"}) {
+    CAPTURE(name);
+    const std::string folder = export_of(name);
+    const std::vector<std::string> command{"check", folder + "/model.onnx", "--devices", "3", "--inputs-dir", folder + "/inputs", "--golden"};
+    const Result right = box.run(command + std::vector<std::string>{folder + "/golden"});
+    CAPTURE(right.err);
+    CHECK(right.code == 0);
+    CHECK(right.out.find("\ngolden ") != std::string::npos);
+    CHECK(right.out.find("\nexact ") != std::string::npos);
+    CHECK(right.out.find("golden's own error") != std::string::npos);
+
+    fs::create_directories(box / "other");
+    fs::copy_file(folder + "/golden/logits.2.npy", box / "other/logits.npy", fs::copy_options::overwrite_existing);
+    const Result other = box.run(command + std::vector<std::string>{"other"});
+    CHECK(other.code == 65);
+    CHECK(other.line().rfind("other/logits.npy: expected the output's shape [", 0) == 0);
+
+    std::string bytes = contents(folder + "/golden/logits.npy");
+    bytes.back() = char(bytes.back() ^ 0x03);  // the last element's exponent
+    write_text(box / "other/logits.npy", bytes);
+    const Result changed = box.run(command + std::vector<std::string>{"other"});
+    CHECK(changed.code == 1);
+    CHECK(changed.line().rfind("golden: output 'logits', index [", 0) == 0);
+  }
+}
