@@ -1,0 +1,115 @@
+#include <cstring>
+
+#include "frontend/io/output_transaction.h"
+#include "frontend/ir/diagnostic.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/raw_ostream.h"
+#include "tools/outputs.h"
+#include "tools/run.h"
+#include "tools/stepper.h"
+
+namespace optp {
+namespace {
+HostArray transposed(const HostArray& in) {
+  HostArray out{in.dtype, {in.dims[1], in.dims[0]}, std::vector<char>(in.bytes.size())};
+  const size_t element = size_t(size_bytes(in.dtype)), rows = size_t(in.dims[0]), columns = size_t(in.dims[1]);
+  for (size_t r = 0; r < rows; ++r)
+    for (size_t c = 0; c < columns; ++c) std::memcpy(out.bytes.data() + (c * rows + r) * element, in.bytes.data() + (r * columns + c) * element, element);
+  return out;
+}
+}  // namespace
+
+llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::vector<std::unique_ptr<Graph>> graphs, llvm::ArrayRef<Port> inputs, llvm::ArrayRef<Port> outputs) {
+  bool dump_gradients = false, dump_parameters = false, dump_state = false;
+  for (const std::string& what : o.dump) {
+    if (what == "gradients") dump_gradients = true;
+    else if (what == "parameters") dump_parameters = true;
+    else if (what == "state") dump_state = true;
+    else return error(Fault::usage, "--dump " + quoted(what) + ": expected gradients, parameters or state");
+  }
+  if (o.steps < 0) return error(Fault::usage, "--steps: expected at least 1");
+  const size_t devices = graphs.size();
+  std::vector<Port> data;
+  for (const Port& p : inputs)
+    if (p.role == "data" || p.role == "labels") data.push_back(p);
+  const auto* updates = top.getArray("updates");
+  const auto* training = top.getObject("training");
+  if (!updates || !training || !training->getNumber("learning_rate")) return bad_input("plan.json: updates or training.learning_rate is missing");
+  for (auto& graph : graphs) {
+    for (const auto& entry : *updates) {
+      const auto* u = entry.getAsObject();
+      if (!u || !u->getString("input") || !u->getString("output")) return bad_input("plan.json: an entry of updates is malformed");
+      graph->updates.push_back({u->getString("input")->str(), u->getString("output")->str(), "", ""});
+    }
+    for (const Port& p : outputs)
+      if (p.role == "gradient") graph->gradients.push_back({p.parameter, p.name});
+  }
+  auto stepper = Stepper::create(std::move(graphs), {.threads_per_device = o.threads, .gradients = dump_gradients});
+  if (!stepper) return stepper.takeError();
+
+  std::vector<Batch> batches;
+  std::vector<std::string> folders = o.inputs_dirs;
+  if (folders.empty()) folders.push_back("");
+  for (const std::string& folder : folders) {
+    auto batch = read_batch(o, folder, data);
+    if (!batch) return batch.takeError();
+    batches.push_back(std::move(*batch));
+  }
+  llvm::json::Array losses;
+  DimValues dims;
+  const int64_t steps = o.steps ? o.steps : int64_t(batches.size());
+  for (int64_t s = 0; s < steps; ++s) {
+    const Batch& batch = batches[size_t(s) % batches.size()];
+    auto shards = shards_of(batch, data, devices);
+    if (!shards) return shards.takeError();
+    auto loss = (*stepper)->step(batch.dims, std::move(*shards), o.learning_rate.value_or(*training->getNumber("learning_rate")));
+    if (!loss) return with_prefix("step " + llvm::Twine(s + 1), loss.takeError());
+    losses.push_back(*loss);
+    dims = batch.dims;
+    if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
+  }
+
+  std::vector<std::string> files;
+  std::vector<HostArray> arrays;
+  llvm::json::Object gradients, parameters, state;
+  // Under each of the parameter's names, in that name's own layout.
+  auto add = [&](const Port& port, llvm::function_ref<const HostArray*(size_t)> part, llvm::function_ref<void(llvm::StringRef name, std::string file)> note, llvm::StringRef suffix) -> llvm::Error {
+    auto whole = join(port, dims, part, devices);
+    if (!whole) return whole.takeError();
+    const llvm::json::Object* entry = nullptr;
+    for (const auto& p : *top.getArray("parameters"))
+      if (p.getAsObject() && p.getAsObject()->getString("name") == llvm::StringRef(port.parameter)) entry = p.getAsObject();
+    auto write = [&](llvm::StringRef name, HostArray array) {
+      std::string file = std::to_string(files.size()) + "-" + file_name_of(name).substr(0, 120) + suffix.str() + ".npy";
+      files.push_back(file);
+      arrays.push_back(std::move(array));
+      note(name, file);
+    };
+    for (const auto& alias : entry && entry->getArray("aliases") ? *entry->getArray("aliases") : llvm::json::Array()) {
+      const auto* turned = entry->getArray("transposed_aliases");
+      const bool is_turned = turned && llvm::is_contained(*turned, alias) && whole->dims.size() == 2;
+      if (auto name = alias.getAsString()) write(*name, is_turned ? transposed(*whole) : *whole);
+    }
+    write(port.parameter, std::move(*whole));
+    return llvm::Error::success();
+  };
+  for (const Port& p : outputs)
+    if (p.role == "gradient" && dump_gradients)
+      if (auto e = add(p, [&](size_t r) { return (*stepper)->gradient(r, p.name); }, [&](llvm::StringRef name, std::string file) { gradients[name.str()] = file; }, ".grad")) return e;
+  for (const Port& p : inputs) {
+    auto held = [&](size_t r) { return &(*stepper)->values(r)[p.name]; };
+    if (p.role == "parameter" && dump_parameters)
+      if (auto e = add(p, held, [&](llvm::StringRef name, std::string file) { parameters[name.str()] = file; }, "")) return e;
+    if (p.role == "state" && dump_state)
+      if (auto e = add(p, held, [&](llvm::StringRef name, std::string file) {
+            if (!state.getObject(name)) state[name.str()] = llvm::json::Object();
+            (*state.getObject(name))[p.kind] = file;
+          }, "." + file_name_of(p.kind))) return e;
+  }
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::formatv("{0:2}\n", llvm::json::Value(llvm::json::Object{{"losses", std::move(losses)}, {"gradients", std::move(gradients)}, {"parameters", std::move(parameters)}, {"state", std::move(state)}}));
+  if (auto e = write_outputs(o.out, files, arrays, text)) return e;
+  llvm::outs() << text;
+  return llvm::Error::success();
+}
+}  // namespace optp
