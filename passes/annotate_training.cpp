@@ -86,6 +86,11 @@ class Follower {
           if (!node->out().sharding) pin(node->out(), *parameter);
         }
     }
+    // What a pinned sum over micro-batches takes in is pinned, too.
+    for (const Update& u : graph_.updates)
+      if (u.kind == "accumulated" && !u.parameter.empty())
+        for (Value* v : output(u.output)->producer->operands)
+          if (!v->sharding) pin(*v, *graph_.find(u.parameter));
     // What is summed up to a pinned gradient is made as it is wanted, not whole and then cut.
     for (const auto& node : llvm::reverse(graph_.nodes))
       if (node->op->name == "sum" && node->out().sharding)

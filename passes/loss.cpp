@@ -24,7 +24,7 @@ Value* find_logits(const Graph& graph) {
 }
 }  // namespace
 
-llvm::Expected<Loss> build_loss(Graph& graph) {
+llvm::Expected<Loss> build_loss(Graph& graph, bool undivided) {
   Value* logits = find_logits(graph);
   if (!logits) return bad_input(graph.source + ": no output of shape [batch, sequence, vocabulary] to train on");
   Builder build(graph);
@@ -51,15 +51,17 @@ llvm::Expected<Loss> build_loss(Graph& graph) {
   Value* picked = f.sum(f.mul(z, onehot), {2}, true);
   // Of ignored labels, too, the terms are finite: their weight of zero leaves no trace.
   Value* terms = f.mul(f.sub(f.op("log", {total}), picked), f.reshape(weight, once));
-  Value* loss = f.op("div", {f.sum(terms, {0, 1, 2}, false), count}, {}, "loss");
+  Value* all = f.sum(terms, {0, 1, 2}, false);
+  Value* loss = undivided ? nullptr : f.op("div", {all, count}, {}, "loss");
 
   build.phase(Phase::backward);
-  Value* share = f.div(f.reshape(weight, once), count);
+  Value* share = f.reshape(weight, once);
+  if (!undivided) share = f.div(share, count);
   Value* dlogits = f.sub(f.mul(e, f.div(share, total)), f.mul(onehot, share));
   // Of half-precision logits the gradient stays wide: a token's share would vanish in float16.
   if (!is_half(logits->type.dtype)) dlogits = f.cast(dlogits, logits->type.dtype);
   if (auto error = f.take_error()) return error;
   graph.rename(*dlogits, logits->name + ".grad");
-  return Loss{loss, logits, dlogits};
+  return Loss{loss, logits, dlogits, all, count};
 }
 }  // namespace optp

@@ -56,12 +56,15 @@ llvm::Error widen_masters(Graph& graph) {
 llvm::Error make_training_step(Graph& graph, const PassOptions& passes, const TrainingOptions& options) {
   if (auto e = choose_trained(graph, options)) return e;
   if (auto e = widen_masters(graph)) return e;
-  auto loss = build_loss(graph);
+  const bool accumulates = options.accumulate > 1;
+  auto loss = build_loss(graph, accumulates);
   if (!loss) return loss.takeError();
   auto gradients = differentiate(graph, *loss->logits, *loss->dlogits);
   if (!gradients) return gradients.takeError();
   graph.outputs.clear();
   graph.states.clear();
+  if (accumulates)
+    if (auto e = accumulate_micro_batches(graph, *loss, *gradients)) return e;
   graph.outputs.push_back({"loss", loss->loss});
   for (auto [parameter, gradient] : *gradients) {
     // One value may be the gradient of two parameters that are added to each other: it is given under both names.

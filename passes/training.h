@@ -1,5 +1,5 @@
 // The passes that make a training step of an annotated inference graph. In order: choose_trained, widen_masters, build_loss,
-// differentiate, add_optimizer, annotate_training; then split and materialise as ever.
+// differentiate, accumulate_micro_batches, add_optimizer, annotate_training; then split and materialise as ever.
 #pragma once
 #include <optional>
 
@@ -19,6 +19,7 @@ struct TrainingOptions {
   std::optional<double> learning_rate;          // an input of the step; the optimizer's default where not given
   OptimizerOptions optimizer;
   double max_gradient_norm = 0;                 // 0: gradients are not clipped
+  int64_t accumulate = 1;                       // micro-batches in a step
   std::vector<std::string> trainable, freeze;   // name patterns; freeze wins
 };
 
@@ -31,10 +32,13 @@ llvm::Error widen_masters(Graph& graph);
 struct Loss {
   Value* loss;      // float32, a scalar: the mean over counted labels
   Value* logits;
-  Value* dlogits;   // of the loss
+  Value* dlogits;   // of the loss, or of the total
+  Value* total;     // the sum over counted labels
+  Value* count;     // of them, float32
 };
-// Adds the input "labels" and the mean cross-entropy of the logits with them, shifted by one. Errors: no output [b, s, v].
-llvm::Expected<Loss> build_loss(Graph& graph);
+// Adds the input "labels" and the mean cross-entropy of the logits with them, shifted by one. `undivided`: the gradient is
+// that of the total. Errors: no output [b, s, v].
+llvm::Expected<Loss> build_loss(Graph& graph, bool undivided);
 
 // Adds the gradient of every trained parameter, given that of one value; in the order of the parameters.
 struct ParameterGradient {
@@ -42,6 +46,11 @@ struct ParameterGradient {
   Value* gradient;
 };
 llvm::Expected<std::vector<ParameterGradient>> differentiate(Graph& graph, Value& from, Value& gradient);
+
+// Sums over micro-batches: undivided gradients, total and count of the loss are added to what the inputs NAME.accumulated hold,
+// and loss and gradients become what they are divided by the count of all. A step of several micro-batches takes the updates of
+// kind "accumulated" after each but the last, the others after the last, when sums begin with zero again.
+llvm::Error accumulate_micro_batches(Graph& graph, Loss& loss, llvm::MutableArrayRef<ParameterGradient> gradients);
 
 // Adds state, the next parameters and the graph's updates.
 llvm::Error add_optimizer(Graph& graph, llvm::ArrayRef<ParameterGradient> gradients, const TrainingOptions& options);

@@ -47,6 +47,7 @@ JsonObject to_json(const RunRecord& r) {
       {"optimizer", to_json(r.optimizer)},
       {"learning_rate", r.learning_rate},
       {"max_grad_norm", r.max_gradient_norm},
+      {"accumulate", r.accumulate},
       {"trainable", strings(r.trainable)},
       {"freeze", strings(r.freeze)},
       {"schedule", JsonObject{{"name", r.schedule}, {"warmup_steps", r.warmup_steps}, {"total_steps", r.total_steps}}},
@@ -128,7 +129,7 @@ llvm::Expected<RunRecord> run_from(const JsonObject& top, const std::string& pat
   r.optimizer.name = optimizer.text("name");
   for (auto [name, member] : numbers) r.optimizer.*member = optimizer.maybe(name);
   for (auto [name, member] : flags) r.optimizer.*member = optimizer.flag(name);
-  r.learning_rate = in.number("learning_rate"), r.max_gradient_norm = in.number("max_grad_norm");
+  r.learning_rate = in.number("learning_rate"), r.max_gradient_norm = in.number("max_grad_norm"), r.accumulate = in.count("accumulate");
   r.trainable = in.texts("trainable"), r.freeze = in.texts("freeze");
   r.schedule = schedule.text("name"), r.warmup_steps = schedule.count("warmup_steps"), r.total_steps = schedule.count("total_steps");
   r.epochs = in.count("epochs"), r.batch = in.count("batch"), r.step = in.count("step");

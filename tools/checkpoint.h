@@ -27,6 +27,7 @@ struct RunRecord {
   std::string mesh, strategy;
   OptimizerOptions optimizer;
   double learning_rate = 0, max_gradient_norm = 0;
+  int64_t accumulate = 1;
   std::vector<std::string> trainable, freeze;
   std::string schedule;
   int64_t warmup_steps = 0, total_steps = 0;  // what the schedule spans

@@ -36,6 +36,7 @@ void add_training_options(CLI::App& command, JobOptions& o) {
   command.add_option("--eps", t.optimizer.epsilon, "of adam, adamw and rmsprop");
   command.add_option("--alpha", t.optimizer.alpha, "smoothing of rmsprop");
   command.add_flag("--centered", t.optimizer.centered, "rmsprop by the variance of the gradient");
+  command.add_option("--accumulate", t.accumulate, "micro-batches in a step: their gradients are summed up, and divided once")->check(CLI::Range(int64_t(1), int64_t(1) << 20));
   command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm");
   command.add_option("--freeze", t.freeze, "PATTERN of parameters that are not trained (repeatable)");
   command.add_option("--trainable", t.trainable, "PATTERN: train these alone (repeatable)");

@@ -101,7 +101,7 @@ void add_role(JsonObject& entry, const Graph& graph, llvm::StringRef name, bool 
     if (!input && g.output == name) entry["role"] = "gradient", entry["parameter"] = g.parameter;
   for (const Update& u : graph.updates) {
     if ((input ? u.input : u.output) != name) continue;
-    const bool own = u.kind == "parameter" || u.kind == "step";
+    const bool own = u.kind == "parameter" || u.kind == "step" || u.kind == "accumulated";
     entry["role"] = own ? u.kind : "state";
     if (!u.parameter.empty()) entry["parameter"] = u.parameter;
     if (!own) entry["kind"] = u.kind;
@@ -316,7 +316,7 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
                 {"values", std::move(values)}, {"remarks", std::move(remarks)}};
   if (!whole.updates.empty()) {
     const OptimizerOptions& o = job.training.optimizer;
-    JsonObject training{{"optimizer", o.name}, {"learning_rate", *job.training.learning_rate}, {"max_grad_norm", job.training.max_gradient_norm}, {"nesterov", o.nesterov}, {"centered", o.centered}};
+    JsonObject training{{"optimizer", o.name}, {"learning_rate", *job.training.learning_rate}, {"max_grad_norm", job.training.max_gradient_norm}, {"accumulate", job.training.accumulate}, {"nesterov", o.nesterov}, {"centered", o.centered}};
     for (auto [member, number] : {std::pair{"momentum", &o.momentum}, {"weight_decay", &o.weight_decay}, {"beta1", &o.beta1}, {"beta2", &o.beta2}, {"eps", &o.epsilon}, {"alpha", &o.alpha}})
       if (*number) training[member] = **number;
     out["training"] = std::move(training);

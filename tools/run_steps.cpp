@@ -39,7 +39,9 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
     for (const auto& entry : *updates) {
       const auto* u = entry.getAsObject();
       if (!u || !u->getString("input") || !u->getString("output")) return bad_input("plan.json: an entry of updates is malformed");
-      graph->updates.push_back({u->getString("input")->str(), u->getString("output")->str(), "", ""});
+      const auto port = llvm::find_if(inputs, [&](const Port& p) { return p.name == *u->getString("input"); });
+      if (port == inputs.end()) return bad_input("plan.json: updates: no input " + quoted(*u->getString("input")));
+      graph->updates.push_back({port->name, u->getString("output")->str(), port->parameter, port->role});
     }
     for (const Port& p : outputs)
       if (p.role == "gradient") graph->gradients.push_back({p.parameter, p.name});
@@ -57,17 +59,26 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
   }
   llvm::json::Array losses;
   DimValues dims;
-  const int64_t steps = o.steps ? o.steps : int64_t(batches.size());
-  for (int64_t s = 0; s < steps; ++s) {
-    const Batch& batch = batches[size_t(s) % batches.size()];
+  // A step takes as many folders as it has micro-batches.
+  const int64_t micro_batches = training->getInteger("accumulate").value_or(1);
+  if (micro_batches < 1) return bad_input("plan.json: training.accumulate: expected at least 1, found " + llvm::Twine(micro_batches));
+  const int64_t steps = o.steps ? o.steps : std::max<int64_t>(1, int64_t(batches.size()) / micro_batches);
+  for (int64_t m = 0; m < steps * micro_batches; ++m) {
+    const int64_t s = m / micro_batches;
+    const Batch& batch = batches[size_t(m) % batches.size()];
     auto shards = shards_of(batch, data, devices);
     if (!shards) return shards.takeError();
+    if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
+    if ((m + 1) % micro_batches != 0) {
+      if (auto e = (*stepper)->accumulate(batch.dims, std::move(*shards))) return with_prefix("step " + llvm::Twine(s + 1), std::move(e));
+      continue;
+    }
     auto loss = (*stepper)->step(batch.dims, std::move(*shards), o.learning_rate.value_or(*training->getNumber("learning_rate")));
     if (!loss) return with_prefix("step " + llvm::Twine(s + 1), loss.takeError());
     losses.push_back(*loss);
     dims = batch.dims;
-    if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
   }
+  if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
 
   std::vector<std::string> files;
   std::vector<HostArray> arrays;

@@ -1,5 +1,7 @@
 #include "tools/stepper.h"
 
+#include <algorithm>
+
 #include "frontend/ir/diagnostic.h"
 #include "passes/passes.h"
 #include "tools/execution.h"
@@ -26,6 +28,7 @@ HostArray f32_scalar(double x) {
   a.f[0] = x;
   return host_array(a, DType::f32);
 }
+bool is_accumulated(const Update& u) { return u.kind == "accumulated"; }
 llvm::Expected<HostArray> zeros(const Value& v) {
   HostArray out;
   out.dtype = v.type.dtype;
@@ -65,13 +68,18 @@ llvm::Expected<std::unique_ptr<Stepper>> Stepper::create(std::vector<std::unique
   return out;
 }
 
-llvm::Expected<RankThreads*> Stepper::bound(const DimValues& dims) {
-  Bound& b = bound_[dims];
+llvm::Expected<RankThreads*> Stepper::bound(const DimValues& dims, bool last) {
+  Bound& b = bound_[{dims, last}];
   if (b.threads) return b.threads.get();
   std::vector<const Graph*> graphs;
   for (const auto& graph : graphs_) {
     auto g = bind_dims(*graph, dims);
     if (!g) return g.takeError();
+    std::erase_if((*g)->outputs, [&](const GraphOutput& o) {
+      const bool sums = llvm::any_of(graph->updates, [&](const Update& u) { return u.output == o.name && is_accumulated(u); });
+      return sums == last;
+    });
+    (*g)->erase_dead();
     b.graphs.push_back(std::move(*g));
     graphs.push_back(b.graphs.back().get());
   }
@@ -84,8 +92,8 @@ llvm::Expected<RankThreads*> Stepper::bound(const DimValues& dims) {
   return b.threads.get();
 }
 
-llvm::Expected<double> Stepper::step(const DimValues& dims, std::vector<HostArrays> inputs, double learning_rate) {
-  auto threads = bound(dims);
+llvm::Error Stepper::run(const DimValues& dims, std::vector<HostArrays> inputs, double learning_rate, bool last) {
+  auto threads = bound(dims, last);
   if (!threads) return threads.takeError();
   last_ = *threads;
   const HostArray rate = f32_scalar(learning_rate);
@@ -98,7 +106,25 @@ llvm::Expected<double> Stepper::step(const DimValues& dims, std::vector<HostArra
   if (auto e = (*threads)->run(refs, outputs_)) return e;
   // What was written becomes what is read, and the other way round.
   for (size_t r = 0; r < graphs_.size(); ++r)
-    for (const Update& u : graphs_[r]->updates) std::swap(values_[r][u.input], outputs_[r][u.output]);
+    for (const Update& u : graphs_[r]->updates)
+      if (is_accumulated(u) != last) std::swap(values_[r][u.input], outputs_[r][u.output]);
+  return llvm::Error::success();
+}
+
+llvm::Error Stepper::accumulate(const DimValues& dims, std::vector<HostArrays> inputs) {
+  if (llvm::none_of(graphs_[0]->updates, is_accumulated)) return error(Fault::internal, "a training step without sums over micro-batches was asked to accumulate");
+  if (auto e = run(dims, std::move(inputs), 0, /*last=*/false)) return e;
+  accumulated_ = true;
+  return llvm::Error::success();
+}
+
+llvm::Expected<double> Stepper::step(const DimValues& dims, std::vector<HostArrays> inputs, double learning_rate) {
+  if (auto e = run(dims, std::move(inputs), learning_rate, /*last=*/true)) return e;
+  if (accumulated_)
+    for (size_t r = 0; r < graphs_.size(); ++r)
+      for (const Update& u : graphs_[r]->updates)
+        if (is_accumulated(u)) std::ranges::fill(values_[r][u.input].bytes, 0);
+  accumulated_ = false;
   return to_array(outputs_[0]["loss"]).number(0);
 }
 

@@ -24,6 +24,10 @@ class Stepper {
   // One step on each rank's own inputs. Gives the loss, which is the same on every rank.
   llvm::Expected<double> step(const DimValues& dims, std::vector<HostArrays> inputs, double learning_rate);
 
+  // Of a step of several micro-batches all but the last: what the loss and gradients are summed up to is kept until `step`.
+  // Errors: internal where the graphs do not accumulate.
+  llvm::Error accumulate(const DimValues& dims, std::vector<HostArrays> inputs);
+
   size_t ranks() const { return values_.size(); }
   const Graph& graph(size_t rank) const { return *graphs_[rank]; }
   // What a rank holds of a parameter, a state or the step, by the name of the input.
@@ -36,13 +40,15 @@ class Stepper {
     std::vector<std::unique_ptr<Graph>> graphs;
     std::unique_ptr<RankThreads> threads;
   };
-  llvm::Expected<RankThreads*> bound(const DimValues& dims);
+  llvm::Expected<RankThreads*> bound(const DimValues& dims, bool last);
+  llvm::Error run(const DimValues& dims, std::vector<HostArrays> inputs, double learning_rate, bool last);
 
   StepperOptions options_;
   std::vector<std::unique_ptr<Graph>> graphs_;
   std::vector<HostArrays> values_;
   std::vector<HostOutputs> outputs_;
-  std::map<DimValues, Bound> bound_;  // one for each set of extents that was met
+  std::map<std::pair<DimValues, bool>, Bound> bound_;  // one for each set of extents that was met, and apart for all but the last micro-batch
+  bool accumulated_ = false;
   const RankThreads* last_ = nullptr;
 };
 

@@ -67,6 +67,7 @@ llvm::Error take_from(const Checkpoint& from, const TrainOptions& o, JobOptions&
   t.optimizer = run.optimizer;
   job.betas.clear();
   if (!o.given("--lr")) t.learning_rate = run.learning_rate;
+  if (!o.given("--accumulate")) t.accumulate = run.accumulate;
   if (!o.given("--max-grad-norm")) t.max_gradient_norm = run.max_gradient_norm;
   if (!o.given("--freeze")) t.freeze = run.freeze;
   if (!o.given("--trainable")) t.trainable = run.trainable;
@@ -178,7 +179,7 @@ llvm::Error train(const TrainOptions& o) {
   run.frozen_blake3 = frozen_blake3(*job->whole);
   if (from && run.frozen_blake3 != from->run().frozen_blake3) return bad_input(from->folder() + ": the parameters that are not trained are others than the checkpoint's");
   run.mesh = to_string(job->whole->mesh), run.strategy = job->passes.strategy;
-  run.optimizer = training.optimizer, run.learning_rate = *training.learning_rate, run.max_gradient_norm = training.max_gradient_norm;
+  run.optimizer = training.optimizer, run.learning_rate = *training.learning_rate, run.max_gradient_norm = training.max_gradient_norm, run.accumulate = training.accumulate;
   run.trainable = training.trainable, run.freeze = training.freeze;
 
   auto dims = parse_dims(o.job.dims);
@@ -190,7 +191,7 @@ llvm::Error train(const TrainOptions& o) {
   std::vector<Port> fed, held;
   for (const Port& p : *all)
     if (p.role == "data" || p.role == "labels") fed.push_back(p);
-    else if (p.role != "learning_rate") held.push_back(p);
+    else if (p.role != "learning_rate" && p.role != "accumulated") held.push_back(p);  // sums over micro-batches are zero between steps
 
   auto batches = BatchMaker::create(o.job.model, fed, *dims, job->ranks.size());
   if (!batches) return batches.takeError();
@@ -230,7 +231,8 @@ llvm::Error train(const TrainOptions& o) {
   if (!schedule) return schedule.takeError();
   run.schedule = to_string(*schedule).str();
   run.warmup_steps = o.warmup.value_or(run.warmup_steps);
-  auto batches_of = [&](int64_t n) { return (n + *batch - 1) / *batch; };
+  const int64_t step_rows = *batch * training.accumulate;
+  auto batches_of = [&](int64_t n) { return (n + step_rows - 1) / step_rows; };
   const int64_t left = position.epoch >= run.epochs ? 0 : batches_of(sequences.count() - position.sequence) + (run.epochs - position.epoch - 1) * batches_of(sequences.count());
   run.total_steps = run.step + left;
   const int64_t last_step = o.max_steps ? std::min(o.max_steps, run.total_steps) : run.total_steps;
@@ -261,12 +263,21 @@ llvm::Error train(const TrainOptions& o) {
   while (run.step < last_step && !interrupting_signal()) {
     const auto step_began = Clock::now();
     if (order.empty()) order = sequences.order(at.epoch);
-    const auto rows = llvm::ArrayRef<int64_t>(order).slice(size_t(at.sequence)).take_front(size_t(*batch));
-    auto made = batches->make(sequences, rows, *batch);
-    if (!made) return made.takeError();
+    const auto rows = llvm::ArrayRef<int64_t>(order).slice(size_t(at.sequence)).take_front(size_t(step_rows));
     const double rate = run.learning_rate * schedule_factor(*schedule, run.step, run.warmup_steps, run.total_steps);
     const int64_t epoch = at.epoch + 1;
-    auto loss = (*stepper)->step(made->dims, std::move(made->ranks), rate);
+    int64_t step_tokens = 0;
+    auto step = [&]() -> llvm::Expected<double> {
+      for (auto left = rows;;) {
+        auto made = batches->make(sequences, left.take_front(size_t(*batch)), *batch);
+        if (!made) return made.takeError();
+        step_tokens += made->tokens;
+        left = left.drop_front(std::min(left.size(), size_t(*batch)));
+        if (left.empty()) return (*stepper)->step(made->dims, std::move(made->ranks), rate);
+        if (auto e = (*stepper)->accumulate(made->dims, std::move(made->ranks))) return e;
+      }
+    };
+    auto loss = step();
     if (!loss) return with_prefix("step " + llvm::Twine(run.step + 1), loss.takeError());
     if (!std::isfinite(*loss)) {
       const std::string what = "step " + std::to_string(run.step + 1) + ": the loss is " + (std::isnan(*loss) ? "not a number" : "infinite") + "; try a lower --lr or --max-grad-norm";
@@ -280,8 +291,8 @@ llvm::Error train(const TrainOptions& o) {
       ++at.epoch, at.batch = at.sequence = 0;
       order.clear();
     }
-    tokens_seen += made->tokens;
-    if (auto e = log->add({.step = run.step, .epoch = epoch, .loss = *loss, .learning_rate = rate, .tokens = made->tokens, .seconds = seconds_since(step_began)})) return e;
+    tokens_seen += step_tokens;
+    if (auto e = log->add({.step = run.step, .epoch = epoch, .loss = *loss, .learning_rate = rate, .tokens = step_tokens, .seconds = seconds_since(step_began)})) return e;
     const double elapsed = seconds_since(began);
     progress->note(llvm::formatv("{0}/{1}  loss {2:f4}  {3:f0} tokens/s  {4} left", run.step, last_step, *loss, double(tokens_seen) / elapsed,
                                  time_text(elapsed / double(run.step - first_step) * double(last_step - run.step))).str());

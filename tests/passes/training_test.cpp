@@ -371,7 +371,7 @@ TEST_CASE("patterns that match nothing or leave nothing, and models without logi
   g.source = "m.onnx";
   Value& x = g.add_input("x", {DType::f32, {2, 3}});
   g.outputs.push_back({"y", must(build.create("relu", {&x}, {}, "y"))});
-  auto loss = build_loss(g);
+  auto loss = build_loss(g, /*undivided=*/false);
   REQUIRE(!loss);
   CHECK(llvm::toString(loss.takeError()) == "m.onnx: no output of shape [batch, sequence, vocabulary] to train on");
 }

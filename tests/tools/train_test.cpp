@@ -286,6 +286,23 @@ TEST_CASE("tokens that fill up a sequence change neither loss nor weights") {
   CHECK(t.checkpoint("exact").run().losses[0] == doctest::Approx(t.checkpoint("filled").run().losses[0]).epsilon(1e-6));
 }
 
+TEST_CASE("a step of micro-batches loses what a step of as many sequences does, its last ones included; resumed, it goes on so") {
+  const Trainer t;
+  // Seven sequences: of 2 + 2 and 2 + 1 micro-batches, or of 4 and 3 rows.
+  write_text(t.box / "t.bin", corpus(7 * 16));
+  const std::vector<std::string> words{"--sequence", "16", "--epochs", "2"};
+  auto losses = [&](const std::string& folder) { return t.checkpoint(folder).run().losses; };
+  REQUIRE(t.train(words + std::vector<std::string>{"--batch", "4", "--save", "rows"}).code == 0);
+  REQUIRE(t.train(words + std::vector<std::string>{"--batch", "2", "--accumulate", "2", "--save", "micro"}).code == 0);
+  const auto rows = losses("rows"), micro = losses("micro");
+  REQUIRE(rows.size() == 4);
+  REQUIRE(micro.size() == 4);
+  for (size_t k = 0; k < rows.size(); ++k) CHECK(micro[k] == doctest::Approx(rows[k]).epsilon(1e-5));
+  REQUIRE(t.train(words + std::vector<std::string>{"--batch", "2", "--accumulate", "2", "--save", "half", "--max-steps", "2"}).code == 0);
+  REQUIRE(t.train({"--resume", "half"}).code == 0);
+  CHECK(losses("half") == micro);
+}
+
 TEST_CASE("export puts the weights back under their names: the model as exported gives the loss that training goes on with") {
   for (const char* name : {"opt-tiny", "opt-tiny-fresh", "opt-tiny-fp16", "opt-tiny-external", "gpt2-tiny"}) {
     const Trainer t;

@@ -1,6 +1,7 @@
 // Training with the program, against PyTorch: loss, gradients, and parameters and losses over steps of each optimizer. What is
 // compared with was computed in float64; PyTorch's own float32 error says how near one can be asked to come.
 #include <cmath>
+#include <cstring>
 
 #include "frontend/io/input_folder.h"
 #include "frontend/io/json.h"
@@ -96,6 +97,53 @@ TEST_CASE("loss and gradients are PyTorch's, under every name that the model's f
         if (auto file = p.getString("grad")) CHECK(difference(found, array_of(golden_of(name) + "/" + file->str())) <= bound);
       }
     }
+  }
+}
+
+TEST_CASE("micro-batches with few labels and with many make the step that all rows make at once") {
+  const std::string name = "opt-tiny";
+  const Sandbox box;
+  copy_inputs(box, name);
+  // Row 0 has a label for each token, row 1 two.
+  HostArray labels = must(read_npy(box / "a/labels.npy")), ids = must(read_npy(box / "a/input_ids.npy"));
+  REQUIRE(labels.dims[0] == 2);
+  const size_t half = labels.bytes.size() / 2;
+  auto* label = reinterpret_cast<int64_t*>(labels.bytes.data());
+  std::memcpy(label, ids.bytes.data(), labels.bytes.size());
+  for (int64_t k = 2; k < labels.dims[1] - 2; ++k) label[labels.dims[1] + k] = -100;
+  REQUIRE(!write_npy(box / "a/labels.npy", labels));
+  for (size_t row : {0, 1})
+    for (const auto& file : fs::directory_iterator(box / "a")) {
+      HostArray array = must(read_npy(file.path().string()));
+      array.dims[0] = 1;
+      array.bytes = std::vector<char>(array.bytes.begin() + long(row * half), array.bytes.begin() + long(row * half + half));
+      fs::create_directories(box / std::to_string(row));
+      REQUIRE(!write_npy(box / std::to_string(row) + "/" + file.path().filename().string(), array));
+    }
+  for (const std::string devices : {"1", "3"}) {
+    CAPTURE(devices);
+    const std::vector<std::string> dump{"--dump", "gradients,parameters,state", "--steps", "2"};
+    const auto whole = trained(box, name, devices, {"sgd", "--momentum", "0.9", "--lr", "0.05", "--max-grad-norm", "0.5"}, dump);
+    fs::rename(box / "res", box / "whole" + devices);
+    const Result made = box.run({export_of(name) + "/model.onnx", "--train", "--devices", devices, "-o", "out", "--overwrite", "--optimizer", "sgd", "--momentum", "0.9", "--lr", "0.05", "--max-grad-norm", "0.5", "--accumulate", "2"});
+    REQUIRE(made.code == 0);
+    const Result ran = box.run(std::vector<std::string>{"run", "out", "-o", "res", "--inputs-dir", "0", "--inputs-dir", "1"} + dump);
+    CAPTURE(ran.err);
+    REQUIRE(ran.code == 0);
+    const auto parts = json_of(box / "res/index.json");
+    for (size_t s : {0, 1}) CHECK((*parts.getAsObject()->getArray("losses"))[s].getAsNumber().value_or(0) == doctest::Approx(*(*whole.getAsObject()->getArray("losses"))[s].getAsNumber()).epsilon(1e-6));
+    for (const char* what : {"gradients", "parameters"}) {
+      // A key bias's gradient is zero but for the rounding of what it sums, which is as large as other gradients are.
+      double all = 0;
+      for (const auto& [key, file] : *whole.getAsObject()->getObject(what)) all = std::max(all, largest(array_of(box / "whole" + devices + "/" + file.getAsString()->str())));
+      for (const auto& [key, file] : *whole.getAsObject()->getObject(what)) {
+        const std::string parameter = key.str();
+        CAPTURE(parameter);
+        const Array expected = array_of(box / "whole" + devices + "/" + file.getAsString()->str());
+        CHECK(difference(array_of(box / "res/" + parts.getAsObject()->getObject(what)->getString(key)->str()), expected) <= 1e-5 * largest(expected) + 0x1p-24 * all);
+      }
+    }
+    CHECK(parts.getAsObject()->getObject("state")->getObject("m.model.decoder.embed_tokens.weight")->size() == 1);
   }
 }
 
