@@ -43,9 +43,10 @@ std::string blake3_of(llvm::ArrayRef<char> bytes) {
 
 llvm::Expected<TokenFile> TokenFile::open(llvm::StringRef path, llvm::StringRef type) {
   TokenFile out;
-  if (type == "uint16") out.dtype_ = DType::u16;
+  if (type == "uint8") out.dtype_ = DType::u8;
+  else if (type == "uint16") out.dtype_ = DType::u16;
   else if (type == "int32") out.dtype_ = DType::i32;
-  else return error(Fault::usage, "--token-type " + quoted(type) + ": expected uint16 or int32");
+  else return error(Fault::usage, "--token-type " + quoted(type) + ": expected uint8, uint16 or int32");
   auto file = open_input_file(path);
   if (!file) return file.takeError();
   out.file_ = std::move(*file);

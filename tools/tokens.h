@@ -12,7 +12,7 @@ namespace optp {
 // A file of ids: raw little-endian ones, which stay mapped, or a .npy file of integers.
 class TokenFile {
  public:
-  // `type` is "uint16" or "int32": of raw files. A .npy file knows its own.
+  // `type` is "uint8", "uint16" or "int32": of raw files. A .npy file knows its own.
   static llvm::Expected<TokenFile> open(llvm::StringRef path, llvm::StringRef type);
   int64_t size() const { return count_; }
   int64_t operator[](int64_t position) const;

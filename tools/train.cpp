@@ -326,7 +326,7 @@ Command add_train(CLI::App& app) {
   add_job_options(*c, o->job);
   add_training_options(*c, o->job);
   c->add_option("--data", o->data, "token ids: raw little-endian numbers, or .npy")->required();
-  c->add_option("--token-type", o->token_type, "of raw ids: uint16 or int32")->capture_default_str();
+  c->add_option("--token-type", o->token_type, "of raw ids: uint8 (a text file is one: each byte an id), uint16 or int32")->capture_default_str();
   c->add_option("--batch", o->batch, "sequences in a step (8)");
   c->add_option("--sequence", o->sequence, "tokens in a sequence (128)");
   c->add_option("--epochs", o->epochs, "times that all data are seen (1)");

@@ -93,6 +93,18 @@ TEST_CASE("the loss falls, and log, plot and summary tell of it") {
   CHECK(contents(t.box / "loss.svg").find("<polyline") != std::string::npos);
 }
 
+TEST_CASE("the example of docs/training.md learns to spell") {
+  const Trainer t;
+  REQUIRE(t.box.run({"build", "opt-125m", "--layers", "2", "--hidden", "64", "--heads", "4", "--ffn", "256", "--vocab", "128", "-o", "tiny.onnx"}).code == 0);
+  const Result trained = t.box.run({"train", "tiny.onnx", "--devices", "2", "--data", OPTP_TEST_DATA "/../../docs/data/harbour.txt", "--token-type", "uint8", "--optimizer", "adamw", "--lr", "3e-3",
+                                    "--schedule", "cosine", "--warmup", "10", "--batch", "8", "--sequence", "64", "--epochs", "5", "--max-steps", "120", "--save", "run"});
+  CAPTURE(trained.err);
+  REQUIRE(trained.code == 0);
+  const auto losses = t.checkpoint("run").run().losses;
+  CHECK(losses.front() == doctest::Approx(std::log(128)).epsilon(0.03));
+  CHECK(losses.back() < 2.2);  // that of the letters' frequencies alone is 2.9
+}
+
 TEST_CASE("three steps and three more are six steps, to the bit") {
   for (const char* optimizer : {"adamw", "rmsprop"}) {
     const Trainer t;
@@ -257,7 +269,7 @@ TEST_CASE("tokens beyond the vocabulary are refused with their place; wrong word
   refused(save + std::vector<std::string>{"--sequence", "1"}, 2, "--sequence 1: expected at least 2");
   refused(save + std::vector<std::string>{"--batch", "0"}, 2, "--batch 0: expected at least 1");
   refused(save + std::vector<std::string>{"--schedule", "step"}, 2, "--schedule 'step': expected constant, linear or cosine");
-  refused(save + std::vector<std::string>{"--token-type", "uint8"}, 2, "--token-type 'uint8': expected uint16 or int32");
+  refused(save + std::vector<std::string>{"--token-type", "int8"}, 2, "--token-type 'int8': expected uint8, uint16 or int32");
   refused(save + std::vector<std::string>{"--log", "t.bin"}, 73, "--log t.bin: it is an input of this run");
   refused(std::vector<std::string>{"--save", "none/run"}, 73, "none/run: its parent folder cannot be opened: no such file or directory");
 }
