@@ -1,5 +1,6 @@
 #include "runtime/reference.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "frontend/ir/diagnostic.h"
@@ -9,17 +10,6 @@
 namespace optp {
 namespace {
 
-// For each element of a shard, row-major, its index in the whole.
-void for_each_place(llvm::ArrayRef<int64_t> whole, llvm::ArrayRef<Intervals> held, llvm::function_ref<void(int64_t)> visit) {
-  llvm::SmallVector<int64_t, 4> stride(whole.size(), 1);
-  for (size_t d = whole.size(); d-- > 1;) stride[d - 1] = stride[d] * whole[d];
-  auto walk = [&](auto&& self, size_t d, int64_t offset) -> void {
-    if (d == whole.size()) return visit(offset);
-    for (auto [start, length] : held[d])
-      for (int64_t k = start; k < start + length; ++k) self(self, d + 1, offset + k * stride[d]);
-  };
-  walk(walk, 0, 0);
-}
 llvm::SmallVector<Intervals, 4> held_by(llvm::ArrayRef<int64_t> whole, const Sharding& sharding, const Mesh& mesh, int64_t rank) {
   llvm::SmallVector<Intervals, 4> out;
   for (size_t d = 0; d < whole.size(); ++d) {
@@ -175,21 +165,25 @@ Array shard_of(const Array& whole, const Sharding& sharding, const Mesh& mesh, i
   }
   Array out;
   out.resize(whole.is_float, dims);
-  size_t k = 0;
-  for_each_place(whole.dims, held, [&](int64_t at) {
-    if (out.is_float) out.f[k++] = whole.f[size_t(at)];
-    else out.i[k++] = whole.i[size_t(at)];
+  size_t to = 0;
+  for_each_run(whole.dims, held, [&](int64_t at, int64_t length) {
+    if (out.is_float) std::copy_n(whole.f.begin() + at, length, out.f.begin() + long(to));
+    else std::copy_n(whole.i.begin() + at, length, out.i.begin() + long(to));
+    to += size_t(length);
   });
   return out;
 }
 void place_shard(Array& whole, const Array& shard, const Sharding& sharding, const Mesh& mesh, int64_t rank) {
   const auto held = held_by(whole.dims, sharding, mesh, rank);
-  size_t k = 0;
+  size_t from = 0;
   const bool add = sharding.is_partial();
-  for_each_place(whole.dims, held, [&](int64_t at) {
-    if (whole.is_float) whole.f[size_t(at)] = shard.f[k] + (add ? whole.f[size_t(at)] : 0.0);
-    else whole.i[size_t(at)] = shard.i[k] + (add ? whole.i[size_t(at)] : 0);
-    ++k;
+  for_each_run(whole.dims, held, [&](int64_t at, int64_t length) {
+    auto place = [&](auto& into, const auto& values) {
+      for (int64_t k = 0; k < length; ++k) into[size_t(at + k)] = values[from + size_t(k)] + (add ? into[size_t(at + k)] : 0);
+    };
+    if (whole.is_float) place(whole.f, shard.f);
+    else place(whole.i, shard.i);
+    from += size_t(length);
   });
 }
 }  // namespace optp

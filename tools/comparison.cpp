@@ -73,7 +73,7 @@ llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, 
       if (is_float(v->type.dtype)) scale = std::max(scale, 1e-4 * scale_of(*v));
     scales[vs[0]] = scale;
     // An optimizer divides a gradient by its own size and so makes what is left of a sum that cancels (a key bias's gradient
-    // is 0) as large as all else: its elementwise arithmetic has a comparison of its own, step by step.
+    // is 0) as large as all else.
     if (arrays[0]->elements() <= most_kept_elements && (node.phase != Phase::optimizer || vs[0]->ndim() == 0))
       kept_[vs[0]->name] = {*arrays[0], scale};
     return llvm::Error::success();

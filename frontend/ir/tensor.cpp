@@ -142,20 +142,18 @@ std::shared_ptr<const Tensor> to_tensor(const Array& array, DType dtype) {
   return make_tensor(dtype, array.dims, to_bytes(array, dtype));
 }
 
-void for_each_run(const Tensor& tensor, llvm::ArrayRef<Intervals> held, llvm::function_ref<void(llvm::ArrayRef<char>)> sink) {
-  const int64_t element = size_bytes(tensor.dtype);
-  if (held.empty()) return sink(tensor.bytes);
-  const size_t ndim = tensor.dims.size();
+void for_each_run(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Intervals> held, llvm::function_ref<void(int64_t, int64_t)> visit) {
+  const size_t ndim = dims.size();
+  llvm::SmallVector<int64_t, 4> stride(ndim + 1, 1);
+  for (size_t d = ndim; d-- > 0;) stride[d] = stride[d + 1] * dims[d];
   // Trailing dims that are held whole belong to one run.
-  llvm::SmallVector<int64_t, 4> stride(ndim + 1, element);
-  for (size_t d = ndim; d-- > 0;) stride[d] = stride[d + 1] * tensor.dims[d];
   size_t inner = ndim;
-  while (inner > 0 && held[inner - 1].size() == 1 && held[inner - 1][0] == std::pair<int64_t, int64_t>{0, tensor.dims[inner - 1]}) --inner;
-  auto visit = [&](auto&& self, size_t d, int64_t offset) -> void {
-    if (d >= inner) return sink(tensor.bytes.slice(size_t(offset), size_t(stride[d])));
+  while (inner > 0 && held[inner - 1].size() == 1 && held[inner - 1][0] == std::pair<int64_t, int64_t>{0, dims[inner - 1]}) --inner;
+  auto walk = [&](auto&& self, size_t d, int64_t offset) -> void {
+    if (d >= inner) return visit(offset, stride[d]);
     for (auto [start, length] : held[d]) {
       if (d + 1 == inner) {
-        if (length > 0) sink(tensor.bytes.slice(size_t(offset + start * stride[d + 1]), size_t(length * stride[d + 1])));
+        if (length > 0) visit(offset + start * stride[d + 1], length * stride[d + 1]);
       } else {
         for (int64_t k = start; k < start + length; ++k) self(self, d + 1, offset + k * stride[d + 1]);
       }
@@ -164,6 +162,11 @@ void for_each_run(const Tensor& tensor, llvm::ArrayRef<Intervals> held, llvm::fu
   for (const Intervals& h : held)
     for (auto [start, length] : h)
       if (length == 0 && h.size() == 1) return;
-  visit(visit, 0, 0);
+  walk(walk, 0, 0);
+}
+void for_each_run(const Tensor& tensor, llvm::ArrayRef<Intervals> held, llvm::function_ref<void(llvm::ArrayRef<char>)> sink) {
+  if (held.empty()) return sink(tensor.bytes);
+  const auto element = size_t(size_bytes(tensor.dtype));
+  for_each_run(tensor.dims, held, [&](int64_t start, int64_t length) { sink(tensor.bytes.slice(size_t(start) * element, size_t(length) * element)); });
 }
 }  // namespace optp

@@ -12,7 +12,7 @@ llvm::Expected<Arrays> unary_float(const Node& node, llvm::ArrayRef<const Array*
   Array out;
   out.resize(true, in[0]->dims);
   for (size_t k = 0; k < out.f.size(); ++k) out.f[k] = F(in[0]->number(int64_t(k)));
-  return Arrays{std::move(out)};
+  return single(std::move(out));
 }
 template <auto F>
 llvm::Expected<Arrays> unary_any(const Node& node, llvm::ArrayRef<const Array*> in) {
@@ -20,14 +20,14 @@ llvm::Expected<Arrays> unary_any(const Node& node, llvm::ArrayRef<const Array*> 
   out.resize(in[0]->is_float, in[0]->dims);
   for (size_t k = 0; k < out.f.size(); ++k) out.f[k] = F(in[0]->f[k]);
   for (size_t k = 0; k < out.i.size(); ++k) out.i[k] = F(in[0]->i[k]);
-  return Arrays{std::move(out)};
+  return single(std::move(out));
 }
 template <auto F>
 llvm::Expected<Arrays> unary_test(const Node& node, llvm::ArrayRef<const Array*> in) {
   Array out;
   out.resize(false, in[0]->dims);
   for (size_t k = 0; k < out.i.size(); ++k) out.i[k] = F(in[0]->number(int64_t(k)));
-  return Arrays{std::move(out)};
+  return single(std::move(out));
 }
 
 llvm::Expected<Types> infer_float_unary(const Node& node) {
@@ -87,16 +87,19 @@ llvm::Expected<Arrays> binary(const Node& node, llvm::ArrayRef<const Array*> in)
   Array out;
   const bool floating = in[0]->is_float;
   out.resize(floating && !test, dims);
-  walk(dims, {broadcast_strides(in[0]->dims, dims), broadcast_strides(in[1]->dims, dims)}, [&](int64_t k, llvm::ArrayRef<int64_t> at) {
-    if (floating) {
-      const auto v = F(in[0]->f[size_t(at[0])], in[1]->f[size_t(at[1])]);
-      if constexpr (test) out.i[size_t(k)] = int64_t(v);
-      else out.f[size_t(k)] = double(v);
-    } else {
-      out.i[size_t(k)] = int64_t(F(in[0]->i[size_t(at[0])], in[1]->i[size_t(at[1])]));
-    }
-  });
-  return Arrays{std::move(out)};
+  walk_rows(dims, {broadcast_strides(in[0]->dims, dims), broadcast_strides(in[1]->dims, dims)},
+            [&](int64_t to, llvm::ArrayRef<int64_t> at, int64_t count, llvm::ArrayRef<int64_t> step) {
+              auto row = [&]<typename T>(T* y, const auto* a, const auto* b) {
+                for (int64_t k = 0; k < count; ++k) y[k] = T(F(a[k * step[0]], b[k * step[1]]));
+              };
+              const auto apply = [&](const auto& a, const auto& b) {
+                if (out.is_float) row(out.f.data() + to, a.data() + at[0], b.data() + at[1]);
+                else row(out.i.data() + to, a.data() + at[0], b.data() + at[1]);
+              };
+              if (floating) apply(in[0]->f, in[1]->f);
+              else apply(in[0]->i, in[1]->i);
+            });
+  return single(std::move(out));
 }
 // Integer arithmetic wraps, as it does on every ONNX back end; done unsigned, so that it is defined.
 template <auto F>
@@ -340,7 +343,7 @@ const RegisteredOp where{{
              if (out.is_float) out.f[size_t(k)] = in[size_t(which)]->f[size_t(at[size_t(which)])];
              else out.i[size_t(k)] = in[size_t(which)]->i[size_t(at[size_t(which)])];
            });
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     .content = [](const Node& node) -> std::optional<Content> {
       auto c = content_of(node.operand(0)), x = content_of(node.operand(1)), y = content_of(node.operand(2));
@@ -391,7 +394,7 @@ const RegisteredOp cast{{
         else if (in[0]->is_float) out.i[size_t(k)] = x >= -0x1p63 && x < 0x1p63 ? int64_t(x) : INT64_MIN;
         else out.i[size_t(k)] = in[0]->i[size_t(k)];
       }
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     .content = [](const Node& node) -> std::optional<Content> {
       const DType to = DType(node.integer("to"));

@@ -69,7 +69,7 @@ const RegisteredOp gather{{
             else out.i[to] = in[0]->i[from];
           }
       }
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     .content = [](const Node& node) -> std::optional<Content> {
       auto table = content_of(node.operand(0)), index = content_of(node.operand(1));
@@ -156,7 +156,7 @@ const RegisteredOp scatter_add{{
             else out.i[to] += in[0]->i[from];
           }
       }
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     .localize = [](Node& node, const Rule& rule, const LoopSharding& sharding) -> llvm::Error {
       const int loop = rule.results[0][size_t(node.integer("axis"))];

@@ -38,7 +38,7 @@ const RegisteredOp layer_norm{{
         for (int64_t k = 0; k < n; ++k)
           out.f[size_t(r * n + k)] = (x[k] - mean) * scale * in[1]->f[size_t(k)] + (in.size() > 2 ? in[2]->f[size_t(k)] : 0.0);
       }
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     // Ba et al., section 4, with x̂ = (x - mean) · r and r = 1/√(variance + epsilon):
     // dx = r · (g - mean(g) - x̂ · mean(g · x̂)), g = dy · scale; dscale = Σ dy · x̂; dbias = Σ dy.
@@ -79,7 +79,7 @@ const RegisteredOp softmax{{
           for (int64_t k = 0; k < n; ++k) sum += at(k) = std::exp(at(k) - most);
           for (int64_t k = 0; k < n; ++k) at(k) /= sum;
         }
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     // dx = y · (dy - Σ dy · y)
     .gradient = [](GradientContext& c) { c.dx[0] = c.mul(c.y(), c.sub(c.dy, c.sum(c.mul(c.dy, c.y()), {c.node.integer("axis")}, true))); },

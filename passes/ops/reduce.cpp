@@ -51,7 +51,7 @@ llvm::Expected<Arrays> fold(const Node& node, const Array& in, double start_f, i
     if (in.is_float) out.f[size_t(at[0])] = F(out.f[size_t(at[0])], in.f[size_t(k)]);
     else out.i[size_t(at[0])] = int64_t(F(out.i[size_t(at[0])], in.i[size_t(k)]));
   });
-  return Arrays{std::move(out)};
+  return single(std::move(out));
 }
 constexpr auto plus = [](auto a, auto b) {
   if constexpr (std::is_floating_point_v<decltype(a)>) return a + b;
@@ -159,7 +159,7 @@ const RegisteredOp cumsum{{
       };
       if (out.is_float) run(out.f);
       else run(out.i);
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     // Each element is in the sums of those after it (before it, of a reverse sum).
     .gradient = [](GradientContext& c) {

@@ -88,7 +88,7 @@ const RegisteredOp slice{{
         return node_error(node, "slice from " + llvm::Twine(start) + " to " + llvm::Twine(last) + " of an axis of " + llvm::Twine(in[0]->dims[axis]));
       const int64_t base = start * strides[axis];
       strides[axis] *= step;
-      return Arrays{rearranged(*in[0], dims, strides, count_of(dims) ? base : 0)};
+      return single(rearranged(*in[0], dims, strides, count_of(dims) ? base : 0));
     },
     .content = [](const Node& node) -> std::optional<Content> {
       auto c = content_of(node.operand(0));
@@ -170,7 +170,7 @@ const RegisteredOp concat{{
             else out.i[size_t(at)] = a->i[size_t(o * run + k)];
           }
         }
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     .content = [](const Node& node) -> std::optional<Content> {
       if (node.out().ndim() != 1) return std::nullopt;
@@ -236,7 +236,7 @@ const RegisteredOp pad{{
           if (out.is_float) out.f[to] = in[0]->f[size_t(o * run + k)];
           else out.i[to] = in[0]->i[size_t(o * run + k)];
         }
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     .gradient = [](GradientContext& c) {
       const int64_t axis = c.node.integer("axis");

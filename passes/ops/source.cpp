@@ -22,7 +22,7 @@ const RegisteredOp iota{{
         if (out.is_float) out.f[size_t(k)] = double(start + k * step);
         else out.i[size_t(k)] = start + k * step;
       }
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     .content = [](const Node& node) -> std::optional<Content> {
       auto n = node.dim("size").constant();
@@ -56,7 +56,7 @@ const RegisteredOp dim_tensor{{
       Array out;
       out.resize(false, node.integers("shape"));
       for (size_t k = 0; k < out.i.size(); ++k) out.i[k] = *node.dims("values")[k].constant();
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     .content = [](const Node& node) -> std::optional<Content> {
       Content out;

@@ -28,7 +28,7 @@ const RegisteredOp sum{{
         for (size_t k = 0; k < out.f.size(); ++k) out.f[k] += a->f[k];
         for (size_t k = 0; k < out.i.size(); ++k) out.i[k] = int64_t(uint64_t(out.i[k]) + uint64_t(a->i[k]));
       }
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     .gradient = [](GradientContext& c) {
       for (unsigned k = 0; k < c.node.operands.size(); ++k) c.dx[k] = c.dy;

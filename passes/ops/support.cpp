@@ -1,5 +1,7 @@
 #include "passes/ops/support.h"
 
+#include "llvm/ADT/Sequence.h"
+
 namespace optp::ops {
 
 Ints broadcast_strides(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> result) {
@@ -25,6 +27,25 @@ void walk(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides, llvm::func
       index[d] = 0;
     }
   }
+}
+
+void walk_rows(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides,
+               llvm::function_ref<void(int64_t, llvm::ArrayRef<int64_t>, int64_t, llvm::ArrayRef<int64_t>)> visit) {
+  if (count_of(dims) == 0) return;
+  size_t outer = dims.size();
+  int64_t count = 1;
+  Ints steps(strides.size(), 0);
+  while (outer > 0) {
+    const size_t d = outer - 1;
+    if (dims[d] != 1) {
+      if (count == 1)
+        for (size_t o = 0; o < strides.size(); ++o) steps[o] = strides[o][d];
+      else if (llvm::any_of(llvm::seq(strides.size()), [&](size_t o) { return strides[o][d] != steps[o] * count; })) break;
+      count *= dims[d];
+    }
+    outer = d;
+  }
+  walk(dims.take_front(outer), strides, [&](int64_t k, llvm::ArrayRef<int64_t> at) { visit(k * count, at, count, steps); });
 }
 
 llvm::Expected<Dims> broadcast(const Node& node, llvm::ArrayRef<const Value*> operands) {
@@ -70,10 +91,12 @@ llvm::Error same_dtype(const Node& node, llvm::ArrayRef<unsigned> operands) {
 Array rearranged(const Array& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base) {
   Array out;
   out.resize(in.is_float, dims);
-  Ints s(strides.begin(), strides.end());
-  walk(dims, {s}, [&](int64_t k, llvm::ArrayRef<int64_t> at) {
-    if (in.is_float) out.f[size_t(k)] = in.f[size_t(base + at[0])];
-    else out.i[size_t(k)] = in.i[size_t(base + at[0])];
+  walk_rows(dims, {Ints(strides.begin(), strides.end())}, [&](int64_t to, llvm::ArrayRef<int64_t> at, int64_t count, llvm::ArrayRef<int64_t> step) {
+    auto copy = [&](auto& into, const auto& from) {
+      for (int64_t k = 0; k < count; ++k) into[size_t(to + k)] = from[size_t(base + at[0] + k * step[0])];
+    };
+    if (in.is_float) copy(out.f, in.f);
+    else copy(out.i, in.i);
   });
   return out;
 }

@@ -10,6 +10,12 @@ using Types = llvm::SmallVector<Type, 1>;
 using Ints = llvm::SmallVector<int64_t, 4>;
 
 inline Types one(DType dtype, llvm::ArrayRef<Dim> dims) { return {Type{dtype, Dims(dims.begin(), dims.end())}}; }
+// Not by an initializer list, which would copy.
+inline Arrays single(Array array) {
+  Arrays out;
+  out.push_back(std::move(array));
+  return out;
+}
 inline Ints numbers(llvm::ArrayRef<Dim> dims) {
   Ints out;
   for (Dim d : dims) out.push_back(d.constant().value_or(-1));
@@ -24,6 +30,10 @@ inline Ints strides_of(llvm::ArrayRef<int64_t> dims) {
 Ints broadcast_strides(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> result);
 // Calls visit(linear index of the result, offsets of each operand) for all indices of `dims`, row-major.
 void walk(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides, llvm::function_ref<void(int64_t, llvm::ArrayRef<int64_t>)> visit);
+// The same by rows: innermost dims that every operand steps through evenly are one call, with their number of elements and
+// each operand's step from one to the next.
+void walk_rows(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides,
+               llvm::function_ref<void(int64_t at_result, llvm::ArrayRef<int64_t> offsets, int64_t count, llvm::ArrayRef<int64_t> steps)> visit);
 
 // numpy's broadcasting of symbolic extents.
 llvm::Expected<Dims> broadcast(const Node& node, llvm::ArrayRef<const Value*> operands);

@@ -71,7 +71,7 @@ const RegisteredOp reshape{{
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
       Array out = *in[0];
       out.dims = numbers(node.out().type.dims);
-      return Arrays{std::move(out)};
+      return single(std::move(out));
     },
     .content = [](const Node& node) -> std::optional<Content> {
       auto c = content_of(node.operand(0));
@@ -118,7 +118,7 @@ const RegisteredOp transpose{{
       const Ints own = strides_of(in[0]->dims);
       Ints strides;
       for (int64_t p : node.integers("perm")) strides.push_back(own[size_t(p)]);
-      return Arrays{rearranged(*in[0], numbers(node.out().type.dims), strides)};
+      return single(rearranged(*in[0], numbers(node.out().type.dims), strides));
     },
     .content = [](const Node& node) -> std::optional<Content> {
       auto c = content_of(node.operand(0));
@@ -158,7 +158,7 @@ const RegisteredOp expand{{
     },
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
       const Ints dims = numbers(node.out().type.dims);
-      return Arrays{rearranged(*in[0], dims, broadcast_strides(in[0]->dims, dims))};
+      return single(rearranged(*in[0], dims, broadcast_strides(in[0]->dims, dims)));
     },
     .content = [](const Node& node) -> std::optional<Content> {
       auto c = content_of(node.operand(0));
