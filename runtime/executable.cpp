@@ -450,8 +450,7 @@ struct Executable::State {
       if (roots[r].kind == Root::Kind::output) base[r] = outputs.find(graph.outputs[size_t(roots[r].index)].name)->second.bytes.data();
 
     using Clock = std::chrono::steady_clock;
-    const auto begin = Clock::now();
-    auto microseconds = [&] { return std::chrono::duration<double, std::micro>(Clock::now() - begin).count(); };
+    auto microseconds = [&] { return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count(); };
     if (options.profile) times.clear();
     llvm::SmallVector<const void*, 8> in;
     llvm::SmallVector<void*, 2> out;
@@ -470,7 +469,7 @@ struct Executable::State {
         int64_t bytes = 0;
         for (const TensorSpec& s : step.work.operands) bytes += s.bytes();
         for (const TensorSpec& s : step.work.results) bytes += s.bytes();
-        times.push_back({step.last->out().name, label(step), start, microseconds() - start, step.flops, bytes});
+        times.push_back({step.last->out().name, label(step), step.collective ? step.last->text("id").str() : std::string(), step.last->phase, start, microseconds() - start, step.flops, bytes});
       }
     }
     for (size_t k = 0; k < graph.outputs.size(); ++k) {

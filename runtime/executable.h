@@ -38,7 +38,9 @@ struct MemoryNumbers {
 // One step of the last run, when profiling is on.
 struct StepTime {
   std::string name, op;
-  double start_us = 0, duration_us = 0;
+  std::string collective;  // its id, the same on all members; empty: none
+  Phase phase = Phase::forward;
+  double start_us = 0, duration_us = 0;  // by a clock that the ranks of a process share
   double flops = 0;
   int64_t bytes = 0;  // operands and results
 };

@@ -15,12 +15,13 @@
 #include "tools/inputs.h"
 #include "tools/job.h"
 #include "tools/prepare.h"
+#include "tools/trace.h"
 
 namespace optp {
 namespace {
 struct BenchOptions {
   JobOptions job;
-  std::string json, random_weights;
+  std::string json, profile, random_weights;
   int64_t threads = 0, runs = 20, warm_up = 3;
 };
 
@@ -72,6 +73,7 @@ llvm::Error bench(const BenchOptions& o) {
   }
   // One more run with the clock on each step: where the time goes. Its own total is a little longer.
   double in_collectives = 0, in_all = 0;
+  std::string cause;
   {
     RankThreadsOptions profiled = options;
     profiled.executable.profile = true;
@@ -82,7 +84,13 @@ llvm::Error bench(const BenchOptions& o) {
       if (auto e = (*slow)->run(rank_inputs, outputs)) return e;
     for (const StepTime& s : (*slow)->executable(0).profile()) {
       in_all += s.duration_us;
-      if (llvm::StringRef(s.op).starts_with("all_") || s.op == "reduce_scatter") in_collectives += s.duration_us;
+      if (!s.collective.empty()) in_collectives += s.duration_us;
+    }
+    cause = cause_of((*slow)->executable(0).profile());
+    if (!o.profile.empty()) {
+      Trace trace;
+      trace.add("run", **slow);
+      if (auto e = trace.write(o.profile, llvm::sys::path::filename(job->whole->source))) return e;
     }
   }
   int64_t tokens = 1;
@@ -98,6 +106,7 @@ llvm::Error bench(const BenchOptions& o) {
                << (options.threads_per_device > 1 ? "s" : "") << "  " << o.runs << " runs\n";
   llvm::outs() << llvm::formatv("median {0:f2} ms   min {1:f2}   p90 {2:f2}\n{3:f1} tokens/s   {4:f1} GFLOP/s   {5:f1} % in collectives (rank 0)\n", median, ms.front(), p90, double(tokens) / median * 1e3,
                                 flops / median / 1e6, 100 * share);
+  llvm::outs() << "rank 0: " << cause << "\n";
   llvm::outs() << llvm::formatv("weights {0:f1} MiB, packed {1:f1} MiB, largest arena {2:f1} MiB\n", double(parameters) / (1 << 20), double(packed) / (1 << 20), double(arena) / (1 << 20));
   if (o.json.empty()) return llvm::Error::success();
   llvm::json::Object json{{"median_ms", median}, {"min_ms", ms.front()}, {"p90_ms", p90}, {"runs", o.runs}, {"devices", int64_t(ranks.size())}, {"threads_per_device", options.threads_per_device},
@@ -116,6 +125,7 @@ Command add_bench(CLI::App& app) {
   c->add_option("--runs", o->runs, "timed runs")->capture_default_str();
   c->add_option("--warm-up", o->warm_up, "runs before")->capture_default_str();
   c->add_option("--json", o->json, "write the numbers to this file");
+  c->add_option("--profile", o->profile, "write one run's timeline to this file, for Perfetto");
   c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
   return {c, [o] { return bench(*o); }};
 }

@@ -13,6 +13,7 @@ struct Command {
 };
 Command add_partition(CLI::App& app);
 Command add_inspect(CLI::App& app);
+Command add_diff(CLI::App& app);
 Command add_run(CLI::App& app);
 Command add_train(CLI::App& app);
 Command add_export(CLI::App& app);

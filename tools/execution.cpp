@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "runtime/run_ranks.h"
+#include "tools/trace.h"
 
 namespace optp {
 
@@ -17,6 +18,7 @@ llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ran
   RankThreadsOptions threads;
   threads.threads_per_device = threads_for(int64_t(ranks.size()), options.threads_per_device);
   threads.executable.fuse = options.fuse;
+  threads.executable.profile = options.trace != nullptr;
   auto world = RankThreads::create(ranks, threads);
   if (!world) return world.takeError();
   std::vector<HostInputs> in;
@@ -26,6 +28,7 @@ llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ran
   }
   std::vector<HostOutputs> out;
   if (auto e = (*world)->run(in, out)) return e;
+  if (options.trace) options.trace->add("run", **world);
   return std::vector<HostArrays>(std::make_move_iterator(out.begin()), std::make_move_iterator(out.end()));
 }
 

@@ -1,5 +1,6 @@
 // inspect: a plan for people, in a terminal.
 #include <algorithm>
+#include <list>
 #include <optional>
 #include <tuple>
 
@@ -8,7 +9,10 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/command.h"
+#include "tools/inputs.h"
+#include "tools/job.h"
 #include "tools/plan.h"
+#include "tools/plan_diff.h"
 #include "tools/progress.h"
 
 namespace optp {
@@ -17,7 +21,7 @@ using JsonArray = llvm::json::Array;
 using JsonObject = llvm::json::Object;
 
 struct InspectOptions {
-  std::string folder, tensor, why;
+  std::string folder, tensor, why, want, model;
   bool json = false;
 };
 
@@ -386,6 +390,43 @@ llvm::Error print_plan(const JsonObject& plan) {
   return llvm::Error::success();
 }
 
+// What a wish would change, by a plan that has it; where it cannot hold, the reason names the node.
+llvm::Error print_want(const InspectOptions& o, const JsonObject& plan) {
+  const auto [name, wish] = llvm::StringRef(o.want).split('=');
+  if (name.empty() || wish.empty()) return error(Fault::usage, "--want " + quoted(o.want) + ": expected NAME=SHARDING");
+  const JsonObject* tensor = find_tensor(plan, name);
+  if (!tensor) return no_such(plan, name);
+  JobOptions job;
+  job.model = o.model.empty() ? plan.getObject("model")->getString("name")->str() : o.model;
+  job.mesh.clear();
+  for (const auto& a : *plan.getObject("mesh")->getArray("axes")) {
+    const JsonObject& axis = *a.getAsObject();
+    job.mesh += (job.mesh.empty() ? "" : ",") + axis.getString("name")->str() + "=" + std::to_string(*axis.getInteger("size"));
+  }
+  job.strategy = plan.getString("strategy")->str(), job.outputs = plan.getString("outputs_as")->str();
+  if (plan.getString("job") == llvm::StringRef("training")) return error(Fault::usage, "--want: is for inference plans; a training plan's forward part is the same");
+  DimValues dims;
+  for (const auto& [dim, about] : *plan.getObject("dims"))
+    if (auto example = about.getAsObject()->getInteger("example")) dims[dim.str()] = *example;
+  std::list<Job> jobs;  // whose texts the plans point to
+  auto wished = [&](bool with) -> llvm::Expected<llvm::json::Value> {
+    if (with) job.constraints.push_back({tensor->getString("name")->str(), wish.str(), "--want"});
+    auto made = make_job(job);
+    if (!made) return made.takeError();
+    jobs.push_back(std::move(*made));
+    return make_plan(jobs.back(), dims, OPTP_VERSION, /*weights=*/false);
+  };
+  // Both are made now, so that nothing but the wish is between them.
+  auto without = wished(false);
+  if (!without) return with_prefix("the model that was partitioned is needed (--model FILE)", without.takeError());
+  auto with = wished(true);
+  if (!with) return with.takeError();
+  const PlanDiff diff = diff_plans(*without->getAsObject(), *with->getAsObject());
+  if (diff.same()) llvm::outs() << "it is so already\n";
+  else llvm::outs() << to_text(diff);
+  return llvm::Error::success();
+}
+
 llvm::Error inspect(const InspectOptions& o) {
   auto plan = read_plan(o.folder);
   if (!plan) return plan.takeError();
@@ -396,6 +437,7 @@ llvm::Error inspect(const InspectOptions& o) {
   }
   if (!o.tensor.empty()) return print_tensor(top, o.tensor);
   if (!o.why.empty()) return print_why(top, o.why);
+  if (!o.want.empty()) return print_want(o, top);
   return print_plan(top);
 }
 }  // namespace
@@ -407,6 +449,8 @@ Command add_inspect(CLI::App& app) {
   c->add_flag("--json", o->json, "the whole plan");
   c->add_option("--tensor", o->tensor, "one tensor's shards");
   c->add_option("--why", o->why, "the chain of decisions behind one tensor's sharding");
+  c->add_option("--want", o->want, "NAME=SHARDING: what this would change, or what stands in its way");
+  c->add_option("--model", o->model, "with --want: the model file, if not beside");
   return {c, [o] { return inspect(*o); }};
 }
 }  // namespace optp

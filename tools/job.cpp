@@ -190,6 +190,7 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
     if (!constraints) return constraints.takeError();
     job.passes.constraints = std::move(*constraints);
   }
+  job.passes.constraints.insert(job.passes.constraints.begin(), o.constraints.begin(), o.constraints.end());
   auto imported = import_onnx(o.model);
   if (!imported) return imported.takeError();
   job.imported = std::move(*imported);

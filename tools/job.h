@@ -17,6 +17,7 @@ namespace optp {
 struct JobOptions {
   std::string model, mesh = "2", strategy = "megatron", sharding_file, outputs = "whole";
   std::optional<int64_t> devices;
+  std::vector<Constraint> constraints;  // before those of the file
   bool untied = false, keep_shared = false, half = false;
   std::vector<std::string> dims;  // NAME=NUMBER
   bool train = false;

@@ -48,7 +48,7 @@ int run(std::vector<std::string> words) {
   app.footer(footer);
   app.set_version_flag("--version", version_text(), "versions of this program and what it runs on");
   app.require_subcommand(1);
-  std::vector<Command> commands{add_partition(app), add_inspect(app), add_run(app), add_train(app), add_export(app), add_check(app), add_bench(app), add_build(app), add_ops(app), add_passes(app)};
+  std::vector<Command> commands{add_partition(app), add_inspect(app), add_diff(app), add_run(app), add_train(app), add_export(app), add_check(app), add_bench(app), add_build(app), add_ops(app), add_passes(app)};
   std::vector<std::string> verbs;
   for (const Command& c : commands) verbs.push_back(c.app->get_name());
   // The main job needs no verb: opt-partition MODEL.onnx … is opt-partition partition MODEL.onnx …

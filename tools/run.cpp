@@ -12,6 +12,7 @@
 #include "tools/execution.h"
 #include "tools/outputs.h"
 #include "tools/plan.h"
+#include "tools/trace.h"
 
 namespace optp {
 llvm::Expected<Batch> read_batch(const RunOptions& o, llvm::StringRef folder, llvm::ArrayRef<Port> inputs) {
@@ -94,8 +95,11 @@ llvm::Error run(const RunOptions& o) {
     bound.push_back(std::move(*g));
     ranks.push_back(bound.back().get());
   }
-  auto results = execute(ranks, *rank_inputs, {.threads_per_device = o.threads});
+  Trace trace;
+  auto results = execute(ranks, *rank_inputs, {.threads_per_device = o.threads, .trace = o.profile.empty() ? nullptr : &trace});
   if (!results) return results.takeError();
+  if (!o.profile.empty())
+    if (auto e = trace.write(o.profile, top.getObject("model")->getString("name").value_or(""))) return e;
 
   std::vector<HostArray> wholes;
   for (const Port& p : *outputs) {
@@ -131,6 +135,7 @@ Command add_run(CLI::App& app) {
   c->add_option("--dim", o->dims, "NAME=NUMBER (repeatable)");
   c->add_option("-o,--output", o->out, "folder for the outputs")->required();
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
+  c->add_option("--profile", o->profile, "write the timeline to this file, for Perfetto");
   c->add_flag("--no-verify", o->no_verify, "do not compare the files with the manifest's sizes and hashes");
   c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
   return {c, [o] { return run(*o); }};

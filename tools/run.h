@@ -16,7 +16,7 @@ struct RunOptions {
   int64_t steps = 0;
   std::optional<double> learning_rate;
   int64_t threads = 0;
-  std::string random_weights;
+  std::string random_weights, profile;
   bool no_verify = false;
 };
 

@@ -7,6 +7,7 @@
 #include "tools/outputs.h"
 #include "tools/run.h"
 #include "tools/stepper.h"
+#include "tools/trace.h"
 
 namespace optp {
 namespace {
@@ -46,7 +47,7 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
     for (const Port& p : outputs)
       if (p.role == "gradient") graph->gradients.push_back({p.parameter, p.name});
   }
-  auto stepper = Stepper::create(std::move(graphs), {.threads_per_device = o.threads, .gradients = dump_gradients});
+  auto stepper = Stepper::create(std::move(graphs), {.threads_per_device = o.threads, .gradients = dump_gradients, .profile = !o.profile.empty()});
   if (!stepper) return stepper.takeError();
 
   std::vector<Batch> batches;
@@ -58,6 +59,7 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
     batches.push_back(std::move(*batch));
   }
   llvm::json::Array losses;
+  Trace trace;
   DimValues dims;
   // A step takes as many folders as it has micro-batches.
   const int64_t micro_batches = training->getInteger("accumulate").value_or(1);
@@ -75,11 +77,14 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
     }
     auto loss = (*stepper)->step(batch.dims, std::move(*shards), o.learning_rate.value_or(*training->getNumber("learning_rate")));
     if (!loss) return with_prefix("step " + llvm::Twine(s + 1), loss.takeError());
+    if (!o.profile.empty()) trace.add("step " + std::to_string(s + 1), *(*stepper)->last_run());
     losses.push_back(*loss);
     dims = batch.dims;
   }
   if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
 
+  if (!o.profile.empty())
+    if (auto e = trace.write(o.profile, top.getObject("model")->getString("name").value_or(""))) return e;
   std::vector<std::string> files;
   std::vector<HostArray> arrays;
   llvm::json::Object gradients, parameters, state;

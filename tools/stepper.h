@@ -33,7 +33,7 @@ class Stepper {
   // What a rank holds of a parameter, a state or the step, by the name of the input.
   HostArrays& values(size_t rank) { return values_[rank]; }
   const HostArray* gradient(size_t rank, llvm::StringRef output) const;
-  const RankThreads* last_run() const { return last_; }
+  const RankThreads* last_run() const { return last_; }  // none before the first
 
  private:
   struct Bound {

@@ -20,6 +20,7 @@
 #include "tools/stepper.h"
 #include "tools/tokens.h"
 #include "tools/training_batch.h"
+#include "tools/trace.h"
 #include "tools/training_log.h"
 
 namespace optp {
@@ -28,7 +29,7 @@ using Clock = std::chrono::steady_clock;
 
 struct TrainOptions {
   JobOptions job;
-  std::string data, token_type = "uint16", save, resume, log, plot;
+  std::string data, token_type = "uint16", save, resume, log, plot, profile;
   std::optional<int64_t> batch, sequence, epochs, warmup;
   std::optional<uint64_t> seed;
   std::optional<std::string> schedule;
@@ -209,7 +210,7 @@ llvm::Error train(const TrainOptions& o) {
   auto tokens = TokenFile::open(o.data, o.token_type);
   if (!tokens) return tokens.takeError();
   inputs.push_back(tokens->id());
-  for (auto [flag, path] : {std::pair{"--log", &o.log}, {"--plot", &o.plot}})
+  for (auto [flag, path] : {std::pair{"--log", &o.log}, {"--plot", &o.plot}, {"--profile", &o.profile}})
     for (const FileId& id : inputs)
       if (!path->empty() && same_file(*path, id.device, id.inode)) return error(Fault::cannot_write, llvm::Twine(flag) + " " + *path + ": it is an input of this run");
   if (auto e = tokens->check_vocabulary(batches->vocabulary())) return e;
@@ -237,7 +238,7 @@ llvm::Error train(const TrainOptions& o) {
   run.total_steps = run.step + left;
   const int64_t last_step = o.max_steps ? std::min(o.max_steps, run.total_steps) : run.total_steps;
 
-  auto stepper = Stepper::create(std::move(job->ranks), {.threads_per_device = o.threads});
+  auto stepper = Stepper::create(std::move(job->ranks), {.threads_per_device = o.threads, .profile = !o.profile.empty()});
   if (!stepper) return stepper.takeError();
   if (from)
     if (auto e = restore(*from, held, **stepper)) return e;
@@ -259,6 +260,7 @@ llvm::Error train(const TrainOptions& o) {
   auto seconds_since = [](Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); };
   std::optional<Progress> progress(std::in_place, "training", last_step, o.quiet);
   std::vector<int64_t> order;
+  Trace trace;
   DataPosition& at = run.position;
   while (run.step < last_step && !interrupting_signal()) {
     const auto step_began = Clock::now();
@@ -284,6 +286,7 @@ llvm::Error train(const TrainOptions& o) {
       return error(Fault::check_failed, what + (saver->saved_step() >= 0 ? "; " + saver->folder() + " holds step " + std::to_string(saver->saved_step()) : "; nothing was saved"));
     }
     ++run.step;
+    if (!o.profile.empty()) trace.add("step " + std::to_string(run.step), *(*stepper)->last_run());
     run.losses.push_back(*loss);
     ++at.batch, at.sequence += int64_t(rows.size());
     const bool epoch_done = at.sequence == sequences.count();
@@ -303,6 +306,8 @@ llvm::Error train(const TrainOptions& o) {
   const double elapsed = seconds_since(began);
   progress.reset();
   if (auto e = tokens->check_unchanged()) return e;
+  if (!o.profile.empty() && run.step > first_step)
+    if (auto e = trace.write(o.profile, std::filesystem::path(o.job.model).filename().string())) return e;
   if (run.step > first_step || !saver->resumed())
     if (auto e = save()) return e;  // also if all that was asked for is a checkpoint for another mesh
   if (run.step < last_step) {
@@ -340,6 +345,7 @@ Command add_train(CLI::App& app) {
   c->add_flag("--rewind", o->rewind, "with --resume: begin with the data's first epoch");
   c->add_flag("--overwrite", o->overwrite, "replace the folder of --save whatever it holds");
   c->add_option("--log", o->log, "file of JSON lines, one a step");
+  c->add_option("--profile", o->profile, "write the timeline of the first " + std::to_string(Trace::most_runs) + " steps to this file, for Perfetto");
   c->add_option("--plot", o->plot, "SVG file with the curve of the loss");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
   c->add_flag("--quiet", o->quiet, "no progress on stderr");

@@ -38,8 +38,11 @@ std::string held_text(const Value& v) {
   return out + "] of [" + whole + "]";
 }
 
-void set_type(onnx::ValueInfoProto& info, llvm::StringRef name, const Type& type) {
+// With the sharding as text, for viewers.
+void set_type(onnx::ValueInfoProto& info, llvm::StringRef name, const Value& value) {
+  const Type& type = value.type;
   info.set_name(name.str());
+  if (value.sharding) info.set_doc_string(to_string(*value.sharding));
   auto& tensor = *info.mutable_type()->mutable_tensor_type();
   tensor.set_elem_type(int(type.dtype));
   auto& shape = *tensor.mutable_shape();
@@ -78,10 +81,10 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
   onnx::GraphProto& proto = *model.mutable_graph();
   proto.set_name(graph.name.empty() ? "graph" : graph.name);
   ExportContext context(graph, proto);
-  for (const Value* v : graph.inputs) set_type(*proto.add_input(), v->name, v->type);
+  for (const Value* v : graph.inputs) set_type(*proto.add_input(), v->name, *v);
   // What a training step updates is an input, with its first value as the default.
   for (const Value* v : graph.data())
-    if (llvm::any_of(graph.updates, [&](const Update& u) { return u.input == v->name; })) set_type(*proto.add_input(), v->name, v->type);
+    if (llvm::any_of(graph.updates, [&](const Update& u) { return u.input == v->name; })) set_type(*proto.add_input(), v->name, *v);
 
   int64_t end = 0;
   for (const Value* v : graph.data()) {
@@ -124,11 +127,11 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
     row->write(context);
     if (auto e = context.take_failure()) return with_prefix(describe(*node), std::move(e));
     if (!graph.is_output(node->out()))
-      set_type(*proto.add_value_info(), context.name_of(node->out()), node->out().type);
+      set_type(*proto.add_value_info(), context.name_of(node->out()), node->out());
   }
   for (const GraphOutput& o : graph.outputs) {
     if (context.name_of(*o.value) != o.name) context.identity(*o.value, o.name);
-    set_type(*proto.add_output(), o.name, o.value->type);
+    set_type(*proto.add_output(), o.name, *o.value);
   }
   context.close();
   return out;

@@ -1,0 +1,83 @@
+// Timelines: what a viewer needs so that it shows each rank's slices nested, and arrows between a collective's members.
+#include <algorithm>
+#include <map>
+
+#include "frontend/io/json.h"
+#include "tests/tools/program.h"
+
+using namespace optp;
+
+namespace {
+struct Slice {
+  double from, to;
+  std::string name, category;
+};
+struct Timeline {
+  std::map<int64_t, std::vector<Slice>> ranks;
+  std::map<int64_t, std::string> arrows;
+};
+Timeline timeline_of(const std::string& path) {
+  auto json = parse_json(path, contents(path));
+  if (!json) throw std::runtime_error(llvm::toString(json.takeError()));
+  Timeline out;
+  for (const auto& entry : *json->getAsObject()->getArray("traceEvents")) {
+    const auto& e = *entry.getAsObject();
+    const std::string kind = e.getString("ph")->str();
+    if (kind == "X") out.ranks[*e.getInteger("pid")].push_back({*e.getNumber("ts"), *e.getNumber("ts") + *e.getNumber("dur"), e.getString("name")->str(), e.getString("cat")->str()});
+    else if (kind != "M") out.arrows[*e.getInteger("id")] += kind;
+  }
+  return out;
+}
+// Of two slices that overlap one holds the other, but for what a clock's text loses.
+bool nested(std::vector<Slice> slices) {
+  std::stable_sort(slices.begin(), slices.end(), [](const Slice& a, const Slice& b) { return a.from != b.from ? a.from < b.from : a.to > b.to; });
+  std::vector<double> open;
+  for (const Slice& s : slices) {
+    while (!open.empty() && open.back() <= s.from + 1e-3) open.pop_back();
+    if (!open.empty() && s.to > open.back() + 1e-3) return false;
+    open.push_back(s.to);
+  }
+  return true;
+}
+size_t count(const std::vector<Slice>& slices, const std::string& category) {
+  return size_t(std::count_if(slices.begin(), slices.end(), [&](const Slice& s) { return s.category == category; }));
+}
+}  // namespace
+
+TEST_CASE("run --profile: each rank's slices nest, and an arrow joins the members of each collective") {
+  const Sandbox box;
+  REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "--devices", "3", "-o", "out"}).code == 0);
+  REQUIRE(box.run({"run", "out", "--inputs-dir", export_of("opt-tiny") + "/inputs", "-o", "res", "--profile", "trace.json"}).code == 0);
+  const Timeline t = timeline_of(box / "trace.json");
+  REQUIRE(t.ranks.size() == 3);
+  for (const auto& [rank, slices] : t.ranks) {
+    CHECK(nested(slices));
+    CHECK(count(slices, "run") == 1);
+    CHECK(count(slices, "phase") == 1);
+    CHECK(count(slices, "collective") == 6);  // 2 layers: 2 · 2 + 1 sums, one gather of the logits
+    CHECK(count(slices, "kernel") > 20);
+  }
+  CHECK(t.arrows.size() == 6);
+  for (const auto& [id, kinds] : t.arrows) CHECK(kinds == "stf");
+}
+
+TEST_CASE("a training step's timeline has its phases, and train and bench write one, too") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  write_text(box / "t.bin", std::string(400, '\1'));
+  REQUIRE(box.run({"train", model, "--devices", "2", "--data", "t.bin", "--token-type", "uint8", "--sequence", "16", "--batch", "2", "--max-steps", "2", "--save", "run", "--profile", "trace.json"}).code == 0);
+  const Timeline t = timeline_of(box / "trace.json");
+  REQUIRE(t.ranks.size() == 2);
+  for (const auto& [rank, slices] : t.ranks) {
+    CHECK(nested(slices));
+    CHECK(count(slices, "run") == 2);
+    for (const char* phase : {"forward", "loss", "backward", "optimizer"})
+      CHECK(std::count_if(slices.begin(), slices.end(), [&](const Slice& s) { return s.category == "phase" && s.name == phase; }) >= 2);
+  }
+  const Result bench = box.run({"bench", model, "--devices", "2", "--dim", "batch=1", "--dim", "sequence=8", "--runs", "2", "--profile", "bench.json"});
+  CHECK(bench.code == 0);
+  CHECK(bench.out.find("rank 0: ") != std::string::npos);
+  CHECK(bench.out.find("% in contract at ") != std::string::npos);
+  CHECK(timeline_of(box / "bench.json").ranks.size() == 2);
+  CHECK(box.run({"bench", model, "--devices", "2", "--dim", "batch=1", "--dim", "sequence=8", "--runs", "2", "--profile", "none/bench.json"}).code == 73);
+}
