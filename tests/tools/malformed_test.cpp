@@ -1,5 +1,5 @@
 // Families 47 and 51 of malformed input: plans that are not ours any more, and command lines. (48, arrays, is in
-// tests/frontend/io/npy_test.cpp; 49, ids outside their table, in run_test.cpp; 50, checkpoints, do not exist yet.) Each
+// tests/frontend/io/npy_test.cpp; 49, ids outside their table, in run_test.cpp; 50, checkpoints, in train_test.cpp.) Each
 // gives one clear line and the right exit code, and leaves nothing behind.
 #include <sys/resource.h>
 
