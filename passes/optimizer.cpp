@@ -8,12 +8,17 @@
 #include "passes/training.h"
 
 namespace optp {
+OptimizerOptions with_defaults(OptimizerOptions o) {
+  auto fill = [](std::optional<double>& number, double otherwise) { number = number.value_or(otherwise); };
+  fill(o.momentum, 0), fill(o.weight_decay, o.name == "adamw" ? 0.01 : 0), fill(o.beta1, 0.9), fill(o.beta2, 0.999), fill(o.epsilon, 1e-8), fill(o.alpha, 0.99);
+  return o;
+}
 double default_learning_rate(llvm::StringRef optimizer) { return optimizer == "rmsprop" ? 1e-2 : 1e-3; }
 
 namespace {
 class Optimizer : Formula {
  public:
-  Optimizer(Builder& builder, const OptimizerOptions& o) : Formula(builder), o_(o) {}
+  Optimizer(Builder& builder, const OptimizerOptions& o) : Formula(builder), o_(with_defaults(o)) {}
 
   llvm::Error run(llvm::ArrayRef<ParameterGradient> gradients, double max_norm) {
     build.at("optimizer", "");
@@ -43,11 +48,11 @@ class Optimizer : Formula {
   }
 
  private:
-  double beta1() const { return o_.beta1.value_or(0.9); }
-  double beta2() const { return o_.beta2.value_or(0.999); }
-  double epsilon() const { return o_.epsilon.value_or(1e-8); }
-  double momentum() const { return o_.momentum.value_or(0); }
-  double decay() const { return o_.weight_decay.value_or(o_.name == "adamw" ? 0.01 : 0); }
+  double beta1() const { return *o_.beta1; }
+  double beta2() const { return *o_.beta2; }
+  double epsilon() const { return *o_.epsilon; }
+  double momentum() const { return *o_.momentum; }
+  double decay() const { return *o_.weight_decay; }
 
   void update(Value& input, Value* output, llvm::StringRef parameter, llvm::StringRef kind) {
     if (!output) return;
@@ -91,7 +96,7 @@ class Optimizer : Formula {
       return sub(p, mul(g, rate_));
     }
     if (o_.name == "rmsprop") {
-      const double alpha = o_.alpha.value_or(0.99);
+      const double alpha = *o_.alpha;
       Value* before = state("square_avg");
       Value* square = keep(before, moving_square(before, g, alpha), "square_avg");
       if (o_.centered) {
@@ -112,7 +117,7 @@ class Optimizer : Formula {
     return sub(p, mul(div(first, add(div(sqrt(second), correction_), epsilon())), step_size_));
   }
 
-  const OptimizerOptions& o_;
+  const OptimizerOptions o_;
   Value *rate_ = nullptr, *exact_step_ = nullptr, *exact_rate_ = nullptr, *step_size_ = nullptr, *correction_ = nullptr, *keep_ = nullptr;
   Value* parameter_ = nullptr;
 };

@@ -13,6 +13,7 @@ struct OptimizerOptions {
   std::optional<double> momentum, weight_decay, beta1, beta2, epsilon, alpha;
   bool nesterov = false, centered = false;
 };
+OptimizerOptions with_defaults(OptimizerOptions options);  // every number given
 double default_learning_rate(llvm::StringRef optimizer);
 
 struct TrainingOptions {

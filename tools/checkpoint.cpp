@@ -309,7 +309,8 @@ llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const
   return (*file)->finish();
 }
 
-bool same_optimizer(const OptimizerOptions& a, const OptimizerOptions& b) {
+bool same_optimizer(const OptimizerOptions& left, const OptimizerOptions& right) {
+  const OptimizerOptions a = with_defaults(left), b = with_defaults(right);
   return a.name == b.name && llvm::all_of(numbers, [&](const Member& m) { return a.*m.second == b.*m.second; }) &&
          llvm::all_of(flags, [&](const Flag& f) { return a.*f.second == b.*f.second; });
 }

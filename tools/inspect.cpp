@@ -218,9 +218,10 @@ void print_devices(const JsonObject& plan) {
   const JsonArray& devices = *plan.getArray("devices");
   int64_t most = 1;
   for (const auto& d : devices) most = std::max(most, *d.getAsObject()->getInteger("parameter_bytes"));
-  out << "      parameters        bytes  of all  activations    gflop\n";
+  const bool training = plan.getString("job") == llvm::StringRef("training");
+  out << (training ? "      parameters        bytes    gradients        state  activations    gflop\n" : "      parameters        bytes  of all  activations    gflop\n");
   auto numbers = [](const JsonObject& d) {
-    return std::tuple(*d.getInteger("parameter_elements"), *d.getInteger("parameter_bytes"), *d.getInteger("activation_peak_bytes"), *d.getInteger("flops"));
+    return std::tuple(*d.getInteger("parameter_elements"), *d.getInteger("parameter_bytes"), *d.getInteger("state_bytes"), *d.getInteger("activation_peak_bytes"), *d.getInteger("flops"));
   };
   for (size_t k = 0; k < devices.size();) {
     const JsonObject& d = *devices[k].getAsObject();
@@ -229,10 +230,11 @@ void print_devices(const JsonObject& plan) {
     const double bytes = double(*d.getInteger("parameter_bytes"));
     const std::string ranks = std::to_string(k) + (end > k + 1 ? "–" + std::to_string(end - 1) : "");
     const double gflop = double(*d.getInteger("flops")) / 1e9;
-    out << std::string(5 - std::min<size_t>(5, columns(ranks)), ' ') << ranks
-        << llvm::formatv(" {0,10}  {1,11}  {2,5:f1}%  {3,11}  {4,7}  {5}\n", grouped(*d.getInteger("parameter_elements")), bytes_text(bytes),
-                         100 * bytes / std::max(1.0, double(*totals.getInteger("parameter_bytes"))), bytes_text(double(*d.getInteger("activation_peak_bytes"))),
-                         gflop < 0.1 ? llvm::formatv("{0:f4}", gflop).str() : llvm::formatv("{0:f2}", gflop).str(), bar(bytes / double(most), 16));
+    const std::string work = gflop < 0.1 ? llvm::formatv("{0:f4}", gflop).str() : llvm::formatv("{0:f2}", gflop).str();
+    auto of = [&](const char* member) { return bytes_text(double(*d.getInteger(member))); };
+    out << std::string(5 - std::min<size_t>(5, columns(ranks)), ' ') << ranks << llvm::formatv(" {0,10}  {1,11}", grouped(*d.getInteger("parameter_elements")), bytes_text(bytes));
+    if (training) out << llvm::formatv("  {0,11}  {1,11}  {2,11}  {3,7}\n", of("gradient_bytes"), of("state_bytes"), of("activation_peak_bytes"), work);
+    else out << llvm::formatv("  {0,5:f1}%  {1,11}  {2,7}  {3}\n", 100 * bytes / std::max(1.0, double(*totals.getInteger("parameter_bytes"))), of("activation_peak_bytes"), work, bar(bytes / double(most), 16));
     k = end;
   }
 }
@@ -339,6 +341,12 @@ void print_collectives(const JsonObject& plan) {
     return;
   }
   out << "; " << bytes_text(double(*totals.getInteger("collective_bytes"))) << "\n";
+  if (plan.getString("job") == llvm::StringRef("training")) {
+    out << " ";
+    for (const char* phase : {"forward", "loss", "backward", "optimizer"})
+      if (auto n = llvm::count_if(*plan.getArray("collectives"), [&](const auto& c) { return c.getAsObject()->getString("phase") == llvm::StringRef(phase); })) out << " " << phase << " " << n;
+    out << "\n";
+  }
   struct Meeting {
     std::string kind, formula, reason, example;
     int64_t bytes = 0, count = 0;

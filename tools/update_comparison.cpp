@@ -53,10 +53,10 @@ llvm::Expected<NamedArrays> expected_update(const StepOfParameter& step, const T
 
 llvm::Expected<std::string> compare_update(const StepOfParameter& step, const TrainingOptions& options, Row& row) {
   const std::string& name = step.parameter->name;
-  const OptimizerOptions& o = options.optimizer;
-  const double decay = o.name == "adamw" ? 0 : o.weight_decay.value_or(0);
+  const OptimizerOptions o = with_defaults(options.optimizer);
+  const double decay = o.name == "adamw" ? 0 : *o.weight_decay;
   const auto steps = double(step.step + 1);
-  const double first_correction = 1 - std::pow(o.beta1.value_or(0.9), steps), second_correction = 1 - std::pow(o.beta2.value_or(0.999), steps);
+  const double first_correction = 1 - std::pow(*o.beta1, steps), second_correction = 1 - std::pow(*o.beta2, steps);
   const Array& parameter = step.before.find(name)->second;
   const size_t elements = parameter.f.size();
   std::string fault;
@@ -83,7 +83,7 @@ llvm::Expected<std::string> compare_update(const StepOfParameter& step, const Tr
         double addends = second ? pull * pull : pull;
         if (buffer_was) addends += std::fabs(buffer_was[k]) + std::fabs(buffer_now[k]);
         // Adam divides the sum of these by what it says their size is.
-        if (first_was) addends = (addends + std::fabs(first_was[k])) / first_correction / (std::sqrt(second_now[k] / second_correction) + o.epsilon.value_or(1e-8));
+        if (first_was) addends = (addends + std::fabs(first_was[k])) / first_correction / (std::sqrt(second_now[k] / second_correction) + *o.epsilon);
         if (is_parameter) addends *= step.learning_rate;
         const double found = now.f[from + k];
         const double allowed = most_roundings * float32_rounding * (std::fabs(was.f[from + k]) + std::fabs(wanted.f[k]) + addends) + 1e-40;

@@ -242,6 +242,9 @@ TEST_CASE("a checkpoint of another run is refused, and why is said") {
   CHECK(r.line().find("run: it is in the middle of other data") == 0);
   r = t.box.run({"train", opt_tiny, "--devices", "2", "--data", "other.bin", "--resume", "run", "--rewind", "--max-steps", "2"});
   CHECK(r.code == 0);
+  // A default spelled out is the same optimizer.
+  r = t.box.run({"train", opt_tiny, "--devices", "2", "--data", "other.bin", "--resume", "run", "--betas", "0.9,0.999", "--weight-decay", "0", "--max-steps", "3"});
+  CHECK(r.code == 0);
   refused(small + std::vector<std::string>{"--save", "run"}, 73, "run: the folder is not empty; give --resume run");
   refused(small + std::vector<std::string>{"--resume", "nowhere"}, 66, "nowhere");
 }
