@@ -44,7 +44,7 @@ std::string make_plan(const PlanOptions& o) {
   for (const auto& [name, extent] : o.dims) dims[name] = extent;
   auto job = optp::make_job(options);
   if (!job) raise(job.takeError());
-  auto plan = optp::make_plan(*job, optp::example_dims(*job->whole, dims), OPTP_VERSION, !optp::weights_missing(*job->whole));
+  auto plan = optp::make_plan(*job, optp::example_dims(*job->whole, dims), OPTP_VERSION, /*weights=*/false);  // none are written
   if (!plan) raise(plan.takeError());
   return llvm::formatv("{0:1}\n", *plan);
 }

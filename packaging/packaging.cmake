@@ -1,5 +1,5 @@
 # cpack -G DEB: opt-partition (program, man page, completions, documents) and libopt-partition-dev (archive, header, CMake package).
-install(FILES README.md CHANGELOG.md LICENSE SECURITY.md CITATION.cff packaging/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
+install(FILES README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md CITATION.cff packaging/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs COMPONENT program FILES_MATCHING PATTERN "*.md" PATTERN data EXCLUDE)
 install(DIRECTORY examples/consumer DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libopt-partition-dev/examples COMPONENT development)
 install(FILES packaging/copyright DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libopt-partition-dev COMPONENT development)
@@ -31,13 +31,13 @@ set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME opt-partition)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SHLIBDEPS ON)
 set(CPACK_COMPONENT_PROGRAM_DESCRIPTION
-    "compiler for tensor parallelism of ONNX transformers\n opt-partition cuts a transformer in a plain ONNX file for tensor parallelism:\n it makes a plan that people can read and, for each device, an ONNX graph with\n just that device's share of the weights. It runs the parts on the CPU, trains\n them, times them, and proves that they compute what the whole model does.")
+    "opt-partition cuts a transformer in a plain ONNX file for tensor parallelism:\n it makes a plan that people can read and, for each device, an ONNX graph with\n just that device's share of the weights. It runs the parts on the CPU, trains\n them, times them, and proves that they compute what the whole model does.")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libopt-partition-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "llvm-19-dev, libprotobuf-dev, libonnx-dev, libdnnl-dev, libzstd-dev, zlib1g-dev")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS "cmake (>= 3.24), protobuf-compiler")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION
-    "plans for tensor parallelism of ONNX models, as a library\n An archive, a header and a CMake package: read an ONNX model and make the plan\n that opt-partition would write.")
+    "For other programs: an archive, a header and a CMake package, to read an ONNX\n model and make the plan that opt-partition would write.")
 set(CPACK_PROJECT_CONFIG_FILE ${PROJECT_SOURCE_DIR}/packaging/reproducible.cmake)
 set(CPACK_PRE_BUILD_SCRIPTS ${PROJECT_SOURCE_DIR}/packaging/debian_files.cmake)
 include(CPack)
