@@ -15,6 +15,7 @@
 #include "tools/inputs.h"
 #include "tools/job.h"
 #include "tools/prepare.h"
+#include "tools/progress.h"
 #include "tools/trace.h"
 
 namespace optp {
@@ -27,6 +28,7 @@ struct BenchOptions {
 
 llvm::Error bench(const BenchOptions& o) {
   if (o.runs < 1 || o.warm_up < 0) return error(Fault::usage, "--runs: expected at least 1");
+  std::optional<Progress> progress(std::in_place, "preparing");
   auto job = make_job(o.job);
   if (!job) return job.takeError();
   if (auto e = prepare_weights(*job, o.random_weights)) return e;
@@ -54,7 +56,9 @@ llvm::Error bench(const BenchOptions& o) {
   if (!world) return world.takeError();
   std::vector<HostOutputs> outputs;
   std::vector<double> ms;
+  progress.emplace("timing", o.warm_up + o.runs);
   for (int64_t k = 0; k < o.warm_up + o.runs; ++k) {
+    progress->set(k);
     const auto start = std::chrono::steady_clock::now();
     if (auto e = (*world)->run(rank_inputs, outputs)) return e;
     const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
@@ -71,6 +75,7 @@ llvm::Error bench(const BenchOptions& o) {
     packed += e.memory().packed_bytes;
     arena = std::max(arena, e.memory().arena_actual_bytes);
   }
+  progress.emplace("timing each step");
   // One more run with the clock on each step: where the time goes. Its own total is a little longer.
   double in_collectives = 0, in_all = 0;
   std::string cause;
@@ -102,6 +107,7 @@ llvm::Error bench(const BenchOptions& o) {
     }
   const double p90 = ms[std::min(ms.size() - 1, size_t(double(ms.size()) * 0.9))];
   const double share = in_all > 0 ? in_collectives / in_all : 0;
+  progress.reset();
   llvm::outs() << llvm::sys::path::filename(job->whole->source) << "  " << ranks.size() << " device" << (ranks.size() > 1 ? "s" : "") << " × " << options.threads_per_device << " thread"
                << (options.threads_per_device > 1 ? "s" : "") << "  " << o.runs << " runs\n";
   llvm::outs() << llvm::formatv("median {0:f2} ms   min {1:f2}   p90 {2:f2}\n{3:f1} tokens/s   {4:f1} GFLOP/s   {5:f1} % in collectives (rank 0)\n", median, ms.front(), p90, double(tokens) / median * 1e3,
@@ -124,8 +130,8 @@ Command add_bench(CLI::App& app) {
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
   c->add_option("--runs", o->runs, "timed runs")->capture_default_str();
   c->add_option("--warm-up", o->warm_up, "runs before")->capture_default_str();
-  c->add_option("--json", o->json, "write the numbers to this file");
-  c->add_option("--profile", o->profile, "write one run's timeline to this file, for Perfetto");
+  c->add_option("--json", o->json, "write the numbers to this file")->type_name("FILE");
+  c->add_option("--profile", o->profile, "write one run's timeline to this file, for Perfetto")->type_name("FILE");
   c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
   return {c, [o] { return bench(*o); }};
 }

@@ -32,7 +32,6 @@ struct CheckOptions {
   std::vector<std::string> inputs;
   std::string inputs_dir, golden, random_weights, mutant;
   int64_t threads = 0;
-  bool quiet = false;
 };
 
 class Checker {
@@ -40,15 +39,18 @@ class Checker {
   Checker(const CheckOptions& o, Job job) : o_(o), job_(std::move(job)) {}
 
   llvm::Error run() {
-    if (auto e = prepare()) return e;
+    {
+      const Progress preparing("preparing");
+      if (auto e = prepare()) return e;
+    }
     // A step is a node in float64, by far the slowest: of the file's graph, of the whole one, of each rank's.
-    progress_.emplace("checking", int64_t(job_.imported->size() + job_.whole->size() + ranks_[0]->size() * ranks_.size()), o_.quiet);
+    progress_.emplace("checking", int64_t(job_.imported->size() + job_.whole->size() + ranks_[0]->size() * ranks_.size()));
     if (auto e = whole()) return e;
     if (auto e = local()) return e;
     if (auto e = end_to_end()) return e;
     progress_.reset();
     if (o_.job.train) {
-      TrainingCheckOptions training{o_.job, o_.inputs, o_.inputs_dir, o_.random_weights, o_.mutant, o_.threads, o_.quiet};
+      TrainingCheckOptions training{o_.job, o_.inputs, o_.inputs_dir, o_.random_weights, o_.mutant, o_.threads};
       auto checked = check_training(training);
       if (!checked) return checked.takeError();
       rows_.insert(rows_.end(), checked->rows.begin(), checked->rows.end());
@@ -233,11 +235,10 @@ Command add_check(CLI::App& app) {
   c->add_flag("--train", o->job.train, "the training step, too: loss, gradients, backward values, optimizers, memory, stability");
   add_training_options(*c, o->job);
   c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
-  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input");
-  c->add_option("--golden", o->golden, "folder with OUTPUT.npy to compare with, and in exact/ what it should have been; NaN there carries no promise");
+  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input")->type_name("DIR");
+  c->add_option("--golden", o->golden, "folder with OUTPUT.npy to compare with, and in exact/ what it should have been; NaN there carries no promise")->type_name("DIR");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
   c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
-  c->add_flag("--quiet", o->quiet, "no progress on stderr");
   c->add_option("--mutant", o->mutant, "break one thing, to see it caught: drop-all-reduce[:N], row-bias-everywhere, shift-shard[:NAME]")->group("");
   return {c, [o] {
             // The forward part of a training step is the inference plan's.

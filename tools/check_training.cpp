@@ -211,7 +211,7 @@ class TrainingChecker {
       rank_inputs.push_back(std::move(mine));
     }
     std::optional<Progress> progress;
-    progress.emplace("checking the training step in float64", int64_t((*whole)->size() + ranks[0]->size() * ranks.size()), o_.quiet);
+    progress.emplace("checking the training step in float64", int64_t((*whole)->size() + ranks[0]->size() * ranks.size()));
     LocalComparison comparison(mesh(), ranks);
     if (auto e = comparison.run(**whole, inputs, rank_inputs, progress)) return e;
     for (auto [name, phases] : {std::pair{"forward", std::vector{Phase::forward}}, {"loss", std::vector{Phase::loss}}, {"backward", std::vector{Phase::backward, Phase::optimizer}}}) {
@@ -305,7 +305,7 @@ class TrainingChecker {
     auto list = all_optimizers();
     if (llvm::none_of(list, [&](const auto& o) { return same_optimizer(o.second, job_.training.optimizer); })) list.emplace_back(job_options_.training.optimizer.name + " as asked", job_.training.optimizer);
     std::optional<Progress> progress;
-    progress.emplace("checking optimizers", int64_t(list.size()) * steps, o_.quiet);
+    progress.emplace("checking optimizers", int64_t(list.size()) * steps);
     for (const auto& [name, optimizer] : list) {
       auto job = load(optimizer);
       if (!job) return job.takeError();

@@ -12,7 +12,6 @@ struct TrainingCheckOptions {
   std::vector<std::string> inputs;
   std::string inputs_dir, random_weights, mutant;
   int64_t threads = 0;
-  bool quiet = false;
 };
 struct TrainingCheck {
   std::vector<Row> rows;

@@ -4,6 +4,7 @@
 #include "llvm/Support/raw_ostream.h"
 #include "tools/checkpoint.h"
 #include "tools/command.h"
+#include "tools/progress.h"
 #include "tools/tokens.h"
 
 namespace optp {
@@ -13,6 +14,7 @@ struct ExportVerbOptions {
 };
 
 llvm::Error export_model(const ExportVerbOptions& o) {
+  std::optional<Progress> progress(std::in_place, "writing " + o.out);
   auto checkpoint = Checkpoint::open(o.checkpoint);
   if (!checkpoint) return checkpoint.takeError();
   const RunRecord& run = checkpoint->run();
@@ -28,6 +30,7 @@ llvm::Error export_model(const ExportVerbOptions& o) {
     if (t.kind == "parameter") weights.push_back({t.name, t.aliases, t.transposed_aliases, [&checkpoint, &t] { return checkpoint->whole(t); }});
   auto done = replace_weights(model, weights, o.out);
   if (!done) return done.takeError();
+  progress.reset();
   llvm::outs() << o.out << ": weights after step " << run.step << ": " << done->replaced.size() << " initializers replaced, " << done->added.size() << " added"
                << (done->external ? "; the large ones are in " + o.out + ".data" : "") << "\n";
   return llvm::Error::success();
@@ -37,9 +40,9 @@ llvm::Error export_model(const ExportVerbOptions& o) {
 Command add_export(CLI::App& app) {
   auto o = std::make_shared<ExportVerbOptions>();
   CLI::App* c = app.add_subcommand("export", "write the trained weights of a checkpoint back into the model they came from");
-  c->add_option("checkpoint", o->checkpoint, "folder written by train")->required();
-  c->add_option("-o,--output", o->out, "ONNX file to write")->required();
-  c->add_option("--model", o->model, "the model that was trained, if it is elsewhere now");
+  c->add_option("checkpoint", o->checkpoint, "folder written by train")->required()->type_name("DIR");
+  c->add_option("-o,--output", o->out, "ONNX file to write")->required()->type_name("FILE");
+  c->add_option("--model", o->model, "the model that was trained, if it is elsewhere now")->type_name("FILE");
   return {c, [o] { return export_model(*o); }};
 }
 }  // namespace optp

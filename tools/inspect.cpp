@@ -453,7 +453,7 @@ llvm::Error inspect(const InspectOptions& o) {
 Command add_inspect(CLI::App& app) {
   auto o = std::make_shared<InspectOptions>();
   CLI::App* c = app.add_subcommand("inspect", "print a plan: what each device holds, how weights are cut, what is communicated");
-  c->add_option("plan", o->folder, "folder written by partition")->required();
+  c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
   c->add_flag("--json", o->json, "the whole plan");
   c->add_option("--tensor", o->tensor, "one tensor's shards");
   c->add_option("--why", o->why, "the chain of decisions behind one tensor's sharding");

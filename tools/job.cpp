@@ -6,28 +6,29 @@
 #include "frontend/onnx/import.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
+#include "tools/progress.h"
 
 namespace optp {
 
 void add_job_options(CLI::App& command, JobOptions& o) {
-  command.add_option("model", o.model, "ONNX file")->required();
+  command.add_option("model", o.model, "ONNX file")->required()->type_name("FILE");
   command.add_option("--devices", o.devices, "number of devices along the mesh axis 'tensor'");
   command.add_option("--mesh", o.mesh, "named axes instead, e.g. tensor=4");
-  command.add_option("--strategy", o.strategy, "megatron or origin")->capture_default_str();
-  command.add_option("--sharding", o.sharding_file, "file of constraints: PATTERN SHARDING, one a line");
-  command.add_option("--outputs", o.outputs, "whole or sharded")->capture_default_str();
+  command.add_option("--strategy", o.strategy, "megatron or origin")->type_name("megatron|origin")->capture_default_str();
+  command.add_option("--sharding", o.sharding_file, "file of constraints: PATTERN SHARDING, one a line")->type_name("FILE");
+  command.add_option("--outputs", o.outputs, "whole or sharded")->type_name("whole|sharded")->capture_default_str();
   command.add_option("--dim", o.dims, "NAME=NUMBER: an extent for sizes and runs (repeatable)");
   command.add_option("--print-before", o.print_before, "PASS: print the graph before it to stderr (repeatable)")->delimiter(',')->allow_extra_args(false)->group("For developers");
   command.add_option("--print-after", o.print_after, "PASS: print the graph after it to stderr (repeatable)")->delimiter(',')->allow_extra_args(false)->group("For developers");
   command.add_option("--stop-after", o.stop_after, "PASS: end after it")->group("For developers");
-  command.add_option("--dump-dir", o.dump_dir, "folder for the graph after each pass, as text")->group("For developers");
+  command.add_option("--dump-dir", o.dump_dir, "folder for the graph after each pass, as text")->type_name("DIR")->group("For developers");
   command.add_flag("--no-tie,--untie", o.untied, "keep equal tables and heads apart");
   command.add_flag("--keep-shared", o.keep_shared, "keep norms and biases that the exporter merged as one parameter");
 }
 
 void add_training_options(CLI::App& command, JobOptions& o) {
   TrainingOptions& t = o.training;
-  command.add_option("--optimizer", t.optimizer.name, "sgd, adam, adamw or rmsprop, as torch.optim defines them")->capture_default_str();
+  command.add_option("--optimizer", t.optimizer.name, "sgd, adam, adamw or rmsprop, as torch.optim defines them")->type_name("sgd|adam|adamw|rmsprop")->capture_default_str();
   command.add_option("--lr", t.learning_rate, "learning rate; rmsprop's default is 0.01, the others' 0.001");
   command.add_option("--momentum", t.optimizer.momentum, "of sgd and rmsprop");
   command.add_flag("--nesterov", t.optimizer.nesterov, "sgd with Nesterov's momentum");
@@ -128,6 +129,7 @@ class Watch {
 
  private:
   static void show(const std::string& when, const Graph& graph) {
+    const auto held = Progress::hold();
     llvm::errs() << "# " << when << "\n";
     print(llvm::errs(), graph);
   }
@@ -137,15 +139,18 @@ class Watch {
 };
 
 llvm::Error run_stages(const JobOptions& o, Job& job, Watch& watch) {
+  Progress progress("planning", int64_t(stages(o.train).size()) - 1 + job.whole->mesh.devices());
   for (const Pass& pass : canonical_passes()) {
     watch.before(pass.name, *job.whole);
     if (auto e = run_pass(pass, *job.whole, job.passes)) return e;
     if (auto e = watch.after(pass.name, *job.whole)) return e;
+    progress.add(1);
     if (watch.stops(pass.name)) return llvm::Error::success();
   }
   watch.before("annotate", *job.whole);
   if (auto e = annotate(*job.whole, job.passes)) return e;
   if (auto e = watch.after("annotate", *job.whole)) return e;
+  progress.add(1);
   if (watch.stops("annotate")) return llvm::Error::success();
   if (o.train) {
     watch.before("training", *job.whole);
@@ -155,6 +160,7 @@ llvm::Error run_stages(const JobOptions& o, Job& job, Watch& watch) {
     job.inference = job.whole->clone();
     if (auto e = make_training_step(*job.whole, job.passes, training)) return e;
     if (auto e = watch.after("training", *job.whole)) return e;
+    progress.add(1);
     if (watch.stops("training")) return llvm::Error::success();
   }
   watch.before("split", *job.whole);
@@ -162,6 +168,7 @@ llvm::Error run_stages(const JobOptions& o, Job& job, Watch& watch) {
   if (!spmd) return spmd.takeError();
   job.spmd = std::move(*spmd);
   if (auto e = watch.after("split", *job.spmd)) return e;
+  progress.add(1);
   if (watch.stops("split")) return llvm::Error::success();
   watch.before("materialise", *job.spmd);
   for (int64_t r = 0; r < job.whole->mesh.devices(); ++r) {
@@ -169,6 +176,7 @@ llvm::Error run_stages(const JobOptions& o, Job& job, Watch& watch) {
     if (!rank) return rank.takeError();
     job.ranks.push_back(std::move(*rank));
     if (auto e = watch.after("materialise", *job.ranks.back(), r)) return e;
+    progress.add(1);
   }
   return llvm::Error::success();
 }
@@ -191,7 +199,9 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
     job.passes.constraints = std::move(*constraints);
   }
   job.passes.constraints.insert(job.passes.constraints.begin(), o.constraints.begin(), o.constraints.end());
+  std::optional<Progress> reading(std::in_place, "reading " + o.model);
   auto imported = import_onnx(o.model);
+  reading.reset();
   if (!imported) return imported.takeError();
   job.imported = std::move(*imported);
   job.imported->mesh = *mesh;

@@ -8,9 +8,13 @@
 #include "frontend/io/input_folder.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringRef.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/command.h"
+#include "tools/diagnostics.h"
+#include "tools/progress.h"
 
 namespace {
 using namespace optp;
@@ -19,19 +23,27 @@ const char* const footer =
     "exit codes: 0 done, the check holds; 1 the check ran and failed; 2 usage; 65 malformed or unsupported input; 66 input not\n"
     "found; 70 a bug of opt-partition; 73 cannot write; 75 a rank died or hung; 130 interrupted, 143 terminated";
 
+// Flags of every verb, before it or after it. They are taken out before CLI11 sees the rest: they say how its errors look.
+bool errors_as_json = false;
+
+int report(Fault fault, const std::string& message) {
+  const int code = fault == Fault::interrupted && interrupting_signal() ? 128 + interrupting_signal() : int(fault);
+  if (errors_as_json) llvm::errs() << llvm::formatv("{0}\n", llvm::json::Value(error_object(fault, code, message))).str();
+  else llvm::errs() << "opt-partition: " << message << "\n";
+  return code;
+}
 int report(llvm::Error error) {
   int code = 0;
+  auto one = [&](Fault fault, const std::string& message) {
+    const int its = report(fault, message);
+    if (code == 0) code = its;
+  };
   llvm::handleAllErrors(
       std::move(error),
       [&](const Diagnostic& d) {
-        if (d.fault == Fault::stopped) return;
-        llvm::errs() << "opt-partition: " << d.message << "\n";
-        if (code == 0) code = d.fault == Fault::interrupted && interrupting_signal() ? 128 + interrupting_signal() : int(d.fault);
+        if (d.fault != Fault::stopped) one(d.fault, d.message);
       },
-      [&](const llvm::ErrorInfoBase& other) {
-        llvm::errs() << "opt-partition: internal: " << other.message() << "\n";
-        code = 70;
-      });
+      [&](const llvm::ErrorInfoBase& other) { one(Fault::internal, "internal: " + other.message()); });
   return code;
 }
 
@@ -40,17 +52,78 @@ std::string nearest(llvm::StringRef word, const std::vector<std::string>& known)
   unsigned distance = 3;
   for (const std::string& k : known)
     if (unsigned d = word.edit_distance(k, true, distance); d < distance) distance = d, best = k;
+  if (best.empty() && word.size() > 3)
+    for (const std::string& k : known)
+      if (llvm::StringRef(k).starts_with(word)) return k;
   return best;
+}
+std::vector<std::string> flags_of(const CLI::App& app) {
+  std::vector<std::string> out;
+  for (const CLI::Option* o : app.get_options())
+    for (const std::string& name : o->get_lnames()) out.push_back("--" + name);
+  return out;
+}
+llvm::Error unknown_words(const CLI::App& app, const std::vector<Command>& commands) {
+  const bool is_verb = app.get_parent() != nullptr;
+  for (const std::string& word : app.remaining()) {
+    if (word.size() < 2 || word[0] != '-') continue;
+    const std::string flag = word.substr(0, word.find('='));
+    const std::string what = "unknown flag " + quoted(flag);
+    if (const std::string near = nearest(flag, flags_of(app)); !near.empty()) return error(Fault::usage, what + "; did you mean " + near + "?");
+    std::string others;
+    for (const Command& c : commands)
+      if (flag.size() > 2 && llvm::is_contained(flags_of(*c.app), flag)) others += (others.empty() ? "" : ", ") + c.app->get_name();
+    return error(Fault::usage, what + (is_verb ? " of " + app.get_name() : "") + (others.empty() ? "" : "; it is one of " + others));
+  }
+  return error(Fault::usage, "unknown argument " + quoted(app.remaining().front()) + (is_verb ? " of " + app.get_name() : ""));
+}
+
+llvm::Error take_flags_of_all_verbs(std::vector<std::string>& words) {
+  for (size_t k = 0; k < words.size() && words[k] != "--";) {
+    llvm::StringRef word = words[k];
+    if (word == "--quiet") {
+      Progress::silence();
+    } else if (word == "--diagnostics" || word.starts_with("--diagnostics=")) {
+      std::string form;
+      if (word.consume_front("--diagnostics=")) form = word.str();
+      else if (k + 1 < words.size()) form = words[k + 1], words.erase(words.begin() + ptrdiff_t(k) + 1);
+      if (form != "text" && form != "json") return error(Fault::usage, "--diagnostics " + quoted(form) + ": expected text or json");
+      errors_as_json = form == "json";
+      if (errors_as_json) Progress::silence();
+    } else {
+      ++k;
+      continue;
+    }
+    words.erase(words.begin() + ptrdiff_t(k));
+  }
+  return llvm::Error::success();
+}
+// What was taken, for help, man page and completions.
+void declare_flags_of_all_verbs(CLI::App& app) {
+  static bool quiet;
+  static std::string form;
+  app.add_flag("--quiet", quiet, "no progress and no summary on stderr")->group("Everywhere");
+  app.add_option("--diagnostics", form, "how errors are told on stderr: text, or json, one object a line (docs/errors.md)")->type_name("text|json")->group("Everywhere");
 }
 
 int run(std::vector<std::string> words) {
+  if (auto e = take_flags_of_all_verbs(words)) return report(std::move(e));
   CLI::App app("cuts a transformer's ONNX graph for tensor parallelism, and proves that the parts compute the whole", "opt-partition");
   app.footer(footer);
-  app.set_version_flag("--version", version_text(), "versions of this program and what it runs on");
+  app.set_version_flag("--version", version_text(), "versions of this program and what it runs on; with --json as JSON");
+  app.add_flag("--json")->group("");
+  declare_flags_of_all_verbs(app);
   app.require_subcommand(1);
-  std::vector<Command> commands{add_partition(app), add_inspect(app), add_diff(app), add_run(app), add_train(app), add_export(app), add_check(app), add_bench(app), add_build(app), add_ops(app), add_passes(app)};
+  const std::vector<Command> commands{add_partition(app), add_inspect(app), add_diff(app), add_run(app), add_train(app), add_export(app), add_check(app), add_bench(app), add_build(app), add_ops(app), add_passes(app), add_generate(app)};
   std::vector<std::string> verbs;
-  for (const Command& c : commands) verbs.push_back(c.app->get_name());
+  for (const Command& c : commands) {
+    declare_flags_of_all_verbs(*c.app);
+    verbs.push_back(c.app->get_name());
+  }
+  if (words == std::vector<std::string>{"--version", "--json"} || words == std::vector<std::string>{"--json", "--version"}) {
+    std::cout << version_json() << "\n";
+    return 0;
+  }
   // The main job needs no verb: opt-partition MODEL.onnx … is opt-partition partition MODEL.onnx …
   if (!words.empty() && words[0][0] != '-' && std::find(verbs.begin(), verbs.end(), words[0]) == verbs.end()) {
     if (llvm::StringRef(words[0]).ends_with(".onnx") || words[0].find('/') != std::string::npos || access(words[0].c_str(), F_OK) == 0) {
@@ -65,19 +138,11 @@ int run(std::vector<std::string> words) {
     app.parse(words);
   } catch (const CLI::Success& e) {
     return app.exit(e, std::cout, std::cerr);
-  } catch (const CLI::ExtrasError&) {
-    for (const Command& c : commands)
-      if (c.app->parsed()) {
-        std::vector<std::string> flags;
-        for (const CLI::Option* o : c.app->get_options())
-          for (const std::string& name : o->get_lnames()) flags.push_back("--" + name);
-        for (const std::string& extra : c.app->remaining())
-          if (const std::string near = nearest(extra, flags); !near.empty()) return report(error(Fault::usage, "unknown flag " + quoted(extra) + "; did you mean " + near + "?"));
-        const auto rest = c.app->remaining();
-        return report(error(Fault::usage, "unknown argument " + quoted(rest.empty() ? "" : rest.front()) + " of " + c.app->get_name()));
-      }
-    return report(error(Fault::usage, "unknown argument"));
   } catch (const CLI::ParseError& e) {
+    // A misspelt flag is also a missing one: the word that is there says more.
+    for (const Command& c : commands)
+      if (c.app->parsed() && !c.app->remaining().empty()) return report(unknown_words(*c.app, commands));
+    if (!app.remaining().empty()) return report(unknown_words(app, commands));
     return report(error(Fault::usage, std::string(e.what())));
   }
   for (const Command& c : commands)
@@ -95,18 +160,16 @@ int main(int argc, char** argv) {
   try {
     code = run({argv + 1, argv + argc});
   } catch (const std::bad_alloc&) {
-    llvm::errs() << "opt-partition: out of memory\n";
-    code = int(Fault::internal);
+    code = report(Fault::internal, "out of memory");
   } catch (const std::exception& e) {
-    llvm::errs() << "opt-partition: internal: " << e.what() << "\n";
-    code = int(Fault::internal);
+    code = report(error(Fault::internal, std::string("internal: ") + e.what()));
   }
   llvm::outs().flush();
   std::cout.flush();
   if (llvm::outs().has_error() || !std::cout) {
     llvm::outs().clear_error();
-    llvm::errs() << "opt-partition: stdout cannot be written\n";
-    if (code == 0) code = int(Fault::cannot_write);
+    const int failed = report(Fault::cannot_write, "stdout cannot be written");
+    if (code == 0) code = failed;
   }
   return code;
 }

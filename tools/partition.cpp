@@ -16,18 +16,20 @@ namespace {
 struct PartitionOptions {
   JobOptions job;
   std::string out;
-  bool no_weights = false, plan_only = false, overwrite = false, quiet = false;
+  bool no_weights = false, plan_only = false, overwrite = false;
   std::string dump_dir;
 };
 
 llvm::Error partition(const PartitionOptions& o) {
   auto asked = parse_dims(o.job.dims);
   if (!asked) return asked.takeError();
+  std::optional<Progress> planning(std::in_place, "planning");
   auto job = make_job(o.job);
   if (!job) return job.takeError();
   const bool weights = !o.no_weights && !o.plan_only && !weights_missing(*job->whole);
   auto plan = make_plan(*job, example_dims(*job->whole, *asked), OPTP_VERSION, weights);
   if (!plan) return plan.takeError();
+  planning.reset();
   OutputOptions writing{.overwrite = o.overwrite};
   for (const std::string& input : {o.job.model, o.job.sharding_file})
     if (struct stat status; stat(input.c_str(), &status) == 0) writing.inputs.push_back(id_of(status));
@@ -36,7 +38,7 @@ llvm::Error partition(const PartitionOptions& o) {
   int64_t bytes = 0;
   for (const auto& device : *plan->getAsObject()->getArray("devices"))
     for (const char* part : {"parameter_bytes", "constant_bytes"}) bytes += device.getAsObject()->getInteger(part).value_or(0);
-  std::optional<Progress> progress(std::in_place, "writing " + o.out, bytes, o.quiet, Progress::Unit::bytes);
+  std::optional<Progress> progress(std::in_place, "writing " + o.out, bytes, Progress::Unit::bytes);
   for (size_t r = 0; r < job->ranks.size() && !o.plan_only; ++r) {
     const ExportOptions options{.metadata = {{"rank", std::to_string(r)},
                                              {"devices", std::to_string(job->ranks.size())},
@@ -56,7 +58,7 @@ llvm::Error partition(const PartitionOptions& o) {
   if (auto e = (*file)->finish()) return e;
   if (auto e = out->commit()) return e;
   progress.reset();
-  if (!o.quiet) {
+  if (!Progress::silenced()) {
     const auto* totals = plan->getAsObject()->getObject("totals");
     const auto* counts = totals->getObject("collectives");
     llvm::errs() << o.out << ": " << job->ranks.size() << " devices, " << *totals->getInteger("parameter_elements") << " parameters, "
@@ -73,11 +75,10 @@ Command add_partition(CLI::App& app) {
   add_job_options(*c, o->job);
   c->add_flag("--train", o->job.train, "the whole training step: loss, gradients, optimizer");
   add_training_options(*c, o->job);
-  c->add_option("-o,--output", o->out, "folder to write; an earlier output of ours is replaced")->required();
+  c->add_option("-o,--output", o->out, "folder to write; an earlier output of ours is replaced")->required()->type_name("DIR");
   c->add_flag("--no-weights", o->no_weights, "plan and graphs without weights, as where a model's weights are not at hand");
   c->add_flag("--plan-only", o->plan_only, "plan.json alone");
   c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds");
-  c->add_flag("--quiet", o->quiet, "no summary and no progress on stderr");
   return {c, [o] { return partition(*o); }};
 }
 }  // namespace optp

@@ -7,34 +7,67 @@
 
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/FormatVariadic.h"
-#include "llvm/Support/raw_ostream.h"
 
 namespace optp {
 namespace {
 using namespace std::chrono_literals;
-constexpr auto silence = 500ms, interval = 100ms;
+constexpr auto unseen = 500ms, interval = 100ms;
+bool silent = false;
+std::mutex line;            // guards what follows, notes, and the terminal's line
+Progress* inner = nullptr;  // the one that is shown
+
+void write_terminal(llvm::StringRef text) { (void)!::write(STDERR_FILENO, text.data(), text.size()); }
 }  // namespace
 
-Progress::Progress(std::string what, int64_t total, bool quiet, Unit unit)
-    : what_(std::move(what)), total_(std::max<int64_t>(total, 1)), unit_(unit), next_(Clock::now() + silence) {
+void Progress::silence() { silent = true; }
+bool Progress::silenced() { return silent; }
+std::unique_lock<std::mutex> Progress::hold() {
+  std::unique_lock lock(line);
+  if (inner && inner->drawn_) write_terminal("\r\x1b[K");
+  return lock;
+}
+
+Progress::Progress(std::string what, int64_t total, Unit unit) : what_(std::move(what)), total_(total), unit_(unit) {
   const char* terminal = std::getenv("TERM");
-  shown_ = !quiet && ::isatty(STDERR_FILENO) == 1 && llvm::StringRef(terminal ? terminal : "dumb") != "dumb";
+  if (silent || ::isatty(STDERR_FILENO) != 1 || llvm::StringRef(terminal ? terminal : "dumb") == "dumb") return;
+  {
+    const std::lock_guard lock(line);
+    outer_ = inner;
+    inner = this;
+  }
+  clock_ = std::jthread([this](const std::stop_token& stop) {
+    std::unique_lock lock(line);
+    for (auto wait = unseen; !ended_.wait_for(lock, stop, wait, [&] { return stop.stop_requested(); }); wait = interval) draw();
+  });
 }
 Progress::~Progress() {
-  if (drawn_) llvm::errs() << "\r\x1b[K";
+  if (!outer_) return;
+  clock_.request_stop();
+  clock_.join();
+  const std::lock_guard lock(line);
+  inner = *outer_;
+  if (drawn_) write_terminal("\r\x1b[K");
 }
-void Progress::set(int64_t done) {
-  done_ = std::min(done, total_);
-  if (!shown_ || Clock::now() < next_) return;
-  next_ = Clock::now() + interval;
+void Progress::note(std::string text) {
+  const std::lock_guard lock(line);
+  note_ = std::move(text);
+}
+void Progress::draw() {
+  if (inner != this) return;
   drawn_ = true;
-  const double share = double(done_) / double(total_);
-  const size_t columns = note_.empty() ? 24 : 10;  // the line stays below 80 columns
-  const std::string filled = bar(share, columns);  // each of its characters has three bytes
-  llvm::errs() << "\r\x1b[K" << what_ << "  " << filled << std::string(columns - std::min(columns, filled.size() / 3), ' ')
-               << llvm::formatv(" {0,3:f0} %", 100 * share);
-  if (unit_ == Unit::bytes) llvm::errs() << "  " << bytes_text(double(done_)) << " of " << bytes_text(double(total_));
-  if (!note_.empty()) llvm::errs() << "  " << note_;
+  const int64_t done = done_;
+  std::string text = "\r\x1b[K" + what_ + "  ";
+  if (total_ > 0) {
+    const double share = double(std::min(done, total_)) / double(total_);
+    const size_t columns = note_.empty() ? 24 : 10;  // the line stays below 80 columns
+    const std::string filled = bar(share, columns);  // each of its characters has three bytes
+    text += filled + std::string(columns - std::min(columns, filled.size() / 3), ' ') + llvm::formatv(" {0,3:f0} %", 100 * share).str();
+    if (unit_ == Unit::bytes) text += "  " + bytes_text(double(std::min(done, total_))) + " of " + bytes_text(double(total_));
+  } else {
+    text += std::to_string(std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - began_).count()) + " s";
+  }
+  if (!note_.empty()) text += "  " + note_;
+  write_terminal(text);
 }
 
 std::string bar(double share, size_t columns) {

@@ -12,6 +12,7 @@
 #include "tools/execution.h"
 #include "tools/outputs.h"
 #include "tools/plan.h"
+#include "tools/progress.h"
 #include "tools/trace.h"
 
 namespace optp {
@@ -67,6 +68,7 @@ llvm::Expected<std::vector<std::unique_ptr<Graph>>> load_ranks(const RunOptions&
 }
 
 llvm::Error run(const RunOptions& o) {
+  std::optional<Progress> progress(std::in_place, "reading " + o.folder);
   auto plan = read_plan(o.folder);
   if (!plan) return plan.takeError();
   if (!o.no_verify)
@@ -81,6 +83,7 @@ llvm::Error run(const RunOptions& o) {
   auto loaded = load_ranks(o, top, size_t(devices));
   if (!loaded) return loaded.takeError();
   std::vector<std::unique_ptr<Graph>> graphs = std::move(*loaded);
+  progress.reset();
   if (top.getString("job") == llvm::StringRef("training")) return run_steps(o, top, std::move(graphs), *inputs, *outputs);
   if (o.steps || !o.dump.empty() || o.learning_rate || o.inputs_dirs.size() > 1) return error(Fault::usage, "--steps, --dump, --lr and several --inputs-dir are for training plans; this one is for inference");
   auto batch = read_batch(o, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], *inputs);
@@ -96,6 +99,7 @@ llvm::Error run(const RunOptions& o) {
     ranks.push_back(bound.back().get());
   }
   Trace trace;
+  progress.emplace("running");
   auto results = execute(ranks, *rank_inputs, {.threads_per_device = o.threads, .trace = o.profile.empty() ? nullptr : &trace});
   if (!results) return results.takeError();
   if (!o.profile.empty())
@@ -114,6 +118,7 @@ llvm::Error run(const RunOptions& o) {
     files.push_back(file + ".npy");
   }
   if (auto e = write_outputs(o.out, files, wholes, "")) return e;
+  progress.reset();
   for (size_t k = 0; k < files.size(); ++k) {
     llvm::outs() << o.out << "/" << files[k] << "  " << long_name(wholes[k].dtype) << " [";
     for (size_t d = 0; d < wholes[k].dims.size(); ++d) llvm::outs() << (d ? ", " : "") << wholes[k].dims[d];
@@ -126,16 +131,16 @@ llvm::Error run(const RunOptions& o) {
 Command add_run(CLI::App& app) {
   auto o = std::make_shared<RunOptions>();
   CLI::App* c = app.add_subcommand("run", "run a partitioned model; outputs become .npy files");
-  c->add_option("plan", o->folder, "folder written by partition")->required();
+  c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
   c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
-  c->add_option("--inputs-dir", o->inputs_dirs, "folder with NAME.npy or NAME.pb for every input (training: repeatable, taken in turn)")->allow_extra_args(false);
+  c->add_option("--inputs-dir", o->inputs_dirs, "folder with NAME.npy or NAME.pb for every input (training: repeatable, taken in turn)")->type_name("DIR")->allow_extra_args(false);
   c->add_option("--steps", o->steps, "of a training plan: how many steps; one for each folder of inputs if not given");
-  c->add_option("--dump", o->dump, "of a training plan: gradients, parameters, state")->delimiter(',')->allow_extra_args(false);
+  c->add_option("--dump", o->dump, "of a training plan: gradients, parameters, state")->type_name("gradients|parameters|state")->delimiter(',')->allow_extra_args(false);
   c->add_option("--lr", o->learning_rate, "of a training plan: a learning rate other than the plan's");
   c->add_option("--dim", o->dims, "NAME=NUMBER (repeatable)");
-  c->add_option("-o,--output", o->out, "folder for the outputs")->required();
+  c->add_option("-o,--output", o->out, "folder for the outputs")->required()->type_name("DIR");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
-  c->add_option("--profile", o->profile, "write the timeline to this file, for Perfetto");
+  c->add_option("--profile", o->profile, "write the timeline to this file, for Perfetto")->type_name("FILE");
   c->add_flag("--no-verify", o->no_verify, "do not compare the files with the manifest's sizes and hashes");
   c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
   return {c, [o] { return run(*o); }};

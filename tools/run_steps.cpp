@@ -5,6 +5,7 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/outputs.h"
+#include "tools/progress.h"
 #include "tools/run.h"
 #include "tools/stepper.h"
 #include "tools/trace.h"
@@ -47,6 +48,7 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
     for (const Port& p : outputs)
       if (p.role == "gradient") graph->gradients.push_back({p.parameter, p.name});
   }
+  std::optional<Progress> preparing(std::in_place, "preparing");
   auto stepper = Stepper::create(std::move(graphs), {.threads_per_device = o.threads, .gradients = dump_gradients, .profile = !o.profile.empty()});
   if (!stepper) return stepper.takeError();
 
@@ -65,7 +67,10 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
   const int64_t micro_batches = training->getInteger("accumulate").value_or(1);
   if (micro_batches < 1) return bad_input("plan.json: training.accumulate: expected at least 1, found " + llvm::Twine(micro_batches));
   const int64_t steps = o.steps ? o.steps : std::max<int64_t>(1, int64_t(batches.size()) / micro_batches);
+  preparing.reset();
+  std::optional<Progress> progress(std::in_place, "training", steps * micro_batches);
   for (int64_t m = 0; m < steps * micro_batches; ++m) {
+    progress->set(m);
     const int64_t s = m / micro_batches;
     const Batch& batch = batches[size_t(m) % batches.size()];
     auto shards = shards_of(batch, data, devices);
@@ -125,6 +130,7 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
   std::string text;
   llvm::raw_string_ostream(text) << llvm::formatv("{0:2}\n", llvm::json::Value(llvm::json::Object{{"losses", std::move(losses)}, {"gradients", std::move(gradients)}, {"parameters", std::move(parameters)}, {"state", std::move(state)}}));
   if (auto e = write_outputs(o.out, files, arrays, text)) return e;
+  progress.reset();
   llvm::outs() << text;
   return llvm::Error::success();
 }

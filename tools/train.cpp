@@ -34,7 +34,7 @@ struct TrainOptions {
   std::optional<uint64_t> seed;
   std::optional<std::string> schedule;
   int64_t max_steps = 0, save_every = 0, threads = 0;
-  bool rewind = false, overwrite = false, quiet = false;
+  bool rewind = false, overwrite = false;
   std::function<bool(const char*)> given;  // was this flag on the command line?
 };
 
@@ -153,6 +153,7 @@ std::string time_text(double seconds) {
 llvm::Error train(const TrainOptions& o) {
   if (auto e = check(o)) return e;
   const DeferInterrupts defer;  // a signal ends the step that runs, and saves
+  std::optional<Progress> preparing(std::in_place, "preparing");
   JobOptions job_options = o.job;
   job_options.train = true;
   std::optional<Checkpoint> from;
@@ -258,7 +259,8 @@ llvm::Error train(const TrainOptions& o) {
   int64_t tokens_seen = 0;
   const auto began = Clock::now();
   auto seconds_since = [](Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); };
-  std::optional<Progress> progress(std::in_place, "training", last_step, o.quiet);
+  preparing.reset();
+  std::optional<Progress> progress(std::in_place, "training", last_step);
   std::vector<int64_t> order;
   Trace trace;
   DataPosition& at = run.position;
@@ -330,25 +332,24 @@ Command add_train(CLI::App& app) {
   CLI::App* c = app.add_subcommand("train", "train a model on a file of tokens, with checkpoints to go on from");
   add_job_options(*c, o->job);
   add_training_options(*c, o->job);
-  c->add_option("--data", o->data, "token ids: raw little-endian numbers, or .npy")->required();
-  c->add_option("--token-type", o->token_type, "of raw ids: uint8 (a text file is one: each byte an id), uint16 or int32")->capture_default_str();
+  c->add_option("--data", o->data, "token ids: raw little-endian numbers, or .npy")->required()->type_name("FILE");
+  c->add_option("--token-type", o->token_type, "of raw ids: uint8 (a text file is one: each byte an id), uint16 or int32")->type_name("uint8|uint16|int32")->capture_default_str();
   c->add_option("--batch", o->batch, "sequences in a step (8)");
   c->add_option("--sequence", o->sequence, "tokens in a sequence (128)");
   c->add_option("--epochs", o->epochs, "times that all data are seen (1)");
   c->add_option("--max-steps", o->max_steps, "stop after this step; the schedule still spans all epochs");
   c->add_option("--seed", o->seed, "of the order of the sequences (0)");
-  c->add_option("--schedule", o->schedule, "of the learning rate: constant, linear or cosine (constant)");
+  c->add_option("--schedule", o->schedule, "of the learning rate: constant, linear or cosine (constant)")->type_name("constant|linear|cosine");
   c->add_option("--warmup", o->warmup, "steps in which the learning rate rises from 0");
-  c->add_option("--save", o->save, "folder that holds the latest checkpoint");
+  c->add_option("--save", o->save, "folder that holds the latest checkpoint")->type_name("DIR");
   c->add_option("--save-every", o->save_every, "steps from checkpoint to checkpoint; there is one after each epoch, too");
-  c->add_option("--resume", o->resume, "go on from this checkpoint; what other flags leave open is as it was");
+  c->add_option("--resume", o->resume, "go on from this checkpoint; what other flags leave open is as it was")->type_name("DIR");
   c->add_flag("--rewind", o->rewind, "with --resume: begin with the data's first epoch");
   c->add_flag("--overwrite", o->overwrite, "replace the folder of --save whatever it holds");
-  c->add_option("--log", o->log, "file of JSON lines, one a step");
-  c->add_option("--profile", o->profile, "write the timeline of the first " + std::to_string(Trace::most_runs) + " steps to this file, for Perfetto");
-  c->add_option("--plot", o->plot, "SVG file with the curve of the loss");
+  c->add_option("--profile", o->profile, "write the timeline of the first " + std::to_string(Trace::most_runs) + " steps to this file, for Perfetto")->type_name("FILE");
+  c->add_option("--log", o->log, "file of JSON lines, one a step")->type_name("FILE");
+  c->add_option("--plot", o->plot, "SVG file with the curve of the loss")->type_name("FILE");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
-  c->add_flag("--quiet", o->quiet, "no progress on stderr");
   o->given = [c](const char* flag) { return c->count(flag) > 0; };
   return {c, [o] { return train(*o); }};
 }

@@ -5,28 +5,41 @@
 #include <dnnl.hpp>
 
 #include "frontend/io/input_folder.h"
-#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/JSON.h"
 #include "llvm/Config/llvm-config.h"
 #include "tools/command.h"
 
 namespace optp {
-std::string version_text() {
-  const dnnl_version_t* d = dnnl::version();
-  std::string isa;
+namespace {
+std::string instruction_set() {
   switch (dnnl::get_effective_cpu_isa()) {
-    case dnnl::cpu_isa::sse41: isa = "SSE4.1"; break;
-    case dnnl::cpu_isa::avx: isa = "AVX"; break;
-    case dnnl::cpu_isa::avx2: isa = "AVX2"; break;
-    case dnnl::cpu_isa::avx2_vnni: isa = "AVX2 VNNI"; break;
-    case dnnl::cpu_isa::avx512_core: isa = "AVX-512"; break;
-    case dnnl::cpu_isa::avx512_core_vnni: isa = "AVX-512 VNNI"; break;
-    case dnnl::cpu_isa::avx512_core_bf16: isa = "AVX-512 bfloat16"; break;
-    default: isa = "newest known"; break;
+    case dnnl::cpu_isa::sse41: return "SSE4.1";
+    case dnnl::cpu_isa::avx: return "AVX";
+    case dnnl::cpu_isa::avx2: return "AVX2";
+    case dnnl::cpu_isa::avx2_vnni: return "AVX2 VNNI";
+    case dnnl::cpu_isa::avx512_core: return "AVX-512";
+    case dnnl::cpu_isa::avx512_core_vnni: return "AVX-512 VNNI";
+    case dnnl::cpu_isa::avx512_core_bf16: return "AVX-512 bfloat16";
+    default: return "newest known";
   }
-  const int protobuf = GOOGLE_PROTOBUF_VERSION;
-  return "opt-partition " OPTP_VERSION "\noneDNN " + std::to_string(d->major) + "." + std::to_string(d->minor) + "." + std::to_string(d->patch) +
-         "\nONNX schema: written as IR 8, opset 17\nprotobuf " + std::to_string(protobuf / 1000000) + "." + std::to_string(protobuf / 1000 % 1000) + "." + std::to_string(protobuf % 1000) +
-         "\nLLVM " LLVM_VERSION_STRING "\nBoost " + std::to_string(BOOST_VERSION / 100000) + "." + std::to_string(BOOST_VERSION / 100 % 1000) +
-         "\nMPI not built in\ninstruction set " + isa;
+}
+std::string onednn() {
+  const dnnl_version_t* d = dnnl::version();
+  return llvm::formatv("{0}.{1}.{2}", d->major, d->minor, d->patch);
+}
+std::string protobuf() {
+  const int v = GOOGLE_PROTOBUF_VERSION;
+  return llvm::formatv("{0}.{1}.{2}", v / 1000000, v / 1000 % 1000, v % 1000);
+}
+std::string boost() { return llvm::formatv("{0}.{1}", BOOST_VERSION / 100000, BOOST_VERSION / 100 % 1000); }
+}  // namespace
+
+std::string version_text() {
+  return "opt-partition " OPTP_VERSION "\noneDNN " + onednn() + "\nONNX schema: written as IR 8, opset 17\nprotobuf " + protobuf() + "\nLLVM " LLVM_VERSION_STRING "\nBoost " + boost() +
+         "\nMPI not built in\ninstruction set " + instruction_set();
+}
+std::string version_json() {
+  return llvm::formatv("{0:2}", llvm::json::Value(llvm::json::Object{{"opt-partition", OPTP_VERSION}, {"onednn", onednn()}, {"onnx_ir", 8}, {"onnx_opset", 17}, {"protobuf", protobuf()}, {"llvm", LLVM_VERSION_STRING}, {"boost", boost()}, {"mpi", false}, {"instruction_set", instruction_set()}}));
 }
 }  // namespace optp

@@ -1,0 +1,43 @@
+// opt-partition as a library: read a model, make a plan. Before version 1.0 source and binary form may change.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace opt_partition {
+
+// A user's mistake, as the program says it: the message, a code of docs/errors.md and the exit code of its kind.
+class Error : public std::runtime_error {
+ public:
+  Error(std::string code, int exit_code, const std::string& message) : std::runtime_error(message), code(std::move(code)), exit_code(exit_code) {}
+  std::string code;
+  int exit_code;
+};
+
+struct Tensor {
+  std::string name, dtype;        // dtype: float32, int64 …
+  std::vector<std::string> dims;  // numbers, names, or sums and products of them
+};
+struct Model {
+  std::vector<Tensor> inputs, outputs;
+};
+// Reads an ONNX file and resolves its shapes. Weights are mapped, not copied. Throws Error.
+Model read_model(const std::string& path);
+
+struct PlanOptions {
+  std::string model;                    // an ONNX file
+  std::string mesh = "2";               // a number of devices, or named axes: "tensor=4"
+  std::string strategy = "megatron";    // or origin
+  std::string sharding_file;            // of constraints, one a line
+  bool sharded_outputs = false;         // outputs stay split
+  bool train = false;                   // the whole training step, by Adam
+  std::map<std::string, int64_t> dims;  // at which the plan gives plain numbers
+};
+// The plan as the text of plan.json (docs/plan-schema.md); nothing is written. Throws Error.
+std::string make_plan(const PlanOptions& options);
+
+std::string version();
+
+}  // namespace opt_partition
