@@ -95,7 +95,7 @@ std::string devices(const Page& page) {
   std::vector<llvm::StringRef> columns{"device", "place in the mesh", "#parameters", "#their bytes", "#of the model", "#of it copies"};
   if (used[2]) columns.push_back("#gradients");
   if (used[3]) columns.push_back("#optimizer state");
-  for (llvm::StringRef c : {"#activations", "#constants", "#together", "#Gflop"}) columns.push_back(c);
+  for (llvm::StringRef c : {"#activations", "#constants", "#together", "#arithmetic"}) columns.push_back(c);
   std::string table = "<table class=\"sort\">" + table_head(columns) + "<tbody>";
   auto cell = [](int64_t n) { return "<td class=\"n\" data-v=\"" + std::to_string(n) + "\">" + bytes(n) + "</td>"; };
   for (const Device& d : rows) {
@@ -103,7 +103,7 @@ std::string devices(const Page& page) {
              percent(double(d.parameters()), double(number(page.totals, "parameter_bytes"))) + "</td>" + cell(d.bytes[1]);
     if (used[2]) table += cell(d.bytes[2]);
     if (used[3]) table += cell(d.bytes[3]);
-    table += cell(d.bytes[4]) + cell(d.bytes[5]) + cell(d.total()) + "<td class=\"n\">" + llvm::formatv("{0:f3}", double(d.flops) / 1e9).str() + "</td></tr>\n";
+    table += cell(d.bytes[4]) + cell(d.bytes[5]) + cell(d.total()) + "<td class=\"n\" data-v=\"" + std::to_string(d.flops) + "\">" + flops(double(d.flops)) + "</td></tr>\n";
   }
   return out + scrolling("What each device holds", table + "</tbody></table>");
 }

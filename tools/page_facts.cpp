@@ -10,29 +10,65 @@ namespace optp::page {
 namespace {
 const Object* entry_of(const Object& plan, int64_t k) { return list(plan, "flow")[size_t(k)].getAsObject(); }
 
+// What two operations must share to be drawn as one.
+std::string look_of(const Page& page, const Object& e) {
+  if (e.get("collective")) {
+    const auto at = page.collectives.find(text(e, "collective").str());
+    if (at == page.collectives.end()) return "?";
+    const Object& c = *at->second;
+    return text(c, "kind").str() + extent_text(*c.get("bytes_formula")) + text(c, "reason").str() + "\n";
+  }
+  std::string out = text(e, "operator").str() + text(e, "sharding").str();
+  for (const auto& p : list(e, "parameters"))
+    if (const auto t = page.tensors.find(p.getAsString().value_or("").str()); t != page.tensors.end()) out += text(*t->second, "sharding").str() + text(*t->second, "dtype").str();
+  return out + "\n";
+}
+
 // The run of operations that is repeated most, by operator and shapes of parameters alone: names may say nothing.
 Layers find_layers(const Page& page) {
   Layers out;
-  std::map<std::string, int> known;
+  std::map<std::string, int> known, known_looks;
   std::vector<int> signature;
+  std::vector<std::string> looks;
+  std::vector<bool> weighted;
   const Array& flow = list(page.plan, "flow");
   for (size_t k = 0; k < flow.size(); ++k) {
     const Object& o = *flow[k].getAsObject();
-    if (o.get("collective")) continue;
+    const std::string look = look_of(page, o);
+    if (o.get("collective")) {
+      if (!looks.empty()) looks.back() += look;
+      continue;
+    }
     std::string s = text(o, "operator").str();
     for (const auto& p : list(o, "parameters"))
       if (auto t = page.tensors.find(p.getAsString().value_or("").str()); t != page.tensors.end()) s += " " + shape_text(list(*t->second, "shape"));
     out.operations.push_back(int64_t(k));
     signature.push_back(known.emplace(s, int(known.size())).first->second);
+    looks.push_back(look);
+    weighted.push_back(!list(o, "parameters").empty());
   }
+  for (const std::string& look : looks) out.looks.push_back(known_looks.emplace(look, int(known_looks.size())).first->second);
   const auto n = int64_t(signature.size());
   constexpr int64_t most_operations = 4096;  // the search is quadratic
+  int64_t length = 0;
   for (int64_t period = 2; period * 2 <= n && n <= most_operations; ++period)
     for (int64_t i = 0, same = 0; i + period < n; ++i) {
       same = signature[size_t(i)] == signature[size_t(i + period)] ? same + 1 : 0;
       const int64_t count = (same + period) / period;
-      if (count >= 2 && count * period > out.count * out.period) out.count = count, out.period = period, out.start = i - same + 1;
+      const bool more = count * period > out.count * out.period, longer = period == out.period && count == out.count && i - same + 1 == out.start;
+      if (count >= 2 && (more || longer)) out.count = count, out.period = period, out.start = i - same + 1, length = same + period;
     }
+  // The run may begin anywhere in its first few operations: where most layers look alike, then where one begins with a weight.
+  std::pair<int64_t, bool> best{-1, false};
+  int64_t best_start = out.start;
+  const int64_t first = out.start;
+  for (int64_t shift = 0; shift <= length - out.count * out.period; ++shift) {
+    out.start = first + shift;
+    std::pair<int64_t, bool> here{0, out.count > 0 && weighted[size_t(out.start)]};
+    for (int64_t k = 0; k + 1 < out.count; ++k) here.first += out.alike(k, k + 1);
+    if (here > best) best = here, best_start = out.start;
+  }
+  out.start = best_start;
   return out;
 }
 
@@ -73,6 +109,10 @@ std::vector<Kind> find_kinds(const Page& page) {
 }
 }  // namespace
 
+bool Layers::alike(int64_t layer, int64_t other) const {
+  const auto at = [&](int64_t k) { return looks.begin() + start + k * period; };
+  return std::equal(at(layer), at(layer) + period, at(other));
+}
 std::string cause_key(const Object& tensor) {
   const Object& cause = object(tensor, "cause");
   return text(cause, "kind").str() + " " + text(cause, "text").str();

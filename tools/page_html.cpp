@@ -57,6 +57,12 @@ std::string percent(double part, double whole) {
   if (whole <= 0) return "0&nbsp;%";
   return llvm::formatv("{0:f1}&nbsp;%", 100 * part / whole).str();
 }
+std::string flops(double n) {
+  const char* const unit[] = {"flop", "kflop", "Mflop", "Gflop", "Tflop", "Pflop"};
+  int k = 0;
+  while (n >= 1000 && k < 5) n /= 1000, ++k;
+  return llvm::formatv("{0:f1}&nbsp;{1}", n, unit[k]).str();
+}
 std::string device(int64_t rank) { return llvm::formatv("<i class=\"dev c{0}\" data-d=\"{1}\">{1}</i>", rank % 8, rank).str(); }
 std::string times(llvm::StringRef formula) {
   std::string out;
@@ -74,6 +80,15 @@ std::vector<std::string> dim_shardings(llvm::StringRef sharding) {
   return out;
 }
 bool is_whole(llvm::StringRef sharding) { return sharding.find_first_not_of("[_, ]()") == llvm::StringRef::npos; }
+// The axes of "(_ data*tensor _)".
+static std::string cut_text(llvm::StringRef cut) {
+  std::string out;
+  llvm::SmallVector<llvm::StringRef> factors;
+  cut.trim("()").split(factors, ' ', -1, false);
+  for (llvm::StringRef f : factors)
+    if (f != "_") out += (out.empty() ? "" : "&nbsp;") + times(f);
+  return out;
+}
 std::string chip(const Array& shape, llvm::StringRef sharding) {
   const std::vector<std::string> cuts = dim_shardings(sharding);
   std::string out = "<span class=\"chip\">";
@@ -81,7 +96,7 @@ std::string chip(const Array& shape, llvm::StringRef sharding) {
   for (size_t d = 0; d < shape.size(); ++d) {
     if (d) out += "&thinsp;×&thinsp;";
     const std::string extent = times(extent_text(shape[d]));
-    if (d < cuts.size() && cuts[d].find_first_not_of("(_ )") != std::string::npos) out += "<b>" + extent + "&nbsp;÷&nbsp;" + escaped(llvm::StringRef(cuts[d]).trim("()")) + "</b>";
+    if (d < cuts.size() && cuts[d].find_first_not_of("(_ )") != std::string::npos) out += "<b>" + extent + "&nbsp;÷&nbsp;" + cut_text(cuts[d]) + "</b>";
     else out += extent;
   }
   if (auto at = sharding.find("partial("); at != llvm::StringRef::npos) out += " <em>partial " + escaped(sharding.drop_front(at + 8).take_until([](char c) { return c == ')'; })) + "</em>";

@@ -1,4 +1,7 @@
 // Where the model is cut: its operations in order, equal layers drawn once, collectives as joints between.
+#include <algorithm>
+
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "tools/page_parts.h"
 #include "tools/plan_text.h"
@@ -9,36 +12,41 @@ constexpr size_t most_boxes = 60;  // drawn outright where no layers repeat
 
 const Object& entry(const Page& page, int64_t k) { return *list(page.plan, "flow")[size_t(k)].getAsObject(); }
 
-const char* word(llvm::StringRef op, size_t parameters) {
-  if (op == "contract") return parameters ? "product" : "product of activations";
+// The operation in words; scores and context are known by the softmax between them.
+std::string word(const Page& page, int64_t k) {
+  const Object& e = entry(page, k);
+  const llvm::StringRef op = text(e, "operator");
+  const bool weights = !list(e, "parameters").empty();
+  if (op == "contract" && weights) return "product";
+  if (op == "contract") {
+    for (const auto& a : list(e, "after"))
+      if (text(entry(page, *a.getAsInteger()), "operator") == "softmax") return "attention: context";
+    const auto end = std::min<int64_t>(k + 8, int64_t(list(page.plan, "flow").size()));
+    for (int64_t next = k + 1; next < end; ++next)
+      if (text(entry(page, next), "operator") == "softmax" && llvm::is_contained(list(entry(page, next), "after"), llvm::json::Value(k))) return "attention: scores";
+    return "product of activations";
+  }
   if (op == "gather") return "lookup";
   if (op == "layer_norm") return "layer norm";
-  if (op == "add" || op == "sum") return parameters ? "add bias" : "add branches";
-  if (op == "mul") return parameters ? "scale" : "multiply branches";
-  return nullptr;
+  if (op == "add" || op == "sum") return weights ? "bias" : "add branches";
+  if (op == "mul") return weights ? "scale" : "multiply branches";
+  return escaped(op);
 }
 // One operation with the biases that directly follow it.
 struct Box {
   std::vector<int64_t> entries;
 };
 std::string box(const Page& page, const Box& b, bool several) {
-  std::string out;
-  const Object& first = entry(page, b.entries[0]);
-  const Array& parameters = list(first, "parameters");
-  const llvm::StringRef op = text(first, "operator");
-  const char* known = word(op, parameters.size());
-  out += "<div class=\"box\"><h4>" + (known ? std::string(known) : escaped(op)) + (b.entries.size() > 1 ? " + bias" : "") + "</h4>";
+  std::string out = "<div class=\"box\"><h4>" + word(page, b.entries[0]) + (b.entries.size() > 1 ? " + bias" : "") + "</h4><div>";
   for (int64_t k : b.entries)
     for (const auto& p : list(entry(page, k), "parameters")) {
-      const std::string name = p.getAsString().value_or("").str();
+      const std::string name = p.getAsString().value_or("").str(), shown = several ? folded(page.short_name(name)) : page.short_name(name);
       const auto t = page.tensors.find(name);
-      const std::string shown = several ? folded(page.short_name(name)) : page.short_name(name);
       out += "<p>" + (t == page.tensors.end() ? escaped(name) : link(name, shown) + " " + chip(list(*t->second, "shape"), text(*t->second, "sharding"))) + "</p>";
     }
   const Object& last = entry(page, b.entries.back());
   const auto result = page.tensors.find(text(last, "result").str());
-  out += "<p class=\"result\">→ " + (result == page.tensors.end() ? escaped(text(last, "result")) : link(text(last, "result"), "result") + " " + chip(list(*result->second, "shape"), text(last, "sharding"))) + "</p></div>";
-  return out;
+  return out + "</div><p class=\"result\">→ " + (result == page.tensors.end() ? escaped(text(last, "result")) : link(text(last, "result"), "result") + " " + chip(list(*result->second, "shape"), text(last, "sharding"))) + "</p></div>";
 }
 std::string joint(const Page& page, const Object& e) {
   const std::string id = text(e, "collective").str();
@@ -85,23 +93,6 @@ std::string drawing(const Page& page, int64_t begin, int64_t end, bool several) 
   flush();
   return out + "</div>";
 }
-// What two layers must share to be drawn as one.
-std::string likeness(const Page& page, int64_t begin, int64_t end) {
-  std::string out;
-  for (int64_t k = begin; k < end; ++k) {
-    const Object& e = entry(page, k);
-    if (const auto at = page.collectives.find(text(e, "collective").str()); at != page.collectives.end()) {
-      const Object& c = *at->second;
-      out += text(c, "kind").str() + extent_text(c.get("bytes_formula") ? *c.get("bytes_formula") : llvm::json::Value(0)) + text(c, "reason").str() + "\n";
-      continue;
-    }
-    out += text(e, "operator").str() + text(e, "sharding").str();
-    for (const auto& p : list(e, "parameters"))
-      if (const auto t = page.tensors.find(p.getAsString().value_or("").str()); t != page.tensors.end()) out += text(*t->second, "sharding").str() + text(*t->second, "dtype").str();
-    out += "\n";
-  }
-  return out;
-}
 }  // namespace
 
 std::string layers(const Page& page) {
@@ -123,8 +114,7 @@ std::string layers(const Page& page) {
   if (begin_of(0) > 0) out += "<h3>before the layers</h3>" + drawing(page, 0, begin_of(0), false);
   for (int64_t first = 0; first < l.count;) {
     int64_t last = first;
-    const std::string like = likeness(page, begin_of(first), end_of(first));
-    while (last + 1 < l.count && likeness(page, begin_of(last + 1), end_of(last + 1)) == like) ++last;
+    while (last + 1 < l.count && l.alike(first, last + 1)) ++last;
     std::string title = first == last ? "layer " + std::to_string(first) : "layers " + std::to_string(first) + "–" + std::to_string(last) + ", identical";
     if (first > 0) title += ": cut otherwise than those before";
     out += "<details class=\"layers\" open><summary><b>" + title + "</b></summary>" + drawing(page, begin_of(first), end_of(first), first != last) + "</details>\n";

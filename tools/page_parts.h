@@ -30,6 +30,7 @@ std::string extent_text(const llvm::json::Value& v);
 std::string bytes(int64_t n);                    // 253.7 MiB, with the exact number as a tooltip
 std::string percent(double part, double whole);  // 50.7 %
 std::string device(int64_t rank);                // a chip with its number and colour
+std::string flops(double n);                     // 16.1 Gflop
 std::string times(llvm::StringRef formula);      // "3072*batch" with · for *
 // A shape with what cuts each dim: [50257 ÷ tensor, 768].
 std::string chip(const Array& shape, llvm::StringRef sharding);
@@ -50,6 +51,8 @@ struct Kind {
 struct Layers {
   int64_t start = 0, period = 0, count = 0;  // in `operations`
   std::vector<int64_t> operations;           // positions in `flow` without the collectives
+  std::vector<int> looks;                    // of each operation and the collectives that follow it: how they are cut, numbered
+  bool alike(int64_t layer, int64_t other) const;
 };
 
 struct Page {

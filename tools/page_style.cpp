@@ -53,6 +53,7 @@ tr:target,span:target{background:var(--tint)}
 .step{display:flex;flex-wrap:wrap;gap:8px}
 .box{flex:1 1 15rem;min-width:0;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.55rem .8rem}
 .box p{margin:.1rem 0;overflow-wrap:anywhere;font-size:.9rem}.box .chip{white-space:normal}.box .result{color:var(--soft)}
+@media(min-width:800px){.box:only-child{display:grid;grid-template-columns:10.5rem 1fr minmax(19rem,auto);gap:0 1rem;align-items:baseline}.box:only-child .result{text-align:left}}
 .joint{background:var(--tint);border-left:4px solid var(--mark);border-radius:4px;padding:.45rem .8rem;font-size:.92rem}.joint span{color:var(--soft)}.joint>span:last-child{display:block}
 summary{cursor:pointer;padding:.15rem 0}.layers{border-left:2px solid var(--line);padding-left:1rem;margin:1.2rem 0}
 .atlas{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:14px}

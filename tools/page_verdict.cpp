@@ -1,7 +1,6 @@
 // The top of the page: what was cut how, and the numbers that people ask for first.
 #include <algorithm>
 
-#include "llvm/Support/FormatVariadic.h"
 #include "tools/page_parts.h"
 #include "tools/plan_text.h"
 
@@ -64,7 +63,7 @@ std::string verdict(const Page& page) {
   out += figure("Parameters on the fullest device", bytes(most), percent(double(most), double(whole)) + " of the whole model's " + bytes(whole) + ". Device " + std::to_string(at) + (page.devices == 1 ? "." : "; <a href=\"#devices\">all devices</a>."));
   out += figure(page.training ? "Moved in a step" : "Moved in a forward pass", bytes(number(totals, "collective_bytes")),
                 grouped(int64_t(collectives.size())) + (collectives.size() == 1 ? " collective" : " collectives") + at_examples + (formula && formula->getAsString() ? ": <code>" + times(*formula->getAsString()) + "</code> bytes" : "") + ". <a href=\"#collectives\">Each one</a>.");
-  out += figure("Arithmetic on the busiest device", llvm::formatv(flops >= 20000000 ? "{0:f1}&nbsp;Gflop" : "{0:f4}&nbsp;Gflop", double(most_flops) / 1e9).str(),
+  out += figure("Arithmetic on the busiest device", page::flops(double(most_flops)),
                 percent(double(most_flops), double(flops)) + " of the whole model's products" + at_examples + ", counted from their shapes.");
   out += figure("Price of replication", bytes(all - whole), "held over all devices beyond one copy of each weight: " + percent(double(all - whole), double(whole)) + ". " + bytes(number(totals, "replicated_bytes")) + " are whole on every device; <a href=\"#why\">which and why</a>.");
   return out;  // the page closes the list: others may add figures
