@@ -60,7 +60,8 @@ std::string one_token(const Page& page) {
     else ++it->count;
   }
   std::stable_sort(parts.begin(), parts.end(), [](const Part& a, const Part& b) { return a.each * a.count > b.each * b.count; });
-  std::string out = "<p class=\"answer\"><b>One token moves " + grouped(all) + " bytes.</b> That is every formula below with all dims at 1 (the length of an empty cache at 0):</p><table>" + table_head({"#times", "what", "#bytes each", "#bytes", "why"}) + "<tbody>";
+  std::string out = "<p class=\"answer\"><b>One token moves " + grouped(all) + " bytes.</b> That is every formula below with all dims at 1 (the length of an empty cache at 0):</p>";
+  std::string table = "<table>" + table_head({"#times", "what", "#bytes each", "#bytes", "why"}) + "<tbody>";
   constexpr size_t most_parts = 24;
   int64_t rest = 0, rest_bytes = 0;
   for (size_t k = 0; k < parts.size(); ++k) {
@@ -69,18 +70,18 @@ std::string one_token(const Page& page) {
       rest += p.count, rest_bytes += p.each * p.count;
       continue;
     }
-    out += "<tr><td class=\"n\">" + grouped(p.count) + "</td><td>" + escaped(p.kind) + (page.training ? ", " + escaped(p.phase) : "") + "</td><td class=\"n\">" + grouped(p.each) + "</td><td class=\"n\">" + grouped(p.each * p.count) + "</td><td>" + escaped(p.reason) + "</td></tr>";
+    table += "<tr><td class=\"n\">" + grouped(p.count) + "</td><td>" + escaped(p.kind) + (page.training ? ", " + escaped(p.phase) : "") + "</td><td class=\"n\">" + grouped(p.each) + "</td><td class=\"n\">" + grouped(p.each * p.count) + "</td><td>" + escaped(p.reason) + "</td></tr>";
   }
-  if (rest) out += "<tr><td class=\"n\">" + grouped(rest) + "</td><td>others</td><td></td><td class=\"n\">" + grouped(rest_bytes) + "</td><td></td></tr>";
-  return out + "</tbody></table>";
+  if (rest) table += "<tr><td class=\"n\">" + grouped(rest) + "</td><td>others</td><td></td><td class=\"n\">" + grouped(rest_bytes) + "</td><td></td></tr>";
+  return out + scrolling("What one token moves", table + "</tbody></table>");
 }
 }  // namespace
 
 std::string collectives(const Page& page) {
   const Array& all = list(page.plan, "collectives");
   if (all.empty()) return "<p>Nothing is communicated.</p>";
-  std::string out = "<p>Bytes are those of the tensor that is summed or put together. On the wire a ring of n devices sends and receives 2(n − 1)/n of it per device for an all-reduce, (n − 1)/n for an all-gather or a reduce-scatter.</p>" + scrolling("What one token moves", one_token(page)) + "<h3>Sums by phase</h3>" + scrolling("Sums by phase", by_phase(page));
-  std::string table = "<table class=\"sort\">" + table_head({"#no.", "phase", "kind", "group", "tensor", "shape", "#bytes", "formula", "producer → consumers", "reason"}) + "<tbody>";
+  std::string out = "<p>Bytes are those of the tensor that is summed or put together. On the wire a ring of n devices sends and receives 2(n − 1)/n of it per device for an all-reduce, (n − 1)/n for an all-gather or a reduce-scatter.</p>" + one_token(page) + "<h3>Sums by phase</h3>" + scrolling("Sums by phase", by_phase(page));
+  std::string table = "<table class=\"sort wide\">" + table_head({"#no.", "phase", "kind", "group", "tensor", "shape", "#bytes", "formula", "producer → consumers", "reason"}) + "<tbody>";
   for (size_t k = 0; k < all.size(); ++k) {
     const Object& c = *all[k].getAsObject();
     std::string consumers;

@@ -44,6 +44,7 @@ th,td{padding:.36rem .7rem;text-align:left;vertical-align:top;border-bottom:1px 
 th{font-weight:600;color:var(--soft);white-space:nowrap}
 th button{all:unset;cursor:pointer}th button:focus-visible{outline:2px solid var(--mark)}th[aria-sort] button::after{content:" ↓"}th[aria-sort=ascending] button::after{content:" ↑"}
 .n,#tensors td:nth-child(5),#tensors th:nth-child(5){text-align:right;white-space:nowrap}
+.wide{min-width:84rem}.wide td:last-child{min-width:16rem}.wide td:nth-child(-n+4){white-space:nowrap}
 .sum td{font-weight:600;border-top:1px solid var(--line)}
 .name,#tensors td:first-child{overflow-wrap:anywhere;min-width:13rem}
 tr:target,span:target{background:var(--tint)}
@@ -53,7 +54,7 @@ tr:target,span:target{background:var(--tint)}
 .step{display:flex;flex-wrap:wrap;gap:8px}
 .box{flex:1 1 15rem;min-width:0;background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.55rem .8rem}
 .box p{margin:.1rem 0;overflow-wrap:anywhere;font-size:.9rem}.box .chip{white-space:normal}.box .result{color:var(--soft)}
-@media(min-width:800px){.box:only-child{display:grid;grid-template-columns:10.5rem 1fr minmax(19rem,auto);gap:0 1rem;align-items:baseline}.box:only-child .result{text-align:left}}
+@media(min-width:800px){.box:only-child{display:grid;grid-template-columns:10.5rem minmax(0,1fr) minmax(0,24rem);gap:0 1rem;align-items:baseline}.box:only-child .result{text-align:left}}
 .joint{background:var(--tint);border-left:4px solid var(--mark);border-radius:4px;padding:.45rem .8rem;font-size:.92rem}.joint span{color:var(--soft)}.joint>span:last-child{display:block}
 summary{cursor:pointer;padding:.15rem 0}.layers{border-left:2px solid var(--line);padding-left:1rem;margin:1.2rem 0}
 .atlas{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:14px}
