@@ -4,6 +4,7 @@
 #include <optional>
 #include <tuple>
 
+#include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -11,8 +12,10 @@
 #include "tools/command.h"
 #include "tools/inputs.h"
 #include "tools/job.h"
+#include "tools/page.h"
 #include "tools/plan.h"
 #include "tools/plan_diff.h"
+#include "tools/plan_text.h"
 #include "tools/progress.h"
 
 namespace optp {
@@ -21,60 +24,10 @@ using JsonArray = llvm::json::Array;
 using JsonObject = llvm::json::Object;
 
 struct InspectOptions {
-  std::string folder, tensor, why, want, model;
+  std::string folder, tensor, why, want, model, html;
   bool json = false;
 };
 
-std::string grouped(int64_t n) {
-  std::string digits = std::to_string(n), out;
-  for (size_t k = 0; k < digits.size(); ++k) {
-    if (k && (digits.size() - k) % 3 == 0) out += ',';
-    out += digits[k];
-  }
-  return out;
-}
-std::string shape_text(const JsonArray& shape) {
-  std::string out = "[";
-  for (size_t k = 0; k < shape.size(); ++k) {
-    if (k) out += ", ";
-    if (auto n = shape[k].getAsInteger()) out += std::to_string(*n);
-    else if (auto s = shape[k].getAsString()) out += s->str();
-  }
-  return out + "]";
-}
-std::string ranges_text(const JsonArray& ranges) {
-  std::string out;
-  for (size_t d = 0; d < ranges.size(); ++d) {
-    if (d) out += " × ";
-    const JsonArray& intervals = *ranges[d].getAsArray();
-    for (size_t k = 0; k < intervals.size() && k < 3; ++k) {
-      if (k) out += ",";
-      const JsonArray& i = *intervals[k].getAsArray();
-      auto part = [&](size_t n) { return i[n].getAsInteger() ? std::to_string(*i[n].getAsInteger()) : i[n].getAsString().value_or("?").str(); };
-      out += part(0) + ":" + part(1);
-    }
-    if (intervals.size() > 3) out += ",… (" + std::to_string(intervals.size()) + ")";
-  }
-  return out;
-}
-// Layer numbers become '*': equal layers fold to one line.
-std::string folded(llvm::StringRef name) {
-  std::string out;
-  for (size_t k = 0; k < name.size(); ++k) {
-    const bool boundary = k == 0 || name[k - 1] == '.' || name[k - 1] == '/' || name[k - 1] == '_';
-    if (llvm::isDigit(name[k]) && boundary) {
-      size_t end = k;
-      while (end < name.size() && llvm::isDigit(name[end])) ++end;
-      if (end == name.size() || name[end] == '.' || name[end] == '/' || name[end] == '_') {
-        out += '*';
-        k = end - 1;
-        continue;
-      }
-    }
-    out += name[k];
-  }
-  return out;
-}
 constexpr size_t width = 80;
 size_t columns(llvm::StringRef text) {
   return size_t(llvm::count_if(text, [](char c) { return uint8_t(c) >> 6 != 2; }));
@@ -105,64 +58,6 @@ void print_wrapped(llvm::StringRef text, size_t indent) {
     at += n;
   }
   llvm::outs() << "\n";
-}
-// What all names begin with, up to a dot or slash.
-std::string common_start(llvm::ArrayRef<std::string> names) {
-  if (names.size() < 2) return "";
-  llvm::StringRef start = names[0];
-  for (llvm::StringRef name : names) {
-    size_t n = 0;
-    while (n < start.size() && n < name.size() && start[n] == name[n]) ++n;
-    start = start.take_front(n);
-  }
-  return start.take_front(start.find_last_of("./") + 1).str();  // npos + 1 is 0
-}
-// "self_attn.q_proj.weight" and "self_attn.k_proj.weight" are "self_attn.{q,k}_proj.weight", if they differ in one short place.
-std::optional<std::string> joined(llvm::ArrayRef<std::string> names) {
-  size_t from = 0, back = 0;
-  const std::string& first = names[0];
-  auto all = [&](auto&& same) { return llvm::all_of(names, same); };
-  while (from < first.size() && all([&](const std::string& n) { return from < n.size() && n[from] == first[from]; })) ++from;
-  while (back < first.size() && all([&](const std::string& n) { return back + from < n.size() && n[n.size() - 1 - back] == first[first.size() - 1 - back]; })) ++back;
-  std::string out = first.substr(0, from) + "{";
-  for (const std::string& n : names) {
-    const std::string middle = n.substr(from, n.size() - from - back);
-    if (middle.empty() || middle.size() > 10 || middle.find_first_of("./") != std::string::npos) return std::nullopt;
-    out += (&n == names.begin() ? "" : ",") + middle;
-  }
-  return out + "}" + first.substr(first.size() - back);
-}
-// The shapes of all devices in one: [25129|25128, 768].
-std::string local_text(const JsonArray& ranks) {
-  std::vector<std::vector<std::string>> dims;
-  for (const auto& rank : ranks) {
-    const JsonArray& shape = *rank.getAsObject()->getArray("shape");
-    dims.resize(shape.size());
-    for (size_t d = 0; d < shape.size(); ++d) {
-      const std::string extent = shape[d].getAsInteger() ? std::to_string(*shape[d].getAsInteger()) : shape[d].getAsString().value_or("?").str();
-      if (!llvm::is_contained(dims[d], extent)) dims[d].push_back(extent);
-    }
-  }
-  std::string out = "[";
-  for (size_t d = 0; d < dims.size(); ++d) out += (d ? ", " : "") + llvm::join(dims[d], "|");
-  return out + "]";
-}
-std::string kind_text(llvm::StringRef kind, int64_t n) {
-  std::string out = kind.str();
-  std::replace(out.begin(), out.end(), '_', '-');
-  return n == 1 ? out : out == "all-to-all" ? "all-to-alls" : out + "s";
-}
-
-const JsonObject* find_tensor(const JsonObject& plan, llvm::StringRef name) {
-  for (const char* list : {"parameters", "constants", "inputs", "outputs", "values"})
-    for (const auto& entry : *plan.getArray(list)) {
-      const JsonObject& o = *entry.getAsObject();
-      if (o.getString("name") == name) return &o;
-      if (const JsonArray* aliases = o.getArray("aliases"))
-        for (const auto& a : *aliases)
-          if (a.getAsString() == name) return &o;
-    }
-  return nullptr;
 }
 llvm::Error no_such(const JsonObject& plan, llvm::StringRef name) {
   std::string near;
@@ -443,6 +338,7 @@ llvm::Error inspect(const InspectOptions& o) {
     llvm::outs() << llvm::formatv("{0:1}\n", *plan);
     return llvm::Error::success();
   }
+  if (!o.html.empty()) return write_file_atomically(o.html, llvm::StringRef(plan_page(top)));
   if (!o.tensor.empty()) return print_tensor(top, o.tensor);
   if (!o.why.empty()) return print_why(top, o.why);
   if (!o.want.empty()) return print_want(o, top);
@@ -456,6 +352,7 @@ Command add_inspect(CLI::App& app) {
   c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
   c->add_flag("--json", o->json, "the whole plan");
   c->add_option("--tensor", o->tensor, "one tensor's shards");
+  c->add_option("--html", o->html, "write the plan as a page to this file");
   c->add_option("--why", o->why, "the chain of decisions behind one tensor's sharding");
   c->add_option("--want", o->want, "NAME=SHARDING: what this would change, or what stands in its way");
   c->add_option("--model", o->model, "with --want: the model file, if not beside");

@@ -8,6 +8,7 @@
 #include "frontend/onnx/export.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/command.h"
+#include "tools/page.h"
 #include "tools/plan.h"
 #include "tools/progress.h"
 
@@ -16,7 +17,7 @@ namespace {
 struct PartitionOptions {
   JobOptions job;
   std::string out;
-  bool no_weights = false, plan_only = false, overwrite = false;
+  bool no_weights = false, plan_only = false, no_html = false, overwrite = false;
   std::string dump_dir;
 };
 
@@ -49,13 +50,15 @@ llvm::Error partition(const PartitionOptions& o) {
                                 .wrote = [&](int64_t more) { progress->add(more); }};
     if (auto e = write_rank_model(*job->ranks[r], *out, "rank" + std::to_string(r), options)) return e;
   }
-  auto file = out->create("plan.json");
-  if (!file) return file.takeError();
-  std::string text;
-  llvm::raw_string_ostream stream(text);
-  stream << llvm::formatv("{0:1}\n", *plan);
-  if (auto e = (*file)->write(llvm::StringRef(text))) return e;
-  if (auto e = (*file)->finish()) return e;
+  auto add = [&](const char* name, llvm::StringRef text) -> llvm::Error {
+    auto file = out->create(name);
+    if (!file) return file.takeError();
+    if (auto e = (*file)->write(text)) return e;
+    return (*file)->finish();
+  };
+  if (auto e = add("plan.json", llvm::formatv("{0:1}\n", *plan).str())) return e;
+  if (!o.no_html)
+    if (auto e = add("plan.html", plan_page(*plan->getAsObject()))) return e;
   if (auto e = out->commit()) return e;
   progress.reset();
   if (!Progress::silenced()) {
@@ -71,13 +74,14 @@ llvm::Error partition(const PartitionOptions& o) {
 
 Command add_partition(CLI::App& app) {
   auto o = std::make_shared<PartitionOptions>();
-  CLI::App* c = app.add_subcommand("partition", "split a model: writes plan.json and one graph with its weights a device (the default verb)");
+  CLI::App* c = app.add_subcommand("partition", "split a model: writes plan.json, plan.html and one graph with its weights a device (the default verb)");
   add_job_options(*c, o->job);
   c->add_flag("--train", o->job.train, "the whole training step: loss, gradients, optimizer");
   add_training_options(*c, o->job);
   c->add_option("-o,--output", o->out, "folder to write; an earlier output of ours is replaced")->required()->type_name("DIR");
   c->add_flag("--no-weights", o->no_weights, "plan and graphs without weights, as where a model's weights are not at hand");
-  c->add_flag("--plan-only", o->plan_only, "plan.json alone");
+  c->add_flag("--plan-only", o->plan_only, "plan.json and its page, without graphs");
+  c->add_flag("--no-html", o->no_html, "no plan.html, the plan as a page");
   c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds");
   return {c, [o] { return partition(*o); }};
 }

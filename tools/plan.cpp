@@ -9,6 +9,7 @@
 #include "llvm/Support/Path.h"
 #include "runtime/executable.h"
 #include "tools/inputs.h"
+#include "tools/plan_flow.h"
 
 namespace optp {
 namespace {
@@ -57,6 +58,17 @@ JsonArray local_shape(llvm::ArrayRef<Dim> global, const Sharding& s, const Mesh&
   Dims local = local_dims(global, s);
   for (Dim& d : local) d = bind_rank(d, mesh, rank);
   return shape(local);
+}
+// The extents whose product each dim is, major to minor.
+JsonArray factors(llvm::ArrayRef<Dim> dims, const Sharding& s) {
+  JsonArray out;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    JsonArray extents;
+    for (const FactorSharding& f : s.dims[d].factors) extents.push_back(extent(f.extent));
+    if (extents.empty()) extents.push_back(extent(dims[d]));
+    out.push_back(std::move(extents));
+  }
+  return out;
 }
 JsonObject cause(const Cause& c) {
   llvm::StringRef text = c.text;
@@ -213,6 +225,7 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     }
     JsonObject entry{{"name", v->name}, {"aliases", std::move(aliases)}, {"dtype", long_name(v->type.dtype)}, {"shape", shape(v->type.dims)},
                  {"sharding", to_string(s)}, {"cause", cause(v->cause)}, {"elements", all}, {"bytes", all * element}, {"ranks", std::move(ranks)}};
+    if (llvm::any_of(s.dims, [](const DimSharding& d) { return d.factors.size() > 1; })) entry["factors"] = factors(v->type.dims, s);
     if (v->is_parameter) {
       entry["trained"] = !v->frozen;
       if (!transposed.empty()) entry["transposed_aliases"] = std::move(transposed);
@@ -266,6 +279,8 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
                  {"bytes_formula", extent(bytes)}, {"bytes", number(bytes, examples)}, {"reason", node->text("reason")}, {"phase", to_string(node->phase)}};
     if (!node->text("reduce").empty()) entry["reduce"] = node->text("reduce");
     if (node->find<int64_t>("axis")) entry["axis"] = node->integer("axis");
+    if (const Node* producer = node->operand(0).producer) entry["producer"] = node_name(*producer);
+    entry["consumers"] = consumers(*job.spmd, out);
     collectives.push_back(std::move(entry));
   }
 
@@ -290,8 +305,11 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
 
   JsonArray values;
   for (const auto& node : whole.nodes)
-    for (const auto& v : node->results)
-      values.push_back(JsonObject{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"shape", shape(v->type.dims)}, {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}});
+    for (const auto& v : node->results) {
+      JsonObject entry{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"shape", shape(v->type.dims)}, {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}};
+      if (node->phase != Phase::forward) entry["phase"] = to_string(node->phase);
+      values.push_back(std::move(entry));
+    }
   JsonArray remarks;
   for (const std::string& text : whole.remarks) remarks.push_back(JsonObject{{"pass", "compile"}, {"text", text}});
   for (const auto& node : whole.nodes)
@@ -308,7 +326,7 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
                 {"outputs_as", job.passes.outputs == OutputLayout::whole ? "whole" : "sharded"},
                 {"mesh", JsonObject{{"axes", std::move(axes)}, {"devices", devices}}}, {"weights", weights},
                 {"dims", std::move(dims)}, {"guards", std::move(guards)}, {"inputs", std::move(inputs)}, {"outputs", std::move(outputs)}, {"state", std::move(states)},
-                {"updates", std::move(updates)}, {"parameters", std::move(parameters)}, {"constants", std::move(constants)}, {"collectives", std::move(collectives)}, {"devices", std::move(device_list)},
+                {"updates", std::move(updates)}, {"parameters", std::move(parameters)}, {"constants", std::move(constants)}, {"collectives", std::move(collectives)}, {"flow", plan_flow(job)}, {"devices", std::move(device_list)},
                 {"totals", JsonObject{{"parameter_elements", parameter_elements}, {"parameter_bytes", parameter_bytes}, {"constant_bytes", constant_bytes},
                                   {"held_elements", held_elements}, {"held_bytes", held_bytes}, {"replicated_bytes", replicated_bytes},
                                   {"flops_formula", extent(flops)}, {"flops", number(flops, examples)}, {"collectives", std::move(kinds)},

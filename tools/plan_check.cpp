@@ -105,6 +105,18 @@ llvm::Error check_tensor(const std::string& place, const JsonObject* t, int64_t 
   }
   return llvm::Error::success();
 }
+llvm::Error check_flow(const std::string& path, const JsonArray* flow) {
+  if (!flow) return bad_input(path + ": expected a list");
+  for (size_t k = 0; k < flow->size(); ++k) {
+    const std::string place = path + "[" + std::to_string(k) + "]";
+    const JsonObject* o = (*flow)[k].getAsObject();
+    if (auto e = o && o->get("collective") ? need(place, o, {{"collective", Kind::text}, {"after", Kind::list}})
+                                           : need(place, o, {{"operator", Kind::text}, {"result", Kind::text}, {"sharding", Kind::text}, {"parameters", Kind::list}, {"after", Kind::list}})) return e;
+    for (const JsonValue& v : *o->getArray("after"))
+      if (auto n = v.getAsInteger(); !n || *n < 0 || size_t(*n) >= k) return bad_input(place + ": after: expected positions before it");
+  }
+  return llvm::Error::success();
+}
 }  // namespace
 
 llvm::Error check_plan(const std::string& path, const JsonObject& top) {
@@ -149,6 +161,8 @@ llvm::Error check_plan(const std::string& path, const JsonObject& top) {
   for (size_t k = 0; k < collectives.size(); ++k)
     if (auto e = need(path + ": collectives[" + llvm::Twine(k) + "]", collectives[k].getAsObject(),
                       {{"id", text}, {"kind", text}, {"tensor", text}, {"of", text}, {"bytes_formula", extent}, {"bytes", integer}, {"reason", text}})) return e;
+  if (top.get("flow"))
+    if (auto e = check_flow(path + ": flow", top.getArray("flow"))) return e;
   for (const JsonValue& remark : *top.getArray("remarks"))
     if (auto e = need(path + ": remarks", remark.getAsObject(), {{"text", text}})) return e;
   const JsonObject& totals = *top.getObject("totals");

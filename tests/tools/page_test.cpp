@@ -1,0 +1,127 @@
+// plan.html: what the page says, and that it says it whatever the model is called.
+#include "frontend/io/json.h"
+#include "tests/tools/program.h"
+
+using namespace optp;
+
+namespace {
+bool has(const std::string& page, const std::string& text) { return page.find(text) != std::string::npos; }
+size_t count(const std::string& page, const std::string& text) {
+  size_t n = 0;
+  for (size_t at = page.find(text); at != std::string::npos; at = page.find(text, at + 1)) ++n;
+  return n;
+}
+llvm::json::Value json(const std::string& text) {
+  auto value = parse_json("plan", text);
+  if (!value) FAIL(llvm::toString(value.takeError()));
+  return std::move(*value);
+}
+std::string embedded(const std::string& page) {
+  const std::string head = "<script type=\"application/json\" id=\"plan\">";
+  const size_t begin = page.find(head) + head.size();
+  return page.substr(begin, page.find("</script>", begin) - begin);
+}
+// Tags and embedded plan apart: what a reader sees, searches and copies.
+std::string seen(const std::string& page) {
+  std::string out;
+  bool tag = false;
+  for (char c : page.substr(0, page.find("<script"))) {
+    if (c == '<') tag = true;
+    if (!tag) out += c;
+    if (c == '>') tag = false;
+  }
+  return out;
+}
+}  // namespace
+
+TEST_CASE("the page of every model and strategy holds its plan, names each weight and refers to nothing outside") {
+  const Sandbox box;
+  for (const auto& entry : fs::directory_iterator(OPTP_TEST_DATA "/exports"))
+    for (const char* strategy : {"megatron", "origin"}) {
+      CAPTURE(entry.path().filename().string());
+      CAPTURE(strategy);
+      REQUIRE(box.run({entry.path().string() + "/model.onnx", "--devices", "3", "--strategy", strategy, "--plan-only", "-o", "out"}).code == 0);
+      const std::string page = contents(box / "out/plan.html"), text = seen(page);
+      CHECK(page.size() < 1'000'000);
+      CHECK(!has(page, "http"));
+      CHECK(!has(page, "url(\""));
+      CHECK(!has(page, " src="));
+      const llvm::json::Value plan = json(contents(box / "out/plan.json"));
+      CHECK(json(embedded(page)) == plan);
+      for (const auto& p : *plan.getAsObject()->getArray("parameters")) {
+        const std::string name = p.getAsObject()->getString("name")->str();
+        CAPTURE(name);
+        CHECK(has(text, name));
+        CHECK(has(page, "id=\"tensor=" + name + "\""));
+      }
+      CHECK(count(page, "<table") == count(page, "</table>"));
+      CHECK(count(page, "<details") == count(page, "</details>"));
+      CHECK(count(page, "<div") == count(page, "</div>"));
+    }
+}
+
+TEST_CASE("the same plan gives the same page, from partition and from inspect") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  REQUIRE(box.run({model, "--devices", "3", "-o", "a"}).code == 0);
+  REQUIRE(box.run({model, "--devices", "3", "-o", "b"}).code == 0);
+  REQUIRE(box.run({"inspect", "a", "--html", "c.html"}).code == 0);
+  const std::string page = contents(box / "a/plan.html");
+  CHECK(page.size() > 10'000);
+  CHECK(contents(box / "b/plan.html") == page);
+  CHECK(contents(box / "c.html") == page);
+  CHECK(has(contents(box / "a/manifest.json"), "plan.html"));
+  REQUIRE(box.run({model, "--no-html", "-o", "d"}).code == 0);
+  CHECK(!fs::exists(box / "d/plan.html"));
+}
+
+TEST_CASE("the page answers what a newcomer asks") {
+  const Sandbox box;
+  REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "--devices", "3", "-o", "out"}).code == 0);
+  const std::string text = seen(contents(box / "out/plan.html"));
+  CHECK(has(text, "rows 0&nbsp;0–85 | 1&nbsp;86–171 | 2&nbsp;172–256"));    // which device holds row 200 of the table
+  CHECK(has(text, "One token moves 1,988 bytes."));                          // 5 sums of 48 floats and 257 logits
+  CHECK(has(text, "15 weights of 15.0&nbsp;KiB are on more than one device"));
+  CHECK(has(text, "more than device 2, which holds least"));
+  CHECK(has(text, "onnx::MatMul_393 (transposed)"));                         // tied to the table
+  CHECK(has(text, "columns: 48 = 6 × 8, cut in the 6 over tensor"));
+  CHECK(has(text, "layers 0–1, identical"));
+}
+
+TEST_CASE("equal layers are drawn once, however many there are") {
+  const Sandbox box;
+  REQUIRE(box.run({export_of("opt-125m-structure") + "/model.onnx", "-o", "out"}).code == 0);
+  const std::string page = contents(box / "out/plan.html");
+  CHECK(page.size() < 1'000'000);
+  CHECK(has(page, "layers 0–11, identical"));
+  CHECK(count(page, "class=\"box\"") < 30);
+  REQUIRE(box.run({"build", "opt-175b", "--no-weights", "-o", "large.onnx"}).code == 0);
+  REQUIRE(box.run({"large.onnx", "--devices", "8", "--plan-only", "-o", "large"}).code == 0);
+  const std::string large = contents(box / "large/plan.html");
+  CHECK(large.size() < 5'000'000);
+  CHECK(has(large, "layers 0–95, identical"));
+}
+
+TEST_CASE("names of a hostile model stay text") {
+  const Sandbox box;
+  REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "-o", "out"}).code == 0);
+  std::string plan = contents(box / "out/plan.json");
+  const std::string name = "m.model.decoder.embed_tokens.weight", hostile = "</script><img src=x onerror=alert(1)>'&\\\"\\u202e<!--<script>";
+  for (size_t at = plan.find(name); at != std::string::npos; at = plan.find(name, at + hostile.size())) plan.replace(at, name.size(), hostile);
+  write_text(box / "out/plan.json", plan);
+  REQUIRE(box.run({"inspect", "out", "--html", "page.html"}).code == 0);
+  const std::string page = contents(box / "page.html");
+  CHECK(!has(page, "<img"));
+  CHECK(!has(page, "<!--"));
+  CHECK(!has(page, "\xe2\x80\xae"));
+  CHECK(count(page, "</script>") == 2);
+  CHECK(has(page, "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;&#39;&amp;&quot;"));
+  CHECK(json(embedded(page)) == json(plan));
+}
+
+TEST_CASE("a training step's page tells of gradients, state and phases") {
+  const Sandbox box;
+  REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "--train", "-o", "out"}).code == 0);
+  const std::string text = seen(contents(box / "out/plan.html"));
+  for (const char* word : {"optimizer state", "gradients", "backward", "What the training step adds"}) CHECK(has(text, word));
+}
