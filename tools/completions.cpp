@@ -90,7 +90,8 @@ std::string zsh_completion(const Interface& in) {
       const bool repeats = llvm::StringRef(f.help).contains("repeatable");
       const std::string all = llvm::join(f.names, " ");
       const std::string names = f.names.size() == 1 ? f.names[0] : "'{" + llvm::join(f.names, ",") + "}'";
-      specs += (repeats ? "'*" : "'(" + all + ")") + names + "[" + text(f.help) + "]" + value + "'";
+      specs += repeats ? "'*" : "'(" + all + ")";
+      for (const std::string& part : {names, "[" + text(f.help) + "]", value + "'"}) specs += part;
     }
     return specs;
   };

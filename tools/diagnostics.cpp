@@ -26,7 +26,7 @@ const std::vector<Row>& rows() {
       {{"usage/unknown-flag", F::usage, "the verb has no such flag"}, {"unknown flag"}},
       {{"usage/unknown-argument", F::usage, "a word too many"}, {"unknown argument"}},
       {{"usage/missing", F::usage, "a verb, flag or argument that must be given is not"}, {"is required", "A subcommand is required", "--save DIR: expected"}},
-      {{"usage/missing-value", F::usage, "a flag stands without its value"}, {"required TEXT missing", "required INT missing", "required FLOAT missing", "missing", "requires"}},
+      {{"usage/missing-value", F::usage, "a flag stands without its value"}, {"missing", "requires"}},
       {{"usage/dim-without-value", F::usage, "a dim of the model is open, and no --dim gives its value"}, {"has no value"}},
       {{"usage/input-not-given", F::usage, "an input of the model has no value"}, {"is not given", "give labels.npy"}},
       {{"usage/unknown-input", F::usage, "the model has no input of this name"}, {"the model has no input"}},

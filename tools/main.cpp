@@ -69,7 +69,7 @@ llvm::Error unknown_words(const CLI::App& app, const std::vector<Command>& comma
     if (word.size() < 2 || word[0] != '-') continue;
     const std::string flag = word.substr(0, word.find('='));
     const std::string what = "unknown flag " + quoted(flag);
-    if (const std::string near = nearest(flag, flags_of(app)); !near.empty()) return error(Fault::usage, what + "; did you mean " + near + "?");
+    if (const std::string near = nearest(flag, flags_of(app)); !near.empty()) return error(Fault::usage, llvm::Twine(what) + "; did you mean " + near + "?");
     std::string others;
     for (const Command& c : commands)
       if (flag.size() > 2 && llvm::is_contained(flags_of(*c.app), flag)) others += (others.empty() ? "" : ", ") + c.app->get_name();
