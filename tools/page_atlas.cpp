@@ -54,7 +54,7 @@ struct Side {
 // Areas to scale, sides too unless that is too thin to see.
 Side side_of(double rows, double columns, double most_elements) {
   const double oblong = std::clamp(columns / std::max(1.0, rows), 1 / most_oblong, most_oblong);
-  const double area = largest_side * largest_side / 2 * rows * columns / std::max(1.0, most_elements);
+  const double area = largest_side * largest_side / most_oblong * rows * columns / std::max(1.0, most_elements);
   const double height = std::sqrt(area / oblong), width = height * oblong;
   return {std::max(width, smallest_side), std::max(height, smallest_side)};
 }
@@ -66,7 +66,7 @@ std::string drawing(const Object& tensor, int64_t devices, double most_elements)
   auto extent = [&](size_t d) { return double(std::max<int64_t>(1, shape[d].getAsInteger().value_or(1))); };
   const double rows = ndim < 2 ? 1 : extent(ndim - 2), columns = extent(ndim - 1);
   double slices = 1;
-  for (size_t d = 0; d + 2 < ndim; ++d) slices *= extent(d);
+  for (size_t d = 0; d + 2 < ndim; ++d) slices = std::min(slices * extent(d), 1e12);
   const auto drawn = size_t(std::min(slices, double(most_slices)));
   const Side side = ndim == 1 ? Side{std::clamp(largest_side * std::sqrt(columns / std::max(1.0, most_elements)) * 6, 60.0, largest_side), 14} : side_of(rows, columns, most_elements / slices);
   const double step = side.width + 8, width = step * double(drawn) - 8;
@@ -100,7 +100,7 @@ std::string drawing(const Object& tensor, int64_t devices, double most_elements)
           out += llvm::formatv("<rect class=\"{0}\" data-d=\"{1}\" x=\"{2:f1}\" y=\"{3:f1}\" width=\"{4:f1}\" height=\"{5:f1}\"/>", kind, h.ranks[0], x, y, x1 - x0, y1 - y0).str();
           if (shared) out += llvm::formatv("<rect class=\"hatch\" x=\"{0:f1}\" y=\"{1:f1}\" width=\"{2:f1}\" height=\"{3:f1}\"/>", x, y, x1 - x0, y1 - y0).str();
           if (first && x1 - x0 > 12 && y1 - y0 > 11 && !everywhere)
-            out += llvm::formatv("<text class=\"t{0}\" x=\"{1:f1}\" y=\"{2:f1}\">{3}</text>", h.ranks[0] % 8, x + (x1 - x0) / 2, y + (y1 - y0) / 2 + 4, h.ranks[0]).str();
+            out += llvm::formatv("<text class=\"{0}\" x=\"{1:f1}\" y=\"{2:f1}\">{3}</text>", shared ? "th" : "t" + std::to_string(h.ranks[0] % 8), x + (x1 - x0) / 2, y + (y1 - y0) / 2 + 4, h.ranks[0]).str();
           first = false;
         }
     }
@@ -140,12 +140,12 @@ std::string ranges_list(const Object& tensor, int64_t devices) {
       lines += "</li>";
     }
     out += "<ul class=\"ranges\">" + lines + "</ul>";
-    if (held.size() > most_lines) out = "<details><summary>ranges of " + std::to_string(held.size()) + " shards</summary>" + out + "</details>";
   }
+  if (held.size() > most_lines) out = "<details><summary>ranges of " + std::to_string(held.size()) + " shards</summary>" + out + "</details>";
   // Bytes only where they differ.
   std::set<int64_t> sizes;
   for (const Holding& h : held) sizes.insert(h.bytes);
-  out += "<p>a device holds " + (sizes.size() == 1 ? bytes(*sizes.begin()) : bytes(*sizes.begin()) + " to " + bytes(*sizes.rbegin())) + (held[0].ranks.size() > 1 ? ", on " + std::to_string(held[0].ranks.size()) + " devices each" : "") + "</p>";
+  out += "<p>a device holds " + (sizes.size() == 1 ? bytes(*sizes.begin()) : grouped(*sizes.begin()) + " to " + grouped(*sizes.rbegin()) + " bytes") + (held[0].ranks.size() > 1 ? ", on " + std::to_string(held[0].ranks.size()) + " devices each" : "") + "</p>";
   return out;
 }
 // 768 = 12 × 64: what a dim of several factors is made of, and which is cut.

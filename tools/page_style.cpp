@@ -59,7 +59,7 @@ tr:target,span:target{background:var(--tint)}
 summary{cursor:pointer;padding:.15rem 0}.layers{border-left:2px solid var(--line);padding-left:1rem;margin:1.2rem 0}
 .atlas{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:14px}
 article{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem 1rem;min-width:0;break-inside:avoid}
-article h3{margin:0 0 .2rem;overflow-wrap:anywhere}article p{margin:.15rem 0;font-size:.9rem}article svg{display:block;max-width:100%;height:auto;margin:.5rem 0}article svg text{font:600 11px system-ui,sans-serif;text-anchor:middle;fill:#111}article svg .t0{fill:#fff}
+article h3{margin:0 0 .2rem;overflow-wrap:anywhere}article p{margin:.15rem 0;font-size:.9rem}article svg{display:block;max-width:100%;height:auto;margin:.5rem 0}article svg text{font:600 11px system-ui,sans-serif;text-anchor:middle;fill:#111}article svg .t0{fill:#fff}article svg .th{stroke:#fff;stroke-width:4px;paint-order:stroke}
 article rect{stroke:var(--card);stroke-width:1}
 .ranges{overflow-wrap:anywhere}.ranges span{white-space:nowrap}ul.ranges{list-style:none;padding:0;margin:.2rem 0;font-size:.9rem}
 .names{overflow-wrap:anywhere;font-size:.82rem}
