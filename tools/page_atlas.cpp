@@ -176,12 +176,15 @@ std::string atlas(const Page& page) {
   std::string out = "<p>Each kind of weight once, cut as the devices hold it. Ranges are first–last index, counted from 0. Hatched: more than one device holds it. Areas of matrices are to scale, their sides up to 6&thinsp;:&thinsp;1 and from 26 pixels.";
   if (!page.start.empty()) out += " Names begin with <code>" + escaped(page.start) + "</code>; * is a layer.";
   out += "</p>\n<div class=\"atlas\">";
+  std::string vectors;  // whole norms and biases: many, small and all the same to look at
+  int64_t n_vectors = 0, vector_bytes = 0;
   for (const Kind& k : page.kinds) {
+    std::string card;
     const Object& t = *k.tensors[0];
     const size_t n = k.tensors.size();
-    out += "<article><h3>" + link(text(t, "name"), k.name) + (n > 1 ? " <small>× " + grouped(int64_t(n)) + "</small>" : "") + "</h3>";
-    if (!k.user.empty()) out += "<p class=\"note\">used by " + escaped(k.user) + "</p>";
-    out += "<p>" + chip(list(t, "shape"), text(t, "sharding")) + " " + escaped(text(t, "dtype")) + ", " + bytes(number(t, "bytes")) + (n > 1 ? " each, " + bytes(k.bytes) + " in all" : "") + "</p>" + drawing(t, page.devices, most) + ranges_list(t, page.devices) + factors_text(t);
+    card += "<article><h3>" + link(text(t, "name"), k.name) + (n > 1 ? " <small>× " + grouped(int64_t(n)) + "</small>" : "") + "</h3>";
+    if (!k.user.empty()) card += "<p class=\"note\">used by " + escaped(k.user) + "</p>";
+    card += "<p>" + chip(list(t, "shape"), text(t, "sharding")) + " " + escaped(text(t, "dtype")) + ", " + bytes(number(t, "bytes")) + (n > 1 ? " each, " + bytes(k.bytes) + " in all" : "") + "</p>" + drawing(t, page.devices, most) + ranges_list(t, page.devices) + factors_text(t);
     std::string tied;
     for (const Object* o : k.tensors)
       for (const auto& a : list(*o, "aliases")) {
@@ -189,15 +192,19 @@ std::string atlas(const Page& page) {
         for (const auto& b : list(*o, "transposed_aliases")) transposed |= b.getAsString() == a.getAsString();
         tied += (tied.empty() ? "" : ", ") + link(a.getAsString().value_or("")) + (transposed ? " (transposed)" : "");
       }
-    if (!tied.empty()) out += "<p>tied: one tensor with <b>" + tied + "</b></p>";
-    out += "<p class=\"note\">" + page.because(t) + "</p>";
+    if (!tied.empty()) card += "<p>tied: one tensor with <b>" + tied + "</b></p>";
+    card += "<p class=\"note\">" + page.because(t) + "</p>";
     if (n > 1) {
-      out += "<details><summary>" + grouped(int64_t(n)) + " names</summary><p class=\"names\">";
-      for (const Object* o : k.tensors) out += escaped(text(*o, "name")) + "<br>";
-      out += "</p></details>";
+      card += "<details><summary>" + grouped(int64_t(n)) + " names</summary><p class=\"names\">";
+      for (const Object* o : k.tensors) card += escaped(text(*o, "name")) + "<br>";
+      card += "</p></details>";
     }
-    out += "</article>\n";
+    card += "</article>\n";
+    if (k.whole && list(t, "shape").size() < 2 && page.devices > 1) vectors += card, n_vectors += int64_t(n), vector_bytes += k.bytes;
+    else out += card;
   }
-  return out + "</div>";
+  out += "</div>";
+  if (n_vectors) out += "<details><summary>" + grouped(n_vectors) + " norms, biases and other vectors that are whole on every device, " + bytes(vector_bytes) + "</summary><div class=\"atlas\">" + vectors + "</div></details>";
+  return out;
 }
 }  // namespace optp::page

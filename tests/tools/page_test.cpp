@@ -54,6 +54,7 @@ TEST_CASE("the page of every model and strategy holds its plan, names each weigh
         CHECK(has(text, name));
         CHECK(has(page, "id=\"tensor=" + name + "\""));
       }
+      CHECK(!has(page, "</article>\n<p"));  // all that is said of a weight stands in its card
       CHECK(count(page, "<table") == count(page, "</table>"));
       CHECK(count(page, "<details") == count(page, "</details>"));
       CHECK(count(page, "<div") == count(page, "</div>"));
