@@ -54,7 +54,7 @@ struct Side {
 // Areas to scale, sides too unless that is too thin to see.
 Side side_of(double rows, double columns, double most_elements) {
   const double oblong = std::clamp(columns / std::max(1.0, rows), 1 / most_oblong, most_oblong);
-  const double area = largest_side * largest_side / 2 * rows * columns / std::max(1.0, most_elements);
+  const double area = largest_side * largest_side / most_oblong * rows * columns / std::max(1.0, most_elements);
   const double height = std::sqrt(area / oblong), width = height * oblong;
   return {std::max(width, smallest_side), std::max(height, smallest_side)};
 }
@@ -66,7 +66,7 @@ std::string drawing(const Object& tensor, int64_t devices, double most_elements)
   auto extent = [&](size_t d) { return double(std::max<int64_t>(1, shape[d].getAsInteger().value_or(1))); };
   const double rows = ndim < 2 ? 1 : extent(ndim - 2), columns = extent(ndim - 1);
   double slices = 1;
-  for (size_t d = 0; d + 2 < ndim; ++d) slices *= extent(d);
+  for (size_t d = 0; d + 2 < ndim; ++d) slices = std::min(slices * extent(d), 1e12);
   const auto drawn = size_t(std::min(slices, double(most_slices)));
   const Side side = ndim == 1 ? Side{std::clamp(largest_side * std::sqrt(columns / std::max(1.0, most_elements)) * 6, 60.0, largest_side), 14} : side_of(rows, columns, most_elements / slices);
   const double step = side.width + 8, width = step * double(drawn) - 8;
@@ -100,7 +100,7 @@ std::string drawing(const Object& tensor, int64_t devices, double most_elements)
           out += llvm::formatv("<rect class=\"{0}\" data-d=\"{1}\" x=\"{2:f1}\" y=\"{3:f1}\" width=\"{4:f1}\" height=\"{5:f1}\"/>", kind, h.ranks[0], x, y, x1 - x0, y1 - y0).str();
           if (shared) out += llvm::formatv("<rect class=\"hatch\" x=\"{0:f1}\" y=\"{1:f1}\" width=\"{2:f1}\" height=\"{3:f1}\"/>", x, y, x1 - x0, y1 - y0).str();
           if (first && x1 - x0 > 12 && y1 - y0 > 11 && !everywhere)
-            out += llvm::formatv("<text class=\"t{0}\" x=\"{1:f1}\" y=\"{2:f1}\">{3}</text>", h.ranks[0] % 8, x + (x1 - x0) / 2, y + (y1 - y0) / 2 + 4, h.ranks[0]).str();
+            out += llvm::formatv("<text class=\"{0}\" x=\"{1:f1}\" y=\"{2:f1}\">{3}</text>", shared ? "th" : "t" + std::to_string(h.ranks[0] % 8), x + (x1 - x0) / 2, y + (y1 - y0) / 2 + 4, h.ranks[0]).str();
           first = false;
         }
     }
@@ -140,12 +140,12 @@ std::string ranges_list(const Object& tensor, int64_t devices) {
       lines += "</li>";
     }
     out += "<ul class=\"ranges\">" + lines + "</ul>";
-    if (held.size() > most_lines) out = "<details><summary>ranges of " + std::to_string(held.size()) + " shards</summary>" + out + "</details>";
   }
+  if (held.size() > most_lines) out = "<details><summary>ranges of " + std::to_string(held.size()) + " shards</summary>" + out + "</details>";
   // Bytes only where they differ.
   std::set<int64_t> sizes;
   for (const Holding& h : held) sizes.insert(h.bytes);
-  out += "<p>a device holds " + (sizes.size() == 1 ? bytes(*sizes.begin()) : bytes(*sizes.begin()) + " to " + bytes(*sizes.rbegin())) + (held[0].ranks.size() > 1 ? ", on " + std::to_string(held[0].ranks.size()) + " devices each" : "") + "</p>";
+  out += "<p>a device holds " + (sizes.size() == 1 ? bytes(*sizes.begin()) : grouped(*sizes.begin()) + " to " + grouped(*sizes.rbegin()) + " bytes") + (held[0].ranks.size() > 1 ? ", on " + std::to_string(held[0].ranks.size()) + " devices each" : "") + "</p>";
   return out;
 }
 // 768 = 12 × 64: what a dim of several factors is made of, and which is cut.
@@ -176,12 +176,15 @@ std::string atlas(const Page& page) {
   std::string out = "<p>Each kind of weight once, cut as the devices hold it. Ranges are first–last index, counted from 0. Hatched: more than one device holds it. Areas of matrices are to scale, their sides up to 6&thinsp;:&thinsp;1 and from 26 pixels.";
   if (!page.start.empty()) out += " Names begin with <code>" + escaped(page.start) + "</code>; * is a layer.";
   out += "</p>\n<div class=\"atlas\">";
+  std::string vectors;  // whole norms and biases: many, small and all the same to look at
+  int64_t n_vectors = 0, vector_bytes = 0;
   for (const Kind& k : page.kinds) {
+    std::string card;
     const Object& t = *k.tensors[0];
     const size_t n = k.tensors.size();
-    out += "<article><h3>" + link(text(t, "name"), k.name) + (n > 1 ? " <small>× " + grouped(int64_t(n)) + "</small>" : "") + "</h3>";
-    if (!k.user.empty()) out += "<p class=\"note\">used by " + escaped(k.user) + "</p>";
-    out += "<p>" + chip(list(t, "shape"), text(t, "sharding")) + " " + escaped(text(t, "dtype")) + ", " + bytes(number(t, "bytes")) + (n > 1 ? " each, " + bytes(k.bytes) + " in all" : "") + "</p>" + drawing(t, page.devices, most) + ranges_list(t, page.devices) + factors_text(t);
+    card += "<article><h3>" + link(text(t, "name"), k.name) + (n > 1 ? " <small>× " + grouped(int64_t(n)) + "</small>" : "") + "</h3>";
+    if (!k.user.empty()) card += "<p class=\"note\">used by " + escaped(k.user) + "</p>";
+    card += "<p>" + chip(list(t, "shape"), text(t, "sharding")) + " " + escaped(text(t, "dtype")) + ", " + bytes(number(t, "bytes")) + (n > 1 ? " each, " + bytes(k.bytes) + " in all" : "") + "</p>" + drawing(t, page.devices, most) + ranges_list(t, page.devices) + factors_text(t);
     std::string tied;
     for (const Object* o : k.tensors)
       for (const auto& a : list(*o, "aliases")) {
@@ -189,15 +192,19 @@ std::string atlas(const Page& page) {
         for (const auto& b : list(*o, "transposed_aliases")) transposed |= b.getAsString() == a.getAsString();
         tied += (tied.empty() ? "" : ", ") + link(a.getAsString().value_or("")) + (transposed ? " (transposed)" : "");
       }
-    if (!tied.empty()) out += "<p>tied: one tensor with <b>" + tied + "</b></p>";
-    out += "<p class=\"note\">" + page.because(t) + "</p>";
+    if (!tied.empty()) card += "<p>tied: one tensor with <b>" + tied + "</b></p>";
+    card += "<p class=\"note\">" + page.because(t) + "</p>";
     if (n > 1) {
-      out += "<details><summary>" + grouped(int64_t(n)) + " names</summary><p class=\"names\">";
-      for (const Object* o : k.tensors) out += escaped(text(*o, "name")) + "<br>";
-      out += "</p></details>";
+      card += "<details><summary>" + grouped(int64_t(n)) + " names</summary><p class=\"names\">";
+      for (const Object* o : k.tensors) card += escaped(text(*o, "name")) + "<br>";
+      card += "</p></details>";
     }
-    out += "</article>\n";
+    card += "</article>\n";
+    if (k.whole && list(t, "shape").size() < 2 && page.devices > 1) vectors += card, n_vectors += int64_t(n), vector_bytes += k.bytes;
+    else out += card;
   }
-  return out + "</div>";
+  out += "</div>";
+  if (n_vectors) out += "<details><summary>" + grouped(n_vectors) + " norms, biases and other vectors that are whole on every device, " + bytes(vector_bytes) + "</summary><div class=\"atlas\">" + vectors + "</div></details>";
+  return out;
 }
 }  // namespace optp::page

@@ -41,7 +41,8 @@ std::vector<Device> all_devices(const Page& page) {
   for (const auto& entry : list(page.plan, "devices")) {
     const Object& d = *entry.getAsObject();
     Device device{number(d, "rank"), number(d, "rank"), "", number(d, "parameter_elements"), number(d, "flops"), {}};
-    for (const auto& [axis, index] : object(d, "coordinates")) device.coordinates += (device.coordinates.empty() ? "" : ", ") + axis.str() + " " + extent_text(index);
+    for (const auto& a : list(object(page.plan, "mesh"), "axes"))
+      if (const llvm::StringRef axis = text(*a.getAsObject(), "name"); object(d, "coordinates").get(axis)) device.coordinates += (device.coordinates.empty() ? "" : ", ") + axis.str() + " " + std::to_string(number(object(d, "coordinates"), axis));
     device.bytes[1] = copied[size_t(device.first)];
     device.bytes[0] = number(d, "parameter_bytes") - device.bytes[1];
     device.bytes[2] = number(d, "gradient_bytes"), device.bytes[3] = number(d, "state_bytes"), device.bytes[4] = number(d, "activation_peak_bytes"), device.bytes[5] = number(d, "constant_bytes");

@@ -44,6 +44,11 @@ std::string box(const Page& page, const Box& b, bool several) {
       const auto t = page.tensors.find(name);
       out += "<p>" + (t == page.tensors.end() ? escaped(name) : link(name, shown) + " " + chip(list(*t->second, "shape"), text(*t->second, "sharding"))) + "</p>";
     }
+  // Exporters name transposed copies by number: the node tells which product it is.
+  const Object& first = entry(page, b.entries[0]);
+  const Array& parameters = list(first, "parameters");
+  if (!parameters.empty() && parameters[0].getAsString().value_or("").starts_with("onnx::") && first.get("node"))
+    out += "<p class=\"note\">" + escaped(several ? folded(text(first, "node")) : text(first, "node").str()) + "</p>";
   const Object& last = entry(page, b.entries.back());
   const auto result = page.tensors.find(text(last, "result").str());
   return out + "</div><p class=\"result\">→ " + (result == page.tensors.end() ? escaped(text(last, "result")) : link(text(last, "result"), "result") + " " + chip(list(*result->second, "shape"), text(last, "sharding"))) + "</p></div>";

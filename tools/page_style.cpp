@@ -46,7 +46,7 @@ th button{all:unset;cursor:pointer}th button:focus-visible{outline:2px solid var
 .n,#tensors td:nth-child(5),#tensors th:nth-child(5){text-align:right;white-space:nowrap}
 .wide{min-width:84rem}.wide td:last-child{min-width:16rem}.wide td:nth-child(-n+4){white-space:nowrap}
 .sum td{font-weight:600;border-top:1px solid var(--line)}
-.name,#tensors td:first-child{overflow-wrap:anywhere;min-width:13rem}
+.name,#tensors td:first-child,#tensors td:last-child{overflow-wrap:anywhere;min-width:15rem}
 tr:target,span:target{background:var(--tint)}
 .chip{font-size:.87em;color:var(--soft);white-space:nowrap}.chip b{color:var(--ink);background:var(--tint);border:1px solid var(--line);border-radius:3px;padding:0 .25em;font-weight:600}.chip em{color:var(--warn);font-style:normal;font-weight:600}
 .flow{display:grid;gap:14px;margin:.7rem 0}
@@ -59,7 +59,7 @@ tr:target,span:target{background:var(--tint)}
 summary{cursor:pointer;padding:.15rem 0}.layers{border-left:2px solid var(--line);padding-left:1rem;margin:1.2rem 0}
 .atlas{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:14px}
 article{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem 1rem;min-width:0;break-inside:avoid}
-article h3{margin:0 0 .2rem;overflow-wrap:anywhere}article p{margin:.15rem 0;font-size:.9rem}article svg{display:block;max-width:100%;height:auto;margin:.5rem 0}article svg text{font:600 11px system-ui,sans-serif;text-anchor:middle;fill:#111}article svg .t0{fill:#fff}
+article h3{margin:0 0 .2rem;overflow-wrap:anywhere}article p{overflow-wrap:anywhere;margin:.15rem 0;font-size:.9rem}article svg{display:block;max-width:100%;height:auto;margin:.5rem 0}article svg text{font:600 11px system-ui,sans-serif;text-anchor:middle;fill:#111}article svg .t0{fill:#fff}article svg .th{stroke:#fff;stroke-width:4px;paint-order:stroke}
 article rect{stroke:var(--card);stroke-width:1}
 .ranges{overflow-wrap:anywhere}.ranges span{white-space:nowrap}ul.ranges{list-style:none;padding:0;margin:.2rem 0;font-size:.9rem}
 .names{overflow-wrap:anywhere;font-size:.82rem}

@@ -22,7 +22,9 @@ struct Folded {
 
 std::string values(const Page& page) {
   std::string table = "<table class=\"sort\">" + table_head({"name", "kind", "dtype", "shape", "#bytes", "because"}) + "<tbody>";
-  std::set<std::string> anchored;
+  std::set<std::string> anchored, linked;  // of the folded ones only those that something links to have an anchor
+  for (const auto& [name, tensor] : page.tensors) linked.insert(text(object(*tensor, "cause"), "from").str());
+  for (const auto& c : list(page.plan, "collectives")) linked.insert(text(*c.getAsObject(), "of").str());
   std::vector<Folded> folded_rows;
   std::map<std::string, size_t> index;
   int64_t rows = 0;
@@ -57,7 +59,8 @@ std::string values(const Page& page) {
     std::string names = escaped(f.names[0]);
     if (f.names.size() > 1) {
       names = "<details><summary>" + escaped(f.name) + "</summary>";
-      for (llvm::StringRef n : f.names) names += escaped(n) + "<br>";
+      for (llvm::StringRef n : f.names)
+        names += (n != f.names[0] && linked.count(n.str()) && anchored.insert(n.str()).second ? "<span " + anchor(n) + ">" + escaped(n) + "</span>" : escaped(n)) + "<br>";
       names += "</details>";
     }
     more += "<tr" + (anchored.insert(f.names[0].str()).second ? " " + anchor(f.names[0]) : "") + "><td>" + names + "<td>" + grouped(int64_t(f.names.size())) + "<td>" + f.kind + "<td>" + escaped(text(*f.first, "dtype")) + "<td>" + chip(list(*f.first, "shape"), text(*f.first, "sharding")) + "<td>" + page.because(*f.first) + "\n";

@@ -50,6 +50,8 @@ TEST_CASE("a damaged plan is refused by what is wrong with it, by run and by ins
       {replaced(good, table, "\"ranges\": [[[0, 128]"), "dim 0: index 128 is on no rank"},
       {replaced(good, table, "\"ranges\": [[[0, 9999]"), "interval [0, 9999] of 257 indices: expected ascending ones within"},
       {replaced(good, table, "\"ranges\": [[[-1, 129]"), "interval [-1, 129] of 257 indices: expected ascending ones within"},
+      {replaced(good, "\"after\": []", "\"after\": [0]"), "flow[0]: after: expected positions before it"},
+      {replaced(good, "\"operator\": \"gather\"", "\"operator\": 1"), "flow[0]: member 'operator': expected text, found something else"},
   };
   for (const Row& row : rows) {
     CAPTURE(row.says);
