@@ -76,8 +76,8 @@ TEST_CASE("a training step's timeline has its phases, and train and bench write 
   }
   const Result bench = box.run({"bench", model, "--devices", "2", "--dim", "batch=1", "--dim", "sequence=8", "--runs", "2", "--profile", "bench.json"});
   CHECK(bench.code == 0);
-  CHECK(bench.out.find("rank 0: ") != std::string::npos);
-  CHECK(bench.out.find("% in contract at ") != std::string::npos);
+  CHECK(bench.out.find("\nrank 0: ") != std::string::npos);
+  CHECK(bench.out.find(" % in ") != std::string::npos);  // of what, the machine's load decides in so small a model
   CHECK(timeline_of(box / "bench.json").ranks.size() == 2);
   CHECK(box.run({"bench", model, "--devices", "2", "--dim", "batch=1", "--dim", "sequence=8", "--runs", "2", "--profile", "none/bench.json"}).code == 73);
 }
