@@ -19,6 +19,14 @@ inline dnnl::matmul::primitive_desc matmul(const dnnl::engine& engine, const Mat
 #endif
 }
 
+inline dnnl::memory::dims dims_of(const dnnl::memory::desc& desc) {
+#if DNNL_VERSION_MAJOR >= 3
+  return desc.get_dims();
+#else
+  return desc.dims();
+#endif
+}
+
 inline void append_eltwise(dnnl::post_ops& ops, dnnl::algorithm algorithm, float alpha, float beta) {
 #if DNNL_VERSION_MAJOR >= 3
   ops.append_eltwise(algorithm, alpha, beta);

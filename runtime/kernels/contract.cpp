@@ -364,7 +364,7 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
     onednn::MatmulDescs d;
     d.a = desc_of(batch, m, k, src, dtype);
     d.b = desc_of(batch, k, n, wei, dtype);
-    if (any) d.b = dnnl::memory::desc(d.b.dims(), type_of(dtype), dnnl::memory::format_tag::any);
+    if (any) d.b = dnnl::memory::desc(onednn::dims_of(d.b), type_of(dtype), dnnl::memory::format_tag::any);
     d.y = desc_of(batch, m, n, Y, dtype);
     return d;
   };
@@ -384,7 +384,7 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
           const size_t t = 3 + addend++;
           const dnnl::memory::desc desc = desc_of(batch, m, n, t, work.operands[f.operand].dtype);
           bool row = n.stride[t] == 1 || n.extent == 1;
-          const dnnl::memory::dims dims = desc.dims();
+          const dnnl::memory::dims dims = onednn::dims_of(desc);
           for (size_t at = 0; at + 1 < dims.size(); ++at) row &= dims[at] == 1;
           if (i == 0 && row) {
             d.bias = desc;
