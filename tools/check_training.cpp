@@ -46,13 +46,6 @@ double error_of(const Array& a, const Array& b, int64_t* worst = nullptr) {
   }
   return most;
 }
-Array scalar(double x, bool floating) {
-  Array a;
-  a.resize(floating, {});
-  if (floating) a.f[0] = x;
-  else a.i[0] = int64_t(x);
-  return a;
-}
 
 // A batch: whole inputs with labels, and each rank's part.
 struct Batch {

@@ -40,6 +40,13 @@ double difference(const Array& a, const Array& b, bool skip_nan, int64_t* worst,
   }
   return top > 0 ? most / top : most;
 }
+Array scalar(double x, bool floating) {
+  Array a;
+  a.resize(floating, {});
+  if (floating) a.f[0] = x;
+  else a.i[0] = int64_t(x);
+  return a;
+}
 std::string index_text(int64_t linear, llvm::ArrayRef<int64_t> dims) {
   std::string out;
   for (size_t d = dims.size(); d-- > 0;) {

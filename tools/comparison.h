@@ -22,6 +22,7 @@ struct Row {
 // The largest |a - b| over max(floor, max |b|); NaN and infinities must match in kind. Positions where `b` is NaN and
 // `skip_nan` is set carry no promise.
 double difference(const Array& a, const Array& b, bool skip_nan, int64_t* worst = nullptr, double floor = 1);
+Array scalar(double x, bool floating);
 std::string index_text(int64_t linear, llvm::ArrayRef<int64_t> dims);  // "[0, 3, 17]"
 std::string expected_found(const Array& expected, const Array& found, int64_t at);  // ", index [0, 3]: expected 1, found 2"
 

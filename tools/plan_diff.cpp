@@ -22,7 +22,7 @@ std::string mesh_text(const JsonObject& plan) {
     out += (out.empty() ? "" : " × ") + text_of(*a.getAsObject(), "name") + "=" + std::to_string(a.getAsObject()->getInteger("size").value_or(0));
   return out;
 }
-// What a plan says of a parameter: where the shape differs, that too.
+// Of each parameter, by name.
 std::map<std::string, std::string> shardings_of(const JsonObject& plan, std::vector<std::string>& order) {
   std::map<std::string, std::string> out;
   for (const auto& entry : *plan.getArray("parameters")) {

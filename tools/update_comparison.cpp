@@ -8,14 +8,6 @@
 
 namespace optp {
 namespace {
-Array scalar(double x, bool floating) {
-  Array a;
-  a.resize(floating, {});
-  if (floating) a.f[0] = x;
-  else a.i[0] = int64_t(x);
-  return a;
-}
-
 // As many as the longest formula (Adam's) has, with those of its constants.
 constexpr double most_roundings = 16;
 // Elements of a parameter that are worked on at a time: few enough to stay in the cache.
