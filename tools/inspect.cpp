@@ -12,7 +12,7 @@
 #include "tools/command.h"
 #include "tools/inputs.h"
 #include "tools/job.h"
-#include "tools/page.h"
+#include "tools/page/page.h"
 #include "tools/plan.h"
 #include "tools/plan_diff.h"
 #include "tools/plan_text.h"

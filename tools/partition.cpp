@@ -8,7 +8,7 @@
 #include "frontend/onnx/export.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/command.h"
-#include "tools/page.h"
+#include "tools/page/page.h"
 #include "tools/plan.h"
 #include "tools/progress.h"
 

@@ -1,7 +1,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
-#include "tools/page_parts.h"
+#include "tools/page/parts.h"
 #include "tools/plan_text.h"
 #include "tools/progress.h"
 

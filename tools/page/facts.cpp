@@ -3,7 +3,7 @@
 
 #include "frontend/ir/dim.h"
 #include "llvm/ADT/STLExtras.h"
-#include "tools/page_parts.h"
+#include "tools/page/parts.h"
 #include "tools/plan_text.h"
 
 namespace optp::page {

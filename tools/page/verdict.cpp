@@ -1,7 +1,7 @@
 // The top of the page: what was cut how, and the numbers that people ask for first.
 #include <algorithm>
 
-#include "tools/page_parts.h"
+#include "tools/page/parts.h"
 #include "tools/plan_text.h"
 
 namespace optp::page {

@@ -1,7 +1,7 @@
 // Every tensor of the plan, each with an anchor of its own.
 #include <set>
 
-#include "tools/page_parts.h"
+#include "tools/page/parts.h"
 #include "tools/plan_text.h"
 
 namespace optp::page {

@@ -1,5 +1,5 @@
 // How the page looks, and the little that scripts add: sorting, filtering, pointing at a device's shards.
-#include "tools/page_parts.h"
+#include "tools/page/parts.h"
 
 namespace optp::page {
 // Device colours are Okabe and Ito's, told apart by colour-blind readers; each also bears its number.

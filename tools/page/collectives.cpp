@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "llvm/Support/FormatVariadic.h"
-#include "tools/page_parts.h"
+#include "tools/page/parts.h"
 #include "tools/plan_text.h"
 
 namespace optp::page {

@@ -1,7 +1,7 @@
-#include "tools/page.h"
+#include "tools/page/page.h"
 
 #include "llvm/Support/FormatVariadic.h"
-#include "tools/page_parts.h"
+#include "tools/page/parts.h"
 #include "tools/plan_text.h"
 
 namespace optp {
