@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 
+#include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/Support/FileSystem.h"
@@ -13,6 +14,7 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include "runtime/reference.h"
+#include "tools/check_report.h"
 #include "tools/check_training.h"
 #include "tools/command.h"
 #include "tools/comparison.h"
@@ -30,7 +32,7 @@ namespace {
 struct CheckOptions {
   JobOptions job;
   std::vector<std::string> inputs;
-  std::string inputs_dir, golden, random_weights, mutant;
+  std::string inputs_dir, golden, random_weights, mutant, json;
   int64_t threads = 0;
 };
 
@@ -56,7 +58,10 @@ class Checker {
       rows_.insert(rows_.end(), checked->rows.begin(), checked->rows.end());
       if (fault_.empty()) fault_ = checked->fault;
     }
-    print();
+    const CheckReport report{llvm::sys::path::filename(job_.whole->source).str(), o_.job.train ? "training" : "inference", job_.passes.strategy, job_.whole->mesh, dims_, std::move(rows_), fault_};
+    llvm::outs() << to_text(report);
+    if (!o_.json.empty())
+      if (auto e = write_file_atomically(o_.json, llvm::StringRef(llvm::formatv("{0:2}\n", to_json(report)).str()))) return e;
     if (!fault_.empty()) return error(Fault::check_failed, fault_);
     return llvm::Error::success();
   }
@@ -201,17 +206,6 @@ class Checker {
     return llvm::Error::success();
   }
 
-  void print() const {
-    auto& out = llvm::outs();
-    std::string dims;
-    for (const auto& [name, value] : dims_) dims += (dims.empty() ? "" : ", ") + name + "=" + std::to_string(value);
-    out << llvm::sys::path::filename(job_.whole->source) << "  " << job_.passes.strategy << "  " << to_string(job_.whole->mesh) << (dims.empty() ? "" : "  " + dims) << "\n";
-    out << "comparison             values     elements   largest error   allowed   result\n";
-    for (const Row& r : rows_)
-      out << llvm::formatv("{0,-20}{1,9}{2,13}      {3,10:E2}  {4,8:E1}   {5}   against {6}{7}\n", r.name, r.values, r.elements, r.error, r.tolerance, r.holds ? "holds" : "FAILS", r.against, r.note.empty() ? "" : "; " + r.note);
-    out << "errors are |difference| / largest magnitude; those allowed 1 are error / bound\n";
-  }
-
   const CheckOptions& o_;
   Job job_;
   DimValues dims_;
@@ -237,6 +231,7 @@ Command add_check(CLI::App& app) {
   c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
   c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input")->type_name("DIR");
   c->add_option("--golden", o->golden, "folder with OUTPUT.npy to compare with, and in exact/ what it should have been; NaN there carries no promise")->type_name("DIR");
+  c->add_option("--json", o->json, "write what was found to this file too; inspect --check puts it on the plan's page")->type_name("FILE");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
   c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
   c->add_option("--mutant", o->mutant, "break one thing, to see it caught: drop-all-reduce[:N], row-bias-everywhere, shift-shard[:NAME]")->group("");

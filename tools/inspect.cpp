@@ -1,22 +1,28 @@
 // inspect: a plan for people, in a terminal.
-#include <algorithm>
+#include <unistd.h>
+
+#include <cstdlib>
 #include <list>
 #include <optional>
-#include <tuple>
 
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
+#include "tools/check_report.h"
 #include "tools/command.h"
 #include "tools/inputs.h"
 #include "tools/job.h"
 #include "tools/page/page.h"
 #include "tools/plan.h"
 #include "tools/plan_diff.h"
+#include "tools/plan_overview.h"
 #include "tools/plan_text.h"
 #include "tools/progress.h"
+#include "tools/tensor_drawing.h"
+#include "tools/terminal_text.h"
+#include "tools/trace.h"
 
 namespace optp {
 namespace {
@@ -24,41 +30,10 @@ using JsonArray = llvm::json::Array;
 using JsonObject = llvm::json::Object;
 
 struct InspectOptions {
-  std::string folder, tensor, why, want, model, html;
-  bool json = false;
+  std::string folder, tensor, why, want, model, html, check, trace, against, colour = "auto";
+  bool json = false, dot = false;
 };
 
-constexpr size_t width = 80;
-size_t columns(llvm::StringRef text) {
-  return size_t(llvm::count_if(text, [](char c) { return uint8_t(c) >> 6 != 2; }));
-}
-std::string padded(std::string text, size_t n) {
-  const size_t has = columns(text);
-  return has < n ? text + std::string(n - has, ' ') : text;
-}
-// A name's end says most: of what is too long, the beginning goes.
-std::string fit(std::string text, size_t n) {
-  size_t has = columns(text), at = 0;
-  if (has <= n) return text;
-  for (; has > n - 1 && at < text.size(); --has)
-    do ++at;
-    while (at < text.size() && uint8_t(text[at]) >> 6 == 2);
-  return "…" + text.substr(at);
-}
-void print_wrapped(llvm::StringRef text, size_t indent) {
-  size_t at = 0;
-  llvm::SmallVector<llvm::StringRef> words;
-  text.split(words, ' ');
-  for (llvm::StringRef word : words) {
-    const size_t n = columns(word);
-    if (at == 0) llvm::outs().indent(unsigned(indent)), at = indent;
-    else if (at + 1 + n > width) llvm::outs() << "\n", llvm::outs().indent(unsigned(indent + 2)), at = indent + 2;
-    else llvm::outs() << " ", ++at;
-    llvm::outs() << word;
-    at += n;
-  }
-  llvm::outs() << "\n";
-}
 llvm::Error no_such(const JsonObject& plan, llvm::StringRef name) {
   std::string near;
   unsigned best = 8;
@@ -71,13 +46,14 @@ llvm::Error no_such(const JsonObject& plan, llvm::StringRef name) {
   return error(Fault::not_found, "the plan has no tensor " + quoted(name) + (near.empty() ? "" : "; nearest is " + quoted(near)));
 }
 
-llvm::Error print_tensor(const JsonObject& plan, llvm::StringRef name) {
+llvm::Error print_tensor(const JsonObject& plan, llvm::StringRef name, bool colour) {
   const JsonObject* t = find_tensor(plan, name);
   if (!t) return no_such(plan, name);
   auto& out = llvm::outs();
   out << *t->getString("name") << "  " << *t->getString("dtype") << " " << shape_text(*t->getArray("shape")) << "  " << *t->getString("sharding") << "\n";
   if (const JsonArray* aliases = t->getArray("aliases"))
     for (const auto& a : *aliases) out << "  also named " << *a.getAsString() << "\n";
+  draw_shards(*t, colour, out);
   if (const JsonArray* ranks = t->getArray("ranks"))
     for (size_t r = 0; r < ranks->size(); ++r) {
       const JsonObject& o = *(*ranks)[r].getAsObject();
@@ -103,192 +79,6 @@ llvm::Error print_why(const JsonObject& plan, llvm::StringRef name) {
     const JsonObject& c = *entry.getAsObject();
     if (c.getString("of") == name || c.getString("tensor") == name)
       llvm::outs() << "  then " << *c.getString("kind") << ": " << *c.getString("reason") << "\n";
-  }
-  return llvm::Error::success();
-}
-
-void print_devices(const JsonObject& plan) {
-  auto& out = llvm::outs();
-  const JsonObject& totals = *plan.getObject("totals");
-  const JsonArray& devices = *plan.getArray("devices");
-  int64_t most = 1;
-  for (const auto& d : devices) most = std::max(most, *d.getAsObject()->getInteger("parameter_bytes"));
-  const bool training = plan.getString("job") == llvm::StringRef("training");
-  out << (training ? "      parameters        bytes    gradients        state  activations    gflop\n" : "      parameters        bytes  of all  activations    gflop\n");
-  auto numbers = [](const JsonObject& d) {
-    return std::tuple(*d.getInteger("parameter_elements"), *d.getInteger("parameter_bytes"), *d.getInteger("state_bytes"), *d.getInteger("activation_peak_bytes"), *d.getInteger("flops"));
-  };
-  for (size_t k = 0; k < devices.size();) {
-    const JsonObject& d = *devices[k].getAsObject();
-    size_t end = k + 1;  // many devices alike are one line
-    while (devices.size() > 4 && end < devices.size() && numbers(*devices[end].getAsObject()) == numbers(d)) ++end;
-    const double bytes = double(*d.getInteger("parameter_bytes"));
-    const std::string ranks = std::to_string(k) + (end > k + 1 ? "–" + std::to_string(end - 1) : "");
-    const double gflop = double(*d.getInteger("flops")) / 1e9;
-    const std::string work = gflop < 0.1 ? llvm::formatv("{0:f4}", gflop).str() : llvm::formatv("{0:f2}", gflop).str();
-    auto of = [&](const char* member) { return bytes_text(double(*d.getInteger(member))); };
-    out << std::string(5 - std::min<size_t>(5, columns(ranks)), ' ') << ranks << llvm::formatv(" {0,10}  {1,11}", grouped(*d.getInteger("parameter_elements")), bytes_text(bytes));
-    if (training) out << llvm::formatv("  {0,11}  {1,11}  {2,11}  {3,7}\n", of("gradient_bytes"), of("state_bytes"), of("activation_peak_bytes"), work);
-    else out << llvm::formatv("  {0,5:f1}%  {1,11}  {2,7}  {3}\n", 100 * bytes / std::max(1.0, double(*totals.getInteger("parameter_bytes"))), of("activation_peak_bytes"), work, bar(bytes / double(most), 16));
-    k = end;
-  }
-}
-
-void print_parameters(const JsonObject& plan) {
-  auto& out = llvm::outs();
-  const JsonArray& parameters = *plan.getArray("parameters");
-  const int64_t devices = *plan.getObject("mesh")->getInteger("devices");
-  struct Row {
-    std::string name, shape, sharding, local, reason;
-    int64_t count = 0, bytes = 0;
-    bool whole = false;
-  };
-  std::vector<std::string> names;
-  for (const auto& entry : parameters)
-    if (llvm::StringRef name = *entry.getAsObject()->getString("name"); !name.starts_with("onnx::")) names.push_back(name.str());
-  const std::string start = common_start(names);
-  std::vector<Row> rows;
-  for (const auto& entry : parameters) {
-    const JsonObject& p = *entry.getAsObject();
-    llvm::StringRef name = *p.getString("name");
-    name.consume_front(start);
-    Row row{folded(printable(name)), shape_text(*p.getArray("shape")), p.getString("sharding")->str(), local_text(*p.getArray("ranks")), p.getObject("cause")->getString("text")->str(), 1, *p.getInteger("bytes")};
-    row.whole = row.sharding.find_first_not_of("[_, ]()") == std::string::npos;
-    // Anonymous names of equal weights say nothing: they fold by shape and sharding.
-    if (llvm::StringRef(row.name).starts_with("onnx::")) row.name = row.name.substr(0, row.name.find_last_of('_')) + "_*";
-    auto it = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.name == row.name && r.shape == row.shape && r.sharding == row.sharding; });
-    if (it == rows.end()) rows.push_back(std::move(row));
-    else ++it->count, it->bytes += row.bytes;
-  }
-  // What differs in one short word only, as the weights of query, key and value, is one row.
-  for (size_t k = 0; k < rows.size(); ++k) {
-    std::vector<std::string> alike{rows[k].name};
-    for (size_t j = k + 1; j < rows.size();) {
-      const bool same = rows[j].shape == rows[k].shape && rows[j].sharding == rows[k].sharding && rows[j].local == rows[k].local && rows[j].count == rows[k].count;
-      std::vector<std::string> more = alike;
-      more.push_back(rows[j].name);
-      if (same && joined(more)) {
-        alike = std::move(more);
-        rows[k].bytes += rows[j].bytes;
-        rows.erase(rows.begin() + ptrdiff_t(j));
-      } else {
-        ++j;
-      }
-    }
-    if (alike.size() > 1) rows[k].name = *joined(alike), rows[k].count *= int64_t(alike.size());
-  }
-  std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.bytes > b.bytes; });
-
-  int64_t all_bytes = 0, whole_bytes = 0;
-  size_t name_columns = 0, shape_columns = 0, sharding_columns = 0, local_columns = 0;
-  for (const Row& r : rows) {
-    all_bytes += r.bytes;
-    if (r.whole) {
-      whole_bytes += r.bytes;
-      continue;
-    }
-    name_columns = std::max(name_columns, columns(r.name)), shape_columns = std::max(shape_columns, columns(r.shape));
-    sharding_columns = std::max(sharding_columns, columns(r.sharding)), local_columns = std::max(local_columns, columns(r.local));
-  }
-  out << "\nhow the weights are cut, and what a device has of each (* stands for a layer)\n";
-  if (!start.empty()) out << "  names begin with " << fit(printable(start), width - 19) << "\n";
-  const size_t taken = 7 + shape_columns + 2 + sharding_columns + 1 + 2 + local_columns;
-  name_columns = std::min(name_columns, taken + 16 > width ? 16 : width - taken);
-  constexpr size_t most_rows = 16;
-  size_t shown = 0;
-  int64_t rest = 0, rest_bytes = 0;
-  for (const Row& r : rows) {
-    if (r.whole) continue;
-    if (++shown > most_rows) {
-      rest += r.count, rest_bytes += r.bytes;
-      continue;
-    }
-    out << llvm::formatv("{0,4}× ", r.count) << padded(fit(r.name, name_columns), name_columns) << " " << padded(r.shape, shape_columns) << "  " << padded(r.sharding, sharding_columns) << " → " << r.local << "\n";
-  }
-  if (rest) out << "      and " << rest << " smaller ones, " << bytes_text(double(rest_bytes)) << "\n";
-  if (whole_bytes == 0) return;
-  out << "  whole on every device: " << bytes_text(double(whole_bytes)) << "\n";
-  if (devices == 1) return;
-  rest = rest_bytes = 0;
-  shown = 0;
-  for (const Row& r : rows) {
-    if (!r.whole) continue;
-    if (r.bytes * 200 < all_bytes || ++shown > 6) {  // below half a percent
-      rest += r.count, rest_bytes += r.bytes;
-      continue;
-    }
-    const std::string tail = " " + r.shape + "  " + bytes_text(double(r.bytes));
-    out << llvm::formatv("{0,4}× ", r.count) << fit(r.name, width - 6 - columns(tail)) << tail << "\n";
-  }
-  if (rest) out << llvm::formatv("{0,4}× ", rest) << (shown ? "smaller ones, " : "norms, biases and other small ones, ") << bytes_text(double(rest_bytes)) << "\n";
-}
-
-void print_collectives(const JsonObject& plan) {
-  auto& out = llvm::outs();
-  const JsonObject& totals = *plan.getObject("totals");
-  const JsonObject& counts = *totals.getObject("collectives");
-  out << "\nwhat is communicated: ";
-  bool any = false;
-  for (const char* kind : {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast"})
-    if (int64_t n = counts.getInteger(kind).value_or(0)) out << (any ? ", " : "") << n << " " << kind_text(kind, n), any = true;
-  if (!any) {
-    out << "nothing\n";
-    return;
-  }
-  out << "; " << bytes_text(double(*totals.getInteger("collective_bytes"))) << "\n";
-  if (plan.getString("job") == llvm::StringRef("training")) {
-    out << " ";
-    for (const char* phase : {"forward", "loss", "backward", "optimizer"})
-      if (auto n = llvm::count_if(*plan.getArray("collectives"), [&](const auto& c) { return c.getAsObject()->getString("phase") == llvm::StringRef(phase); })) out << " " << phase << " " << n;
-    out << "\n";
-  }
-  struct Meeting {
-    std::string kind, formula, reason, example;
-    int64_t bytes = 0, count = 0;
-  };
-  std::vector<Meeting> meetings;
-  for (const auto& entry : *plan.getArray("collectives")) {
-    const JsonObject& c = *entry.getAsObject();
-    Meeting m{kind_text(*c.getString("kind"), 1), c.get("bytes_formula")->getAsString().value_or("").str(), folded(printable(*c.getString("reason"))), folded(printable(*c.getString("of"))), *c.getInteger("bytes"), 1};
-    auto it = std::find_if(meetings.begin(), meetings.end(), [&](const Meeting& x) { return x.kind == m.kind && x.bytes == m.bytes && x.reason == m.reason && x.example == m.example; });
-    if (it == meetings.end()) meetings.push_back(m);
-    else ++it->count;
-  }
-  constexpr size_t most_meetings = 12;
-  int64_t rest = 0;
-  for (size_t k = 0; k < meetings.size(); ++k) {
-    const Meeting& m = meetings[k];
-    if (k >= most_meetings) {
-      rest += m.count;
-      continue;
-    }
-    const std::string head = llvm::formatv("{0,4}× {1}, {2}{3} each: ", m.count, m.kind, bytes_text(double(m.bytes)), m.formula.empty() ? "" : " (" + m.formula + ")").str();
-    out << head << fit(m.example, columns(head) + 16 > width ? 16 : width - columns(head)) << "\n";
-    if (k + 1 == meetings.size() || meetings[k + 1].reason != m.reason || k + 1 == most_meetings) print_wrapped(m.reason, 8);
-  }
-  if (rest) out << "      and " << rest << " more (--json)\n";
-}
-
-llvm::Error print_plan(const JsonObject& plan) {
-  auto& out = llvm::outs();
-  const JsonObject& totals = *plan.getObject("totals");
-  const JsonObject& mesh = *plan.getObject("mesh");
-  std::string mesh_text, dims_text;
-  for (const auto& a : *mesh.getArray("axes")) mesh_text += (mesh_text.empty() ? "" : " × ") + a.getAsObject()->getString("name")->str() + "=" + std::to_string(*a.getAsObject()->getInteger("size"));
-  for (const auto& [name, value] : *plan.getObject("dims"))
-    if (!value.getAsObject()->get("equals")) dims_text += (dims_text.empty() ? "" : ", ") + name.str() + " " + std::to_string(value.getAsObject()->getInteger("example").value_or(0));
-  print_wrapped(printable(*plan.getObject("model")->getString("name")) + ": strategy " + plan.getString("strategy")->str() + ", mesh " + mesh_text, 0);
-  out << grouped(*totals.getInteger("parameter_elements")) << " parameters, " << bytes_text(double(*totals.getInteger("parameter_bytes")));
-  if (*plan.getBoolean("weights") == false) out << " (weights not written)";
-  out << "\n\n";
-  print_wrapped("each device holds" + (dims_text.empty() ? "" : " (activations, flops and bytes sent at " + dims_text + ")"), 0);
-  print_devices(plan);
-  print_parameters(plan);
-  print_collectives(plan);
-  if (const JsonArray* remarks = plan.getArray("remarks"); remarks && !remarks->empty()) {
-    out << "\nremarks\n";
-    for (size_t k = 0; k < remarks->size() && k < 6; ++k) print_wrapped(printable(*(*remarks)[k].getAsObject()->getString("text")), 2);
-    if (remarks->size() > 6) out << "  and " << remarks->size() - 6 << " more (--json)\n";
   }
   return llvm::Error::success();
 }
@@ -330,6 +120,37 @@ llvm::Error print_want(const InspectOptions& o, const JsonObject& plan) {
   return llvm::Error::success();
 }
 
+llvm::Error write_page(const InspectOptions& o, const JsonObject& plan) {
+  PageEvidence evidence;
+  std::optional<llvm::json::Value> check, other;
+  std::optional<Trace> trace;
+  PlanDiff changes;
+  if (!o.check.empty()) {
+    auto read = read_check_report(o.check);
+    if (!read) return read.takeError();
+    evidence.check = check.emplace(std::move(*read)).getAsObject();
+  }
+  if (!o.trace.empty()) {
+    auto read = Trace::read(o.trace);
+    if (!read) return read.takeError();
+    evidence.trace = &trace.emplace(std::move(*read));
+  }
+  if (!o.against.empty()) {
+    auto read = read_plan(o.against);
+    if (!read) return read.takeError();
+    changes = diff_plans(*other.emplace(std::move(*read)).getAsObject(), plan);
+    evidence.changes = &changes, evidence.other = o.against;
+  }
+  auto page = plan_page(plan, evidence);
+  if (!page) return page.takeError();
+  return write_file_atomically(o.html, llvm::StringRef(*page));
+}
+// https://no-color.org: any value but an empty one turns it off.
+bool has_colour(llvm::StringRef asked) {
+  const char *no = std::getenv("NO_COLOR"), *terminal = std::getenv("TERM");
+  return asked == "always" || (asked == "auto" && isatty(STDOUT_FILENO) && !(no && *no) && terminal && llvm::StringRef(terminal) != "dumb");
+}
+
 llvm::Error inspect(const InspectOptions& o) {
   auto plan = read_plan(o.folder);
   if (!plan) return plan.takeError();
@@ -338,11 +159,17 @@ llvm::Error inspect(const InspectOptions& o) {
     llvm::outs() << llvm::formatv("{0:1}\n", *plan);
     return llvm::Error::success();
   }
-  if (!o.html.empty()) return write_file_atomically(o.html, llvm::StringRef(plan_page(top)));
-  if (!o.tensor.empty()) return print_tensor(top, o.tensor);
+  if (o.dot) {
+    llvm::outs() << plan_dot(top);
+    return llvm::Error::success();
+  }
+  if (!o.html.empty()) return write_page(o, top);
+  if (!o.check.empty() || !o.trace.empty() || !o.against.empty()) return error(Fault::usage, "--check, --trace and --against are for the page: --html FILE");
+  if (!o.tensor.empty()) return print_tensor(top, o.tensor, has_colour(o.colour));
   if (!o.why.empty()) return print_why(top, o.why);
   if (!o.want.empty()) return print_want(o, top);
-  return print_plan(top);
+  print_plan(top, llvm::outs());
+  return llvm::Error::success();
 }
 }  // namespace
 
@@ -352,7 +179,12 @@ Command add_inspect(CLI::App& app) {
   c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
   c->add_flag("--json", o->json, "the whole plan");
   c->add_option("--tensor", o->tensor, "one tensor's shards");
-  c->add_option("--html", o->html, "write the plan as a page to this file");
+  c->add_option("--color", o->colour, "colours in the drawing of --tensor")->type_name("auto|always|never")->check(CLI::IsMember({"auto", "always", "never"}))->capture_default_str();
+  c->add_flag("--dot", o->dot, "operations and collectives, for Graphviz");
+  c->add_option("--html", o->html, "write the plan as a page to this file")->type_name("FILE");
+  c->add_option("--check", o->check, "with --html: what check --json found")->type_name("FILE");
+  c->add_option("--trace", o->trace, "with --html: the timeline that --profile wrote")->type_name("FILE");
+  c->add_option("--against", o->against, "with --html: another plan, to show what changed from it")->type_name("DIR");
   c->add_option("--why", o->why, "the chain of decisions behind one tensor's sharding");
   c->add_option("--want", o->want, "NAME=SHARDING: what this would change, or what stands in its way");
   c->add_option("--model", o->model, "with --want: the model file, if not beside");

@@ -57,8 +57,11 @@ llvm::Error partition(const PartitionOptions& o) {
     return (*file)->finish();
   };
   if (auto e = add("plan.json", llvm::formatv("{0:1}\n", *plan).str())) return e;
-  if (!o.no_html)
-    if (auto e = add("plan.html", plan_page(*plan->getAsObject()))) return e;
+  if (!o.no_html) {
+    auto page = plan_page(*plan->getAsObject());
+    if (!page) return page.takeError();
+    if (auto e = add("plan.html", *page)) return e;
+  }
   if (auto e = out->commit()) return e;
   progress.reset();
   if (!Progress::silenced()) {

@@ -317,14 +317,12 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
 
   JsonObject kinds;
   for (const auto& [kind, n] : counts) kinds[kind] = n;
-  JsonArray axes;
-  for (const MeshAxis& a : mesh.axes) axes.push_back(JsonObject{{"name", a.name}, {"size", a.size}});
   const Dim flops = flops_of(whole);
   JsonObject out{{"format", "opt-partition plan"}, {"version", 1}, {"tool", version},
                 {"model", JsonObject{{"name", llvm::sys::path::filename(whole.source)}, {"graph", whole.name}}},
                 {"job", whole.updates.empty() ? "inference" : "training"}, {"strategy", job.passes.strategy},
                 {"outputs_as", job.passes.outputs == OutputLayout::whole ? "whole" : "sharded"},
-                {"mesh", JsonObject{{"axes", std::move(axes)}, {"devices", devices}}}, {"weights", weights},
+                {"mesh", mesh_json(mesh)}, {"weights", weights},
                 {"dims", std::move(dims)}, {"guards", std::move(guards)}, {"inputs", std::move(inputs)}, {"outputs", std::move(outputs)}, {"state", std::move(states)},
                 {"updates", std::move(updates)}, {"parameters", std::move(parameters)}, {"constants", std::move(constants)}, {"collectives", std::move(collectives)}, {"flow", plan_flow(job)}, {"devices", std::move(device_list)},
                 {"totals", JsonObject{{"parameter_elements", parameter_elements}, {"parameter_bytes", parameter_bytes}, {"constant_bytes", constant_bytes},
@@ -340,6 +338,12 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     out["training"] = std::move(training);
   }
   return out;
+}
+
+JsonValue mesh_json(const Mesh& mesh) {
+  JsonArray axes;
+  for (const MeshAxis& a : mesh.axes) axes.push_back(JsonObject{{"name", a.name}, {"size", a.size}});
+  return JsonObject{{"axes", std::move(axes)}, {"devices", mesh.devices()}};
 }
 
 llvm::Expected<JsonValue> read_plan(llvm::StringRef folder) {

@@ -4,7 +4,10 @@
 #include <cmath>
 #include <map>
 
+#include "frontend/io/input_folder.h"
+#include "frontend/io/json.h"
 #include "frontend/io/output_transaction.h"
+#include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
@@ -79,6 +82,7 @@ llvm::Error Trace::write(const std::string& path, llvm::StringRef model) const {
           for (const StepTime& s : steps) {
             slice(s.op, s.collective.empty() ? "kernel" : "collective", r, s.start_us, end_of(s), [&] {
               json.attribute("value", s.name);
+              json.attribute("phase", to_string(s.phase));
               json.attribute("bytes", s.bytes);
               if (!s.collective.empty()) json.attribute("id", s.collective);
               if (s.flops > 0) {
@@ -108,29 +112,81 @@ llvm::Error Trace::write(const std::string& path, llvm::StringRef model) const {
   return write_file_atomically(path, llvm::StringRef(text));
 }
 
-std::string cause_of(llvm::ArrayRef<StepTime> steps) {
-  struct Kind {
-    double us = 0, flops = 0, longest = 0;
-    std::string example;
-    bool collective = false;
-  };
-  std::map<std::string, Kind> kinds;
-  double all = 0;
-  for (const StepTime& s : steps) {
-    // What is fused into a step goes by its first op.
-    Kind& k = kinds[llvm::StringRef(s.op).split('+').first.str()];
-    k.us += s.duration_us, k.flops += s.flops, all += s.duration_us;
-    k.collective = !s.collective.empty();
-    if (s.duration_us > k.longest) k.longest = s.duration_us, k.example = s.name;
+double Trace::Run::duration_us() const {
+  double begin = INFINITY, end = -INFINITY;
+  for (const auto& steps : ranks)
+    for (const StepTime& s : steps) begin = std::min(begin, s.start_us), end = std::max(end, end_of(s));
+  return std::max(0.0, end - begin);
+}
+
+llvm::Expected<Trace> Trace::read(const std::string& path) {
+  constexpr int64_t most_ranks = 4096;
+  auto file = open_input_file(path);
+  if (!file) return file.takeError();
+  auto json = parse_json(path, (*file)->text());
+  if (!json) return json.takeError();
+  const llvm::json::Object* top = json->getAsObject();
+  const llvm::json::Array* events = top ? top->getArray("traceEvents") : nullptr;
+  if (!events) return bad_input(path + ": traceEvents: expected a list, as run --profile writes it");
+  Trace trace;
+  // A rank's runs come before what they hold, and in the order of time.
+  std::map<int64_t, size_t> runs_of;
+  for (size_t k = 0; k < events->size(); ++k) {
+    const llvm::json::Object* e = (*events)[k].getAsObject();
+    auto bad = [&](const llvm::Twine& what) { return bad_input(path + ": traceEvents[" + llvm::Twine(k) + "]: " + what); };
+    if (!e || !e->getString("ph")) return bad("expected an event");
+    if (e->getString("ph") != llvm::StringRef("X")) continue;
+    const auto rank = e->getInteger("pid");
+    const auto name = e->getString("name"), category = e->getString("cat");
+    const auto start = e->getNumber("ts"), duration = e->getNumber("dur");
+    const llvm::json::Object* arguments = e->getObject("args");
+    if (!rank || !name || !category || !start || !duration || !arguments) return bad("expected pid, name, cat, ts, dur and args");
+    if (*rank < 0 || *rank >= most_ranks) return bad("pid " + llvm::Twine(*rank) + ": expected a rank");
+    if (!std::isfinite(*start) || !std::isfinite(*duration) || *duration < 0) return bad("expected a time");
+    if (*category == "run") {
+      const size_t run = runs_of[*rank]++;
+      if (run >= trace.runs_.size()) trace.runs_.emplace_back().what = name->str();
+      if (trace.runs_[run].ranks.size() <= size_t(*rank)) trace.runs_[run].ranks.resize(size_t(*rank) + 1);
+    } else if (*category == "kernel" || *category == "collective") {
+      const auto it = runs_of.find(*rank);
+      if (it == runs_of.end()) return bad("a slice of no run");
+      StepTime step;
+      step.op = name->str(), step.name = arguments->getString("value").value_or("").str(), step.start_us = *start, step.duration_us = *duration;
+      step.flops = arguments->getNumber("flops").value_or(0), step.bytes = arguments->getInteger("bytes").value_or(0);
+      if (*category == "collective") step.collective = arguments->getString("id").value_or("?").str();
+      for (Phase phase : {Phase::forward, Phase::loss, Phase::backward, Phase::optimizer})
+        if (arguments->getString("phase") == to_string(phase)) step.phase = phase;
+      trace.runs_[it->second - 1].ranks[size_t(*rank)].push_back(std::move(step));
+    }
   }
-  std::vector<std::pair<std::string, Kind>> order(kinds.begin(), kinds.end());
-  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.second.us > b.second.us; });
+  if (trace.runs_.empty()) return bad_input(path + ": traceEvents: no run of ours in it");
+  return trace;
+}
+
+std::vector<OpTime> time_by_op(llvm::ArrayRef<StepTime> steps) {
+  std::map<std::string, OpTime> ops;
+  for (const StepTime& s : steps) {
+    const std::string op = llvm::StringRef(s.op).split('+').first.str();
+    OpTime& t = ops[op];
+    t.op = op, t.us += s.duration_us, t.flops += s.flops, ++t.count;
+    t.collective = !s.collective.empty();
+    if (s.duration_us > t.longest_us) t.longest_us = s.duration_us, t.longest = s.name;
+  }
+  std::vector<OpTime> out;
+  for (auto& [op, t] : ops) out.push_back(std::move(t));
+  std::stable_sort(out.begin(), out.end(), [](const OpTime& a, const OpTime& b) { return a.us > b.us; });
+  return out;
+}
+
+std::string cause_of(llvm::ArrayRef<StepTime> steps) {
+  double all = 0;
+  for (const StepTime& s : steps) all += s.duration_us;
   std::vector<std::string> parts;
-  for (const auto& [op, k] : order) {
-    if (parts.size() == 3 || k.us < 0.02 * all) break;
-    std::string part = llvm::formatv("{0:f0} % in {1}", 100 * k.us / all, op).str();
-    if (k.collective) part += ", longest of '" + k.example + "'";
-    else if (k.flops > 0) part += llvm::formatv(" at {0:f1} GFLOP/s", k.flops / k.us / 1e3).str();
+  for (const OpTime& t : time_by_op(steps)) {
+    if (parts.size() == 3 || t.us < 0.02 * all) break;
+    std::string part = llvm::formatv("{0:f0} % in {1}", 100 * t.us / all, t.op).str();
+    if (t.collective) part += ", longest of '" + t.longest + "'";
+    else if (t.flops > 0) part += llvm::formatv(" at {0:f1} GFLOP/s", t.flops / t.us / 1e3).str();
     parts.push_back(std::move(part));
   }
   return llvm::join(parts, "; ");

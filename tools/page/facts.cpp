@@ -113,6 +113,10 @@ bool Layers::alike(int64_t layer, int64_t other) const {
   const auto at = [&](int64_t k) { return looks.begin() + start + k * period; };
   return std::equal(at(layer), at(layer) + period, at(other));
 }
+int64_t Layers::end(int64_t layer, int64_t flow_size) const {
+  const auto next = size_t(start + (layer + 1) * period);
+  return next < operations.size() ? operations[next] : flow_size;
+}
 std::string cause_key(const Object& tensor) {
   const Object& cause = object(tensor, "cause");
   return text(cause, "kind").str() + " " + text(cause, "text").str();

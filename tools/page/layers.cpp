@@ -110,22 +110,16 @@ std::string layers(const Page& page) {
     if (long_one) out += "<details><summary>" + grouped(size) + " operations and collectives, none of them in equal layers</summary>";
     return out + drawing(page, 0, size, false) + (long_one ? "</details>" : "");
   }
-  auto begin_of = [&](int64_t layer) { return l.operations[size_t(l.start + layer * l.period)]; };
-  // The last layer's collectives stand before the next operation, or the end.
-  auto end_of = [&](int64_t layer) {
-    const auto next = size_t(l.start + (layer + 1) * l.period);
-    return next < l.operations.size() ? l.operations[next] : size;
-  };
-  if (begin_of(0) > 0) out += "<h3>before the layers</h3>" + drawing(page, 0, begin_of(0), false);
+  if (l.begin(0) > 0) out += "<h3>before the layers</h3>" + drawing(page, 0, l.begin(0), false);
   for (int64_t first = 0; first < l.count;) {
     int64_t last = first;
     while (last + 1 < l.count && l.alike(first, last + 1)) ++last;
     std::string title = first == last ? "layer " + std::to_string(first) : "layers " + std::to_string(first) + "–" + std::to_string(last) + ", identical";
     if (first > 0) title += ": cut otherwise than those before";
-    out += "<details class=\"layers\" open><summary><b>" + title + "</b></summary>" + drawing(page, begin_of(first), end_of(first), first != last) + "</details>\n";
+    out += "<details class=\"layers\" open><summary><b>" + title + "</b></summary>" + drawing(page, l.begin(first), l.end(first, size), first != last) + "</details>\n";
     first = last + 1;
   }
-  if (end_of(l.count - 1) < size) out += "<h3>after the layers</h3>" + drawing(page, end_of(l.count - 1), size, false);
+  if (l.end(l.count - 1, size) < size) out += "<h3>after the layers</h3>" + drawing(page, l.end(l.count - 1, size), size, false);
   return out;
 }
 }  // namespace optp::page

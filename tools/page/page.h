@@ -1,25 +1,24 @@
-// A plan as one HTML page: nothing but the plan goes in, and the same plan gives the same bytes.
+// A plan as one HTML page: nothing but the plan and what is given beside it goes in, and the same of both gives the same bytes.
 #pragma once
 #include <string>
-#include <vector>
 
 #include "llvm/Support/JSON.h"
+#include "tools/plan_diff.h"
+#include "tools/trace.h"
 
 namespace optp {
 
-// What others know of the plan, a check or a traced run: HTML, already escaped.
-struct PageAdditions {
-  struct Figure {
-    std::string title, value, how;
-  };
-  struct Section {
-    std::string id, title, html;
-  };
-  std::vector<Figure> figures;
-  std::vector<Section> sections;
+// What is known of a plan beyond itself; the page has a section for each that is there.
+struct PageEvidence {
+  const llvm::json::Object* check = nullptr;  // by read_check_report
+  const Trace* trace = nullptr;
+  const PlanDiff* changes = nullptr;          // from another plan to this one
+  std::string other;                          // the other's name
 };
 
-// `plan` has passed check_plan.
-std::string plan_page(const llvm::json::Object& plan, const PageAdditions& more = {});
+// `plan` has passed check_plan. Errors: usage where the evidence is of another model, mesh or job.
+llvm::Expected<std::string> plan_page(const llvm::json::Object& plan, const PageEvidence& evidence = {});
+// The plan's operations and collectives in Graphviz's language; layers are clusters.
+std::string plan_dot(const llvm::json::Object& plan);
 
 }  // namespace optp

@@ -8,6 +8,7 @@
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/JSON.h"
+#include "tools/page/page.h"
 
 namespace optp::page {
 
@@ -53,6 +54,9 @@ struct Layers {
   std::vector<int64_t> operations;           // positions in `flow` without the collectives
   std::vector<int> looks;                    // of each operation and the collectives that follow it: how they are cut, numbered
   bool alike(int64_t layer, int64_t other) const;
+  // In `flow`. A layer's last collectives stand before the next operation, or the flow's end.
+  int64_t begin(int64_t layer) const { return operations[size_t(start + layer * period)]; }
+  int64_t end(int64_t layer, int64_t flow_size) const;
 };
 
 struct Page {
@@ -74,13 +78,18 @@ struct Page {
 };
 std::string cause_key(const Object& tensor);
 
-std::string verdict(const Page& page);
+std::string verdict(const Page& page, const PageEvidence& evidence);
 std::string devices(const Page& page);
 std::string layers(const Page& page);
 std::string atlas(const Page& page);
 std::string collectives(const Page& page);
+std::string timeline(const Trace& trace);
+std::string parity(const Object& report);
+std::string changes(const Page& page, const PlanDiff& diff, llvm::StringRef other);
 std::string why(const Page& page);
 std::string values(const Page& page);
+const Trace::Run& typical_run(const Trace& trace);  // the one of median length
+double share_in_collectives(const Trace::Run& run);  // of rank 0's time
 extern const char* const style;
 extern const char* const script;
 

@@ -4,9 +4,9 @@
 namespace optp::page {
 // Device colours are Okabe and Ito's, told apart by colour-blind readers; each also bears its number.
 const char* const style = R"css(
-:root{--page:#fbfbfa;--card:#fff;--ink:#1b1e23;--soft:#565d68;--line:#e1e4e8;--mark:#0b5fa5;--tint:#eaf2f9;--warn:#8a4a00;
+:root{--page:#fbfbfa;--card:#fff;--ink:#1b1e23;--soft:#565d68;--line:#e1e4e8;--mark:#0b5fa5;--tint:#eaf2f9;--warn:#8a4a00;--bad:#b3261e;
 --k0:#2f6fad;--k1:#c46a00;--k2:#2b8a63;--k3:#8a5aa8;--k4:#7c8590;--hatch:rgba(255,255,255,.75);--whole:#cfd5dc}
-@media(prefers-color-scheme:dark){:root{--page:#131519;--card:#1a1d22;--ink:#e5e7eb;--soft:#a6adb8;--line:#31363f;--mark:#80bdf7;--tint:#1d2a38;--warn:#f0b060;
+@media(prefers-color-scheme:dark){:root{--page:#131519;--card:#1a1d22;--ink:#e5e7eb;--soft:#a6adb8;--line:#31363f;--mark:#80bdf7;--tint:#1d2a38;--warn:#f0b060;--bad:#ff8a80;
 --k0:#4f93d4;--k1:#e0903a;--k2:#4bb488;--k3:#b58ad0;--k4:#98a1ac;--hatch:rgba(19,21,25,.7);--whole:#4a515c}}
 *{box-sizing:border-box}
 html{scroll-padding-top:1rem}
@@ -64,6 +64,8 @@ article rect{stroke:var(--card);stroke-width:1}
 .ranges{overflow-wrap:anywhere}.ranges span{white-space:nowrap}ul.ranges{list-style:none;padding:0;margin:.2rem 0;font-size:.9rem}
 .names{overflow-wrap:anywhere;font-size:.82rem}
 .tools input{font:inherit;color:inherit;background:var(--card);border:1px solid var(--soft);border-radius:5px;padding:.3rem .5rem;width:16rem;max-width:100%}.tools output{color:var(--soft)}
+.fails{color:var(--bad)}
+.time{display:block;min-width:62rem;width:100%;height:auto;padding:.5rem .7rem}.time text{font:11px system-ui,sans-serif;fill:var(--ink)}.time .axis{text-anchor:middle;fill:var(--soft)}.time .k0{fill:var(--k0)}.time .k1{fill:var(--k1)}.time .k4{fill:var(--k4)}.time .say{fill:transparent}.time .tick{stroke:var(--soft);stroke-width:1}
 .dim{opacity:.25}
 @media(max-width:560px){main{padding:1.4rem 1rem 3rem}.row{grid-template-columns:auto 1fr}.row>.n{grid-column:2;text-align:left}}
 @media print{:root{--page:#fff;--card:#fff}body{font-size:10pt}main{max-width:none;padding:0}nav,.tools{display:none}section{break-before:auto}.scroll{overflow:visible}tr,.box,.joint{break-inside:avoid}details::details-content{content-visibility:visible;display:block;height:auto}}

@@ -1,12 +1,20 @@
 // The top of the page: what was cut how, and the numbers that people ask for first.
 #include <algorithm>
 
+#include "llvm/Support/FormatVariadic.h"
 #include "tools/page/parts.h"
 #include "tools/plan_text.h"
 
 namespace optp::page {
 namespace {
 constexpr int64_t most_drawn = 64;  // devices of a mesh
+constexpr double assumed_flops = 100e9, assumed_bandwidth = 10e9;  // a second
+
+std::string seconds(double s) {
+  for (auto [unit, size] : {std::pair{"s", 1.0}, {"ms", 1e-3}})
+    if (s >= size) return llvm::formatv(s / size < 10 ? "{0:f2}&nbsp;{1}" : "{0:f0}&nbsp;{1}", s / size, unit).str();
+  return llvm::formatv("{0:f1}&nbsp;µs", s * 1e6).str();
+}
 
 // The last axis runs across, the others down.
 std::string mesh_drawing(const Page& page) {
@@ -38,7 +46,7 @@ std::string figure(llvm::StringRef title, llvm::StringRef value, llvm::StringRef
 }
 }  // namespace
 
-std::string verdict(const Page& page) {
+std::string verdict(const Page& page, const PageEvidence& evidence) {
   const Object& plan = page.plan;
   const Object& totals = page.totals;
   int64_t most = -1, at = 0, all = 0, most_flops = 0;
@@ -60,12 +68,26 @@ std::string verdict(const Page& page) {
                     grouped(number(totals, "parameter_elements")) + " parameters, " + bytes(whole) + ", for <b>" + grouped(page.devices) + (page.devices == 1 ? " device" : " devices") + "</b> by strategy <b>" + escaped(text(plan, "strategy")) +
                     "</b>. " + (page.training ? "A training step" : "Inference") + (page.training && !text(object(plan, "training"), "optimizer").empty() ? " with " + escaped(text(object(plan, "training"), "optimizer")) : "") +
                     "; outputs " + escaped(text(plan, "outputs_as")) + (plan.getBoolean("weights").value_or(true) ? "" : "; weights not written") + ".</p>" + mesh_drawing(page) + "</header>\n<dl class=\"figures\">";
-  out += figure("Parameters on the fullest device", bytes(most), percent(double(most), double(whole)) + " of the whole model's " + bytes(whole) + ". Device " + std::to_string(at) + (page.devices == 1 ? "." : "; <a href=\"#devices\">all devices</a>."));
+  out += figure("Parameters on the fullest device", bytes(most), percent(double(most), double(whole)) + " of the whole model's " + bytes(whole) + ". Device " + std::to_string(at) + (page.devices == 1 ? "." : "; <a href=\"#devices\">all devices</a>.") + (all > whole ? " Together they hold " + bytes(all - whole) + " beyond one copy of each weight; <a href=\"#why\">which and why</a>." : ""));
   out += figure(page.training ? "Moved in a step" : "Moved in a forward pass", bytes(number(totals, "collective_bytes")),
                 grouped(int64_t(collectives.size())) + (collectives.size() == 1 ? " collective" : " collectives") + at_examples + (formula && formula->getAsString() ? ": <code>" + times(*formula->getAsString()) + "</code> bytes" : "") + ". <a href=\"#collectives\">Each one</a>.");
-  out += figure("Arithmetic on the busiest device", page::flops(double(most_flops)),
-                percent(double(most_flops), double(flops)) + " of the whole model's products" + at_examples + ", counted from their shapes.");
-  out += figure("Price of replication", bytes(all - whole), "held over all devices beyond one copy of each weight: " + percent(double(all - whole), double(whole)) + ". " + bytes(number(totals, "replicated_bytes")) + " are whole on every device; <a href=\"#why\">which and why</a>.");
-  return out;  // the page closes the list: others may add figures
+  const double predicted = double(most_flops) / assumed_flops + double(number(totals, "collective_bytes")) / assumed_bandwidth;
+  const std::string assumption = seconds(predicted) + " predicted" + at_examples + ", from " + page::flops(double(most_flops)) + " on the busiest device (" + percent(double(most_flops), double(flops)) + " of the whole model's products) at an assumed 100&nbsp;Gflop/s, and the bytes moved at 10&nbsp;GB/s: a core of a CPU. Scale it to your device.";
+  if (evidence.trace) {
+    const Trace::Run& run = typical_run(*evidence.trace);
+    out += figure("Time, measured", seconds(run.duration_us() / 1e6), percent(share_in_collectives(run), 1) + " of it in collectives; <a href=\"#timeline\">where it goes</a>. " + assumption);
+  } else {
+    out += figure("Time, predicted", seconds(predicted), assumption);
+  }
+  if (evidence.check) {
+    const bool holds = evidence.check->getBoolean("holds").value_or(false);
+    const Array& rows = list(*evidence.check, "comparisons");
+    int64_t elements = 0;
+    for (const auto& row : rows) elements += number(*row.getAsObject(), "elements");
+    out += figure("Parity", holds ? "holds" : "<span class=\"fails\">fails</span>", grouped(int64_t(rows.size())) + " comparisons of " + grouped(elements) + " elements with the whole model; <a href=\"#parity\">each one</a>.");
+  } else {
+    out += figure("Parity", "not checked", "<code>opt-partition check MODEL --json FILE</code> compares this plan's parts with the whole model; <code>inspect --html PAGE --check FILE</code> shows it here.");
+  }
+  return out + "</dl>\n";
 }
 }  // namespace optp::page

@@ -1,0 +1,8 @@
+// A plan's essence in a terminal: at most 40 lines of 80 columns for a few devices.
+#pragma once
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/raw_ostream.h"
+
+namespace optp {
+void print_plan(const llvm::json::Object& plan, llvm::raw_ostream& out);
+}  // namespace optp
