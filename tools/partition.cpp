@@ -10,6 +10,7 @@
 #include "tools/command.h"
 #include "tools/page/page.h"
 #include "tools/plan.h"
+#include "tools/plan_text.h"
 #include "tools/progress.h"
 
 namespace optp {
@@ -66,9 +67,7 @@ llvm::Error partition(const PartitionOptions& o) {
   progress.reset();
   if (!Progress::silenced()) {
     const auto* totals = plan->getAsObject()->getObject("totals");
-    const auto* counts = totals->getObject("collectives");
-    llvm::errs() << o.out << ": " << job->ranks.size() << " devices, " << *totals->getInteger("parameter_elements") << " parameters, "
-                 << *counts->getInteger("all_reduce") << " all-reduces, " << *counts->getInteger("all_gather") << " all-gathers"
+    llvm::errs() << o.out << ": " << job->ranks.size() << (job->ranks.size() == 1 ? " device, " : " devices, ") << *totals->getInteger("parameter_elements") << " parameters; communicated: " << collectives_text(*totals)
                  << (o.plan_only ? "; the plan alone, without graphs" : weights ? "" : "; without weights") << "\n";
   }
   return llvm::Error::success();

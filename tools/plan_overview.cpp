@@ -131,13 +131,10 @@ void print_parameters(const JsonObject& plan, llvm::raw_ostream& out) {
 
 void print_collectives(const JsonObject& plan, llvm::raw_ostream& out) {
   const JsonObject& totals = *plan.getObject("totals");
-  const JsonObject& counts = *totals.getObject("collectives");
-  out << "\nwhat is communicated: ";
-  bool any = false;
-  for (const char* kind : {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast"})
-    if (int64_t n = counts.getInteger(kind).value_or(0)) out << (any ? ", " : "") << n << " " << kind_text(kind, n), any = true;
-  if (!any) {
-    out << "nothing\n";
+  const std::string counts = collectives_text(totals);
+  out << "\nwhat is communicated: " << counts;
+  if (counts == "nothing") {
+    out << "\n";
     return;
   }
   out << "; " << bytes_text(double(*totals.getInteger("collective_bytes"))) << "\n";
@@ -173,7 +170,6 @@ void print_collectives(const JsonObject& plan, llvm::raw_ostream& out) {
   }
   if (rest) out << "      and " << rest << " more (--json)\n";
 }
-
 }  // namespace
 
 void print_plan(const JsonObject& plan, llvm::raw_ostream& out) {

@@ -99,6 +99,14 @@ std::string kind_text(llvm::StringRef kind, int64_t n) {
   return n == 1 ? out : out == "all-to-all" ? "all-to-alls" : out + "s";
 }
 
+std::string collectives_text(const llvm::json::Object& totals) {
+  std::string out;
+  if (const llvm::json::Object* counts = totals.getObject("collectives"))
+    for (const char* kind : {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast"})
+      if (const int64_t n = counts->getInteger(kind).value_or(0)) out += (out.empty() ? "" : ", ") + std::to_string(n) + " " + kind_text(kind, n);
+  return out.empty() ? "nothing" : out;
+}
+
 const llvm::json::Object* find_tensor(const llvm::json::Object& plan, llvm::StringRef name) {
   for (const char* list : {"parameters", "constants", "inputs", "outputs", "values"})
     for (const auto& entry : *plan.getArray(list)) {

@@ -14,6 +14,7 @@ std::string shape_text(const llvm::json::Array& shape);
 std::string ranges_text(const llvm::json::Array& ranges);
 std::string local_text(const llvm::json::Array& ranks);  // the shapes of all devices in one: [25129|25128, 768]
 std::string kind_text(llvm::StringRef kind, int64_t n);  // "all-reduces"
+std::string collectives_text(const llvm::json::Object& totals);  // "25 all-reduces, 1 all-gather", "nothing"
 // Layer numbers become '*': equal layers fold to one line.
 std::string folded(llvm::StringRef name);
 // What all names begin with, up to a dot or slash.

@@ -145,3 +145,56 @@ TEST_CASE("a training step's page tells of gradients, state and phases") {
   const std::string text = seen(contents(box / "out/plan.html"));
   for (const char* word : {"optimizer state", "gradients", "backward", "What the training step adds"}) CHECK(has(text, word));
 }
+
+TEST_CASE("the page shows a check, a timeline and what changed, each of this plan") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  for (const auto& [folder, flags] : std::map<std::string, std::vector<std::string>>{{"out", {"--devices", "3"}}, {"origin", {"--devices", "3", "--strategy", "origin"}}, {"two", {"--devices", "2"}}, {"step", {"--devices", "3", "--train"}}}) {
+    std::vector<std::string> words{model, "-o", folder};
+    words.insert(words.end(), flags.begin(), flags.end());
+    REQUIRE(box.run(words).code == 0);
+  }
+  REQUIRE(box.run({"check", model, "--devices", "3", "--dim", "batch=2", "--dim", "sequence=8", "--json", "check.json"}).code == 0);
+  REQUIRE(box.run({"check", model, "--devices", "3", "--dim", "batch=2", "--dim", "sequence=8", "--mutant", "drop-all-reduce", "--json", "broken.json"}).code == 1);
+  REQUIRE(box.run({"run", "out", "--inputs-dir", export_of("opt-tiny") + "/inputs", "-o", "res", "--profile", "trace.json"}).code == 0);
+  REQUIRE(box.run({"inspect", "out", "--html", "page.html", "--check", "check.json", "--trace", "trace.json", "--against", "origin"}).code == 0);
+  const std::string page = contents(box / "page.html"), text = seen(page);
+  for (const char* id : {"changes", "timeline", "parity"}) CHECK(has(page, "<section id=\"" + std::string(id) + "\">"));
+  CHECK(has(text, "Every comparison holds at batch 2, sequence 8."));
+  CHECK(has(text, "Time, measured"));
+  CHECK(has(text, "all_reduce"));
+  CHECK(has(text, "From origin to this plan: 15 parameters are cut otherwise"));
+  CHECK(count(page, ">rank ") == 3);
+  CHECK(!has(page, "nan"));
+  REQUIRE(box.run({"inspect", "out", "--html", "broken.html", "--check", "broken.json"}).code == 0);
+  CHECK(has(seen(contents(box / "broken.html")), "The check failed"));
+  CHECK(has(seen(contents(box / "broken.html")), "rank 0"));
+
+  CHECK(box.run({"inspect", "origin", "--html", "x.html", "--check", "check.json"}).line() == "--check: strategy: expected that of this plan, 'origin', found 'megatron'");
+  CHECK(box.run({"inspect", "two", "--html", "x.html", "--check", "check.json"}).code == 2);
+  CHECK(box.run({"inspect", "two", "--html", "x.html", "--trace", "trace.json"}).line() == "--trace: ranks: expected that of this plan, '2', found '3'");
+  CHECK(box.run({"inspect", "step", "--html", "x.html", "--check", "check.json"}).code == 2);
+  CHECK(box.run({"inspect", "out", "--check", "check.json"}).code == 2);
+  CHECK(!fs::exists(box / "x.html"));
+}
+
+TEST_CASE("reports and timelines that are none are bad input, at their first fault") {
+  const Sandbox box;
+  REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "-o", "out"}).code == 0);
+  for (const auto& [flag, text, line] : std::vector<std::tuple<std::string, std::string, std::string>>{
+           {"--check", "[]", "f.json: format: expected 'opt-partition check'"},
+           {"--check", R"({"format":"opt-partition check","version":2})", "f.json: version: expected 1"},
+           {"--check", R"({"format":"opt-partition check","version":1,"model":"m","job":"inference","strategy":"megatron","mesh":{},"dims":{},"holds":true,"comparisons":[{"name":3}]})", "f.json: comparisons[0]: is not what check --json writes"},
+           {"--trace", "{}", "f.json: traceEvents: expected a list, as run --profile writes it"},
+           {"--trace", R"({"traceEvents":[]})", "f.json: traceEvents: no run of ours in it"},
+           {"--trace", R"({"traceEvents":[{"ph":"X","pid":0,"name":"a","cat":"kernel","ts":0,"dur":1,"args":{}}]})", "f.json: traceEvents[0]: a slice of no run"},
+           {"--trace", R"({"traceEvents":[{"ph":"X","pid":-1,"name":"a","cat":"run","ts":0,"dur":1,"args":{}}]})", "f.json: traceEvents[0]: pid -1: expected a rank"},
+           {"--trace", R"({"traceEvents":[{"ph":"X","pid":0,"name":"a","cat":"run","ts":0,"dur":-1,"args":{}}]})", "f.json: traceEvents[0]: expected a time"}}) {
+    write_text(box / "f.json", text);
+    const Result r = box.run({"inspect", "out", "--html", "x.html", flag, "f.json"});
+    CAPTURE(text);
+    CHECK(r.code == 65);
+    CHECK(r.line() == line);
+  }
+  CHECK(!fs::exists(box / "x.html"));
+}

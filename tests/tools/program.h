@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -37,6 +38,13 @@ inline std::string contents(const std::string& path) {
 inline void write_text(const std::string& path, const std::string& bytes) {
   fs::create_directories(fs::path(path).parent_path());
   std::ofstream(path, std::ios::binary) << bytes;
+}
+// A text that tests/data/golden holds. UPDATE_GOLDEN in the environment writes it anew.
+inline void check_golden(const std::string& name, const std::string& text) {
+  const std::string golden = OPTP_TEST_DATA "/golden/" + name;
+  if (std::getenv("UPDATE_GOLDEN")) write_text(golden, text);
+  CAPTURE(name);
+  CHECK(text == contents(golden));
 }
 inline std::string export_of(const std::string& name) { return OPTP_TEST_DATA "/exports/" + name; }
 

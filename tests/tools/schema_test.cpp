@@ -1,0 +1,72 @@
+// The JSON Schemas of docs/ hold for what is written, and fail for other files.
+#include "tests/tools/json_schema.h"
+
+using namespace optp;
+
+namespace {
+using JsonObject = llvm::json::Object;
+using JsonValue = llvm::json::Value;
+}  // namespace
+
+TEST_CASE("the plan's JSON Schema holds for what partition writes, inference and training, on any number of devices") {
+  const Schema schema = schema_of("plan");
+  const Sandbox box;
+  for (const char* name : {"opt-tiny", "opt-tiny-past", "llama-tiny-dynamo", "origin-125m-structure", "opt-tiny-fp16"})
+    for (const std::vector<std::string>& flags : std::vector<std::vector<std::string>>{{"--devices", "2"}, {"--devices", "5", "--strategy", "origin"}, {"--mesh", "data=2,tensor=2"}, {"--devices", "3", "--train", "--accumulate", "2"}}) {
+      std::vector<std::string> words{export_of(name) + "/model.onnx", "-o", "out", "--overwrite"};
+      words.insert(words.end(), flags.begin(), flags.end());
+      const Result made = box.run(words);
+      CAPTURE(name);
+      CAPTURE(made.err);
+      if (made.code != 0 && flags.size() > 4 && flags[2] == "--train") continue;  // what has no [b, s, v] output is not trained
+      REQUIRE(made.code == 0);
+      CHECK(schema.fault(json_of(box / "out/plan.json")) == "");
+    }
+}
+
+TEST_CASE("the plan's JSON Schema does not hold for other files") {
+  const Schema schema = schema_of("plan");
+  const Sandbox box;
+  REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "-o", "out"}).code == 0);
+  auto changed = [&](llvm::function_ref<void(JsonObject&)> change) {
+    JsonValue plan = json_of(box / "out/plan.json");
+    change(*plan.getAsObject());
+    return schema.fault(plan);
+  };
+  CHECK(changed([](JsonObject& plan) { plan["version"] = 2; }) == "plan.version: enum");
+  CHECK(changed([](JsonObject& plan) { plan.erase("totals"); }) == "plan: no totals");
+  CHECK(changed([](JsonObject& plan) { (*plan.getArray("parameters"))[0].getAsObject()->erase("ranks"); }) == "plan.parameters[0]: no ranks");
+  CHECK(changed([](JsonObject& plan) { (*(*plan.getArray("collectives"))[1].getAsObject())["bytes"] = -1; }) == "plan.collectives[1].bytes: minimum");
+}
+
+TEST_CASE("the JSON Schemas of check, bench, diff and results hold for what these write") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  const std::vector<std::string> dims{"--dim", "batch=2", "--dim", "sequence=8"};
+  auto run = [&](std::vector<std::string> words, bool with_dims) {
+    if (with_dims) words.insert(words.end(), dims.begin(), dims.end());
+    return box.run(words);
+  };
+  REQUIRE(run({"check", model, "--devices", "2", "--json", "check.json"}, true).code == 0);
+  CHECK(schema_of("check").fault(json_of(box / "check.json"), "check") == "");
+  CHECK(json_of(box / "check.json").getAsObject()->getBoolean("holds") == true);
+  REQUIRE(run({"check", model, "--devices", "2", "--mutant", "drop-all-reduce", "--json", "broken.json"}, true).code == 1);
+  const JsonValue broken = json_of(box / "broken.json");
+  CHECK(schema_of("check").fault(broken, "check") == "");
+  CHECK(broken.getAsObject()->getBoolean("holds") == false);
+  CHECK(broken.getAsObject()->getString("fault"));
+  REQUIRE(run({"bench", model, "--devices", "2", "--runs", "2", "--json", "bench.json"}, true).code == 0);
+  CHECK(schema_of("bench").fault(json_of(box / "bench.json"), "bench") == "");
+  REQUIRE(box.run({model, "-o", "a"}).code == 0);
+  REQUIRE(box.run({model, "--strategy", "origin", "-o", "b"}).code == 0);
+  const Result differ = box.run({"diff", "a", "b", "--json"});
+  write_text(box / "diff.json", differ.out);
+  CHECK(schema_of("diff").fault(json_of(box / "diff.json"), "diff") == "");
+  REQUIRE(box.run({model, "--train", "--optimizer", "adam", "-o", "step"}).code == 0);
+  REQUIRE(run({"run", "step", "--input", "input_ids=rand(1)", "--input", "attention_mask=ones", "--input", "labels=rand(1)", "--steps", "2", "--dump", "gradients,parameters,state", "-o", "res"}, true).code == 0);
+  const JsonValue results = json_of(box / "res/index.json");
+  CHECK(schema_of("results").fault(results, "results") == "");
+  CHECK(results.getAsObject()->getArray("losses")->size() == 2);
+  for (const char* member : {"gradients", "parameters", "state"}) CHECK(!results.getAsObject()->getObject(member)->empty());
+  CHECK(schema_of("check").fault(json_of(box / "bench.json"), "check") != "");
+}
