@@ -1,3 +1,10 @@
+# Without these cpack would make a package that depends on no library, and only warn.
+foreach(tool file dpkg-shlibdeps)
+  find_program(${tool}_program ${tool})
+  if(NOT ${tool}_program)
+    message(FATAL_ERROR "a Debian package needs the program ${tool} (apt-get install file dpkg-dev)")
+  endif()
+endforeach()
 # What Debian's policy wants beside what is installed anywhere: a compressed man page, and a changelog of the package.
 file(GLOB_RECURSE files ${CPACK_TEMPORARY_DIRECTORY}/*)
 set(pages ${files})

@@ -1,6 +1,6 @@
 # cpack -G DEB: opt-partition (program, man page, completions, documents) and libopt-partition-dev (archive, header, CMake package).
 install(FILES README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md CITATION.cff packaging/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
-install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs COMPONENT program FILES_MATCHING PATTERN "*.md" PATTERN data EXCLUDE)
+install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs COMPONENT program)
 install(DIRECTORY examples/consumer DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libopt-partition-dev/examples COMPONENT development)
 install(FILES packaging/copyright DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libopt-partition-dev COMPONENT development)
 
