@@ -119,18 +119,36 @@ void add_role(JsonObject& entry, const Graph& graph, llvm::StringRef name, bool 
     if (!own) entry["kind"] = u.kind;
   }
 }
-struct TrainingBytes {
-  int64_t state_bytes = 0, gradient_bytes = 0;
+struct RankMemory {
+  int64_t state_bytes = 0, gradient_bytes = 0, activation_peak_bytes = 0;
 };
-TrainingBytes training_bytes(const Graph& bound) {
-  TrainingBytes out;
+llvm::Expected<RankMemory> rank_memory(const Graph& rank, const DimValues& examples) {
+  auto bound = bind_dims(rank, examples);
+  if (!bound) return bound.takeError();
+  Graph& graph = **bound;
+  RankMemory out;
   auto bytes = [](const optp::Value& v) { return number(elements(v.type.dims), {}) * size_bytes(v.type.dtype); };
-  for (const optp::Value* v : bound.inputs)
-    for (const Update& u : bound.updates)
+  for (const optp::Value* v : graph.inputs)
+    for (const Update& u : graph.updates)
       if (u.input == v->name && u.kind != "step") out.state_bytes += bytes(*v);
-  for (const GraphOutput& o : bound.outputs)
-    if (llvm::any_of(bound.gradients, [&](const GradientOutput& g) { return g.output == o.name; })) out.gradient_bytes += bytes(*o.value);
+  for (const GraphOutput& o : graph.outputs)
+    if (llvm::any_of(graph.gradients, [&](const GradientOutput& g) { return g.output == o.name; })) out.gradient_bytes += bytes(*o.value);
+  // What a step trains is not known before it runs.
+  for (const Update& u : graph.updates)
+    if (optp::Value* v = graph.find(u.input); v && v->is_data()) graph.make_input(*v);
+  auto memory = Executable::plan_memory_of(graph);
+  if (!memory) return memory.takeError();
+  out.activation_peak_bytes = memory->value_bytes;
   return out;
+}
+// Two ranks of one split: what can differ is the shapes of their parts, and where these begin, which takes no memory.
+bool same_shapes(const Graph& a, const Graph& b) {
+  auto same = [](const optp::Value& x, const optp::Value& y) { return x.type.dtype == y.type.dtype && x.type.dims == y.type.dims; };
+  return std::equal(a.inputs.begin(), a.inputs.end(), b.inputs.begin(), b.inputs.end(), [&](const optp::Value* x, const optp::Value* y) { return same(*x, *y); }) &&
+         std::equal(a.nodes.begin(), a.nodes.end(), b.nodes.begin(), b.nodes.end(), [&](const auto& m, const auto& n) {
+           return m->op == n->op && std::equal(m->operands.begin(), m->operands.end(), n->operands.begin(), n->operands.end(), [&](const optp::Value* x, const optp::Value* y) { return same(*x, *y); }) &&
+                  std::equal(m->results.begin(), m->results.end(), n->results.begin(), n->results.end(), [&](const auto& x, const auto& y) { return same(*x, *y); });
+         });
 }
 }  // namespace
 
@@ -200,12 +218,15 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     int64_t elements = 0, parameter_bytes = 0, constant_bytes = 0;
   };
   std::vector<Held> held(size_t(devices), Held{});
+  // LLVM's Value may throw while it moves: an array that grows copies all that it holds.
   JsonArray parameters, constants;
+  parameters.reserve(whole.data().size());
   int64_t parameter_elements = 0, parameter_bytes = 0, constant_bytes = 0, held_elements = 0, held_bytes = 0, replicated_bytes = 0;
   for (const optp::Value* v : whole.data()) {
     const Sharding& s = *v->sharding;
     const int64_t all = v->data->elements(), element = size_bytes(v->type.dtype);
     JsonArray ranks, aliases;
+    ranks.reserve(size_t(devices));
     for (const std::string& a : v->aliases) aliases.push_back(a);
     JsonArray transposed;
     for (const std::string& a : v->transposed_aliases) transposed.push_back(a);
@@ -240,6 +261,7 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
   }
 
   JsonArray collectives;
+  collectives.reserve(whole.size());
   std::map<std::string, int64_t> counts{{"all_reduce", 0}, {"all_gather", 0}, {"reduce_scatter", 0}, {"all_to_all", 0}, {"broadcast", 0}};
   Dim moved = 0;
   auto groups_along = [&](llvm::ArrayRef<std::string> axes) {
@@ -284,26 +306,27 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     collectives.push_back(std::move(entry));
   }
 
+  std::vector<std::pair<const Graph*, RankMemory>> memories;  // of each shape of rank graph
   JsonArray device_list;
+  device_list.reserve(size_t(devices));
   for (int64_t r = 0; r < devices; ++r) {
     JsonObject coordinates;
     for (const MeshAxis& a : mesh.axes) coordinates[a.name] = mesh.coordinate(a.name, r);
     const Dim flops = flops_of(*job.ranks[size_t(r)]);
-    auto bound = bind_dims(*job.ranks[size_t(r)], examples);
-    if (!bound) return bound.takeError();
     const Held& h = held[size_t(r)];
-    const TrainingBytes training = training_bytes(**bound);
-    // What a step trains is not known before it runs.
-    for (const Update& u : (*bound)->updates)
-      if (optp::Value* v = (*bound)->find(u.input); v && v->is_data()) (*bound)->make_input(*v);
-    auto memory = Executable::plan_memory_of(**bound);
-    if (!memory) return memory.takeError();
+    auto memory = llvm::find_if(memories, [&](const auto& m) { return same_shapes(*m.first, *job.ranks[size_t(r)]); });
+    if (memory == memories.end()) {
+      auto found = rank_memory(*job.ranks[size_t(r)], examples);
+      if (!found) return found.takeError();
+      memory = memories.insert(memory, {job.ranks[size_t(r)].get(), *found});
+    }
     device_list.push_back(JsonObject{{"rank", r}, {"coordinates", std::move(coordinates)}, {"parameter_elements", h.elements}, {"parameter_bytes", h.parameter_bytes},
-                                 {"constant_bytes", h.constant_bytes}, {"state_bytes", training.state_bytes}, {"gradient_bytes", training.gradient_bytes}, {"activation_peak_bytes", memory->value_bytes},
+                                 {"constant_bytes", h.constant_bytes}, {"state_bytes", memory->second.state_bytes}, {"gradient_bytes", memory->second.gradient_bytes}, {"activation_peak_bytes", memory->second.activation_peak_bytes},
                                  {"flops_formula", extent(flops)}, {"flops", number(flops, examples)}, {"file", "rank" + std::to_string(r) + "/model.onnx"}});
   }
 
   JsonArray values;
+  values.reserve(whole.size() * 2);
   for (const auto& node : whole.nodes)
     for (const auto& v : node->results) {
       JsonObject entry{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"shape", shape(v->type.dims)}, {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}};

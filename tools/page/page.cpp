@@ -1,7 +1,9 @@
 #include "tools/page/page.h"
 
 #include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/raw_ostream.h"
 #include "tools/page/parts.h"
 #include "tools/plan_text.h"
 
@@ -10,8 +12,27 @@ namespace {
 std::string json_text(const llvm::json::Value& value) { return llvm::formatv("{0}", value).str(); }
 // JSON within HTML: "<" occurs in strings only, where \u003c says the same and no "</script" or "<!--" can end the element.
 std::string embedded(const llvm::json::Object& plan) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  llvm::json::OStream json(stream);
+  std::vector<llvm::StringRef> members;
+  for (const auto& [name, value] : plan) members.push_back(name);
+  llvm::sort(members);
+  json.object([&] {
+    for (llvm::StringRef name : members) {
+      json.attributeBegin(name);
+      json.value(*plan.get(name));
+      json.attributeEnd();
+    }
+  });
   std::string out;
-  for (char c : json_text(llvm::json::Object(plan))) out += c == '<' ? "\\u003c" : std::string(1, c);
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const size_t next = std::min(text.find('<', at), text.size());
+    out.append(text, at, next - at);
+    if (next < text.size()) out += "\\u003c";
+    at = next + 1;
+  }
   return out;
 }
 
