@@ -121,6 +121,7 @@ double Trace::Run::duration_us() const {
 
 llvm::Expected<Trace> Trace::read(const std::string& path) {
   constexpr int64_t most_ranks = 4096;
+  constexpr double most_us = 1e15;  // thirty years
   auto file = open_input_file(path);
   if (!file) return file.takeError();
   auto json = parse_json(path, (*file)->text());
@@ -142,7 +143,7 @@ llvm::Expected<Trace> Trace::read(const std::string& path) {
     const llvm::json::Object* arguments = e->getObject("args");
     if (!rank || !name || !category || !start || !duration || !arguments) return bad("expected pid, name, cat, ts, dur and args");
     if (*rank < 0 || *rank >= most_ranks) return bad("pid " + llvm::Twine(*rank) + ": expected a rank");
-    if (!std::isfinite(*start) || !std::isfinite(*duration) || *duration < 0) return bad("expected a time");
+    if (!(*start >= 0 && *start < most_us && *duration >= 0 && *duration < most_us)) return bad("expected a time");
     if (*category == "run") {
       const size_t run = runs_of[*rank]++;
       if (run >= trace.runs_.size()) trace.runs_.emplace_back().what = name->str();

@@ -54,7 +54,8 @@ std::string ranks_of(const Device& d) {
   return d.first == d.last ? device(d.first) : device(d.first) + "–" + device(d.last);
 }
 std::string spread(const char* what, const std::vector<Device>& devices, int64_t (Device::*of)() const) {
-  const auto [least, most] = std::minmax_element(devices.begin(), devices.end(), [&](const Device& a, const Device& b) { return (a.*of)() < (b.*of)(); });
+  auto less = [&](const Device& a, const Device& b) { return (a.*of)() < (b.*of)(); };
+  const auto least = std::min_element(devices.begin(), devices.end(), less), most = std::max_element(devices.begin(), devices.end(), less);
   const int64_t low = ((*least).*of)(), high = ((*most).*of)();
   if (low == high) return std::string(what) + ": all devices hold the same, " + bytes(high) + ".";
   return std::string(what) + ": device " + std::to_string(most->first) + " holds most, " + bytes(high) + ", which is " + bytes(high - low) + " (" + llvm::formatv("{0:f2}&nbsp;%", 100.0 * double(high - low) / double(std::max<int64_t>(1, low))).str() + ") more than device " + std::to_string(least->first) + ", which holds least.";

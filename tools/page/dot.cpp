@@ -21,16 +21,13 @@ std::string node(const Page& page, size_t k, const Object& e) {
   const std::string id = text(e, "collective").str();
   if (!id.empty()) {
     const auto at = page.collectives.find(id);
-    std::string label = id;
+    std::string label = quoted_for_dot(id);
     if (at != page.collectives.end()) {
-      label = kind_text(text(*at->second, "kind"), 1) + " over";
-      for (const auto& a : list(*at->second, "axes")) label += " " + a.getAsString().value_or("").str();
-      label += "\n" + bytes_text(double(number(*at->second, "bytes")));
+      std::string what = kind_text(text(*at->second, "kind"), 1) + " over";
+      for (const auto& a : list(*at->second, "axes")) what += " " + a.getAsString().value_or("").str();
+      label = quoted_for_dot(what) + "\\n" + bytes_text(double(number(*at->second, "bytes")));
     }
-    std::string lines;
-    for (char c : quoted_for_dot(llvm::StringRef(label).split('\n').first)) lines += c;
-    if (const auto rest = llvm::StringRef(label).split('\n').second; !rest.empty()) lines += "\\n" + quoted_for_dot(rest);
-    return llvm::formatv("n{0} [label=\"{1}\", shape=hexagon, style=filled, fillcolor=\"#cfe3f5\"];\n", k, lines).str();
+    return llvm::formatv("n{0} [label=\"{1}\", shape=hexagon, style=filled, fillcolor=\"#cfe3f5\"];\n", k, label).str();
   }
   std::string label = quoted_for_dot(text(e, "operator"));
   for (const auto& p : list(e, "parameters")) {

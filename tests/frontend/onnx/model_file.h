@@ -135,6 +135,8 @@ inline Tally tally;
 // Processor time of this process, not the clock's: other programs may have the machine.
 #ifdef __SANITIZE_ADDRESS__
 constexpr double slower = 6;
+#elif defined(__SANITIZE_THREAD__)
+constexpr double slower = 15;
 #else
 constexpr double slower = 1;
 #endif
