@@ -2,12 +2,19 @@
 // groups of ranks. After this no collective is removed or moved on one rank: all ranks must meet.
 #include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/DenseMap.h"
 #include "passes/ops/contract.h"
 #include "passes/passes.h"
 
 namespace optp {
 namespace {
-void map_dims(Graph& graph, llvm::function_ref<Dim(Dim)> f) {
+void map_dims(Graph& graph, llvm::function_ref<Dim(Dim)> of) {
+  llvm::DenseMap<const DimExpression*, Dim> known;  // a graph has few extents, each many times
+  auto f = [&](Dim d) {
+    auto [at, fresh] = known.try_emplace(&d.expression());
+    if (fresh) at->second = of(d);
+    return at->second;
+  };
   auto map_value = [&](Value& v) {
     for (Dim& d : v.type.dims) d = f(d);
     for (Dim& d : v.logical_dims) d = f(d);

@@ -118,7 +118,10 @@ Intervals intervals(int64_t extent, const DimSharding& sharding, const Mesh& mes
     const int64_t size = *bind_rank(Dim::part(f->extent, f->axes), mesh, rank).constant();
     const int64_t start = *bind_rank(Dim::start(f->extent, f->axes), mesh, rank).constant();
     Intervals next;
-    for (int64_t i = start; i < start + size; ++i)
+    // Whole blocks touch: one step for all.
+    const bool whole = held.size() == 1 && held[0].first == 0 && held[0].second == block;
+    if (whole && size > 0 && block > 0) next.push_back({start * block, size * block});
+    for (int64_t i = start; i < start + size && !whole; ++i)
       for (auto [s, length] : held) {
         if (length == 0) continue;
         if (!next.empty() && next.back().first + next.back().second == i * block + s) next.back().second += length;
