@@ -63,6 +63,11 @@ std::string flops(double n) {
   while (n >= 1000 && k < 5) n /= 1000, ++k;
   return llvm::formatv("{0:f1}&nbsp;{1}", n, unit[k]).str();
 }
+std::string seconds(double s) {
+  for (auto [unit, size] : {std::pair{"s", 1.0}, {"ms", 1e-3}})
+    if (s >= size) return llvm::formatv(s / size < 10 ? "{0:f2}&nbsp;{1}" : "{0:f0}&nbsp;{1}", s / size, unit).str();
+  return llvm::formatv("{0:f1}&nbsp;µs", s * 1e6).str();
+}
 std::string device(int64_t rank) { return llvm::formatv("<i class=\"dev c{0}\" data-d=\"{1}\">{1}</i>", rank % 8, rank).str(); }
 std::string times(llvm::StringRef formula) {
   std::string out;

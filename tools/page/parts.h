@@ -32,6 +32,7 @@ std::string bytes(int64_t n);                    // 253.7 MiB, with the exact nu
 std::string percent(double part, double whole);  // 50.7 %
 std::string device(int64_t rank);                // a chip with its number and colour
 std::string flops(double n);                     // 16.1 Gflop
+std::string seconds(double s);                  // 165 ms
 std::string times(llvm::StringRef formula);      // "3072*batch" with · for *
 // A shape with what cuts each dim: [50257 ÷ tensor, 768].
 std::string chip(const Array& shape, llvm::StringRef sharding);

@@ -16,7 +16,6 @@ constexpr const char* kind_names[] = {"products", "collectives, with waiting for
 constexpr const char* kind_classes[] = {"k0", "k1", "k4"};
 Kind kind_of(const StepTime& s) { return !s.collective.empty() ? collective : s.flops > 0 ? product : other; }
 double end_of(const StepTime& s) { return s.start_us + s.duration_us; }
-std::string milliseconds(double us) { return llvm::formatv("{0:f2}&nbsp;ms", us / 1e3).str(); }
 
 // Neighbours of one kind that are too thin to be seen apart are one shape; each kind of a lane is one path.
 std::string lane_shapes(llvm::ArrayRef<StepTime> steps, double begin, double scale, double top) {
@@ -98,7 +97,7 @@ double share_in_collectives(const Trace::Run& run) {
 
 std::string timeline(const Trace& trace) {
   const Trace::Run& run = typical_run(trace);
-  std::string out = "<p class=\"answer\"><b>" + milliseconds(run.duration_us()) + "</b> for " + escaped(run.what) + (trace.runs().size() > 1 ? ", the one of median length of " + std::to_string(trace.runs().size()) : "") + ". Rank 0: " + escaped(cause_of(run.ranks[0])) + ".</p>";
+  std::string out = "<p class=\"answer\"><b>" + seconds(run.duration_us() / 1e6) + "</b> for " + escaped(run.what) + (trace.runs().size() > 1 ? ", the one of median length of " + std::to_string(trace.runs().size()) : "") + ". Rank 0: " + escaped(cause_of(run.ranks[0])) + ".</p>";
   out += "<ul class=\"legend\">";
   for (int kind = 0; kind < n_kinds; ++kind) out += std::string("<li><i class=\"") + kind_classes[kind] + "\"></i>" + kind_names[kind] + "</li>";
   out += "</ul>" + scrolling("Timeline", drawing(run));

@@ -1,7 +1,6 @@
 // The top of the page: what was cut how, and the numbers that people ask for first.
 #include <algorithm>
 
-#include "llvm/Support/FormatVariadic.h"
 #include "tools/page/parts.h"
 #include "tools/plan_text.h"
 
@@ -9,12 +8,6 @@ namespace optp::page {
 namespace {
 constexpr int64_t most_drawn = 64;  // devices of a mesh
 constexpr double assumed_flops = 100e9, assumed_bandwidth = 10e9;  // a second
-
-std::string seconds(double s) {
-  for (auto [unit, size] : {std::pair{"s", 1.0}, {"ms", 1e-3}})
-    if (s >= size) return llvm::formatv(s / size < 10 ? "{0:f2}&nbsp;{1}" : "{0:f0}&nbsp;{1}", s / size, unit).str();
-  return llvm::formatv("{0:f1}&nbsp;µs", s * 1e6).str();
-}
 
 // The last axis runs across, the others down.
 std::string mesh_drawing(const Page& page) {
