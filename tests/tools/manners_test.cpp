@@ -228,12 +228,12 @@ TEST_CASE("what takes long tells a terminal so within a second, and is gone from
   REQUIRE(::openpty(&ours, &theirs, nullptr, nullptr, nullptr) == 0);
   std::string seen;
   const auto told = [&] { return seen.find("planning  ") != std::string::npos && seen.find(" %") != std::string::npos; };
-  // Until it has told so the child runs a tenth of the time: it takes long on any machine.
+  // Until it has told so the child runs a sixth of the time: it takes long on any machine.
   const auto read_until_end = [&](pid_t child) {
     siginfo_t end{};
     for (bool last = false; !last;) {
       last = ::waitid(P_PID, id_t(child), &end, WEXITED | WNOHANG | WNOWAIT) != 0 || end.si_pid != 0;
-      if (!last && !told()) ::kill(child, SIGSTOP), std::this_thread::sleep_for(45ms), ::kill(child, SIGCONT);
+      if (!last && !told()) ::kill(child, SIGSTOP), std::this_thread::sleep_for(25ms), ::kill(child, SIGCONT);
       char part[4096];
       pollfd ready{ours, POLLIN, 0};
       while (::poll(&ready, 1, last ? 0 : 5) > 0 && (ready.revents & POLLIN)) seen.append(part, size_t(std::max<ssize_t>(0, ::read(ours, part, sizeof part))));
