@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "frontend/io/json.h"
+#include "frontend/io/manifest.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"

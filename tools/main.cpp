@@ -6,7 +6,7 @@
 #include <iostream>
 
 #include "frontend/io/input_folder.h"
-#include "frontend/io/output_transaction.h"
+#include "frontend/io/interrupts.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringRef.h"

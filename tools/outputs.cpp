@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "frontend/io/interrupts.h"
 #include "frontend/io/npy.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"

@@ -1,6 +1,7 @@
 // run: a partitioned model on given inputs. Reads only what partition wrote: plan.json and the rank graphs.
 #include "tools/run.h"
 
+#include "frontend/io/manifest.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/import.h"

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "frontend/io/interrupts.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FormatVariadic.h"

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "frontend/io/interrupts.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"

@@ -7,6 +7,7 @@
 
 #include <cctype>
 #include <cerrno>
+#include <random>
 #include <system_error>
 
 namespace optp {
@@ -20,6 +21,26 @@ bool same_file(llvm::StringRef path, uint64_t device, uint64_t inode) {
   struct stat status;
   return ::stat(path.str().c_str(), &status) == 0 && id_of(status) == FileId{device, inode};
 }
+
+int write_fully(int file, const char* data, size_t size) {
+  while (size > 0) {
+    const ssize_t n = ::write(file, data, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno;
+    data += n;
+    size -= size_t(n);
+  }
+  return 0;
+}
+// A folder that cannot be synced on this file system (EINVAL) is as safe as that file system makes it.
+int sync_folder(int folder) { return ::fsync(folder) == 0 || errno == EINVAL ? 0 : errno; }
+std::string random_suffix() {
+  std::random_device device;
+  std::string text;
+  for (int i = 0; i < 6; ++i) text += "abcdefghijklmnopqrstuvwxyz0123456789"[device() % 36];
+  return text;
+}
+
 
 std::string reason(int error_number) {
   std::string text = std::generic_category().message(error_number);

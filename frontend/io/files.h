@@ -44,6 +44,10 @@ enum class Resolver { kernel, walk };  // walk: what runs where the kernel has n
 Descriptor open_beneath(int folder, llvm::StringRef path, int flags, Symlinks symlinks,
                         Resolver resolver = Resolver::kernel);
 
+int write_fully(int file, const char* data, size_t size);  // 0 or errno
+int sync_folder(int folder);                               // 0 or errno
+std::string random_suffix();                               // six of [a-z0-9]
+
 std::string reason(int error_number);                                  // "no space left on device"
 const char* kind_of(const struct stat& status);                        // "a folder", "a FIFO" …
 std::pair<std::string, std::string> split_path(llvm::StringRef path);  // folder ("." if none) and last name

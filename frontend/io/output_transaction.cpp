@@ -2,30 +2,21 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <atomic>
 #include <cassert>
 #include <cerrno>
-#include <climits>
-#include <map>
 #include <mutex>
-#include <optional>
-#include <random>
 #include <set>
-#include <thread>
 
-#include "frontend/io/json.h"
+#include "frontend/io/folder_tree.h"
+#include "frontend/io/interrupts.h"
+#include "frontend/io/manifest.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/Twine.h"
-#include "llvm/Support/BLAKE3.h"
 
 namespace optp {
 using llvm::ArrayRef;
@@ -34,192 +25,7 @@ using llvm::Expected;
 using llvm::StringRef;
 using llvm::Twine;
 
-namespace {
-constexpr const char* manifest_name = "manifest.json";
-constexpr const char* manifest_format = "opt-partition manifest";
-constexpr int manifest_version = 1;
-constexpr int max_tree_depth = 64;  // of a folder to be removed: each level holds a descriptor
-
-Error cannot_write(const Twine& path, const Twine& why) { return error(Fault::cannot_write, path + ": " + why); }
-
-struct ManifestRow {
-  int64_t size_bytes = 0;
-  std::string blake3;
-};
-using Manifest = std::map<std::string, ManifestRow>;  // sorted: the same outputs give the same bytes
-
-std::string to_json(const Manifest& files, const std::set<std::string>& absent) {
-  std::string text = "{\"format\":\"" + std::string(manifest_format) +
-                     "\",\"version\":" + std::to_string(manifest_version) + ",\"files\":[";
-  const char* separator = "\n";
-  for (const auto& [name, row] : files) {
-    text += separator;
-    text += "{\"name\":\"" + name + "\",\"size_bytes\":" + std::to_string(row.size_bytes) + ",\"blake3\":\"" +
-            row.blake3 + "\"}";
-    separator = ",\n";
-  }
-  text += "\n]";
-  separator = ",\"absent\":[\n";
-  for (const std::string& name : absent) {
-    text += separator;
-    text += "\"" + name + "\"";
-    separator = ",\n";
-  }
-  return text + (absent.empty() ? "}\n" : "\n]}\n");
-}
-
-// Also refuses "." and "..": no name of ours starts with a dot.
-bool is_our_name(StringRef name) {
-  const auto [folder, file] = name.split('/');
-  const auto good = [](StringRef part) {
-    return !part.empty() && part[0] != '.' && part.size() <= NAME_MAX &&
-           part.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789._-") == StringRef::npos;
-  };
-  return name.contains('/') ? good(folder) && good(file) : good(name);
-}
-
-Expected<std::string> read_all(int file, const Twine& shown, int64_t max_bytes) {
-  std::string text;
-  std::array<char, 16384> block;
-  while (true) {
-    const ssize_t n = ::read(file, block.data(), block.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return bad_input(shown + ": cannot be read: " + reason(errno));
-    if (n == 0) return text;
-    if (int64_t(text.size()) + n > max_bytes)
-      return bad_input(shown + ": size: expected at most " + Twine(max_bytes) + " bytes, found more");
-    text.append(block.data(), size_t(n));
-  }
-}
-
-Descriptor open_folder(int at, const char* name) {
-  return Descriptor(::openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-}
-
-Expected<Manifest> read_manifest(int folder, const Twine& shown_folder, const Limits& limits,
-                                 std::set<std::string>* absent = nullptr) {
-  const std::string shown = (shown_folder + "/" + manifest_name).str();
-  Descriptor file(::openat(folder, manifest_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-  if (!file) return error(errno == ENOENT ? Fault::not_found : Fault::bad_input, shown + ": " + reason(errno));
-  struct stat status;
-  if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))
-    return bad_input(shown + ": expected a regular file, found " + kind_of(status));
-  Expected<std::string> text = read_all(file.get(), shown, limits.max_manifest_bytes);
-  if (!text) return text.takeError();
-  Expected<llvm::json::Value> json = parse_json(shown, *text, limits);
-  if (!json) return json.takeError();
-  const llvm::json::Object* top = json->getAsObject();
-  if (!top || top->getString("format") != StringRef(manifest_format))
-    return bad_input(shown + ": format: expected \"" + manifest_format + "\", found something else");
-  if (top->getInteger("version") != manifest_version)
-    return bad_input(shown + ": version: expected " + Twine(manifest_version) + ", found another");
-  const llvm::json::Array* rows = top->getArray("files");
-  if (!rows) return bad_input(shown + ": files: expected a list, found none");
-  Manifest manifest;
-  for (const llvm::json::Value& value : *rows) {
-    const llvm::json::Object* row = value.getAsObject();
-    const auto name = row ? row->getString("name") : std::nullopt;
-    const int64_t size = row ? row->getInteger("size_bytes").value_or(-1) : -1;
-    const auto hash = row ? row->getString("blake3") : std::nullopt;
-    if (!name || !is_our_name(*name) || *name == manifest_name || size < 0 || !hash || hash->size() != 64)
-      return bad_input(shown + ": files: expected rows of name, size_bytes and blake3, found another row");
-    if (!manifest.try_emplace(name->str(), ManifestRow{size, hash->str()}).second)
-      return bad_input(shown + ": files: expected each name once, found " + quoted(*name) + " twice");
-  }
-  if (const llvm::json::Array* names = absent ? top->getArray("absent") : nullptr)
-    for (const llvm::json::Value& name : *names)
-      if (const auto text = name.getAsString()) absent->insert(text->str());
-  return manifest;
-}
-
-// Calls visit(relative name, status) for all that is in a folder, at any depth, links unfollowed. False if it could not
-// look everywhere.
-template <class Visit>
-bool visit_tree(int folder, const std::string& prefix, int depth, Visit visit) {
-  if (depth > max_tree_depth) return false;
-  const int copy = ::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR* entries = copy < 0 ? nullptr : ::fdopendir(copy);
-  if (!entries) return Descriptor(copy), false;
-  bool complete = true;
-  while (dirent* entry = ::readdir(entries)) {
-    const std::string name = entry->d_name;
-    if (name == "." || name == "..") continue;
-    struct stat status;
-    if (::fstatat(folder, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-      complete = false;
-      continue;
-    }
-    visit(prefix + name, status);
-    if (!S_ISDIR(status.st_mode)) continue;
-    Descriptor inner = open_folder(folder, name.c_str());
-    complete &= inner && visit_tree(inner.get(), prefix + name + "/", depth + 1, visit);
-  }
-  ::closedir(entries);
-  return complete;
-}
-
-// Through descriptors and never through links: someone who swaps a folder for a link cannot send us elsewhere.
-bool remove_tree(int parent, const char* name, int depth = 0) {
-  if (depth > max_tree_depth) return false;
-  Descriptor folder = open_folder(parent, name);
-  const int copy = folder ? ::openat(folder.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-  DIR* entries = copy < 0 ? nullptr : ::fdopendir(copy);
-  if (!entries) return Descriptor(copy), ::unlinkat(parent, name, AT_REMOVEDIR) == 0;
-  std::vector<std::string> names;  // first all names: removing while reading may skip some
-  while (dirent* entry = ::readdir(entries)) names.emplace_back(entry->d_name);
-  ::closedir(entries);
-  for (const std::string& inner : names)
-    if (inner != "." && inner != ".." && ::unlinkat(folder.get(), inner.c_str(), 0) != 0)
-      remove_tree(folder.get(), inner.c_str(), depth + 1);
-  return ::unlinkat(parent, name, AT_REMOVEDIR) == 0;
-}
-
-std::string random_suffix() {
-  std::random_device device;
-  std::string text;
-  for (int i = 0; i < 6; ++i) text += "abcdefghijklmnopqrstuvwxyz0123456789"[device() % 36];
-  return text;
-}
-
-int write_fully(int file, const char* data, size_t size) {  // 0 or errno
-  while (size > 0) {
-    const ssize_t n = ::write(file, data, size);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno;
-    data += n;
-    size -= size_t(n);
-  }
-  return 0;
-}
-// A folder that cannot be synced on this file system (EINVAL) is as safe as that file system makes it.
-int sync_folder(int folder) { return ::fsync(folder) == 0 || errno == EINVAL ? 0 : errno; }
-
-std::atomic<int> open_transactions{0};
-std::atomic<int> interrupted{0};  // by this signal
-static_assert(std::atomic<int>::is_always_lock_free);
-
-void on_interrupt(int signal) {
-  if (interrupted.exchange(signal) == 0 && open_transactions.load() > 0) return;
-  const StringRef line = "\nopt-partition: interrupted\n";
-  (void)!::write(STDERR_FILENO, line.data(), line.size());
-  ::_exit(128 + signal);
-}
-}  // namespace
-
-int interrupting_signal() { return interrupted.load(); }
-DeferInterrupts::DeferInterrupts() { ++open_transactions; }
-DeferInterrupts::~DeferInterrupts() { --open_transactions; }
-
-void abandon_outputs_on_signal() {
-  struct sigaction action = {};
-  action.sa_handler = on_interrupt;
-  ::sigemptyset(&action.sa_mask);
-  for (const int signal : {SIGINT, SIGTERM}) {
-    struct sigaction before;
-    if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) continue;  // nohup, a job with &
-    ::sigaction(signal, &action, nullptr);
-  }
-}
+static Error cannot_write(const Twine& path, const Twine& why) { return error(Fault::cannot_write, path + ": " + why); }
 
 struct OutputState {
   std::string target, name, temporary, lock_name;
@@ -231,11 +37,10 @@ struct OutputState {
   int unfinished = 0;
   bool closed = false;
 
-  OutputState() { ++open_transactions; }
-  ~OutputState() { --open_transactions; }
+  const DeferInterrupts defer;
 
   Error check_interrupted() const {
-    if (interrupted.load() == 0 || options.despite_signals) return Error::success();
+    if (interrupting_signal() == 0 || options.despite_signals) return Error::success();
     return error(Fault::interrupted, target + ": interrupted, nothing was written");
   }
   // Removed before it is unlocked, so that who locks it next can see that it is gone (begin compares inodes).
@@ -274,7 +79,7 @@ Error check_target(const OutputState& state, bool& exists, bool& empty, mode_t& 
   }
   std::string foreign, input;  // the first by name, whatever order the folder has
   empty = true;
-  const bool complete = visit_tree(folder.get(), "", 0, [&](const std::string& name, const struct stat& found) {
+  const bool complete = visit_tree(folder.get(), [&](const std::string& name, const struct stat& found) {
     empty = false;
     const auto row = manifest.lower_bound(name + (S_ISDIR(found.st_mode) ? "/" : ""));
     const bool listed = name == manifest_name ||
@@ -362,8 +167,7 @@ Error OutputFile::finish() {
   if (Error e = flush()) return e;
   if (::fsync(file_.get()) != 0) return failed(errno);
   if (file_.close() != 0) return failed(errno);
-  const auto digest = sweep_->hash.final();
-  blake3_ = llvm::toHex(ArrayRef<uint8_t>(digest.data(), digest.size()), /*LowerCase=*/true);
+  blake3_ = hex_digest(sweep_->hash);
   const std::lock_guard lock(state_->mutex);
   --state_->unfinished;
   state_->files[name_.substr(state_->target.size() + 1)] = {offset_, blake3_};
@@ -435,7 +239,7 @@ OutputTransaction::~OutputTransaction() {
 
 Expected<std::unique_ptr<OutputFile>> OutputTransaction::create(StringRef relative_name) {
   OutputState& state = *state_;
-  if (!is_our_name(relative_name) || relative_name == manifest_name)
+  if (!is_output_name(relative_name) || relative_name == manifest_name)
     return error(Fault::internal, state.target + ": output name: expected one or two names of [a-z0-9._-], found " +
                                       quoted(relative_name));
   if (Error e = state.check_interrupted()) return e;
@@ -460,7 +264,7 @@ Expected<std::unique_ptr<OutputFile>> OutputTransaction::create(StringRef relati
 }
 
 void OutputTransaction::leave_out(StringRef relative_name) {
-  assert(is_our_name(relative_name) && "an output's name is ours");
+  assert(is_output_name(relative_name) && "an output's name is ours");
   const std::lock_guard lock(state_->mutex);
   state_->left_out.insert(relative_name.str());
 }
@@ -473,7 +277,7 @@ Error OutputTransaction::commit() {
                  state.target + ": commit: expected every file finished and one commit, found otherwise");
   state.closed = true;
 
-  const std::string manifest = to_json(state.files, state.left_out);
+  const std::string manifest = manifest_json(state.files, state.left_out);
   Descriptor file(
       ::openat(state.folder.get(), manifest_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
   const std::string shown = state.target + "/" + manifest_name;
@@ -551,70 +355,6 @@ Error write_file_atomically(StringRef path, ArrayRef<ArrayRef<char>> pieces) {
 
 Error write_file_atomically(StringRef path, StringRef bytes) {
   return write_file_atomically(path, ArrayRef<ArrayRef<char>>{ArrayRef<char>(bytes.data(), bytes.size())});
-}
-
-namespace {
-Error verify_file(int folder, const std::string& path, const std::string& name, const ManifestRow& row, bool hashes) {
-  const std::string shown = path + "/" + name;
-  Descriptor file = open_beneath(folder, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, Symlinks::none);
-  if (!file) return bad_input(shown + ": expected a file that is in the manifest, found none: " + reason(errno));
-  struct stat status;
-  if (::fstat(file.get(), &status) != 0) return bad_input(shown + ": cannot be read: " + reason(errno));
-  if (!S_ISREG(status.st_mode)) return bad_input(shown + ": expected a regular file, found " + kind_of(status));
-  if (status.st_size != row.size_bytes)
-    return bad_input(shown + ": size: expected " + Twine(row.size_bytes) + " bytes as in the manifest, found " +
-                     Twine(status.st_size));
-  if (!hashes) return Error::success();
-  llvm::BLAKE3 hash;  // read, not mapped: a file that shrinks now gives a wrong hash, not a signal
-  std::vector<char> block(block_bytes);
-  while (true) {
-    const ssize_t n = ::read(file.get(), block.data(), block.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return bad_input(shown + ": cannot be read: " + reason(errno));
-    if (n == 0) break;
-    hash.update(StringRef(block.data(), size_t(n)));
-  }
-  const auto digest = hash.final();
-  const std::string found = llvm::toHex(ArrayRef<uint8_t>(digest.data(), digest.size()), /*LowerCase=*/true);
-  if (found == row.blake3) return Error::success();
-  return bad_input(shown + ": BLAKE3: expected " + quoted(row.blake3) + " as in the manifest, found " + quoted(found));
-}
-}  // namespace
-
-Error verify_manifest(StringRef path, bool hashes, const Limits& limits, bool others) {
-  Descriptor folder(::open(path.str().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder) return error(errno == ENOENT ? Fault::not_found : Fault::bad_input, path + ": " + reason(errno));
-  std::set<std::string> absent;
-  Expected<Manifest> manifest = read_manifest(folder.get(), path, limits, &absent);
-  if (!manifest) return manifest.takeError();
-  // Files are hashed side by side; the first bad one by name is reported.
-  std::vector<std::pair<const std::string*, const ManifestRow*>> rows;
-  for (const auto& [name, row] : *manifest) rows.emplace_back(&name, &row);
-  std::vector<std::string> faults(rows.size());
-  std::atomic<size_t> next{0};
-  const auto work = [&] {
-    for (size_t k = next++; k < rows.size(); k = next++)
-      if (Error e = verify_file(folder.get(), path.str(), *rows[k].first, *rows[k].second, hashes))
-        faults[k] = llvm::toString(std::move(e));
-  };
-  {
-    std::vector<std::jthread> threads;
-    const size_t most = hashes ? std::min<size_t>(rows.size(), std::thread::hardware_concurrency()) : 1;
-    for (size_t k = 1; k < most; ++k) threads.emplace_back(work);
-    work();
-  }
-  for (const std::string& fault : faults)
-    if (!fault.empty()) return bad_input(fault);
-  if (others) return Error::success();
-  std::string foreign;
-  const bool complete = visit_tree(folder.get(), "", 0, [&](const std::string& name, const struct stat& found) {
-    if (!S_ISDIR(found.st_mode) && name != manifest_name && !manifest->count(name) && !absent.count(name) &&
-        (foreign.empty() || name < foreign))
-      foreign = name;
-  });
-  if (!complete) return bad_input(path + ": the folder cannot be read to its end");
-  if (!foreign.empty()) return bad_input(path + ": expected only files of the manifest, found " + quoted(foreign));
-  return Error::success();
 }
 
 }  // namespace optp

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "frontend/io/files.h"
-#include "frontend/io/limits.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
@@ -79,22 +78,5 @@ class OutputTransaction {
 // The same promise for a single file. A device, a FIFO or a link is refused: renamed over, /dev/stdout would be gone.
 llvm::Error write_file_atomically(llvm::StringRef path, llvm::ArrayRef<llvm::ArrayRef<char>> pieces);
 llvm::Error write_file_atomically(llvm::StringRef path, llvm::StringRef bytes);
-
-// An output folder is whole if each file of its manifest is there with its size (and its hash: reads every byte), and
-// no other file is (unless `others` may be).
-llvm::Error verify_manifest(llvm::StringRef folder, bool hashes = false, const Limits& limits = {}, bool others = false);
-
-// SIGINT and SIGTERM while a transaction is open: its next call returns Fault::interrupted, so that it is removed on
-// the way out. With none open, or the second time, they end the process at once, with exit code 128 + the signal.
-void abandon_outputs_on_signal();
-int interrupting_signal();  // 0: none so far
-// For what writes without a transaction: while one lives, a signal only sets interrupting_signal.
-class DeferInterrupts {
- public:
-  DeferInterrupts();
-  DeferInterrupts(const DeferInterrupts&) = delete;
-  DeferInterrupts& operator=(const DeferInterrupts&) = delete;
-  ~DeferInterrupts();
-};
 
 }  // namespace optp

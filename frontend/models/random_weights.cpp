@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "frontend/io/files.h"
+#include "frontend/io/interrupts.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 

@@ -1,3 +1,5 @@
+#include "frontend/io/interrupts.h"
+#include "frontend/io/manifest.h"
 #include "frontend/io/output_transaction.h"
 
 #include <fcntl.h>

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "frontend/io/manifest.h"
 #include "frontend/ir/builder.h"
 #include "frontend/onnx/export.h"
 #include "frontend/onnx/import.h"
