@@ -52,22 +52,30 @@ class Recogniser {
     return out;
   }
 
+  // The heaviest rejected classes of weights, each with its reason.
   std::string nearly_matched() const {
-    // The heaviest rejected class of weights, with its reason.
-    int best = -1;
+    constexpr size_t most = 3;
+    std::vector<size_t> rejected;
     for (size_t c = 0; c < candidates_.size(); ++c)
-      if (!candidates_[c].rejection.empty() && (best < 0 || candidates_[c].bytes > candidates_[size_t(best)].bytes)) best = int(c);
-    if (best < 0) return "the graph has no product with a weight";
-    for (const Factors::Place& p : factors_.info(best).places)
-      if (p.value->is_data() && p.value->ndim() >= 2)
-        return "nearest: dim " + std::to_string(p.dim) + " of '" + p.value->name + "' (" + candidates_[size_t(best)].rejection + ")";
-    return candidates_[size_t(best)].rejection;
+      if (!candidates_[c].rejection.empty()) rejected.push_back(c);
+    if (rejected.empty()) return "the graph has no product with a weight";
+    llvm::stable_sort(rejected, [&](size_t a, size_t b) { return candidates_[a].bytes > candidates_[b].bytes; });
+    if (rejected.size() > most) rejected.resize(most);
+    std::string out = "nearest: ";
+    for (size_t c : rejected) {
+      const auto& places = factors_.info(int(c)).places;
+      const auto* weight = llvm::find_if(places, [](const Factors::Place& p) { return p.value->is_data() && p.value->ndim() >= 2; });
+      out += c == rejected[0] ? "" : ", ";
+      if (weight != places.end()) out += "dim " + std::to_string(weight->dim) + " of '" + weight->value->name + "' (" + candidates_[c].rejection + ")";
+      else out += candidates_[c].rejection;
+    }
+    return out;
   }
 
  private:
   struct Facts {
     bool input_dim = false, twice = false, bad_sum = false, table_rows = false, position_rows = false, column = false, row = false;
-    bool whole = false, output = false, activation_product = false, batch_loop_only = true;
+    bool output = false, activation_product = false, batch_loop_only = true;
     std::string bad_node;
   };
   template <typename F>
@@ -77,7 +85,6 @@ class Recogniser {
   void look_at_values() {
     for (size_t c = 0; c < factors_.size(); ++c) {
       Facts& f = facts_[c];
-      f.whole = factors_.info(int(c)).whole;
       llvm::DenseSet<const Value*> seen;
       for (const Factors::Place& p : factors_.info(int(c)).places) {
         if (!seen.insert(p.value).second) f.twice = true;
@@ -140,7 +147,7 @@ class Recogniser {
     if (info.extent.is(1) || (!f.column && !f.row && !f.table_rows)) return;
     auto reject = [&](const llvm::Twine& why) { out.rejection = why.str(); };
     if (f.input_dim) return reject("it is a dim of an input");
-    if (f.whole) return reject("an operator needs it whole");
+    if (info.needs_whole) return reject(info.needs_whole->op->name + " needs it whole");
     if (f.twice) return reject("it occurs twice in one tensor");
     if (f.bad_sum) return reject("it is summed at " + f.bad_node);
     if (f.position_rows) return reject("it is the rows of a table that the input ids do not index");
@@ -261,7 +268,7 @@ class Annotator {
             if (!sharding.dims[d].factors[k].axes.empty()) {
               const int cls = factors_.of(*value, d).classes[k];
               const Candidate& candidate = recogniser_[cls];
-              if (factors_.info(cls).whole || !candidate.rejection.empty()) by_class = false;
+              if (factors_.info(cls).needs_whole || !candidate.rejection.empty()) by_class = false;
             }
         const Cause cause{"constraint " + c.place + ": " + c.pattern + " = " + c.wish, ""};
         if (by_class) {

@@ -43,7 +43,7 @@ Rule whole_rule(const Node& n) {
 
 struct Lists {
   std::vector<llvm::SmallVector<Dim, 2>> extents;
-  std::vector<bool> whole;
+  std::vector<const Node*> needs_whole;
 };
 struct Slot {
   int list;
@@ -116,10 +116,11 @@ llvm::Expected<Factors> Factors::of(const Graph& graph) {
     for (const auto& r : node->results) out.value_[r.get()] = elements(r->type.dims);
 
   struct Link {
+    const Node* node;
     llvm::SmallVector<int, 4> left, right;
   };
   std::vector<Link> links;
-  std::vector<int> whole_elements;
+  std::vector<std::pair<int, const Node*>> whole_elements;
   for (const auto& node : graph.nodes) {
     NodeLoops loops;
     if (node->op->rule) {
@@ -139,9 +140,9 @@ llvm::Expected<Factors> Factors::of(const Graph& graph) {
     for (size_t k = 0; k < node->operands.size(); ++k) attach(*node->operands[k], loops.rule.operands[k]);
     for (size_t k = 0; k < node->results.size(); ++k) attach(*node->results[k], loops.rule.results[k]);
     for (size_t k = 0; k < loops.rule.loops.size(); ++k)
-      if (loops.rule.loops[k].whole) whole_elements.push_back(loops.first + int(k));
+      if (loops.rule.loops[k].whole) whole_elements.push_back({loops.first + int(k), node.get()});
     for (const LoopLink& link : loops.rule.links) {
-      Link l;
+      Link l{node.get(), {}, {}};
       for (int k : link.left) l.left.push_back(loops.first + k);
       for (int k : link.right) l.right.push_back(loops.first + k);
       links.push_back(std::move(l));
@@ -158,11 +159,14 @@ llvm::Expected<Factors> Factors::of(const Graph& graph) {
     if (list < 0) {
       list = int(lists.extents.size());
       lists.extents.push_back({extent[size_t(e)]});
-      lists.whole.push_back(false);
+      lists.needs_whole.push_back(nullptr);
     }
     out.list_of_[size_t(e)] = list;
   }
-  for (int e : whole_elements) lists.whole[size_t(out.list_of_[size_t(e)])] = true;
+  auto note = [](const Node*& first, const Node* node) {
+    if (!first) first = node;
+  };
+  for (auto [e, node] : whole_elements) note(lists.needs_whole[size_t(out.list_of_[size_t(e)])], node);
   for (Link& link : links)
     for (auto* side : {&link.left, &link.right})
       for (int& e : *side) e = out.list_of_[size_t(e)];
@@ -184,14 +188,13 @@ llvm::Expected<Factors> Factors::of(const Graph& graph) {
     first_factor.push_back(int(factors.size()));
     for (size_t k = 0; k < list.size(); ++k) factors.add();
   }
-  std::vector<bool> whole(factors.size(), false);
+  std::vector<const Node*> needs_whole(factors.size(), nullptr);
   auto id = [&](Slot s) { return first_factor[size_t(s.list)] + int(s.factor); };
   for (size_t k = 0; k < lists.extents.size(); ++k)
-    if (lists.whole[k])
-      for (unsigned f = 0; f < lists.extents[k].size(); ++f) whole[size_t(id({int(k), f}))] = true;
+    for (unsigned f = 0; f < lists.extents[k].size(); ++f) needs_whole[size_t(id({int(k), f}))] = lists.needs_whole[k];
   for (const Link& link : links) {
     bool refined = false;
-    align(lists, link.left, link.right, refined, [&](Slot a, Slot b) { factors.unite(id(a), id(b)); }, [&](Slot s) { whole[size_t(id(s))] = true; });
+    align(lists, link.left, link.right, refined, [&](Slot a, Slot b) { factors.unite(id(a), id(b)); }, [&](Slot s) { note(needs_whole[size_t(id(s))], link.node); });
   }
 
   std::vector<int> class_of_root(factors.size(), -1);
@@ -201,9 +204,9 @@ llvm::Expected<Factors> Factors::of(const Graph& graph) {
       int& c = class_of_root[size_t(factors.find(id({int(k), f})))];
       if (c < 0) {
         c = int(out.classes_.size());
-        out.classes_.push_back({lists.extents[k][f], false, {}});
+        out.classes_.push_back({lists.extents[k][f], nullptr, {}});
       }
-      if (whole[size_t(id({int(k), f}))]) out.classes_[size_t(c)].whole = true;
+      note(out.classes_[size_t(c)].needs_whole, needs_whole[size_t(id({int(k), f}))]);
       d.extents.push_back(lists.extents[k][f]);
       d.classes.push_back(c);
     }

@@ -21,7 +21,7 @@ class Factors {
   };
   struct ClassInfo {
     Dim extent;
-    bool whole = false;                     // an op needs it whole
+    const Node* needs_whole = nullptr;      // the first node that can't work on a part of it
     llvm::SmallVector<Place, 8> places;     // in order of the graph
   };
   size_t size() const { return classes_.size(); }

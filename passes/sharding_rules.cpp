@@ -21,7 +21,7 @@ void take(NodeAxes& out, const Factors& factors, const Node& node, const Rule& r
     for (size_t k = 0; k < split.size(); ++k) {
       if (split[k].axes.empty() || split[k].extent != dim.extents[k]) continue;
       const int c = dim.classes[k];
-      if ((linked && factors.info(c).whole) || out.contains(c)) continue;
+      if ((linked && factors.info(c).needs_whole) || out.contains(c)) continue;
       bool used = false;
       for (const auto& entry : out)
         for (const std::string& axis : entry.second) used |= llvm::is_contained(split[k].axes, axis);
