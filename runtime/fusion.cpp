@@ -25,11 +25,6 @@ std::optional<Link> link(const Node& node, const Value& value) {
 }
 }  // namespace
 
-std::optional<double> scalar_constant(const Value& value) {
-  if (!value.is_data() || value.data->is_missing() || value.data->elements() != 1 || !is_float(value.type.dtype)) return std::nullopt;
-  return to_array(*value.data).number(0);
-}
-
 FusedStep fuse(const Graph& graph, const Node& anchor, const llvm::DenseSet<const Node*>& taken, size_t most) {
   FusedStep step;
   step.anchor = step.last = &anchor;

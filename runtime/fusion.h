@@ -17,9 +17,6 @@ struct FusedStep {
   llvm::SmallVector<Fused, 4> after;
 };
 
-// A scalar constant's number, where a value is one.
-std::optional<double> scalar_constant(const Value& value);
-
 // The step of one softmax or contract with as much as may be fused: intermediates have one use and are no outputs, and
 // no node in `taken` is used twice. `most` limits the steps fused, for kernels that can't do all of them.
 FusedStep fuse(const Graph& graph, const Node& anchor, const llvm::DenseSet<const Node*>& taken, size_t most = 8);

@@ -10,6 +10,10 @@ std::vector<const KernelDef*>& registry() {
   static std::vector<const KernelDef*> kernels;
   return kernels;
 }
+std::vector<const ViewDef*>& views() {
+  static std::vector<const ViewDef*> views;
+  return views;
+}
 Array read(const void* bytes, DType dtype, llvm::ArrayRef<int64_t> dims) {
   Tensor view;
   view.dtype = dtype;
@@ -20,6 +24,7 @@ Array read(const void* bytes, DType dtype, llvm::ArrayRef<int64_t> dims) {
 }  // namespace
 
 void detail::register_kernel(const KernelDef* kernel) { registry().push_back(kernel); }
+void detail::register_view(const ViewDef* view) { views().push_back(view); }
 
 TensorSpec spec_of(const Value& value) {
   TensorSpec spec;
@@ -27,6 +32,11 @@ TensorSpec spec_of(const Value& value) {
   spec.name = value.name;
   for (Dim d : value.type.dims) spec.dims.push_back(d.constant().value_or(-1));
   return spec;
+}
+
+std::optional<double> scalar_constant(const Value& value) {
+  if (!value.is_data() || value.data->is_missing() || value.data->elements() != 1 || !is_float(value.type.dtype)) return std::nullopt;
+  return to_array(*value.data).number(0);
 }
 
 const KernelDef* find_kernel(llvm::StringRef op, DType dtype) {
@@ -38,6 +48,13 @@ std::vector<const KernelDef*> all_kernels() {
   std::vector<const KernelDef*> out = registry();
   std::sort(out.begin(), out.end(), [](const KernelDef* a, const KernelDef* b) { return a->op < b->op; });
   return out;
+}
+
+std::optional<int64_t> view_offset(const Node& node) {
+  if (node.operands.empty() || node.results.size() != 1) return std::nullopt;
+  for (const ViewDef* v : views())
+    if (v->op == node.op->name) return v->offset(node);
+  return std::nullopt;
 }
 
 llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& context) {

@@ -3,6 +3,7 @@
 #pragma once
 #include <dnnl.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ struct TensorSpec {
   int64_t bytes() const { return elements() * size_bytes(dtype); }
 };
 TensorSpec spec_of(const Value& value);  // of a value whose dims are numbers
+// A scalar constant's number, where a value is one.
+std::optional<double> scalar_constant(const Value& value);
 
 // An elementwise step that runs inside of a neighbour's kernel.
 struct Fused {
@@ -67,16 +70,28 @@ struct KernelDef {
 const KernelDef* find_kernel(llvm::StringRef op, DType dtype);
 std::vector<const KernelDef*> all_kernels();  // sorted by op
 
+// A node whose result is bytes of its operand 0, as they lie there, needs no kernel: it is a view of them.
+struct ViewDef {
+  std::string op;
+  std::optional<int64_t> (*offset)(const Node& node);  // of the result's first byte in the operand's; none: it must be computed
+};
+std::optional<int64_t> view_offset(const Node& node);
+
 // The registered kernel, or evaluate. Fused work that no kernel can do gives a Kernel without `run`.
 llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& context);
 Kernel fallback_kernel(const Work& work);
 
 namespace detail {
 void register_kernel(const KernelDef* kernel);
+void register_view(const ViewDef* view);
 }
 struct RegisteredKernel {
   KernelDef def;
   explicit RegisteredKernel(KernelDef d) : def(std::move(d)) { detail::register_kernel(&def); }
+};
+struct RegisteredView {
+  ViewDef def;
+  explicit RegisteredView(ViewDef d) : def(std::move(d)) { detail::register_view(&def); }
 };
 
 }  // namespace optp

@@ -2,129 +2,16 @@
 // alike is one strided dim, so permuted lists (q·kᵀ of [b s h d] layouts) and weights stored either way need no copies.
 // What can't be strided is copied into order first; weights known at compile time are copied into oneDNN's own layout once.
 // Where oneDNN has no such layout, which is what its general gemm says of itself, float32 products are our own.
-#include <numeric>
+#include <cstring>
+#include <unordered_map>
 
 #include "frontend/ir/diagnostic.h"
-#include "llvm/ADT/StringMap.h"
-#include "passes/ops/contract.h"
-#include "runtime/kernel.h"
+#include "runtime/kernels/matmul_form.h"
 #include "runtime/kernels/packed_product.h"
-#include "runtime/kernels/strided.h"
 #include "runtime/onednn.h"
 
 namespace optp::kernels {
 namespace {
-
-// Tensors of a loop: a, b, y, then the addends that follow.
-enum : size_t { A = 0, B = 1, Y = 2 };
-struct Loop {
-  int64_t extent = 1;
-  llvm::SmallVector<int64_t, 4> stride;  // 0: not in it
-  bool in[3] = {false, false, false};
-};
-using LoopList = llvm::SmallVector<Loop, 4>;
-
-struct Groups {
-  LoopList batch, m, n, k;
-};
-
-// Joins neighbours, major to minor by the strides of `by`, that step alike in all tensors.
-void join(LoopList& loops, size_t by) {
-  std::stable_sort(loops.begin(), loops.end(), [&](const Loop& x, const Loop& y) { return x.stride[by] > y.stride[by]; });
-  for (size_t i = 0; i + 1 < loops.size();) {
-    bool alike = true;
-    for (size_t t = 0; t < loops[i].stride.size(); ++t) alike &= loops[i].stride[t] == loops[i + 1].stride[t] * loops[i + 1].extent;
-    if (!alike) {
-      ++i;
-      continue;
-    }
-    loops[i + 1].extent *= loops[i].extent;
-    loops.erase(loops.begin() + i);
-  }
-}
-
-// One way to run the product: which operand is oneDNN's src, and which tensors are copied into order.
-struct Form {
-  bool swapped = false;
-  bool copied[3] = {false, false, false};
-  Groups groups;
-  int64_t cost = INT64_MAX;  // bytes copied at run time
-};
-
-int group_of(const Loop& l, size_t src) { return l.in[A] && l.in[B] ? (l.in[Y] ? 0 : 3) : (l.in[src] ? 1 : 2); }
-
-// Gives one tensor dense strides in the order [batch, m, n, k], inside of a group in the order of another tensor that has
-// the group, so that they join. The loops it has, in order, each with its stride before.
-llvm::SmallVector<std::pair<Loop*, int64_t>, 6> put_in_order(LoopList& loops, size_t tensor, size_t src) {
-  llvm::SmallVector<std::pair<Loop*, int64_t>, 6> order;
-  for (int g : {0, 1, 2, 3}) {
-    llvm::SmallVector<Loop*, 4> part;
-    for (Loop& l : loops)
-      if (l.in[tensor] && group_of(l, src) == g) part.push_back(&l);
-    size_t other = tensor;
-    for (size_t o : {Y, B, A})
-      if (o != tensor && !part.empty() && part[0]->in[o]) other = o;
-    std::stable_sort(part.begin(), part.end(), [&](Loop* x, Loop* y) { return x->stride[other] > y->stride[other]; });
-    for (Loop* l : part) order.push_back({l, l->stride[tensor]});
-  }
-  int64_t stride = 1;
-  for (size_t i = order.size(); i-- > 0;) {
-    order[i].first->stride[tensor] = stride;
-    stride *= order[i].first->extent;
-  }
-  return order;
-}
-
-std::optional<Form> try_form(const LoopList& all, bool swapped, std::array<bool, 3> copied) {
-  Form form;
-  form.swapped = swapped;
-  LoopList loops = all;
-  const size_t src = swapped ? B : A, wei = swapped ? A : B;
-  for (size_t t : {A, B, Y}) {
-    form.copied[t] = copied[t];
-    if (copied[t]) put_in_order(loops, t, src);
-  }
-  for (Loop& l : loops) {
-    LoopList* lists[] = {&form.groups.batch, &form.groups.m, &form.groups.n, &form.groups.k};
-    lists[group_of(l, src)]->push_back(l);
-  }
-  join(form.groups.batch, Y);
-  join(form.groups.m, Y);
-  join(form.groups.n, Y);
-  join(form.groups.k, A);
-  if (form.groups.k.size() > 1) return std::nullopt;
-  // The main m and n: the innermost of y is n; of the others the largest. What is left is batch.
-  auto main_of = [&](LoopList& list, bool innermost) -> Loop {
-    Loop one;
-    one.stride.assign(all.empty() ? 3 : all[0].stride.size(), 0);
-    if (list.empty()) return one;
-    size_t best = 0;
-    for (size_t i = 1; i < list.size(); ++i)
-      if (innermost ? list[i].stride[Y] < list[best].stride[Y] : list[i].extent > list[best].extent) best = i;
-    Loop chosen = list[best];
-    list.erase(list.begin() + best);
-    return chosen;
-  };
-  const Loop n = main_of(form.groups.n, true), m = main_of(form.groups.m, false);
-  form.groups.batch.append(form.groups.m.begin(), form.groups.m.end());
-  form.groups.batch.append(form.groups.n.begin(), form.groups.n.end());
-  form.groups.m = {m};
-  form.groups.n = {n};
-  if (form.groups.k.empty()) {
-    Loop one;
-    one.stride.assign(m.stride.size(), 0);
-    form.groups.k = {one};
-  }
-  const Loop& k = form.groups.k[0];
-  auto unit = [](const Loop& l, size_t t) { return l.extent == 1 || l.stride[t] == 1; };
-  // A row or column must be dense, and rows must not overlap.
-  auto matrix = [&](const Loop& r, const Loop& c, size_t t) {
-    return (unit(c, t) && (r.extent == 1 || r.stride[t] >= c.extent)) || (unit(r, t) && (c.extent == 1 || c.stride[t] >= r.extent));
-  };
-  if (!matrix(m, k, src) || !matrix(k, n, wei)) return std::nullopt;
-  if (!unit(n, Y) || (m.extent > 1 && m.stride[Y] < n.extent)) return std::nullopt;
-  return form;
-}
 
 dnnl::memory::data_type type_of(DType dtype) {
   switch (dtype) {
@@ -135,13 +22,13 @@ dnnl::memory::data_type type_of(DType dtype) {
 }
 
 // [batch…, rows, columns] of one tensor; a dim it doesn't step along has extent 1.
-dnnl::memory::desc desc_of(const LoopList& batch, const Loop& rows, const Loop& columns, size_t t, DType dtype) {
+dnnl::memory::desc desc_of(const LoopList& batch, const StridedLoop& rows, const StridedLoop& columns, size_t t, DType dtype) {
   dnnl::memory::dims dims, strides;
-  auto add = [&](const Loop& l) {
+  auto add = [&](const StridedLoop& l) {
     dims.push_back(l.stride[t] == 0 ? 1 : l.extent);
     strides.push_back(l.stride[t]);
   };
-  for (const Loop& l : batch) add(l);
+  for (const StridedLoop& l : batch) add(l);
   add(rows);
   add(columns);
   // Where the extent is 1 a stride is free: made what a dense tensor would have, so that its layout is recognised.
@@ -164,18 +51,10 @@ struct Product {
   Loops batches;
 };
 
-// Operands and y in order: copies in the scratch from `offset` on, -1 where the tensor is used as it is.
-struct Copies {
-  StridedCopy copy[3];
-  int64_t offset[3] = {-1, -1, -1};
-  int64_t end = 0;
-};
-int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
 // The form's product as our own: a matrix at a time, spread over threads where a matrix alone can't be.
 Kernel own_product(const Work& work, const KernelContext& context, const Form& form, std::shared_ptr<Copies> copies, const void* weights) {
   const Groups& g = form.groups;
-  const Loop &m = g.m[0], &n = g.n[0], &k = g.k[0];
+  const StridedLoop &m = g.m[0], &n = g.n[0], &k = g.k[0];
   const size_t src = form.swapped ? B : A, wei = form.swapped ? A : B;
   PackedProduct one;
   one.m = m.extent, one.n = n.extent, one.k = k.extent;
@@ -196,7 +75,7 @@ Kernel own_product(const Work& work, const KernelContext& context, const Form& f
   int64_t matrices = 1;
   const int64_t panels = one.packed_elements();
   for (size_t i = g.batch.size(); i-- > 0;) {
-    const Loop& l = g.batch[i];
+    const StridedLoop& l = g.batch[i];
     batches.dims.insert(batches.dims.begin(), l.extent);
     const int64_t own = l.stride[wei] ? matrices * panels : 0;
     if (own) matrices *= l.extent;
@@ -274,83 +153,21 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
     return kernel;
   }
 
-  // Loops with their strides in all tensors. Result dims of tails are those of the product.
-  llvm::SmallVector<unsigned, 2> addends;
-  for (const Fused& f : work.after)
-    if (f.kind == Fused::Kind::add) addends.push_back(f.operand);
-  const size_t tensors = 3 + addends.size();
-  std::vector<std::string> names;
-  LoopList loops;
-  auto fill = [&](const std::vector<std::string>& list, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, size_t tensor) {
-    for (size_t d = 0; d < list.size(); ++d) {
-      if (list[d] == "1" || dims[d] == 1) continue;
-      const size_t at = size_t(llvm::find(names, list[d]) - names.begin());
-      if (at == names.size()) {
-        names.push_back(list[d]);
-        loops.emplace_back();
-        loops.back().stride.assign(tensors, 0);
-      }
-      loops[at].extent = dims[d];
-      loops[at].stride[tensor] += strides[d];
-      if (tensor < 3) loops[at].in[tensor] = true;
-    }
-  };
-  fill(lists->operands[0], work.operands[0].dims, strides_of(work.operands[0].dims), A);
-  fill(lists->operands[1], work.operands[1].dims, strides_of(work.operands[1].dims), B);
-  fill(lists->result, y.dims, strides_of(y.dims), Y);
-  for (size_t k = 0; k < addends.size(); ++k)
-    fill(lists->result, y.dims, broadcast_strides(work.operands[addends[k]].dims, y.dims), 3 + k);
-  for (const Loop& l : loops)
-    if (int(l.in[A]) + int(l.in[B]) + int(l.in[Y]) < 2) return Kernel{};  // a sum over one operand alone
+  const auto loops = loops_of(work, *lists);
+  if (!loops) return Kernel{};
+  const auto form = best_form(work, *loops);
+  if (!form) return Kernel{};
+  const Groups& g = form->groups;
+  const StridedLoop &m = g.m[0], &n = g.n[0], &k = g.k[0];
+  const size_t src = form->swapped ? B : A, wei = form->swapped ? A : B;
 
-  // The form that copies least; a weight known now is copied at no cost.
-  Form best;
-  const bool constant[] = {work.operands[0].constant != nullptr, work.operands[1].constant != nullptr, false};
-  for (int bits = 0; bits < 8; ++bits)
-    for (bool swapped : {false, true}) {
-      if ((bits & 4) && !addends.empty()) continue;
-      auto form = try_form(loops, swapped, {bool(bits & 1), bool(bits & 2), bool(bits & 4)});
-      if (!form) continue;
-      form->cost = swapped ? 1 : 0;
-      // Weights are what oneDNN packs.
-      if (constant[A] || constant[B]) form->cost += constant[swapped ? A : B] ? 0 : 64;
-      for (size_t t : {A, B, Y})
-        if (form->copied[t]) form->cost += constant[t] ? 1 : 1000 + (t == Y ? y : work.operands[t]).bytes();
-      if (form->cost < best.cost) best = std::move(*form);
-    }
-  if (best.cost == INT64_MAX) return Kernel{};
-  const Groups& g = best.groups;
-  const Loop &m = g.m[0], &n = g.n[0], &k = g.k[0];
-  const size_t src = best.swapped ? B : A, wei = best.swapped ? A : B;
-
-  // Copies into order: of the operands before, of y after.
-  auto copies = std::make_shared<Copies>();
-  const int64_t element = size_bytes(dtype);
-  for (size_t t : {A, B, Y}) {
-    if (!best.copied[t]) continue;
-    LoopList own = loops;
-    for (size_t before : {A, B, Y}) {
-      if (!best.copied[before] || before > t) continue;
-      const auto order = put_in_order(own, before, src);
-      if (before != t) continue;
-      Ints dims, from, to;
-      for (const auto& [loop, stride] : order) {
-        dims.push_back(loop->extent);
-        from.push_back(stride);
-        to.push_back(loop->stride[t]);
-      }
-      copies->copy[t] = t == Y ? StridedCopy(dims, from, to, element) : StridedCopy(dims, to, from, element);
-      if (t == wei && constant[wei]) continue;  // copied now
-      copies->offset[t] = copies->end;
-      copies->end += aligned(count_of(dims) * element);
-    }
-  }
+  const auto copies = std::make_shared<Copies>(copies_of(work, *loops, *form));
 
   // Weights that are known, in order.
-  const bool pack = constant[wei];
+  const bool pack = work.operands[wei].constant != nullptr;
   const void* weights = work.operands[wei].constant;
   std::vector<char> ordered;
-  if (pack && best.copied[wei] && !context.plan_only) {
+  if (pack && form->copied[wei] && !context.plan_only) {
     ordered.resize(size_t(work.operands[wei].bytes()));
     copies->copy[wei](ordered.data(), weights, context.threads);
     weights = ordered.data();
@@ -415,19 +232,19 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
   LoopList batch = g.batch;
   std::optional<dnnl::matmul::primitive_desc> pd;
   bool batch_in_weights = false;
-  for (const Loop& l : batch) batch_in_weights |= l.stride[wei] != 0;
+  for (const StridedLoop& l : batch) batch_in_weights |= l.stride[wei] != 0;
   if (batch.size() <= 10) pd = create(batch, pack, *product);
-  if (dtype == DType::f32 && PackedProduct::supported() && (!pd || general(*pd) || slow(*pd))) return own_product(work, context, best, copies, weights);
-  if ((!pd || slow(*pd)) && !batch.empty() && addends.empty()) {
+  if (dtype == DType::f32 && PackedProduct::supported() && (!pd || general(*pd) || slow(*pd))) return own_product(work, context, *form, copies, weights);
+  if ((!pd || slow(*pd)) && !batch.empty() && !has_addends(work)) {
     // One matrix after the other: strides of batches are then free.
     Product single;
     if (auto one = create({}, pack && !batch_in_weights, single); one && !slow(*one)) {
       *product = std::move(single);
       pd = one;
-      for (const Loop& l : batch) product->batches.dims.push_back(l.extent);
+      for (const StridedLoop& l : batch) product->batches.dims.push_back(l.extent);
       for (size_t t : {src, wei, size_t(Y)}) {
         product->batches.strides.emplace_back();
-        for (const Loop& l : batch) product->batches.strides.back().push_back(l.stride[t]);
+        for (const StridedLoop& l : batch) product->batches.strides.back().push_back(l.stride[t]);
       }
       // A last dim of one: rows() visits all but the last.
       product->batches.dims.push_back(1);
@@ -438,7 +255,7 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
   product->primitive = dnnl::matmul(*pd);
   product->scratchpad = dnnl::memory(pd->scratchpad_desc(), context.engine, DNNL_MEMORY_NONE);
 
-  const int64_t scratchpad = copies->end;
+  const int64_t element = size_bytes(dtype), scratchpad = copies->end;
   kernel.scratch_bytes = copies->end + int64_t(pd->scratchpad_desc().get_size());
 
   if (pack && context.plan_only) {
@@ -448,7 +265,7 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
     const bool looped = !product->batches.dims.empty();
     const dnnl::memory::desc from = looped && batch_in_weights ? dnnl::memory::desc() : desc_of(looped ? LoopList{} : batch, k, n, wei, dtype);
     if (looped && batch_in_weights) {
-      if (best.copied[wei]) {  // kept in order
+      if (form->copied[wei]) {  // kept in order
         auto keep = std::make_shared<std::vector<char>>(std::move(ordered));
         kernel.packed |= 1u << wei;
         kernel.packed_bytes = int64_t(keep->size());

@@ -1,4 +1,5 @@
-// Ops that only move elements: transpose, expand, reshape, slice, concat, pad. Whole runs of bytes where there are any.
+// Ops that only move elements: transpose, expand, reshape, slice, concat, pad. Whole runs of bytes where there are any,
+// and none where the result lies in the operand already.
 #include "frontend/ir/diagnostic.h"
 #include "runtime/kernel.h"
 #include "runtime/kernels/strided.h"
@@ -92,6 +93,41 @@ llvm::Expected<Kernel> pad(const Work& work, const KernelContext& context) {
   return kernel;
 }
 
+// Nothing but dims of extent 1 is moved.
+std::optional<int64_t> transpose_view(const Node& node) {
+  const TensorSpec x = spec_of(node.operand(0));
+  int64_t previous = -1;
+  for (int64_t p : node.integers("perm"))
+    if (x.dims[size_t(p)] != 1) {
+      if (p < previous) return std::nullopt;
+      previous = p;
+    }
+  return 0;
+}
+std::optional<int64_t> reshape_view(const Node&) { return 0; }
+std::optional<int64_t> expand_view(const Node& node) {
+  if (spec_of(node.operand(0)).elements() != spec_of(node.out()).elements()) return std::nullopt;
+  return 0;
+}
+// A run of the outermost dim.
+std::optional<int64_t> slice_view(const Node& node) {
+  if (node.integer("step", 1) != 1) return std::nullopt;
+  const TensorSpec x = spec_of(node.operand(0)), y = spec_of(node.out());
+  const llvm::ArrayRef<int64_t> dims = x.dims;
+  const size_t axis = size_t(node.integer("axis"));
+  const int64_t start = node.dim("start").constant().value_or(-1);
+  if (count_of(dims.take_front(axis)) != 1 || start < 0 || start + y.dims[axis] > dims[axis]) return std::nullopt;
+  return start * count_of(dims.drop_front(axis + 1)) * size_bytes(x.dtype);
+}
+std::optional<int64_t> concat_view(const Node& node) {
+  if (node.operands.size() != 1) return std::nullopt;
+  return 0;
+}
+
+const RegisteredView views[] = {
+    RegisteredView{{"transpose", transpose_view}}, RegisteredView{{"reshape", reshape_view}}, RegisteredView{{"expand", expand_view}},
+    RegisteredView{{"slice", slice_view}},         RegisteredView{{"concat", concat_view}},
+};
 const RegisteredKernel kernels[] = {
     RegisteredKernel{{"transpose", {}, transpose}}, RegisteredKernel{{"reshape", {}, reshape}}, RegisteredKernel{{"expand", {}, expand}},
     RegisteredKernel{{"slice", {}, slice}},         RegisteredKernel{{"concat", {}, concat}},   RegisteredKernel{{"pad", {}, pad}},

@@ -311,6 +311,17 @@ llvm::Expected<Kernel> cast(const Work& work, const KernelContext& context) {
   return rows_kernel(work, context, row);
 }
 
+std::optional<int64_t> cast_view(const Node& node) {
+  if (node.operand(0).type.dtype != node.out().type.dtype) return std::nullopt;
+  return 0;
+}
+std::optional<int64_t> times_one(const Node& node) {
+  if (node.out().type != node.operand(0).type) return std::nullopt;
+  if (auto factor = scalar_constant(node.operand(1)); !factor || *factor != 1) return std::nullopt;
+  return 0;
+}
+
+const RegisteredView views[] = {RegisteredView{{"cast", cast_view}}, RegisteredView{{"mul", times_one}}};
 const RegisteredKernel kernels[] = {
     RegisteredKernel{{"neg", {}, unary_any<Neg>}},
     RegisteredKernel{{"abs", {}, unary_any<Abs>}},

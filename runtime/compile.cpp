@@ -1,0 +1,320 @@
+// From a rank's graph to steps in an arena: constants are computed, nodes fused, kernels compiled, lifetimes laid out.
+#include <cstring>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
+#include "llvm/ADT/DenseSet.h"
+#include "runtime/executable_state.h"
+#include "runtime/memory_plan.h"
+#include "runtime/parallel.h"
+
+namespace optp {
+namespace {
+double flops_of(const Node& node) {
+  if (!node.op->flops || !node.op->rule) return 0;
+  auto rule = node.op->rule(node);
+  if (!rule) {
+    llvm::consumeError(rule.takeError());
+    return 0;
+  }
+  llvm::SmallVector<double, 6> extents;
+  for (const Loop& loop : rule->loops) extents.push_back(double(loop.extent.constant().value_or(0)));
+  return node.op->flops(node, extents);
+}
+
+llvm::Expected<CollectiveCall> collective_of(const Node& node) {
+  CollectiveCall call;
+  call.op = node.op->name;
+  call.id = node.text("id").str();
+  call.reduce = node.text("reduce").str();
+  call.dtype = node.operand(0).type.dtype;
+  call.axis = int(node.integer("axis", node.integer("split_axis")));
+  call.concat_axis = int(node.integer("concat_axis"));
+  call.root = int(node.integer("root"));
+  for (int64_t r : node.integers("group")) call.group.push_back(int(r));
+  if (call.group.empty()) return node_error(node, "a collective without a group of ranks");
+  // all_to_all joins along one axis what it cuts along another: its input is whole along the cut one.
+  const Value& shape = call.op == "all_gather" ? node.out() : node.operand(0);
+  for (Dim d : shape.type.dims) call.dims.push_back(d.constant().value_or(-1));
+  if (call.op == "all_to_all") call.dims[size_t(call.concat_axis)] = node.out().type.dims[size_t(call.concat_axis)].constant().value_or(-1);
+  return call;
+}
+}  // namespace
+
+int Executable::State::add_root(Root::Kind kind, int64_t bytes) {
+  roots.emplace_back();
+  roots.back().kind = kind;
+  roots.back().bytes = bytes;
+  return int(roots.size()) - 1;
+}
+const void* Executable::State::constant_bytes(const Value& v) const {
+  auto it = places.find(&v);
+  if (it == places.end()) return nullptr;
+  const Root& root = roots[size_t(it->second.root)];
+  if (root.kind != Root::Kind::constant) return nullptr;
+  const char* base = static_cast<const char*>(root.mapped ? root.mapped : root.owned.get());
+  static const char none[64] = {};
+  return base ? base + it->second.offset : none;
+}
+
+// Data: the file's own bytes where this rank holds them in one run, else a copy of what it holds.
+llvm::Error Executable::State::load(const Value& v) {
+  if (places.count(&v)) return llvm::Error::success();
+  const TensorSpec spec = spec_of(v);
+  Root& root = roots[size_t(add_root(Root::Kind::constant, spec.bytes()))];
+  memory.parameter_bytes += spec.bytes();
+  places[&v] = {int(roots.size()) - 1, 0};
+  if (context.plan_only) return llvm::Error::success();
+  if (v.data->is_missing()) {
+    if (options.missing == MissingWeights::refuse)
+      return error(Fault::not_found, "weights file " + quoted(v.data->missing) + " of " + quoted(v.name) + " is not there");
+    Array array;
+    array.resize(is_float(spec.dtype), spec.dims);
+    for (size_t k = 0; k < array.f.size(); ++k) array.f[k] = double(int64_t((k * 2654435761u) % 2001) - 1000) * 2e-5;
+    const std::vector<char> bytes = to_bytes(array, spec.dtype);
+    root.owned = Bytes(spec.bytes());
+    if (!bytes.empty()) std::memcpy(root.owned.get(), bytes.data(), bytes.size());
+    return llvm::Error::success();
+  }
+  llvm::SmallVector<llvm::ArrayRef<char>, 1> one;
+  int64_t total = 0, runs = 0;
+  for_each_run(*v.data, v.held, [&](llvm::ArrayRef<char> run) {
+    if (runs++ == 0) one.push_back(run);
+    total += int64_t(run.size());
+  });
+  if (total != spec.bytes())
+    return error(Fault::internal, "data " + quoted(v.name) + ": expected " + llvm::Twine(spec.bytes()) + " bytes for " + to_string(v.type) + ", found " + llvm::Twine(total));
+  if (runs == 1 && reinterpret_cast<uintptr_t>(one[0].data()) % size_t(size_bytes(spec.dtype)) == 0) {
+    root.mapped = one[0].data();
+    return llvm::Error::success();
+  }
+  root.owned = Bytes(spec.bytes());
+  char* to = static_cast<char*>(root.owned.get());
+  for_each_run(*v.data, v.held, [&](llvm::ArrayRef<char> run) {
+    std::memcpy(to, run.data(), run.size());
+    to += run.size();
+  });
+  return llvm::Error::success();
+}
+
+Work Executable::State::work_of(const FusedStep& fused) const {
+  Work work;
+  work.node = fused.anchor;
+  for (const Value* v : fused.operands) {
+    work.operands.push_back(spec_of(*v));
+    work.operands.back().constant = constant_bytes(*v);
+  }
+  for (const auto& r : fused.last->results) work.results.push_back(spec_of(*r));
+  work.before = fused.before;
+  work.after = fused.after;
+  return work;
+}
+
+// A node of constants is computed now, unless that would only make a small thing large.
+llvm::Expected<bool> Executable::State::fold(const Node& node) {
+  if (node.op->is_collective) return false;
+  int64_t from = 1 << 20, to = 0;
+  for (const Value* v : node.operands) {
+    if (!constant_bytes(*v)) return false;
+    from += 4 * spec_of(*v).bytes();
+  }
+  FusedStep alone;
+  alone.anchor = alone.last = &node;
+  alone.operands.assign(node.operands.begin(), node.operands.end());
+  const Work work = work_of(alone);
+  for (const TensorSpec& r : work.results) to += r.bytes();
+  if (to > from) return false;
+  if (context.plan_only) {
+    for (size_t k = 0; k < work.results.size(); ++k) places[&node.out(k)] = {add_root(Root::Kind::constant, work.results[k].bytes()), 0};
+    return true;
+  }
+  auto kernel = compile_kernel(work, context);
+  if (!kernel) return kernel.takeError();
+  llvm::SmallVector<const void*, 4> in;
+  llvm::SmallVector<void*, 1> out;
+  for (const Value* v : node.operands) in.push_back(constant_bytes(*v));
+  for (size_t k = 0; k < work.results.size(); ++k) {
+    Root& root = roots[size_t(add_root(Root::Kind::constant, work.results[k].bytes()))];
+    root.owned = Bytes(std::max<int64_t>(root.bytes, 1));
+    places[&node.out(k)] = {int(roots.size()) - 1, 0};
+    out.push_back(root.owned.get());
+  }
+  const Bytes scratch(kernel->scratch_bytes);
+  if (auto e = kernel->run({in, out, scratch.get()})) return e;
+  return true;
+}
+
+llvm::Error Executable::State::compile() {
+  context.threads = std::max(1, options.threads);
+  const TeamSize team(context.threads);
+  context.engine = dnnl::engine(dnnl::engine::kind::cpu, 0);
+  context.stream = dnnl::stream(context.engine);
+  for (const Value* v : graph.inputs)
+    for (Dim d : v->type.dims)
+      if (!d.constant()) return error(Fault::usage, "input " + quoted(v->name) + ": dim " + quoted(d.text()) + " has no value");
+  for (size_t k = 0; k < graph.inputs.size(); ++k) {
+    const int root = add_root(Root::Kind::input, spec_of(*graph.inputs[k]).bytes());
+    roots[size_t(root)].index = int(k);
+    places[graph.inputs[k]] = {root, 0};
+  }
+
+  // What each node runs in: softmax takes what stands before it first, then products what follows them.
+  llvm::DenseMap<const Node*, FusedStep> ends;  // by last node
+  llvm::DenseSet<const Node*> taken;
+  auto claim = [&](FusedStep step) {
+    for (const Node* n : step.nodes) taken.insert(n);
+    const Node* last = step.last;
+    ends[last] = std::move(step);
+  };
+  if (options.fuse)
+    for (const char* op : {"softmax", "contract"})
+      for (const auto& node : graph.nodes) {
+        if (node->op->name != op) continue;
+        // Kernels say what they can do: fewer steps are tried until one runs.
+        for (size_t most = 8;; --most) {
+          FusedStep step = fuse(graph, *node, taken, most);
+          const size_t fused = step.nodes.size() - 1;
+          most = std::min(most, fused);
+          if (fused == 0) break;
+          Work work = work_of(step);
+          for (size_t k = 0; k < work.operands.size(); ++k) work.operands[k].constant = nullptr;  // nothing is packed to try
+          auto kernel = compile_kernel(work, context);
+          if (!kernel) return kernel.takeError();
+          if (kernel->run) {
+            claim(std::move(step));
+            break;
+          }
+        }
+      }
+
+  for (const auto& owned : graph.nodes) {
+    const Node& node = *owned;
+    for (const Value* v : node.operands)
+      if (v->is_data())
+        if (auto e = load(*v)) return e;
+    auto end = ends.find(&node);
+    if (end == ends.end() && taken.contains(&node)) continue;  // runs with a later node
+    if (end == ends.end()) {
+      if (auto offset = view_offset(node)) {
+        const Place from = places.lookup(&node.operand(0));
+        places[&node.out()] = {from.root, from.offset + *offset};
+        continue;
+      }
+      auto folded = fold(node);
+      if (!folded) return folded.takeError();
+      if (*folded) continue;
+    }
+    FusedStep alone;
+    alone.anchor = alone.last = &node;
+    alone.nodes = {&node};
+    alone.operands.assign(node.operands.begin(), node.operands.end());
+    if (auto e = add_step(end == ends.end() ? alone : end->second)) return e;
+  }
+  for (const GraphOutput& o : graph.outputs)
+    if (o.value->is_data())
+      if (auto e = load(*o.value)) return e;
+  plan();
+  return llvm::Error::success();
+}
+
+llvm::Error Executable::State::add_step(const FusedStep& fused) {
+  Step step;
+  step.anchor = fused.anchor;
+  step.last = fused.last;
+  step.nodes = fused.nodes;
+  for (const Node* n : fused.nodes) step.flops += flops_of(*n);
+  flops += step.flops;
+  step.work = work_of(fused);
+  if (fused.anchor->op->is_collective) {
+    auto call = collective_of(*fused.anchor);
+    if (!call) return call.takeError();
+    step.kernel.in_place = in_place(*call) ? 1 : 0;
+    step.collective = std::move(*call);
+  } else {
+    auto kernel = compile_kernel(step.work, context);
+    if (!kernel) return kernel.takeError();
+    step.kernel = std::move(*kernel);
+    if (!step.kernel.run) return node_error(*fused.anchor, "its fused form runs only without constants");
+  }
+  memory.packed_bytes += step.kernel.packed_bytes;
+  const int64_t now = int64_t(steps.size());
+  for (size_t k = 0; k < fused.operands.size(); ++k) {
+    const Place place = places.lookup(fused.operands[k]);
+    Root& root = roots[size_t(place.root)];
+    if (!(step.kernel.packed >> k & 1)) root.read = true;
+    root.last = std::max(root.last, now);
+    step.in.push_back(place);
+  }
+  for (size_t k = 0; k < step.work.results.size(); ++k) {
+    const int root = add_root(Root::Kind::arena, step.work.results[k].bytes());
+    roots[size_t(root)].first = roots[size_t(root)].last = now;
+    places[&fused.last->out(k)] = {root, 0};
+    step.out.push_back({root, 0});
+  }
+  steps.push_back(std::move(step));
+  return llvm::Error::success();
+}
+
+void Executable::State::plan() {
+  // Outputs are written where the caller wants them; one that shares its bytes with an input, a constant or another
+  // output is copied.
+  for (size_t k = 0; k < graph.outputs.size(); ++k) {
+    const Place place = places.lookup(graph.outputs[k].value);
+    Root& root = roots[size_t(place.root)];
+    root.read = true;
+    root.last = int64_t(steps.size());
+    if (root.kind == Root::Kind::arena && place.offset == 0 && root.bytes == spec_of(*graph.outputs[k].value).bytes()) {
+      root.kind = Root::Kind::output;
+      root.index = int(k);
+    }
+  }
+  for (size_t s = 0; s < steps.size(); ++s) {
+    Step& step = steps[s];
+    if (step.out.empty()) continue;
+    Root& out = roots[size_t(step.out[0].root)];
+    for (size_t k = 0; k < step.in.size(); ++k) {
+      if (!(step.kernel.in_place >> k & 1)) continue;
+      const int own = root_of(step.in[k].root);
+      Root& in = roots[size_t(own)];
+      bool again = false;  // another operand reads the same bytes
+      for (size_t j = 0; j < step.in.size(); ++j) again |= j != k && root_of(step.in[j].root) == own;
+      if (in.kind != Root::Kind::arena || in.last != int64_t(s) || step.in[k].offset != 0 || in.bytes != out.bytes || again) continue;
+      // The operand takes the result's place, so that an output's memory can serve what becomes it.
+      in.merged = step.out[0].root;
+      out.first = std::min(out.first, in.first);
+      break;
+    }
+  }
+  std::vector<Lifetime> lifetimes;
+  std::vector<int> which;
+  for (size_t r = 0; r < roots.size(); ++r)
+    if (roots[r].kind == Root::Kind::arena && roots[r].merged < 0 && roots[r].last >= 0) {
+      lifetimes.push_back({roots[r].bytes, roots[r].first, roots[r].last});
+      which.push_back(int(r));
+    }
+  memory.value_bytes = plan_memory(lifetimes).lower_bound_bytes;
+  for (size_t s = 0; s < steps.size(); ++s) lifetimes.push_back({steps[s].kernel.scratch_bytes, int64_t(s), int64_t(s)});
+  const MemoryPlan plan = plan_memory(lifetimes);
+  offsets.assign(roots.size(), -1);
+  for (size_t k = 0; k < which.size(); ++k) offsets[size_t(which[k])] = plan.offsets[k];
+  for (size_t s = 0; s < steps.size(); ++s) steps[s].scratch_offset = plan.offsets[which.size() + s];
+  memory.arena_planned_bytes = plan.lower_bound_bytes;
+  memory.arena_actual_bytes = plan.bytes;
+  if (context.plan_only) return;
+  arena = Bytes(std::max<int64_t>(plan.bytes, 64));
+  for (Root& root : roots) {
+    if (root.kind != Root::Kind::constant) continue;
+    if (!root.read) {
+      root.owned.reset();
+      root.mapped = nullptr;
+    } else {
+      memory.constant_bytes += root.bytes;
+    }
+  }
+  base.assign(roots.size(), nullptr);
+  for (size_t r = 0; r < roots.size(); ++r) {
+    if (roots[r].kind == Root::Kind::constant) base[r] = const_cast<char*>(static_cast<const char*>(roots[r].mapped ? roots[r].mapped : roots[r].owned.get()));
+    if (offsets[r] >= 0) base[r] = static_cast<char*>(arena.get()) + offsets[r];
+  }
+}
+}  // namespace optp

@@ -1,0 +1,95 @@
+// What an Executable is made of: compile.cpp makes it, executable.cpp runs it.
+#pragma once
+#include <limits>
+
+#include "llvm/ADT/DenseMap.h"
+#include "runtime/collective.h"
+#include "runtime/executable.h"
+#include "runtime/fusion.h"
+#include "runtime/kernel.h"
+
+namespace optp {
+
+struct Executable::State {
+  // Bytes that start on a cache line, and are huge pages' candidates.
+  class Bytes {
+   public:
+    Bytes() = default;
+    explicit Bytes(int64_t n) : data_(n ? ::operator new(size_t(n), std::align_val_t(64)) : nullptr) {}
+    void* get() const { return data_.get(); }
+    void reset() { data_.reset(); }
+
+   private:
+    struct Free {
+      void operator()(void* p) const { ::operator delete(p, std::align_val_t(64)); }
+    };
+    std::unique_ptr<void, Free> data_;
+  };
+  // A buffer; views share their operand's.
+  struct Root {
+    enum class Kind { constant, input, output, arena } kind = Kind::arena;
+    int64_t bytes = 0;
+    int64_t first = std::numeric_limits<int64_t>::max(), last = -1;  // steps
+    Bytes owned;                   // constant
+    const void* mapped = nullptr;  // constant: in the model's file
+    int index = -1;                // of the graph input or output
+    bool read = false;             // constant: by some kernel, or an output
+    int merged = -1;               // the root whose bytes it takes
+  };
+  struct Place {
+    int root = -1;
+    int64_t offset = 0;  // bytes
+  };
+  struct Step {
+    const Node* anchor = nullptr;
+    const Node* last = nullptr;
+    std::vector<const Node*> nodes;
+    Work work;
+    Kernel kernel;
+    llvm::SmallVector<Place, 4> in;
+    llvm::SmallVector<Place, 1> out;
+    int64_t scratch_offset = 0;
+    double flops = 0;
+    std::optional<CollectiveCall> collective;
+
+    std::string label() const;  // its ops
+  };
+
+  const Graph& graph;
+  ExecutableOptions options;
+  KernelContext context;
+  llvm::DenseMap<const Value*, Place> places;
+  std::vector<Root> roots;
+  std::vector<Step> steps;
+  MemoryNumbers memory;
+  double flops = 0;
+  Bytes arena;
+  std::vector<int64_t> offsets;  // of arena roots
+  std::vector<char*> base;       // of each root, while running
+  std::vector<StepTime> times;
+
+  State(const Graph& g, const ExecutableOptions& o) : graph(g), options(o) {}
+
+  llvm::Error compile();
+  llvm::Error run(const HostInputs& inputs, HostOutputs& outputs);
+
+  int root_of(int r) const {
+    while (roots[size_t(r)].merged >= 0) r = roots[size_t(r)].merged;
+    return r;
+  }
+  void* address(const Place& p) const {
+    char* b = base[size_t(root_of(p.root))];
+    return b ? b + p.offset : nullptr;
+  }
+
+ private:
+  int add_root(Root::Kind kind, int64_t bytes);
+  const void* constant_bytes(const Value& v) const;
+  llvm::Error load(const Value& v);
+  Work work_of(const FusedStep& fused) const;
+  llvm::Expected<bool> fold(const Node& node);
+  llvm::Error add_step(const FusedStep& fused);
+  void plan();
+};
+
+}  // namespace optp
