@@ -90,18 +90,18 @@ bool differ(llvm::ArrayRef<PlanDiff::Pair> pairs) {
 }  // namespace
 
 bool PlanDiff::same() const {
-  return texts.empty() && shardings.empty() && moved.empty() && !differ(settings) && !differ(collectives) && llvm::none_of(devices, [](const auto& d) { return differ(d); });
+  return settings.empty() && shardings.empty() && moved.empty() && !differ(numbers) && !differ(collectives) && llvm::none_of(devices, [](const auto& d) { return differ(d); });
 }
 
 PlanDiff diff_plans(const JsonObject& a, const JsonObject& b) {
   PlanDiff out;
   for (const char* member : {"job", "strategy", "outputs_as"})
-    if (text_of(a, member) != text_of(b, member)) out.texts.push_back({member, text_of(a, member), text_of(b, member)});
+    if (text_of(a, member) != text_of(b, member)) out.settings.push_back({member, text_of(a, member), text_of(b, member)});
   for (const char* member : {"name", "blake3"})
-    if (const std::string from = text_of(*a.getObject("model"), member), to = text_of(*b.getObject("model"), member); from != to) out.texts.push_back({std::string("model ") + member, from, to});
-  if (mesh_text(a) != mesh_text(b)) out.texts.push_back({"mesh", mesh_text(a), mesh_text(b)});
+    if (const std::string from = text_of(*a.getObject("model"), member), to = text_of(*b.getObject("model"), member); from != to) out.settings.push_back({std::string("model ") + member, from, to});
+  if (mesh_text(a) != mesh_text(b)) out.settings.push_back({"mesh", mesh_text(a), mesh_text(b)});
   const JsonArray &of_a = *a.getArray("devices"), &of_b = *b.getArray("devices");
-  out.settings.push_back({"devices", int64_t(of_a.size()), int64_t(of_b.size())});
+  out.numbers.push_back({"devices", int64_t(of_a.size()), int64_t(of_b.size())});
   std::vector<std::string> names, meetings;
   const auto from = shardings_of(a, names), to = shardings_of(b, names);
   out.shardings = changes(from, to, names);
@@ -126,15 +126,15 @@ llvm::json::Value to_json(const PlanDiff& d) {
     (*entry.getAsObject())["rank"] = int64_t(r);
     devices.push_back(std::move(entry));
   }
-  return JsonObject{{"same", d.same()}, {"settings", changes_json(d.texts)}, {"numbers", pairs_json(d.settings)}, {"shardings", changes_json(d.shardings)}, {"devices", std::move(devices)},
+  return JsonObject{{"same", d.same()}, {"settings", changes_json(d.settings)}, {"numbers", pairs_json(d.numbers)}, {"shardings", changes_json(d.shardings)}, {"devices", std::move(devices)},
                     {"collectives", pairs_json(d.collectives)}, {"moved", changes_json(d.moved)}};
 }
 
 std::string to_text(const PlanDiff& d) {
   std::string text;
   llvm::raw_string_ostream out(text);
-  for (const PlanDiff::Change& c : d.texts) out << c.name << "  " << printable(c.from) << " → " << printable(c.to) << "\n";
-  if (differ(d.settings)) print_pairs(out, d.settings);
+  for (const PlanDiff::Change& c : d.settings) out << c.name << "  " << printable(c.from) << " → " << printable(c.to) << "\n";
+  if (differ(d.numbers)) print_pairs(out, d.numbers);
   if (!d.shardings.empty()) {
     out << "parameters cut otherwise: " << d.shardings.size() << "\n";
     print_changes(out, d.shardings);

@@ -28,8 +28,8 @@ std::string changes_table(const Page& page, llvm::StringRef label, llvm::ArrayRe
 std::string changes(const Page& page, const PlanDiff& diff, llvm::StringRef other) {
   if (diff.same()) return "<p class=\"answer\"><b>Nothing</b> is otherwise than in " + escaped(other) + ".</p>";
   std::string out = "<p class=\"answer\">From <b>" + escaped(other) + "</b> to this plan: " + grouped(int64_t(diff.shardings.size())) + " parameters are cut otherwise, " + grouped(int64_t(diff.moved.size())) + " values meet otherwise.</p>";
-  if (!diff.texts.empty()) out += changes_table(page, "Settings", diff.texts);
-  std::string numbers = pairs(diff.settings);
+  if (!diff.settings.empty()) out += changes_table(page, "Settings", diff.settings);
+  std::string numbers = pairs(diff.numbers);
   for (size_t r = 0; r < diff.devices.size(); ++r)
     if (const std::string rows = pairs(diff.devices[r]); !rows.empty()) numbers += "<tr class=\"sum\"><td colspan=\"4\">device " + std::to_string(r) + "</td></tr>\n" + rows;
   if (const std::string rows = pairs(diff.collectives); !rows.empty()) numbers += "<tr class=\"sum\"><td colspan=\"4\">collectives</td></tr>\n" + rows;
