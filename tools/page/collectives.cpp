@@ -70,7 +70,7 @@ std::string one_token(const Page& page) {
       rest += p.count, rest_bytes += p.each * p.count;
       continue;
     }
-    table += "<tr><td class=\"n\">" + grouped(p.count) + "</td><td>" + escaped(p.kind) + (page.training ? ", " + escaped(p.phase) : "") + "</td><td class=\"n\">" + grouped(p.each) + "</td><td class=\"n\">" + grouped(p.each * p.count) + "</td><td>" + escaped(p.reason) + "</td></tr>";
+    table += "<tr><td class=\"n\">" + grouped(p.count) + "</td><td>" + escaped(p.kind) + (page.training ? ", " + escaped(p.phase) : "") + "</td><td class=\"n\">" + grouped(p.each) + "</td><td class=\"n\">" + grouped(p.each * p.count) + "</td><td class=\"text\">" + escaped(p.reason) + "</td></tr>";
   }
   if (rest) table += "<tr><td class=\"n\">" + grouped(rest) + "</td><td>others</td><td></td><td class=\"n\">" + grouped(rest_bytes) + "</td><td></td></tr>";
   return out + scrolling("What one token moves", table + "</tbody></table>");
@@ -91,7 +91,7 @@ std::string collectives(const Page& page) {
     const std::string of = text(c, "of").str(), reduce = text(c, "reduce").str();
     table += "<tr><td class=\"n\">" + std::to_string(k + 1) + "</td><td>" + escaped(text(c, "phase")) + "</td><td>" + escaped(kind_text(text(c, "kind"), 1)) + (reduce.empty() || reduce == "sum" ? "" : " (" + escaped(reduce) + ")") + "</td><td>" + groups_text(c) + "</td><td class=\"name\">" +
              (page.tensors.count(of) ? link(of) : escaped(of)) + "</td><td>" + times(shape_text(list(c, "shape"))) + "</td><td class=\"n\" data-v=\"" + std::to_string(number(c, "bytes")) + "\">" + bytes(number(c, "bytes")) + "</td><td><code>" +
-             times(c.get("bytes_formula") ? extent_text(*c.get("bytes_formula")) : "") + "</code></td><td class=\"name\">" + escaped(text(c, "producer")) + " → " + consumers + "</td><td>" + escaped(text(c, "reason")) + "</td></tr>\n";
+             times(c.get("bytes_formula") ? extent_text(*c.get("bytes_formula")) : "") + "</code></td><td class=\"name\">" + escaped(text(c, "producer")) + " → " + consumers + "</td><td class=\"text\">" + escaped(text(c, "reason")) + "</td></tr>\n";
   }
   table = scrolling("All collectives in order", table + "</tbody></table>");
   const bool open = all.size() <= most_open;

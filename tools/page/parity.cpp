@@ -19,7 +19,7 @@ std::string parity(const Object& report) {
     const bool fine = row.getBoolean("holds").value_or(false);
     auto cell = [](std::optional<double> x) { return x ? llvm::formatv("<td class=\"n\" data-v=\"{0:f20}\">{0:E2}</td>", *x).str() : std::string("<td class=\"n\">not finite</td>"); };
     table += "<tr><td>" + escaped(text(row, "name")) + "</td><td>" + (fine ? "holds" : "<b class=\"fails\">fails</b>") + "</td><td class=\"n\">" + grouped(number(row, "values")) + "</td><td class=\"n\">" + grouped(number(row, "elements")) + "</td>" + cell(error) + cell(allowed) +
-             cell(error && allowed > 0 ? std::optional<double>(*error / allowed) : std::nullopt) + "<td>" + escaped(text(row, "against")) + (text(row, "note").empty() ? "" : "; " + escaped(text(row, "note"))) + "</td></tr>\n";
+             cell(error && allowed > 0 ? std::optional<double>(*error / allowed) : std::nullopt) + "<td class=\"text\">" + escaped(text(row, "against")) + (text(row, "note").empty() ? "" : "; " + escaped(text(row, "note"))) + "</td></tr>\n";
   }
   return out + scrolling("Comparisons", table + "</tbody></table>") + "<p class=\"note\">Errors are |difference| ÷ largest magnitude; where 1 is allowed they are error ÷ derived bound.</p>";
 }

@@ -14,10 +14,10 @@ body{margin:0;background:var(--page);color:var(--ink);font:15px/1.55 system-ui,s
 main{max-width:1160px;margin:0 auto;padding:2.5rem 1.5rem 4rem}
 h1{font-size:2rem;line-height:1.2;margin:.1rem 0 .6rem;overflow-wrap:anywhere;letter-spacing:-.01em}
 h2{font-size:1.35rem;margin:0 0 .8rem;letter-spacing:-.005em}h3{font-size:1rem;margin:1.6rem 0 .5rem}h4{font-size:.9rem;margin:0 0 .2rem}
-p{margin:.35rem 0 .7rem;max-width:52rem}
+p{margin:.35rem 0 .7rem;max-width:52rem;overflow-wrap:anywhere}
 a{color:var(--mark);text-decoration-thickness:1px;text-underline-offset:2px}
 :focus-visible{outline:2px solid var(--mark);outline-offset:2px}
-code{font:.88em ui-monospace,monospace;overflow-wrap:anywhere}
+code{font:.88em ui-monospace,monospace}
 small,.note{color:var(--soft);font-size:.87rem}
 .kicker{color:var(--soft);margin:0;font-size:.87rem;letter-spacing:.02em}
 .lead{font-size:1.07rem}
@@ -44,7 +44,7 @@ th,td{padding:.36rem .7rem;text-align:left;vertical-align:top;border-bottom:1px 
 th{font-weight:600;color:var(--soft);white-space:nowrap}
 th button{all:unset;cursor:pointer}th button:focus-visible{outline:2px solid var(--mark)}th[aria-sort] button::after{content:" ↓"}th[aria-sort=ascending] button::after{content:" ↑"}
 .n,#tensors td:nth-child(5),#tensors th:nth-child(5){text-align:right;white-space:nowrap}
-.wide{min-width:84rem}.wide td:last-child{min-width:16rem}.wide td:nth-child(-n+4){white-space:nowrap}
+.text{min-width:15rem}.wide{min-width:84rem}.wide td:nth-child(-n+4){white-space:nowrap}
 .sum td{font-weight:600;border-top:1px solid var(--line)}
 .name,#tensors td:first-child,#tensors td:last-child{overflow-wrap:anywhere;min-width:15rem}
 tr:target,span:target{background:var(--tint)}
