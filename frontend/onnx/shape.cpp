@@ -371,36 +371,89 @@ Lowered scatter_nd(LoweringContext& c) {
   OPTP_TRY(y, c.op("add", {data, sums}));
   return Values{y};
 }
-// GatherND: the index tuples become row numbers of the flattened leading dims.
+// An index below 0 counts from the end.
+llvm::Expected<Value*> wrapped(LoweringContext& c, Value& index, Dim extent) {
+  OPTP_TRY(end, c.cast(c.build.dim_tensor({}, {extent}), index.type.dtype));
+  OPTP_TRY(negative, c.op("less", {&index, &c.scalar_like(index, 0)}));
+  OPTP_TRY(from_end, c.op("add", {&index, end}));
+  return c.op("where", {negative, from_end, &index});
+}
+// Elements of x's leading dims by an index along each: a gather of rows from those dims flattened. An index outside of
+// its dim gives a row outside of all.
+llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<Value*> index) {
+  const DType dtype = index[0]->type.dtype;
+  const llvm::ArrayRef<Dim> dims = llvm::ArrayRef<Dim>(x.type.dims).take_front(index.size());
+  Value *row = nullptr, *outside = nullptr;
+  for (size_t d = 0; d < index.size(); ++d) {
+    OPTP_TRY(extent, c.cast(c.build.dim_tensor({}, {dims[d]}), dtype));
+    Value* at = index[d];
+    if (!at->producer || at->producer->op->name != "iota") {
+      OPTP_TRY(positive, wrapped(c, *at, dims[d]));
+      OPTP_TRY(below, c.op("less", {positive, &c.scalar_like(*at, 0)}));
+      OPTP_TRY(above, c.op("greater_equal", {positive, extent}));
+      OPTP_TRY(either, c.op("or", {below, above}));
+      at = positive;
+      if (outside) {
+        OPTP_TRY(any, c.op("or", {outside, either}));
+        outside = any;
+      } else {
+        outside = either;
+      }
+    }
+    if (row) {
+      OPTP_TRY(scaled, c.op("mul", {row, extent}));
+      OPTP_TRY(sum, c.op("add", {scaled, at}));
+      row = sum;
+    } else {
+      row = at;
+    }
+  }
+  Dims flat{product(dims)};
+  flat.append(x.type.dims.begin() + long(index.size()), x.type.dims.end());
+  if (outside) {
+    OPTP_TRY(rows, c.cast(c.build.dim_tensor({}, {flat[0]}), dtype));
+    OPTP_TRY(checked, c.op("where", {outside, rows, row}));
+    row = checked;
+  }
+  OPTP_TRY(table, c.reshape(x, flat));
+  return c.op("gather", {table, row}, {{"axis", int64_t(0)}});
+}
 Lowered gather_nd(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(index, c.need(1));
   if (c.integer("batch_dims", 0) != 0) return c.fail("batch_dims " + llvm::Twine(c.integer("batch_dims", 0)) + ": only 0 is supported");
   auto depth = index->ndim() ? index->type.dims.back().constant() : std::nullopt;
   if (!depth || *depth < 1 || *depth > int64_t(x->ndim())) return c.fail("operand 1 " + quoted(index->name) + ": expected index tuples of 1 to " + llvm::Twine(x->ndim()) + " in the last dim, found " + to_string(index->type.dims));
-  llvm::ArrayRef<Dim> dims(x->type.dims);
-  const size_t last = index->ndim() - 1;
-  Dims row_dims(index->type.dims.begin(), index->type.dims.end() - 1);
-  Value* row = nullptr;
+  const Dims row_dims(index->type.dims.begin(), index->type.dims.end() - 1);
+  llvm::SmallVector<Value*, 4> components;
   for (int64_t k = 0; k < *depth; ++k) {
-    OPTP_TRY(part, c.op("slice", {index}, {{"axis", int64_t(last)}, {"start", Dim(k)}, {"size", Dim(1)}, {"step", int64_t(1)}}));
+    OPTP_TRY(part, c.op("slice", {index}, {{"axis", int64_t(row_dims.size())}, {"start", Dim(k)}, {"size", Dim(1)}, {"step", int64_t(1)}}));
     OPTP_TRY(component, c.reshape(*part, row_dims));
-    OPTP_TRY(extent, c.cast(c.build.dim_tensor({}, {dims[size_t(k)]}), index->type.dtype));
-    OPTP_TRY(negative, c.op("less", {component, &c.scalar_like(*index, 0)}));
-    OPTP_TRY(wrapped, c.op("add", {component, extent}));
-    OPTP_TRY(positive, c.op("where", {negative, wrapped, component}));
-    if (!row) {
-      row = positive;
+    components.push_back(component);
+  }
+  OPTP_TRY(y, gather_flat(c, *x, components));
+  return Values{y};
+}
+// GatherElements: y[i, j] = x[index[i, j], j] along axis 0, and so on.
+Lowered gather_elements(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(index, c.need(1));
+  if (index->ndim() != x->ndim()) return c.fail("operand 1 " + quoted(index->name) + ": expected " + llvm::Twine(x->ndim()) + " dims as operand 0, found " + to_string(index->type.dims));
+  OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
+  llvm::SmallVector<Value*, 4> components;
+  for (size_t d = 0; d < x->ndim(); ++d) {
+    if (int64_t(d) == axis) {
+      components.push_back(index);
       continue;
     }
-    OPTP_TRY(scaled, c.op("mul", {row, extent}));
-    OPTP_TRY(sum, c.op("add", {scaled, positive}));
-    row = sum;
+    if (proved_less(x->type.dims[d], index->type.dims[d])) return c.fail("operand 1 " + quoted(index->name) + ", dim " + llvm::Twine(d) + ": expected at most " + x->type.dims[d].text() + " as operand 0, found " + index->type.dims[d].text());
+    Dims along(x->ndim(), Dim(1));
+    along[d] = index->type.dims[d];
+    OPTP_TRY(count, c.op("iota", {}, {{"start", Dim(0)}, {"size", along[d]}, {"step", Dim(1)}, {"dtype", int64_t(index->type.dtype)}}));
+    OPTP_TRY(counted, c.reshape(*count, along));
+    components.push_back(counted);
   }
-  Dims flat{product(dims.take_front(size_t(*depth)))};
-  flat.append(dims.begin() + *depth, dims.end());
-  OPTP_TRY(table, c.reshape(*x, flat));
-  OPTP_TRY(y, c.op("gather", {table, row}, {{"axis", int64_t(0)}}));
+  OPTP_TRY(y, gather_flat(c, *x, components));
   return Values{y};
 }
 Lowered range(LoweringContext& c) {
@@ -476,9 +529,7 @@ Lowered one_hot(LoweringContext& c) {
   OPTP_TRY(at_wide, c.reshape(*at, wide));
   OPTP_TRY(count, c.op("iota", {}, {{"start", Dim(0)}, {"size", depth[0]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
   OPTP_TRY(count_wide, c.reshape(*count, classes));
-  OPTP_TRY(negative, c.op("less", {at_wide, &c.build.scalar(DType::i64, 0)}));
-  OPTP_TRY(wrapped, c.op("add", {at_wide, &c.build.dim_tensor({}, depth)}));
-  OPTP_TRY(positive, c.op("where", {negative, wrapped, at_wide}));
+  OPTP_TRY(positive, wrapped(c, *at_wide, depth[0]));
   OPTP_TRY(hit, c.op("equal", {positive, count_wide}));
   OPTP_TRY(off, c.op("gather", {values, &c.build.integers({0})}, {{"axis", int64_t(0)}}));
   OPTP_TRY(on, c.op("gather", {values, &c.build.integers({1})}, {{"axis", int64_t(0)}}));
@@ -490,7 +541,7 @@ const LoweringRow rows[] = {
     {"Constant", 1, constant}, {"Shape", 1, shape}, {"Size", 1, size}, {"Reshape", 5, reshape}, {"Unsqueeze", 1, unsqueeze},
     {"Squeeze", 1, squeeze}, {"Flatten", 1, flatten}, {"Transpose", 1, transpose}, {"Expand", 8, expand}, {"Tile", 6, tile},
     {"ConstantOfShape", 9, constant_of_shape}, {"Slice", 1, slice}, {"Split", 2, split}, {"Concat", 4, concat}, {"Pad", 11, pad},
-    {"Gather", 1, gather}, {"GatherND", 11, gather_nd}, {"ScatterND", 16, scatter_nd}, {"Range", 11, range}, {"Trilu", 14, trilu}, {"OneHot", 9, one_hot},
+    {"Gather", 1, gather}, {"GatherElements", 11, gather_elements}, {"GatherND", 11, gather_nd}, {"ScatterND", 16, scatter_nd}, {"Range", 11, range}, {"Trilu", 14, trilu}, {"OneHot", 9, one_hot},
 };
 }  // namespace
 llvm::ArrayRef<LoweringRow> shape_rows() { return rows; }

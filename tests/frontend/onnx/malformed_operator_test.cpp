@@ -64,6 +64,7 @@ TEST_CASE("strings reach no arithmetic, whichever operator they are given to") {
                          "Pad",
                          "Clip",
                          "GatherND",
+                         "GatherElements",
                          "Range"}) {
     auto m = empty_model(24);
     add_input(m, "x", text, {2, 2});
@@ -210,6 +211,7 @@ TEST_CASE("operators with arguments that make no sense are refused by name") {
       {"Gather", {{3}}, axis(1)},
       {"GatherND", {{2}}},
       {"GatherND", {{0, 0, 0}}},
+      {"GatherElements", {{0}}},
       {"ReduceSum", {{2}}},
       {"ReduceSum", {{0, 0}}},
       {"ReduceSum", {{INT64_MIN}}},

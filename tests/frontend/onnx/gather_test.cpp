@@ -1,0 +1,96 @@
+// ONNX's indexing operators against what their definitions say, on dims that are symbols.
+#include "frontend/ir/diagnostic.h"
+#include "passes/passes.h"
+#include "runtime/reference.h"
+#include "tests/frontend/onnx/model_file.h"
+
+using namespace optp;
+
+namespace {
+Array floats(llvm::ArrayRef<int64_t> dims) {
+  Array a;
+  a.resize(true, dims);
+  for (size_t k = 0; k < a.f.size(); ++k) a.f[k] = double(k) + 0.5;
+  return a;
+}
+Array integers(llvm::ArrayRef<int64_t> dims, std::vector<int64_t> values) {
+  Array a;
+  a.resize(false, dims);
+  a.i = std::move(values);
+  return a;
+}
+// y = OP(x, index), both of symbolic dims.
+onnx::ModelProto two_inputs(const char* op, size_t x_dims, Numbers index_dims) {
+  auto m = empty_model();
+  auto& x = add_input(m, "x", onnx::TensorProto::FLOAT, Numbers(x_dims, -1));
+  for (size_t d = 0; d < x_dims; ++d) x.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(int(d))->set_dim_param("x" + std::to_string(d));
+  add_input(m, "index", onnx::TensorProto::INT64, index_dims);
+  add_node(m, op, "the_node", {"x", "index"}, {"y"});
+  m.mutable_graph()->add_output()->set_name("y");
+  return m;
+}
+llvm::Expected<Array> result_of(const onnx::ModelProto& m, const Array& x, const Array& index) {
+  auto graph = accept("indexing", m);
+  REQUIRE(graph);
+  DimValues extents;
+  for (const auto& [value, array] : {std::pair{graph->inputs[0], &x}, {graph->inputs[1], &index}})
+    for (size_t d = 0; d < array->dims.size(); ++d)
+      if (!value->type.dims[d].constant()) extents[value->type.dims[d].text()] = array->dims[d];
+  auto bound = bind_dims(*graph, extents);
+  if (!bound) return bound.takeError();
+  const NamedArrays inputs{{"x", x}, {"index", index}};
+  auto results = run_reference({bound->get()}, {inputs});
+  if (!results) return results.takeError();
+  return (*results)[0].at("y");
+}
+}  // namespace
+
+TEST_CASE("GatherElements takes each element by an index along one axis") {
+  for (int64_t axis : {0, 1, 2, -1}) {
+    CAPTURE(axis);
+    const size_t along = size_t(axis < 0 ? axis + 3 : axis);
+    auto m = two_inputs("GatherElements", 3, {-1, -1, -1});
+    set(first_node(m), "axis", axis);
+    const Array x = floats({3, 4, 5});
+    std::vector<int64_t> dims{2, 4, 3};  // smaller than x's, as ONNX allows, and longer along the axis
+    dims[along] = 6;
+    Array index = integers(dims, {});  // from -extent to extent - 1
+    for (size_t k = 0; k < size_t(count_of(dims)); ++k) index.i.push_back((int64_t(k) * 7) % (2 * x.dims[along]) - x.dims[along]);
+    auto y = result_of(m, x, index);
+    REQUIRE_MESSAGE(bool(y), llvm::toString(y.takeError()));
+    REQUIRE(llvm::ArrayRef(y->dims) == llvm::ArrayRef(index.dims));
+    size_t at = 0;
+    for (int64_t a = 0; a < dims[0]; ++a)
+      for (int64_t b = 0; b < dims[1]; ++b)
+        for (int64_t c = 0; c < dims[2]; ++c, ++at) {
+          int64_t from[] = {a, b, c};
+          from[along] = index.i[at] < 0 ? index.i[at] + x.dims[along] : index.i[at];
+          CHECK(y->f[at] == x.f[size_t((from[0] * x.dims[1] + from[1]) * x.dims[2] + from[2])]);
+        }
+  }
+}
+
+TEST_CASE("GatherND takes slices by index tuples") {
+  const auto m = two_inputs("GatherND", 3, {-1, 2});
+  const Array x = floats({3, 4, 2});
+  auto y = result_of(m, x, integers({3, 2}, {0, 1, -1, 3, 2, -4}));
+  REQUIRE_MESSAGE(bool(y), llvm::toString(y.takeError()));
+  CHECK(llvm::ArrayRef(y->dims) == llvm::ArrayRef<int64_t>({3, 2}));
+  CHECK(llvm::ArrayRef(y->f) == llvm::ArrayRef<double>({2.5, 3.5, 22.5, 23.5, 16.5, 17.5}));
+}
+
+TEST_CASE("an index outside of its own dim is refused, also where it is inside of the flattened ones") {
+  const Array x = floats({3, 4, 2});
+  for (const Array& index : {integers({1, 2}, {0, 4}), integers({1, 2}, {0, -5}), integers({1, 2}, {3, 0}), integers({1, 2}, {-4, 0}), integers({1, 2}, {1, INT64_MAX}), integers({1, 2}, {INT64_MIN, 1})}) {
+    CAPTURE(index.i[0]);
+    CAPTURE(index.i[1]);
+    auto y = result_of(two_inputs("GatherND", 3, {-1, 2}), x, index);
+    REQUIRE_FALSE(bool(y));
+    CHECK(has(llvm::toString(y.takeError()), "is outside"));
+  }
+  auto m = two_inputs("GatherElements", 2, {-1, -1});
+  set(first_node(m), "axis", int64_t(1));
+  auto y = result_of(m, floats({3, 4}), integers({1, 2}, {3, 4}));
+  REQUIRE_FALSE(bool(y));
+  CHECK(has(llvm::toString(y.takeError()), "is outside"));
+}
