@@ -176,6 +176,7 @@ class Annotator {
  public:
   Annotator(Graph& graph, const PassOptions& options, const Factors& factors) : graph_(graph), options_(options), factors_(factors), recogniser_(graph, factors) {}
 
+  bool is_pinned(const Value& v) const { return pins_.contains(&v); }
   llvm::Error run() {
     class_axes_.resize(factors_.size());
     class_cause_.resize(factors_.size());
@@ -341,13 +342,19 @@ class Annotator {
   Recogniser recogniser_;
   std::vector<Axes> class_axes_;
   std::vector<std::string> class_cause_;
-  llvm::DenseMap<Value*, std::pair<Sharding, Cause>> pins_;
+  llvm::DenseMap<const Value*, std::pair<Sharding, Cause>> pins_;
 };
 }  // namespace
 
 llvm::Error annotate(Graph& graph, const PassOptions& options) {
-  auto factors = Factors::of(graph);
-  if (!factors) return factors.takeError();
-  return Annotator(graph, options, *factors).run();
+  while (true) {
+    auto factors = Factors::of(graph);
+    if (!factors) return factors.takeError();
+    Annotator annotator(graph, options, *factors);
+    if (auto e = annotator.run()) return e;
+    auto joined = join_partials(graph, *factors, [&](const Value& v) { return annotator.is_pinned(v); });
+    if (!joined) return joined.takeError();
+    if (!*joined) return llvm::Error::success();
+  }
 }
 }  // namespace optp

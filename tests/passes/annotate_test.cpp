@@ -66,6 +66,46 @@ TEST_CASE("an mlp's first product is split by columns and its second by rows, wi
         "%y = add(%biased: f32[b, 8], %x: f32[b, 8]) [_, _]\n");
 }
 
+// y = x + (mlp a + bias) + (mlp b + bias), as models with parallel branches export it
+void add_parallel_mlps(Graph& graph) {
+  Builder build(graph);
+  Value& x = graph.add_input("x", {DType::f32, {Dim::symbol("b"), 8}});
+  auto made = [&](llvm::StringRef op, llvm::ArrayRef<Value*> operands, llvm::StringRef name, Attributes attributes = {}) { return must(build.create(op, operands, std::move(attributes), name)); };
+  const Attributes loops{{"loops", std::string("b k, k n -> b n")}};
+  Value* norm = made("layer_norm", {&x, &weight(graph, "scale", {8})}, "norm");
+  auto mlp = [&](const std::string& name) {
+    Value* h = made("contract", {norm, &weight(graph, (name + ".up").c_str(), {8, 12})}, name + ".h", loops);
+    h = made("contract", {made("relu", {h}, name + ".act"), &weight(graph, (name + ".down").c_str(), {12, 8})}, name + ".sum", loops);
+    return made("add", {h, &weight(graph, (name + ".bias").c_str(), {8})}, name + ".out");
+  };
+  Value* a = mlp("a");
+  graph.outputs.push_back({"y", made("add", {made("add", {&x, a}, "first"), mlp("b")}, "y")});
+}
+
+TEST_CASE("partial sums of branches side by side are added up first and reduced once") {
+  Graph g;
+  add_parallel_mlps(g);
+  const std::string text = split_text(with_mesh(g, "tensor=2"));
+  CAPTURE(text);
+  CHECK(text.substr(text.find("%y.parts")) ==
+        "%y.parts = add(%a.sum: f32[b, 8], %b.sum: f32[b, 8]) [_, _] partial(sum: tensor)\n"
+        "%y.parts.all_reduce = all_reduce(%y.parts: f32[b, 8]) [_, _]\n"
+        "%y.sum = add(%y.parts.all_reduce: f32[b, 8], %x: f32[b, 8]) [_, _]\n"
+        "%y.sum.1 = add(%y.sum: f32[b, 8], %a.bias: f32[8]) [_, _]\n"
+        "%y = add(%y.sum.1: f32[b, 8], %b.bias: f32[8]) [_, _]\n");
+  CHECK(text.find("all_reduce(") == text.rfind("all_reduce("));
+}
+
+TEST_CASE("a value that a constraint names is not taken apart to join partial sums") {
+  Graph g;
+  add_parallel_mlps(g);
+  PassOptions options;
+  options.constraints = {{"a.out", "[_, _]", "test:1"}};
+  const std::string text = split_text(with_mesh(g, "tensor=2"), options);
+  CAPTURE(text);
+  CHECK(text.find("%a.out = add(%a.sum.all_reduce") != std::string::npos);
+}
+
 TEST_CASE("on one device nothing is split and nothing is sent") {
   Graph g;
   add_mlp(g, "relu");
