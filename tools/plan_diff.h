@@ -16,7 +16,7 @@ struct PlanDiff {
     int64_t a = 0, b = 0;
     bool is_bytes = false;
   };
-  std::vector<Pair> numbers;               // devices
+  std::vector<Pair> numbers;                // devices
   std::vector<Change> settings;             // strategy, mesh, job
   std::vector<Change> shardings;            // of parameters, in A's order, then those that only B has
   std::vector<std::vector<Pair>> devices;   // by rank, of those that both have

@@ -378,30 +378,34 @@ llvm::Expected<Value*> wrapped(LoweringContext& c, Value& index, Dim extent) {
   OPTP_TRY(from_end, c.op("add", {&index, end}));
   return c.op("where", {negative, from_end, &index});
 }
+llvm::Expected<Value*> index_operand(LoweringContext& c) {
+  OPTP_TRY(index, c.need(1));
+  const DType dtype = index->type.dtype;
+  if (dtype != DType::i64 && dtype != DType::i32) return c.fail("operand 1 " + quoted(index->name) + ": dtype: expected int64 or int32, found " + long_name(dtype));
+  return index;
+}
+struct Component {
+  Value* index;
+  bool inside;  // known to be at least 0 and below the dim's extent
+};
 // Elements of x's leading dims by an index along each: a gather of rows from those dims flattened. An index outside of
 // its dim gives a row outside of all.
-llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<Value*> index) {
-  const DType dtype = index[0]->type.dtype;
-  const llvm::ArrayRef<Dim> dims = llvm::ArrayRef<Dim>(x.type.dims).take_front(index.size());
+llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<Component> components) {
+  const llvm::ArrayRef<Dim> dims = llvm::ArrayRef<Dim>(x.type.dims).take_front(components.size());
   Value *row = nullptr, *outside = nullptr;
-  for (size_t d = 0; d < index.size(); ++d) {
-    OPTP_TRY(extent, c.cast(c.build.dim_tensor({}, {dims[d]}), dtype));
-    Value* at = index[d];
-    if (!at->producer || at->producer->op->name != "iota") {
+  for (size_t d = 0; d < components.size(); ++d) {
+    Value& extent = c.build.dim_tensor({}, {dims[d]});
+    OPTP_TRY(at, c.cast(*components[d].index, DType::i64));
+    if (!components[d].inside) {
       OPTP_TRY(positive, wrapped(c, *at, dims[d]));
-      OPTP_TRY(below, c.op("less", {positive, &c.scalar_like(*at, 0)}));
-      OPTP_TRY(above, c.op("greater_equal", {positive, extent}));
+      OPTP_TRY(below, c.op("less", {positive, &c.scalar_like(*positive, 0)}));
+      OPTP_TRY(above, c.op("greater_equal", {positive, &extent}));
       OPTP_TRY(either, c.op("or", {below, above}));
-      at = positive;
-      if (outside) {
-        OPTP_TRY(any, c.op("or", {outside, either}));
-        outside = any;
-      } else {
-        outside = either;
-      }
+      OPTP_TRY(any, outside ? c.op("or", {outside, either}) : either);
+      at = positive, outside = any;
     }
     if (row) {
-      OPTP_TRY(scaled, c.op("mul", {row, extent}));
+      OPTP_TRY(scaled, c.op("mul", {row, &extent}));
       OPTP_TRY(sum, c.op("add", {scaled, at}));
       row = sum;
     } else {
@@ -409,10 +413,9 @@ llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<
     }
   }
   Dims flat{product(dims)};
-  flat.append(x.type.dims.begin() + long(index.size()), x.type.dims.end());
+  flat.append(x.type.dims.begin() + long(components.size()), x.type.dims.end());
   if (outside) {
-    OPTP_TRY(rows, c.cast(c.build.dim_tensor({}, {flat[0]}), dtype));
-    OPTP_TRY(checked, c.op("where", {outside, rows, row}));
+    OPTP_TRY(checked, c.op("where", {outside, &c.build.dim_tensor({}, {flat[0]}), row}));
     row = checked;
   }
   OPTP_TRY(table, c.reshape(x, flat));
@@ -420,16 +423,16 @@ llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<
 }
 Lowered gather_nd(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
-  OPTP_TRY(index, c.need(1));
+  OPTP_TRY(index, index_operand(c));
   if (c.integer("batch_dims", 0) != 0) return c.fail("batch_dims " + llvm::Twine(c.integer("batch_dims", 0)) + ": only 0 is supported");
   auto depth = index->ndim() ? index->type.dims.back().constant() : std::nullopt;
   if (!depth || *depth < 1 || *depth > int64_t(x->ndim())) return c.fail("operand 1 " + quoted(index->name) + ": expected index tuples of 1 to " + llvm::Twine(x->ndim()) + " in the last dim, found " + to_string(index->type.dims));
   const Dims row_dims(index->type.dims.begin(), index->type.dims.end() - 1);
-  llvm::SmallVector<Value*, 4> components;
+  llvm::SmallVector<Component, 4> components;
   for (int64_t k = 0; k < *depth; ++k) {
     OPTP_TRY(part, c.op("slice", {index}, {{"axis", int64_t(row_dims.size())}, {"start", Dim(k)}, {"size", Dim(1)}, {"step", int64_t(1)}}));
     OPTP_TRY(component, c.reshape(*part, row_dims));
-    components.push_back(component);
+    components.push_back({component, false});
   }
   OPTP_TRY(y, gather_flat(c, *x, components));
   return Values{y};
@@ -437,21 +440,21 @@ Lowered gather_nd(LoweringContext& c) {
 // GatherElements: y[i, j] = x[index[i, j], j] along axis 0, and so on.
 Lowered gather_elements(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
-  OPTP_TRY(index, c.need(1));
+  OPTP_TRY(index, index_operand(c));
   if (index->ndim() != x->ndim()) return c.fail("operand 1 " + quoted(index->name) + ": expected " + llvm::Twine(x->ndim()) + " dims as operand 0, found " + to_string(index->type.dims));
   OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
-  llvm::SmallVector<Value*, 4> components;
+  llvm::SmallVector<Component, 4> components;
   for (size_t d = 0; d < x->ndim(); ++d) {
     if (int64_t(d) == axis) {
-      components.push_back(index);
+      components.push_back({index, false});
       continue;
     }
     if (proved_less(x->type.dims[d], index->type.dims[d])) return c.fail("operand 1 " + quoted(index->name) + ", dim " + llvm::Twine(d) + ": expected at most " + x->type.dims[d].text() + " as operand 0, found " + index->type.dims[d].text());
     Dims along(x->ndim(), Dim(1));
     along[d] = index->type.dims[d];
-    OPTP_TRY(count, c.op("iota", {}, {{"start", Dim(0)}, {"size", along[d]}, {"step", Dim(1)}, {"dtype", int64_t(index->type.dtype)}}));
+    OPTP_TRY(count, c.op("iota", {}, {{"start", Dim(0)}, {"size", along[d]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
     OPTP_TRY(counted, c.reshape(*count, along));
-    components.push_back(counted);
+    components.push_back({counted, proved_less_equal(along[d], x->type.dims[d])});
   }
   OPTP_TRY(y, gather_flat(c, *x, components));
   return Values{y};

@@ -90,7 +90,20 @@ TEST_CASE("an index outside of its own dim is refused, also where it is inside o
   }
   auto m = two_inputs("GatherElements", 2, {-1, -1});
   set(first_node(m), "axis", int64_t(1));
-  auto y = result_of(m, floats({3, 4}), integers({1, 2}, {3, 4}));
-  REQUIRE_FALSE(bool(y));
-  CHECK(has(llvm::toString(y.takeError()), "is outside"));
+  // Of the second, the index has more rows than x.
+  for (const Array& index : {integers({1, 2}, {3, 4}), integers({4, 1}, {0, 0, 0, 0})}) {
+    auto y = result_of(m, floats({3, 4}), index);
+    REQUIRE_FALSE(bool(y));
+    CHECK(has(llvm::toString(y.takeError()), "is outside"));
+  }
+}
+
+TEST_CASE("an index is int64 or int32") {
+  for (const char* op : {"GatherND", "GatherElements"}) {
+    auto m = two_inputs(op, 2, {2, 2});
+    m.mutable_graph()->mutable_input(1)->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::INT32);
+    accept(op, m);
+    m.mutable_graph()->mutable_input(1)->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
+    refuse(op, m, {"'the_node'", "operand 1 'index': dtype: expected int64 or int32, found float32"});
+  }
 }
