@@ -303,10 +303,14 @@ class Annotator {
     if (v.cause.text.empty()) v.cause.text = whole_because(v);
   }
   std::string whole_because(const Value& v) const {
+    std::string out;
     for (unsigned d = 0; d < v.ndim(); ++d)
       for (int c : factors_.of(v, d).classes)
-        if (!recogniser_[c].rejection.empty()) return "whole: dim " + std::to_string(d) + ": " + recogniser_[c].rejection;
-    return "whole: no strategy or constraint splits it";
+        if (!recogniser_[c].rejection.empty()) {
+          out += (out.empty() ? "whole: dim " : "; dim ") + std::to_string(d) + ": " + recogniser_[c].rejection;
+          break;
+        }
+    return out.empty() ? "whole: no strategy or constraint splits it" : out;
   }
   void place_all() {
     for (Value* v : graph_.inputs) place(*v);
