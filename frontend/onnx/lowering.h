@@ -88,6 +88,7 @@ std::string describe(const onnx::NodeProto& node);
 
 llvm::ArrayRef<LoweringRow> elementwise_rows();
 llvm::ArrayRef<LoweringRow> shape_rows();
+llvm::ArrayRef<LoweringRow> indexing_rows();
 llvm::ArrayRef<LoweringRow> product_rows();
 llvm::ArrayRef<LoweringRow> reduction_rows();
 llvm::ArrayRef<LoweringRow> block_rows();  // normalisations, attention, activations made of several ops
