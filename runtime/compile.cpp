@@ -1,4 +1,5 @@
 // From a rank's graph to steps in an arena: constants are computed, nodes fused, kernels compiled, lifetimes laid out.
+#include <cassert>
 #include <cstring>
 
 #include "frontend/ir/diagnostic.h"
@@ -20,6 +21,14 @@ double flops_of(const Node& node) {
   llvm::SmallVector<double, 6> extents;
   for (const Loop& loop : rule->loops) extents.push_back(double(loop.extent.constant().value_or(0)));
   return node.op->flops(node, extents);
+}
+
+FusedStep alone(const Node& node) {
+  FusedStep step;
+  step.anchor = step.last = &node;
+  step.nodes = {&node};
+  step.operands.assign(node.operands.begin(), node.operands.end());
+  return step;
 }
 
 llvm::Expected<CollectiveCall> collective_of(const Node& node) {
@@ -118,10 +127,7 @@ llvm::Expected<bool> Executable::State::fold(const Node& node) {
     if (!constant_bytes(*v)) return false;
     from += 4 * spec_of(*v).bytes();
   }
-  FusedStep alone;
-  alone.anchor = alone.last = &node;
-  alone.operands.assign(node.operands.begin(), node.operands.end());
-  const Work work = work_of(alone);
+  const Work work = work_of(alone(node));
   for (const TensorSpec& r : work.results) to += r.bytes();
   if (to > from) return false;
   if (context.plan_only) {
@@ -158,6 +164,11 @@ llvm::Error Executable::State::compile() {
     places[graph.inputs[k]] = {root, 0};
   }
 
+  for (const auto& node : graph.nodes)
+    for (const Value* v : node->operands)
+      if (v->is_data())
+        if (auto e = load(*v)) return e;
+
   // What each node runs in: softmax takes what stands before it first, then products what follows them.
   llvm::DenseMap<const Node*, FusedStep> ends;  // by last node
   llvm::DenseSet<const Node*> taken;
@@ -166,6 +177,8 @@ llvm::Error Executable::State::compile() {
     const Node* last = step.last;
     ends[last] = std::move(step);
   };
+  KernelContext attempt = context;
+  attempt.plan_only = true;
   if (options.fuse)
     for (const char* op : {"softmax", "contract"})
       for (const auto& node : graph.nodes) {
@@ -176,9 +189,8 @@ llvm::Error Executable::State::compile() {
           const size_t fused = step.nodes.size() - 1;
           most = std::min(most, fused);
           if (fused == 0) break;
-          Work work = work_of(step);
-          for (size_t k = 0; k < work.operands.size(); ++k) work.operands[k].constant = nullptr;  // nothing is packed to try
-          auto kernel = compile_kernel(work, context);
+          // As it will be compiled, but nothing is packed to try.
+          auto kernel = compile_kernel(work_of(step), attempt);
           if (!kernel) return kernel.takeError();
           if (kernel->run) {
             claim(std::move(step));
@@ -189,9 +201,6 @@ llvm::Error Executable::State::compile() {
 
   for (const auto& owned : graph.nodes) {
     const Node& node = *owned;
-    for (const Value* v : node.operands)
-      if (v->is_data())
-        if (auto e = load(*v)) return e;
     auto end = ends.find(&node);
     if (end == ends.end() && taken.contains(&node)) continue;  // runs with a later node
     if (end == ends.end()) {
@@ -204,11 +213,7 @@ llvm::Error Executable::State::compile() {
       if (!folded) return folded.takeError();
       if (*folded) continue;
     }
-    FusedStep alone;
-    alone.anchor = alone.last = &node;
-    alone.nodes = {&node};
-    alone.operands.assign(node.operands.begin(), node.operands.end());
-    if (auto e = add_step(end == ends.end() ? alone : end->second)) return e;
+    if (auto e = add_step(end == ends.end() ? alone(node) : end->second)) return e;
   }
   for (const GraphOutput& o : graph.outputs)
     if (o.value->is_data())
@@ -223,7 +228,6 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   step.last = fused.last;
   step.nodes = fused.nodes;
   for (const Node* n : fused.nodes) step.flops += flops_of(*n);
-  flops += step.flops;
   step.work = work_of(fused);
   if (fused.anchor->op->is_collective) {
     auto call = collective_of(*fused.anchor);
@@ -234,8 +238,15 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
     auto kernel = compile_kernel(step.work, context);
     if (!kernel) return kernel.takeError();
     step.kernel = std::move(*kernel);
-    if (!step.kernel.run) return node_error(*fused.anchor, "its fused form runs only without constants");
+    if (!step.kernel.run) {
+      // What was computed at compile time since the fusion was tried made another form of it: each node by itself.
+      assert(fused.nodes.size() > 1 && "a node alone always has a kernel");
+      for (const Node* node : fused.nodes)
+        if (auto e = add_step(alone(*node))) return e;
+      return llvm::Error::success();
+    }
   }
+  flops += step.flops;
   memory.packed_bytes += step.kernel.packed_bytes;
   const int64_t now = int64_t(steps.size());
   for (size_t k = 0; k < fused.operands.size(); ++k) {

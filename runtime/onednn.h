@@ -19,13 +19,12 @@ inline dnnl::matmul::primitive_desc matmul(const dnnl::engine& engine, const Mat
 #endif
 }
 
-inline dnnl::memory::dims dims_of(const dnnl::memory::desc& desc) {
+// How many factors may follow a product: for a second one oneDNN 2 multiplies by the first again, on every instruction set.
 #if DNNL_VERSION_MAJOR >= 3
-  return desc.get_dims();
+constexpr int most_factors = 8;
 #else
-  return desc.dims();
+constexpr int most_factors = 1;
 #endif
-}
 
 inline void append_eltwise(dnnl::post_ops& ops, dnnl::algorithm algorithm, float alpha, float beta) {
 #if DNNL_VERSION_MAJOR >= 3

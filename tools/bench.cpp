@@ -8,6 +8,7 @@
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
+#include "runtime/kernels/onednn_product.h"
 #include "runtime/reference.h"
 #include "runtime/run_ranks.h"
 #include "tools/command.h"
@@ -114,9 +115,11 @@ llvm::Error bench(const BenchOptions& o) {
                                 flops / median / 1e6, 100 * share);
   llvm::outs() << "rank 0: " << cause << "\n";
   llvm::outs() << llvm::formatv("weights {0:f1} MiB, packed {1:f1} MiB, largest arena {2:f1} MiB\n", double(parameters) / (1 << 20), double(packed) / (1 << 20), double(arena) / (1 << 20));
+  const std::vector<std::string> refused = kernels::refused_product_forms();
+  for (const std::string& form : refused) llvm::outs() << "oneDNN computes this product wrongly here, so our own kernel runs: " << form << "\n";
   if (o.json.empty()) return llvm::Error::success();
   llvm::json::Object json{{"median_ms", median}, {"min_ms", ms.front()}, {"p90_ms", p90}, {"runs", o.runs}, {"devices", int64_t(ranks.size())}, {"threads_per_device", options.threads_per_device},
-                          {"tokens_per_s", double(tokens) / median * 1e3}, {"gflop_per_s", flops / median / 1e6}, {"collectives_share", share}, {"parameter_bytes", parameters}, {"arena_bytes", arena}};
+                          {"tokens_per_s", double(tokens) / median * 1e3}, {"gflop_per_s", flops / median / 1e6}, {"collectives_share", share}, {"parameter_bytes", parameters}, {"arena_bytes", arena}, {"refused_products", llvm::json::Array(refused)}};
   std::string text;
   llvm::raw_string_ostream(text) << llvm::formatv("{0:2}\n", llvm::json::Value(std::move(json)));
   return write_file_atomically(o.json, llvm::StringRef(text));

@@ -12,6 +12,7 @@
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
+#include "runtime/instruction_set.h"
 #include "tools/command.h"
 #include "tools/diagnostics.h"
 #include "tools/progress.h"
@@ -108,6 +109,7 @@ void declare_flags_of_all_verbs(CLI::App& app) {
 
 int run(std::vector<std::string> words) {
   if (auto e = take_flags_of_all_verbs(words)) return report(std::move(e));
+  if (auto e = check_instruction_set_limit()) return report(std::move(e));
   CLI::App app("cuts a transformer's ONNX graph for tensor parallelism, and proves that the parts compute the whole", "opt-partition");
   app.footer(footer);
   app.set_version_flag("--version", version_text(), "versions of this program and what it runs on; with --json as JSON");

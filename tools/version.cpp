@@ -8,11 +8,13 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Config/llvm-config.h"
+#include "runtime/instruction_set.h"
+#include "runtime/kernels/onednn_product.h"
 #include "tools/command.h"
 
 namespace optp {
 namespace {
-std::string instruction_set() {
+std::string onednn_instruction_set() {
   switch (dnnl::get_effective_cpu_isa()) {
     case dnnl::cpu_isa::sse41: return "SSE4.1";
     case dnnl::cpu_isa::avx: return "AVX";
@@ -37,9 +39,12 @@ std::string boost() { return llvm::formatv("{0}.{1}", BOOST_VERSION / 100000, BO
 
 std::string version_text() {
   return "opt-partition " OPTP_VERSION "\noneDNN " + onednn() + "\nONNX schema: written as IR 8, opset 17\nprotobuf " + protobuf() + "\nLLVM " LLVM_VERSION_STRING "\nBoost " + boost() +
-         "\nMPI not built in\ninstruction set " + instruction_set();
+         "\nMPI not built in\ninstruction set " + onednn_instruction_set() + ", own kernels " + to_string(instruction_set()).str();
 }
 std::string version_json() {
-  return llvm::formatv("{0:2}", llvm::json::Value(llvm::json::Object{{"opt-partition", OPTP_VERSION}, {"onednn", onednn()}, {"onnx_ir", 8}, {"onnx_opset", 17}, {"protobuf", protobuf()}, {"llvm", LLVM_VERSION_STRING}, {"boost", boost()}, {"mpi", false}, {"instruction_set", instruction_set()}}));
+  kernels::try_usual_product_forms(dnnl::engine(dnnl::engine::kind::cpu, 0));
+  llvm::json::Array refused;
+  for (const std::string& form : kernels::refused_product_forms()) refused.push_back(form);
+  return llvm::formatv("{0:2}", llvm::json::Value(llvm::json::Object{{"opt-partition", OPTP_VERSION}, {"onednn", onednn()}, {"onnx_ir", 8}, {"onnx_opset", 17}, {"protobuf", protobuf()}, {"llvm", LLVM_VERSION_STRING}, {"boost", boost()}, {"mpi", false}, {"instruction_set", onednn_instruction_set()}, {"own_instruction_set", to_string(instruction_set())}, {"refused_products", std::move(refused)}}));
 }
 }  // namespace optp

@@ -3,50 +3,33 @@
 // What can't be strided is copied into order first; weights known at compile time are copied into oneDNN's own layout once.
 // Where oneDNN has no such layout, which is what its general gemm says of itself, float32 products are our own.
 #include <cstring>
-#include <unordered_map>
 
 #include "frontend/ir/diagnostic.h"
 #include "runtime/kernels/matmul_form.h"
+#include "runtime/kernels/onednn_product.h"
 #include "runtime/kernels/packed_product.h"
-#include "runtime/onednn.h"
 
 namespace optp::kernels {
 namespace {
 
-dnnl::memory::data_type type_of(DType dtype) {
-  switch (dtype) {
-    case DType::bf16: return dnnl::memory::data_type::bf16;
-    case DType::f16: return dnnl::memory::data_type::f16;
-    default: return dnnl::memory::data_type::f32;
-  }
-}
-
 // [batch…, rows, columns] of one tensor; a dim it doesn't step along has extent 1.
-dnnl::memory::desc desc_of(const LoopList& batch, const StridedLoop& rows, const StridedLoop& columns, size_t t, DType dtype) {
-  dnnl::memory::dims dims, strides;
+MatrixLayout layout_of(const LoopList& batch, const StridedLoop& rows, const StridedLoop& columns, size_t t) {
+  MatrixLayout layout;
   auto add = [&](const StridedLoop& l) {
-    dims.push_back(l.stride[t] == 0 ? 1 : l.extent);
-    strides.push_back(l.stride[t]);
+    layout.dims.push_back(l.stride[t] == 0 ? 1 : l.extent);
+    layout.strides.push_back(l.stride[t]);
   };
   for (const StridedLoop& l : batch) add(l);
   add(rows);
   add(columns);
-  // Where the extent is 1 a stride is free: made what a dense tensor would have, so that its layout is recognised.
-  for (size_t d = dims.size(); d-- > 0;)
-    if (dims[d] == 1) {
-      if (d + 1 == dims.size()) strides[d] = d > 0 && dims[d - 1] != 1 && strides[d - 1] == 1 ? dims[d - 1] : 1;
-      else strides[d] = std::max<int64_t>(1, dims[d + 1] * strides[d + 1]);
-    }
-  return {dims, type_of(dtype), strides};
+  return layout;
 }
 
+// A oneDNN product and what is around it.
 struct Product {
-  dnnl::matmul primitive;
-  dnnl::memory src, wei, dst, bias, scratchpad;
-  dnnl::memory packed;  // weights in the primitive's own layout
-  llvm::SmallVector<std::pair<unsigned, dnnl::memory>, 2> addends;  // operand, memory
-  llvm::SmallVector<int, 2> addend_args;
-  int bias_operand = -1;
+  std::optional<OnednnProduct> one;
+  llvm::SmallVector<unsigned, 4> added;  // a step's operand
+  dnnl::memory packed;                   // weights in the library's own layout, or in order
   // A loop over batches, where oneDNN has no fast primitive for all at once.
   Loops batches;
 };
@@ -173,74 +156,37 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
     weights = ordered.data();
   }
 
-  // After the product: a bias along n is oneDNN's own, the rest are post-ops.
-  dnnl::primitive_attr attr;
-  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   auto product = std::make_shared<Product>();
-  auto describe = [&](const LoopList& batch, bool any) {
-    onednn::MatmulDescs d;
-    d.a = desc_of(batch, m, k, src, dtype);
-    d.b = desc_of(batch, k, n, wei, dtype);
-    if (any) d.b = dnnl::memory::desc(onednn::dims_of(d.b), type_of(dtype), dnnl::memory::format_tag::any);
-    d.y = desc_of(batch, m, n, Y, dtype);
-    return d;
-  };
-  auto create = [&](const LoopList& batch, bool any, Product& p) -> std::optional<dnnl::matmul::primitive_desc> {
-    onednn::MatmulDescs d = describe(batch, any);
-    dnnl::post_ops ops;
-    p.addends.clear();
-    p.addend_args.clear();
-    p.bias_operand = -1;
-    size_t addend = 0;
-    for (size_t i = 0; i < work.after.size(); ++i) {
-      const Fused& f = work.after[i];
-      switch (f.kind) {
-        case Fused::Kind::relu: return std::nullopt;  // oneDNN's makes 0 of NaN
-        case Fused::Kind::scale: onednn::append_eltwise(ops, dnnl::algorithm::eltwise_linear, float(f.factor), 0); break;
-        case Fused::Kind::add: {
-          const size_t t = 3 + addend++;
-          const dnnl::memory::desc desc = desc_of(batch, m, n, t, work.operands[f.operand].dtype);
-          bool row = n.stride[t] == 1 || n.extent == 1;
-          const dnnl::memory::dims dims = onednn::dims_of(desc);
-          for (size_t at = 0; at + 1 < dims.size(); ++at) row &= dims[at] == 1;
-          if (i == 0 && row) {
-            d.bias = desc;
-            d.has_bias = true;
-            p.bias_operand = int(f.operand);
-            p.bias = dnnl::memory(desc, context.engine, DNNL_MEMORY_NONE);
-          } else {
-            p.addend_args.push_back(DNNL_ARG_ATTR_MULTIPLE_POST_OP(int(ops.len())) | DNNL_ARG_SRC_1);
-            ops.append_binary(dnnl::algorithm::binary_add, desc);
-            p.addends.push_back({f.operand, dnnl::memory(desc, context.engine, DNNL_MEMORY_NONE)});
-          }
-        }
+  // A multiplication by no factor stands for what oneDNN can't do as we do it: its relu makes 0 of NaN.
+  const bool fusible = llvm::none_of(work.after, [](const Fused& f) { return f.kind == Fused::Kind::relu; });
+  auto create = [&](const LoopList& batch, bool any) -> std::optional<OnednnProduct> {
+    ProductRequest request{.dtype = dtype, .src = layout_of(batch, m, k, src), .weights = layout_of(batch, k, n, wei), .dst = layout_of(batch, m, n, Y), .pack = any};
+    product->added.clear();
+    size_t addend = 3;
+    for (const Fused& f : work.after) {
+      const bool add = f.kind == Fused::Kind::add;
+      request.steps.push_back({.add = add, .factor = float(f.factor)});
+      if (add) {
+        request.steps.back().addend = layout_of(batch, m, n, addend++);
+        request.steps.back().dtype = work.operands[f.operand].dtype;
       }
+      product->added.push_back(f.operand);
     }
-    attr.set_post_ops(ops);
-    try {
-      auto pd = onednn::matmul(context.engine, d, attr);
-      p.src = dnnl::memory(pd.src_desc(), context.engine, DNNL_MEMORY_NONE);
-      p.wei = dnnl::memory(pd.weights_desc(), context.engine, DNNL_MEMORY_NONE);
-      p.dst = dnnl::memory(pd.dst_desc(), context.engine, DNNL_MEMORY_NONE);
-      return pd;
-    } catch (const dnnl::error&) {
-      return std::nullopt;
-    }
+    auto one = OnednnProduct::create(request, context.engine);
+    if (one && !one->is_reference() && !computes_rightly(request, one->implementation(), context.engine)) return std::nullopt;
+    return one;
   };
-  auto general = [](const dnnl::matmul::primitive_desc& pd) { return llvm::StringRef(pd.impl_info_str()).starts_with("gemm"); };
-  auto slow = [](const dnnl::matmul::primitive_desc& pd) { return llvm::StringRef(pd.impl_info_str()).starts_with("ref"); };
   LoopList batch = g.batch;
-  std::optional<dnnl::matmul::primitive_desc> pd;
   bool batch_in_weights = false;
   for (const StridedLoop& l : batch) batch_in_weights |= l.stride[wei] != 0;
-  if (batch.size() <= 10) pd = create(batch, pack, *product);
-  if (dtype == DType::f32 && PackedProduct::supported() && (!pd || general(*pd) || slow(*pd))) return own_product(work, context, *form, copies, weights);
-  if ((!pd || slow(*pd)) && !batch.empty() && !has_addends(work)) {
+  std::optional<OnednnProduct>& one = product->one;
+  if (batch.size() <= 10 && fusible) one = create(batch, pack);
+  const bool own = dtype == DType::f32;  // what else runs wherever oneDNN has nothing
+  if (own && PackedProduct::preferred() && (!one || one->is_general() || one->is_reference())) return own_product(work, context, *form, copies, weights);
+  if ((!one || one->is_reference()) && !batch.empty() && fusible && !has_addends(work)) {
     // One matrix after the other: strides of batches are then free.
-    Product single;
-    if (auto one = create({}, pack && !batch_in_weights, single); one && !slow(*one)) {
-      *product = std::move(single);
-      pd = one;
+    if (auto single = create({}, pack && !batch_in_weights); single && !single->is_reference()) {
+      one = std::move(single);
       for (const StridedLoop& l : batch) product->batches.dims.push_back(l.extent);
       for (size_t t : {src, wei, size_t(Y)}) {
         product->batches.strides.emplace_back();
@@ -251,19 +197,16 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
       for (Ints& s : product->batches.strides) s.push_back(0);
     }
   }
-  if (!pd || (slow(*pd) && !work.after.empty())) return Kernel{};
-  product->primitive = dnnl::matmul(*pd);
-  product->scratchpad = dnnl::memory(pd->scratchpad_desc(), context.engine, DNNL_MEMORY_NONE);
-
+  if (own && (!one || one->is_reference()) && work.after.empty()) return own_product(work, context, *form, copies, weights);
+  if (!one || (one->is_reference() && !work.after.empty())) return Kernel{};
   const int64_t element = size_bytes(dtype), scratchpad = copies->end;
-  kernel.scratch_bytes = copies->end + int64_t(pd->scratchpad_desc().get_size());
+  kernel.scratch_bytes = copies->end + one->scratch_bytes();
 
   if (pack && context.plan_only) {
     kernel.packed |= 1u << wei;
   } else if (pack) {
     const void* plain = weights;
     const bool looped = !product->batches.dims.empty();
-    const dnnl::memory::desc from = looped && batch_in_weights ? dnnl::memory::desc() : desc_of(looped ? LoopList{} : batch, k, n, wei, dtype);
     if (looped && batch_in_weights) {
       if (form->copied[wei]) {  // kept in order
         auto keep = std::make_shared<std::vector<char>>(std::move(ordered));
@@ -273,13 +216,14 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
         std::memcpy(product->packed.get_data_handle(), keep->data(), keep->size());
       }
     } else {
-      product->packed = dnnl::memory(pd->weights_desc(), context.engine);
+      product->packed = dnnl::memory(one->weights_layout(), context.engine);
+      const dnnl::memory::desc from = onednn_layout(layout_of(looped ? LoopList{} : batch, k, n, wei), dtype);
       dnnl::memory whole(from, context.engine, const_cast<void*>(plain));
       dnnl::stream stream = context.stream;
       dnnl::reorder(whole, product->packed).execute(stream, whole, product->packed);
       stream.wait();
       kernel.packed |= 1u << wei;
-      kernel.packed_bytes = int64_t(pd->weights_desc().get_size());
+      kernel.packed_bytes = int64_t(one->weights_layout().get_size());
     }
   }
   kernel.run = [product, copies, src, wei, threads = context.threads, stream = context.stream, element, scratchpad](const KernelCall& call) mutable -> llvm::Error {
@@ -292,27 +236,14 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
         in[t] = scratch + copies->offset[t];
       }
     void* out = copies->offset[Y] >= 0 ? scratch + copies->offset[Y] : call.out[0];
-    p.scratchpad.set_data_handle(scratch + scratchpad);
-    std::unordered_map<int, dnnl::memory> args = {{DNNL_ARG_SRC, p.src}, {DNNL_ARG_WEIGHTS, p.wei}, {DNNL_ARG_DST, p.dst}, {DNNL_ARG_SCRATCHPAD, p.scratchpad}};
-    const bool looped = !p.batches.dims.empty();
     const void* weights = p.packed ? p.packed.get_data_handle() : in[wei];
-    if (p.bias_operand >= 0) {
-      p.bias.set_data_handle(const_cast<void*>(call.in[size_t(p.bias_operand)]));
-      args.emplace(DNNL_ARG_BIAS, p.bias);
-    }
-    for (size_t i = 0; i < p.addends.size(); ++i) {
-      p.addends[i].second.set_data_handle(const_cast<void*>(call.in[p.addends[i].first]));
-      args.emplace(p.addend_args[i], p.addends[i].second);
-    }
+    llvm::SmallVector<const void*, 4> addends;
+    for (unsigned operand : p.added) addends.push_back(call.in[operand]);
     auto execute = [&](int64_t a, int64_t b, int64_t y) {
-      p.src.set_data_handle(const_cast<char*>(static_cast<const char*>(in[src])) + a * element);
-      p.wei.set_data_handle(const_cast<char*>(static_cast<const char*>(weights)) + b * element);
-      p.dst.set_data_handle(static_cast<char*>(out) + y * element);
-      p.primitive.execute(stream, args);
+      p.one->run(stream, static_cast<const char*>(in[src]) + a * element, static_cast<const char*>(weights) + b * element, static_cast<char*>(out) + y * element, addends, scratch + scratchpad);
     };
-    if (looped) p.batches.rows(0, p.batches.row_count(), [&](llvm::ArrayRef<int64_t> at) { execute(at[0], at[1], at[2]); });
-    else execute(0, 0, 0);
-    stream.wait();
+    if (p.batches.dims.empty()) execute(0, 0, 0);
+    else p.batches.rows(0, p.batches.row_count(), [&](llvm::ArrayRef<int64_t> at) { execute(at[0], at[1], at[2]); });
     if (copies->offset[Y] >= 0) copies->copy[Y](call.out[0], out, threads);
     return llvm::Error::success();
   };

@@ -11,11 +11,10 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
-#define OPTP_PACKED_PRODUCT 1
+#define OPTP_X86 1
 #endif
 
 namespace optp::kernels {
-#ifdef OPTP_PACKED_PRODUCT
 namespace {
 constexpr int64_t tile_rows = 6, tile_columns = 16;
 constexpr int64_t depth = 256, height = 32 * tile_rows, width = 32 * tile_columns;
@@ -23,8 +22,22 @@ constexpr int64_t depth = 256, height = 32 * tile_rows, width = 32 * tile_column
 int64_t panels_of(int64_t n) { return (n + tile_columns - 1) / tile_columns; }
 
 // y[rows, 16] = (first ? 0 : y) + a · b; a: [k, rows], b: [k, 16].
+using Tile = void (*)(int64_t k, const float* a, const float* b, float* y, int64_t y_row, bool first);
 template <int rows>
-[[gnu::target("avx2,fma")]] void tile(int64_t k, const float* a, const float* b, float* y, int64_t y_row, bool first) {
+void plain_tile(int64_t k, const float* a, const float* b, float* y, int64_t y_row, bool first) {
+  float sum[rows][tile_columns] = {};
+  for (int64_t i = 0; i < k; ++i, a += rows, b += tile_columns)
+    for (int r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < tile_columns; ++c) sum[r][c] += a[r] * b[c];
+  for (int r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < tile_columns; ++c) y[r * y_row + c] = first ? sum[r][c] : y[r * y_row + c] + sum[r][c];
+}
+constexpr Tile plain_tiles[] = {plain_tile<1>, plain_tile<2>, plain_tile<3>,
+                                plain_tile<4>, plain_tile<5>, plain_tile<6>};
+#ifdef OPTP_X86
+template <int rows>
+[[gnu::target("avx2,fma")]] void avx2_tile(int64_t k, const float* a, const float* b, float* y, int64_t y_row,
+                                           bool first) {
   __m256 sum[rows][2];
 #pragma GCC unroll 6
   for (int r = 0; r < rows; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_ps();
@@ -48,40 +61,42 @@ template <int rows>
     _mm256_storeu_ps(out + 8, sum[r][1]);
   }
 }
-using Tile = void (*)(int64_t, const float*, const float*, float*, int64_t, bool);
-constexpr Tile tiles[] = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
+constexpr Tile avx2_tiles[] = {avx2_tile<1>, avx2_tile<2>, avx2_tile<3>, avx2_tile<4>, avx2_tile<5>, avx2_tile<6>};
+const Tile* best_tiles() { return instruction_set() >= InstructionSet::avx2 ? avx2_tiles : plain_tiles; }
+#else
+const Tile* best_tiles() { return plain_tiles; }
+#endif
 
 // A tile's rows of n columns, n constant in the common case.
 template <class Step>
-[[gnu::always_inline, gnu::target("avx2,fma")]] inline void each(float* y, int64_t y_row, int64_t rows, int64_t n,
-                                                                 const Step& step) {
-  for (int64_t r = 0; r < rows; ++r)
-    if (n == tile_columns)
-      for (int64_t c = 0; c < tile_columns; ++c) y[r * y_row + c] = step(y[r * y_row + c], r, c);
-    else
-      for (int64_t c = 0; c < n; ++c) y[r * y_row + c] = step(y[r * y_row + c], r, c);
+OPTP_INLINE inline void each(float* y, int64_t y_row, int64_t rows, int64_t n, const Step& step) {
+  vectorised([=]() OPTP_LAMBDA {
+    for (int64_t r = 0; r < rows; ++r)
+      if (n == tile_columns)
+        for (int64_t c = 0; c < tile_columns; ++c) y[r * y_row + c] = step(y[r * y_row + c], r, c);
+      else
+        for (int64_t c = 0; c < n; ++c) y[r * y_row + c] = step(y[r * y_row + c], r, c);
+  });
 }
-[[gnu::target("avx2,fma")]] void finish_tile(const ProductStep& step, float* y, int64_t y_row, const float* added,
-                                             int64_t rows, int64_t n) {
+void finish_tile(const ProductStep& step, float* y, int64_t y_row, const float* added, int64_t rows, int64_t n) {
   switch (step.kind) {
     case ProductStep::Kind::scale:
-      return each(y, y_row, rows, n, [f = step.factor](float v, int64_t, int64_t) { return v * f; });
+      return each(y, y_row, rows, n, [f = step.factor](float v, int64_t, int64_t) OPTP_LAMBDA { return v * f; });
     case ProductStep::Kind::relu:
-      return each(y, y_row, rows, n, [](float v, int64_t, int64_t) { return v < 0 ? 0 : v; });
+      return each(y, y_row, rows, n, [](float v, int64_t, int64_t) OPTP_LAMBDA { return v < 0 ? 0 : v; });
     case ProductStep::Kind::add:
       if (step.column == 1)
-        return each(y, y_row, rows, n,
-                    [=, row = step.row](float v, int64_t r, int64_t c) { return v + added[r * row + c]; });
-      return each(y, y_row, rows, n, [=, row = step.row, column = step.column](float v, int64_t r, int64_t c) {
-        return v + added[r * row + c * column];
-      });
+        return each(y, y_row, rows, n, [=, row = step.row](float v, int64_t r, int64_t c) OPTP_LAMBDA {
+          return v + added[r * row + c];
+        });
+      return each(y, y_row, rows, n, [=, row = step.row, column = step.column](float v, int64_t r, int64_t c)
+                                         OPTP_LAMBDA { return v + added[r * row + c * column]; });
   }
 }
 
 // Rows [begin, end) of a, in blocks of `depth` columns, in tiles of rows: [block][tile][k][rows]. `begin` starts a
 // tile.
-[[gnu::target("avx2,fma")]] void pack_rows(const PackedProduct& p, const float* a, float* to, int64_t begin,
-                                           int64_t end) {
+void pack_rows(const PackedProduct& p, const float* a, float* to, int64_t begin, int64_t end) {
   for (int64_t at = 0; at < p.k; at += depth) {
     const int64_t k = std::min(depth, p.k - at);
     for (int64_t r = begin; r < end; r += tile_rows) {
@@ -89,6 +104,7 @@ template <class Step>
       float* out = to + at * p.m + r * k;
       const float* from = a + r * p.a_row + at * p.a_column;
       int64_t done = 0;
+#ifdef OPTP_X86
       if (rows == tile_rows && p.a_column == 1)
         for (; done + 4 <= k; done += 4, out += 4 * tile_rows) {
           auto row = [&](int64_t j) { return _mm_loadu_ps(from + j * p.a_row + done); };
@@ -104,6 +120,7 @@ template <class Step>
           _mm_storeu_ps(out + 18, r3);
           _mm_storeh_pi(reinterpret_cast<__m64*>(out + 22), high);
         }
+#endif
       for (int64_t i = done; i < k; ++i, out += rows)
         for (int64_t j = 0; j < rows; ++j) out[j] = from[j * p.a_row + i * p.a_column];
     }
@@ -112,7 +129,7 @@ template <class Step>
 }  // namespace
 
 // With AVX-512 oneDNN packs, and even its general gemm has twice the lanes.
-bool PackedProduct::supported() { return vector_level() == 3; }
+bool PackedProduct::preferred() { return instruction_set() == InstructionSet::avx2; }
 
 int64_t PackedProduct::packed_elements() const { return panels_of(n) * tile_columns * k; }
 int64_t PackedProduct::scratch_elements(int threads) const {
@@ -149,6 +166,7 @@ void PackedProduct::run(const float* a, const float* packed, float* y, const flo
                [&](int64_t begin, int64_t end) {
                  pack_rows(*this, a, scratch, begin * tile_rows, std::min(m, end * tile_rows));
                });
+  const Tile* tiles = best_tiles();
   float* rests = scratch + (m * k + 15) / 16 * 16;  // a thread's sums of the panel that ends beyond n
 
   // Rows [first_row, last_row) × panels [first_panel, last_panel).
@@ -171,7 +189,7 @@ void PackedProduct::run(const float* a, const float* packed, float* y, const flo
               const float* next = b + k * tile_columns;
               for (int64_t line = (r - r0) * length / height_here; line < (r - r0 + tile_rows) * length / height_here;
                    ++line)
-                _mm_prefetch(next + line * tile_columns, _MM_HINT_T1);
+                __builtin_prefetch(next + line * tile_columns, 0, 2);
               tiles[rows - 1](length, scratch + at * m + r * length, b, out, out_row, at == 0);
               if (at + length < k) continue;
               for (size_t s = 0; s < steps.size(); ++s)
@@ -200,12 +218,4 @@ void PackedProduct::run(const float* a, const float* packed, float* y, const flo
     }
   });
 }
-#else
-bool PackedProduct::supported() { return false; }
-int64_t PackedProduct::packed_elements() const { return 0; }
-int64_t PackedProduct::scratch_elements(int) const { return 0; }
-void PackedProduct::pack(const float*, float*, int) const {}
-void PackedProduct::run(const float*, const float*, float*, const float* const*, float*, int) const {}
-#endif
-
 }  // namespace optp::kernels

@@ -1,5 +1,5 @@
-// A product of float32 matrices on weights in panels, for AVX2: there oneDNN's own is a general gemm that copies the
-// weights anew at each call, row by row. Rows whose stride is a multiple of 4096 bytes then fall on each other in the
+// A product of float32 matrices on weights in panels. For AVX2: there oneDNN's own is a general gemm that copies the
+// weights anew at each call, row by row. And for any processor where oneDNN has no kernel for a form, or a wrong one. Rows whose stride is a multiple of 4096 bytes then fall on each other in the
 // first-level cache: 22 GFLOP/s at [128, 768] × [768, 3072], where panels packed once do 90.
 #pragma once
 #include <cstdint>
@@ -21,7 +21,7 @@ struct PackedProduct {
   int64_t y_row = 0;
   llvm::SmallVector<ProductStep, 4> steps;
 
-  static bool supported();  // by the processor this runs on
+  static bool preferred();  // to oneDNN's general gemm, on the processor this runs on
 
   // b as panels of 16 columns, k rows each, zeros beyond n.
   int64_t packed_elements() const;

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "runtime/instruction_set.h"
+
 namespace optp::kernels {
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -19,18 +21,12 @@ template <class Loop>
 [[gnu::target("avx2,fma"), gnu::flatten]] void run_v3(const Loop& loop) {
   loop();
 }
-inline int vector_level() {
-  static const int level = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") ? 4
-                           : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")                                                                               ? 3
-                                                                                                                                                                            : 1;
-  return level;
-}
 template <class Loop>
 void vectorised(const Loop& loop) {
-  switch (vector_level()) {
-    case 4: return run_v4(loop);
-    case 3: return run_v3(loop);
-    default: return loop();
+  switch (instruction_set()) {
+    case InstructionSet::avx512: return run_v4(loop);
+    case InstructionSet::avx2: return run_v3(loop);
+    case InstructionSet::baseline: return loop();
   }
 }
 #else

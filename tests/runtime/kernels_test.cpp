@@ -3,113 +3,11 @@
 
 #include <bit>
 #include <cmath>
-#include <random>
 
-#include "frontend/ir/builder.h"
-#include "runtime/executable.h"
-#include "runtime/kernel.h"
 #include "runtime/memory_plan.h"
-#include "runtime/reference.h"
+#include "tests/runtime/kernel_case.h"
 
 namespace optp {
-namespace {
-std::string text(llvm::Error e) { return llvm::toString(std::move(e)); }
-
-struct Random {
-  std::mt19937 engine{404};
-  int64_t below(int64_t n) { return int64_t(engine() % uint64_t(n)); }
-  double number() { return double(below(4001) - 2000) / 512; }  // sums of a few thousand are exact in f32
-};
-
-// One graph: inputs and data as asked, run by kernels and by the reference.
-struct Case {
-  Graph graph;
-  Builder build{graph};
-  NamedArrays arrays;
-  Random& random;
-  explicit Case(Random& r) : random(r) { build.set_fold(false); }
-
-  Array draw(DType dtype, llvm::ArrayRef<int64_t> dims, double low = -1e9) {
-    Array a;
-    a.resize(is_float(dtype), dims);
-    for (double& v : a.f) v = std::max(low, random.number());
-    for (int64_t& v : a.i) v = dtype == DType::boolean ? random.below(2) : random.below(9) - 4;
-    return to_array(*to_tensor(a, dtype));  // rounded as stored
-  }
-  Value* input(DType dtype, llvm::ArrayRef<int64_t> dims, double low = -1e9) {
-    const std::string name = "in" + std::to_string(graph.inputs.size());
-    Dims d(dims.begin(), dims.end());
-    arrays[name] = draw(dtype, dims, low);
-    return &graph.add_input(name, {dtype, d});
-  }
-  Value* data(DType dtype, llvm::ArrayRef<int64_t> dims) {
-    return &graph.add_data(graph.unique_name("w"), to_tensor(draw(dtype, dims), dtype));
-  }
-  Value* node(llvm::StringRef op, llvm::ArrayRef<Value*> operands, Attributes attributes = {}) {
-    auto v = build.create(op, operands, std::move(attributes), graph.unique_name("v"));
-    REQUIRE_MESSAGE(bool(v), text(v.takeError()));
-    return *v;
-  }
-  void output(Value* v) { graph.outputs.push_back({"out" + std::to_string(graph.outputs.size()), v}); }
-
-  HostOutputs run(ExecutableOptions options = {}) {
-    auto executable = Executable::compile(graph, options);
-    REQUIRE_MESSAGE(bool(executable), text(executable.takeError()));
-    std::map<std::string, HostArray> host;
-    HostInputs inputs;
-    for (const Value* v : graph.inputs) {
-      host[v->name] = host_array(arrays.find(v->name)->second, v->type.dtype);
-      inputs[v->name] = host[v->name];
-    }
-    HostOutputs outputs;
-    for (int again = 0; again < 2; ++again) {  // a second run finds what the first left
-      const std::string e = text((*executable)->run(inputs, outputs));
-      REQUIRE(e == "");
-    }
-    return outputs;
-  }
-  // Numbers are ≤ 4 in size. An element may be off by `relative` of itself or of 1, whichever is more: 1e-5 is 84 ulp
-  // of f32, for sums of up to 130 terms; halves round their result. `sums`: for sums of `terms` products that may
-  // cancel, of Σ|a·b| instead, by the bound of a sum in any order, n·u.
-  void compare(ExecutableOptions options = {}, int64_t terms = 0, const Case* sums = nullptr) {
-    std::string dump;
-    llvm::raw_string_ostream stream(dump);
-    print(stream, graph);
-    CAPTURE(dump);
-    const Graph* whole = &graph;
-    auto expected = run_reference({whole}, {arrays});
-    REQUIRE_MESSAGE(bool(expected), text(expected.takeError()));
-    std::vector<NamedArrays> scales;
-    if (sums) {
-      auto scale = run_reference({&sums->graph}, {sums->arrays});
-      REQUIRE_MESSAGE(bool(scale), text(scale.takeError()));
-      scales = *scale;
-    }
-    const HostOutputs found = run(options);
-    for (const GraphOutput& o : graph.outputs) {
-      const Array e = (*expected)[0].find(o.name)->second, f = to_array(found.find(o.name)->second);
-      REQUIRE(e.elements() == f.elements());
-      const double relative =
-          o.value->type.dtype == DType::bf16 ? 1.0 / 64 : (o.value->type.dtype == DType::f16 ? 1.0 / 512 : 1e-5);
-      for (int64_t k = 0; k < e.elements(); ++k) {
-        // The reference is float64: what overflows here is infinite.
-        const double a = o.value->type.dtype == DType::f32 ? double(float(e.number(k))) : e.number(k), b = f.number(k);
-        if (std::isnan(a) ? std::isnan(b) : a == b) continue;
-        double allowed = relative * std::max(1.0, std::fabs(a));
-        if (sums)
-          allowed = double(terms) * 0x1p-24 * scales[0].find(o.name)->second.number(k) +
-                    (relative > 1e-5 ? relative * std::fabs(a) : 0);
-        const bool close = std::fabs(a - b) <= allowed;
-        if (!close) {
-          CAPTURE(o.name);
-          CAPTURE(k);
-          REQUIRE(a == b);
-        }
-      }
-    }
-  }
-};
-}  // namespace
 
 TEST_CASE("elementwise kernels compute what evaluate says") {
   Random random;
@@ -419,6 +317,19 @@ TEST_CASE("fused and unfused runs agree with evaluate") {
       bool fused = false;
       for (const std::string& step : (*executable)->steps()) fused |= step.find("contract+add") != std::string::npos;
       CHECK(fused == fuse);
+    }
+}
+
+TEST_CASE("each of two factors after one product is applied once, whether fused or not") {
+  Random random;
+  for (bool fuse : {true, false})
+    for (int64_t rows : {1, 5, 128}) {
+      Case c(random);
+      Value* p = c.node("contract", {c.input(DType::f32, {rows, 32}), c.data(DType::f32, {32, 48})},
+                        {{"loops", std::string("m k, k n -> m n")}});
+      Value* doubled = c.node("mul", {p, &c.build.scalar(DType::f32, 0.25)});
+      c.output(c.node("mul", {c.node("add", {doubled, c.data(DType::f32, {48})}), &c.build.scalar(DType::f32, 3)}));
+      c.compare({.fuse = fuse});
     }
 }
 
