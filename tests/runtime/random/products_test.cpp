@@ -127,7 +127,7 @@ TEST_CASE("random products with chains of steps compute what evaluate says") {
   Random random;
   random.engine.seed(random_seed());
   Covered covered("products");
-  const int64_t cases = random_cases(1500);
+  const int64_t cases = random_cases(1000);
   for (int64_t k = 0; k < cases; ++k) {
     CAPTURE(k);
     const Loops loops = random_loops(random);
