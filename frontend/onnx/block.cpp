@@ -1,4 +1,4 @@
-// Operators that stand for a block of others: normalisations, attention, rotary embedding, gelu. Taken apart here, so that
+// Operators that stand for a block of others: normalisations, rotary embedding, gelu. Taken apart here, so that
 // sharding sees their products; the runtime fuses what it can when it compiles.
 #include <cmath>
 
@@ -204,86 +204,6 @@ Lowered rotary_embedding(LoweringContext& c) {
   return Values{y};
 }
 
-// Attention-23: softmax(q kᵀ · scale + mask) v, with grouped heads and a cache. A bool mask becomes the lowest finite
-// number, not -inf: a row without any key would else be NaN and poison the rows that see it.
-Lowered attention(LoweringContext& c) {
-  OPTP_TRY(q_given, c.need(0));
-  OPTP_TRY(k_given, c.need(1));
-  OPTP_TRY(v_given, c.need(2));
-  if (c.number("softcap", 0) != 0) return c.fail("softcap is not supported");
-  if (c.output_count() > 3) return c.fail("the product of queries and keys as an output is not supported");
-  const bool flat = q_given->ndim() == 3;
-  auto heads_apart = [&](Value& x, llvm::StringRef attribute) -> llvm::Expected<Value*> {
-    if (x.ndim() == 4) return &x;
-    const int64_t heads = c.integer(attribute, 0);
-    auto head = x.ndim() == 3 && heads > 0 ? exact_div(x.type.dims[2], heads) : std::nullopt;
-    if (!head) return c.fail(attribute + " " + llvm::Twine(heads) + " does not divide operand " + quoted(x.name) + " " + to_string(x.type.dims));
-    OPTP_TRY(apart, c.reshape(x, {x.type.dims[0], x.type.dims[1], Dim(heads), *head}));
-    return c.transpose(*apart, {0, 2, 1, 3});
-  };
-  OPTP_TRY(q, heads_apart(*q_given, "q_num_heads"));
-  OPTP_TRY(k_new, heads_apart(*k_given, "kv_num_heads"));
-  OPTP_TRY(v_new, heads_apart(*v_given, "kv_num_heads"));
-  Value *k = k_new, *v = v_new;
-  if (c.has(4) && c.has(5)) {
-    OPTP_TRY(keys, c.op("concat", {c.operands[4], k}, {{"axis", int64_t(2)}}));
-    OPTP_TRY(values, c.op("concat", {c.operands[5], v}, {{"axis", int64_t(2)}}));
-    k = keys, v = values;
-  }
-  Value *present_k = k, *present_v = v;
-  const Dim heads = q->type.dims[1], kv_heads = k->type.dims[1];
-  if (heads != kv_heads) {
-    auto group = exact_div(heads, kv_heads);
-    if (!group) return c.fail("heads " + heads.text() + " are not a multiple of key heads " + kv_heads.text());
-    for (Value** x : {&k, &v}) {
-      const Dims d = (*x)->type.dims;
-      OPTP_TRY(apart, c.reshape(**x, {d[0], d[1], Dim(1), d[2], d[3]}));
-      OPTP_TRY(repeated, c.expand(*apart, {d[0], d[1], *group, d[2], d[3]}));
-      OPTP_TRY(joined, c.reshape(*repeated, {d[0], heads, d[2], d[3]}));
-      *x = joined;
-    }
-  }
-  auto head = q->type.dims[3].constant();
-  if (!head) return c.fail("head size " + q->type.dims[3].text() + " is not known at compile time");
-  const double scale = c.number("scale", 1 / std::sqrt(double(*head)));
-  OPTP_TRY(scaled, c.op("mul", {q, &c.scalar_like(*q, scale)}));
-  OPTP_TRY(product, c.op("contract", {scaled, k}, {{"loops", std::string("b h s d, b h t d -> b h s t")}}));
-  Value* scores = product;
-  const double lowest = q->type.dtype == DType::f16 ? -65504.0 : -3.4028234663852886e38;
-  auto masked = [&](Value& keep) -> llvm::Expected<Value*> {
-    OPTP_TRY(mask, c.op("where", {&keep, &c.scalar_like(*q, 0), &c.scalar_like(*q, lowest)}));
-    return c.op("add", {scores, mask});
-  };
-  if (c.integer("is_causal", 0)) {
-    const Dim queries = q->type.dims[2], keys = k->type.dims[2];
-    auto iota = [&](Dim start, Dim size) { return c.op("iota", {}, {{"start", start}, {"size", size}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}); };
-    OPTP_TRY(row, iota(c.has(4) ? c.operands[4]->type.dims[2] : Dim(0), queries));
-    OPTP_TRY(row_column, c.reshape(*row, {queries, 1}));
-    OPTP_TRY(column, iota(0, keys));
-    OPTP_TRY(keep, c.op("less_equal", {column, row_column}));
-    OPTP_TRY(sum, masked(*keep));
-    scores = sum;
-  }
-  if (c.has(3)) {
-    if (c.operands[3]->type.dtype == DType::boolean) {
-      OPTP_TRY(sum, masked(*c.operands[3]));
-      scores = sum;
-    } else {
-      OPTP_TRY(sum, c.op("add", {scores, c.operands[3]}));
-      scores = sum;
-    }
-  }
-  OPTP_TRY(weights, c.op("softmax", {scores}, {{"axis", int64_t(3)}}));
-  OPTP_TRY(y, c.op("contract", {weights, v}, {{"loops", std::string("b h s t, b h t d -> b h s d")}}));
-  Value* out = y;
-  if (flat) {
-    OPTP_TRY(turned, c.transpose(*y, {0, 2, 1, 3}));
-    OPTP_TRY(joined, c.reshape(*turned, {turned->type.dims[0], turned->type.dims[1], turned->type.dims[2] * turned->type.dims[3]}));
-    out = joined;
-  }
-  return Values{out, present_k, present_v};
-}
-
 const LoweringRow rows[] = {
     {"LayerNormalization", 17, layer_normalization}, {"LayerNormalization", 1, layer_normalization, "com.microsoft"},
     {"RMSNormalization", 23, rms_normalization}, {"SimplifiedLayerNormalization", 1, rms_normalization},
@@ -291,7 +211,7 @@ const LoweringRow rows[] = {
     {"SkipLayerNormalization", 1, skip_layer_normalization, "com.microsoft"},
     {"Gelu", 20, gelu_20}, {"Gelu", 1, bias_gelu<false>, "com.microsoft"}, {"BiasGelu", 1, bias_gelu<false>, "com.microsoft"},
     {"FastGelu", 1, bias_gelu<true>, "com.microsoft"}, {"QuickGelu", 1, swish<true>, "com.microsoft"}, {"Swish", 24, swish<false>},
-    {"RotaryEmbedding", 23, rotary_embedding}, {"Attention", 23, attention},
+    {"RotaryEmbedding", 23, rotary_embedding},
 };
 }  // namespace
 llvm::ArrayRef<LoweringRow> block_rows() { return rows; }

@@ -324,12 +324,19 @@ class Importer {
     return llvm::Error::success();
   }
 
+  llvm::Error no_value(const std::string& name, const llvm::Twine& user) const {
+    auto it = unsupported_.find(name);
+    if (it != unsupported_.end()) return bad_input(it->second + " " + quoted(name) + " is not supported");
+    return bad_input(user + " " + quoted(name) + " has no value");
+  }
+
   llvm::Expected<std::unique_ptr<Graph>> build() {
     auto graph = std::make_unique<Graph>();
     graph->name = model_->graph().name().empty() ? "graph" : model_->graph().name();
     graph->source = path_;
     llvm::StringMap<Value*> values;
     named_.clear();
+    unsupported_.clear();
     if (auto e = add_inputs(*graph, values)) return e;
     for (const Value* v : graph->inputs) named_.insert(v);
     for (const auto& t : model_->graph().initializer()) {
@@ -348,7 +355,7 @@ class Importer {
       llvm::SmallVector<Value*, 4> operands;
       for (const auto& i : n.input()) operands.push_back(i.empty() ? nullptr : values.lookup(i));
       for (size_t o = 0; o < operands.size(); ++o)
-        if (!operands[o] && !n.input(int(o)).empty()) return bad_input(describe(n) + ": operand " + quoted(n.input(int(o))) + " has no value");
+        if (!operands[o] && !n.input(int(o)).empty()) return no_value(n.input(int(o)), describe(n) + ": operand");
       builder.at(n.name().empty() && n.output_size() ? n.output(0) : n.name(), n.op_type());
       LoweringContext context(builder, n, operands, opset_of(n));
       context.rank = rank_;
@@ -364,7 +371,10 @@ class Importer {
       if (auto e = context.check_all_used()) return e;
       for (int o = 0; o < n.output_size(); ++o) {
         if (n.output(o).empty()) continue;
-        if (o >= int(results->size()) || !(*results)[size_t(o)]) return bad_input(describe(n) + ": output " + llvm::Twine(o) + " is not supported");
+        if (o >= int(results->size()) || !(*results)[size_t(o)]) {  // exporters name outputs that nothing uses
+          unsupported_[n.output(o)] = describe(n) + ": output " + std::to_string(o);
+          continue;
+        }
         Value* v = (*results)[size_t(o)];
         if (auto e = check_size(describe(n) + ": output " + quoted(n.output(o)), v->type)) return e;
         // A value made here takes the user's name; one that was there before keeps its own.
@@ -373,7 +383,11 @@ class Importer {
         named_.insert(v);
       }
     }
-    for (const auto& o : model_->graph().output()) graph->outputs.push_back({o.name(), values.lookup(o.name())});
+    for (const auto& o : model_->graph().output()) {
+      Value* v = values.lookup(o.name());
+      if (!v) return no_value(o.name(), "output");
+      graph->outputs.push_back({o.name(), v});
+    }
     const auto& g = model_->graph();
     for (auto [kind, said] : {std::pair{"input", &g.input()}, {"value_info", &g.value_info()}, {"output", &g.output()}})
       for (const auto& v : *said)
@@ -397,6 +411,7 @@ class Importer {
   std::vector<Guard> guards_;
   std::vector<std::string> remarks_;
   llvm::StringMap<std::shared_ptr<const Tensor>> tensors_;
+  llvm::StringMap<std::string> unsupported_;  // outputs that no lowering gives, and of which node: refused where they are used
   llvm::DenseSet<const Value*> named_;  // values that already carry a user's name
 };
 }  // namespace

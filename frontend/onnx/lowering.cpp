@@ -153,7 +153,7 @@ const LoweringRow* find_lowering(llvm::StringRef op_type, llvm::StringRef domain
 }
 llvm::SmallVector<const LoweringRow*, 0> all_lowerings() {
   llvm::SmallVector<const LoweringRow*, 0> out;
-  for (auto rows : {elementwise_rows(), shape_rows(), indexing_rows(), product_rows(), reduction_rows(), block_rows(), collective_rows()})
+  for (auto rows : {elementwise_rows(), shape_rows(), indexing_rows(), product_rows(), reduction_rows(), block_rows(), attention_rows(), collective_rows()})
     for (const LoweringRow& row : rows) out.push_back(&row);
   return out;
 }

@@ -91,7 +91,8 @@ llvm::ArrayRef<LoweringRow> shape_rows();
 llvm::ArrayRef<LoweringRow> indexing_rows();
 llvm::ArrayRef<LoweringRow> product_rows();
 llvm::ArrayRef<LoweringRow> reduction_rows();
-llvm::ArrayRef<LoweringRow> block_rows();  // normalisations, attention, activations made of several ops
+llvm::ArrayRef<LoweringRow> block_rows();  // normalisations, activations made of several ops
+llvm::ArrayRef<LoweringRow> attention_rows();
 llvm::ArrayRef<LoweringRow> collective_rows();  // our own domain
 
 const LoweringRow* find_lowering(llvm::StringRef op_type, llvm::StringRef domain, int64_t opset);

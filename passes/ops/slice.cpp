@@ -217,12 +217,16 @@ const RegisteredOp pad{{
       if (!axis) return axis.takeError();
       Dims dims = node.operand(0).type.dims;
       if (node.operand(0).type.dtype == DType::string) return mismatch(node, 0, "dtype", "a number", "string");
+      for (const char* side : {"before", "after"})  // what is known; the run checks the rest
+        if (proved_less(node.dim(side), 0)) return node_error(node, "pad of " + node.dim(side).text() + " elements along axis " + llvm::Twine(*axis));
       dims[size_t(*axis)] = dims[size_t(*axis)] + node.dim("before") + node.dim("after");
       return one(node.operand(0).type.dtype, dims);
     },
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
       const size_t axis = size_t(node.integer("axis"));
       const int64_t before = *node.dim("before").constant();
+      if (before < 0 || before + in[0]->dims[axis] > *node.out().type.dims[axis].constant())
+        return node_error(node, "pad of " + node.dim(before < 0 ? "before" : "after").text() + " elements along axis " + llvm::Twine(axis));
       Array out;
       out.resize(in[0]->is_float, numbers(node.out().type.dims));
       std::fill(out.f.begin(), out.f.end(), node.number("value"));

@@ -73,6 +73,8 @@ llvm::Expected<Kernel> pad(const Work& work, const KernelContext& context) {
   const int64_t element = size_bytes(y.dtype), outer = count_of(llvm::ArrayRef<int64_t>(y.dims).take_front(axis));
   const int64_t inner = count_of(llvm::ArrayRef<int64_t>(y.dims).drop_front(axis + 1)) * element;
   const int64_t before = work.node->dim("before").constant().value_or(0) * inner, run = x.dims[axis] * inner, row = y.dims[axis] * inner;
+  if (before < 0 || before + run > row)
+    return node_error(*work.node, "pad of " + work.node->dim(before < 0 ? "before" : "after").text() + " elements along axis " + llvm::Twine(axis));
   Array one;
   one.resize(is_float(y.dtype), {1});
   if (one.is_float) one.f[0] = work.node->number("value");
