@@ -25,6 +25,12 @@ llvm::Expected<DimValues> bind_input_dims(const Graph& graph, const std::map<std
       for (size_t d = 0; d < v->ndim(); ++d) {
         const Dim left = known(v->type.dims[d]);
         if (left.constant() || symbols_of(left).size() != 1) continue;
+        const std::string symbol = symbols_of(left)[0];
+        if (it->second[d] == 0 && exact_div(left, Dim::symbol(symbol))) {  // nothing of n, or of 2*n: n is nothing
+          values[symbol] = 0;
+          progress = true;
+          continue;
+        }
         auto solved = solve_equal(left, Dim(it->second[d]));
         if (!solved || !solved->second.constant()) continue;
         values[solved->first] = *solved->second.constant();
@@ -32,14 +38,17 @@ llvm::Expected<DimValues> bind_input_dims(const Graph& graph, const std::map<std
       }
     }
   }
+  // Also where an extent was said and no array was given.
+  for (const Value* v : graph.inputs)
+    for (Dim d : v->type.dims)
+      for (const std::string& s : symbols_of(d))
+        if (auto bound = values.find(s); bound != values.end() && bound->second < lower_bound(Dim::symbol(s)).value_or(0))
+          return bad_input("input " + quoted(v->name) + ": dim " + quoted(s) + ": expected at least " + llvm::Twine(*lower_bound(Dim::symbol(s))) + ", found " + llvm::Twine(bound->second));
   for (const Value* v : graph.inputs) {
     auto it = shapes.find(v->name);
     if (it == shapes.end()) continue;
     for (size_t d = 0; d < v->ndim(); ++d) {
       const Dim expected = known(v->type.dims[d]);
-      for (const std::string& s : symbols_of(v->type.dims[d]))
-        if (auto bound = values.find(s); bound != values.end() && bound->second < lower_bound(Dim::symbol(s)).value_or(0))
-          return bad_input("input " + quoted(v->name) + ": dim " + quoted(s) + ": expected at least " + llvm::Twine(*lower_bound(Dim::symbol(s))) + ", found " + llvm::Twine(bound->second));
       if (expected.constant() && !expected.is(it->second[d]))
         return bad_input("input " + quoted(v->name) + ", dim " + llvm::Twine(d) + " (" + v->type.dims[d].text() + "): expected " + expected.text() + ", found " + llvm::Twine(it->second[d]));
     }
