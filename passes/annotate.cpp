@@ -5,6 +5,7 @@
 #include "passes/partials.h"
 #include "passes/passes.h"
 #include "passes/sharding_rules.h"
+#include "llvm/ADT/StringSet.h"
 #include "passes/weights.h"
 
 namespace optp {
@@ -181,8 +182,12 @@ class Annotator {
     class_axes_.resize(factors_.size());
     class_cause_.resize(factors_.size());
     const MeshAxis* tensor = graph_.mesh.find("tensor");
-    if (tensor && tensor->size > 1)
+    if (tensor && tensor->size > 1) {
       if (auto e = seed(*tensor)) return e;
+    } else if (graph_.mesh.devices() > 1 && options_.constraints.empty()) {
+      return error(Fault::usage, "mesh " + to_string(graph_.mesh) + ": strategy " + options_.strategy + " cuts over the axis tensor alone, expected one of more than 1 device, found " +
+                                     (tensor ? "1" : "none") + "; name it tensor, or say in a file of constraints what other axes cut");
+    }
     if (auto e = constrain()) return e;
     place_all();
     propagate_pins();
@@ -191,6 +196,7 @@ class Annotator {
   }
 
  private:
+
   static std::string cause_of(Role role, const Candidate& c) {
     switch (role) {
       case Role::vocab: return c.table_rows ? "vocab: rows of a table that the input ids index" : "vocab: columns of the head, which reach an output";
@@ -350,6 +356,22 @@ class Annotator {
 };
 }  // namespace
 
+llvm::SmallVector<MeshAxis, 2> idle_axes(const Graph& graph) {
+  llvm::StringSet<> used;
+  auto look = [&](const Value& v) {
+    if (v.sharding)
+      for (const std::string& axis : v.sharding->axes()) used.insert(axis);
+  };
+  for (const Value* v : graph.inputs) look(*v);
+  for (const Value* v : graph.data()) look(*v);
+  for (const auto& node : graph.nodes)
+    for (const auto& r : node->results) look(*r);
+  llvm::SmallVector<MeshAxis, 2> out;
+  for (const MeshAxis& axis : graph.mesh.axes)
+    if (axis.size > 1 && !used.contains(axis.name)) out.push_back(axis);
+  return out;
+}
+
 llvm::Error annotate(Graph& graph, const PassOptions& options) {
   while (true) {
     auto factors = Factors::of(graph);
@@ -358,7 +380,10 @@ llvm::Error annotate(Graph& graph, const PassOptions& options) {
     if (auto e = annotator.run()) return e;
     auto joined = join_partials(graph, *factors, [&](const Value& v) { return annotator.is_pinned(v); });
     if (!joined) return joined.takeError();
-    if (!*joined) return llvm::Error::success();
+    if (!*joined) break;
   }
+  for (const MeshAxis& axis : idle_axes(graph))
+    graph.remarks.push_back("nothing is cut over the mesh axis " + axis.name + ": its " + std::to_string(axis.size) + " devices do the same");
+  return llvm::Error::success();
 }
 }  // namespace optp

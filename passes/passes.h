@@ -33,6 +33,7 @@ llvm::Error find_parameters(Graph& graph, const PassOptions& options);
 llvm::Error precision(Graph& graph, const PassOptions& options);
 llvm::Error find_states(Graph& graph, const PassOptions& options);
 llvm::Error annotate(Graph& graph, const PassOptions& options);
+llvm::SmallVector<MeshAxis, 2> idle_axes(const Graph& graph);  // of several devices, over which no value is split
 
 // One SPMD graph with symbolic local shapes and collectives, right for every rank of graph.mesh.
 llvm::Expected<std::unique_ptr<Graph>> split(const Graph& graph, const PassOptions& options);

@@ -23,7 +23,8 @@ namespace optp {
 namespace {
 struct BenchOptions {
   JobOptions job;
-  std::string json, profile, random_weights;
+  std::vector<std::string> inputs;
+  std::string inputs_dir, json, profile, random_weights;
   int64_t threads = 0, runs = 20, warm_up = 3;
 };
 
@@ -35,7 +36,7 @@ llvm::Error bench(const BenchOptions& o) {
   if (auto e = prepare_weights(*job, o.random_weights)) return e;
   auto dims = parse_dims(o.job.dims);
   if (!dims) return dims.takeError();
-  auto inputs = prepare_inputs(*job->imported, {}, "", *dims);
+  auto inputs = prepare_inputs(*job->imported, o.inputs, o.inputs_dir, *dims);
   if (!inputs) return inputs.takeError();
   std::vector<std::unique_ptr<Graph>> bound;
   std::vector<const Graph*> ranks;
@@ -130,6 +131,8 @@ Command add_bench(CLI::App& app) {
   auto o = std::make_shared<BenchOptions>();
   CLI::App* c = app.add_subcommand("bench", "time a partitioned model: median, min, p90, tokens/s, GFLOP/s, share in collectives");
   add_job_options(*c, o->job);
+  c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")->type_name("DIR");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
   c->add_option("--runs", o->runs, "timed runs")->capture_default_str();
   c->add_option("--warm-up", o->warm_up, "runs before")->capture_default_str();

@@ -9,7 +9,6 @@
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
@@ -135,21 +134,34 @@ class Checker {
     if (fault_.empty()) fault_ = what.str();
   }
 
+  // Another program computes in half precision what the file says in half precision, whatever it widens at its ends; this
+  // one in float32. What is only stored so, and widened where it is used, both compute in float32.
+  double half_tolerance() const {
+    double out = 0;
+    for (const auto& node : job_.imported->nodes)
+      for (const auto& v : node->results)
+        if (is_half(v->type.dtype)) out = std::max(out, runtime_tolerance(v->type.dtype));
+    return out;
+  }
   // Stored arrays of another program, and beside them, in exact/, what it should have found. In half precision that program's own
   // error and one rounding of the result are allowed.
   llvm::Error golden(const HostArrays& results) {
     Row row{"golden", o_.golden, "", 0, 0, 0, 0, true};
     Row exact{"exact", o_.golden + "/exact", "", 0, 0, 0, 0, true};
     double own = 0;
-    for (const auto& [output, host] : results) {
+    auto files = TensorFolder::open(o_.golden, TensorFolder::Kind::outputs), exact_files = TensorFolder::open(o_.golden + "/exact", TensorFolder::Kind::outputs);
+    if (!files || !exact_files) return llvm::joinErrors(files.takeError(), exact_files.takeError());
+    const double half = half_tolerance();
+    for (size_t number = 0; number < job_.whole->outputs.size(); ++number) {
+      const std::string& output = job_.whole->outputs[number].name;
+      const HostArray& host = results.find(output)->second;
       const Array found = to_array(host);
-      auto stored = [&](const std::string& folder) -> llvm::Expected<std::optional<Array>> {
-        const std::string file = folder + "/" + file_name_of(output) + ".npy";
-        if (!llvm::sys::fs::exists(file)) return std::nullopt;
-        auto array = read_npy(file);
-        if (!array) return array.takeError();
-        Array out = to_array(*array);
-        if (out.dims != found.dims) return bad_input(file + ": expected the output's shape " + to_string(Dims(found.dims.begin(), found.dims.end())) + ", found " + to_string(Dims(out.dims.begin(), out.dims.end())));
+      auto stored = [&](const TensorFolder& folder) -> llvm::Expected<std::optional<Array>> {
+        auto file = folder.find(output, number);
+        if (!file) return file.takeError();
+        if (!*file) return std::nullopt;
+        Array out = to_array((*file)->array);
+        if (out.dims != found.dims) return bad_input((*file)->file + ": expected the output's shape " + to_string(Dims(found.dims.begin(), found.dims.end())) + ", found " + to_string(Dims(out.dims.begin(), out.dims.end())));
         return out;
       };
       auto compare = [&](Row& to, const Array& expected, double tolerance) {
@@ -161,15 +173,15 @@ class Checker {
         to.error = std::max(to.error, d);
         if (!(d <= tolerance)) fail(to, to.name + ": output " + quoted(output) + expected_found(expected, found, at));
       };
-      auto theirs = stored(o_.golden), truth = stored(o_.golden + "/exact");
+      auto theirs = stored(*files), truth = stored(*exact_files);
       if (!theirs || !truth) return llvm::joinErrors(theirs.takeError(), truth.takeError());
-      if (*theirs) compare(row, **theirs, runtime_tolerance(host.dtype));
+      if (*theirs) compare(row, **theirs, is_float(host.dtype) ? std::max(half, runtime_tolerance(host.dtype)) : runtime_tolerance(host.dtype));
       if (!*theirs || !*truth) continue;
       const double error = difference(**theirs, **truth, true);
       own = std::max(own, error);
       compare(exact, **truth, is_half(host.dtype) ? error + (host.dtype == DType::f16 ? 0x1p-10 : 0x1p-7) : runtime_tolerance(host.dtype));
     }
-    if (row.values == 0) return error(Fault::not_found, o_.golden + ": no .npy file named after an output");
+    if (row.values == 0) return error(Fault::not_found, o_.golden + ": no .npy or .pb file of an output");
     rows_.push_back(std::move(row));
     if (exact.values > 0) {
       exact.note = llvm::formatv("golden's own error {0:E2}", own).str();
@@ -229,8 +241,8 @@ Command add_check(CLI::App& app) {
   c->add_flag("--train", o->job.train, "the training step, too: loss, gradients, backward values, optimizers, memory, stability");
   add_training_options(*c, o->job);
   c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
-  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input")->type_name("DIR");
-  c->add_option("--golden", o->golden, "folder with OUTPUT.npy to compare with, and in exact/ what it should have been; NaN there carries no promise")->type_name("DIR");
+  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")->type_name("DIR");
+  c->add_option("--golden", o->golden, "folder with OUTPUT.npy or .pb (or output_0.pb …) to compare with, and in exact/ what it should have been; NaN there carries no promise")->type_name("DIR");
   c->add_option("--json", o->json, "write what was found to this file too; inspect --check puts it on the plan's page")->type_name("FILE");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
   c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");

@@ -12,8 +12,6 @@
 #include <random>
 
 #include "frontend/ir/diagnostic.h"
-#include "frontend/io/npy.h"
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Parallel.h"
 #include "tools/checkpoint.h"
@@ -103,11 +101,16 @@ class TrainingChecker {
     auto second = prepare_inputs(*job_.imported, drawn, "", same);
     if (!second) return second.takeError();
     for (HostArrays* whole : {&*given, &*second}) {
-      const std::string file = o_.inputs_dir + "/labels.npy";
-      if (whole == &*given && !o_.inputs_dir.empty() && llvm::sys::fs::exists(file)) {
-        auto array = read_npy(file);
-        if (!array) return array.takeError();
-        (*whole)["labels"] = std::move(*array);
+      std::optional<TensorFolder::Found> stored;
+      if (whole == &*given && !o_.inputs_dir.empty()) {
+        auto files = TensorFolder::open(o_.inputs_dir, TensorFolder::Kind::inputs);
+        if (!files) return files.takeError();
+        auto found = files->find("labels", specs.size());
+        if (!found) return found.takeError();
+        stored = std::move(*found);
+      }
+      if (stored) {
+        (*whole)["labels"] = std::move(stored->array);
       } else {
         // Next-token prediction: the labels are the ids.
         for (const InputSpec& s : specs)

@@ -6,8 +6,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "frontend/onnx/tensor.h"
-#include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/FileSystem.h"
+#include "tools/tensor_folder.h"
 
 namespace optp {
 
@@ -34,12 +33,6 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
     out.push_back(std::move(spec));
   }
   return out;
-}
-
-std::string file_name_of(llvm::StringRef tensor) {
-  std::string file;
-  for (char c : tensor.take_front(200)) file += llvm::isAlnum(c) || c == '.' || c == '_' || c == '-' ? c : '_';
-  return file.empty() || file[0] == '.' ? "_" + file : file;
 }
 
 namespace {
@@ -77,44 +70,55 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
                                        const std::function<llvm::Expected<DimValues>(const Shapes&, DimValues)>& bind, bool synthesise) {
   HostArrays out;
   std::map<std::string, std::string> how;
-  auto load = [&](const InputSpec& spec, llvm::StringRef path) -> llvm::Error {
-    auto array = path.ends_with(".pb") ? read_tensor_file(path) : read_npy(path);
-    if (!array) return array.takeError();
+  auto take = [&](const InputSpec& spec, llvm::StringRef path, HostArray array) -> llvm::Error {
     const DType wanted = *dtype_from(spec.dtype);
-    if (array->dtype != wanted) {
+    if (array.dtype != wanted) {
       // Integers of another width and half floats stored as float32 are the same numbers; float for int is a mistake.
-      if (is_float(array->dtype) != is_float(wanted))
-        return bad_input(path + ": input " + quoted(spec.name) + ": dtype: expected " + spec.dtype + ", found " + long_name(array->dtype));
-      *array = host_array(to_array(*array), wanted);
+      if (is_float(array.dtype) != is_float(wanted))
+        return bad_input(path + ": input " + quoted(spec.name) + ": dtype: expected " + spec.dtype + ", found " + long_name(array.dtype));
+      array = host_array(to_array(array), wanted);
     }
-    if (spec.rows > 0 && !is_float(array->dtype)) {
-      const Array ids = to_array(*array);
+    if (spec.rows > 0 && !is_float(array.dtype)) {
+      const Array ids = to_array(array);
       for (int64_t id : ids.i)
         if (id < -spec.rows || id >= spec.rows)
           return bad_input(path + ": input " + quoted(spec.name) + ": index " + llvm::Twine(id) + " is outside the " + llvm::Twine(spec.rows) + " rows of the table it chooses from");
     }
-    out[spec.name] = std::move(*array);
+    out[spec.name] = std::move(array);
     return llvm::Error::success();
   };
   for (const std::string& text : given) {
-    auto [name, value] = llvm::StringRef(text).split('=');
-    const auto* spec = llvm::find_if(specs, [&, n = name](const InputSpec& s) { return s.name == n; });
-    if (spec == specs.end()) {
+    // A name may hold '=' itself: of the model's names the longest that fits is meant.
+    const InputSpec* spec = nullptr;
+    for (const InputSpec& s : specs)
+      if (llvm::StringRef(text).starts_with(s.name + "=") && (!spec || s.name.size() > spec->name.size())) spec = &s;
+    llvm::StringRef value = spec ? llvm::StringRef(text).drop_front(spec->name.size() + 1) : "";
+    if (!spec) {
+      const llvm::StringRef name = llvm::StringRef(text).split('=').first;
       std::string known;
       for (const InputSpec& s : specs) known += (known.empty() ? "" : ", ") + s.name;
       return error(Fault::usage, "--input " + quoted(text) + ": the model has no input " + quoted(name) + "; it has " + known);
     }
     if (value.consume_front("@")) {
-      if (auto e = load(*spec, value)) return e;
+      auto array = value.ends_with(".pb") ? read_tensor_file(value) : read_npy(value);
+      if (!array) return array.takeError();
+      if (auto e = take(*spec, value, std::move(*array))) return e;
     } else {
-      how[name.str()] = value.str();
+      how[spec->name] = value.str();
     }
   }
-  for (const InputSpec& spec : specs)
-    if (!folder.empty() && !out.contains(spec.name) && !how.contains(spec.name)) {
-      const std::string path = (folder + "/" + file_name_of(spec.name)).str(), pb = path + ".pb";
-      if (auto e = load(spec, llvm::sys::fs::exists(pb) && !llvm::sys::fs::exists(path + ".npy") ? pb : path + ".npy")) return e;
+  if (!folder.empty()) {
+    auto files = TensorFolder::open(folder, TensorFolder::Kind::inputs);
+    if (!files) return files.takeError();
+    for (size_t k = 0; k < specs.size(); ++k) {
+      const InputSpec& spec = specs[k];
+      if (out.contains(spec.name) || how.contains(spec.name)) continue;
+      auto found = files->find(spec.name, k);
+      if (!found) return found.takeError();
+      if (!*found) return files->none_of(spec.name);
+      if (auto e = take(spec, (*found)->file, std::move((*found)->array))) return e;
     }
+  }
   Shapes shapes;
   for (const auto& [name, a] : out) shapes[name].assign(a.dims.begin(), a.dims.end());
   auto bound = bind(shapes, dims);

@@ -7,6 +7,7 @@
 #include "frontend/io/npy.h"
 #include "frontend/ir/graph.h"
 #include "frontend/ir/tensor.h"
+#include "tools/tensor_folder.h"
 
 namespace optp {
 using HostArrays = std::map<std::string, HostArray, std::less<>>;
@@ -19,10 +20,7 @@ struct InputSpec {
 };
 std::vector<InputSpec> input_specs(const Graph& graph);
 
-// What a tensor's file is called: no string from a model becomes a path as it is.
-std::string file_name_of(llvm::StringRef tensor);
-
-// `given`: NAME=@FILE.npy, NAME=@FILE.pb, NAME=rand(SEED), NAME=ones, NAME=zeros. Others come from `folder` (NAME.npy or NAME.pb), or, where
+// `given`: NAME=@FILE.npy, NAME=@FILE.pb, NAME=rand(SEED), NAME=ones, NAME=zeros. Others come from `folder` (a TensorFolder), or, where
 // `synthesise`, are made: ids at random below the number of rows they index, masks of ones, floats normal.
 llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::ArrayRef<std::string> given, llvm::StringRef folder, DimValues& dims,
                                        const std::function<llvm::Expected<DimValues>(const Shapes&, DimValues)>& bind, bool synthesise);

@@ -13,7 +13,7 @@ namespace optp {
 void add_job_options(CLI::App& command, JobOptions& o) {
   command.add_option("model", o.model, "ONNX file")->required()->type_name("FILE");
   command.add_option("--devices", o.devices, "number of devices along the mesh axis 'tensor'");
-  command.add_option("--mesh", o.mesh, "named axes instead, e.g. tensor=4");
+  command.add_option("--mesh", o.mesh, "named axes, e.g. data=2,tensor=4; strategies cut over tensor");
   command.add_option("--strategy", o.strategy, "megatron or origin")->type_name("megatron|origin")->capture_default_str();
   command.add_option("--sharding", o.sharding_file, "file of constraints: PATTERN SHARDING, one a line")->type_name("FILE");
   command.add_option("--outputs", o.outputs, "whole or sharded")->type_name("whole|sharded")->capture_default_str();
@@ -185,8 +185,10 @@ llvm::Error run_stages(const JobOptions& o, Job& job, Watch& watch) {
 llvm::Expected<Job> make_job(const JobOptions& o) {
   Job job;
   if (o.devices && (*o.devices < 1 || *o.devices > 4096)) return error(Fault::usage, "--devices " + llvm::Twine(*o.devices) + ": expected from 1 to 4096");
-  auto mesh = parse_mesh(o.devices ? std::to_string(*o.devices) : o.mesh);
+  auto mesh = parse_mesh(o.mesh.empty() ? std::to_string(o.devices.value_or(2)) : o.mesh);
   if (!mesh) return mesh.takeError();
+  if (o.devices && mesh->devices() != *o.devices)
+    return error(Fault::usage, "--devices " + llvm::Twine(*o.devices) + " and --mesh " + o.mesh + ": expected one number of devices, found " + llvm::Twine(mesh->devices()) + " in the mesh");
   job.passes.strategy = o.strategy;
   if (o.strategy != "megatron" && o.strategy != "origin") return error(Fault::usage, "--strategy " + quoted(o.strategy) + ": expected megatron or origin");
   if (o.outputs != "whole" && o.outputs != "sharded") return error(Fault::usage, "--outputs " + quoted(o.outputs) + ": expected whole or sharded");

@@ -15,8 +15,8 @@
 namespace optp {
 
 struct JobOptions {
-  std::string model, mesh = "2", strategy = "megatron", sharding_file, outputs = "whole";
-  std::optional<int64_t> devices;
+  std::string model, mesh, strategy = "megatron", sharding_file, outputs = "whole";
+  std::optional<int64_t> devices;  // 2 where neither these nor a mesh are given
   std::vector<Constraint> constraints;  // before those of the file
   bool untied = false, keep_shared = false, half = false;
   std::vector<std::string> dims;  // NAME=NUMBER

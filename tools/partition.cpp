@@ -28,6 +28,8 @@ llvm::Error partition(const PartitionOptions& o) {
   std::optional<Progress> planning(std::in_place, "planning");
   auto job = make_job(o.job);
   if (!job) return job.takeError();
+  // What no run could have is no example, either.
+  if (auto possible = bind_input_dims(*job->imported, {}, *asked); !possible) return possible.takeError();
   const bool weights = !o.no_weights && !o.plan_only && !weights_missing(*job->whole);
   auto plan = make_plan(*job, example_dims(*job->whole, *asked), OPTP_VERSION, weights);
   if (!plan) return plan.takeError();
@@ -67,8 +69,10 @@ llvm::Error partition(const PartitionOptions& o) {
   progress.reset();
   if (!Progress::silenced()) {
     const auto* totals = plan->getAsObject()->getObject("totals");
+    std::string idle;
+    for (const MeshAxis& axis : idle_axes(*job->whole)) idle += "; nothing is cut over the mesh axis " + axis.name;
     llvm::errs() << o.out << ": " << job->ranks.size() << (job->ranks.size() == 1 ? " device, " : " devices, ") << *totals->getInteger("parameter_elements") << " parameters; communicated: " << collectives_text(*totals)
-                 << (o.plan_only ? "; the plan alone, without graphs" : weights ? "" : "; without weights") << "\n";
+                 << idle << (o.plan_only ? "; the plan alone, without graphs" : weights ? "" : "; without weights") << "\n";
   }
   return llvm::Error::success();
 }

@@ -134,7 +134,7 @@ Command add_run(CLI::App& app) {
   CLI::App* c = app.add_subcommand("run", "run a partitioned model; outputs become .npy files");
   c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
   c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
-  c->add_option("--inputs-dir", o->inputs_dirs, "folder with NAME.npy or NAME.pb for every input (training: repeatable, taken in turn)")->type_name("DIR")->allow_extra_args(false);
+  c->add_option("--inputs-dir", o->inputs_dirs, "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them (training: repeatable, taken in turn)")->type_name("DIR")->allow_extra_args(false);
   c->add_option("--steps", o->steps, "of a training plan: how many steps; one for each folder of inputs if not given");
   c->add_option("--dump", o->dump, "of a training plan: gradients, parameters, state")->type_name("gradients|parameters|state")->delimiter(',')->allow_extra_args(false);
   c->add_option("--lr", o->learning_rate, "of a training plan: a learning rate other than the plan's");

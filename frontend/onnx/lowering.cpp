@@ -3,6 +3,7 @@
 #include <onnx/onnx_pb.h>
 
 #include "frontend/io/limits.h"
+#include "llvm/ADT/SmallPtrSet.h"
 #include "llvm/ADT/StringMap.h"
 
 namespace optp {
@@ -82,6 +83,31 @@ llvm::Expected<Value*> LoweringContext::need_float(size_t k) const {
 llvm::Error LoweringContext::fail(const llvm::Twine& what) const {
   return bad_input(describe(node_) + ": " + what);
 }
+namespace {
+// Data that is not there, though integers or truth values are computed from it.
+const Value* missing_source(const Value& v) {
+  llvm::SmallVector<const Value*, 8> open{&v};
+  llvm::SmallPtrSet<const Value*, 16> seen;
+  while (!open.empty()) {
+    const Value* at = open.pop_back_val();
+    if (!seen.insert(at).second) continue;
+    if (at->is_data() && at->data->is_missing() && at->type.dtype != DType::string) return at;
+    if (at->producer)
+      for (const Value* operand : at->producer->operands)
+        if (!is_float(operand->type.dtype)) open.push_back(operand);
+  }
+  return nullptr;
+}
+}  // namespace
+llvm::Error LoweringContext::not_known(size_t k, const llvm::Twine& what) const {
+  const Value& v = *operands[k];
+  const std::string place = ("operand " + llvm::Twine(k) + " " + quoted(v.name) + what).str();
+  if (const Value* source = missing_source(v)) return missing(place, source->data->missing);
+  return fail(place + " is not known at compile time");
+}
+llvm::Error LoweringContext::missing(const llvm::Twine& what, llvm::StringRef file) const {
+  return error(Fault::not_found, describe(node_) + ": " + what + " is needed to compile, and weights file " + quoted(file) + " is not there");
+}
 llvm::Expected<Value*> LoweringContext::need(size_t k) const {
   if (!has(k)) return fail("operand " + llvm::Twine(k) + " is missing");
   return operands[k];
@@ -91,8 +117,7 @@ llvm::Expected<Dims> LoweringContext::known_dims(size_t k, llvm::StringRef what)
   if (v->type.dtype != DType::i64 && v->type.dtype != DType::i32)
     return fail("operand " + llvm::Twine(k) + " " + quoted(v->name) + ": dtype: expected int64 for " + what + ", found " + long_name(v->type.dtype));
   auto content = content_of(*v);
-  if (!content || content->dims.size() > 1)
-    return fail("operand " + llvm::Twine(k) + " " + quoted(v->name) + ": " + what + " is not known at compile time");
+  if (!content || content->dims.size() > 1) return not_known(k, ": " + what);
   return Dims(content->elements.begin(), content->elements.end());
 }
 llvm::Expected<llvm::SmallVector<int64_t, 4>> LoweringContext::known_integers(size_t k, llvm::StringRef what) const {

@@ -52,6 +52,10 @@ class LoweringContext {
   // After lowering: attributes had the type that was asked for, and no operand was left over.
   llvm::Error check_attributes() const;
   llvm::Error check_all_used() const;
+  // Elements of an operand are needed and not known. Where they, or what they are computed from, lie in a file of weights
+  // that is missing, it is named.
+  llvm::Error not_known(size_t operand, const llvm::Twine& what) const;
+  llvm::Error missing(const llvm::Twine& what, llvm::StringRef file) const;
   llvm::Expected<Value*> need(size_t operand) const;
   // Integers that must be known at compile time: from operand k (or, before it became one, from an attribute).
   llvm::Expected<llvm::SmallVector<int64_t, 4>> known_integers(size_t operand, llvm::StringRef what) const;

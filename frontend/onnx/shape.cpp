@@ -201,7 +201,8 @@ Lowered constant_of_shape(LoweringContext& c) {
   Value* value = nullptr;
   if (c.has_attribute("value")) {
     OPTP_TRY(t, c.tensor("value"));
-    if (t->is_missing() || t->elements() != 1) return c.fail("value: expected one element");
+    if (t->is_missing()) return c.missing("value", t->missing);
+    if (t->elements() != 1) return c.fail("value: expected one element");
     auto scalar = std::make_shared<Tensor>(*t);
     scalar->dims.clear();
     value = &c.build.graph().add_data(c.output_name(0) + ".value", scalar);
@@ -334,7 +335,7 @@ Lowered pad(LoweringContext& c) {
   if (c.has(2)) {
     if (c.operands[2]->type.dtype != x->type.dtype)
       return c.fail("operand 2 " + quoted(c.operands[2]->name) + ": dtype: expected " + long_name(x->type.dtype) + " as operand 0, found " + long_name(c.operands[2]->type.dtype));
-    if (!c.operands[2]->data || c.operands[2]->data->is_missing() || c.operands[2]->data->elements() != 1) return c.fail("the padding value is not known at compile time");
+    if (!c.operands[2]->data || c.operands[2]->data->is_missing() || c.operands[2]->data->elements() != 1) return c.not_known(2, ": the padding value");
     value = to_array(*c.operands[2]->data).number(0);
   }
   if (pads.size() != 2 * axes.size()) return c.fail("pads: expected " + llvm::Twine(2 * axes.size()) + " numbers, found " + llvm::Twine(pads.size()));
@@ -360,7 +361,7 @@ Lowered range(LoweringContext& c) {
     Array bounds[3];
     for (size_t k = 0; k < 3; ++k) {
       OPTP_TRY(v, c.need(k));
-      if (!v->data || v->data->is_missing() || v->data->elements() != 1) return c.fail("operand " + llvm::Twine(k) + " " + quoted(v->name) + " is not known at compile time");
+      if (!v->data || v->data->is_missing() || v->data->elements() != 1) return c.not_known(k, "");
       bounds[k] = to_array(*v->data);
     }
     const double a = bounds[0].number(0), b = bounds[1].number(0), s = bounds[2].number(0), n = std::ceil((b - a) / s);

@@ -128,7 +128,7 @@ llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProt
   return make_tensor(tensor.dtype, tensor.dims, std::move(*bytes));
 }
 
-llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& limits) {
+llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& limits, std::string* name) {
   auto file = open_input_file(path, INT32_MAX);
   if (!file) return file.takeError();
   auto proto = std::make_shared<onnx::TensorProto>();
@@ -146,6 +146,7 @@ llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& l
   out.dims.assign((*tensor)->dims.begin(), (*tensor)->dims.end());
   out.bytes.assign((*tensor)->bytes.begin(), (*tensor)->bytes.end());
   if (auto e = (*file)->check_unchanged()) return e;
+  if (name) *name = proto->name();
   return out;
 }
 }  // namespace optp

@@ -17,6 +17,7 @@ namespace optp {
 llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto, std::shared_ptr<const void> owner, InputFolder& folder,
                                                           const Limits& limits, const llvm::Twine& place);
 
-// A file that is one TensorProto, as ONNX's test data are. Its data lie in the file itself.
-llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& limits = {});
+// A file that is one TensorProto, as ONNX's test data are. Its data lie in the file itself. `name` gets the tensor's, which
+// may be empty.
+llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& limits = {}, std::string* name = nullptr);
 }  // namespace optp

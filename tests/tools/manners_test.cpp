@@ -225,7 +225,12 @@ TEST_CASE("--quiet is every verb's, before it or after it") {
 TEST_CASE("what takes long tells a terminal so within a second, and is gone from the line when done") {
   const Sandbox box;
   int ours = -1, theirs = -1;
-  REQUIRE(::openpty(&ours, &theirs, nullptr, nullptr, nullptr) == 0);
+  if (const int failed = ::openpty(&ours, &theirs, nullptr, nullptr, nullptr); failed && !fs::exists("/dev/pts/ptmx")) {
+    MESSAGE("skipped: it needs a pseudo-terminal, and /dev/pts is not mounted");
+    return;
+  } else {
+    REQUIRE(failed == 0);
+  }
   std::string seen;
   const auto told = [&] { return seen.find("planning  ") != std::string::npos && seen.find(" %") != std::string::npos; };
   // Until it has told so the child runs a sixth of the time: it takes long on any machine.
