@@ -29,7 +29,7 @@ Lowered layer_normalization(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(scale, c.need(1));
   OPTP_TRY(y, layer_norm(c, *x, *scale, c.has(2) ? c.operands[2] : nullptr));
-  return Values{y};
+  return Values{y, nullptr, nullptr};  // mean and deviation, which training in other runtimes reads
 }
 llvm::Expected<Value*> rms_norm(LoweringContext& c, Value& x, Value& scale) {
   OPTP_TRY(axis, c.axis(c.integer("axis", -1), x.ndim()));

@@ -371,7 +371,8 @@ class Importer {
       if (auto e = context.check_all_used()) return e;
       for (int o = 0; o < n.output_size(); ++o) {
         if (n.output(o).empty()) continue;
-        if (o >= int(results->size()) || !(*results)[size_t(o)]) {  // exporters name outputs that nothing uses
+        if (o >= int(results->size())) return bad_input(describe(n) + ": output " + llvm::Twine(o) + " is not supported");
+        if (!(*results)[size_t(o)]) {  // exporters name optional outputs that nothing uses
           unsupported_[n.output(o)] = describe(n) + ": output " + std::to_string(o);
           continue;
         }

@@ -106,7 +106,7 @@ llvm::Error LoweringContext::not_known(size_t k, const llvm::Twine& what) const 
   return fail(place + " is not known at compile time");
 }
 llvm::Error LoweringContext::missing(const llvm::Twine& what, llvm::StringRef file) const {
-  return error(Fault::not_found, describe(node_) + ": " + what + " is needed to compile, and weights file " + quoted(file) + " is not there");
+  return fail(what + " is needed to compile, and its weights file " + quoted(file) + " is not there");
 }
 llvm::Expected<Value*> LoweringContext::need(size_t k) const {
   if (!has(k)) return fail("operand " + llvm::Twine(k) + " is missing");
