@@ -164,28 +164,32 @@ class TrainingChecker {
 
   // What an optimizer does to each element has a comparison of its own, and takes most of the memory: of its values only
   // the scalars stay.
-  static void drop_updates(Graph& graph) {
+  static void drop_updates(llvm::ArrayRef<Graph*> graphs) {
+    for (Graph* graph : graphs) drop_update_outputs(*graph);
+    erase_dead(graphs);
+    for (Graph* graph : graphs) std::erase_if(graph->inputs, [](const Value* v) { return v->uses.empty(); });
+  }
+  static void drop_update_outputs(Graph& graph) {
     std::erase_if(graph.outputs, [&](const GraphOutput& o) { return llvm::any_of(graph.updates, [&](const Update& u) { return u.output == o.name; }); });
     for (const auto& node : graph.nodes)
       if (node->phase == Phase::optimizer && node->out().ndim() == 0 && !graph.is_output(node->out())) graph.outputs.push_back({node->out().name, &node->out()});
-    graph.erase_dead();
-    std::erase_if(graph.inputs, [](const Value* v) { return v->uses.empty(); });
   }
   llvm::Error backward() {
     auto whole = bind_dims(*job_.whole, dims_);
     if (!whole) return whole.takeError();
-    drop_updates(**whole);
+    drop_updates(whole->get());
     auto graphs = rank_graphs(job_);
     if (!graphs) return graphs.takeError();
     std::vector<std::unique_ptr<Graph>> bound;
-    std::vector<const Graph*> ranks;
+    std::vector<Graph*> mutable_ranks;
     for (auto& g : *graphs) {
       auto b = bind_dims(*g, dims_);
       if (!b) return b.takeError();
-      drop_updates(**b);
       bound.push_back(std::move(*b));
-      ranks.push_back(bound.back().get());
+      mutable_ranks.push_back(bound.back().get());
     }
+    drop_updates(mutable_ranks);
+    const std::vector<const Graph*> ranks(mutable_ranks.begin(), mutable_ranks.end());
     NamedArrays inputs;
     for (const auto& [name, a] : batches_[0].whole) inputs[name] = to_array(a);
     for (const Value* v : (*whole)->inputs) {

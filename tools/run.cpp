@@ -17,6 +17,15 @@
 #include "tools/trace.h"
 
 namespace optp {
+llvm::Expected<std::unique_ptr<Graph>> read_rank(llvm::StringRef model_file) {
+  auto graph = import_onnx(model_file);
+  if (!graph) return graph;
+  const PassOptions passes;
+  if (auto e = absorb_transposes(**graph, passes)) return e;
+  if (auto e = merge_views(**graph, passes)) return e;
+  (*graph)->erase_dead();
+  return graph;
+}
 llvm::Expected<Batch> read_batch(const RunOptions& o, llvm::StringRef folder, llvm::ArrayRef<Port> inputs) {
   // Whole inputs are matched with the plan's global shapes.
   Graph global;
@@ -50,13 +59,9 @@ llvm::Expected<std::vector<HostArrays>> shards_of(const Batch& batch, llvm::Arra
 namespace {
 llvm::Expected<std::vector<std::unique_ptr<Graph>>> load_ranks(const RunOptions& o, const llvm::json::Object& top, size_t devices) {
   std::vector<std::unique_ptr<Graph>> graphs;
-  PassOptions passes;
   for (size_t r = 0; r < devices; ++r) {
-    auto graph = import_onnx(o.folder + "/rank" + std::to_string(r) + "/model.onnx");
+    auto graph = read_rank(o.folder + "/rank" + std::to_string(r) + "/model.onnx");
     if (!graph) return graph.takeError();
-    if (auto e = absorb_transposes(**graph, passes)) return e;
-    if (auto e = merge_views(**graph, passes)) return e;
-    (*graph)->erase_dead();
     if (!o.random_weights.empty()) {
       auto seed = parse_seed(o.random_weights);
       if (!seed) return seed.takeError();

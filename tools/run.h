@@ -20,6 +20,9 @@ struct RunOptions {
   bool no_verify = false;
 };
 
+// A rank's file as it runs. Its collectives are those of the file: one whose result this rank does not use stays.
+llvm::Expected<std::unique_ptr<Graph>> read_rank(llvm::StringRef model_file);
+
 // The whole inputs of one run or step, and the named dims that their shapes say.
 struct Batch {
   HostArrays arrays;

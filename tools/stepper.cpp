@@ -71,7 +71,7 @@ llvm::Expected<std::unique_ptr<Stepper>> Stepper::create(std::vector<std::unique
 llvm::Expected<RankThreads*> Stepper::bound(const DimValues& dims, bool last) {
   Bound& b = bound_[{dims, last}];
   if (b.threads) return b.threads.get();
-  std::vector<const Graph*> graphs;
+  std::vector<Graph*> graphs;
   for (const auto& graph : graphs_) {
     auto g = bind_dims(*graph, dims);
     if (!g) return g.takeError();
@@ -79,14 +79,14 @@ llvm::Expected<RankThreads*> Stepper::bound(const DimValues& dims, bool last) {
       const bool sums = llvm::any_of(graph->updates, [&](const Update& u) { return u.output == o.name && is_accumulated(u); });
       return sums == last;
     });
-    (*g)->erase_dead();
     b.graphs.push_back(std::move(*g));
     graphs.push_back(b.graphs.back().get());
   }
+  erase_dead(graphs);
   RankThreadsOptions threads;
   threads.threads_per_device = threads_for(int64_t(graphs.size()), options_.threads_per_device);
   threads.executable.profile = options_.profile;
-  auto made = RankThreads::create(graphs, threads);
+  auto made = RankThreads::create(std::vector<const Graph*>(graphs.begin(), graphs.end()), threads);
   if (!made) return made.takeError();
   b.threads = std::move(*made);
   return b.threads.get();

@@ -7,6 +7,7 @@
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/StringSet.h"
 
 namespace optp {
 
@@ -120,22 +121,57 @@ void Graph::erase(Node& node) {
 bool Graph::is_output(const Value& value) const {
   return llvm::any_of(outputs, [&](const GraphOutput& o) { return o.value == &value; });
 }
-void Graph::erase_dead() {
-  llvm::DenseSet<const Value*> needed;
-  for (const GraphOutput& output : outputs) needed.insert(output.value);
+namespace {
+// A rank's graph: materialise, or the reader of a rank's file, has said who meets.
+bool is_meeting(const Node& node) { return node.op->is_collective && node.attributes.contains("group"); }
+
+// What outputs and the nodes that `is_kept` names are made from.
+llvm::DenseSet<const Node*> live_nodes(const Graph& graph, llvm::function_ref<bool(const Node&)> is_kept) {
+  llvm::DenseSet<const Node*> live;
+  for (const GraphOutput& output : graph.outputs)
+    if (output.value->producer) live.insert(output.value->producer);
+  for (auto it = graph.nodes.rbegin(); it != graph.nodes.rend(); ++it) {
+    const Node& node = **it;
+    if (is_kept(node)) live.insert(&node);
+    if (!live.contains(&node)) continue;
+    for (const Value* v : node.operands)
+      if (v->producer) live.insert(v->producer);
+  }
+  return live;
+}
+}  // namespace
+
+void Graph::erase_all_but(const llvm::DenseSet<const Node*>& live) {
   for (auto it = nodes.end(); it != nodes.begin();) {
     Node& node = **--it;
-    const bool live = llvm::any_of(node.results, [&](const auto& r) { return !r->uses.empty() || needed.contains(r.get()); });
-    if (live) continue;
+    if (live.contains(&node)) continue;
     auto next = std::next(it);
     erase(node);
     it = next;
   }
+  llvm::DenseSet<const Value*> needed;
+  for (const GraphOutput& output : outputs) needed.insert(output.value);
   std::erase_if(owned_, [&](const std::unique_ptr<Value>& v) {
     if (!v->is_data() || !v->uses.empty() || needed.contains(v.get())) return false;
     by_name_.erase(v->name);
     return true;
   });
+}
+void Graph::erase_dead() {
+  erase_all_but(live_nodes(*this, is_meeting));
+}
+void erase_dead(llvm::ArrayRef<Graph*> ranks) {
+  auto key = [](const Node& node) { return is_meeting(node) ? "id " + node.text("id").str() : "value " + node.out().name; };
+  llvm::StringSet<> needed;  // by some rank
+  std::vector<llvm::DenseSet<const Node*>> live(ranks.size());
+  for (bool grown = true; grown;) {
+    grown = false;
+    for (size_t r = 0; r < ranks.size(); ++r) {
+      live[r] = live_nodes(*ranks[r], [&](const Node& node) { return needed.contains(key(node)); });
+      for (const Node* node : live[r]) grown |= needed.insert(key(*node)).second;
+    }
+  }
+  for (size_t r = 0; r < ranks.size(); ++r) ranks[r]->erase_all_but(live[r]);
 }
 void Graph::make_input(Value& data) {
   data.data.reset();

@@ -13,6 +13,7 @@
 #include "frontend/ir/mesh.h"
 #include "frontend/ir/sharding.h"
 #include "frontend/ir/tensor.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/Error.h"
@@ -158,7 +159,9 @@ class Graph {
   void set_operand(Node& node, unsigned k, Value& value);
   void replace_all_uses(Value& from, Value& to);  // of nodes and graph outputs
   void erase(Node& node);                         // its results must have no uses
-  void erase_dead();                              // nodes and data that reach no output
+  // Nodes and data that reach no output. In a rank's graph a collective stays even if nobody here uses its result, with
+  // all that it is made from: the other ranks wait for this one.
+  void erase_dead();
   void make_input(Value& data);                   // data without its bytes, given anew at each run
   bool is_output(const Value& value) const;
   std::vector<Value*> data() const;               // parameters and constants, in order of creation
@@ -168,10 +171,16 @@ class Graph {
   std::unique_ptr<Graph> clone() const;
 
  private:
+  friend void erase_dead(llvm::ArrayRef<Graph*> ranks);
+  void erase_all_but(const llvm::DenseSet<const Node*>& live);
   std::vector<std::unique_ptr<Value>> owned_;  // inputs and data
   llvm::StringMap<Value*> by_name_;
   mutable llvm::StringMap<unsigned> next_suffix_;
 };
+
+// Of all ranks together, after outputs were dropped on each: what one of them needs stays on all, so that they still go
+// through the same nodes and the same collectives.
+void erase_dead(llvm::ArrayRef<Graph*> ranks);
 
 // Textual form, one line a node. See docs/ir.md.
 void print(llvm::raw_ostream& out, const Graph& graph);
