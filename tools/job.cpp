@@ -46,7 +46,7 @@ void add_training_options(CLI::App& command, JobOptions& o) {
 llvm::Expected<DimValues> parse_dims(llvm::ArrayRef<std::string> dims) {
   DimValues out;
   for (const std::string& text : dims) {
-    auto [name, number] = llvm::StringRef(text).split('=');
+    auto [name, number] = llvm::StringRef(text).rsplit('=');  // a name may hold one too
     int64_t n = 0;
     if (name.empty() || number.getAsInteger(10, n) || n < 0) return error(Fault::usage, "--dim " + quoted(text) + ": expected NAME=NUMBER");
     out[name.str()] = n;

@@ -181,7 +181,8 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
   JsonArray guards;
   for (const Guard& g : whole.guards) {
     guards.push_back(JsonObject{{"left", extent(g.left)}, {"right", extent(g.right)}, {"because", g.at}});
-    if (!dims.get(g.left.text())) dims[g.left.text()] = JsonObject{{"min", 0}, {"example", number(g.right, examples)}, {"equals", extent(g.right)}};
+    const auto names = symbols_of(g.left);
+    if (names.size() == 1 && !dims.get(names[0])) dims[names[0]] = JsonObject{{"min", 0}, {"example", number(g.right, examples)}, {"equals", extent(g.right)}};
   }
 
   JsonArray inputs, outputs, states;

@@ -9,6 +9,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/JSON.h"
 
 namespace optp {
 namespace {
@@ -19,6 +20,7 @@ enum class Leaf { symbol, part, start, floor_div, minimum };
 struct DimAtom {
   Leaf kind;
   std::string text;
+  std::string name;                 // symbol: as it was given
   Dim a, b;                         // part, start: a = n; floor_div, minimum: both
   llvm::SmallVector<std::string, 1> axes;  // part, start
   int64_t lower_bound = 0;
@@ -104,6 +106,23 @@ Dim make(Terms terms) {
   return n ? Dim(intern(std::move(*n))) : Dim::overflow();
 }
 
+bool begins_word(char c) { return llvm::isAlpha(c) || c == '_' || c == '.' || c == ':' || (c & 0x80); }
+bool continues_word(char c) { return begins_word(c) || llvm::isDigit(c) || c == '-'; }
+// A name as it stands in an expression.
+std::string spelled(llvm::StringRef name) {
+  const bool utf8 = llvm::json::isUTF8(name);
+  if (utf8 && !name.empty() && begins_word(name[0]) && llvm::all_of(name, continues_word)) return name.str();
+  std::string out = "'";
+  for (char c : name) {
+    if (c == '\'' || c == '\\') out += '\\';
+    if (uint8_t(c) < 0x20 || c == 0x7f || ((c & 0x80) && !utf8))
+      out += "\\x" + llvm::utohexstr(uint8_t(c), /*LowerCase=*/true, 2);
+    else
+      out += c;
+  }
+  return out + "'";
+}
+
 const DimAtom* atom(Leaf kind, std::string text, Dim a = 0, Dim b = 0, llvm::ArrayRef<std::string> axes = {}) {
   Tables& t = tables();
   std::lock_guard lock(t.mutex);
@@ -126,6 +145,13 @@ const DimAtom* atom(Leaf kind, std::string text, Dim a = 0, Dim b = 0, llvm::Arr
   return slot.get();
 }
 Dim of(const DimAtom* a) { return make({{1, {a}}}); }
+const DimAtom* symbol_atom(llvm::StringRef name) {
+  Tables& t = tables();
+  std::lock_guard lock(t.mutex);
+  const DimAtom* a = atom(Leaf::symbol, spelled(name));
+  if (a->name.empty()) const_cast<DimAtom*>(a)->name = name.str();
+  return a;
+}
 
 Dim chunk_term(bool size, Dim n, llvm::ArrayRef<std::string> axes) {
   std::string text = size ? "part(" : "start(";
@@ -152,7 +178,7 @@ Dim Dim::of_constant(int64_t constant) {
   if (constant != 0) terms.push_back({constant, {}});
   return Dim(intern(std::move(terms)));
 }
-Dim Dim::symbol(llvm::StringRef name) { return of(atom(Leaf::symbol, name.str())); }
+Dim Dim::symbol(llvm::StringRef name) { return of(symbol_atom(name)); }
 Dim Dim::part(Dim n, llvm::ArrayRef<std::string> axes) { return axes.empty() ? n : chunk_term(true, n, axes); }
 Dim Dim::start(Dim n, llvm::ArrayRef<std::string> axes) { return axes.empty() ? Dim(0) : chunk_term(false, n, axes); }
 Dim Dim::overflow() {
@@ -244,7 +270,7 @@ Dim product(llvm::ArrayRef<Dim> dims) {
 }
 
 void allow_zero(llvm::StringRef symbol) {
-  const DimAtom* a = atom(Leaf::symbol, symbol.str());
+  const DimAtom* a = symbol_atom(symbol);
   std::lock_guard lock(tables().mutex);
   const_cast<DimAtom*>(a)->lower_bound = 0;
 }
@@ -252,7 +278,7 @@ std::optional<int64_t> lower_bound(Dim d) {
   if (d.is_overflow()) return std::nullopt;
   // With each atom written as its bound + t, t ≥ 0: if no t has a negative coefficient the constant is the bound.
   Dim shifted = rebuild(d, [](const DimAtom& a) {
-    return Dim(a.lower_bound) + of(atom(Leaf::symbol, "t:" + a.text));
+    return Dim(a.lower_bound) + Dim::symbol("t:" + a.text);
   });
   if (shifted.is_overflow()) return std::nullopt;
   int64_t bound = 0;
@@ -275,7 +301,7 @@ llvm::SmallVector<std::string, 4> symbols_of(Dim d) {
     for (const DimTerm& t : e.expression().terms)
       for (const DimAtom* a : t.atoms) {
         if (a->kind == Leaf::symbol) {
-          if (!llvm::is_contained(out, a->text)) out.push_back(a->text);
+          if (!llvm::is_contained(out, a->name)) out.push_back(a->name);
         } else {
           visit(a->a);
           visit(a->b);
@@ -285,10 +311,25 @@ llvm::SmallVector<std::string, 4> symbols_of(Dim d) {
   visit(d);
   return out;
 }
+llvm::SmallVector<DimProduct, 4> products_of(Dim d) {
+  llvm::SmallVector<DimProduct, 4> out;
+  for (const DimTerm& t : d.expression().terms) {
+    out.push_back({t.coefficient, {}});
+    for (const DimAtom* a : t.atoms) out.back().factors.push_back(of(a));
+  }
+  return out;
+}
+std::optional<DimCall> call_of(Dim factor) {
+  const auto& terms = factor.expression().terms;
+  if (terms.size() != 1 || terms[0].coefficient != 1 || terms[0].atoms.size() != 1) return std::nullopt;
+  const DimAtom& a = *terms[0].atoms[0];
+  if (a.kind != Leaf::floor_div && a.kind != Leaf::minimum) return std::nullopt;
+  return DimCall{a.kind == Leaf::minimum, a.a, a.b};
+}
 Dim substitute(Dim d, llvm::function_ref<std::optional<Dim>(llvm::StringRef)> leaf) {
   return rebuild(d, [&](const DimAtom& a) -> Dim {
     switch (a.kind) {
-      case Leaf::symbol: return leaf(a.text).value_or(of(&a));
+      case Leaf::symbol: return leaf(a.name).value_or(of(&a));
       case Leaf::part: return Dim::part(substitute(a.a, leaf), a.axes);
       case Leaf::start: return Dim::start(substitute(a.a, leaf), a.axes);
       case Leaf::floor_div: return floor_div(substitute(a.a, leaf), substitute(a.b, leaf));
@@ -329,8 +370,8 @@ llvm::Expected<int64_t> evaluate(Dim d, const DimValues& values) {
     for (const DimAtom* a : t.atoms) {
       int64_t v = 0;
       if (a->kind == Leaf::symbol) {
-        auto it = values.find(a->text);
-        if (it == values.end()) return error(Fault::usage, "dim " + quoted(a->text) + " has no value");
+        auto it = values.find(a->name);
+        if (it == values.end()) return error(Fault::usage, "dim " + quoted(a->name) + " has no value");
         v = it->second;
       } else if (a->kind == Leaf::floor_div || a->kind == Leaf::minimum) {
         auto x = evaluate(a->a, values), y = evaluate(a->b, values);
@@ -350,6 +391,7 @@ llvm::Expected<int64_t> evaluate(Dim d, const DimValues& values) {
 
 namespace {
 // expression := term (('+' | '-') term)*   term := factor (('*' | '/') factor)*   '/' is floor division
+// A '-' in a word is a character of it: a difference has a blank before its sign.
 struct DimParser {
   llvm::StringRef rest;
   int depth = 0;
@@ -359,6 +401,23 @@ struct DimParser {
     if (rest.empty() || rest[0] != c) return false;
     rest = rest.drop_front();
     return true;
+  }
+  std::optional<Dim> quoted_name() {
+    std::string name;
+    while (!rest.empty() && rest[0] != '\'') {
+      if (uint8_t code = 0; rest.consume_front("\\x")) {
+        if (rest.take_front(2).getAsInteger(16, code)) return std::nullopt;
+        name += char(code);
+        rest = rest.drop_front(2);
+        continue;
+      }
+      rest.consume_front("\\");
+      if (rest.empty()) return std::nullopt;
+      name += rest[0];
+      rest = rest.drop_front();
+    }
+    if (!eat('\'') || name.empty()) return std::nullopt;
+    return Dim::symbol(name);
   }
   std::optional<Dim> factor() {
     space();
@@ -379,8 +438,9 @@ struct DimParser {
       if (rest.consumeInteger(10, n)) return std::nullopt;
       return Dim(n);
     }
-    llvm::StringRef word = rest.take_while([](char c) { return llvm::isAlnum(c) || c == '_' || c == '.' || c == ':'; });
-    if (word.empty()) return std::nullopt;
+    if (eat('\'')) return quoted_name();
+    if (!begins_word(rest[0])) return std::nullopt;
+    llvm::StringRef word = rest.take_while(continues_word);
     rest = rest.drop_front(word.size());
     if (!rest.starts_with("(")) return Dim::symbol(word);
     eat('(');
@@ -470,13 +530,13 @@ std::optional<std::pair<std::string, Dim>> solve_equal(Dim a, Dim b) {
   for (const DimTerm& t : difference.expression().terms) {
     if (t.atoms.size() != 1 || t.atoms[0]->kind != Leaf::symbol || (t.coefficient != 1 && t.coefficient != -1)) continue;
     const Dim rest = Dim(-t.coefficient) * (difference - make({t}));
-    if (llvm::is_contained(symbols_of(rest), t.atoms[0]->text)) continue;
+    if (llvm::is_contained(symbols_of(rest), t.atoms[0]->name)) continue;
     auto bound = lower_bound(rest);
     if (!bound || *bound < 0) {
-      if (!best && !rest.constant()) best = {t.atoms[0]->text, rest};
+      if (!best && !rest.constant()) best = {t.atoms[0]->name, rest};
       continue;
     }
-    return std::pair{t.atoms[0]->text, rest};
+    return std::pair{t.atoms[0]->name, rest};
   }
   return best;
 }

@@ -1,6 +1,7 @@
 // Extents of tensors as expressions: polynomials with integer coefficients over named dims ("batch", "sequence") and a
 // rank's extents, part(n, axes) and start(n, axes). Kept canonical and interned, so that equal dims are the same object.
 //   768, batch, past + sequence, 64*part(12, tensor)
+// A name may be any text. One that is not a word of letters, digits and _ . : - is written in quotes: 'batch size' + 1.
 #pragma once
 #include <concepts>
 #include <functional>
@@ -65,6 +66,17 @@ bool proved_less_equal(Dim a, Dim b);
 bool proved_less(Dim a, Dim b);
 
 llvm::SmallVector<std::string, 4> symbols_of(Dim d);
+// A dim taken apart: the sum of coefficient · factors; a factor is a name, a call of two arguments or a rank's extent.
+struct DimProduct {
+  int64_t coefficient;
+  llvm::SmallVector<Dim, 2> factors;
+};
+llvm::SmallVector<DimProduct, 4> products_of(Dim d);
+struct DimCall {
+  bool is_minimum;  // else a floor division
+  Dim a, b;
+};
+std::optional<DimCall> call_of(Dim factor);
 // Replaces leaves: `leaf` gets a symbol's name and may give a dim for it.
 Dim substitute(Dim d, llvm::function_ref<std::optional<Dim>(llvm::StringRef)> leaf);
 // Replaces part and start by this rank's numbers (or by terms of floor division where n is symbolic).

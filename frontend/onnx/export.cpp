@@ -38,6 +38,16 @@ std::string held_text(const Value& v) {
   return out + "] of [" + whole + "]";
 }
 
+// A name as it came where it can't be taken for an expression when it is read again.
+std::string text_of(Dim d) {
+  const auto names = symbols_of(d);
+  if (names.size() != 1 || d != Dim::symbol(names[0])) return d.text();
+  auto read = parse_dim(names[0]);
+  if (read) return d.text();
+  llvm::consumeError(read.takeError());
+  return names[0];
+}
+
 // With the sharding as text, for viewers.
 void set_type(onnx::ValueInfoProto& info, llvm::StringRef name, const Value& value) {
   const Type& type = value.type;
@@ -51,7 +61,7 @@ void set_type(onnx::ValueInfoProto& info, llvm::StringRef name, const Value& val
     if (auto n = d.constant())
       dim.set_dim_value(*n);
     else
-      dim.set_dim_param(d.text());
+      dim.set_dim_param(text_of(d));
   }
 }
 

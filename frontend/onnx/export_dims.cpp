@@ -7,81 +7,19 @@
 
 namespace optp {
 namespace {
-// A dim's text is canonical: terms "coefficient*atom*atom" joined by " + " and " - "; an atom is a name, floor(a, b) or
-// min(a, b).
-struct Term {
-  int64_t coefficient = 1;
-  llvm::SmallVector<std::string, 2> atoms;
-};
-llvm::SmallVector<llvm::StringRef, 4> split_outside(llvm::StringRef text, char separator) {
-  llvm::SmallVector<llvm::StringRef, 4> out;
-  int depth = 0;
-  size_t from = 0;
-  for (size_t k = 0; k < text.size(); ++k) {
-    depth += (text[k] == '(') - (text[k] == ')');
-    if (depth > 0 || text[k] != separator) continue;
-    out.push_back(text.slice(from, k));
-    from = k + 1;
-  }
-  out.push_back(text.drop_front(from));
-  return out;
-}
-Term parse_term(llvm::StringRef text) {
-  Term term;
-  if (text.consume_front("-")) term.coefficient = -1;
-  for (llvm::StringRef part : split_outside(text, '*')) {
-    int64_t n = 0;
-    if (!part.getAsInteger(10, n))
-      term.coefficient *= n;
-    else
-      term.atoms.push_back(part.str());
-  }
-  return term;
-}
-llvm::SmallVector<Term, 4> terms_of(Dim d) {
-  llvm::SmallVector<Term, 4> out;
-  int64_t sign = 1;
-  for (llvm::StringRef word : split_outside(d.text(), ' ')) {
-    if (word == "+" || word == "-") {
-      sign = word == "-" ? -1 : 1;
-      continue;
-    }
-    out.push_back(parse_term(word));
-    out.back().coefficient *= sign;
-    sign = 1;
-  }
-  return out;
-}
-// floor(a, b) and min(a, b); false for a name.
-struct Call {
-  std::string function;
-  Dim a, b;
-};
-std::optional<Call> call_of(llvm::StringRef atom) {
-  auto [function, rest] = atom.split('(');
-  if (rest.empty()) return std::nullopt;
-  const auto arguments = split_outside(rest.drop_back(), ',');
-  if (arguments.size() != 2) return std::nullopt;
-  auto a = parse_dim(arguments[0]), b = parse_dim(arguments[1]);
-  if (!a || !b) {
-    llvm::consumeError(llvm::joinErrors(a.takeError(), b.takeError()));
-    return std::nullopt;
-  }
-  return Call{function.str(), *a, *b};
-}
-Dim dim_of(const Term& term) {
-  Dim d = term.coefficient;
-  for (const std::string& atom : term.atoms) d = d * llvm::cantFail(parse_dim(atom));
+Dim dim_of(const DimProduct& product) {
+  Dim d = product.coefficient;
+  for (Dim factor : product.factors) d = d * factor;
   return d;
 }
 }  // namespace
 
 bool ExportContext::is_known(Dim d) const {
   if (d.constant() || sources_.contains(d.text())) return true;
-  for (const Term& term : terms_of(d))
-    for (const std::string& atom : term.atoms) {
-      if (sources_.contains(atom)) continue;
-      auto call = call_of(atom);
+  for (const DimProduct& product : products_of(d))
+    for (Dim factor : product.factors) {
+      if (sources_.contains(factor.text())) continue;
+      auto call = call_of(factor);
       if (!call || !is_known(call->a) || !is_known(call->b)) return false;
     }
   return true;
@@ -93,11 +31,11 @@ void ExportContext::solve_sources() {
   for (bool found = true; found;) {
     found = false;
     for (const Extent& e : extents_)
-      for (const Term& term : terms_of(e.dim)) {
-        if (term.atoms.size() != 1 || term.coefficient == 0) continue;
-        const Dim unknown = llvm::cantFail(parse_dim(term.atoms[0])), rest = e.dim - dim_of(term);
+      for (const DimProduct& product : products_of(e.dim)) {
+        if (product.factors.size() != 1) continue;
+        const Dim unknown = product.factors[0], rest = e.dim - dim_of(product);
         if (is_known(unknown) || !is_known(rest)) continue;
-        sources_.try_emplace(term.atoms[0], Source{e, rest, term.coefficient});
+        sources_.try_emplace(unknown.text(), Source{e, rest, product.coefficient});
         found = true;
         break;
       }
@@ -169,9 +107,9 @@ std::string ExportContext::compute(Dim d) {
     if (!s.rest.is(0)) value = dim_node("Sub", {value, dim(s.rest)});
     return s.coefficient == 1 ? value : dim_node("Div", {value, integers({s.coefficient})});
   }
-  const auto terms = terms_of(d);
-  if (terms.size() == 1 && terms[0].coefficient == 1 && terms[0].atoms.size() == 1) {
-    auto call = call_of(terms[0].atoms[0]);
+  const auto products = products_of(d);
+  if (products.size() == 1 && products[0].coefficient == 1 && products[0].factors.size() == 1) {
+    auto call = call_of(d);
     if (!call) {
       fail(bad_input(
           "dim " + quoted(d.text()) +
@@ -180,7 +118,7 @@ std::string ExportContext::compute(Dim d) {
       return "";
     }
     const std::string a = dim(call->a), b = dim(call->b);
-    if (call->function == "min") return dim_node("Min", {a, b});
+    if (call->is_minimum) return dim_node("Min", {a, b});
     auto low = lower_bound(call->a), divisor = lower_bound(call->b);
     if (low && divisor && *low >= 0 && *divisor > 0) return dim_node("Div", {a, b});
     // Div truncates; what is left without the remainder, which has the divisor's sign, divides exactly.
@@ -188,17 +126,17 @@ std::string ExportContext::compute(Dim d) {
   }
   // A sum that begins with a minus would cost a multiplication by -1.
   std::string sum;
-  llvm::SmallVector<Term, 4> ordered;
-  for (const Term& t : terms)
-    if (t.coefficient > 0) ordered.push_back(t);
-  for (const Term& t : terms)
-    if (t.coefficient < 0) ordered.push_back(t);
-  for (const Term& t : ordered) {
-    const bool subtract = !sum.empty() && t.coefficient < 0;
-    const int64_t c = subtract ? -t.coefficient : t.coefficient;
+  llvm::SmallVector<DimProduct, 4> ordered;
+  for (const DimProduct& p : products)
+    if (p.coefficient > 0) ordered.push_back(p);
+  for (const DimProduct& p : products)
+    if (p.coefficient < 0) ordered.push_back(p);
+  for (const DimProduct& p : ordered) {
+    const bool subtract = !sum.empty() && p.coefficient < 0;
+    const int64_t c = subtract ? -p.coefficient : p.coefficient;
     std::string value;
-    for (const std::string& atom : t.atoms) {
-      const std::string factor = dim(llvm::cantFail(parse_dim(atom)));
+    for (Dim each : p.factors) {
+      const std::string factor = dim(each);
       value = value.empty() ? factor : dim_node("Mul", {value, factor});
     }
     if (value.empty())
