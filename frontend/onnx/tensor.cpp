@@ -26,11 +26,14 @@ std::optional<std::vector<char>> packed(const Field& field) {
   return out;
 }
 
-llvm::Expected<std::shared_ptr<const Tensor>> external(const onnx::TensorProto& proto, Tensor tensor, int64_t wanted, InputFolder& folder, const llvm::Twine& place) {
+llvm::Expected<std::shared_ptr<const Tensor>> external(const onnx::TensorProto& proto, Tensor tensor, int64_t wanted, InputFolder& folder, const llvm::Twine& place, llvm::StringSet<>* unknown_keys) {
   llvm::StringMap<std::string> entries;
   for (const auto& entry : proto.external_data()) {
     const llvm::StringRef key = entry.key();
-    if (key != "location" && key != "offset" && key != "length" && key != "checksum") return bad_input(place + ": external data: unknown key " + quoted(key));
+    if (key != "location" && key != "offset" && key != "length" && key != "checksum") {
+      if (unknown_keys) unknown_keys->insert(key);
+      continue;
+    }
     if (!entries.try_emplace(key, entry.value()).second) return bad_input(place + ": external data: " + key + " is given twice");
   }
   const std::string location = entries.lookup("location");
@@ -68,7 +71,7 @@ llvm::Expected<std::shared_ptr<const Tensor>> external(const onnx::TensorProto& 
 }  // namespace
 
 llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto, std::shared_ptr<const void> owner, InputFolder& folder,
-                                                          const Limits& limits, const llvm::Twine& place_twine) {
+                                                          const Limits& limits, const llvm::Twine& place_twine, llvm::StringSet<>* unknown_keys) {
   const std::string place = place_twine.str();
   Tensor tensor;
   tensor.dtype = DType(proto.data_type() > 0 && proto.data_type() < 256 ? proto.data_type() : 0);
@@ -96,7 +99,7 @@ llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProt
   const int fields = proto.has_raw_data() + (proto.float_data_size() > 0) + (proto.int32_data_size() > 0) + (proto.int64_data_size() > 0) +
                      (proto.double_data_size() > 0) + (proto.uint64_data_size() > 0) + (proto.string_data_size() > 0);
   if (fields + is_external > 1) return bad_input(place + ": data: expected one field, found " + llvm::Twine(fields + is_external));
-  if (is_external) return external(proto, std::move(tensor), wanted, folder, place);
+  if (is_external) return external(proto, std::move(tensor), wanted, folder, place, unknown_keys);
   if (proto.external_data_size() > 0) return bad_input(place + ": external data: expected none, as the data location is not external");
   if (proto.has_segment()) return bad_input(place + ": data: segments are not supported");
   if (proto.has_raw_data()) {

@@ -180,14 +180,17 @@ TEST_CASE("heads that say nothing or nonsense are refused") {
       {"a domain that is not imported",
        [](auto& m) { add_node(m, "Gelu", "act2", {"y"}, {"z"}).set_domain("com.microsoft"); },
        {"'act2' (Gelu)", "com.microsoft"}},
+      {"another version of a domain we know",
+       [=](auto& m) { opset(m, "com.microsoft", 2), add_node(m, "Gelu", "act2", {"y"}, {"z"}).set_domain("com.microsoft"); },
+       {"'act2' (Gelu)", "'com.microsoft'", "version: expected 1, found 2"}},
       {"an unknown domain",
        [=](auto& m) { opset(m, "my.own", 1), add_node(m, "Relu", "act2", {"y"}, {"z"}).set_domain("my.own"); },
        {"'act2' (Relu)", "my.own"}},
   };
   for (int64_t version : {int64_t{-1}, int64_t{0}, int64_t{2}, int64_t{1} << 31, INT64_MIN, INT64_MAX})
     cases.push_back({"ir_version", [=](auto& m) { m.set_ir_version(version); }, {"ir_version"}});
-  for (int64_t version :
-       {int64_t{-1}, int64_t{0}, int64_t{1}, int64_t{10}, int64_t{1} << 31, int64_t{1} << 40, INT64_MIN})
+  for (int64_t version : {int64_t{-1}, int64_t{0}, int64_t{1}, int64_t{10}, int64_t{29}, int64_t{999}, int64_t{1} << 31,
+                          int64_t{1} << 40, INT64_MIN})
     cases.push_back({"opset", [=](auto& m) { m.mutable_opset_import(0)->set_version(version); }, {"opset"}});
   refuse_each(small_model(), cases);
 }
@@ -209,7 +212,7 @@ TEST_CASE("heads that only say more than is needed are accepted") {
                     [](const std::string& r) { return has(r, "training_info"); }));
 }
 
-TEST_CASE("model-local functions are reported, never expanded or mistaken for operators") {
+TEST_CASE("model-local functions that are malformed, call themselves or grow without bound are refused") {
   auto function = [](onnx::ModelProto& m, const std::string& domain, const std::string& name, const Names& calls) {
     auto& f = *m.add_functions();
     f.set_domain(domain);
@@ -234,7 +237,7 @@ TEST_CASE("model-local functions are reported, never expanded or mistaken for op
   refuse_each(
       small_model(),
       {
-          {"a call", [=](auto& m) { function(m, "f", "g", {}), caller(m, "g"); }, place},
+          {"a function without nodes", [=](auto& m) { function(m, "f", "g", {}), caller(m, "g"); }, place},
           {"a call of itself", [=](auto& m) { function(m, "f", "g", {"g"}), caller(m, "g"); }, place},
           {"A -> B -> A", [=](auto& m) { function(m, "f", "a", {"b"}), function(m, "f", "b", {"a"}), caller(m, "a"); },
            place},
@@ -260,7 +263,19 @@ TEST_CASE("model-local functions are reported, never expanded or mistaken for op
              for (int k = 0; k < 101; ++k) function(m, "f", "g" + std::to_string(k), {"g" + std::to_string(k + 1)});
              caller(m, "g0");
            },
-           place},
+           {"'caller'", "function", "deep"}},
+          {"two calls a level, 40 levels, each well formed",
+           [=](auto& m) {
+             for (int k = 0; k < 40; ++k) {
+               function(m, "f", "g" + std::to_string(k), {k < 39 ? "g" + std::to_string(k + 1) : "Relu"});
+               auto& f = *m.mutable_functions(k);
+               auto& again = *f.add_node();
+               again = f.node(0);
+               again.set_output(0, "unused");
+             }
+             caller(m, "g0");
+           },
+           {"'caller'", "nodes"}},
       });
   auto m = small_model();
   function(m, "f", "unused", {});

@@ -1,0 +1,183 @@
+// Nodes of a graph, a function or a branch: each name is defined once, attributes are what they say, no cycle.
+#include <set>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/lowering.h"
+#include "frontend/onnx/model.h"
+
+namespace optp {
+namespace {
+constexpr int most_operands = 1 << 14;  // of one node; erasing it takes their square
+
+// Of all fields only the one of its type: a value in another would be read by some and not by others.
+llvm::Error check_fields(const onnx::AttributeProto& a) {
+  using A = onnx::AttributeProto;
+  const std::pair<int, bool> fields[] = {{A::INT, a.has_i()},
+                                         {A::FLOAT, a.has_f()},
+                                         {A::STRING, a.has_s()},
+                                         {A::TENSOR, a.has_t()},
+                                         {A::GRAPH, a.has_g()},
+                                         {A::SPARSE_TENSOR, a.has_sparse_tensor()},
+                                         {A::TYPE_PROTO, a.has_tp()},
+                                         {A::INTS, a.ints_size() > 0},
+                                         {A::FLOATS, a.floats_size() > 0},
+                                         {A::STRINGS, a.strings_size() > 0},
+                                         {A::TENSORS, a.tensors_size() > 0},
+                                         {A::GRAPHS, a.graphs_size() > 0},
+                                         {A::SPARSE_TENSORS, a.sparse_tensors_size() > 0},
+                                         {A::TYPE_PROTOS, a.type_protos_size() > 0}};
+  if (a.type() == A::UNDEFINED) return bad_input("attribute " + quoted(a.name()) + ": it has no type");
+  for (auto [type, present] : fields)
+    if (present && (type != a.type() || !a.ref_attr_name().empty()))
+      return bad_input("attribute " + quoted(a.name()) + ": type: expected a value of " +
+                       A::AttributeType_Name(a.type()) + " only, found one of " +
+                       A::AttributeType_Name(A::AttributeType(type)));
+  return llvm::Error::success();
+}
+
+llvm::Error check_attributes(const onnx::NodeProto& n, const BodyRules& rules) {
+  llvm::StringSet<> seen;
+  for (const auto& a : n.attribute()) {
+    if (!seen.insert(a.name()).second)
+      return bad_input(describe(n) + ": attribute " + quoted(a.name()) + " is given twice");
+    if (!a.ref_attr_name().empty() && !rules.in_function)
+      return bad_input(describe(n) + ": attribute " + quoted(a.name()) + " refers to a function's outside one");
+    if (auto e = check_fields(a)) return with_prefix(describe(n), std::move(e));
+  }
+  return llvm::Error::success();
+}
+
+// Names that a graph within a node takes from outside it.
+void visit_captured(const onnx::GraphProto& g, llvm::function_ref<void(const std::string&)> visit) {
+  llvm::StringSet<> own;
+  for (const auto& t : g.initializer()) own.insert(t.name());
+  for (const auto& v : g.input()) own.insert(v.name());
+  for (const auto& n : g.node())
+    for (const auto& o : n.output()) own.insert(o);
+  auto used = [&](const std::string& name) {
+    if (!own.contains(name)) visit(name);
+  };
+  for (const auto& n : g.node()) {
+    for (const auto& i : n.input()) used(i);
+    for (const onnx::GraphProto* sub : subgraphs_of(n)) visit_captured(*sub, used);
+  }
+  for (const auto& o : g.output()) used(o.name());
+}
+
+// The loop that some node which never became ready waits in.
+llvm::Error cycle_error(const NodeList& nodes, const llvm::StringMap<int>& producer, llvm::ArrayRef<char> done) {
+  int at = 0;
+  while (done[size_t(at)]) ++at;
+  std::vector<int> path, seen(size_t(nodes.size()), -1);
+  auto waits_for = [&](const std::string& name) {
+    auto it = producer.find(name);
+    return it != producer.end() && !done[size_t(it->second)] ? it->second : -1;
+  };
+  while (seen[size_t(at)] < 0) {
+    seen[size_t(at)] = int(path.size());
+    path.push_back(at);
+    int next = -1;
+    auto consider = [&](const std::string& name) {
+      if (next < 0) next = waits_for(name);
+    };
+    for (const auto& i : nodes[at].input()) consider(i);
+    for (const onnx::GraphProto* sub : subgraphs_of(nodes[at])) visit_captured(*sub, consider);
+    at = next;
+  }
+  std::string names;
+  const std::vector<int> cycle(path.begin() + seen[size_t(at)], path.end());
+  for (size_t k = 0; k < cycle.size() && k < 5; ++k) names += (k ? " <- " : "") + describe(nodes[cycle[k]]);
+  return bad_input("the graph has a cycle of " + llvm::Twine(cycle.size()) + " nodes: " + names);
+}
+
+// Files with nodes out of order exist; a cycle is named. Iterative: a chain may be as long as the file allows.
+llvm::Error sort(Body& body) {
+  const NodeList& nodes = *body.nodes;
+  const size_t count = size_t(nodes.size());
+  llvm::StringMap<int> producer;
+  for (int k = 0; k < nodes.size(); ++k)
+    for (const auto& o : nodes[k].output())
+      if (!o.empty()) producer[o] = k;
+  std::vector<int> waiting(count, 0);
+  std::vector<llvm::SmallVector<int, 2>> users(count);
+  for (int k = 0; k < nodes.size(); ++k) {
+    auto wait_for = [&](const std::string& name) {
+      auto it = producer.find(name);
+      if (it == producer.end()) return;
+      ++waiting[size_t(k)];
+      users[size_t(it->second)].push_back(k);
+    };
+    for (const auto& i : nodes[k].input()) wait_for(i);
+    for (const onnx::GraphProto* sub : subgraphs_of(nodes[k])) visit_captured(*sub, wait_for);
+  }
+  // In file order wherever that is possible, so that plans follow the file.
+  std::vector<char> done(count, 0);
+  std::set<int> ready;
+  for (int k = 0; k < nodes.size(); ++k)
+    if (waiting[size_t(k)] == 0) ready.insert(k);
+  int previous = -1;
+  while (!ready.empty()) {
+    const int k = *ready.begin();
+    ready.erase(ready.begin());
+    body.was_sorted &= k > previous;
+    previous = k;
+    body.order.push_back(k);
+    done[size_t(k)] = 1;
+    for (int u : users[size_t(k)])
+      if (--waiting[size_t(u)] == 0) ready.insert(u);
+  }
+  return body.order.size() < count ? cycle_error(nodes, producer, done) : llvm::Error::success();
+}
+}  // namespace
+
+llvm::SmallVector<const onnx::GraphProto*, 2> subgraphs_of(const onnx::NodeProto& node) {
+  llvm::SmallVector<const onnx::GraphProto*, 2> out;
+  for (const auto& a : node.attribute()) {
+    if (a.has_g()) out.push_back(&a.g());
+    for (const auto& g : a.graphs()) out.push_back(&g);
+  }
+  return out;
+}
+
+llvm::StringSet<> used_names(const onnx::GraphProto& graph) {
+  llvm::StringSet<> out;
+  auto use = [&](const std::string& name) { out.insert(name); };
+  for (const auto& n : graph.node()) {
+    for (const auto& i : n.input()) use(i);
+    for (const onnx::GraphProto* sub : subgraphs_of(n)) visit_captured(*sub, use);
+  }
+  for (const auto& o : graph.output()) use(o.name());
+  return out;
+}
+
+llvm::Expected<Body> read_body(const NodeList& nodes, llvm::StringSet<> defined, const BodyRules& rules) {
+  for (const auto& n : nodes) {
+    for (const auto& o : n.output())
+      if (!o.empty() && !defined.insert(o).second)
+        return bad_input(describe(n) + ": output " + quoted(o) + " is defined twice");
+    if (llvm::all_of(n.output(), [](const std::string& o) { return o.empty(); }))
+      return bad_input(describe(n) + ": it has no outputs");
+    if (n.input_size() > most_operands)
+      return bad_input(describe(n) + ": operands: expected at most " + llvm::Twine(most_operands) + ", found " +
+                       llvm::Twine(n.input_size()));
+  }
+  for (const auto& n : nodes) {
+    if (auto e = check_attributes(n, rules)) return e;
+    for (const auto& i : n.input())
+      if (!i.empty() && !rules.outer && !defined.contains(i))
+        return bad_input(describe(n) + ": operand " + quoted(i) + " is defined nowhere");
+  }
+  Body body;
+  body.nodes = &nodes;
+  if (auto e = sort(body)) return e;
+  return body;
+}
+
+std::string listed(llvm::ArrayRef<std::string> names) {
+  constexpr size_t most_listed = 3;
+  std::string out;
+  for (size_t k = 0; k < names.size() && k < most_listed; ++k) out += (k ? ", " : "") + quoted(names[k]);
+  if (names.size() > most_listed) out += " and " + std::to_string(names.size() - most_listed) + " more";
+  return out;
+}
+}  // namespace optp

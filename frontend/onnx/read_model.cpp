@@ -1,0 +1,140 @@
+// A file becomes a Model: it parses, its head is one we read, its names hang together.
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/lowering.h"
+#include "frontend/onnx/model.h"
+
+namespace optp {
+namespace {
+// ONNX 1.23's. Up to it, operators that our tables know changed in these ways only since opset 23: more element types,
+// attributes for them, and what the tables have rows for. A later opset may change what an operator means.
+constexpr int64_t oldest_opset = 11, newest_opset = 28;
+
+// Protobuf merges a singular message that is there twice: two graphs would become one that nobody wrote.
+int graphs_in(llvm::ArrayRef<char> bytes) {
+  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()), int(bytes.size()));
+  int count = 0;
+  while (const uint32_t tag = in.ReadTag()) {
+    count += tag >> 3 == onnx::ModelProto::kGraphFieldNumber;
+    if (!google::protobuf::internal::WireFormatLite::SkipField(&in, tag)) break;
+  }
+  return count;
+}
+
+llvm::Expected<std::shared_ptr<const onnx::ModelProto>> parse(const std::string& path, InputFolder& folder) {
+  auto file = folder.open_model(path);
+  if (!file) return file.takeError();
+  auto model = std::make_shared<onnx::ModelProto>();
+  const auto bytes = (*file)->bytes();
+  if (bytes.empty()) return bad_input(path + ": the file is empty");
+  if (!model->ParseFromArray(bytes.data(), int(bytes.size())))
+    return bad_input(path + ": not an ONNX model: its protocol buffer does not parse");
+  if (graphs_in(bytes) > 1) return bad_input(path + ": the file holds more than one graph");
+  return model;
+}
+
+llvm::Error check_head(const onnx::ModelProto& model, const Limits& limits) {
+  if (!model.has_graph() || (model.graph().node_size() == 0 && model.graph().output_size() == 0))
+    return bad_input("not an ONNX model: it has no graph");
+  if (model.ir_version() < 3 || model.ir_version() > 100)
+    return bad_input("ir_version: expected 3 or later, found " + llvm::Twine(model.ir_version()));
+  const auto& g = model.graph();
+  if (g.node_size() > limits.max_nodes) return bad_input("more than " + llvm::Twine(limits.max_nodes) + " nodes");
+  if (g.sparse_initializer_size() > 0)
+    return bad_input("sparse initializer " + quoted(g.sparse_initializer(0).values().name()) + ": not supported");
+  if (g.output_size() == 0) return bad_input("the graph has no outputs");
+  return llvm::Error::success();
+}
+
+llvm::Error read_names(Model& model) {
+  const auto& g = model.graph();
+  llvm::StringSet<> defined;
+  for (const auto& t : g.initializer()) {
+    if (t.name().empty()) return bad_input("an initializer has no name");
+    if (!defined.insert(t.name()).second) return bad_input("initializer " + quoted(t.name()) + " is defined twice");
+  }
+  llvm::StringSet<> inputs;
+  for (const auto& v : g.input()) {
+    if (v.name().empty()) return bad_input("an input has no name");
+    if (!inputs.insert(v.name()).second) return bad_input("input " + quoted(v.name()) + " is defined twice");
+    defined.insert(v.name());
+  }
+  auto body = read_body(g.node(), defined, {});
+  if (!body) return body.takeError();
+  model.body = std::move(*body);
+  if (!model.body.was_sorted)
+    model.remarks.push_back("the file's nodes are not in topological order; they were sorted");
+  for (const auto& n : g.node())
+    for (const auto& o : n.output()) defined.insert(o);
+  llvm::StringSet<> outputs;
+  for (const auto& o : g.output()) {
+    if (o.name().empty() || !defined.contains(o.name()))
+      return bad_input("output " + quoted(o.name()) + " is defined nowhere");
+    if (!outputs.insert(o.name()).second) return bad_input("output " + quoted(o.name()) + " is named twice");
+  }
+  // Some writers repeat an entry for each pass they ran.
+  llvm::StringMap<int> described;
+  std::vector<std::string> repeated;
+  for (const auto& v : g.value_info())
+    if (++described[v.name()] == 2) repeated.push_back(v.name());
+  if (!repeated.empty())
+    model.remarks.push_back("value_info is given more than once for " + std::to_string(repeated.size()) +
+                            (repeated.size() == 1 ? " value: " : " values: ") + listed(repeated));
+  return llvm::Error::success();
+}
+
+llvm::Error read(Model& model, const Limits& limits) {
+  const onnx::ModelProto& proto = *model.proto;
+  if (auto e = check_head(proto, limits)) return e;
+  auto opsets = read_opsets(proto.opset_import());
+  if (!opsets) return opsets.takeError();
+  model.opsets = std::move(*opsets);
+  if (!model.opsets.contains("")) return bad_input("opset_import: the standard domain is missing");
+  if (auto e = model.functions.read(proto, limits)) return e;
+  if (proto.training_info_size() > 0)
+    model.remarks.push_back("the file's training_info is not read; a training step is derived from the graph");
+  for (const auto& entry : proto.metadata_props())
+    if (int64_t rank = 0;
+        entry.key() == "opt_partition.rank" && !llvm::StringRef(entry.value()).getAsInteger(10, rank))
+      model.rank = rank;
+  if (auto e = read_names(model)) return e;
+  if (auto e = model.functions.check_calls(model.body, limits)) return e;
+  if (auto e = check_operators(model.body, model.opsets, model.functions)) return e;
+  model.dims = DimNames(proto.graph(), proto.producer_name() == "opt-partition");
+  return llvm::Error::success();
+}
+}  // namespace
+
+llvm::Expected<Opsets> read_opsets(const google::protobuf::RepeatedPtrField<onnx::OperatorSetIdProto>& imports) {
+  Opsets out;
+  for (const auto& set : imports) {
+    const llvm::StringRef domain = domain_of(set.domain());
+    if (!out.try_emplace(domain, set.version()).second)
+      return bad_input("opset_import: domain " + quoted(domain) + " is named twice");
+    if (set.version() < 1 || set.version() > 100000)
+      return bad_input("opset_import: domain " + quoted(domain) + ": version " + llvm::Twine(set.version()));
+  }
+  if (auto it = out.find(""); it != out.end()) {
+    if (it->second < oldest_opset)
+      return bad_input("opset " + llvm::Twine(it->second) + ": expected " + llvm::Twine(oldest_opset) +
+                       " or later; export the model again with a newer opset");
+    if (it->second > newest_opset)
+      return bad_input("opset " + llvm::Twine(it->second) + ": expected at most " + llvm::Twine(newest_opset) +
+                       ", the newest whose operators are known; export the model again with an older opset");
+  }
+  return out;
+}
+int64_t opset_of(const onnx::NodeProto& node, const Opsets& opsets) { return opsets.lookup(domain_of(node.domain())); }
+
+llvm::Expected<std::unique_ptr<Model>> read_model(llvm::StringRef path, InputFolder& folder, const Limits& limits) {
+  auto model = std::make_unique<Model>();
+  model->path = path.str();
+  auto proto = parse(model->path, folder);
+  if (!proto) return proto.takeError();
+  model->proto = std::move(*proto);
+  if (auto e = read(*model, limits)) return with_prefix(model->path, std::move(e));
+  return model;
+}
+}  // namespace optp
