@@ -98,6 +98,34 @@ Lowered clip(LoweringContext& c) {
   }
   return llvm::SmallVector<Value*, 2>{y};
 }
+// The quotient is rounded down, or with fmod=1 to zero; since opset 28 of any numbers. Our op rounds that of integers down
+// and that of floats to zero.
+Lowered mod(LoweringContext& c) {
+  OPTP_TRY(a, c.need(0));
+  OPTP_TRY(b, c.need(1));
+  const DType dtype = a->type.dtype;
+  const bool to_zero = c.integer("fmod", 0) != 0;
+  const bool is_signed = dtype == DType::i8 || dtype == DType::i16 || dtype == DType::i32 || dtype == DType::i64;
+  if (to_zero && is_signed) {
+    OPTP_TRY(sign, c.op("sign", {a}));
+    OPTP_TRY(x, c.op("abs", {a}));
+    OPTP_TRY(y, c.op("abs", {b}));
+    OPTP_TRY(r, c.op("mod", {x, y}));
+    OPTP_TRY(z, c.op("mul", {sign, r}));
+    return llvm::SmallVector<Value*, 2>{z};
+  }
+  if (to_zero || !is_float(dtype) || c.opset < 28) return two(c, "mod");
+  OPTP_TRY(r, c.op("mod", {a, b}));
+  OPTP_TRY(r_below, c.op("less", {r, &c.scalar_like(*r, 0)}));
+  OPTP_TRY(b_below, c.op("less", {b, &c.scalar_like(*b, 0)}));
+  OPTP_TRY(differ, c.op("xor", {r_below, b_below}));
+  OPTP_TRY(is_zero, c.op("equal", {r, &c.scalar_like(*r, 0)}));
+  OPTP_TRY(is_rest, c.op("not", {is_zero}));
+  OPTP_TRY(wrong_side, c.op("and", {differ, is_rest}));
+  OPTP_TRY(moved, c.op("add", {r, b}));
+  OPTP_TRY(y, c.op("where", {wrong_side, moved, r}));
+  return llvm::SmallVector<Value*, 2>{y};
+}
 Lowered leaky_relu(LoweringContext& c) {
   OPTP_TRY(x, c.need_float(0));
   OPTP_TRY(scaled, c.op("mul", {x, &c.scalar_like(*x, c.number("alpha", 0.01))}));
@@ -116,7 +144,7 @@ Lowered mean(LoweringContext& c) {
 #define NAME(id) constexpr char n_##id[] = #id
 NAME(neg); NAME(abs); NAME(exp); NAME(log); NAME(sqrt); NAME(reciprocal); NAME(tanh); NAME(sigmoid); NAME(erf); NAME(sin); NAME(cos);
 NAME(floor); NAME(ceil); NAME(round); NAME(relu); NAME(sign); NAME(is_nan); NAME(is_inf); NAME(not);
-NAME(add); NAME(sub); NAME(mul); NAME(div); NAME(mod); NAME(max); NAME(min); NAME(equal); NAME(less); NAME(less_equal);
+NAME(add); NAME(sub); NAME(mul); NAME(div); NAME(max); NAME(min); NAME(equal); NAME(less); NAME(less_equal);
 NAME(greater); NAME(greater_equal); NAME(and); NAME(or); NAME(xor);
 #undef NAME
 
@@ -126,7 +154,7 @@ const LoweringRow rows[] = {
     {"Sigmoid", 6, unary<n_sigmoid>}, {"Erf", 9, unary<n_erf>}, {"Sin", 7, unary<n_sin>}, {"Cos", 7, unary<n_cos>},
     {"Floor", 6, unary<n_floor>}, {"Ceil", 6, unary<n_ceil>}, {"Round", 11, unary<n_round>}, {"Relu", 6, unary<n_relu>},
     {"Sign", 9, unary<n_sign>}, {"IsNaN", 9, unary<n_is_nan>}, {"IsInf", 10, unary<n_is_inf>}, {"Not", 1, unary<n_not>},
-    {"Add", 7, binary<n_add>}, {"Sub", 7, binary<n_sub>}, {"Mul", 7, binary<n_mul>}, {"Div", 7, binary<n_div>}, {"Mod", 10, binary<n_mod>},
+    {"Add", 7, binary<n_add>}, {"Sub", 7, binary<n_sub>}, {"Mul", 7, binary<n_mul>}, {"Div", 7, binary<n_div>}, {"Mod", 10, mod},
     {"Equal", 7, binary<n_equal>}, {"Less", 7, binary<n_less>}, {"LessOrEqual", 12, binary<n_less_equal>},
     {"Greater", 7, binary<n_greater>}, {"GreaterOrEqual", 12, binary<n_greater_equal>},
     {"And", 7, binary<n_and>}, {"Or", 7, binary<n_or>}, {"Xor", 7, binary<n_xor>},

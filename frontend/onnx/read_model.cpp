@@ -113,7 +113,8 @@ llvm::Expected<Opsets> read_opsets(const google::protobuf::RepeatedPtrField<onnx
     const llvm::StringRef domain = domain_of(set.domain());
     if (!out.try_emplace(domain, set.version()).second)
       return bad_input("opset_import: domain " + quoted(domain) + " is named twice");
-    if (set.version() < 1 || set.version() > 100000)
+    const int64_t least = domain.empty() ? 1 : 0;
+    if (set.version() < least || set.version() > 100000)
       return bad_input("opset_import: domain " + quoted(domain) + ": version " + llvm::Twine(set.version()));
   }
   if (auto it = out.find(""); it != out.end()) {
