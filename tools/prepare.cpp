@@ -24,7 +24,7 @@ llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<
     for (const Value* v : imported.inputs)
       for (Dim d : v->type.dims)
         for (const std::string& s : symbols_of(d))
-          if (!bound->contains(s)) return error(Fault::usage, "dim " + quoted(s) + " has no value: give --dim " + s + "=NUMBER");
+          if (!bound->contains(s)) return error(Fault::usage, "dim " + quoted(s) + " has no value: give --dim " + (s == Dim::symbol(s).text() ? s + "=NUMBER" : "\"" + s + "=NUMBER\""));
     return bound;
   };
   return make_inputs(input_specs(imported), given, folder, dims, bind, true);

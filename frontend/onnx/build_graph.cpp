@@ -17,6 +17,7 @@ struct Scope {
   Owner owner;
   std::string prefix;                                               // of values and nodes made here
   llvm::StringMap<Value*> values = {};                              // null: an operand that the call leaves out
+  llvm::StringMap<std::string> unsupported = {};                    // outputs that no lowering gives, and of which node
   llvm::StringMap<std::string> shown = {};                          // results of a call or branch: their names outside
   const llvm::StringMap<onnx::AttributeProto>* attributes = nullptr;  // of a function's call
   int64_t nesting = 0;
@@ -26,6 +27,13 @@ struct Scope {
     for (const Scope* s = this; s; s = s->outer)
       if (auto it = s->values.find(name); it != s->values.end()) return &it->second;
     return nullptr;
+  }
+  // Why a name has no value: exporters name outputs that nothing uses, so these are refused only here.
+  llvm::Error no_value(llvm::StringRef name, const llvm::Twine& user) const {
+    for (const Scope* s = this; s; s = s->outer)
+      if (auto it = s->unsupported.find(name); it != s->unsupported.end())
+        return bad_input(it->second + " " + quoted(name) + " is not supported");
+    return bad_input(user + " " + quoted(name) + " is defined nowhere");
   }
   std::string show(llvm::StringRef name) const {
     auto it = shown.find(name);
@@ -197,7 +205,7 @@ struct GraphBuilder::State {
     llvm::SmallVector<Value*, 4> operands;
     for (const auto& i : n.input()) {
       Value* const* value = i.empty() ? nullptr : scope.find(i);
-      if (!i.empty() && !value) return bad_input(describe(n) + ": operand " + quoted(i) + " is defined nowhere");
+      if (!i.empty() && !value) return scope.no_value(i, describe(n) + ": operand");
       operands.push_back(value ? *value : nullptr);
     }
     if (const Function* f = model.functions.find(n)) {
@@ -227,10 +235,14 @@ struct GraphBuilder::State {
     if (auto e = context.check_all_used()) return e;
     for (int o = 0; o < n.output_size(); ++o) {
       if (n.output(o).empty()) continue;
-      if (o >= int(results->size()) || !(*results)[size_t(o)])
-        return bad_input(describe(n) + ": output " + llvm::Twine(o) + " is not supported");
+      const std::string place = describe(n) + ": output " + std::to_string(o);
+      if (o >= int(results->size())) return bad_input(place + " is not supported");
       Value* v = (*results)[size_t(o)];
-      if (auto e = check_size(describe(n) + ": output " + quoted(n.output(o)), v->type)) return e;
+      if (!v) {
+        scope.unsupported[n.output(o)] = place;
+        continue;
+      }
+      if (auto e = check_size(place + " " + quoted(n.output(o)), v->type)) return e;
       // A value made here takes the user's name; one that was there before keeps its own.
       const std::string name = scope.show(n.output(o));
       if (!named.contains(v) && v->name != name && !graph->find(name)) graph->rename(*v, name);
@@ -308,8 +320,7 @@ struct GraphBuilder::State {
     for (int k = 0; k < n.output_size(); ++k) {
       if (n.output(k).empty()) continue;
       Value* const* value = inner.find(name(k));
-      if (!value || !*value)
-        return bad_input(describe(n) + ": output " + llvm::Twine(k) + " " + quoted(name(k)) + " is made nowhere");
+      if (!value || !*value) return inner.no_value(name(k), describe(n) + ": output " + llvm::Twine(k));
       scope.values[n.output(k)] = *value;
     }
     return llvm::Error::success();
@@ -353,7 +364,7 @@ struct GraphBuilder::State {
     if (auto e = add_body(model.body, main)) return e;
     for (const auto& o : model.graph().output()) {
       Value* const* value = main.find(o.name());
-      if (!value || !*value) return bad_input("output " + quoted(o.name()) + " has no value");
+      if (!value || !*value) return main.no_value(o.name(), "output");
       graph->outputs.push_back({o.name(), *value});
     }
     add_remarks();

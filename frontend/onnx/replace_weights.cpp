@@ -214,7 +214,7 @@ class Replacer {
   bool place_one(const std::string& name, const NewWeight& w) {
     if (targets_of_name_.count(name)) return false;  // two parameters of one name
     if (initializers_.count(name)) result.replaced.push_back(name);
-    else if (take_identity(name, w) || take_input(name)) result.added.push_back(name);
+    else if (take_constant(name) || take_identity(name, w) || take_input(name)) result.added.push_back(name);
     else return false;
     targets_of_name_.insert(name);
     targets_[w.name].emplace_back(name, llvm::is_contained(w.transposed_aliases, name));
@@ -239,6 +239,20 @@ class Replacer {
     if (source < 0 || llvm::is_contained(w.transposed_aliases, alias)) return false;
     const std::string& name = model_->graph().initializer(source).name();
     return name == w.name || (llvm::is_contained(w.aliases, name) && !llvm::is_contained(w.transposed_aliases, name));
+  }
+  // A weight that stands in a Constant node: an initializer takes the node's place.
+  bool take_constant(const std::string& name) {
+    const auto producer = by_output_.find(name);
+    if (producer == by_output_.end()) return false;
+    const auto& n = model_->graph().node(producer->second);
+    if (n.op_type() != "Constant") return false;
+    for (const auto& a : n.attribute()) {
+      if (a.name() != "value" || !a.has_t()) continue;
+      removed_.insert(producer->second);
+      add_initializer(name, a.t());
+      return true;
+    }
+    return false;
   }
   bool take_identity(const std::string& name, const NewWeight&) {
     const int source = source_of(name);

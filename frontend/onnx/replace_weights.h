@@ -9,8 +9,8 @@
 
 namespace optp {
 
-// One parameter as the importer and the passes name it. A name is that of an initializer, of an Identity of one, or of the
-// node that used an initializer which stood for several parameters.
+// One parameter as the importer and the passes name it. A name is that of an initializer, of a Constant, of an Identity
+// of an initializer, or of the node that used an initializer which stood for several parameters.
 struct NewWeight {
   std::string name;
   std::vector<std::string> aliases;             // further initializers with the same tensor

@@ -1,5 +1,6 @@
 // What writers leave in files that every other reader takes: it is read as ONNX Runtime reads it, and remarked where it
 // contradicts the graph.
+#include "frontend/onnx/replace_weights.h"
 #include "tests/frontend/onnx/model_file.h"
 
 using namespace optp;
@@ -116,4 +117,29 @@ TEST_CASE("fields of later IR versions are passed over: metadata of nodes, devic
   auto graph = accept("metadata_props of nodes", m);
   REQUIRE(graph);
   CHECK(graph->size() == 2);
+}
+
+TEST_CASE("a trained weight that stands in a Constant node gets an initializer in its place") {
+  auto m = empty_model();
+  add_input(m, "x", float32, {2, 2});
+  auto& t = *attribute(add_node(m, "Constant", "", {}, {"w"}), "value", onnx::AttributeProto::TENSOR).mutable_t();
+  t.set_data_type(float32);
+  for (int64_t d : {2, 2}) t.add_dims(d);
+  for (float v : {1.f, 2.f, 3.f, 4.f}) t.add_float_data(v);
+  add_node(m, "MatMul", "product", {"x", "w"}, {"y"});
+  m.mutable_graph()->add_output()->set_name("y");
+  const ScratchFolder folder;
+  const std::vector<float> trained = {5, 6, 7, 8};
+  NewWeight w{"w", {}, {}, [&]() -> llvm::Expected<HostArray> {
+                const char* bytes = reinterpret_cast<const char*>(trained.data());
+                return HostArray{DType::f32, {2, 2}, std::vector<char>(bytes, bytes + 16)};
+              }};
+  auto replaced = replace_weights(folder.put("model.onnx", m.SerializeAsString()), w, folder / "out.onnx");
+  REQUIRE(bool(replaced));
+  CHECK(replaced->added == Names{"w"});
+  auto graph = accept_file("trained", folder / "out.onnx");
+  REQUIRE(graph);
+  REQUIRE(graph->data().size() == 1);
+  CHECK(graph->data()[0]->name == "w");
+  CHECK(to_array(*graph->data()[0]->data).f == std::vector<double>{5, 6, 7, 8});
 }
