@@ -129,6 +129,35 @@ TEST_CASE("an id outside the whole table is refused on every number of devices, 
   }
 }
 
+TEST_CASE("names of dims may be any text: each is one extent in plan, run, check and training") {
+  const Sandbox box;
+  const std::string folder = export_of("opt-tiny");
+  std::string model = contents(folder + "/model.onnx");
+  // dim_param is field 2 of a dim: tag, length, text. Names of the same lengths keep the file whole.
+  for (auto [from, to] : {std::pair{"batch", "b-t h"}, {"sequence", "seq-len8"}}) {
+    const std::string head = std::string("\x12") + char(std::string(from).size());
+    size_t found = 0;
+    for (size_t at = 0; (at = model.find(head + from, at)) != std::string::npos; ++found) model.replace(at, head.size() + std::string(to).size(), head + to);
+    REQUIRE(found > 0);
+  }
+  write_text(box / "m.onnx", model);
+  REQUIRE(box.run({"m.onnx", "--devices", "2", "-o", "out"}).code == 0);
+  const std::string plan = contents(box / "out/plan.json");
+  CHECK(plan.find("\"b-t h\": {") != std::string::npos);
+  CHECK(plan.find("\"seq-len8\": {") != std::string::npos);
+  REQUIRE(box.run({folder + "/model.onnx", "--devices", "2", "-o", "plain"}).code == 0);
+  for (const char* out : {"out", "plain"}) REQUIRE(box.run({"run", out, "--inputs-dir", folder + "/inputs", "-o", std::string(out) + ".res"}).code == 0);
+  CHECK(contents(box / "out.res/logits.npy") == contents(box / "plain.res/logits.npy"));
+  const std::vector<std::string> dims = {"--dim", "b-t h=2", "--dim", "seq-len8=8"};
+  CHECK(box.run(std::vector<std::string>{"run", "out", "--input", "input_ids=rand(1)", "--input", "attention_mask=ones", "-o", "drawn"} + dims).code == 0);
+  CHECK(box.run(std::vector<std::string>{"check", "m.onnx", "--devices", "2"} + dims).code == 0);
+  CHECK(box.run({"check", "m.onnx", "--devices", "2", "--inputs-dir", folder + "/inputs"}).code == 0);
+  CHECK(box.run({"inspect", "out"}).out.find("b-t h 1") != std::string::npos);
+  CHECK(box.run({"check", "m.onnx", "--devices", "2"}).line() == "dim 'b-t h' has no value: give --dim \"b-t h=NUMBER\"");
+  REQUIRE(box.run({"m.onnx", "--devices", "3", "--train", "-o", "step"}).code == 0);
+  CHECK(box.run({"run", "step", "--inputs-dir", folder + "/inputs", "--input", "labels=ones", "-o", "trained"}).code == 0);
+}
+
 TEST_CASE("interrupted or terminated, a verb leaves nothing half-written and says by its exit code which it was") {
   const Sandbox box;
   REQUIRE(box.run({"build", "opt-125m", "-o", "m.onnx", "--layers", "2"}).code == 0);
