@@ -19,6 +19,13 @@ double largest(const Array& a) {
     if (const double x = std::fabs(a.number(k)); x > top && x < mask_like) top = x;
   return top;
 }
+void widen(Roundings::Size& size, const Array& a) {
+  for (int64_t k = 0; k < a.elements(); ++k)
+    if (const double x = std::fabs(a.number(k)); x > 0 && x < mask_like) {
+      size.largest = std::max(size.largest, x);
+      size.smallest = size.smallest == 0 ? x : std::min(size.smallest, x);
+    }
+}
 double distance(double x, double y) {
   if (std::isnan(x) != std::isnan(y)) return INFINITY;
   if (std::isinf(x) || std::isinf(y)) return x == y ? 0 : INFINITY;
@@ -88,6 +95,20 @@ llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, 
   auto truth = run_reference({&whole}, {inputs}, keep);
   if (!truth) return truth.takeError();
   outputs_ = std::move((*truth)[0]);
+  for (const Value* v : ranks_[0]->inputs) {
+    Roundings::Size size;
+    for (const NamedArrays& mine : rank_inputs)
+      if (auto it = mine.find(v->name); it != mine.end()) widen(size, it->second);
+    size.addend = size.largest;
+    roundings_.record(*v, size);
+  }
+  for (const Value* v : ranks_[0]->data()) {
+    if (!is_float(v->type.dtype) || v->data->is_missing()) continue;
+    Roundings::Size size;
+    widen(size, to_array(*v->data));
+    size.addend = size.largest;
+    roundings_.record(*v, size);
+  }
   auto ranks = run_reference(ranks_, rank_inputs, [&](const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) {
     if (progress) progress->add(mesh_.devices());
     return look(node, vs, arrays);
@@ -97,16 +118,33 @@ llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, 
 }
 
 llvm::Error LocalComparison::look(const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) {
-  if (!fault_.empty() || !vs[0]->sharding) return llvm::Error::success();
+  Roundings::Size size;
+  for (const Array* a : arrays) widen(size, *a);
+  const Roundings::Bound bound = roundings_.of(node);
+  size.addend = Roundings::addend_of(size.largest, bound);
+  size.error = compare_with_whole(node, vs, arrays, std::min(bound.error / tolerance, bound.addend)).value_or(bound.error);
+  roundings_.record(*vs[0], size);
+  return llvm::Error::success();
+}
+
+double LocalComparison::addend_of(llvm::StringRef output) const {
+  for (const GraphOutput& o : ranks_[0]->outputs)
+    if (const auto* size = o.name == output ? roundings_.find(*o.value) : nullptr) return size->addend;
+  return 0;
+}
+
+std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays, double floor) {
+  if (!fault_.empty() || !vs[0]->sharding) return std::nullopt;
   // A resharded form names the value it is a form of.
   std::string logical = vs[0]->name;
   for (const Value* v = vs[0]; v && !kept_.contains(logical) && !v->cause.from.empty(); v = ranks_[0]->find(logical)) logical = v->cause.from;
   auto it = kept_.find(logical);
-  if (it == kept_.end()) return llvm::Error::success();
-  const auto& [expected, scale] = it->second;
+  if (it == kept_.end()) return std::nullopt;
+  const Array& expected = it->second.array;
+  const double scale = std::max(it->second.scale, floor);
   const Sharding& s = *vs[0]->sharding;
-  if (expected.dims.size() != s.dims.size()) return llvm::Error::success();
-  if (s.is_partial() && s.reduce != Reduce::sum) return llvm::Error::success();
+  if (expected.dims.size() != s.dims.size()) return std::nullopt;
+  if (s.is_partial() && s.reduce != Reduce::sum) return std::nullopt;
   ++found_[size_t(node.phase)].values;
   if (s.is_partial()) {
     // The ranks' addends together are the value. Replicas of an addend along other axes count once.
@@ -119,28 +157,29 @@ llvm::Error LocalComparison::look(const Node& node, llvm::ArrayRef<const Value*>
         if (!llvm::is_contained(used, a.name) && mesh_.coordinate(a.name, r) != 0) first = false;
       if (first) place_shard(sum, *arrays[size_t(r)], s, mesh_, r);
     }
-    compare(node, *vs[0], sum, expected, scale, "sum over the ranks");
-    return llvm::Error::success();
+    return compare(node, *vs[0], sum, expected, scale, "sum over the ranks");
   }
-  for (int64_t r = 0; r < mesh_.devices() && fault_.empty(); ++r) compare(node, *vs[0], *arrays[size_t(r)], shard_of(expected, s, mesh_, r), scale, "rank " + llvm::Twine(r));
-  return llvm::Error::success();
+  double most = 0;
+  for (int64_t r = 0; r < mesh_.devices() && fault_.empty(); ++r) most = std::max(most, compare(node, *vs[0], *arrays[size_t(r)], shard_of(expected, s, mesh_, r), scale, "rank " + llvm::Twine(r)));
+  return most;
 }
 
-void LocalComparison::compare(const Node& node, const Value& value, const Array& found, const Array& expected, double scale, const llvm::Twine& who) {
+double LocalComparison::compare(const Node& node, const Value& value, const Array& found, const Array& expected, double scale, const llvm::Twine& who) {
   Found& f = found_[size_t(node.phase)];
   const std::string place = "value " + quoted(value.name) + " of " + describe(node) + ", " + who.str();
   if (found.dims != expected.dims) {
     f.error = INFINITY;
     fault_ = place + ": wrong shape";
     fault_phase_ = node.phase;
-    return;
+    return INFINITY;
   }
-  double most = 0;
+  double most = 0, apart = 0;
   int64_t at = 0;
   for (int64_t k = 0; k < expected.elements(); ++k) {
     const double x = found.number(k), y = expected.number(k);
     double d = distance(x, y);
     if (d == 0) continue;
+    apart = std::max(apart, d);
     const double by = std::max(scale, std::isfinite(y) ? std::fabs(y) : 0.0);
     d = by > 0 ? d / by : INFINITY;
     if (d > most) most = d, at = k;
@@ -151,6 +190,7 @@ void LocalComparison::compare(const Node& node, const Value& value, const Array&
     fault_ = place + expected_found(expected, found, at);
     fault_phase_ = node.phase;
   }
+  return apart;
 }
 
 LocalComparison::Found LocalComparison::all() const {

@@ -2,6 +2,7 @@
 
 #include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/caches.h"
 #include "frontend/onnx/lowering.h"
 #include "frontend/onnx/tensor.h"
 #include "llvm/ADT/DenseSet.h"
@@ -113,24 +114,29 @@ struct GraphBuilder::State {
   llvm::Error add_inputs(Scope& main) {
     llvm::StringSet<> initializers;
     for (const auto& t : model.graph().initializer()) initializers.insert(t.name());
-    llvm::StringSet<> integer_symbols;
+    // A rank's graph may be a training step's, which has no caches among its outputs; its whole was judged before.
+    const llvm::StringSet<> extended = extended_inputs(*model.proto);
+    auto is_cache = [&](llvm::StringRef name, const Type& type) {
+      return is_float(type.dtype) && type.dims.size() >= 3 && (model.rank || extended.contains(name));
+    };
+    llvm::StringSet<> other_symbols;
     std::vector<std::pair<std::string, Type>> inputs;
     for (const auto& v : model.graph().input()) {
       if (initializers.contains(v.name())) continue;  // before IR 4 initializers were inputs too
       auto type = input_type(v);
       if (!type) return type.takeError();
-      if (!is_float(type->dtype))
+      if (!is_cache(v.name(), *type))
         for (Dim d : type->dims)
           for (const std::string& s : symbols_of(d))
-            if (d == Dim::symbol(s)) integer_symbols.insert(s);
+            if (d == Dim::symbol(s)) other_symbols.insert(s);
       inputs.emplace_back(v.name(), std::move(*type));
     }
     for (auto& [name, type] : inputs) {
       // The length of a cache that is given as input may be 0: known by its role, whatever its name.
-      if (is_float(type.dtype) && type.dims.size() >= 3)
+      if (is_cache(name, type))
         for (Dim d : type.dims)
           for (const std::string& s : symbols_of(d))
-            if (!integer_symbols.contains(s)) allow_zero(s);
+            if (!other_symbols.contains(s)) allow_zero(s);
       main.values[name] = &graph->add_input(name, type);
     }
     return llvm::Error::success();
