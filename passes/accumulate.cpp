@@ -20,7 +20,8 @@ llvm::Error accumulate_micro_batches(Graph& graph, Loss& loss, llvm::MutableArra
   };
   Value* count = add_up(loss.count, "count.accumulated", "");
   loss.loss = f.op("div", {add_up(loss.total, "loss.accumulated", ""), count}, {}, "loss");
-  for (auto& [parameter, gradient] : gradients) gradient = f.div(add_up(gradient, parameter->name + ".accumulated", parameter->name), count);
+  Value* divisor = at_least_one(f, count);
+  for (auto& [parameter, gradient] : gradients) gradient = f.div(add_up(gradient, parameter->name + ".accumulated", parameter->name), divisor);
   return f.take_error();
 }
 }  // namespace optp

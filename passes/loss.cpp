@@ -6,11 +6,24 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/formula.h"
 #include "passes/training.h"
+#include "passes/weights.h"
 
 namespace optp {
 namespace {
-constexpr int64_t ignored = -100;
+// The input that the tokens come in by; position and type ids choose rows of a table, too.
+const Value* find_ids(const Graph& graph) {
+  const Value* found = nullptr;
+  for (const Value* v : graph.inputs) {
+    const llvm::StringRef name = v->name;
+    if (v->ndim() != 2 || rows_indexed(*v) == 0 || name.contains("mask") || name.contains("position") || name.contains("type")) continue;
+    if (!found || name == "input_ids") found = v;
+  }
+  return found;
+}
+}  // namespace
 
+// Of any other name an output must be as wide as the table of the ids, at least (heads are padded): hidden states of that shape
+// are no logits, and a loss of them would train without a fault and without a sense.
 Value* find_logits(const Graph& graph) {
   auto fits = [&](const GraphOutput& o) {
     return is_float(o.value->type.dtype) && o.value->ndim() == 3 && o.value->producer &&
@@ -18,15 +31,24 @@ Value* find_logits(const Graph& graph) {
   };
   for (const GraphOutput& o : graph.outputs)
     if (o.name == "logits" && fits(o)) return o.value;
+  const Value* ids = find_ids(graph);
+  if (!ids) return nullptr;
   for (const GraphOutput& o : graph.outputs)
-    if (fits(o)) return o.value;
+    if (fits(o) && llvm::ArrayRef<Dim>(o.value->type.dims).take_front(2) == llvm::ArrayRef<Dim>(ids->type.dims) && o.value->type.dims[2].constant().value_or(0) >= rows_indexed(*ids)) return o.value;
   return nullptr;
 }
-}  // namespace
+
+Value* at_least_one(Formula& f, Value* count) { return f.op("max", {count, f.scalar(DType::f32, 1)}); }
 
 llvm::Expected<Loss> build_loss(Graph& graph, bool undivided) {
   Value* logits = find_logits(graph);
-  if (!logits) return bad_input(graph.source + ": no output of shape [batch, sequence, vocabulary] to train on");
+  if (!logits) {
+    const Value* ids = find_ids(graph);
+    std::string found;
+    for (const GraphOutput& o : graph.outputs) found += (found.empty() ? "" : ", ") + quoted(o.name) + " " + to_string(o.value->type.dims);
+    return bad_input(graph.source + ": no output of shape [batch, sequence, vocabulary] to train on: expected one of the name 'logits'" +
+                     (ids ? ", or of at least the " + std::to_string(rows_indexed(*ids)) + " rows that " + quoted(ids->name) + " chooses from" : "; no input of token ids says a vocabulary") + "; found " + found);
+  }
   Builder build(graph);
   build.set_fold(false);
   build.at("loss", "");
@@ -37,8 +59,8 @@ llvm::Expected<Loss> build_loss(Graph& graph, bool undivided) {
   Value& labels = graph.add_input("labels", {DType::i64, tokens});
 
   Value* next = f.op("slice", {&labels}, {{"axis", int64_t(1)}, {"start", Dim(1)}, {"size", tokens[1] - 1}, {"step", int64_t(1)}});
-  next = f.op("pad", {next}, {{"axis", int64_t(1)}, {"before", Dim(0)}, {"after", Dim(1)}, {"value", double(ignored)}}, "labels.shifted");
-  Value* counted = f.op("not", {f.op("equal", {next, f.scalar(DType::i64, ignored)})}, {}, "labels.counted");
+  next = f.op("pad", {next}, {{"axis", int64_t(1)}, {"before", Dim(0)}, {"after", Dim(1)}, {"value", double(ignored_label)}}, "labels.shifted");
+  Value* counted = f.op("not", {f.op("equal", {next, f.scalar(DType::i64, ignored_label)})}, {}, "labels.counted");
   Value* weight = f.cast(counted, DType::f32);
   Value* count = f.sum(weight, {0, 1}, false);
   Value* column = f.op("iota", {}, {{"size", vocabulary}, {"start", Dim(0)}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}});
@@ -56,7 +78,8 @@ llvm::Expected<Loss> build_loss(Graph& graph, bool undivided) {
 
   build.phase(Phase::backward);
   Value* share = f.reshape(weight, once);
-  if (!undivided) share = f.div(share, count);
+  // Where no label counts the mean is NaN and the gradient 0, as PyTorch has it: NaN in one step would be NaN in all parameters.
+  if (!undivided) share = f.div(share, at_least_one(f, count));
   Value* dlogits = f.sub(f.mul(e, f.div(share, total)), f.mul(onehot, share));
   // Of half-precision logits the gradient stays wide: a token's share would vanish in float16.
   if (!is_half(logits->type.dtype)) dlogits = f.cast(dlogits, logits->type.dtype);

@@ -2,9 +2,12 @@
 // RMSprop). t counts from 1; the graph's input "step" is the number of steps already done. Bias corrections are powers near 1
 // whose difference from 1 counts, so they are computed in float64.
 #include <cmath>
+#include <limits>
 
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/formula.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/raw_ostream.h"
 #include "passes/training.h"
 
 namespace optp {
@@ -18,9 +21,9 @@ double default_learning_rate(llvm::StringRef optimizer) { return optimizer == "r
 namespace {
 class Optimizer : Formula {
  public:
-  Optimizer(Builder& builder, const OptimizerOptions& o) : Formula(builder), o_(with_defaults(o)) {}
+  Optimizer(Builder& builder, const TrainingOptions& options) : Formula(builder), options_(options), o_(with_defaults(options.optimizer)) {}
 
-  llvm::Error run(llvm::ArrayRef<ParameterGradient> gradients, double max_norm) {
+  llvm::Error run(llvm::ArrayRef<ParameterGradient> gradients) {
     build.at("optimizer", "");
     Graph& graph = build.graph();
     Value& step = graph.add_input("step", {DType::i64, {}});
@@ -34,11 +37,12 @@ class Optimizer : Formula {
       step_size_ = cast(div(exact_rate_, add(neg(op("pow", {scalar(DType::f64, beta1()), exact_step_})), 1)), DType::f32);
       correction_ = cast(sqrt(add(neg(op("pow", {scalar(DType::f64, beta2()), exact_step_})), 1)), DType::f32);
     }
-    if (o_.name == "adamw") keep_ = cast(add(neg(mul(exact_rate_, decay())), 1), DType::f32);
-    Value* clip = max_norm > 0 ? clip_factor(gradients, max_norm) : nullptr;
+    if (o_.name == "adamw" && llvm::any_of(gradients, [&](const ParameterGradient& g) { return decays(*g.parameter, options_); })) keep_ = cast(add(neg(mul(exact_rate_, *o_.weight_decay)), 1), DType::f32);
+    Value* clip = options_.max_gradient_norm > 0 ? clip_factor(gradients, options_.max_gradient_norm) : nullptr;
     for (auto [parameter, gradient] : gradients) {
       build.at(parameter->name, "");
       parameter_ = parameter;
+      decay_ = decays(*parameter, options_) ? *o_.weight_decay : 0;
       Value* g = clip ? mul(gradient, clip) : gradient;
       Value* p = advance(parameter, g);
       if (auto e = take_error()) return e;
@@ -52,7 +56,6 @@ class Optimizer : Formula {
   double beta2() const { return *o_.beta2; }
   double epsilon() const { return *o_.epsilon; }
   double momentum() const { return *o_.momentum; }
-  double decay() const { return *o_.weight_decay; }
 
   void update(Value& input, Value* output, llvm::StringRef parameter, llvm::StringRef kind) {
     if (!output) return;
@@ -85,8 +88,8 @@ class Optimizer : Formula {
   }
 
   Value* advance(Value* p, Value* g) {
-    if (o_.name == "adamw") p = mul(p, keep_);
-    else if (decay() != 0) g = add(g, mul(p, decay()));
+    if (o_.name == "adamw") p = decays(*p, options_) ? mul(p, keep_) : p;
+    else if (decay_ != 0) g = add(g, mul(p, decay_));
     if (o_.name == "sgd") {
       if (momentum() != 0) {
         Value* before = state("momentum_buffer");
@@ -117,35 +120,54 @@ class Optimizer : Formula {
     return sub(p, mul(div(first, add(div(sqrt(second), correction_), epsilon())), step_size_));
   }
 
+  const TrainingOptions& options_;
   const OptimizerOptions o_;
   Value *rate_ = nullptr, *exact_step_ = nullptr, *exact_rate_ = nullptr, *step_size_ = nullptr, *correction_ = nullptr, *keep_ = nullptr;
   Value* parameter_ = nullptr;
+  double decay_ = 0;  // its own
 };
 
-llvm::Error check(const OptimizerOptions& o) {
+// What a setting must be: PyTorch's own limits, and finite in float32, in which steps are computed.
+struct Domain {
+  const char *flag, *member, *expected;
+  bool (*holds)(double);
+};
+bool at_least_zero(double x) { return x >= 0 && x <= std::numeric_limits<float>::max(); }
+bool below_one(double x) { return x >= 0 && x < 1; }
+bool share(double x) { return x >= 0 && x <= 1; }
+constexpr const char* finite = "a finite float32 number of at least 0";
+constexpr Domain learning_rate{"--lr", "learning_rate", finite, at_least_zero}, max_norm{"--max-grad-norm", "max_grad_norm", finite, at_least_zero}, momentum{"--momentum", "momentum", finite, at_least_zero},
+    weight_decay{"--weight-decay", "weight_decay", finite, at_least_zero}, beta1{"--betas", "beta1", "a number of at least 0 and below 1", below_one}, beta2{"--betas", "beta2", beta1.expected, below_one},
+    epsilon{"--eps", "eps", finite, at_least_zero}, alpha{"--alpha", "alpha", "a number from 0 to 1", share};
+}  // namespace
+
+std::optional<OutsideDomain> outside_domain(const TrainingOptions& options) {
+  const OptimizerOptions& o = options.optimizer;
+  for (const auto& [domain, value] : {std::pair(learning_rate, options.learning_rate), {max_norm, std::optional(options.max_gradient_norm)}, {momentum, o.momentum}, {weight_decay, o.weight_decay}, {beta1, o.beta1},
+                                      {beta2, o.beta2}, {epsilon, o.epsilon}, {alpha, o.alpha}})
+    if (value && !domain.holds(*value)) {
+      std::string found;
+      llvm::raw_string_ostream(found) << llvm::format("%g", std::isnan(*value) ? std::fabs(*value) : *value);
+      return OutsideDomain{domain.flag, domain.member, std::string("expected ") + domain.expected + ", found " + found};
+    }
+  return std::nullopt;
+}
+
+llvm::Error check_settings(const TrainingOptions& options) {
+  const OptimizerOptions& o = options.optimizer;
   if (o.name != "sgd" && o.name != "adam" && o.name != "adamw" && o.name != "rmsprop")
     return error(Fault::usage, "--optimizer " + quoted(o.name) + ": expected sgd, adam, adamw or rmsprop");
-  auto within = [&](const char* what, const std::optional<double>& v, double low, double high) -> llvm::Error {
-    if (v && !(*v >= low && *v < high)) return error(Fault::usage, llvm::Twine(what) + " " + std::to_string(*v) + ": expected at least " + std::to_string(low) + (std::isinf(high) ? "" : " and below " + std::to_string(high)));
-    return llvm::Error::success();
-  };
-  if (auto e = within("--momentum", o.momentum, 0, INFINITY)) return e;
-  if (auto e = within("--weight-decay", o.weight_decay, 0, INFINITY)) return e;
-  if (auto e = within("--betas", o.beta1, 0, 1)) return e;
-  if (auto e = within("--betas", o.beta2, 0, 1)) return e;
-  if (auto e = within("--eps", o.epsilon, 0, INFINITY)) return e;
-  if (auto e = within("--alpha", o.alpha, 0, INFINITY)) return e;
+  if (auto outside = outside_domain(options)) return error(Fault::usage, llvm::Twine(outside->flag) + ": " + outside->text);
   if (o.nesterov && (o.name != "sgd" || o.momentum.value_or(0) <= 0)) return error(Fault::usage, "--nesterov: needs sgd with --momentum above 0");
   if (o.centered && o.name != "rmsprop") return error(Fault::usage, "--centered: is rmsprop's");
   return llvm::Error::success();
 }
-}  // namespace
 
 llvm::Error add_optimizer(Graph& graph, llvm::ArrayRef<ParameterGradient> gradients, const TrainingOptions& options) {
-  if (auto e = check(options.optimizer)) return e;
+  if (auto e = check_settings(options)) return e;
   Builder build(graph);
   build.set_fold(false);
   build.phase(Phase::optimizer);
-  return Optimizer(build, options.optimizer).run(gradients, options.max_gradient_norm);
+  return Optimizer(build, options).run(gradients);
 }
 }  // namespace optp

@@ -5,15 +5,26 @@
 #include "llvm/Support/GlobPattern.h"
 
 namespace optp {
+namespace {
+llvm::Expected<llvm::GlobPattern> glob_of(llvm::StringRef flag, llvm::StringRef pattern) {
+  auto glob = llvm::GlobPattern::create(pattern);
+  if (!glob) return error(Fault::usage, flag + " " + quoted(pattern) + ": " + llvm::toString(glob.takeError()));
+  return glob;
+}
+bool matches(const llvm::GlobPattern& glob, const Value& v) {
+  return glob.match(v.name) || llvm::any_of(v.aliases, [&](const std::string& a) { return glob.match(a); });
+}
+}  // namespace
+
 llvm::Error choose_trained(Graph& graph, const TrainingOptions& options) {
-  auto mark = [&](llvm::ArrayRef<std::string> patterns, const char* flag, bool frozen) -> llvm::Error {
+  auto mark = [&](llvm::ArrayRef<std::string> patterns, const char* flag, llvm::function_ref<void(Value&)> each) -> llvm::Error {
     for (const std::string& pattern : patterns) {
-      auto glob = llvm::GlobPattern::create(pattern);
-      if (!glob) return error(Fault::usage, llvm::Twine(flag) + " " + quoted(pattern) + ": " + llvm::toString(glob.takeError()));
+      auto glob = glob_of(flag, pattern);
+      if (!glob) return glob.takeError();
       bool any = false;
       for (Value* v : graph.data()) {
-        if (!v->is_parameter || (!glob->match(v->name) && llvm::none_of(v->aliases, [&](const std::string& a) { return glob->match(a); }))) continue;
-        v->frozen = frozen;
+        if (!v->is_parameter || !matches(*glob, *v)) continue;
+        each(*v);
         any = true;
       }
       if (!any) return error(Fault::usage, llvm::Twine(flag) + " " + quoted(pattern) + ": matches no parameter");
@@ -21,11 +32,25 @@ llvm::Error choose_trained(Graph& graph, const TrainingOptions& options) {
     return llvm::Error::success();
   };
   for (Value* v : graph.data()) v->frozen = v->is_parameter && !options.trainable.empty();
-  if (auto e = mark(options.trainable, "--trainable", false)) return e;
-  if (auto e = mark(options.freeze, "--freeze", true)) return e;
+  if (auto e = mark(options.trainable, "--trainable", [](Value& v) { v.frozen = false; })) return e;
+  if (auto e = mark(options.freeze, "--freeze", [](Value& v) { v.frozen = true; })) return e;
+  if (auto e = mark(options.no_decay, "--no-decay", [](Value&) {})) return e;
   if (llvm::none_of(graph.data(), [](const Value* v) { return v->is_parameter && !v->frozen; }))
     return error(Fault::usage, graph.source + ": no parameter is left to train");
+  // Optimizers, loss and what is compared with them are float32's.
+  for (const Value* v : graph.data())
+    if (v->is_parameter && !v->frozen && v->type.dtype == DType::f64)
+      return bad_input(graph.source + ": parameter " + quoted(v->name) + ": dtype: training is not supported in float64: expected float32, float16 or bfloat16, found float64; export the model in float32, or leave it out by --freeze");
   return llvm::Error::success();
+}
+
+bool decays(const Value& parameter, const TrainingOptions& options) {
+  return llvm::none_of(options.no_decay, [&](const std::string& pattern) {
+    auto glob = glob_of("--no-decay", pattern);
+    if (glob) return matches(*glob, parameter);
+    llvm::consumeError(glob.takeError());  // choose_trained has said so
+    return false;
+  });
 }
 
 llvm::Error widen_masters(Graph& graph) {
@@ -54,6 +79,7 @@ llvm::Error widen_masters(Graph& graph) {
 }
 
 llvm::Error make_training_step(Graph& graph, const PassOptions& passes, const TrainingOptions& options) {
+  if (auto e = check_settings(options)) return e;
   if (auto e = choose_trained(graph, options)) return e;
   if (auto e = widen_masters(graph)) return e;
   const bool accumulates = options.accumulate > 1;

@@ -7,6 +7,8 @@
 
 namespace optp {
 
+class Formula;
+
 // Names and options are those of torch.optim; what is not given has PyTorch's default for that optimizer.
 struct OptimizerOptions {
   std::string name = "adam";  // sgd, adam, adamw, rmsprop
@@ -22,7 +24,18 @@ struct TrainingOptions {
   double max_gradient_norm = 0;                 // 0: gradients are not clipped
   int64_t accumulate = 1;                       // micro-batches in a step
   std::vector<std::string> trainable, freeze;   // name patterns; freeze wins
+  std::vector<std::string> no_decay;            // name patterns of parameters that weight decay leaves out
 };
+// The first number that is none an optimizer can take: lr, momentum … below 0, infinite or not a number.
+struct OutsideDomain {
+  const char *flag, *member;  // "--eps", and "eps" of plans and checkpoints
+  std::string text;           // "expected a number from 0 to 1, found 2"
+};
+std::optional<OutsideDomain> outside_domain(const TrainingOptions& options);
+// Usage errors: an optimizer or a number of it that there is not.
+llvm::Error check_settings(const TrainingOptions& options);
+// Is this parameter decayed? Patterns match names and aliases.
+bool decays(const Value& parameter, const TrainingOptions& options);
 
 // Which parameters are trained. Errors: a pattern that matches no parameter, nothing left to train.
 llvm::Error choose_trained(Graph& graph, const TrainingOptions& options);
@@ -37,6 +50,12 @@ struct Loss {
   Value* total;     // the sum over counted labels
   Value* count;     // of them, float32
 };
+// A label of this value does not count, as with torch.nn.functional.cross_entropy.
+constexpr int64_t ignored_label = -100;
+// The output that is trained on: "logits", or the first [batch, sequence, vocabulary] beside an input of ids; null where none is.
+Value* find_logits(const Graph& graph);
+// A divisor for gradients where no label may count.
+Value* at_least_one(Formula& f, Value* count);
 // Adds the input "labels" and the mean cross-entropy of the logits with them, shifted by one. `undivided`: the gradient is
 // that of the total. Errors: no output [b, s, v].
 llvm::Expected<Loss> build_loss(Graph& graph, bool undivided);

@@ -18,6 +18,28 @@ bool is_scale_or_bias(const Use& use) {
   return !other.is_data() && other.ndim() > 1 && v.type.dims[0] == other.type.dims.back();
 }
 
+int64_t rows_indexed(const Value& input) {
+  if (is_float(input.type.dtype)) return 0;
+  int64_t rows = 0;
+  // Views and casts are followed to a gather whose index this is.
+  llvm::SmallVector<const Value*, 8> open{&input};
+  while (!open.empty()) {
+    const Value* at = open.pop_back_val();
+    for (const Use& use : at->uses) {
+      const std::string& op = use.node->op->name;
+      if (op == "gather" && use.operand == 1) {
+        if (auto held = use.node->operand(0).type.dims[size_t(use.node->integer("axis"))].constant()) {
+          const int64_t all = use.node->dim("rows", *held).constant().value_or(*held);
+          rows = rows == 0 ? all : std::min(rows, all);
+        }
+      } else if (op == "reshape" || op == "cast" || op == "transpose") {
+        open.push_back(&use.node->out());
+      }
+    }
+  }
+  return rows;
+}
+
 bool is_constant_valued(const Tensor& tensor) {
   if (tensor.is_missing()) return false;
   const size_t element = size_t(size_bytes(tensor.dtype));

@@ -1,7 +1,5 @@
 #include "tools/check_report.h"
 
-#include <cmath>
-
 #include "frontend/io/input_folder.h"
 #include "frontend/io/json.h"
 #include "frontend/ir/diagnostic.h"
@@ -11,8 +9,6 @@
 namespace optp {
 namespace {
 constexpr llvm::StringRef format = "opt-partition check";
-
-llvm::json::Value number_or_null(double x) { return std::isfinite(x) ? llvm::json::Value(x) : llvm::json::Value(nullptr); }
 }  // namespace
 
 std::string to_text(const CheckReport& report) {

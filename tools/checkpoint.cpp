@@ -51,6 +51,7 @@ JsonObject to_json(const RunRecord& r) {
       {"accumulate", r.accumulate},
       {"trainable", strings(r.trainable)},
       {"freeze", strings(r.freeze)},
+      {"no_decay", strings(r.no_decay)},
       {"schedule", JsonObject{{"name", r.schedule}, {"warmup_steps", r.warmup_steps}, {"total_steps", r.total_steps}}},
       {"epochs", r.epochs},
       {"batch", r.batch},
@@ -132,6 +133,7 @@ llvm::Expected<RunRecord> run_from(const JsonObject& top, const std::string& pat
   for (auto [name, member] : flags) r.optimizer.*member = optimizer.flag(name);
   r.learning_rate = in.number("learning_rate"), r.max_gradient_norm = in.number("max_grad_norm"), r.accumulate = in.count("accumulate");
   r.trainable = in.texts("trainable"), r.freeze = in.texts("freeze");
+  if (top.get("no_decay")) r.no_decay = in.texts("no_decay");  // none before it could be asked for
   r.schedule = schedule.text("name"), r.warmup_steps = schedule.count("warmup_steps"), r.total_steps = schedule.count("total_steps");
   r.epochs = in.count("epochs"), r.batch = in.count("batch"), r.step = in.count("step");
   DataPosition& p = r.position;
@@ -146,6 +148,9 @@ llvm::Expected<RunRecord> run_from(const JsonObject& top, const std::string& pat
   if (int64_t(r.losses.size()) != r.step) in.fail("losses", "one for each of the " + llvm::Twine(r.step) + " steps, found " + llvm::Twine(r.losses.size()));
   for (Reader* reader : {&in, &model, &optimizer, &schedule, &position, &data})
     if (auto e = reader->take()) return e;
+  TrainingOptions settings;
+  settings.learning_rate = r.learning_rate, settings.optimizer = r.optimizer, settings.max_gradient_norm = r.max_gradient_norm;
+  if (auto outside = outside_domain(settings)) return bad_input(path + ": " + outside->member + ": " + outside->text);
   return r;
 }
 

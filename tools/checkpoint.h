@@ -28,7 +28,7 @@ struct RunRecord {
   OptimizerOptions optimizer;
   double learning_rate = 0, max_gradient_norm = 0;
   int64_t accumulate = 1;
-  std::vector<std::string> trainable, freeze;
+  std::vector<std::string> trainable, freeze, no_decay;
   std::string schedule;
   int64_t warmup_steps = 0, total_steps = 0;  // what the schedule spans
   int64_t epochs = 0, batch = 0;

@@ -25,7 +25,7 @@ const std::vector<Row>& rows() {
       {{"usage/unknown-verb", F::usage, "no verb has this name"}, {"unknown verb"}},
       {{"usage/unknown-flag", F::usage, "the verb has no such flag"}, {"unknown flag"}},
       {{"usage/unknown-argument", F::usage, "a word too many"}, {"unknown argument"}},
-      {{"usage/missing", F::usage, "a verb, flag or argument that must be given is not"}, {"is required", "A subcommand is required", "--save DIR: expected"}},
+      {{"usage/missing", F::usage, "a verb, flag or argument that must be given is not"}, {"is required", "A subcommand is required", "--save DIR: expected", "--data FILE or"}},
       {{"usage/missing-value", F::usage, "a flag stands without its value"}, {"missing", "requires"}},
       {{"usage/dim-without-value", F::usage, "a dim of the model is open, and no --dim gives its value"}, {"has no value"}},
       {{"usage/input-not-given", F::usage, "an input of the model has no value"}, {"is not given", "give labels.npy"}},

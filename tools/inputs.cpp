@@ -6,32 +6,15 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "frontend/onnx/tensor.h"
+#include "passes/weights.h"
 #include "tools/tensor_folder.h"
 
 namespace optp {
 
 std::vector<InputSpec> input_specs(const Graph& graph) {
   std::vector<InputSpec> out;
-  for (const Value* v : graph.inputs) {
-    InputSpec spec{v->name, long_name(v->type.dtype).str(), v->type.dims, 0};
-    // Follow views and casts to a gather whose index this is.
-    llvm::SmallVector<const Value*, 8> open{v};
-    while (!open.empty() && !is_float(v->type.dtype)) {
-      const Value* at = open.pop_back_val();
-      for (const Use& use : at->uses) {
-        if (use.node->op->name == "gather" && use.operand == 1) {
-          // Of several tables the one with the fewest rows says which ids are valid.
-          if (auto held = use.node->operand(0).type.dims[size_t(use.node->integer("axis"))].constant()) {
-            const int64_t rows = use.node->dim("rows", *held).constant().value_or(*held);
-            spec.rows = spec.rows == 0 ? rows : std::min(spec.rows, rows);
-          }
-        } else if (use.node->op->name == "reshape" || use.node->op->name == "cast" || use.node->op->name == "transpose") {
-          open.push_back(&use.node->out());
-        }
-      }
-    }
-    out.push_back(std::move(spec));
-  }
+  // Of several tables the one with the fewest rows says which ids are valid.
+  for (const Value* v : graph.inputs) out.push_back({v->name, long_name(v->type.dtype).str(), v->type.dims, rows_indexed(*v)});
   return out;
 }
 

@@ -39,6 +39,7 @@ void add_training_options(CLI::App& command, JobOptions& o) {
   command.add_flag("--centered", t.optimizer.centered, "rmsprop by the variance of the gradient");
   command.add_option("--accumulate", t.accumulate, "micro-batches in a step: their gradients are summed up, and divided once")->check(CLI::Range(int64_t(1), int64_t(1) << 20));
   command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm");
+  command.add_option("--no-decay", t.no_decay, "PATTERN of parameters that weight decay leaves out, as biases and norms (repeatable)")->allow_extra_args(false);
   command.add_option("--freeze", t.freeze, "PATTERN of parameters that are not trained (repeatable)");
   command.add_option("--trainable", t.trainable, "PATTERN: train these alone (repeatable)");
 }
@@ -84,6 +85,13 @@ std::vector<Stage> stages(bool training) {
 }
 
 namespace {
+TrainingOptions training_of(const JobOptions& o) {
+  TrainingOptions out = o.training;
+  if (!out.learning_rate) out.learning_rate = default_learning_rate(out.optimizer.name);
+  if (o.betas.size() == 2) out.optimizer.beta1 = o.betas[0], out.optimizer.beta2 = o.betas[1];
+  return out;
+}
+
 // Shows graphs between stages, and knows where to stop.
 class Watch {
  public:
@@ -154,9 +162,7 @@ llvm::Error run_stages(const JobOptions& o, Job& job, Watch& watch) {
   if (watch.stops("annotate")) return llvm::Error::success();
   if (o.train) {
     watch.before("training", *job.whole);
-    TrainingOptions& training = job.training = o.training;
-    if (!training.learning_rate) training.learning_rate = default_learning_rate(training.optimizer.name);
-    if (o.betas.size() == 2) training.optimizer.beta1 = o.betas[0], training.optimizer.beta2 = o.betas[1];
+    const TrainingOptions& training = job.training = training_of(o);
     job.inference = job.whole->clone();
     if (auto e = make_training_step(*job.whole, job.passes, training)) return e;
     if (auto e = watch.after("training", *job.whole)) return e;
@@ -185,6 +191,7 @@ llvm::Error run_stages(const JobOptions& o, Job& job, Watch& watch) {
 llvm::Expected<Job> make_job(const JobOptions& o) {
   Job job;
   if (o.devices && (*o.devices < 1 || *o.devices > 4096)) return error(Fault::usage, "--devices " + llvm::Twine(*o.devices) + ": expected from 1 to 4096");
+  if (auto e = check_settings(training_of(o))) return e;
   auto mesh = parse_mesh(o.mesh.empty() ? std::to_string(o.devices.value_or(2)) : o.mesh);
   if (!mesh) return mesh.takeError();
   if (o.devices && mesh->devices() != *o.devices)

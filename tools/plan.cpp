@@ -192,6 +192,8 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
                      {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}, {"ranks", per_rank(v->type.dims, *v->sharding)}};
     const auto spec = llvm::find_if(specs, [&](const InputSpec& s) { return s.name == v->name; });
     if (spec != specs.end() && spec->rows > 0) entry["rows"] = spec->rows;
+    if (spec == specs.end() && v->name == "labels" && job.inference)
+      if (const optp::Value* logits = find_logits(*job.inference)) entry["classes"] = extent(logits->type.dims[2]);
     add_role(entry, whole, v->name, /*input=*/true);
     inputs.push_back(std::move(entry));
   }
@@ -359,6 +361,9 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     JsonObject training{{"optimizer", o.name}, {"learning_rate", *job.training.learning_rate}, {"max_grad_norm", job.training.max_gradient_norm}, {"accumulate", job.training.accumulate}, {"nesterov", o.nesterov}, {"centered", o.centered}};
     for (auto [member, number] : {std::pair{"momentum", &o.momentum}, {"weight_decay", &o.weight_decay}, {"beta1", &o.beta1}, {"beta2", &o.beta2}, {"eps", &o.epsilon}, {"alpha", &o.alpha}})
       if (*number) training[member] = **number;
+    JsonArray no_decay;
+    for (const std::string& pattern : job.training.no_decay) no_decay.push_back(pattern);
+    if (!no_decay.empty()) training["no_decay"] = std::move(no_decay);
     out["training"] = std::move(training);
   }
   return out;

@@ -161,6 +161,13 @@ llvm::Error check_plan(const std::string& path, const JsonObject& top) {
   for (size_t k = 0; k < collectives.size(); ++k)
     if (auto e = need(path + ": collectives[" + llvm::Twine(k) + "]", collectives[k].getAsObject(),
                       {{"id", text}, {"kind", text}, {"tensor", text}, {"of", text}, {"bytes_formula", extent}, {"bytes", integer}, {"reason", text}})) return e;
+  if (const JsonObject* t = top.getObject("training")) {
+    TrainingOptions settings;
+    settings.learning_rate = t->getNumber("learning_rate"), settings.max_gradient_norm = t->getNumber("max_grad_norm").value_or(0);
+    OptimizerOptions& o = settings.optimizer;
+    o.momentum = t->getNumber("momentum"), o.weight_decay = t->getNumber("weight_decay"), o.beta1 = t->getNumber("beta1"), o.beta2 = t->getNumber("beta2"), o.epsilon = t->getNumber("eps"), o.alpha = t->getNumber("alpha");
+    if (auto outside = outside_domain(settings)) return bad_input(path + ": training: " + outside->member + ": " + outside->text);
+  }
   if (top.get("flow"))
     if (auto e = check_flow(path + ": flow", top.getArray("flow"))) return e;
   for (const JsonValue& remark : *top.getArray("remarks"))

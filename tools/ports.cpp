@@ -59,7 +59,12 @@ llvm::Expected<std::vector<Port>> ports(const llvm::json::Object& plan, llvm::St
     auto dims = shape(*o->getArray("shape"));
     if (!dims) return dims.takeError();
     if (!dtype) return bad_input("plan.json: dtype " + quoted(*o->getString("dtype")));
-    Port port{o->getString("name")->str(), *dtype, *dims, o->getArray("ranks"), o->getInteger("rows").value_or(0), "", "", ""};
+    Port port{o->getString("name")->str(), *dtype, *dims, o->getArray("ranks"), o->getInteger("rows").value_or(0), "", "", "", std::nullopt};
+    if (const auto* classes = o->get("classes")) {
+      auto d = extent(*classes);
+      if (!d) return d.takeError();
+      port.classes = *d;
+    }
     for (auto [member, text] : {std::pair{"role", &port.role}, {"parameter", &port.parameter}, {"kind", &port.kind}}) *text = o->getString(member).value_or("").str();
     out.push_back(std::move(port));
   }

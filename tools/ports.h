@@ -1,5 +1,6 @@
 // What plan.json says of the inputs, outputs and data of rank graphs: docs/plan-schema.md, sections 4, 5 and 9.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct Port {
   const llvm::json::Array* ranks;  // of the plan, which outlives this
   int64_t rows = 0;  // of the table that an input of ids indexes
   std::string role, parameter, kind;
+  std::optional<Dim> classes;  // of labels: how many there are
 };
 
 // `list` is "inputs" or "outputs". Errors: bad_input, where the plan is not as its schema says.

@@ -11,6 +11,7 @@
 #include "tools/command.h"
 #include "tools/draw_weights.h"
 #include "tools/execution.h"
+#include "tools/labels.h"
 #include "tools/outputs.h"
 #include "tools/plan.h"
 #include "tools/progress.h"
@@ -26,7 +27,7 @@ llvm::Expected<std::unique_ptr<Graph>> read_rank(llvm::StringRef model_file) {
   (*graph)->erase_dead();
   return graph;
 }
-llvm::Expected<Batch> read_batch(const RunOptions& o, llvm::StringRef folder, llvm::ArrayRef<Port> inputs) {
+llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayRef<std::string> asked, llvm::StringRef folder, llvm::ArrayRef<Port> inputs) {
   // Whole inputs are matched with the plan's global shapes.
   Graph global;
   std::vector<InputSpec> specs;  // a rank graph knows of the rows it holds only; of all rows the plan
@@ -34,14 +35,17 @@ llvm::Expected<Batch> read_batch(const RunOptions& o, llvm::StringRef folder, ll
     global.add_input(p.name, {p.dtype, p.dims});
     specs.push_back({p.name, long_name(p.dtype).str(), p.dims, p.rows});
   }
-  auto dims = parse_dims(o.dims);
+  auto dims = parse_dims(asked);
   if (!dims) return dims.takeError();
-  auto arrays = make_inputs(specs, o.inputs, folder, *dims, [&](const Shapes& shapes, DimValues values) { return bind_input_dims(global, shapes, std::move(values)); }, false);
+  auto arrays = make_inputs(specs, given, folder, *dims, [&](const Shapes& shapes, DimValues values) { return bind_input_dims(global, shapes, std::move(values)); }, false);
   if (!arrays) return arrays.takeError();
   Shapes shapes;
   for (const auto& [name, a] : *arrays) shapes[name].assign(a.dims.begin(), a.dims.end());
   auto bound = bind_input_dims(global, shapes, *dims);
   if (!bound) return bound.takeError();
+  for (const Port& p : inputs)
+    if (p.role == "labels")
+      if (auto e = check_labels((folder.empty() ? "" : folder + ": ") + llvm::Twine("input ") + quoted(p.name), arrays->find(p.name)->second, p, *bound)) return e;
   return Batch{std::move(*arrays), std::move(*bound)};
 }
 llvm::Expected<std::vector<HostArrays>> shards_of(const Batch& batch, llvm::ArrayRef<Port> inputs, size_t devices) {
@@ -92,7 +96,7 @@ llvm::Error run(const RunOptions& o) {
   progress.reset();
   if (top.getString("job") == llvm::StringRef("training")) return run_steps(o, top, std::move(graphs), *inputs, *outputs);
   if (o.steps || !o.dump.empty() || o.learning_rate || o.inputs_dirs.size() > 1) return error(Fault::usage, "--steps, --dump, --lr and several --inputs-dir are for training plans; this one is for inference");
-  auto batch = read_batch(o, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], *inputs);
+  auto batch = read_batch(o.inputs, o.dims, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], *inputs);
   if (!batch) return batch.takeError();
   auto rank_inputs = shards_of(*batch, *inputs, size_t(devices));
   if (!rank_inputs) return rank_inputs.takeError();

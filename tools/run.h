@@ -28,7 +28,8 @@ struct Batch {
   HostArrays arrays;
   DimValues dims;
 };
-llvm::Expected<Batch> read_batch(const RunOptions& o, llvm::StringRef folder, llvm::ArrayRef<Port> inputs);
+// `given`: --input; `dims`: --dim; `folder`: of what is not given, or empty.
+llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayRef<std::string> dims, llvm::StringRef folder, llvm::ArrayRef<Port> inputs);
 llvm::Expected<std::vector<HostArrays>> shards_of(const Batch& batch, llvm::ArrayRef<Port> inputs, size_t devices);  // by rank
 
 // Steps of a training plan on given inputs, the folders in turn. Writes index.json: the losses, and where what was asked

@@ -1,10 +1,13 @@
 #include <cstring>
 
 #include "frontend/io/interrupts.h"
+#include "frontend/io/json.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
+#include "passes/training.h"
+#include "tools/labels.h"
 #include "tools/outputs.h"
 #include "tools/progress.h"
 #include "tools/run.h"
@@ -30,6 +33,9 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
     else if (what == "state") dump_state = true;
     else return error(Fault::usage, "--dump " + quoted(what) + ": expected gradients, parameters or state");
   }
+  TrainingOptions asked;
+  asked.learning_rate = o.learning_rate;
+  if (auto outside = outside_domain(asked)) return error(Fault::usage, llvm::Twine(outside->flag) + ": " + outside->text);
   if (o.steps < 0) return error(Fault::usage, "--steps: expected at least 1");
   const size_t devices = graphs.size();
   std::vector<Port> data;
@@ -57,7 +63,7 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
   std::vector<std::string> folders = o.inputs_dirs;
   if (folders.empty()) folders.push_back("");
   for (const std::string& folder : folders) {
-    auto batch = read_batch(o, folder, data);
+    auto batch = read_batch(o.inputs, o.dims, folder, data);
     if (!batch) return batch.takeError();
     batches.push_back(std::move(*batch));
   }
@@ -70,6 +76,7 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
   const int64_t steps = o.steps ? o.steps : std::max<int64_t>(1, int64_t(batches.size()) / micro_batches);
   preparing.reset();
   std::optional<Progress> progress(std::in_place, "training", steps * micro_batches);
+  int64_t counted = 0;  // labels of the step
   for (int64_t m = 0; m < steps * micro_batches; ++m) {
     progress->set(m);
     const int64_t s = m / micro_batches;
@@ -77,14 +84,18 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
     auto shards = shards_of(batch, data, devices);
     if (!shards) return shards.takeError();
     if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
+    for (const Port& p : data)
+      if (p.role == "labels") counted += counted_labels(batch.arrays.find(p.name)->second);
     if ((m + 1) % micro_batches != 0) {
       if (auto e = (*stepper)->accumulate(batch.dims, std::move(*shards))) return with_prefix("step " + llvm::Twine(s + 1), std::move(e));
       continue;
     }
+    if (counted == 0) return with_prefix("step " + llvm::Twine(s + 1), no_label_counts());
+    counted = 0;
     auto loss = (*stepper)->step(batch.dims, std::move(*shards), o.learning_rate.value_or(*training->getNumber("learning_rate")));
     if (!loss) return with_prefix("step " + llvm::Twine(s + 1), loss.takeError());
     if (!o.profile.empty()) trace.add("step " + std::to_string(s + 1), *(*stepper)->last_run());
-    losses.push_back(*loss);
+    losses.push_back(number_or_null(*loss));
     dims = batch.dims;
   }
   if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");

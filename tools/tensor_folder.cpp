@@ -29,19 +29,25 @@ llvm::Expected<TensorFolder> TensorFolder::open(llvm::StringRef folder, Kind kin
   }
 }
 
-llvm::Expected<std::optional<TensorFolder::Found>> TensorFolder::find(llvm::StringRef name, std::optional<size_t> number) const {
+std::optional<std::string> TensorFolder::file_of(llvm::StringRef name, std::optional<size_t> number) const {
   const std::string path = folder_ + "/" + file_name_of(name), npy = path + ".npy", pb = path + ".pb";
-  auto read = [](const std::string& file, llvm::Expected<HostArray> array) -> llvm::Expected<std::optional<Found>> {
-    if (!array) return array.takeError();
-    return Found{file, std::move(*array)};
-  };
-  if (llvm::sys::fs::exists(npy)) return read(npy, read_npy(npy));
+  if (llvm::sys::fs::exists(npy)) return npy;
   for (const Numbered& one : numbered_)
-    if (one.name == name) return Found{one.file, one.array};
+    if (one.name == name) return one.file;
   // A file that the model's own names explain is not taken for a number.
-  if (llvm::sys::fs::exists(pb)) return read(pb, read_tensor_file(pb));
-  if (number && *number < numbered_.size() && numbered_[*number].name.empty()) return Found{numbered_[*number].file, numbered_[*number].array};
+  if (llvm::sys::fs::exists(pb)) return pb;
+  if (number && *number < numbered_.size() && numbered_[*number].name.empty()) return numbered_[*number].file;
   return std::nullopt;
+}
+
+llvm::Expected<std::optional<TensorFolder::Found>> TensorFolder::find(llvm::StringRef name, std::optional<size_t> number) const {
+  const auto file = file_of(name, number);
+  if (!file) return std::nullopt;
+  for (const Numbered& one : numbered_)
+    if (one.file == *file) return Found{one.file, one.array};
+  auto array = llvm::StringRef(*file).ends_with(".pb") ? read_tensor_file(*file) : read_npy(*file);
+  if (!array) return array.takeError();
+  return Found{*file, std::move(*array)};
 }
 
 llvm::Error TensorFolder::none_of(llvm::StringRef name) const {

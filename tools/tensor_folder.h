@@ -26,6 +26,7 @@ class TensorFolder {
   };
   // `number`: which of the model's inputs (outputs) it is; none of something that is no input of the file's graph.
   llvm::Expected<std::optional<Found>> find(llvm::StringRef name, std::optional<size_t> number) const;
+  std::optional<std::string> file_of(llvm::StringRef name, std::optional<size_t> number) const;
   // What is there, where nothing was found.
   llvm::Error none_of(llvm::StringRef name) const;
 

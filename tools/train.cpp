@@ -1,4 +1,4 @@
-// train: a partitioned model on a file of tokens, step by step, with checkpoints that a later run goes on from.
+// train: a partitioned model on a file of tokens or on folders of arrays, step by step, with checkpoints that a later run goes on from.
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,14 +14,14 @@
 #include "llvm/Support/raw_ostream.h"
 #include "tools/checkpoint.h"
 #include "tools/command.h"
+#include "tools/labels.h"
 #include "tools/learning_rate.h"
 #include "tools/loss_plot.h"
 #include "tools/plan.h"
 #include "tools/progress.h"
 #include "tools/stepper.h"
-#include "tools/tokens.h"
-#include "tools/training_batch.h"
 #include "tools/trace.h"
+#include "tools/training_data.h"
 #include "tools/training_log.h"
 
 namespace optp {
@@ -30,7 +30,7 @@ using Clock = std::chrono::steady_clock;
 
 struct TrainOptions {
   JobOptions job;
-  std::string data, token_type = "uint16", save, resume, log, plot, profile;
+  std::string data, token_type = "uint16", inputs_dir, save, resume, log, plot, profile;
   std::optional<int64_t> batch, sequence, epochs, warmup;
   std::optional<uint64_t> seed;
   std::optional<std::string> schedule;
@@ -44,6 +44,8 @@ llvm::Error at_least(const char* flag, std::optional<int64_t> n, int64_t least) 
   return llvm::Error::success();
 }
 llvm::Error check(const TrainOptions& o) {
+  if (o.data.empty() == o.inputs_dir.empty()) return error(Fault::usage, "--data FILE or --inputs-dir DIR: expected one of them, found " + llvm::Twine(o.data.empty() ? "none" : "both"));
+  if (o.data.empty() && o.given("--token-type")) return error(Fault::usage, "--token-type: goes with --data");
   if (o.save.empty() && o.resume.empty()) return error(Fault::usage, "--save DIR: expected where the checkpoints go");
   for (auto [flag, n, least] : {std::tuple{"--batch", o.batch, 1}, {"--sequence", o.sequence, 2}, {"--epochs", o.epochs, 1}, {"--warmup", o.warmup, 0}})
     if (auto e = at_least(flag, n, least)) return e;
@@ -54,6 +56,11 @@ llvm::Error check(const TrainOptions& o) {
   return llvm::Error::success();
 }
 
+std::string list_of(llvm::ArrayRef<std::string> patterns) {
+  std::string out;
+  for (const std::string& p : patterns) out += (out.empty() ? "" : ", ") + quoted(p);
+  return out.empty() ? "none" : out;
+}
 // What the command line leaves open is as the checkpoint has it; another optimizer is another run.
 llvm::Error take_from(const Checkpoint& from, const TrainOptions& o, JobOptions& job) {
   const RunRecord& run = from.run();
@@ -66,7 +73,8 @@ llvm::Error take_from(const Checkpoint& from, const TrainOptions& o, JobOptions&
   if (o.given("--nesterov")) asked.nesterov = true;
   if (o.given("--centered")) asked.centered = true;
   if (!same_optimizer(asked, run.optimizer)) return bad_input(from.folder() + ": optimizer: expected " + describe(asked) + ", as the command line says, found " + describe(run.optimizer));
-  t.optimizer = run.optimizer;
+  if (o.given("--no-decay") && t.no_decay != run.no_decay) return bad_input(from.folder() + ": --no-decay: expected " + list_of(t.no_decay) + ", as the command line says, found " + list_of(run.no_decay));
+  t.optimizer = run.optimizer, t.no_decay = run.no_decay;
   job.betas.clear();
   if (!o.given("--lr")) t.learning_rate = run.learning_rate;
   if (!o.given("--accumulate")) t.accumulate = run.accumulate;
@@ -183,7 +191,7 @@ llvm::Error train(const TrainOptions& o) {
   if (from && run.frozen_blake3 != from->run().frozen_blake3) return bad_input(from->folder() + ": the parameters that are not trained are others than the checkpoint's");
   run.mesh = to_string(job->whole->mesh), run.strategy = job->passes.strategy;
   run.optimizer = training.optimizer, run.learning_rate = *training.learning_rate, run.max_gradient_norm = training.max_gradient_norm, run.accumulate = training.accumulate;
-  run.trainable = training.trainable, run.freeze = training.freeze;
+  run.trainable = training.trainable, run.freeze = training.freeze, run.no_decay = training.no_decay;
 
   auto dims = parse_dims(o.job.dims);
   if (!dims) return dims.takeError();
@@ -196,27 +204,16 @@ llvm::Error train(const TrainOptions& o) {
     if (p.role == "data" || p.role == "labels") fed.push_back(p);
     else if (p.role != "learning_rate" && p.role != "accumulated") held.push_back(p);  // sums over micro-batches are zero between steps
 
-  auto batches = BatchMaker::create(o.job.model, fed, *dims, job->ranks.size());
-  if (!batches) return batches.takeError();
-  auto choose = [&](const char* flag, std::optional<int64_t> asked, std::optional<int64_t> fixed, int64_t before, int64_t otherwise) -> llvm::Expected<int64_t> {
-    const int64_t wish = asked.value_or(from ? before : fixed.value_or(otherwise));
-    if (fixed && wish != *fixed) return error(Fault::usage, llvm::Twine(flag) + " " + llvm::Twine(wish) + ": expected " + llvm::Twine(*fixed) + ", which the model is fixed to");
-    return wish;
-  };
-  auto batch = choose("--batch", o.batch, batches->fixed_batch(), run.batch, 8);
-  if (!batch) return batch.takeError();
-  auto length = choose("--sequence", o.sequence, batches->fixed_sequence(), run.position.length, 128);
-  if (!length) return length.takeError();
-  if (auto e = at_least("--sequence", *length, 2)) return e;
-
-  auto tokens = TokenFile::open(o.data, o.token_type);
-  if (!tokens) return tokens.takeError();
-  inputs.push_back(tokens->id());
+  const uint64_t seed = o.seed.value_or(from ? run.position.seed : 0);
+  DataOptions data_options{.model = o.job.model, .tokens = o.data, .token_type = o.token_type, .folders = o.inputs_dir, .dims = o.job.dims, .batch = {o.batch, std::nullopt}, .length = {o.sequence, std::nullopt}, .seed = seed};
+  if (from && run.position.length > 0) data_options.batch.before = run.batch, data_options.length.before = run.position.length;
+  auto data = TrainingData::open(data_options, std::move(fed), job->ranks.size());
+  if (!data) return data.takeError();
+  inputs.insert(inputs.end(), data->files().begin(), data->files().end());
   for (auto [flag, path] : {std::pair{"--log", &o.log}, {"--plot", &o.plot}, {"--profile", &o.profile}})
     for (const FileId& id : inputs)
       if (!path->empty() && same_file(*path, id.device, id.inode)) return error(Fault::cannot_write, llvm::Twine(flag) + " " + *path + ": it is an input of this run");
-  if (auto e = tokens->check_vocabulary(batches->vocabulary())) return e;
-  DataPosition position{.seed = o.seed.value_or(from ? run.position.seed : 0), .length = *length, .path = std::filesystem::absolute(o.data).string(), .blake3 = tokens->blake3()};
+  DataPosition position{.seed = seed, .length = data->length(), .path = data->path(), .blake3 = data->blake3()};
   if (from && !o.rewind) {
     const DataPosition& before = from->run().position;
     const std::string place = from->folder() + ": ", way_out = "; --rewind begins with the data's first epoch";
@@ -226,17 +223,15 @@ llvm::Error train(const TrainOptions& o) {
     position.epoch = before.epoch, position.batch = before.batch, position.sequence = before.sequence;
   }
   run.position = position;
-  run.batch = *batch, run.epochs = o.epochs.value_or(from ? run.epochs : 1);
-  const Sequences sequences(*tokens, *length, position.seed);
-  if (sequences.count() == 0) return bad_input(o.data + ": tokens: expected at least 2, found " + llvm::Twine(tokens->size()));
-  if (position.sequence >= sequences.count()) return bad_input(from->folder() + "/checkpoint.json: position: expected a sequence below " + llvm::Twine(sequences.count()) + ", found " + llvm::Twine(position.sequence));
+  run.batch = data->batch(), run.epochs = o.epochs.value_or(from ? run.epochs : 1);
+  if (position.sequence >= data->count()) return bad_input(from->folder() + "/checkpoint.json: position: expected a sequence below " + llvm::Twine(data->count()) + ", found " + llvm::Twine(position.sequence));
   auto schedule = parse_schedule(o.schedule.value_or(from ? run.schedule : "constant"));
   if (!schedule) return schedule.takeError();
   run.schedule = to_string(*schedule).str();
   run.warmup_steps = o.warmup.value_or(run.warmup_steps);
-  const int64_t step_rows = *batch * training.accumulate;
+  const int64_t step_rows = run.batch * training.accumulate;
   auto batches_of = [&](int64_t n) { return (n + step_rows - 1) / step_rows; };
-  const int64_t left = position.epoch >= run.epochs ? 0 : batches_of(sequences.count() - position.sequence) + (run.epochs - position.epoch - 1) * batches_of(sequences.count());
+  const int64_t left = position.epoch >= run.epochs ? 0 : batches_of(data->count() - position.sequence) + (run.epochs - position.epoch - 1) * batches_of(data->count());
   run.total_steps = run.step + left;
   const int64_t last_step = o.max_steps ? std::min(o.max_steps, run.total_steps) : run.total_steps;
 
@@ -267,23 +262,24 @@ llvm::Error train(const TrainOptions& o) {
   DataPosition& at = run.position;
   while (run.step < last_step && !interrupting_signal()) {
     const auto step_began = Clock::now();
-    if (order.empty()) order = sequences.order(at.epoch);
+    if (order.empty()) order = data->order(at.epoch);
     const auto rows = llvm::ArrayRef<int64_t>(order).slice(size_t(at.sequence)).take_front(size_t(step_rows));
     const double rate = run.learning_rate * schedule_factor(*schedule, run.step, run.warmup_steps, run.total_steps);
     const int64_t epoch = at.epoch + 1;
-    int64_t step_tokens = 0;
+    int64_t step_tokens = 0, counted = 0;
     auto step = [&]() -> llvm::Expected<double> {
       for (auto left = rows;;) {
-        auto made = batches->make(sequences, left.take_front(size_t(*batch)), *batch);
+        auto made = data->make(left.take_front(size_t(run.batch)));
         if (!made) return made.takeError();
-        step_tokens += made->tokens;
-        left = left.drop_front(std::min(left.size(), size_t(*batch)));
+        step_tokens += made->tokens, counted += made->counted;
+        left = left.drop_front(std::min(left.size(), size_t(run.batch)));
+        if (left.empty() && counted == 0) return no_label_counts();
         if (left.empty()) return (*stepper)->step(made->dims, std::move(made->ranks), rate);
         if (auto e = (*stepper)->accumulate(made->dims, std::move(made->ranks))) return e;
       }
     };
     auto loss = step();
-    if (!loss) return with_prefix("step " + llvm::Twine(run.step + 1), loss.takeError());
+    if (!loss) return with_prefix("step " + llvm::Twine(run.step + 1) + (o.inputs_dir.empty() ? "" : ", " + data->names(rows)), loss.takeError());
     if (!std::isfinite(*loss)) {
       const std::string what = "step " + std::to_string(run.step + 1) + ": the loss is " + (std::isnan(*loss) ? "not a number" : "infinite") + "; try a lower --lr or --max-grad-norm";
       return error(Fault::check_failed, what + (saver->saved_step() >= 0 ? "; " + saver->folder() + " holds step " + std::to_string(saver->saved_step()) : "; nothing was saved"));
@@ -292,7 +288,7 @@ llvm::Error train(const TrainOptions& o) {
     if (!o.profile.empty()) trace.add("step " + std::to_string(run.step), *(*stepper)->last_run());
     run.losses.push_back(*loss);
     ++at.batch, at.sequence += int64_t(rows.size());
-    const bool epoch_done = at.sequence == sequences.count();
+    const bool epoch_done = at.sequence == data->count();
     if (epoch_done) {
       ++at.epoch, at.batch = at.sequence = 0;
       order.clear();
@@ -308,7 +304,7 @@ llvm::Error train(const TrainOptions& o) {
   }
   const double elapsed = seconds_since(began);
   progress.reset();
-  if (auto e = tokens->check_unchanged()) return e;
+  if (auto e = data->check_unchanged()) return e;
   if (!o.profile.empty() && run.step > first_step)
     if (auto e = trace.write(o.profile, std::filesystem::path(o.job.model).filename().string())) return e;
   if (run.step > first_step || !saver->resumed())
@@ -330,13 +326,14 @@ llvm::Error train(const TrainOptions& o) {
 
 Command add_train(CLI::App& app) {
   auto o = std::make_shared<TrainOptions>();
-  CLI::App* c = app.add_subcommand("train", "train a model on a file of tokens, with checkpoints to go on from");
+  CLI::App* c = app.add_subcommand("train", "train a model on a file of tokens or on given arrays, with checkpoints to go on from");
   add_job_options(*c, o->job);
   add_training_options(*c, o->job);
-  c->add_option("--data", o->data, "token ids: raw little-endian numbers, or .npy")->required()->type_name("FILE");
-  c->add_option("--token-type", o->token_type, "of raw ids: uint8 (a text file is one: each byte an id), uint16 or int32")->type_name("uint8|uint16|int32")->capture_default_str();
-  c->add_option("--batch", o->batch, "sequences in a step (8)");
-  c->add_option("--sequence", o->sequence, "tokens in a sequence (128)");
+  c->add_option("--data", o->data, "token ids: raw little-endian numbers, .npy, or a file of llm.c")->type_name("FILE");
+  c->add_option("--inputs-dir", o->inputs_dir, "instead of --data: folder with a folder for each batch, which holds NAME.npy or NAME.pb for every input and labels.npy")->type_name("DIR");
+  c->add_option("--token-type", o->token_type, "of raw ids: uint8 (a text file is one: each byte an id), uint16, uint32, int32 or int64; .npy files and those of llm.c say theirs")->type_name("uint8|uint16|uint32|int32|int64")->capture_default_str();
+  c->add_option("--batch", o->batch, "sequences in a step, of --data (8)");
+  c->add_option("--sequence", o->sequence, "tokens in a sequence, of --data (128)");
   c->add_option("--epochs", o->epochs, "times that all data are seen (1)");
   c->add_option("--max-steps", o->max_steps, "stop after this step; the schedule still spans all epochs");
   c->add_option("--seed", o->seed, "of the order of the sequences (0)");

@@ -3,11 +3,15 @@
 #include <numeric>
 
 #include "frontend/ir/diagnostic.h"
-#include "passes/passes.h"
+#include "passes/training.h"
+#include "tools/labels.h"
 
 namespace optp {
 namespace {
-bool is_cache(const Port& p) { return is_float(p.dtype) && p.dims.size() >= 3; }
+// Only a cache may be empty: of all else that has a length nothing can be computed without any.
+bool is_cache(const Port& p) {
+  return is_float(p.dtype) && p.dims.size() >= 3 && llvm::any_of(p.dims, [](Dim d) { return !d.constant() && lower_bound(d) == 0; });
+}
 bool is_mask(const Port& p) { return llvm::StringRef(p.name).contains("mask") && p.dims.size() == 2; }
 bool is_positions(const Port& p) { return llvm::StringRef(p.name).contains("position") && p.dims.size() == 2 && is_integer(p.dtype); }
 
@@ -31,9 +35,12 @@ llvm::Expected<BatchMaker> BatchMaker::create(llvm::StringRef model, std::vector
   for (size_t k = 0; k < ports.size(); ++k) {
     const Port& p = ports[k];
     if (k != *found && p.role != "labels" && !is_mask(p) && !is_positions(p) && !is_cache(p))
-      return bad_input(model + ": input " + quoted(p.name) + ": expected token ids, a mask, positions or a cache, which tokens say; found another");
+      return bad_input(model + ": input " + quoted(p.name) + ": expected token ids, a mask, positions or a cache, which tokens say; found another; give arrays by --inputs-dir");
   }
   if (ports[*found].rows <= 0) return bad_input(model + ": input " + quoted(ports[*found].name) + ": expected ids of the rows of one table, found none");
+  out.vocabulary_ = ports[*found].rows;
+  for (const Port& p : ports)
+    if (p.role == "labels" && p.classes) out.vocabulary_ = std::min(out.vocabulary_, p.classes->constant().value_or(out.vocabulary_));
   out.ports_ = std::move(ports);
   return out;
 }
@@ -42,7 +49,7 @@ llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm:
   const int64_t count = fixed_batch() ? batch : int64_t(rows.size()), length = sequences.length();
   const llvm::SmallVector<int64_t, 4> shape{count, length};
   const auto elements = size_t(count * length);
-  std::vector<int64_t> ids(elements, 0), labels(elements, -100), positions(elements);
+  std::vector<int64_t> ids(elements, 0), labels(elements, ignored_label), positions(elements);
   TrainingBatch out;
   for (size_t r = 0; r < rows.size(); ++r) {
     sequences.fill(rows[r], ids.data() + r * size_t(length), labels.data() + r * size_t(length));
@@ -70,7 +77,7 @@ llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm:
     const Port& p = ports_[k];
     HostArray whole;
     if (k == ids_) whole = integers(p.dtype, shape, ids);
-    else if (p.role == "labels") whole = integers(p.dtype, shape, labels);
+    else if (p.role == "labels") whole = integers(p.dtype, shape, labels), out.counted = counted_labels(whole);
     else if (is_positions(p)) whole = integers(p.dtype, shape, positions);
     else if (is_mask(p)) {
       Array ones;

@@ -25,6 +25,7 @@ llvm::Expected<NamedArrays> expected_update(const StepOfParameter& step, const T
   graph.name = "update";
   const std::string& name = step.parameter->name;
   Value& p = graph.add_input(name, {DType::f32, {int64_t(count)}});
+  p.aliases = step.parameter->aliases;  // patterns of options match these, too
   Value& g = graph.add_input(name + ".grad", {DType::f32, {int64_t(count)}});
   TrainingOptions alone = options;
   alone.max_gradient_norm = 0;
@@ -46,7 +47,7 @@ llvm::Expected<NamedArrays> expected_update(const StepOfParameter& step, const T
 llvm::Expected<std::string> compare_update(const StepOfParameter& step, const TrainingOptions& options, Row& row) {
   const std::string& name = step.parameter->name;
   const OptimizerOptions o = with_defaults(options.optimizer);
-  const double decay = o.name == "adamw" ? 0 : *o.weight_decay;
+  const double decay = o.name == "adamw" || !decays(*step.parameter, options) ? 0 : *o.weight_decay;
   const auto steps = double(step.step + 1);
   const double first_correction = 1 - std::pow(*o.beta1, steps), second_correction = 1 - std::pow(*o.beta2, steps);
   const Array& parameter = step.before.find(name)->second;

@@ -1,5 +1,7 @@
 #include "frontend/io/json.h"
 
+#include <cmath>
+
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/Twine.h"
@@ -43,5 +45,7 @@ llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringR
   if (!value) return bad_input(name + ": expected JSON, found " + llvm::toString(value.takeError()));
   return value;
 }
+
+llvm::json::Value number_or_null(double x) { return std::isfinite(x) ? llvm::json::Value(x) : llvm::json::Value(nullptr); }
 
 }  // namespace optp

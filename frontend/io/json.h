@@ -10,5 +10,7 @@ namespace optp {
 
 // `name` stands at the start of messages.
 llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringRef text, const Limits& limits = {});
+// JSON has no word for infinity and what is not a number; LLVM would write "inf" and "nan", which no reader takes.
+llvm::json::Value number_or_null(double x);
 
 }  // namespace optp

@@ -34,13 +34,13 @@ TEST_CASE("each epoch has every sequence once, in an order that the seed and the
   const Sandbox box;
   write_text(box / "t.bin", std::string(2 * 43, '\0'));
   auto tokens = llvm::cantFail(TokenFile::open(box / "t.bin", "uint16"));
-  const Sequences sequences(tokens, 4, 7);
+  const Sequences sequences(tokens, 4);
   CHECK(sequences.count() == 11);  // ten of 4 tokens, one of 3
   std::set<std::vector<int64_t>> orders;
   for (int64_t epoch = 0; epoch < 20; ++epoch) {
-    std::vector<int64_t> order = sequences.order(epoch);
-    CHECK(order == Sequences(tokens, 4, 7).order(epoch));
-    CHECK(order != Sequences(tokens, 4, 8).order(epoch));
+    std::vector<int64_t> order = shuffled(sequences.count(), 7, epoch);
+    CHECK(order == shuffled(11, 7, epoch));
+    CHECK(order != shuffled(11, 8, epoch));
     orders.insert(order);
     std::sort(order.begin(), order.end());
     for (int64_t k = 0; k < 11; ++k) CHECK(order[size_t(k)] == k);
@@ -55,7 +55,7 @@ TEST_CASE("a rest shorter than a sequence is filled up without labels; one token
     return llvm::cantFail(TokenFile::open(box / "t.bin", "int32"));
   };
   auto tokens = open({10, 11, 12, 13, 14, 15});
-  const Sequences sequences(tokens, 4, 0);
+  const Sequences sequences(tokens, 4);
   CHECK(sequences.count() == 2);
   std::vector<int64_t> ids(4), labels(4);
   sequences.fill(1, ids.data(), labels.data());
@@ -63,7 +63,7 @@ TEST_CASE("a rest shorter than a sequence is filled up without labels; one token
   CHECK(labels == std::vector<int64_t>{14, 15, -100, -100});
   CHECK(sequences.tokens_of(1) == 2);
   auto five = open({10, 11, 12, 13, 14});
-  CHECK(Sequences(five, 4, 0).count() == 1);
+  CHECK(Sequences(five, 4).count() == 1);
 }
 
 TEST_CASE("the curve of a loss is drawn for any number of steps, and names its axes") {
