@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "frontend/io/json.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -120,7 +121,7 @@ llvm::Error bench(const BenchOptions& o) {
   for (const std::string& form : refused) llvm::outs() << "oneDNN computes this product wrongly here, so our own kernel runs: " << form << "\n";
   if (o.json.empty()) return llvm::Error::success();
   llvm::json::Object json{{"median_ms", median}, {"min_ms", ms.front()}, {"p90_ms", p90}, {"runs", o.runs}, {"devices", int64_t(ranks.size())}, {"threads_per_device", options.threads_per_device},
-                          {"tokens_per_s", double(tokens) / median * 1e3}, {"gflop_per_s", flops / median / 1e6}, {"collectives_share", share}, {"parameter_bytes", parameters}, {"arena_bytes", arena}, {"refused_products", llvm::json::Array(refused)}};
+                          {"tokens_per_s", number_or_null(double(tokens) / median * 1e3)}, {"gflop_per_s", number_or_null(flops / median / 1e6)}, {"collectives_share", share}, {"parameter_bytes", parameters}, {"arena_bytes", arena}, {"refused_products", llvm::json::Array(refused)}};
   std::string text;
   llvm::raw_string_ostream(text) << llvm::formatv("{0:2}\n", llvm::json::Value(std::move(json)));
   return write_file_atomically(o.json, llvm::StringRef(text));

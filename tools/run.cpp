@@ -15,6 +15,7 @@
 #include "tools/outputs.h"
 #include "tools/plan.h"
 #include "tools/progress.h"
+#include "tools/tensor_folder.h"
 #include "tools/trace.h"
 
 namespace optp {

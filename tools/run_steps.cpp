@@ -12,6 +12,7 @@
 #include "tools/progress.h"
 #include "tools/run.h"
 #include "tools/stepper.h"
+#include "tools/tensor_folder.h"
 #include "tools/trace.h"
 
 namespace optp {

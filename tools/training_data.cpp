@@ -17,6 +17,10 @@ llvm::Expected<int64_t> choose(const char* flag, const DataOptions::Extent& exte
   if (fixed && wish != *fixed) return error(Fault::usage, llvm::Twine(flag) + " " + llvm::Twine(wish) + ": expected " + llvm::Twine(*fixed) + ", which the model is fixed to");
   return wish;
 }
+// Most messages name the file; those of extents that disagree do not.
+llvm::Error in_folder(const std::string& folder, llvm::Error fault) {
+  return llvm::handleErrors(std::move(fault), [&](const Diagnostic& d) { return error(d.fault, (llvm::StringRef(d.message).starts_with(folder) ? "" : folder + ": ") + d.message); });
+}
 }  // namespace
 
 llvm::Expected<TrainingData> TrainingData::open(const DataOptions& options, std::vector<Port> ports, size_t ranks) {
@@ -98,7 +102,7 @@ llvm::Expected<std::string> TrainingData::hash_of(const std::string& folder, std
 
 llvm::Expected<TrainingBatch> TrainingData::read(const Folder& folder) const {
   auto batch = read_batch({}, dims_, folder.path, ports_);
-  if (!batch) return batch.takeError();
+  if (!batch) return in_folder(folder.path, batch.takeError());
   auto shards = shards_of(*batch, ports_, ranks_);
   if (!shards) return shards.takeError();
   TrainingBatch out{.ranks = std::move(*shards), .dims = batch->dims};

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <random>
+#include <set>
 
 #include "frontend/ir/builder.h"
 #include "frontend/ir/host_array.h"
@@ -25,9 +26,11 @@ struct Case {
   std::string name;
   TrainingOptions options;
   double learning_rate;
+  std::set<size_t> undecayed;  // parameters that the options' patterns match: PyTorch's second group, of weight_decay 0
 };
-TrainingOptions options(OptimizerOptions o, double clip = 0) {
+TrainingOptions options(OptimizerOptions o, double clip = 0, std::vector<std::string> no_decay = {}) {
   TrainingOptions out;
+  out.no_decay = std::move(no_decay);
   out.optimizer = std::move(o);
   out.max_gradient_norm = clip;
   return out;
@@ -52,6 +55,10 @@ std::vector<Case> cases() {
       {"rmsprop, centered, momentum, decay", options({.name = "rmsprop", .momentum = 0.5, .weight_decay = 0.05, .epsilon = 1e-2, .alpha = 0.7, .centered = true}), 0.02},
       {"sgd, clipped", options({.name = "sgd", .momentum = 0.9}, 0.5), 0.05},
       {"adamw, clipped", options({.name = "adamw", .epsilon = 1e-2}, 1.0), 0.01},
+      {"adamw, one group without decay", options({.name = "adamw", .weight_decay = 0.3}, 0, {"p1"}), 0.02, {1}},
+      {"adamw, no group with decay", options({.name = "adamw", .weight_decay = 0.3}, 0, {"p*"}), 0.02, {0, 1}},
+      {"adam, one group without decay", options({.name = "adam", .weight_decay = 0.1}, 0, {"q", "*0"}), 0.01, {0}},
+      {"sgd, one group without decay", options({.name = "sgd", .momentum = 0.5, .weight_decay = 0.2}, 0, {"[p]1"}), 0.1, {1}},
       // Far below its bound a gradient stays as it is.
       {"rmsprop, not clipped", options({.name = "rmsprop", .epsilon = 1e-2}, 1e6), 0.01},
   };
@@ -162,7 +169,9 @@ std::vector<Values> expected(const Case& c, const Step& step) {
     after["step"] = {double(t)};
     for (size_t k = 0; k < elements.size(); ++k)
       for (size_t e = 0; e < elements[k].size(); ++e) {
-        elements[k][e].step(c.options.optimizer, lr, t, gradients[k][e] * clip);
+        OptimizerOptions group = c.options.optimizer;
+        if (c.undecayed.contains(k)) group.weight_decay = 0;
+        elements[k][e].step(group, lr, t, gradients[k][e] * clip);
         const std::string name = "p" + std::to_string(k);
         after[name].push_back(elements[k][e].theta);
         for (const auto& [kind, x] : elements[k][e].state) after[name + "." + kind].push_back(x);
@@ -285,13 +294,13 @@ TEST_CASE("an optimizer's state has PyTorch's names, one of each kind a paramete
 TEST_CASE("options that an optimizer does not have, or numbers out of their range, are refused") {
   const std::vector<std::pair<OptimizerOptions, std::string>> refused{
       {{.name = "adagrad"}, "--optimizer 'adagrad': expected sgd, adam, adamw or rmsprop"},
-      {{.name = "sgd", .momentum = -0.1}, "--momentum -0.100000: expected at least 0.000000"},
-      {{.name = "sgd", .momentum = NAN}, "--momentum nan: expected at least 0.000000"},
-      {{.name = "sgd", .weight_decay = -1.0}, "--weight-decay -1.000000: expected at least 0.000000"},
-      {{.name = "adam", .beta1 = 1.0}, "--betas 1.000000: expected at least 0.000000 and below 1.000000"},
-      {{.name = "adam", .beta2 = -0.5}, "--betas -0.500000: expected at least 0.000000 and below 1.000000"},
-      {{.name = "adamw", .epsilon = -1.0}, "--eps -1.000000: expected at least 0.000000"},
-      {{.name = "rmsprop", .alpha = -1.5}, "--alpha -1.500000: expected at least 0.000000"},
+      {{.name = "sgd", .momentum = -0.1}, "--momentum: expected a finite float32 number of at least 0, found -0.1"},
+      {{.name = "sgd", .momentum = NAN}, "--momentum: expected a finite float32 number of at least 0, found nan"},
+      {{.name = "sgd", .weight_decay = -1.0}, "--weight-decay: expected a finite float32 number of at least 0, found -1"},
+      {{.name = "adam", .beta1 = 1.0}, "--betas: expected a number of at least 0 and below 1, found 1"},
+      {{.name = "adam", .beta2 = -0.5}, "--betas: expected a number of at least 0 and below 1, found -0.5"},
+      {{.name = "adamw", .epsilon = -1.0}, "--eps: expected a finite float32 number of at least 0, found -1"},
+      {{.name = "rmsprop", .alpha = -1.5}, "--alpha: expected a number from 0 to 1, found -1.5"},
       {{.name = "sgd", .nesterov = true}, "--nesterov: needs sgd with --momentum above 0"},
       {{.name = "rmsprop", .momentum = 0.9, .nesterov = true}, "--nesterov: needs sgd with --momentum above 0"},
       {{.name = "adam", .centered = true}, "--centered: is rmsprop's"},
@@ -301,4 +310,27 @@ TEST_CASE("options that an optimizer does not have, or numbers out of their rang
     auto e = add_optimizer(g, {}, options(o));
     CHECK(llvm::toString(std::move(e)) == message);
   }
+}
+
+TEST_CASE("numbers that no optimizer takes are told by flag, expected and found") {
+  auto fault = [](auto set) {
+    TrainingOptions o;
+    set(o);
+    auto outside = outside_domain(o);
+    return outside ? std::string(outside->flag) + ": " + outside->text : "";
+  };
+  const std::string finite = ": expected a finite float32 number of at least 0, found ";
+  CHECK(fault([](auto&) {}) == "");
+  for (double x : {0.0, 1e-30, 1.0, 3e38}) CHECK(fault([&](auto& o) { o.learning_rate = x; }) == "");
+  for (auto [x, shown] : {std::pair{-1.0, "-1"}, {NAN, "nan"}, {-NAN, "nan"}, {INFINITY, "inf"}, {-INFINITY, "-inf"}, {1e39, "1e+39"}, {-1e-30, "-1e-30"}}) {
+    CHECK(fault([&](auto& o) { o.learning_rate = x; }) == "--lr" + finite + shown);
+    CHECK(fault([&](auto& o) { o.max_gradient_norm = x; }) == "--max-grad-norm" + finite + shown);
+    CHECK(fault([&](auto& o) { o.optimizer.momentum = x; }) == "--momentum" + finite + shown);
+    CHECK(fault([&](auto& o) { o.optimizer.weight_decay = x; }) == "--weight-decay" + finite + shown);
+    CHECK(fault([&](auto& o) { o.optimizer.epsilon = x; }) == "--eps" + finite + shown);
+    CHECK(fault([&](auto& o) { o.optimizer.alpha = x; }) == "--alpha: expected a number from 0 to 1, found " + std::string(shown));
+    CHECK(fault([&](auto& o) { o.optimizer.beta1 = x; }) == "--betas: expected a number of at least 0 and below 1, found " + std::string(shown));
+    CHECK(fault([&](auto& o) { o.optimizer.beta2 = x; }) == "--betas: expected a number of at least 0 and below 1, found " + std::string(shown));
+  }
+  CHECK(fault([](auto& o) { o.optimizer.beta2 = 1; }) == "--betas: expected a number of at least 0 and below 1, found 1");
 }

@@ -306,6 +306,61 @@ TEST_CASE("the loss is the mean cross-entropy of the labels that count, shifted 
   }
 }
 
+TEST_CASE("where no label counts the loss is NaN and gradients are 0, as PyTorch has them, also over micro-batches") {
+  const Case c = case_of("opt-tiny");
+  for (const std::string mesh : {"tensor=1", "tensor=2", "tensor=3", "data=2, tensor=2"})
+    for (const int64_t accumulate : {1, 2}) {
+      CAPTURE(mesh);
+      CAPTURE(accumulate);
+      JobOptions o = training(c, mesh);
+      o.training.accumulate = accumulate;
+      o.training.max_gradient_norm = 1;
+      const Job job = must(make_job(o));
+      const Batch batch = batch_of(c, job, [](int64_t, int64_t) { return -100; });
+      const NamedArrays whole = run_whole(*job.whole, batch);
+      CHECK(std::isnan(whole.find("loss")->second.f[0]));
+      for (const GradientOutput& g : job.whole->gradients) CHECK_MESSAGE(largest(whole.find(g.output)->second) == 0, g.output);
+      for (const Update& u : job.whole->updates)
+        if (u.kind == "parameter") CHECK_MESSAGE(whole.find(u.output)->second.f == to_array(*job.whole->find(u.input)->data).f, u.input);
+      const NamedArrays parts = run_parts(job, batch);
+      for (const GradientOutput& g : job.whole->gradients) CHECK_MESSAGE(largest(parts.find(g.output)->second) == 0, g.output);
+    }
+}
+
+TEST_CASE("logits are what is named so, or as wide as the ids' table beside ids; hidden states are none") {
+  // ids [b, s] choose rows of a table [11, 4]; outputs are made of what is found.
+  auto logits = [](const std::string& name, int64_t width, bool with_ids, const char* ids_name = "tokens") -> std::string {
+    Graph graph;
+    graph.source = "m.onnx";
+    Builder build(graph);
+    const Dims tokens{Dim::symbol("b"), Dim::symbol("s")};
+    Array table, head;
+    table.resize(true, {11, 4}), head.resize(true, {4, width});
+    Value* x = &graph.add_input("x", {DType::f32, {tokens[0], tokens[1], 4}});
+    if (with_ids) x = must(build.create("gather", {&graph.add_data("table", to_tensor(table, DType::f32)), &graph.add_input(ids_name, {DType::i64, tokens})}, {{"axis", int64_t(0)}}));
+    Value* y = must(build.create("contract", {x, &graph.add_data("head", to_tensor(head, DType::f32))}, {{"loops", std::string("b s h, h v -> b s v")}}));
+    graph.outputs.push_back({name, y});
+    return find_logits(graph) == y ? "yes" : "no";
+  };
+  CHECK(logits("logits", 11, true) == "yes");
+  CHECK(logits("logits", 4, false) == "yes");  // by its name, beside embeddings
+  CHECK(logits("y", 11, true) == "yes");
+  CHECK(logits("y", 16, true) == "yes");  // padded
+  CHECK(logits("y", 4, true) == "no");    // last_hidden_state
+  CHECK(logits("y", 11, false) == "no");
+  CHECK(logits("y", 11, true, "position_ids") == "no");
+}
+
+TEST_CASE("training in float64 is refused by the parameter's name before anything is made") {
+  Graph graph;
+  graph.source = "m.onnx";
+  Array w;
+  w.resize(true, {3, 4});
+  Value& parameter = graph.add_data("w", to_tensor(w, DType::f64));
+  parameter.is_parameter = true;
+  CHECK(llvm::toString(choose_trained(graph, {})).find("m.onnx: parameter 'w': dtype: training is not supported in float64: expected float32, float16 or bfloat16, found float64") == 0);
+}
+
 TEST_CASE("a frozen parameter stays as it is, without gradient or state, and the others' gradients do not change") {
   const Case c = case_of("opt-tiny");
   const Job all = must(make_job(training(c, "tensor=2")));
@@ -374,7 +429,7 @@ TEST_CASE("patterns that match nothing or leave nothing, and models without logi
   g.outputs.push_back({"y", must(build.create("relu", {&x}, {}, "y"))});
   auto loss = build_loss(g, /*undivided=*/false);
   REQUIRE(!loss);
-  CHECK(llvm::toString(loss.takeError()) == "m.onnx: no output of shape [batch, sequence, vocabulary] to train on");
+  CHECK(llvm::toString(loss.takeError()) == "m.onnx: no output of shape [batch, sequence, vocabulary] to train on: expected one of the name 'logits'; no input of token ids says a vocabulary; found 'y' [2, 3]");
 }
 
 TEST_CASE("half-precision parameters are trained as float32 masters, with state like them") {

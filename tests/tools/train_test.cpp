@@ -12,6 +12,7 @@
 #include "llvm/Support/JSON.h"
 #include "tests/tools/program.h"
 #include "tools/checkpoint.h"
+#include "tools/tokens.h"
 
 using namespace optp;
 
@@ -269,12 +270,132 @@ TEST_CASE("tokens beyond the vocabulary are refused with their place; wrong word
   refused(small + save, 65, "t.bin: tokens: expected at least 2, found 1");
   write_text(t.box / "t.bin", corpus());
   refused(small, 2, "--save DIR: expected where the checkpoints go");
+  refused(save + std::vector<std::string>{"--epochs", "0"}, 2, "--epochs 0: expected at least 1");
+  CHECK(t.train(save + std::vector<std::string>{"--accumulate", "0"}).code == 2);
+  refused(save + std::vector<std::string>{"--lr", "-1"}, 2, "--lr: expected a finite float32 number of at least 0, found -1");
+  refused(save + std::vector<std::string>{"--inputs-dir", "in"}, 2, "--data FILE or --inputs-dir DIR: expected one of them, found both");
   refused(save + std::vector<std::string>{"--sequence", "1"}, 2, "--sequence 1: expected at least 2");
   refused(save + std::vector<std::string>{"--batch", "0"}, 2, "--batch 0: expected at least 1");
   refused(save + std::vector<std::string>{"--schedule", "step"}, 2, "--schedule 'step': expected constant, linear or cosine");
-  refused(save + std::vector<std::string>{"--token-type", "int8"}, 2, "--token-type 'int8': expected uint8, uint16 or int32");
+  refused(save + std::vector<std::string>{"--token-type", "int8"}, 2, "--token-type 'int8': expected uint8, uint16, uint32, int32 or int64");
   refused(save + std::vector<std::string>{"--log", "t.bin"}, 73, "--log t.bin: it is an input of this run");
   refused(std::vector<std::string>{"--save", "none/run"}, 73, "none/run: its parent folder cannot be opened: no such file or directory");
+}
+
+TEST_CASE("a negative id is refused with its place") {
+  const Trainer t;
+  std::vector<int32_t> ids(64, 5);
+  ids[17] = -1;
+  write_text(t.box / "t.bin", std::string(reinterpret_cast<const char*>(ids.data()), ids.size() * 4));
+  CHECK(t.train({"--token-type", "int32", "--save", "run"}).line() == "t.bin: token 17: expected an id from 0 to 256, the model's vocabulary, found -1");
+}
+
+TEST_CASE("a checkpoint's numbers are judged as the command line's; the parameters without decay are a part of the optimizer") {
+  const Trainer t;
+  const std::vector<std::string> decay{"--optimizer", "adamw", "--weight-decay", "0.5", "--no-decay", "*bias", "--no-decay", "*norm*"};
+  REQUIRE(t.train(small + decay + std::vector<std::string>{"--save", "whole", "--max-steps", "4"}).code == 0);
+  REQUIRE(t.train(small + decay + std::vector<std::string>{"--save", "run", "--max-steps", "2"}).code == 0);
+  REQUIRE(t.train(small + std::vector<std::string>{"--optimizer", "adamw", "--weight-decay", "0.5", "--save", "all", "--max-steps", "2"}).code == 0);
+  CHECK(t.checkpoint("run").run().losses[1] != t.checkpoint("all").run().losses[1]);
+  CHECK(t.checkpoint("run").run().no_decay == std::vector<std::string>{"*bias", "*norm*"});
+  const Result other = t.train({"--resume", "run", "--no-decay", "*bias"});
+  CHECK(other.code == 65);
+  CHECK(other.line() == "run: --no-decay: expected '*bias', as the command line says, found '*bias', '*norm*'");
+  CHECK(t.train({"--resume", "run", "--lr", "nan"}).line() == "--lr: expected a finite float32 number of at least 0, found nan");
+  REQUIRE(t.train({"--resume", "run", "--max-steps", "4"}).code == 0);  // what is left open is as it was
+  CHECK(t.equal("whole", "run"));
+}
+
+namespace {
+HostArray tokens_of(llvm::ArrayRef<int64_t> dims, int64_t seed, int64_t below) {
+  Array a;
+  a.resize(false, dims);
+  for (size_t k = 0; k < a.i.size(); ++k) a.i[k] = below ? int64_t(k * k + 7 * k + size_t(seed) * 13) % below : 1;
+  return host_array(a, DType::i64);
+}
+// `count` folders of arrays, of two shapes; the labels are the ids.
+void write_batches(const Sandbox& box, const std::string& folder, int count) {
+  for (int k = 0; k < count; ++k) {
+    const std::string path = box / folder + "/b" + std::to_string(k);
+    fs::create_directories(path);
+    const std::vector<int64_t> dims{2, k % 2 ? 9 : 12};
+    REQUIRE(!write_npy(path + "/input_ids.npy", tokens_of(dims, k, 61)));
+    REQUIRE(!write_npy(path + "/labels.npy", tokens_of(dims, k, 61)));
+    REQUIRE(!write_npy(path + "/attention_mask.npy", tokens_of(dims, k, 0)));
+  }
+}
+}  // namespace
+
+TEST_CASE("train takes folders of arrays: each once an epoch, and resumed it goes on to the bit") {
+  const Trainer t;
+  write_batches(t.box, "in", 5);
+  auto train = [&](const std::vector<std::string>& more, int devices = 2) {
+    return t.box.run(std::vector<std::string>{"train", opt_tiny, "--devices", std::to_string(devices), "--threads-per-device", "1", "--inputs-dir", "in"} + more);
+  };
+  const std::vector<std::string> words{"--epochs", "3", "--lr", "0.01", "--seed", "3"};
+  Result r = train(words + std::vector<std::string>{"--save", "whole", "--log", "log"});
+  CHECK(r.err == "");
+  CHECK(r.out.find("whole: step 15 of 15, 3 epochs of 3 done\n") == 0);
+  const auto losses = t.checkpoint("whole").run().losses;
+  REQUIRE(losses.size() == 15);
+  CHECK(losses.back() < losses.front() - 0.5);
+  CHECK(contents(t.box / "log").find("\"tokens\":24") != std::string::npos);
+  // The first epoch's losses are of the folders in the order that the seed says: one step on its folder alone loses the same.
+  const int64_t first = shuffled(5, 3, 0)[0];
+  REQUIRE(t.box.run({opt_tiny, "--train", "--devices", "2", "-o", "step"}).code == 0);
+  REQUIRE(t.box.run({"run", "step", "--inputs-dir", "in/b" + std::to_string(first), "-o", "res"}).code == 0);
+  CHECK(llvm::cantFail(llvm::json::parse(contents(t.box / "res/index.json"))).getAsObject()->getArray("losses")->front().getAsNumber().value_or(0) == doctest::Approx(losses[0]).epsilon(1e-6));
+
+  REQUIRE(train(words + std::vector<std::string>{"--save", "run", "--max-steps", "7"}).code == 0);
+  REQUIRE(train({"--resume", "run"}).code == 0);
+  CHECK(t.equal("whole", "run"));
+  REQUIRE(train(words + std::vector<std::string>{"--accumulate", "2", "--save", "two"}, 3).code == 0);
+  CHECK(t.checkpoint("two").run().losses.size() == 9);  // 2 + 2 + 1 folders, three times
+
+  // Other data, in any of its files, is another run.
+  REQUIRE(train(words + std::vector<std::string>{"--save", "some", "--max-steps", "2"}).code == 0);
+  REQUIRE(!write_npy(t.box / "in/b4/input_ids.npy", tokens_of({2, 12}, 99, 61)));
+  CHECK(train({"--resume", "some"}).line().find("some: it is in the middle of other data") == 0);
+  CHECK(train({"--resume", "some", "--rewind", "--max-steps", "3"}).code == 0);
+}
+
+TEST_CASE("folders that cannot be trained on are refused before the first step, by name") {
+  const Trainer t;
+  write_batches(t.box, "in", 3);
+  auto refused = [&](int code, const std::string& line, const std::vector<std::string>& more = {}) {
+    const Result r = t.box.run(std::vector<std::string>{"train", opt_tiny, "--devices", "2", "--inputs-dir", "in", "--save", "run"} + more);
+    CHECK(r.code == code);
+    CHECK_MESSAGE(r.line().find(line) == 0, r.line());
+    CHECK(!fs::exists(t.box / "run"));
+  };
+  refused(2, "--batch 4: goes with --data", {"--batch", "4"});
+  refused(2, "--sequence 4: goes with --data", {"--sequence", "4"});
+  refused(2, "--token-type: goes with --data", {"--token-type", "int32"});
+  refused(73, "--log in/b0/labels.npy: it is an input of this run", {"--log", "in/b0/labels.npy"});
+  const std::string labels = t.box / "in/b1/labels.npy", good = contents(labels);
+  auto label = [&](int64_t value) {
+    HostArray a = tokens_of({2, 9}, 1, 61);
+    std::memcpy(a.bytes.data() + 8 * 12, &value, 8);
+    REQUIRE(!write_npy(labels, a));
+  };
+  label(257);
+  refused(65, "in/b1: input 'labels': index [1, 3]: expected an id from 0 to 256, the model's classes, or -100, which does not count, found 257");
+  REQUIRE(!write_npy(labels, tokens_of({2, 8}, 1, 61)));
+  refused(65, "in/b1: input 'labels', dim 1 (sequence): expected 9, found 8");
+  fs::remove(labels);
+  refused(66, "in/b1/labels.npy");
+  write_text(labels, good);
+  fs::remove_all(t.box / "in");
+  refused(66, "in: cannot be read");
+  fs::create_directories(t.box / "in");
+  refused(65, "in: expected a folder for each batch, with an array for each input and labels.npy, found none");
+  // A folder without labels is known by the step that has no other.
+  write_batches(t.box, "in", 1);
+  Array none;
+  none.resize(false, {2, 12});
+  for (int64_t& x : none.i) x = -100;
+  REQUIRE(!write_npy(t.box / "in/b0/labels.npy", host_array(none, DType::i64)));
+  refused(65, "step 1, in/b0: labels: expected at least one that counts, found none");
 }
 
 TEST_CASE("the same tokens from a .npy file give the same training") {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "tests/tools/program.h"
@@ -46,6 +47,92 @@ TEST_CASE("each epoch has every sequence once, in an order that the seed and the
     for (int64_t k = 0; k < 11; ++k) CHECK(order[size_t(k)] == k);
   }
   CHECK(orders.size() == 20);
+}
+
+namespace {
+template <typename T>
+std::string raw(const std::vector<int64_t>& ids) {
+  std::string out;
+  for (int64_t id : ids) {
+    const T x = T(id);
+    out.append(reinterpret_cast<const char*>(&x), sizeof x);
+  }
+  return out;
+}
+std::vector<int64_t> some_ids(size_t count, int64_t vocabulary) {
+  std::vector<int64_t> out;
+  for (size_t k = 0; k < count; ++k) out.push_back((int64_t(k) * 7919 + 31) % vocabulary);
+  return out;
+}
+}  // namespace
+
+TEST_CASE("ids are read in the type they were written in, and a file of a wider one is noticed") {
+  const Sandbox box;
+  const std::map<std::string, std::string (*)(const std::vector<int64_t>&)> types{{"uint8", raw<uint8_t>}, {"uint16", raw<uint16_t>}, {"uint32", raw<uint32_t>}, {"int32", raw<int32_t>}, {"int64", raw<int64_t>}};
+  auto width = [](const std::string& type) { return type == "int64" ? 8 : type.find("32") != std::string::npos ? 4 : type == "uint16" ? 2 : 1; };
+  // Of the last vocabulary ids of 32 bits have an upper half that is 0 or 1.
+  for (int64_t vocabulary : {101, 50257, 128256})
+    for (const auto& [written, write] : types) {
+      if (vocabulary > (width(written) >= 4 ? INT64_MAX : int64_t(1) << 8 * width(written))) continue;
+      const auto ids = some_ids(200, vocabulary);
+      write_text(box / "t.bin", write(ids));
+      for (const auto& [read, ignored] : types) {
+        CAPTURE(vocabulary);
+        CAPTURE(written);
+        CAPTURE(read);
+        const TokenFile tokens = llvm::cantFail(TokenFile::open(box / "t.bin", read));
+        const std::string fault = llvm::toString(tokens.check_width(vocabulary)), beyond = llvm::toString(tokens.check_vocabulary(vocabulary));
+        if (width(read) == width(written)) {
+          CHECK(fault == "");
+          CHECK(beyond == "");
+          REQUIRE(tokens.size() == 200);
+          for (int64_t k = 0; k < 200; ++k) CHECK(tokens[k] == ids[size_t(k)]);
+        } else if (width(read) > width(written)) {
+          CHECK(fault == "");
+          CHECK(beyond != "");
+        } else if (width(read) > 1 || vocabulary == 101) {
+          CHECK(fault.find("t.bin: expected ids of " + read + ", found what reads as ids of ") != std::string::npos);
+          CHECK(fault.find(width(written) == 8 ? "--token-type int64" : width(written) == 4 ? "--token-type uint32" : "--token-type uint16") != std::string::npos);
+        }
+      }
+    }
+}
+
+TEST_CASE("a text, zeros and a few ids are not taken for another width") {
+  const Sandbox box;
+  auto fault = [&](const std::string& bytes, const char* type, int64_t vocabulary) {
+    write_text(box / "t.bin", bytes);
+    return llvm::toString(llvm::cantFail(TokenFile::open(box / "t.bin", type)).check_width(vocabulary));
+  };
+  std::string text;
+  for (int k = 0; k < 100; ++k) text += "the harbour at night, and ";
+  CHECK(fault(text, "uint8", 256) == "");
+  CHECK(fault(text, "uint8", 50257) == "");  // each two letters are an id of GPT-2
+  CHECK(fault(std::string(400, '\0'), "uint16", 101) == "");
+  CHECK(fault(raw<uint16_t>({5, 0, 7, 0}), "uint16", 101) == "");
+  CHECK(fault(raw<uint16_t>({5, 0, 7, 0, 9, 0, 11, 0, 2, 0, 3, 0}), "uint16", 101) != "");
+}
+
+TEST_CASE("a file of llm.c says its type and its count") {
+  const Sandbox box;
+  auto file = [](int32_t magic, int32_t version, int32_t count, const std::string& ids) {
+    std::string head = raw<int32_t>({magic, version, count});
+    head.resize(1024);
+    return head + ids;
+  };
+  const auto ids = some_ids(50, 101);
+  for (const auto& [bytes, type] : {std::pair{file(20240520, 1, 50, raw<uint16_t>(ids)), "uint16"}, {file(20240801, 7, 50, raw<uint32_t>(ids)), "uint32"}})
+    for (const char* asked : {type, "uint8", "int64"}) {
+      write_text(box / "t.bin", bytes);
+      const TokenFile tokens = llvm::cantFail(TokenFile::open(box / "t.bin", asked));
+      REQUIRE(tokens.size() == 50);
+      for (int64_t k = 0; k < 50; ++k) CHECK(tokens[k] == ids[size_t(k)]);
+      CHECK(!tokens.check_width(101));
+    }
+  write_text(box / "t.bin", file(20240801, 7, 51, raw<uint32_t>(ids)));
+  auto cut = TokenFile::open(box / "t.bin", "uint16");
+  REQUIRE(!cut);
+  CHECK(llvm::toString(cut.takeError()).find("t.bin: size: expected 1228 bytes, as its header of llm.c says (51 ids of uint32), found 1224") != std::string::npos);
 }
 
 TEST_CASE("a rest shorter than a sequence is filled up without labels; one token alone is no sequence") {

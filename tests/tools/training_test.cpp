@@ -63,6 +63,7 @@ const std::map<std::string, std::vector<std::string>> flags{
     {"sgd_nesterov_decay", {"sgd", "--lr", "0.05", "--momentum", "0.9", "--nesterov", "--weight-decay", "0.01"}},
     {"adam", {"adam", "--lr", "0.01"}},
     {"adamw", {"adamw", "--lr", "0.01", "--weight-decay", "0.1"}},
+    {"adamw_no_decay", {"adamw", "--lr", "0.01", "--eps", "1e-4", "--weight-decay", "0.5", "--no-decay", "*bias", "--no-decay", "*layer_norm*"}},
     {"rmsprop", {"rmsprop", "--lr", "0.001", "--alpha", "0.9", "--eps", "1e-7"}},
     {"rmsprop_momentum_centered", {"rmsprop", "--lr", "0.001", "--momentum", "0.9", "--centered"}},
 };
@@ -190,6 +191,11 @@ TEST_CASE("what training needs or does not know is said in one line") {
   CHECK(refused({"--optimizer", "adagrad"}) == "--optimizer 'adagrad': expected sgd, adam, adamw or rmsprop");
   CHECK(refused({"--optimizer", "sgd", "--nesterov"}) == "--nesterov: needs sgd with --momentum above 0");
   CHECK(refused({"--freeze", "*.nothing"}) == "--freeze '*.nothing': matches no parameter");
+  CHECK(refused({"--no-decay", "*.nothing"}) == "--no-decay '*.nothing': matches no parameter");
+  CHECK(refused({"--no-decay", "*bias", "--no-decay", "[a-"}).find("--no-decay '[a-': ") == 0);
+  CHECK(refused({"--lr", "-1"}) == "--lr: expected a finite float32 number of at least 0, found -1");
+  CHECK(refused({"--betas", "0.9,1"}) == "--betas: expected a number of at least 0 and below 1, found 1");
+  CHECK(refused({"--max-grad-norm", "nan"}) == "--max-grad-norm: expected a finite float32 number of at least 0, found nan");
   CHECK(refused({"--trainable", "*.nothing"}) == "--trainable '*.nothing': matches no parameter");
 
   copy_inputs(box, "opt-tiny");
@@ -219,5 +225,104 @@ TEST_CASE("what run calls a state is of its parameter's shape, one of each of th
       REQUIRE(kinds.getAsObject()->getString(kind));
       CHECK(array_of(box / "res/" + kinds.getAsObject()->getString(kind)->str()).dims == array_of(box / "res/" + parameters.getString(key)->str()).dims);
     }
+  }
+}
+
+namespace {
+// The first label of a row is shifted out, and still no other than a class or -100 is meant by it.
+void set_label(const std::string& file, size_t at, int64_t label) {
+  HostArray labels = must(read_npy(file));
+  reinterpret_cast<int64_t*>(labels.bytes.data())[at] = label;
+  REQUIRE(!write_npy(file, labels));
+}
+void ignore_all(const std::string& file) {
+  HostArray labels = must(read_npy(file));
+  for (size_t k = 0; k < labels.bytes.size() / 8; ++k) set_label(file, k, -100);
+}
+}  // namespace
+
+TEST_CASE("a label that is no class is refused with its place, on any number of devices and in check, too") {
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  for (const std::string devices : {"1", "2", "5"}) {
+    const Sandbox box;
+    copy_inputs(box, "opt-tiny");
+    REQUIRE(box.run({model, "--train", "--devices", devices, "-o", "out"}).code == 0);
+    for (int64_t label : {257, -1, -2, -101, 1 << 30}) {
+      set_label(box / "a/labels.npy", 9 + 4, label);
+      const Result r = box.run({"run", "out", "--inputs-dir", "a", "-o", "res"});
+      CHECK(r.code == 65);
+      const std::string fault = "index [1, 4]: expected an id from 0 to 256, the model's classes, or -100, which does not count, found " + std::to_string(label);
+      CHECK(r.line() == "a: input 'labels': " + fault);
+      CHECK(!fs::exists(box / "res"));
+      if (devices != "2" || label < -1) continue;
+      const Result checked = box.run({"check", model, "--train", "--devices", devices, "--inputs-dir", "a"});
+      CHECK(checked.code == 65);
+      CHECK(checked.line() == "a/labels.npy: " + fault);
+    }
+    set_label(box / "a/labels.npy", 9 + 4, 256);
+    CHECK(box.run({"run", "out", "--inputs-dir", "a", "-o", "res"}).code == 0);
+  }
+}
+
+TEST_CASE("a step none of whose labels count is an error that names it; a micro-batch without labels adds nothing") {
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  const std::string none = "labels: expected at least one that counts, found none: all are -100 or at a first position, and the mean of nothing is no loss";
+  const Sandbox box;
+  copy_inputs(box, "opt-tiny");
+  fs::copy(box / "a", box / "none");
+  ignore_all(box / "none/labels.npy");
+  set_label(box / "none/labels.npy", 0, 5);  // a first position has no token before it
+  REQUIRE(box.run({model, "--train", "--devices", "2", "-o", "out", "--optimizer", "adamw"}).code == 0);
+  const Result r = box.run({"run", "out", "--inputs-dir", "a", "--inputs-dir", "none", "-o", "res"});
+  CHECK(r.code == 65);
+  CHECK(r.line() == "step 2: " + none);
+  CHECK(!fs::exists(box / "res"));
+  CHECK(box.run({"check", model, "--train", "--devices", "2", "--inputs-dir", "none"}).line() == "none/labels.npy: " + none);
+  // The sums over a micro-batch without labels are 0, wherever it stands.
+  std::vector<double> losses;
+  REQUIRE(box.run({model, "--train", "--devices", "2", "-o", "two", "--accumulate", "2"}).code == 0);
+  for (const auto& [first, second] : {std::pair{"a", "none"}, {"none", "a"}}) {
+    REQUIRE(box.run({"run", "two", "--inputs-dir", first, "--inputs-dir", second, "--steps", "2", "-o", "res"}).code == 0);
+    const auto index = json_of(box / "res/index.json");
+    for (const auto& loss : *index.getAsObject()->getArray("losses")) losses.push_back(*loss.getAsNumber());
+  }
+  REQUIRE(box.run({model, "--train", "--devices", "2", "-o", "one"}).code == 0);
+  REQUIRE(box.run({"run", "one", "--inputs-dir", "a", "--steps", "2", "-o", "res"}).code == 0);
+  const auto alone = json_of(box / "res/index.json");
+  for (size_t k = 0; k < losses.size(); ++k) CHECK(losses[k] == doctest::Approx(*(*alone.getAsObject()->getArray("losses"))[k % 2].getAsNumber()).epsilon(1e-6));
+}
+
+TEST_CASE("JSON holds null where a loss is infinite or not a number") {
+  const Sandbox box;
+  copy_inputs(box, "opt-tiny");
+  REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "--train", "--devices", "2", "-o", "out", "--optimizer", "sgd"}).code == 0);
+  REQUIRE(box.run({"run", "out", "--inputs-dir", "a", "--steps", "3", "--lr", "1e30", "-o", "res"}).code == 0);
+  const auto index = json_of(box / "res/index.json");
+  const auto& losses = *index.getAsObject()->getArray("losses");
+  REQUIRE(losses.size() == 3);
+  CHECK(losses[0].getAsNumber());
+  CHECK(losses[2].getAsNull());
+  CHECK(box.run({"run", "out", "--inputs-dir", "a", "--lr", "nan", "-o", "res"}).line() == "--lr: expected a finite float32 number of at least 0, found nan");
+}
+
+TEST_CASE("a plan with a number that no optimizer takes is refused") {
+  const Sandbox box;
+  copy_inputs(box, "opt-tiny");
+  REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "--train", "--devices", "2", "-o", "out"}).code == 0);
+  std::string plan = contents(box / "out/plan.json");
+  const size_t at = plan.find("\"learning_rate\": 0.001");
+  REQUIRE(at != std::string::npos);
+  write_text(box / "out/plan.json", plan.replace(at, 22, "\"learning_rate\": -0.01"));
+  const Result r = box.run({"run", "out", "--inputs-dir", "a", "-o", "res", "--no-verify"});
+  CHECK(r.code == 65);
+  CHECK(r.line() == "out/plan.json: training: learning_rate: expected a finite float32 number of at least 0, found -0.01");
+}
+
+TEST_CASE("check allows a gradient that is 0 but for rounding what was summed up to it, at several stages") {
+  // Softmax does not see a key's bias; here one bias is that of three layers, and its gradient a sum of three such zeros.
+  const Sandbox box;
+  for (const char* devices : {"2", "3"}) {
+    const Result r = box.run({"check", OPTP_TEST_DATA "/models/albert-tiny.onnx", "--train", "--devices", devices, "--dim", "batch=2", "--dim", "sequence=6"});
+    CHECK_MESSAGE(r.code == 0, r.err);
   }
 }
