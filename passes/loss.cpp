@@ -9,7 +9,6 @@
 #include "passes/weights.h"
 
 namespace optp {
-namespace {
 // The input that the tokens come in by; position and type ids choose rows of a table, too.
 const Value* find_ids(const Graph& graph) {
   const Value* found = nullptr;
@@ -20,7 +19,6 @@ const Value* find_ids(const Graph& graph) {
   }
   return found;
 }
-}  // namespace
 
 // Of any other name an output must be as wide as the table of the ids, at least (heads are padded): hidden states of that shape
 // are no logits, and a loss of them would train without a fault and without a sense.

@@ -52,6 +52,8 @@ struct Loss {
 };
 // A label of this value does not count, as with torch.nn.functional.cross_entropy.
 constexpr int64_t ignored_label = -100;
+// The input of token ids, [batch, sequence]: "input_ids", or the first that chooses rows of a table; null where none is.
+const Value* find_ids(const Graph& graph);
 // The output that is trained on: "logits", or the first [batch, sequence, vocabulary] beside an input of ids; null where none is.
 Value* find_logits(const Graph& graph);
 // A divisor for gradients where no label may count.

@@ -102,6 +102,8 @@ class TrainingChecker {
     DimValues same = dims_;
     auto second = prepare_inputs(*job_.imported, drawn, "", same);
     if (!second) return second.takeError();
+    auto classes = evaluate(find_logits(*job_.inference)->type.dims[2], dims_);
+    if (!classes) return classes.takeError();
     for (HostArrays* whole : {&*given, &*second}) {
       std::optional<TensorFolder::Found> stored;
       if (whole == &*given && !o_.inputs_dir.empty()) {
@@ -123,17 +125,21 @@ class TrainingChecker {
           shape.push_back(*n);
         }
         if (array.dims != shape) return bad_input(file + ": shape: expected " + to_string(Dims(shape.begin(), shape.end())) + ", found " + to_string(Dims(array.dims.begin(), array.dims.end())));
-        auto classes = evaluate(find_logits(*job_.inference)->type.dims[2], dims_);
-        if (!classes) return classes.takeError();
-        if (auto e = check_labels(file, array, *classes)) return e;
-        if (counted_labels(array) == 0) return with_prefix(file, no_label_counts());
         (*whole)["labels"] = std::move(array);
       } else {
-        // Next-token prediction: the labels are the ids.
-        for (const InputSpec& s : specs)
-          if (s.rows > 0 && llvm::ArrayRef<Dim>(s.dims) == llvm::ArrayRef<Dim>(labels->type.dims)) (*whole)["labels"] = host_array(to_array((*whole)[s.name]), DType::i64);
+        // Next-token prediction: the labels are the ids, counted from the front and within the classes.
+        const Value* ids = find_ids(*job_.imported);
+        for (const InputSpec& s : specs) {
+          if (s.rows == 0 || llvm::ArrayRef<Dim>(s.dims) != llvm::ArrayRef<Dim>(labels->type.dims) || (whole->contains("labels") && (!ids || s.name != ids->name))) continue;
+          Array own = to_array((*whole)[s.name]);
+          for (int64_t& x : own.i) x = (x < 0 ? x + s.rows : x) % *classes;
+          (*whole)["labels"] = host_array(own, DType::i64);
+        }
         if (!whole->contains("labels")) return error(Fault::usage, "no input has the labels' shape " + to_string(labels->type.dims) + ": give labels.npy in --inputs-dir");
       }
+      const std::string place = whole == &*given && !o_.inputs_dir.empty() ? o_.inputs_dir : "the batch";
+      if (auto e = check_labels(place + ": input 'labels'", (*whole)["labels"], *classes)) return e;
+      if (counted_labels((*whole)["labels"]) == 0) return with_prefix(place, no_label_counts());
       Batch batch;
       for (int64_t r = 0; r < devices(); ++r) batch.ranks.push_back(rank_part(*whole, *job_.ranks[size_t(r)], mesh(), r));
       batch.whole = std::move(*whole);

@@ -257,7 +257,7 @@ TEST_CASE("a label that is no class is refused with its place, on any number of 
       if (devices != "2" || label < -1) continue;
       const Result checked = box.run({"check", model, "--train", "--devices", devices, "--inputs-dir", "a"});
       CHECK(checked.code == 65);
-      CHECK(checked.line() == "a/labels.npy: " + fault);
+      CHECK(checked.line() == "a: input 'labels': " + fault);
     }
     set_label(box / "a/labels.npy", 9 + 4, 256);
     CHECK(box.run({"run", "out", "--inputs-dir", "a", "-o", "res"}).code == 0);
@@ -277,7 +277,8 @@ TEST_CASE("a step none of whose labels count is an error that names it; a micro-
   CHECK(r.code == 65);
   CHECK(r.line() == "step 2: " + none);
   CHECK(!fs::exists(box / "res"));
-  CHECK(box.run({"check", model, "--train", "--devices", "2", "--inputs-dir", "none"}).line() == "none/labels.npy: " + none);
+  CHECK(box.run({"check", model, "--train", "--devices", "2", "--inputs-dir", "none"}).line() == "none: " + none);
+  CHECK(box.run({"check", model, "--train", "--devices", "2", "--dim", "batch=2", "--dim", "sequence=1"}).line() == "the batch: " + none);
   // The sums over a micro-batch without labels are 0, wherever it stands.
   std::vector<double> losses;
   REQUIRE(box.run({model, "--train", "--devices", "2", "-o", "two", "--accumulate", "2"}).code == 0);
