@@ -104,6 +104,11 @@ class Recogniser {
       v = &v->producer->operand(0);
     return !v->producer && !v->is_data();
   }
+  static bool is_learned(const Value& table) {
+    const Value* v = &table;
+    while (v->producer && v->producer->op->name == "cast") v = &v->producer->operand(0);
+    return !v->is_data() || v->is_parameter;
+  }
   void look_at(const Node& node) {
     const Rule& rule = factors_.rule(node);
     const bool is_product = node.op->name == "contract";
@@ -132,7 +137,8 @@ class Recogniser {
       if (rule.loops[size_t(loop)].reduce == Reduce::none) continue;
       each_class(node, loop, [&](Facts& f) {
         if (node.op->name == "gather" && !depends_(node.operand(0))) {
-          if (is_input_index(node.operand(1))) f.table_rows = true;
+          // Rows of sines are no vocabulary: small, and looked up for nothing if they are whole.
+          if (is_input_index(node.operand(1)) && is_learned(node.operand(0))) f.table_rows = true;
           else f.position_rows = true;
         } else {
           f.bad_sum = true, f.bad_node = describe(node);

@@ -1,23 +1,144 @@
-// A parameter is a floating initializer used as a product's weight, a gather's table, a norm's scale or bias, or an added
-// bias. Exports keep scales, masks and rotary frequencies as initializers too: those are constants.
+// A parameter is a learned tensor: a floating initializer that meets an activation, itself or through what is computed from
+// it alone. Not by which operator: weights of products, tables, scales and biases of norms, but also positions that are
+// sliced and added, biases that pass an Expand, a table that a norm reads first.
+//   %p = slice(%pos: f32[1, 64, 768])   %x = add(%embedded, %p)                      %pos is a parameter
+//   %a = mul(%inv_freq: f32[32], %positions)   %c = cos(%a)   %y = mul(%q, %c)       %inv_freq is not: %positions is counted
+// Exports keep as initializers also what was computed: Constant nodes' tensors, tables of sines, masks, the ones and zeros
+// of a norm that has neither scale nor bias. Those are constants. Where the graph can't tell, a remark says what was taken.
+#include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
+#include "llvm/ADT/SetVector.h"
+#include "passes/formulas.h"
 #include "passes/passes.h"
+#include "passes/patterns.h"
 #include "passes/weights.h"
 
 namespace optp {
-llvm::Error find_parameters(Graph& graph, const PassOptions&) {
-  InputDependence depends(graph);
-  for (Value* v : graph.data()) {
-    if (!is_float(v->type.dtype)) continue;
-    v->is_parameter = llvm::any_of(v->uses, [&](const Use& use) {
-      if (is_scale_or_bias(use)) {
-        // A vector that only meets other constants is no layer's: rotary frequencies, position scales.
-        return use.node->op->name == "layer_norm" || depends(use.node->operand(1 - use.operand));
-      }
-      if (is_table(use)) return v->ndim() >= 2;
-      return is_contract_weight(use) && v->ndim() >= 2 && depends(use.node->operand(1 - use.operand)) && !v->type.dims.empty();
-    });
+namespace {
+class Search {
+ public:
+  Search(Graph& graph, Patterns named) : graph_(graph), depends_(graph), named_(std::move(named)) {}
+
+  llvm::Error run() {
+    for (Value* v : graph_.data()) {
+      v->is_parameter = is_float(v->type.dtype) && named_.matches(*v);
+      if (v->is_parameter) asked_.insert(v);
+    }
+    for (const auto& node : graph_.nodes) look_at(*node);
+    say("holds sines of positions or a progression: a constant", formulas_, "--trainable NAME");
+    say("is one number with a name of the model's: trained", numbers_, "--freeze PATTERN");
+    say("is one number as configurations give: a constant", configured_, "--trainable NAME");
+    say("is all ones or zeros, which a normalization without scale or bias is given: a constant", norms_, "--trainable NAME");
+    return llvm::Error::success();
   }
-  return llvm::Error::success();
+
+ private:
+  // In the order of the graph: which values are activations, which only count positions, and what meets an activation.
+  void look_at(const Node& node) {
+    const std::string& op = node.op->name;
+    bool activation = false, positional = false;
+    for (const Value* v : node.operands) {
+      activation |= is_activation(*v);
+      positional |= positional_.contains(v);
+    }
+    if (!is_float(node.out().type.dtype)) return;
+    if (op == "iota" || (op == "cast" && is_integer(node.operand(0).type.dtype))) positional = true;
+    if (node.origin == "RotaryEmbedding") {
+      positional |= op == "gather";  // its operands are activations and tables of sines by definition
+    } else if (op == "gather") {
+      // Rows of a table that is not learned are positions in another form.
+      if (depends_(node.operand(1)) && !depends_(node.operand(0)) && !meet({const_cast<Node*>(&node), 0})) positional = true;
+      activation = !positional;
+    } else if (op == "contract") {
+      for (unsigned k : {0u, 1u}) {
+        const Value &w = node.operand(k), &x = node.operand(1 - k);
+        if (depends_(w) || !depends_(x)) continue;
+        // Numbers that are counted may be multiplied by a matrix, but frequencies are a vector.
+        if (is_activation(x) || (w.is_data() && wide(w) >= 2)) activation |= meet({const_cast<Node*>(&node), k});
+      }
+    } else if (activation && node.op->gradient) {
+      for (unsigned k = 0; k < node.operands.size(); ++k)
+        if (is_float(node.operand(k).type.dtype) && !depends_(node.operand(k))) meet({const_cast<Node*>(&node), k});
+    }
+    if (positional && !activation)
+      for (const auto& r : node.results) positional_.insert(r.get());
+  }
+  bool is_activation(const Value& v) const { return is_float(v.type.dtype) && depends_(v) && !positional_.contains(&v); }
+  static size_t wide(const Value& v) {
+    return size_t(llvm::count_if(v.type.dims, [](Dim d) { return !d.is(1); }));
+  }
+
+  // `use` is where an activation is met: are any of the tensors that it is computed from learned?
+  bool meet(const Use& use) {
+    llvm::SmallVector<Use, 8> open{use};
+    llvm::DenseSet<const Value*> seen;
+    bool any = false;
+    while (!open.empty()) {
+      const Use at = open.pop_back_val();
+      Value& v = at.node->operand(at.operand);
+      if (!is_float(v.type.dtype) || positional_.contains(&v) || !seen.insert(&v).second) continue;
+      if (v.is_data()) {
+        any |= decide(v, at);
+        continue;
+      }
+      if (!v.producer || !v.producer->op->gradient || v.producer->op->name == "sin" || v.producer->op->name == "cos") continue;
+      for (unsigned k = 0; k < v.producer->operands.size(); ++k) open.push_back({v.producer, k});
+    }
+    return any;
+  }
+  bool decide(Value& v, const Use& use) {
+    if (v.is_parameter) return true;
+    if (v.is_literal) return false;
+    if (is_table(use) && v.ndim() < 2) return false;
+    if (use.operand > 0 && llvm::StringRef(use.node->origin).contains("Normalization") && v.is_anonymous && is_constant_valued(*v.data)) return rejected(v, norms_);
+    if (auto it = learned_.find(&v); it != learned_.end()) return v.is_parameter = it->second;
+    bool& learned = learned_[&v];
+    learned = true;
+    if (v.data->elements() == 1) {
+      learned = !is_configured_number(*v.data);
+      (learned ? numbers_ : configured_).insert(&v);
+    } else if (follows_recurrence(*v.data)) {
+      learned = false;
+      // Of a name that the exporter made up nobody would expect a parameter.
+      if (!v.is_anonymous) formulas_.insert(&v);
+    } else if (!is_contract_weight(use) && is_mask(*v.data)) {
+      learned = false;
+    }
+    return v.is_parameter = learned;
+  }
+  using Found = llvm::SetVector<const Value*>;
+  static bool rejected(const Value& v, Found& list) {
+    list.insert(&v);
+    return false;
+  }
+  void say(llvm::StringRef what, const Found& found, llvm::StringRef flag) {
+    constexpr size_t most = 3;
+    size_t count = 0;
+    std::string names;
+    for (const Value* v : found) {
+      if (asked_.contains(v) || (&found == &norms_ && v->is_parameter)) continue;
+      if (count++ < most) names += (names.empty() ? "" : ", ") + quoted(v->name);
+    }
+    if (count > most) names += " and " + std::to_string(count - most) + " more";
+    if (count) graph_.remarks.push_back(names + (count == 1 ? " " : ": each ") + what.str() + " (" + flag.str() + " decides otherwise)");
+  }
+
+  Graph& graph_;
+  InputDependence depends_;
+  Patterns named_;
+  llvm::DenseSet<const Value*> positional_, asked_;
+  llvm::DenseMap<const Value*, bool> learned_;
+  Found formulas_, numbers_, configured_, norms_;
+};
+}  // namespace
+
+llvm::Error find_parameters(Graph& graph, const PassOptions& options) {
+  // A pattern says which parameters are trained; a name, that this is one.
+  std::vector<std::string> names;
+  for (const std::string& text : options.trainable)
+    if (text.find_first_of("*?[{") == std::string::npos) names.push_back(text);
+  auto named = Patterns::parse(names, "--trainable");
+  if (!named) return named.takeError();
+  return Search(graph, std::move(*named)).run();
 }
 }  // namespace optp

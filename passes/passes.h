@@ -21,6 +21,8 @@ struct PassOptions {
   std::vector<Constraint> constraints;
   OutputLayout outputs = OutputLayout::whole;
   bool tie_weights = true;
+  std::vector<std::string> tie, untie;      // patterns of weights that are tied where their contents are equal, or are not
+  std::vector<std::string> trainable;       // what a pattern without * names is a parameter, whatever it looks like
   bool keep_shared = false;
   bool compute_half = false;  // compute in the model's own half precision instead of float32
 };

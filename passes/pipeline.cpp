@@ -9,8 +9,8 @@ const Pass passes[] = {
     {"absorb-transposes", "a transpose before a product becomes an order of its loops", absorb_transposes},
     {"merge-views", "reshapes of reshapes and of what already has the shape", merge_views},
     // Before classes of factors are formed: a bias shared by two layers would tie their shardings together.
-    {"unshare-parameters", "norms and biases that the exporter merged become one parameter a use", unshare_parameters},
-    {"tie-weights", "a table and a head with equal contents become one parameter", tie_weights},
+    {"unshare-parameters", "what the exporter merged becomes one parameter a module", unshare_parameters},
+    {"tie-weights", "a table and a head with equal contents become one parameter, and so do the copies of a module's weight", tie_weights},
     {"find-parameters", "which initializers are trained", find_parameters},
     {"precision", "half-precision weights are computed with in float32", precision},
     {"find-states", "outputs that extend an input: key/value caches", find_states},

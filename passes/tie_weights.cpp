@@ -1,11 +1,19 @@
-// Exporters store a tied embedding twice: as the table, and transposed for the head's product. Made one parameter,
-// it is sharded, updated and counted once, and gets one summed gradient.
+// One parameter that an exporter wrote several times is made one: it is sharded, updated and counted once, and gets one
+// summed gradient. Two kinds of pairs with equal contents, up to a transpose, are one:
+// A table and a product's weight, the tied embedding of most language models:
 //   before   %logits = contract(%h, %onnx::MatMul_363) {loops = "b s h, h v -> b s v"}
 //   after    %logits = contract(%h, %wte) {loops = "b s h, v h -> b s v"}
-// Only a gather's table and a product's weight can be a tied pair: a fresh model's norms are all ones and not tied.
+// What nodes of one module use, which is called several times (ALBERT's layers): its weight is transposed once a call.
+// Nodes of different modules decide against it: layers that were duplicated are trained on their own. What is
+// constant-valued is never tied: a fresh model's norms are all ones, a fresh adapter's products all zeros.
+#include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
+#include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/MapVector.h"
+#include "passes/modules.h"
 #include "passes/ops/contract.h"
 #include "passes/passes.h"
+#include "passes/patterns.h"
 #include "passes/weights.h"
 
 namespace optp {
@@ -20,35 +28,138 @@ bool assumed_tied(const Graph& graph, const Value& table, const Value& weight, b
   const Node& product = *weight.uses[0].node;
   return graph.is_output(product.out());  // no bias after it, and its result is the model's
 }
+
+class Tying {
+ public:
+  Tying(Graph& graph, Patterns tie, Patterns untie) : graph_(graph), tie_(std::move(tie)), untie_(std::move(untie)) {}
+
+  llvm::Error run(bool by_itself) {
+    for (Value* v : graph_.data())
+      if (is_float(v->type.dtype) && !v->is_literal && !v->uses.empty()) {
+        if (tie_.matches(*v)) asked_.insert(v);
+        if (untie_.matches(*v)) apart_.insert(v);
+      }
+    if (auto e = tie_.unmatched("weight")) return e;
+    if (auto e = untie_.unmatched("weight")) return e;
+    if (by_itself)
+      if (auto e = tie_tables()) return e;
+    if (auto e = tie_calls(by_itself)) return e;
+    if (tied_) graph_.remarks.push_back(count_text(tied_, "weight is", "weights are") + " tied to what another use of the same module has, and trained as one, such as " + quoted(example_.first) + " to " + quoted(example_.second) + " (--untie PATTERN)");
+    if (equal_) graph_.remarks.push_back(count_text(equal_, "weight is equal to another's", "weights are equal to others'") + ", such as " + quoted(equal_example_.first) + " to that of " + quoted(equal_example_.second) + ", but the file has them in different modules or names none: trained apart (--tie PATTERN)");
+    return llvm::Error::success();
+  }
+
+ private:
+  static std::string count_text(size_t n, const char* one, const char* many) { return std::to_string(n) + " " + (n == 1 ? one : many); }
+
+  llvm::Error tie_tables() {
+    for (Value* table : graph_.data()) {
+      if (!is_float(table->type.dtype) || table->ndim() < 2 || llvm::none_of(table->uses, is_table) || apart_.contains(table)) continue;
+      for (Value* weight : graph_.data()) {
+        if (weight == table || weight->uses.empty() || weight->ndim() < 2 || !llvm::all_of(weight->uses, is_contract_weight) || apart_.contains(weight)) continue;
+        bool transposed = false, assumed = false, equal = false;
+        for (bool t : {false, true}) {
+          if (equal_contents(*table->data, *weight->data, t) && !is_constant_valued(*table->data)) equal = true, transposed = t;
+          else if (!equal && assumed_tied(graph_, *table, *weight, t)) equal = assumed = true, transposed = t;
+          if (equal) break;
+        }
+        if (!equal) continue;
+        graph_.remarks.push_back("'" + weight->name + "' is tied to '" + table->name + "'" +
+                                 (assumed ? " (assumed from its shape and place: the weights' bytes are not there)" : transposed ? ", which it equals transposed" : ", which it equals"));
+        if (auto e = replace(*weight, *table, transposed)) return e;
+      }
+    }
+    return llvm::Error::success();
+  }
+
+  // Equal contents are found by hashes, which a transpose leaves as they are; who is one is asked of modules.
+  llvm::Error tie_calls(bool by_itself) {
+    llvm::MapVector<uint64_t, std::vector<Value*>> groups;
+    for (Value* v : graph_.data()) {
+      if (!is_float(v->type.dtype) || v->is_literal || v->uses.empty() || v->data->is_missing() || v->data->elements() < 2 || apart_.contains(v)) continue;
+      if (is_constant_valued(*v->data) && !asked_.contains(v)) continue;
+      groups[content_hash(*v->data, true)].push_back(v);
+    }
+    for (auto& [hash, values] : groups) {
+      std::vector<Value*> kept;
+      // The model's own name is the one to keep.
+      llvm::stable_sort(values, [](const Value* a, const Value* b) { return a->is_anonymous < b->is_anonymous; });
+      for (Value* v : values) {
+        bool tied = false, equal = false;
+        for (Value* owner : kept) {
+          bool transposed = false;
+          if (!same_use(*owner, *v) || !equal_up_to_transpose(*owner, *v, transposed)) continue;
+          equal = true;
+          const bool asked = asked_.contains(owner) && asked_.contains(v);
+          if (!asked && !(by_itself && of_one_module(*owner, *v))) continue;
+          if (!tied_++) example_ = {v->name, owner->name};
+          if (auto e = replace(*v, *owner, transposed)) return e;
+          tied = true;
+          break;
+        }
+        if (tied) continue;
+        if (equal && is_contract_weight(v->uses[0]) && by_itself && !equal_++) equal_example_ = {v->name, kept.front()->name};
+        kept.push_back(v);
+      }
+    }
+    return llvm::Error::success();
+  }
+  static bool same_use(const Value& a, const Value& b) {
+    const Node &x = *a.uses[0].node, &y = *b.uses[0].node;
+    auto all_as = [&](const Value& v) {
+      return llvm::all_of(v.uses, [&](const Use& use) { return use.node->op == x.op; });
+    };
+    return x.op == y.op && all_as(a) && all_as(b);
+  }
+  static bool equal_up_to_transpose(const Value& a, const Value& b, bool& transposed) {
+    transposed = false;
+    if (equal_contents(*a.data, *b.data, false)) return true;
+    return transposed = llvm::all_of(b.uses, is_contract_weight) && equal_contents(*a.data, *b.data, true);
+  }
+  bool of_one_module(const Value& owner, const Value& v) {
+    if (!modules_) modules_.emplace(graph_);
+    // Two parameters of one module can't be told by it: their names can.
+    if (!owner.is_anonymous && !v.is_anonymous && llvm::StringRef(owner.name).contains('.') && llvm::StringRef(v.name).contains('.')) return false;
+    return llvm::all_of(v.uses, [&](const Use& use) {
+      return llvm::any_of(owner.uses, [&](const Use& other) {
+        return other.operand == use.operand && modules_->same(*other.node, *use.node) == Modules::Same::yes;
+      });
+    });
+  }
+  llvm::Error replace(Value& weight, Value& by, bool transposed) {
+    llvm::SmallVector<Use, 2> uses(weight.uses.begin(), weight.uses.end());
+    for (const Use& use : uses) {
+      if (transposed) {
+        auto loops = parse_contract(use.node->text("loops"));
+        if (!loops) return loops.takeError();
+        std::swap(loops->operands[use.operand][0], loops->operands[use.operand][1]);
+        use.node->attributes["loops"] = to_string(*loops);
+      }
+      graph_.set_operand(*use.node, use.operand, by);
+    }
+    for (const std::string& alias : weight.aliases) {
+      by.aliases.push_back(alias);
+      if (transposed != llvm::is_contained(weight.transposed_aliases, alias)) by.transposed_aliases.push_back(alias);
+    }
+    by.aliases.push_back(weight.name);
+    if (transposed) by.transposed_aliases.push_back(weight.name);
+    return llvm::Error::success();
+  }
+
+  Graph& graph_;
+  Patterns tie_, untie_;
+  llvm::DenseSet<const Value*> asked_, apart_;
+  std::optional<Modules> modules_;
+  size_t tied_ = 0, equal_ = 0;
+  std::pair<std::string, std::string> example_, equal_example_;
+};
 }  // namespace
 
 llvm::Error tie_weights(Graph& graph, const PassOptions& options) {
-  if (!options.tie_weights) return llvm::Error::success();
-  for (Value* table : graph.data()) {
-    if (!is_float(table->type.dtype) || table->ndim() < 2 || llvm::none_of(table->uses, is_table)) continue;
-    for (Value* weight : graph.data()) {
-      if (weight == table || weight->uses.empty() || weight->ndim() < 2 || !llvm::all_of(weight->uses, is_contract_weight)) continue;
-      bool transposed = false, assumed = false, equal = false;
-      for (bool t : {false, true}) {
-        if (equal_contents(*table->data, *weight->data, t) && !is_constant_valued(*table->data)) equal = true, transposed = t;
-        else if (!equal && assumed_tied(graph, *table, *weight, t)) equal = assumed = true, transposed = t;
-        if (equal) break;
-      }
-      if (!equal) continue;
-      llvm::SmallVector<Use, 2> uses(weight->uses.begin(), weight->uses.end());
-      for (const Use& use : uses) {
-        auto loops = parse_contract(use.node->text("loops"));
-        if (!loops) return loops.takeError();
-        if (transposed) std::swap(loops->operands[use.operand][0], loops->operands[use.operand][1]);
-        use.node->attributes["loops"] = to_string(*loops);
-        graph.set_operand(*use.node, use.operand, *table);
-      }
-      table->aliases.push_back(weight->name);
-      if (transposed) table->transposed_aliases.push_back(weight->name);
-      graph.remarks.push_back("'" + weight->name + "' is tied to '" + table->name + "'" +
-                              (assumed ? " (assumed from its shape and place: the weights' bytes are not there)" : transposed ? ", which it equals transposed" : ", which it equals"));
-    }
-  }
-  return llvm::Error::success();
+  auto tie = Patterns::parse(options.tie, "--tie");
+  if (!tie) return tie.takeError();
+  auto untie = Patterns::parse(options.untie, "--untie");
+  if (!untie) return untie.takeError();
+  return Tying(graph, std::move(*tie), std::move(*untie)).run(options.tie_weights);
 }
 }  // namespace optp

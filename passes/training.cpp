@@ -2,38 +2,20 @@
 
 #include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic.h"
-#include "llvm/Support/GlobPattern.h"
+#include "passes/patterns.h"
 
 namespace optp {
-namespace {
-llvm::Expected<llvm::GlobPattern> glob_of(llvm::StringRef flag, llvm::StringRef pattern) {
-  auto glob = llvm::GlobPattern::create(pattern);
-  if (!glob) return error(Fault::usage, flag + " " + quoted(pattern) + ": " + llvm::toString(glob.takeError()));
-  return glob;
-}
-bool matches(const llvm::GlobPattern& glob, const Value& v) {
-  return glob.match(v.name) || llvm::any_of(v.aliases, [&](const std::string& a) { return glob.match(a); });
-}
-}  // namespace
-
 llvm::Error choose_trained(Graph& graph, const TrainingOptions& options) {
-  auto mark = [&](llvm::ArrayRef<std::string> patterns, const char* flag, llvm::function_ref<void(Value&)> each) -> llvm::Error {
-    for (const std::string& pattern : patterns) {
-      auto glob = glob_of(flag, pattern);
-      if (!glob) return glob.takeError();
-      bool any = false;
-      for (Value* v : graph.data()) {
-        if (!v->is_parameter || !matches(*glob, *v)) continue;
-        each(*v);
-        any = true;
-      }
-      if (!any) return error(Fault::usage, llvm::Twine(flag) + " " + quoted(pattern) + ": matches no parameter");
-    }
-    return llvm::Error::success();
+  auto mark = [&](llvm::ArrayRef<std::string> patterns, const char* flag, llvm::function_ref<void(Value&)> each, bool constants_too = false) -> llvm::Error {
+    auto wanted = Patterns::parse(patterns, flag);
+    if (!wanted) return wanted.takeError();
+    for (Value* v : graph.data())
+      if ((v->is_parameter || (constants_too && is_float(v->type.dtype))) && wanted->matches(*v)) each(*v);
+    return wanted->unmatched("parameter");
   };
   for (Value* v : graph.data()) v->frozen = v->is_parameter && !options.trainable.empty();
   if (auto e = mark(options.trainable, "--trainable", [](Value& v) { v.frozen = false; })) return e;
-  if (auto e = mark(options.freeze, "--freeze", [](Value& v) { v.frozen = true; })) return e;
+  if (auto e = mark(options.freeze, "--freeze", [](Value& v) { v.frozen = v.is_parameter; }, true)) return e;  // to freeze a constant is no mistake
   if (auto e = mark(options.no_decay, "--no-decay", [](Value&) {})) return e;
   if (llvm::none_of(graph.data(), [](const Value* v) { return v->is_parameter && !v->frozen; }))
     return error(Fault::usage, graph.source + ": no parameter is left to train");
@@ -45,12 +27,10 @@ llvm::Error choose_trained(Graph& graph, const TrainingOptions& options) {
 }
 
 bool decays(const Value& parameter, const TrainingOptions& options) {
-  return llvm::none_of(options.no_decay, [&](const std::string& pattern) {
-    auto glob = glob_of("--no-decay", pattern);
-    if (glob) return matches(*glob, parameter);
-    llvm::consumeError(glob.takeError());  // choose_trained has said so
-    return false;
-  });
+  auto patterns = Patterns::parse(options.no_decay, "--no-decay");
+  if (patterns) return !patterns->matches(parameter);
+  llvm::consumeError(patterns.takeError());  // choose_trained has said so
+  return true;
 }
 
 llvm::Error widen_masters(Graph& graph) {

@@ -22,7 +22,9 @@ void add_job_options(CLI::App& command, JobOptions& o) {
   command.add_option("--print-after", o.print_after, "PASS: print the graph after it to stderr (repeatable)")->delimiter(',')->allow_extra_args(false)->group("For developers");
   command.add_option("--stop-after", o.stop_after, "PASS: end after it")->group("For developers");
   command.add_option("--dump-dir", o.dump_dir, "folder for the graph after each pass, as text")->type_name("DIR")->group("For developers");
-  command.add_flag("--no-tie,--untie", o.untied, "keep equal tables and heads apart");
+  command.add_flag("--no-tie", o.untied, "keep apart what has equal contents, but what --tie names");
+  command.add_option("--tie", o.tie, "PATTERN of weights that are one where their contents are equal (repeatable)");
+  command.add_option("--untie", o.untie, "PATTERN of weights that are kept apart (repeatable)");
   command.add_flag("--keep-shared", o.keep_shared, "keep norms and biases that the exporter merged as one parameter");
 }
 
@@ -201,6 +203,8 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   if (o.outputs != "whole" && o.outputs != "sharded") return error(Fault::usage, "--outputs " + quoted(o.outputs) + ": expected whole or sharded");
   job.passes.outputs = o.outputs == "whole" ? OutputLayout::whole : OutputLayout::sharded;
   job.passes.tie_weights = !o.untied;
+  job.passes.tie = o.tie, job.passes.untie = o.untie;
+  job.passes.trainable = o.training.trainable;
   job.passes.keep_shared = o.keep_shared;
   if (!o.sharding_file.empty()) {
     auto constraints = read_constraints(o.sharding_file);

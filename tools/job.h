@@ -19,6 +19,7 @@ struct JobOptions {
   std::optional<int64_t> devices;  // 2 where neither these nor a mesh are given
   std::vector<Constraint> constraints;  // before those of the file
   bool untied = false, keep_shared = false, half = false;
+  std::vector<std::string> tie, untie;
   std::vector<std::string> dims;  // NAME=NUMBER
   bool train = false;
   TrainingOptions training;

@@ -225,6 +225,11 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
   JsonArray parameters, constants;
   parameters.reserve(whole.data().size());
   int64_t parameter_elements = 0, parameter_bytes = 0, constant_bytes = 0, held_elements = 0, held_bytes = 0, replicated_bytes = 0;
+  struct Count {
+    int64_t tensors = 0, elements = 0;
+    void add(int64_t more) { ++tensors, elements += more; }
+    JsonObject json() const { return JsonObject{{"tensors", tensors}, {"elements", elements}}; }
+  } trained, frozen, constant;
   for (const optp::Value* v : whole.data()) {
     const Sharding& s = *v->sharding;
     const int64_t all = v->data->elements(), element = size_bytes(v->type.dtype);
@@ -252,12 +257,14 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     if (llvm::any_of(s.dims, [](const DimSharding& d) { return d.factors.size() > 1; })) entry["factors"] = factors(v->type.dims, s);
     if (v->is_parameter) {
       entry["trained"] = !v->frozen;
+      (v->frozen ? frozen : trained).add(all);
       if (!transposed.empty()) entry["transposed_aliases"] = std::move(transposed);
       parameter_elements += all;
       parameter_bytes += all * element;
       if (s.is_replicated()) replicated_bytes += all * element;
       parameters.push_back(std::move(entry));
     } else {
+      constant.add(all);
       constant_bytes += all * element;
       constants.push_back(std::move(entry));
     }
@@ -352,6 +359,7 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
                 {"dims", std::move(dims)}, {"guards", std::move(guards)}, {"inputs", std::move(inputs)}, {"outputs", std::move(outputs)}, {"state", std::move(states)},
                 {"updates", std::move(updates)}, {"parameters", std::move(parameters)}, {"constants", std::move(constants)}, {"collectives", std::move(collectives)}, {"flow", plan_flow(job)}, {"devices", std::move(device_list)},
                 {"totals", JsonObject{{"parameter_elements", parameter_elements}, {"parameter_bytes", parameter_bytes}, {"constant_bytes", constant_bytes},
+                                  {"trained", trained.json()}, {"frozen", frozen.json()}, {"constant", constant.json()},
                                   {"held_elements", held_elements}, {"held_bytes", held_bytes}, {"replicated_bytes", replicated_bytes},
                                   {"flops_formula", extent(flops)}, {"flops", number(flops, examples)}, {"collectives", std::move(kinds)},
                                   {"collective_bytes_formula", extent(moved)}, {"collective_bytes", number(moved, examples)}}},

@@ -129,6 +129,49 @@ void print_parameters(const JsonObject& plan, llvm::raw_ostream& out) {
   if (rest) out << llvm::formatv("{0,4}× ", rest) << (shown ? "smaller ones, " : "norms, biases and other small ones, ") << bytes_text(double(rest_bytes)) << "\n";
 }
 
+// Which tensors a training step changes: those above, but for the frozen; and which it does not.
+void print_trained(const JsonObject& plan, llvm::raw_ostream& out) {
+  const JsonObject& totals = *plan.getObject("totals");
+  auto count = [&](const char* kind) {
+    const JsonObject* n = totals.getObject(kind);
+    return std::pair(n ? n->getInteger("tensors").value_or(0) : 0, n ? n->getInteger("elements").value_or(0) : 0);
+  };
+  if (!totals.getObject("trained")) return;  // a plan of an older version
+  auto text = [](std::pair<int64_t, int64_t> n) { return grouped(n.first) + (n.first == 1 ? " tensor, " : " tensors, ") + grouped(n.second) + (n.second == 1 ? " number" : " numbers"); };
+  out << "\nwhat training changes: " << text(count("trained")) << "\n";
+  auto list = [&](const char* kind, const JsonArray& entries, auto&& wanted) {
+    if (count(kind).first == 0) return;
+    out << "  " << kind << ": " << text(count(kind)) << "\n";
+    struct Row {
+      std::string name, shape;
+      int64_t count = 0, elements = 0;
+    };
+    std::vector<Row> rows;
+    for (const auto& e : entries) {
+      const JsonObject& entry = *e.getAsObject();
+      if (!wanted(entry)) continue;
+      Row row{folded(printable(*entry.getString("name"))), shape_text(*entry.getArray("shape")), 1, *entry.getInteger("elements")};
+      auto it = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.name == row.name && r.shape == row.shape; });
+      if (it == rows.end()) rows.push_back(std::move(row));
+      else ++it->count, it->elements += row.elements;
+    }
+    std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.elements > b.elements; });
+    constexpr size_t most = 8;
+    int64_t rest = 0;
+    for (size_t k = 0; k < rows.size(); ++k) {
+      if (k >= most || rows[k].elements <= rows[k].count) {  // single numbers say little
+        rest += rows[k].count;
+        continue;
+      }
+      const std::string tail = " " + rows[k].shape;
+      out << llvm::formatv("{0,4}× ", rows[k].count) << fit(rows[k].name, terminal_width - 6 - columns(tail)) << tail << "\n";
+    }
+    if (rest) out << llvm::formatv("{0,4}× ", rest) << (rest == count(kind).first ? "single numbers and other small ones" : "smaller ones") << " (--json)\n";
+  };
+  list("frozen", *plan.getArray("parameters"), [](const JsonObject& e) { return !e.getBoolean("trained").value_or(true); });
+  list("constant", *plan.getArray("constants"), [](const JsonObject&) { return true; });
+}
+
 void print_collectives(const JsonObject& plan, llvm::raw_ostream& out) {
   const JsonObject& totals = *plan.getObject("totals");
   const std::string counts = collectives_text(totals);
@@ -186,6 +229,7 @@ void print_plan(const JsonObject& plan, llvm::raw_ostream& out) {
   print_wrapped(out, "each device holds" + (dims_text.empty() ? "" : " (activations, flops and bytes sent at " + dims_text + ")"), 0);
   print_devices(plan, out);
   print_parameters(plan, out);
+  print_trained(plan, out);
   print_collectives(plan, out);
   if (const JsonArray* remarks = plan.getArray("remarks"); remarks && !remarks->empty()) {
     out << "\nremarks\n";

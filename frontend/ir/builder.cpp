@@ -23,6 +23,7 @@ llvm::Expected<Value*> Builder::create(llvm::StringRef op_name, llvm::ArrayRef<V
   Node& node = graph_.add_node(op, operands, {Type{}}, {wish}, place_);
   node.name = node_name_;
   node.origin = origin_;
+  node.module = module_;
   node.phase = phase_;
   node.attributes = std::move(attributes);
   auto types = op.infer(node);
@@ -70,6 +71,7 @@ llvm::Expected<Value*> Builder::fold(Node& node) {
       // Weights are not folded: they are the user's, to be sharded and trained.
       if (!v->data || v->data->is_missing() || v->type.dtype == DType::string) return &out;
       if (v->data->elements() > most_elements || (is_float(v->type.dtype) && v->data->elements() > 1)) return &out;
+      if (is_float(v->type.dtype) && !v->is_literal && is_float(out.type.dtype)) return &out;
       arrays.push_back(to_array(*v->data));
     }
     for (auto& [key, attribute] : node.attributes) {
@@ -85,12 +87,16 @@ llvm::Expected<Value*> Builder::fold(Node& node) {
   const std::string name = out.name;
   auto tensor = to_tensor(*known, out.type.dtype);
   graph_.erase(node);
-  return &graph_.add_data(name, std::move(tensor));
+  Value& made = graph_.add_data(name, std::move(tensor));
+  made.is_literal = true;
+  return &made;
 }
 
 Value& Builder::constant(DType dtype, llvm::ArrayRef<int64_t> dims, const Array& array, llvm::StringRef name) {
   const std::string wish = name.empty() ? (node_name_.empty() ? std::string("constant") : node_name_ + "/constant") : name.str();
-  return graph_.add_data(wish, make_tensor(dtype, dims, to_bytes(array, dtype)));
+  Value& made = graph_.add_data(wish, make_tensor(dtype, dims, to_bytes(array, dtype)));
+  made.is_literal = true;
+  return made;
 }
 Value& Builder::scalar(DType dtype, double value) {
   Array a;

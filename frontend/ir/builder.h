@@ -13,9 +13,10 @@ class Builder {
   Graph& graph() { return graph_; }
 
   // New nodes take these: the source node's name and operator, and go before `before` (null: at the end).
-  void at(llvm::StringRef node_name, llvm::StringRef origin) {
+  void at(llvm::StringRef node_name, llvm::StringRef origin, ModulePath module = {}) {
     node_name_ = node_name.str();
     origin_ = origin.str();
+    module_ = std::move(module);
   }
   void before(Node* place) { place_ = place; }
   void phase(Phase phase) { phase_ = phase; }
@@ -34,6 +35,7 @@ class Builder {
   Graph& graph_;
   Node* place_ = nullptr;
   std::string node_name_, origin_;
+  ModulePath module_;
   Phase phase_ = Phase::forward;
   bool fold_ = true;
 };

@@ -196,6 +196,8 @@ std::unique_ptr<Graph> Graph::clone() const {
   copy->mesh = mesh;
   llvm::DenseMap<const Value*, Value*> map;
   auto carry = [&](const Value& from, Value& to) {
+    to.is_anonymous = from.is_anonymous;
+    to.is_literal = from.is_literal;
     to.is_parameter = from.is_parameter;
     to.frozen = from.frozen;
     to.aliases = from.aliases;
@@ -224,6 +226,7 @@ std::unique_ptr<Graph> Graph::clone() const {
     Node& to = copy->add_node(*node->op, operands, types, names);
     to.name = node->name;
     to.origin = node->origin;
+    to.module = node->module;
     to.phase = node->phase;
     to.attributes = node->attributes;
     for (size_t k = 0; k < node->results.size(); ++k) carry(*node->results[k], *to.results[k]);

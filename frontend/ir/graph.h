@@ -57,6 +57,8 @@ struct Value {
   llvm::SmallVector<Use, 2> uses;
 
   std::shared_ptr<const Tensor> data;  // parameters and constants
+  bool is_anonymous = false;           // its name is an exporter's, not the model's
+  bool is_literal = false;             // a Constant node's, or computed from such: never a parameter
   bool is_parameter = false;           // decided after canonicalisation
   bool frozen = false;                 // a parameter that training leaves as it is
   llvm::SmallVector<std::string, 1> aliases;  // further names of the same parameter (a tied copy, an Identity)
@@ -79,10 +81,19 @@ using Attribute = std::variant<int64_t, double, std::string, llvm::SmallVector<i
 enum class Phase { forward, loss, backward, optimizer };
 llvm::StringRef to_string(Phase phase);
 
+// Which module of the model's source a node was exported from, where the file says so.
+struct ModulePath {
+  std::string path;           // "/decoder/layers.0/fc1" or "decoder.layers.0.fc1"
+  bool known = false;         // an empty path may be the model itself
+  bool counts_calls = false;  // a module's second call has a path of its own, with _1 behind a name
+  bool operator==(const ModulePath&) const = default;
+};
+
 struct Node {
   const OpDef* op = nullptr;
   std::string name;         // the ONNX node's, for diagnostics; may be empty
   std::string origin;       // the ONNX operator it came from; empty for what passes made
+  ModulePath module;
   Phase phase = Phase::forward;
   std::map<std::string, Attribute, std::less<>> attributes;
   llvm::SmallVector<Value*, 3> operands;

@@ -4,6 +4,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/caches.h"
 #include "frontend/onnx/lowering.h"
+#include "frontend/onnx/source_names.h"
 #include "frontend/onnx/tensor.h"
 #include "llvm/ADT/DenseSet.h"
 
@@ -162,7 +163,11 @@ struct GraphBuilder::State {
       } else {
         scope.values[t.name()] = &graph->add_data(t.name(), known->second);
       }
-      named.insert(scope.values[t.name()]);
+      Value& data = *scope.values[t.name()];
+      data.is_anonymous = is_generated_name(t.name());
+      // A number that has no name of the model's is what other files keep in a Constant node.
+      data.is_literal = data.is_anonymous && data.data->elements() == 1;
+      named.insert(&data);
     }
     return llvm::Error::success();
   }
@@ -225,10 +230,11 @@ struct GraphBuilder::State {
   }
 
   llvm::Error lower(const onnx::NodeProto& n, const Owner& owner, llvm::ArrayRef<Value*> operands, Scope& scope) {
-    builder->at(scope.prefix + name_of(n), n.op_type());
+    builder->at(scope.prefix + name_of(n), n.op_type(), module_of(n));
     const int64_t opset = opset_of(n, *scope.opsets);
     LoweringContext context(*builder, n, operands, opset);
     context.rank = model.rank;
+    context.drops_zero_bias = model.drops_zero_bias;
     context.load_tensor = [&](const onnx::TensorProto& t, llvm::StringRef name) {
       return load_tensor(t, owner, folder, limits, describe(n), &unknown_keys);
     };

@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "frontend/onnx/lowering.h"
+#include "frontend/onnx/source_names.h"
 
 namespace optp {
 namespace {
@@ -40,7 +41,11 @@ Lowered variadic(LoweringContext& c) { return fold(c, name); }
 Lowered identity(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   // Exporters merge equal initializers and give the others their names back by Identity: a parameter of its own.
-  if (x->data && is_float(x->type.dtype)) return llvm::SmallVector<Value*, 2>{&c.build.graph().add_data(c.output_name(0), x->data)};
+  if (x->data && !x->is_literal && is_float(x->type.dtype)) {
+    Value& own = c.build.graph().add_data(c.output_name(0), x->data);
+    own.is_anonymous = is_generated_name(own.name);
+    return llvm::SmallVector<Value*, 2>{&own};
+  }
   return llvm::SmallVector<Value*, 2>{x};
 }
 Lowered dropout(LoweringContext& c) {  // inference: the identity, whatever the ratio

@@ -97,6 +97,7 @@ struct Model {
   Body body;
   DimNames dims;
   std::optional<int64_t> rank;  // of a rank graph: the file's metadata say it
+  bool drops_zero_bias = false;  // its exporter does
   std::vector<std::string> remarks;
 
   const onnx::GraphProto& graph() const { return proto->graph(); }

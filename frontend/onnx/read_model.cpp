@@ -5,6 +5,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/lowering.h"
 #include "frontend/onnx/model.h"
+#include "frontend/onnx/source_names.h"
 
 namespace optp {
 namespace {
@@ -99,6 +100,7 @@ llvm::Error read(Model& model, const Limits& limits) {
     if (int64_t rank = 0;
         entry.key() == "opt_partition.rank" && !llvm::StringRef(entry.value()).getAsInteger(10, rank))
       model.rank = rank;
+  model.drops_zero_bias = drops_zero_bias(proto);
   if (auto e = read_names(model)) return e;
   if (auto e = model.functions.check_calls(model.body, limits)) return e;
   if (auto e = check_operators(model.body, model.opsets, model.functions)) return e;

@@ -2,6 +2,7 @@
 // after training they are not. Each gets an initializer of its own:
 //   Identity(w) -> v              the node goes, v becomes an initializer
 //   LayerNormalization(x, w, b)   named n: its input 1 becomes n.weight, or its input 2 n.bias
+//   MatMul(a, w), Add(a, b)       named n, of a tensor that others use, too: w becomes n.weight, b n.bias
 //   Gemm(a, w) -> y               had a bias of zeros that was dropped: y.bias becomes its input 2
 // Nothing else of the graph changes.
 #include "frontend/onnx/replace_weights.h"
@@ -277,7 +278,7 @@ class Replacer {
     for (int k = 0; k < n.input_size(); ++k) {
       if (source_of(n.input(k)) < 0) continue;
       if (norm ? k != (what == "weight" ? 1 : 2) : uses_.lookup(n.input(k)) < 2) continue;
-      if (n.op_type() == "Gemm" && k != 2) continue;
+      if (n.op_type() == "Gemm" && k != (what == "weight" ? 1 : 2)) continue;
       if (found >= 0) return false;
       found = k;
     }

@@ -40,6 +40,7 @@ Lowered constant(LoweringContext& c) {
     return c.fail("expected a tensor, integers or floats as its value");
   }
   Value& v = c.build.graph().add_data(c.output_name(0), tensor);
+  v.is_literal = true;
   return Values{&v};
 }
 
@@ -206,6 +207,7 @@ Lowered constant_of_shape(LoweringContext& c) {
     auto scalar = std::make_shared<Tensor>(*t);
     scalar->dims.clear();
     value = &c.build.graph().add_data(c.output_name(0) + ".value", scalar);
+    value->is_literal = true;
   } else {
     value = &c.build.scalar(DType::f32, 0);
   }

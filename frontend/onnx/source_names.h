@@ -1,0 +1,20 @@
+// What the names in a file tell of the source that it was exported from.
+#pragma once
+#include "frontend/ir/graph.h"
+
+namespace onnx {
+class ModelProto;
+class NodeProto;
+}  // namespace onnx
+
+namespace optp {
+// The newer PyTorch exporter notes modules in the node's metadata; the older one, and others, put them in its name:
+// "/decoder/layers.0/fc1/MatMul_1". Unknown where there is neither.
+ModulePath module_of(const onnx::NodeProto& node);
+
+// A tensor's name that an exporter or optimiser made up, so that it names nothing of the model: onnx::MatMul_363, val_12.
+bool is_generated_name(llvm::StringRef name);
+
+// Was the file written by PyTorch, whose newer exporter drops a bias of zeros from Gemm?
+bool drops_zero_bias(const onnx::ModelProto& model);
+}  // namespace optp

@@ -1,0 +1,79 @@
+// What a file's names and notes tell of its source: modules of nodes, made-up names, a bias that was dropped.
+#include "frontend/onnx/source_names.h"
+
+#include "passes/passes.h"
+#include "tests/frontend/onnx/model_file.h"
+
+using namespace optp;
+
+namespace {
+// An entry of NodeProto.metadata_props, which older ONNX libraries do not know.
+template <typename Proto>
+void note(Proto& node, const std::string& key, const std::string& value) {
+  onnx::StringStringEntryProto entry;
+  entry.set_key(key), entry.set_value(value);
+  if constexpr (requires { node.add_metadata_props(); }) *node.add_metadata_props() = entry;
+  else node.mutable_unknown_fields()->AddLengthDelimited(9, entry.SerializeAsString());
+}
+// y = Gemm(x, w) as one line of producer, version and beta.
+int64_t parameters(const char* producer, const char* version, float beta) {
+  auto m = empty_model();
+  m.set_producer_name(producer), m.set_producer_version(version);
+  add_input(m, "x", onnx::TensorProto::FLOAT, {2, 3});
+  add_floats(m, "w", {3, 4}).mutable_raw_data()->at(0) = 1;
+  set(add_node(m, "Gemm", "fc", {"x", "w"}, {"y"}), "beta", beta);
+  m.mutable_graph()->add_output()->set_name("y");
+  auto graph = accept("gemm", m);
+  REQUIRE(graph);
+  if (auto e = canonicalise(*graph, {})) FAIL(llvm::toString(std::move(e)));
+  int64_t elements = 0;
+  for (const Value* v : graph->data()) elements += v->is_parameter ? v->data->elements() : 0;
+  return elements;
+}
+}  // namespace
+
+TEST_CASE("a node's module is what the exporter notes, or its name without operators") {
+  const std::pair<const char*, const char*> names[] = {
+      {"/m/layers.0/fc1/MatMul", "/m/layers.0/fc1"}, {"/m/block/fc_1/MatMul_12", "/m/block/fc_1"}, {"/up/MatMul/MatMulAddFusion", "/up"},
+      {"/MatMul", ""},                               {"model/dense/Tensordot/MatMul", "model/dense/Tensordot"}};
+  for (auto [name, path] : names) {
+    onnx::NodeProto n;
+    n.set_name(name);
+    CHECK(module_of(n) == ModulePath{path, true, true});
+  }
+  for (const char* name : {"", "MatMul_12", "node_linear_4"}) {
+    onnx::NodeProto n;
+    n.set_name(name);
+    CHECK(!module_of(n).known);
+  }
+  const std::pair<const char*, const char*> scopes[] = {
+      {"['', 'm', 'm.block', 'm.block.fc', 'linear_4']", "m.block.fc"}, {"['', 'mul']", ""}, {"['', 'block@1', 'block@1.fc', 'linear']", "block.fc"}};
+  for (auto [text, path] : scopes) {
+    onnx::NodeProto n;
+    n.set_name("/a/b/MatMul");
+    note(n, "pkg.torch.onnx.name_scopes", text);
+    CHECK(module_of(n) == ModulePath{path, true, false});
+  }
+  onnx::NodeProto made;
+  note(made, "pkg.torch.onnx.name_scopes", "['_empty_nn_module_stack_from_metadata_hook', 'sym_size_int_8']");
+  CHECK(!module_of(made).known);
+}
+
+TEST_CASE("names that exporters make up are told from the model's") {
+  for (const char* name : {"onnx::MatMul_363", "val_12", "ones", "zeros_2", "_to_copy_3", "/m/Constant_output_0", "421", "Constant_7"}) {
+    CAPTURE(name);
+    CHECK(is_generated_name(name));
+  }
+  for (const char* name : {"m.layers.0.fc1.weight", "pos", "wq", "emb", "block.alpha", "logit_scale", "w1", "bias_2"}) {
+    CAPTURE(name);
+    CHECK(!is_generated_name(name));
+  }
+}
+
+TEST_CASE("a Gemm without C has a bias only where the file's exporter drops one of zeros") {
+  CHECK(parameters("pytorch", "2.9.0+cpu", 1) == 12 + 4);
+  CHECK(parameters("pytorch", "2.9.0", 0) == 12);  // how the older exporter writes torch.mm
+  CHECK(parameters("pytorch", "1.13.1", 1) == 12);
+  CHECK(parameters("tf2onnx", "2.1", 1) == 12);
+  CHECK(parameters("", "", 1) == 12);
+}
