@@ -17,10 +17,10 @@ struct Scope {
   const Scope* outer = nullptr;  // of a branch: what is not defined in it
   const Opsets* opsets = nullptr;
   Owner owner;
-  std::string prefix;                                               // of values and nodes made here
-  llvm::StringMap<Value*> values = {};                              // null: an operand that the call leaves out
-  llvm::StringMap<std::string> unsupported = {};                    // outputs that no lowering gives, and of which node
-  llvm::StringMap<std::string> shown = {};                          // results of a call or branch: their names outside
+  std::string prefix;                             // of values and nodes made here
+  llvm::StringMap<Value*> values = {};            // null: an operand that the call leaves out
+  llvm::StringMap<std::string> unsupported = {};  // outputs that no lowering gives, and of which node
+  llvm::StringMap<std::string> shown = {};        // results of a call or branch: their names outside
   const llvm::StringMap<onnx::AttributeProto>* attributes = nullptr;  // of a function's call
   int64_t nesting = 0;
 
@@ -101,12 +101,11 @@ struct GraphBuilder::State {
         type.dims.push_back(d.dim_value());
         continue;
       }
-      type.dims.push_back(
-          substitute(model.dims.of(d, v.name(), k), [&](llvm::StringRef s) -> std::optional<Dim> {
-            auto it = solved->dims.find(s);
-            if (it == solved->dims.end()) return std::nullopt;
-            return it->second;
-          }));
+      type.dims.push_back(substitute(model.dims.of(d, v.name(), k), [&](llvm::StringRef s) -> std::optional<Dim> {
+        auto it = solved->dims.find(s);
+        if (it == solved->dims.end()) return std::nullopt;
+        return it->second;
+      }));
     }
     if (auto e = check_size(place, type)) return e;
     return type;
@@ -275,10 +274,14 @@ struct GraphBuilder::State {
     for (const auto& a : n.attribute()) {
       // A graph given from outside would look for its names in the wrong place.
       if (a.has_g() || a.graphs_size() > 0)
-        return bad_input(describe(n) + ": attribute " + quoted(a.name()) + ": a graph given to a function: not supported");
+        return bad_input(describe(n) + ": attribute " + quoted(a.name()) +
+                         ": a graph given to a function: not supported");
       attributes[a.name()] = a;
     }
-    Scope inner{.opsets = &f.opsets, .owner = scope.owner, .prefix = scope.prefix + name_of(n) + "/", .attributes = &attributes,
+    Scope inner{.opsets = &f.opsets,
+                .owner = scope.owner,
+                .prefix = scope.prefix + name_of(n) + "/",
+                .attributes = &attributes,
                 .nesting = scope.nesting + 1};
     for (int k = 0; k < proto.input_size(); ++k)
       inner.values[proto.input(k)] = k < int(operands.size()) ? operands[size_t(k)] : nullptr;
@@ -303,7 +306,7 @@ struct GraphBuilder::State {
     const auto a = llvm::find_if(n.attribute(), [&](const auto& each) { return each.name() == side; });
     if (a == n.attribute().end() || !a->has_g()) return bad_input(describe(n) + ": " + side + " is missing");
     auto e = take_branch(a->g(), n, owner, scope);
-    return e ? placed(describe(n) + ", " + side, std::move(e)) : std::move(e);
+    return e && scope.nesting == 0 ? placed(describe(n) + ", " + side, std::move(e)) : std::move(e);
   }
   llvm::Error take_branch(const onnx::GraphProto& g, const onnx::NodeProto& n, const Owner& owner, Scope& scope) {
     if (scope.nesting >= limits.max_nesting + limits.max_call_depth) return bad_input("nested too deep");
@@ -318,8 +321,12 @@ struct GraphBuilder::State {
     auto body = read_body(g.node(), defined, {.outer = true});
     if (!body) return body.takeError();
     if (auto e = check_operators(*body, *scope.opsets, model.functions)) return e;
-    Scope inner{.outer = &scope, .opsets = scope.opsets, .owner = owner, .prefix = scope.prefix + name_of(n) + "/",
-                .attributes = scope.attributes, .nesting = scope.nesting + 1};
+    Scope inner{.outer = &scope,
+                .opsets = scope.opsets,
+                .owner = owner,
+                .prefix = scope.prefix + name_of(n) + "/",
+                .attributes = scope.attributes,
+                .nesting = scope.nesting + 1};
     for (int k = 0; k < n.output_size(); ++k)
       if (!n.output(k).empty()) inner.shown[g.output(k).name()] = scope.show(n.output(k));
     branches.push_back(scope.prefix + name_of(n));
@@ -351,8 +358,8 @@ struct GraphBuilder::State {
                                " of the model expanded in place: " + listed(names));
     }
     if (!branches.empty())
-      graph->remarks.push_back(counted(branches.size(), "If", "Ifs") + " with a known condition: only the branch that is taken is read: " +
-                               listed(branches));
+      graph->remarks.push_back(counted(branches.size(), "If", "Ifs") +
+                               " with a known condition: only the branch that is taken is read: " + listed(branches));
     if (!unknown_keys.empty()) {
       std::vector<std::string> keys;
       for (const auto& key : unknown_keys) keys.push_back(key.first().str());

@@ -10,8 +10,8 @@ constexpr size_t most_bytes_of_ours = 4096;
 bool in_word(llvm::StringRef text, size_t k) {
   return k < text.size() && (llvm::isAlnum(text[k]) || llvm::StringRef("_.:-").contains(text[k]) || (text[k] & 0x80));
 }
-// Signs + - / have a blank on both sides, except a minus in front of a term and one within a word. "batch-size", "N/A" and
-// "a+b" are names; "past + sequence", "2*s0", "s0//2" and "-s0 + 5" are not.
+// Signs + - / have a blank on both sides, except a minus in front of a term and one within a word. "batch-size", "N/A"
+// and "a+b" are names; "past + sequence", "2*s0", "s0//2" and "-s0 + 5" are not.
 bool written_as_expression(llvm::StringRef text) {
   if (text.contains('\'')) return false;
   for (size_t k = 0; k < text.size(); ++k) {

@@ -17,11 +17,13 @@ llvm::Expected<std::unique_ptr<Graph>> import_onnx(llvm::StringRef path, const I
     auto graph = builder.build(solved);
     if (graph) return graph;
     std::optional<DimClash> clash;
-    llvm::Error rest = llvm::handleErrors(graph.takeError(), [&](const DimClash& c) { clash.emplace(c.left, c.right, c.at); });
+    llvm::Error rest =
+        llvm::handleErrors(graph.takeError(), [&](const DimClash& c) { clash.emplace(c.left, c.right, c.at); });
     if (rest) return with_prefix(path, std::move(rest));
     auto equal = solve_equal(clash->left, clash->right);
     if (!equal)
-      return bad_input(path + ": " + clash->at + ": extents " + clash->left.text() + " and " + clash->right.text() + " differ");
+      return bad_input(path + ": " + clash->at + ": extents " + clash->left.text() + " and " + clash->right.text() +
+                       " differ");
     for (auto& [name, dim] : solved.dims)
       dim = substitute(dim, [&](llvm::StringRef s) -> std::optional<Dim> {
         if (s == equal->first) return equal->second;

@@ -26,7 +26,8 @@ inline llvm::StringRef domain_of(llvm::StringRef domain) { return domain == "ai.
 llvm::Expected<Opsets> read_opsets(const google::protobuf::RepeatedPtrField<onnx::OperatorSetIdProto>& imports);
 int64_t opset_of(const onnx::NodeProto& node, const Opsets& opsets);  // 0: the domain is not imported
 
-// The nodes of a graph, a function or a branch, and the order in which they can run: the file's wherever that is possible.
+// The nodes of a graph, a function or a branch, and the order in which they can run: the file's wherever that is
+// possible.
 struct Body {
   const NodeList* nodes = nullptr;
   std::vector<int> order;
@@ -51,12 +52,12 @@ class Functions {
   llvm::Error read(const onnx::ModelProto& model, const Limits& limits);
   // What the node calls, or null. A function hides an operator of its name, as the standard says.
   const Function* find(const onnx::NodeProto& node) const { return lookup(node); }
-  // An error for a function that is malformed or calls itself, and for calls that are nested too deep or become too many
-  // nodes. Functions that nobody calls are not looked at.
+  // An error for a function that is malformed or calls itself, and for calls that are nested too deep or become too
+  // many nodes. Functions that nobody calls are not looked at.
   llvm::Error check_calls(const Body& body, const Limits& limits);
 
  private:
-  struct Size {  // of what a node becomes when calls are expanded
+  struct Size {          // of what a node becomes when calls are expanded
     int64_t nodes = -1;  // -1: being counted
     int64_t depth = 0;
   };
@@ -72,8 +73,8 @@ llvm::SmallVector<const onnx::GraphProto*, 2> subgraphs_of(const onnx::NodeProto
 llvm::StringSet<> used_names(const onnx::GraphProto& graph);  // by its nodes, the graphs in them, and its outputs
 
 // Names of extents. A text is an expression only as exporters write them: signs + - / between blanks, * and // with or
-// without, names that are words (letters, digits, _ . : - and no digit first), numbers, and floor, min and max of two. All
-// else is one name, kept as it is. docs/import.md
+// without, names that are words (letters, digits, _ . : - and no digit first), numbers, and floor, min and max of two.
+// All else is one name, kept as it is. docs/import.md
 class DimNames {
  public:
   DimNames() = default;
@@ -86,7 +87,8 @@ class DimNames {
   Dim fresh(llvm::StringRef wish);
   bool ours_ = false;
   llvm::StringSet<> taken_;
-  llvm::StringMap<std::string> made_;  // names of unnamed extents, and of texts that can't be names: too long, not UTF-8
+  llvm::StringMap<std::string>
+      made_;  // names of unnamed extents, and of texts that can't be names: too long, not UTF-8
 };
 
 struct Model {
@@ -104,7 +106,8 @@ struct Model {
 };
 llvm::Expected<std::unique_ptr<Model>> read_model(llvm::StringRef path, InputFolder& folder, const Limits& limits);
 
-// All operators of `body` that are not read, at once: those of functions too, but not of branches, of which one is taken.
+// All operators of `body` that are not read, at once: those of functions too, but not of branches, of which one is
+// taken.
 llvm::Error check_operators(const Body& body, const Opsets& opsets, const Functions& functions);
 
 // "'a', 'b', 'c' and 4 more"

@@ -97,8 +97,7 @@ llvm::Error read(Model& model, const Limits& limits) {
   if (proto.training_info_size() > 0)
     model.remarks.push_back("the file's training_info is not read; a training step is derived from the graph");
   for (const auto& entry : proto.metadata_props())
-    if (int64_t rank = 0;
-        entry.key() == "opt_partition.rank" && !llvm::StringRef(entry.value()).getAsInteger(10, rank))
+    if (int64_t rank = 0; entry.key() == "opt_partition.rank" && !llvm::StringRef(entry.value()).getAsInteger(10, rank))
       model.rank = rank;
   model.drops_zero_bias = drops_zero_bias(proto);
   if (auto e = read_names(model)) return e;

@@ -35,7 +35,8 @@ llvm::Error check_type(const onnx::ValueInfoProto& said, llvm::StringRef kind, c
 
 llvm::Error compare_said(const onnx::GraphProto& graph, const llvm::StringMap<Value*>& values,
                          std::vector<std::string>& remarks) {
-  for (auto [kind, list] : {std::pair{"input", &graph.input()}, {"value_info", &graph.value_info()}, {"output", &graph.output()}}) {
+  for (auto [kind, list] :
+       {std::pair{"input", &graph.input()}, {"value_info", &graph.value_info()}, {"output", &graph.output()}}) {
     std::vector<std::string> contradicting;
     llvm::StringSet<> seen;
     for (const auto& said : *list) {

@@ -67,7 +67,8 @@ class Written {
     {
       auto out = must(OutputTransaction::begin(box_ / "out"));
       for (size_t r = 0; r < job_.ranks.size(); ++r)
-        must(write_rank_model(*job_.ranks[r], out, "rank" + std::to_string(r), {.metadata = {{"rank", std::to_string(r)}}}));
+        must(write_rank_model(*job_.ranks[r], out, "rank" + std::to_string(r),
+                              {.metadata = {{"rank", std::to_string(r)}}}));
       must(out.commit());
     }
     for (size_t r = 0; r < job_.ranks.size(); ++r) {

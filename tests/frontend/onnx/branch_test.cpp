@@ -6,7 +6,8 @@ using namespace optp;
 
 namespace {
 using A = onnx::AttributeProto;
-onnx::NodeProto& add_to(onnx::GraphProto& g, const std::string& op, const std::string& name, const Names& inputs, const Names& outputs) {
+onnx::NodeProto& add_to(onnx::GraphProto& g, const std::string& op, const std::string& name, const Names& inputs,
+                        const Names& outputs) {
   auto& n = *g.add_node();
   n.set_op_type(op);
   n.set_name(name);
@@ -15,7 +16,8 @@ onnx::NodeProto& add_to(onnx::GraphProto& g, const std::string& op, const std::s
   return n;
 }
 // if_node(condition): exp(x) or neg(x), into y
-void add_if(onnx::GraphProto& g, const std::string& condition, const std::string& name = "choose", const std::string& result = "y") {
+void add_if(onnx::GraphProto& g, const std::string& condition, const std::string& name = "choose",
+            const std::string& result = "y") {
   auto& n = add_to(g, "If", name, {condition}, {result});
   for (auto [branch, op] : {std::pair{"then_branch", "Exp"}, {"else_branch", "Neg"}}) {
     auto& sub = *attribute(n, branch, A::GRAPH).mutable_g();
@@ -188,14 +190,23 @@ TEST_CASE("a taken branch that is malformed is refused") {
   add_truth(m, "c", true);
   add_if(*m.mutable_graph(), "c");
   auto then = [](onnx::ModelProto& m) -> onnx::GraphProto& { return *first_node(m).mutable_attribute(0)->mutable_g(); };
-  refuse_each(m, {
-                     {"no such branch", [](auto& m) { first_node(m).mutable_attribute(0)->set_name("then"); }, {"'choose' (If)", "then_branch"}},
-                     {"too few results", [=](auto& m) { then(m).clear_output(); }, {"'choose' (If)", "outputs"}},
-                     {"a result that nothing makes", [=](auto& m) { then(m).mutable_output(0)->set_name("no"); }, {"'choose' (If)", "'no'"}},
-                     {"inputs", [=](auto& m) { then(m).add_input()->set_name("i"); }, {"'choose' (If)", "inputs"}},
-                     {"an unknown operator", [=](auto& m) { then(m).mutable_node(0)->set_op_type("Strange"); }, {"'choose' (If)", "(Strange)"}},
-                     {"an operand that nothing makes", [=](auto& m) { then(m).mutable_node(0)->set_input(0, "no"); }, {"'choose' (If)", "'no'"}},
-                     {"a name twice", [=](auto& m) { *then(m).add_node() = then(m).node(0); }, {"'choose' (If)", "'r'"}},
-                     {"no bool", [](auto& m) { first_node(m).set_input(0, "x"); }, {"'choose' (If)", "condition 'x'"}},
-                 });
+  refuse_each(m,
+              {
+                  {"no such branch",
+                   [](auto& m) { first_node(m).mutable_attribute(0)->set_name("then"); },
+                   {"'choose' (If)", "then_branch"}},
+                  {"too few results", [=](auto& m) { then(m).clear_output(); }, {"'choose' (If)", "outputs"}},
+                  {"a result that nothing makes",
+                   [=](auto& m) { then(m).mutable_output(0)->set_name("no"); },
+                   {"'choose' (If)", "'no'"}},
+                  {"inputs", [=](auto& m) { then(m).add_input()->set_name("i"); }, {"'choose' (If)", "inputs"}},
+                  {"an unknown operator",
+                   [=](auto& m) { then(m).mutable_node(0)->set_op_type("Strange"); },
+                   {"'choose' (If)", "(Strange)"}},
+                  {"an operand that nothing makes",
+                   [=](auto& m) { then(m).mutable_node(0)->set_input(0, "no"); },
+                   {"'choose' (If)", "'no'"}},
+                  {"a name twice", [=](auto& m) { *then(m).add_node() = then(m).node(0); }, {"'choose' (If)", "'r'"}},
+                  {"no bool", [](auto& m) { first_node(m).set_input(0, "x"); }, {"'choose' (If)", "condition 'x'"}},
+              });
 }

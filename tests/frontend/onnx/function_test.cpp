@@ -22,7 +22,8 @@ struct FunctionWriter {
     set.set_domain(domain);
     set.set_version(version);
   }
-  onnx::NodeProto& node(const std::string& op, const Names& inputs, const Names& outputs, const std::string& domain = "") {
+  onnx::NodeProto& node(const std::string& op, const Names& inputs, const Names& outputs,
+                        const std::string& domain = "") {
     auto& n = *proto.add_node();
     n.set_op_type(op);
     n.set_domain(domain);
@@ -113,8 +114,7 @@ TEST_CASE("functions call functions, and nodes may stand in any order") {
   call(m, "outer", "o", {"x"}, {"y"});
   auto graph = accept("nested calls", m);
   REQUIRE(graph);
-  CHECK(steps(*graph) ==
-        "exp(x) -> o/first/t; neg(o/first/t) -> o/t; exp(o/t) -> o/second/t; neg(o/second/t) -> y");
+  CHECK(steps(*graph) == "exp(x) -> o/first/t; neg(o/first/t) -> o/t; exp(o/t) -> o/second/t; neg(o/second/t) -> y");
 }
 
 TEST_CASE("attributes: given by the call, by default, or left to the operator; through two functions") {
@@ -258,7 +258,11 @@ TEST_CASE("faults within a function name the call and the node") {
   refuse_each(m, {
                      {"too many operands", [](auto& m) { first_node(m).add_input("x"); }, {"'c' (f)", "operands"}},
                      {"too many results", [](auto& m) { first_node(m).add_output("z"); }, {"'c' (f)", "outputs"}},
-                     {"a name from outside", [](auto& m) { m.mutable_functions(0)->mutable_node(0)->set_input(0, "x"); }, {"'c' (f)", "'x'"}},
-                     {"an operand that is left out but needed", [](auto& m) { first_node(m).clear_input(); }, {"'c' (f)", "operand 0"}},
+                     {"a name from outside",
+                      [](auto& m) { m.mutable_functions(0)->mutable_node(0)->set_input(0, "x"); },
+                      {"'c' (f)", "'x'"}},
+                     {"an operand that is left out but needed",
+                      [](auto& m) { first_node(m).clear_input(); },
+                      {"'c' (f)", "operand 0"}},
                  });
 }

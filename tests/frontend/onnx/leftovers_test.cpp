@@ -25,21 +25,24 @@ TEST_CASE("value_info that is repeated or says another shape is remarked once, w
   CHECK(remarks_of("thrice", m) == Names{"value_info is given more than once for 1 value: 'h'"});
   m = small_model();
   value_info(m, "h", float32, {2, 5});
-  const std::string other = "value_info: the file says another shape than the graph computes of 1 value: 'h'; the graph has the word";
+  const std::string other =
+      "value_info: the file says another shape than the graph computes of 1 value: 'h'; the graph has the word";
   CHECK(remarks_of("another extent", m) == Names{other});
   m = small_model();
   value_info(m, "h", float32, {2, 4, 1});
   CHECK(remarks_of("another number of dims", m) == Names{other});
   m = small_model();
   value_info(m, "h", float32, {2, 4}), value_info(m, "h", float32, {7, 7});
-  CHECK(remarks_of("twice, the second stale", m) == Names{"value_info is given more than once for 1 value: 'h'", other});
+  CHECK(remarks_of("twice, the second stale", m) ==
+        Names{"value_info is given more than once for 1 value: 'h'", other});
   m = small_model();
   for (int k = 0; k < 5; ++k) {
     add_node(m, "Relu", "", {"h"}, {"v" + std::to_string(k)});
     for (int twice = 0; twice < 2; ++twice) value_info(m, "v" + std::to_string(k), float32, {9});
   }
   CHECK(remarks_of("many", m) == Names{"value_info is given more than once for 5 values: 'v0', 'v1', 'v2' and 2 more",
-                                       "value_info: the file says another shape than the graph computes of 5 values: 'v0', 'v1', 'v2' and 2 more; the graph has the word"});
+                                       "value_info: the file says another shape than the graph computes of 5 values: "
+                                       "'v0', 'v1', 'v2' and 2 more; the graph has the word"});
   m = small_model();
   value_info(m, "w", float32, {4, 3}), value_info(m, "x", int64, {2});  // the tensor and the input have the word
   CHECK(remarks_of("of an initializer and an input", m).size() == 1);
@@ -53,7 +56,8 @@ TEST_CASE("an output's shape that the graph does not have is remarked") {
     auto m = small_model();
     m.mutable_graph()->mutable_output(0)->clear_type();
     describe(*m.mutable_graph()->mutable_output(0), "y", float32, dims);
-    CHECK(remarks_of("output", m) == Names{"output: the file says another shape than the graph computes of 1 value: 'y'; the graph has the word"});
+    CHECK(remarks_of("output", m) ==
+          Names{"output: the file says another shape than the graph computes of 1 value: 'y'; the graph has the word"});
   }
 }
 
@@ -84,7 +88,13 @@ TEST_CASE("what says nothing of the meaning is no fault") {
   first_node(m).set_input(1, "scales");
   refuse("the same, used", m, {"initializer 'scales'", "17"});
   m = small_model();
-  m.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(0)->set_dim_value(-1);
+  m.mutable_graph()
+      ->mutable_input(0)
+      ->mutable_type()
+      ->mutable_tensor_type()
+      ->mutable_shape()
+      ->mutable_dim(0)
+      ->set_dim_value(-1);
   graph = accept("an extent of -1: open", m);
   REQUIRE(graph);
   CHECK(graph->inputs[0]->type.dims[0].text() == "x.0");
@@ -111,7 +121,10 @@ TEST_CASE("fields of later IR versions are passed over: metadata of nodes, devic
   auto m = small_model();
   for (auto& n : *m.mutable_graph()->mutable_node()) {
     std::string bytes = n.SerializeAsString();
-    bytes += std::string("\x4a\x06\x0a\x01k\x12\x01v", 8) + std::string("\x52\x03\x0a\x01" "c", 5);  // fields 9 and 10
+    bytes += std::string("\x4a\x06\x0a\x01k\x12\x01v", 8) + std::string(
+                                                                "\x52\x03\x0a\x01"
+                                                                "c",
+                                                                5);  // fields 9 and 10
     REQUIRE(n.ParseFromString(bytes));
   }
   auto graph = accept("metadata_props of nodes", m);

@@ -11,8 +11,9 @@ TEST_CASE("Mod rounds the quotient down, with fmod to zero; since opset 28 of in
     std::vector<double> expected;  // of 7, -7, 7, -7 by 3, 3, -3, -3
   };
   const std::vector<double> down = {1, 2, -2, -1}, to_zero = {1, -1, 1, -1};
-  for (const Row& row : {Row{onnx::TensorProto::INT64, 0, 18, down}, Row{onnx::TensorProto::INT64, 1, 18, to_zero}, Row{onnx::TensorProto::INT64, 1, 28, to_zero},
-                         Row{onnx::TensorProto::FLOAT, 1, 18, to_zero}, Row{onnx::TensorProto::FLOAT, 1, 28, to_zero}, Row{onnx::TensorProto::FLOAT, 0, 28, down}}) {
+  for (const Row& row : {Row{onnx::TensorProto::INT64, 0, 18, down}, Row{onnx::TensorProto::INT64, 1, 18, to_zero},
+                         Row{onnx::TensorProto::INT64, 1, 28, to_zero}, Row{onnx::TensorProto::FLOAT, 1, 18, to_zero},
+                         Row{onnx::TensorProto::FLOAT, 1, 28, to_zero}, Row{onnx::TensorProto::FLOAT, 0, 28, down}}) {
     CAPTURE(row.dtype);
     CAPTURE(row.fmod);
     CAPTURE(row.opset);
@@ -27,8 +28,10 @@ TEST_CASE("Mod rounds the quotient down, with fmod to zero; since opset 28 of in
       Array& a = inputs[name];
       a.resize(row.dtype == onnx::TensorProto::FLOAT, {4});
       for (size_t k = 0; k < 4; ++k)
-        if (a.is_float) a.f[k] = values[k];
-        else a.i[k] = int64_t(values[k]);
+        if (a.is_float)
+          a.f[k] = values[k];
+        else
+          a.i[k] = int64_t(values[k]);
     }
     auto results = run_reference({graph.get()}, {inputs});
     REQUIRE(bool(results));
