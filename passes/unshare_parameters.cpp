@@ -17,6 +17,7 @@ std::string name_of_use(const Use& use) {
   return place + (use.node->op->name == "contract" || (use.node->op->name == "layer_norm" && use.operand == 1) ? ".weight" : ".bias");
 }
 bool notes_modules(const Use& use) { return use.node->module.known && !use.node->module.counts_calls; }
+bool is_named_after(const Value& v, const Use& use) { return notes_modules(use) && llvm::StringRef(v.name).rsplit('.').first == use.node->module.path; }
 bool is_added_or_scales(const Use& use) {
   if (is_scale_or_bias(use)) return true;
   const std::string& op = use.node->op->name;
@@ -50,6 +51,8 @@ llvm::Error unshare_parameters(Graph& graph, const PassOptions& options) {
     llvm::SmallVector<Use, 4> uses(v->uses.begin(), v->uses.end());
     auto is_wanted = [&](const Use& use) { return (is_added_or_scales(use) || (merged && is_contract_weight(use))) && !(constant && is_filling(use)); };
     auto is_same = [&](const Use& a, const Use& b) { return a.node->op == b.node->op && a.operand == b.operand && modules->same(*a.node, *b.node) == Modules::Same::yes; };
+    // Whose name it is keeps it.
+    llvm::stable_sort(uses, [&](const Use& a, const Use& b) { return is_named_after(*v, a) && !is_named_after(*v, b); });
     llvm::SmallVector<Own, 4> owners;
     for (const Use& use : uses) {
       if (!is_wanted(use)) continue;

@@ -31,7 +31,7 @@ using JsonObject = llvm::json::Object;
 
 struct InspectOptions {
   std::string folder, tensor, why, want, model, html, check, trace, against, colour = "auto";
-  bool json = false, dot = false;
+  bool json = false, dot = false, tensors = false;
 };
 
 llvm::Error no_such(const JsonObject& plan, llvm::StringRef name) {
@@ -165,6 +165,10 @@ llvm::Error inspect(const InspectOptions& o) {
   }
   if (!o.html.empty()) return write_page(o, top);
   if (!o.check.empty() || !o.trace.empty() || !o.against.empty()) return error(Fault::usage, "--check, --trace and --against are for the page: --html FILE");
+  if (o.tensors) {
+    print_tensors(top, llvm::outs());
+    return llvm::Error::success();
+  }
   if (!o.tensor.empty()) return print_tensor(top, o.tensor, has_colour(o.colour));
   if (!o.why.empty()) return print_why(top, o.why);
   if (!o.want.empty()) return print_want(o, top);
@@ -180,6 +184,7 @@ Command add_inspect(CLI::App& app) {
   c->add_flag("--json", o->json, "the whole plan");
   c->add_option("--tensor", o->tensor, "one tensor's shards");
   c->add_option("--color", o->colour, "colours in the drawing of --tensor")->type_name("auto|always|never")->check(CLI::IsMember({"auto", "always", "never"}))->capture_default_str();
+  c->add_flag("--tensors", o->tensors, "which tensors are trained, which frozen, which constant, with counts");
   c->add_flag("--dot", o->dot, "operations and collectives, for Graphviz");
   c->add_option("--html", o->html, "write the plan as a page to this file")->type_name("FILE");
   c->add_option("--check", o->check, "with --html: what check --json found")->type_name("FILE");

@@ -163,6 +163,15 @@ DimValues example_dims(const Graph& graph, const DimValues& asked) {
       for (const std::string& s : symbols_of(v->type.dims[d]))
         // The sequence is the second dim of the ids; whatever else is open counts once.
         if (!out.contains(s)) out[s] = d == 1 && !is_float(v->type.dtype) ? 128 : (lower_bound(Dim::symbol(s)) == 0 ? 0 : 1);
+  // A model with positions for fewer is shown at what it can take.
+  for (const auto& node : graph.nodes) {
+    const auto extent = node->op->name == "slice" ? node->operand(0).type.dims[size_t(node->integer("axis"))].constant() : std::nullopt;
+    if (!extent) continue;
+    const Dim start = node->dim("start"), end = start + (node->dim("size") - Dim(1)) * Dim(node->integer("step", 1)) + Dim(1);
+    for (Dim d : {start, end})
+      for (const std::string& s : symbols_of(d))
+        while (!asked.contains(s) && out[s] > 1 && (number(start, out) < 0 || number(end, out) > *extent)) out[s] /= 2;
+  }
   return out;
 }
 

@@ -129,47 +129,46 @@ void print_parameters(const JsonObject& plan, llvm::raw_ostream& out) {
   if (rest) out << llvm::formatv("{0,4}× ", rest) << (shown ? "smaller ones, " : "norms, biases and other small ones, ") << bytes_text(double(rest_bytes)) << "\n";
 }
 
-// Which tensors a training step changes: those above, but for the frozen; and which it does not.
-void print_trained(const JsonObject& plan, llvm::raw_ostream& out) {
-  const JsonObject& totals = *plan.getObject("totals");
-  auto count = [&](const char* kind) {
-    const JsonObject* n = totals.getObject(kind);
-    return std::pair(n ? n->getInteger("tensors").value_or(0) : 0, n ? n->getInteger("elements").value_or(0) : 0);
+// Which tensors a training step changes: those above, but for the frozen; and the largest of those that it does not.
+struct Tensors {
+  std::string kind;
+  int64_t tensors = 0, elements = 0;
+  std::vector<const JsonObject*> entries;
+};
+std::vector<Tensors> tensors_by_kind(const JsonObject& plan) {
+  std::vector<Tensors> out{{"trained"}, {"frozen"}, {"constant"}};
+  auto add = [](Tensors& kind, const JsonObject& entry) {
+    ++kind.tensors, kind.elements += *entry.getInteger("elements");
+    kind.entries.push_back(&entry);
   };
-  if (!totals.getObject("trained")) return;  // a plan of an older version
-  auto text = [](std::pair<int64_t, int64_t> n) { return grouped(n.first) + (n.first == 1 ? " tensor, " : " tensors, ") + grouped(n.second) + (n.second == 1 ? " number" : " numbers"); };
-  out << "\nwhat training changes: " << text(count("trained")) << "\n";
-  auto list = [&](const char* kind, const JsonArray& entries, auto&& wanted) {
-    if (count(kind).first == 0) return;
-    out << "  " << kind << ": " << text(count(kind)) << "\n";
+  for (const auto& e : *plan.getArray("parameters")) add(out[e.getAsObject()->getBoolean("trained").value_or(true) ? 0 : 1], *e.getAsObject());
+  for (const auto& e : *plan.getArray("constants")) add(out[2], *e.getAsObject());
+  return out;
+}
+std::string count_text(const Tensors& t) {
+  return grouped(t.tensors) + (t.tensors == 1 ? " tensor" : " tensors") + (t.tensors ? ", " + grouped(t.elements) + (t.elements == 1 ? " number" : " numbers") : "");
+}
+void print_trained(const JsonObject& plan, llvm::raw_ostream& out) {
+  const std::vector<Tensors> kinds = tensors_by_kind(plan);
+  out << "\nwhat training changes: " << count_text(kinds[0]) << "\n";
+  for (const Tensors& kind : {kinds[1], kinds[2]}) {
+    if (kind.tensors == 0) continue;
     struct Row {
-      std::string name, shape;
-      int64_t count = 0, elements = 0;
+      std::string name;
+      int64_t elements;
     };
     std::vector<Row> rows;
-    for (const auto& e : entries) {
-      const JsonObject& entry = *e.getAsObject();
-      if (!wanted(entry)) continue;
-      Row row{folded(printable(*entry.getString("name"))), shape_text(*entry.getArray("shape")), 1, *entry.getInteger("elements")};
-      auto it = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.name == row.name && r.shape == row.shape; });
-      if (it == rows.end()) rows.push_back(std::move(row));
-      else ++it->count, it->elements += row.elements;
+    for (const JsonObject* e : kind.entries) {
+      const std::string name = folded(printable(*e->getString("name"))) + " " + shape_text(*e->getArray("shape"));
+      auto it = llvm::find_if(rows, [&](const Row& r) { return r.name == name; });
+      if (it == rows.end()) rows.push_back({name, *e->getInteger("elements")});
+      else it->elements += *e->getInteger("elements");
     }
-    std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.elements > b.elements; });
-    constexpr size_t most = 8;
-    int64_t rest = 0;
-    for (size_t k = 0; k < rows.size(); ++k) {
-      if (k >= most || rows[k].elements <= rows[k].count) {  // single numbers say little
-        rest += rows[k].count;
-        continue;
-      }
-      const std::string tail = " " + rows[k].shape;
-      out << llvm::formatv("{0,4}× ", rows[k].count) << fit(rows[k].name, terminal_width - 6 - columns(tail)) << tail << "\n";
-    }
-    if (rest) out << llvm::formatv("{0,4}× ", rest) << (rest == count(kind).first ? "single numbers and other small ones" : "smaller ones") << " (--json)\n";
-  };
-  list("frozen", *plan.getArray("parameters"), [](const JsonObject& e) { return !e.getBoolean("trained").value_or(true); });
-  list("constant", *plan.getArray("constants"), [](const JsonObject&) { return true; });
+    llvm::stable_sort(rows, [](const Row& a, const Row& b) { return a.elements > b.elements; });
+    const std::string head = "  " + kind.kind + ": " + count_text(kind) + ": ";
+    const std::string tail = rows.size() > 1 ? ", …" : "";
+    out << head << fit(rows[0].name, terminal_width - columns(head) - columns(tail)) << tail << "\n";
+  }
 }
 
 void print_collectives(const JsonObject& plan, llvm::raw_ostream& out) {
@@ -214,6 +213,17 @@ void print_collectives(const JsonObject& plan, llvm::raw_ostream& out) {
   if (rest) out << "      and " << rest << " more (--json)\n";
 }
 }  // namespace
+
+void print_tensors(const JsonObject& plan, llvm::raw_ostream& out) {
+  for (const Tensors& kind : tensors_by_kind(plan)) {
+    out << kind.kind << ": " << count_text(kind) << "\n";
+    for (const JsonObject* e : kind.entries) {
+      out << "  " << printable(*e->getString("name")) << "  " << *e->getString("dtype") << " " << shape_text(*e->getArray("shape")) << "  " << grouped(*e->getInteger("elements"));
+      if (const JsonArray* aliases = e->getArray("aliases"); aliases && !aliases->empty()) out << "  also named " << printable(*(*aliases)[0].getAsString()) << (aliases->size() > 1 ? " and " + std::to_string(aliases->size() - 1) + " more" : std::string());
+      out << "\n";
+    }
+  }
+}
 
 void print_plan(const JsonObject& plan, llvm::raw_ostream& out) {
   const JsonObject& totals = *plan.getObject("totals");

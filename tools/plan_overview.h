@@ -5,4 +5,6 @@
 
 namespace optp {
 void print_plan(const llvm::json::Object& plan, llvm::raw_ostream& out);
+// Every tensor, one a line: trained, frozen, constant.
+void print_tensors(const llvm::json::Object& plan, llvm::raw_ostream& out);
 }  // namespace optp

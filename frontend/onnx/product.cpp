@@ -62,17 +62,19 @@ llvm::Expected<Value*> gemm_product(LoweringContext& c) {
   const std::string loops = std::string(c.integer("transA", 0) ? "k m, " : "m k, ") + (c.integer("transB", 0) ? "n k" : "k n") + " -> m n";
   OPTP_TRY(y, c.op("contract", {a, b}, {{"loops", loops}}));
   OPTP_TRY(z, scaled(c, *y, c.number("alpha", 1)));
-  if (!c.has(2) && c.drops_zero_bias && c.number("beta", 1) != 0 && b->is_data() && b->data && !a->is_data() && is_float(b->type.dtype) && c.op_type() == "Gemm") {
-    // PyTorch's newer exporter drops a bias of zeros (a bias-free layer it writes as MatMul): it is a parameter all the same.
-    constexpr int64_t most = 1 << 24;  // made here, where the weight itself may be missing
+  if (!c.has(2) && b->is_data() && b->data && !a->is_data() && is_float(b->type.dtype) && c.op_type() == "Gemm") {
+    constexpr int64_t most = 1 << 24;  // of what is made here, where the weight itself may be missing
     const int64_t columns = *y->type.dims[1].constant();
     if (columns > most) return c.fail("operand 1 " + quoted(b->name) + ": a product of " + llvm::Twine(columns) + " columns without a bias: expected at most " + llvm::Twine(most));
-    Array zeros;
-    zeros.resize(true, {columns});
-    Value& bias = c.build.constant(b->type.dtype, zeros.dims, zeros, c.output_name(0) + ".bias");
-    bias.is_literal = false;
-    c.build.graph().remarks.push_back("parameter '" + bias.name + "': the exporter dropped this bias of zeros; it is added again");
-    return c.op("add", {z, &bias});
+    if (c.drops_zero_bias && c.number("beta", 1) != 0) {
+      // PyTorch's newer exporter drops a bias of zeros (a bias-free layer it writes as MatMul): it is a parameter all the same.
+      Array zeros;
+      zeros.resize(true, {columns});
+      Value& bias = c.build.constant(b->type.dtype, zeros.dims, zeros, c.output_name(0) + ".bias");
+      bias.is_literal = false;
+      c.build.graph().remarks.push_back("parameter '" + bias.name + "': the exporter dropped this bias of zeros; it is added again");
+      return c.op("add", {z, &bias});
+    }
   }
   if (!c.has(2) || c.number("beta", 1) == 0) return z;
   OPTP_TRY(bias, scaled(c, *c.operands[2], c.number("beta", 1)));
