@@ -82,9 +82,9 @@ class Written {
     std::vector<Port> all = must(ports(*plan_->getAsObject(), "inputs", job_.ranks.size()));
     for (const Port& p : all)
       if (p.role == "data" || p.role == "labels") inputs_.push_back(p);
-    RunOptions given;
-    if (train) given.inputs = {"labels=ones"};
-    batch_ = must(read_batch(given, c.inputs, inputs_));
+    std::vector<std::string> given;
+    if (train) given = {"labels=ones"};
+    batch_ = must(read_batch(given, {}, c.inputs, inputs_));
     shards_ = must(shards_of(batch_, inputs_, job_.ranks.size()));
   }
 

@@ -9,7 +9,7 @@ namespace {
 std::vector<std::string> extended(const onnx::ModelProto& m) {
   std::vector<std::string> out;
   for (const auto& i : m.graph().input())
-    if (extended_inputs(m.graph()).contains(i.name())) out.push_back(i.name());
+    if (extended_inputs(m).contains(i.name())) out.push_back(i.name());
   return out;
 }
 }  // namespace
@@ -29,6 +29,7 @@ TEST_CASE("an input is a cache where it comes out with more behind it, moved onl
       {"given out as it is", [](auto& m) { add_node(m, "Identity", "i", {"x"}, {"y"}); }, false},
       {"computed with", [](auto& m) { add_node(m, "MatMul", "m", {"x", "w"}, {"t"}), add_node(m, "Concat", "c", {"t", "new"}, {"y"}); }, false},
       {"not given out", [](auto& m) { add_node(m, "Concat", "c", {"x", "new"}, {"t"}), add_node(m, "MatMul", "m", {"t", "w"}, {"y"}); }, false},
+      {"what a function of the model is given", [](auto& m) { m.add_functions()->set_name("extend"), add_node(m, "extend", "f", {"x", "new"}, {"y"}); }, true},
       {"an index", [](auto& m) { add_node(m, "Gather", "g", {"table", "x"}, {"t"}), add_node(m, "Concat", "c", {"t", "new"}, {"y"}); }, false},
       {"a cycle", [](auto& m) { add_node(m, "Identity", "i", {"b"}, {"a"}), add_node(m, "Concat", "c", {"a", "x"}, {"b"}); }, false},
   };
