@@ -150,7 +150,7 @@ std::string count_text(const Tensors& t) {
 }
 void print_trained(const JsonObject& plan, llvm::raw_ostream& out) {
   const std::vector<Tensors> kinds = tensors_by_kind(plan);
-  out << "\nwhat training changes: " << count_text(kinds[0]) << "\n";
+  out << "  " << kinds[0].kind << ": " << count_text(kinds[0]) << " (all: --tensors)\n";
   for (const Tensors& kind : {kinds[1], kinds[2]}) {
     if (kind.tensors == 0) continue;
     struct Row {
@@ -165,6 +165,10 @@ void print_trained(const JsonObject& plan, llvm::raw_ostream& out) {
       else it->elements += *e->getInteger("elements");
     }
     llvm::stable_sort(rows, [](const Row& a, const Row& b) { return a.elements > b.elements; });
+    if (kind.tensors == kind.elements) {  // single numbers: their names say little
+      out << "  " << kind.kind << ": " << count_text(kind) << "\n";
+      continue;
+    }
     const std::string head = "  " + kind.kind + ": " + count_text(kind) + ": ";
     const std::string tail = rows.size() > 1 ? ", …" : "";
     out << head << fit(rows[0].name, terminal_width - columns(head) - columns(tail)) << tail << "\n";
