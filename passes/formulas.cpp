@@ -117,7 +117,7 @@ bool is_mask(const Tensor& t) {
 bool is_configured_number(const Tensor& t) {
   if (t.is_missing() || t.elements() != 1) return false;
   const double x = std::abs(element(t, 0));
-  if (!std::isfinite(x) || x >= 1e4) return true;
+  if (!std::isfinite(x) || x >= 1e4 || (x > 0 && x <= 1e-4)) return true;  // bounds and epsilons
   if (x == 0 || x == 1) return false;  // as learned numbers begin
   const double large = x > 1 ? x : 1 / x, square = large * large, precision = is_half(t.dtype) ? 4e-3 : 1e-6;
   if (std::abs(large - std::round(large)) == 0) return x > 1 || (large >= 4 && std::exp2(std::round(std::log2(large))) == large);

@@ -9,6 +9,6 @@ namespace optp {
 bool follows_recurrence(const Tensor& tensor);
 // Zeros, and numbers that no probability survives: what is added to scores; or a band or triangle of ones.
 bool is_mask(const Tensor& tensor);
-// One number that a configuration gives: √n or 1/√n, a whole number, a bound.
+// One number that a configuration gives: √n or 1/√n, a whole number, a bound, an epsilon.
 bool is_configured_number(const Tensor& tensor);
 }  // namespace optp

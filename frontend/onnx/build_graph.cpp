@@ -164,8 +164,11 @@ struct GraphBuilder::State {
       }
       Value& data = *scope.values[t.name()];
       data.is_anonymous = is_generated_name(t.name());
-      // A number that has no name of the model's is what other files keep in a Constant node.
-      data.is_literal = data.is_anonymous && data.data->elements() == 1;
+      // One number that has no name of a module's is what other files keep in a Constant node. PyTorch's names are all a
+      // module's, if not made up.
+      const bool is_named = !data.is_anonymous && (model.proto->producer_name() == "pytorch" ||
+                                                   llvm::StringRef(t.name()).contains('.'));
+      data.is_literal = data.data->elements() == 1 && !is_named;
       named.insert(&data);
     }
     return llvm::Error::success();

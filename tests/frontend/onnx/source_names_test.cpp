@@ -77,3 +77,26 @@ TEST_CASE("a Gemm without C has a bias only where the file's exporter drops one 
   CHECK(parameters("tf2onnx", "2.1", 1) == 12);
   CHECK(parameters("", "", 1) == 12);
 }
+
+TEST_CASE("one number is learned only under a name of the model's: other files keep such initializers for constants") {
+  auto learned = [](const char* producer, const char* name, float value) {
+    auto m = empty_model();
+    m.set_producer_name(producer), m.set_producer_version("2.9.0");
+    add_input(m, "x", onnx::TensorProto::FLOAT, {2, 3});
+    add_floats(m, "w", {3, 4}).mutable_raw_data()->at(0) = 1;
+    add_floats(m, name, {}, value);
+    add_node(m, "MatMul", "fc", {"x", "w"}, {"h"});
+    add_node(m, "Mul", "scale", {"h", name}, {"y"});
+    m.mutable_graph()->add_output()->set_name("y");
+    auto graph = accept("number", m);
+    REQUIRE(graph);
+    if (auto e = canonicalise(*graph, {})) FAIL(llvm::toString(std::move(e)));
+    return llvm::any_of(graph->data(), [&](const Value* v) { return v->is_parameter && v->name == name; });
+  };
+  CHECK(learned("pytorch", "block.alpha", 0.3f));
+  CHECK(learned("pytorch", "alpha", 0.3f));
+  CHECK(learned("", "block.alpha", 0.3f));
+  CHECK(!learned("", "alpha", 0.3f));
+  CHECK(!learned("pytorch", "val_7", 0.3f));
+  CHECK(!learned("pytorch", "embed.scale", 5.656854249f));  // √32
+}
