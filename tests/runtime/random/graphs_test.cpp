@@ -3,16 +3,17 @@
 //
 // What an output may be off by comes from the graph itself: the reference runs again a few times on a copy in which every
 // value is disturbed by up to 2^-22 of the value's largest element, four times what storing it in float32 costs at its
-// largest element. A kernel's result may differ by 32 times the largest difference that this makes in that output, plus
-// as much of its own largest element: what cancels or is amplified in this graph is known, a step left out or applied
-// twice is far outside.
+// largest element, and by float32's smallest normal number, below which kernels give 0. A kernel's result may differ by
+// 32 times the largest difference that this makes in that output, plus as much of its own largest element: what cancels
+// or is amplified in this graph is known, a step left out or applied twice is far outside. An output that float32 does
+// not determine to three digits by this measure says nothing; how many there were is printed.
 #include "runtime/run_ranks.h"
 #include "tests/runtime/kernel_case.h"
 #include "tests/runtime/random/random_cases.h"
 
 namespace optp {
 namespace {
-constexpr double disturbance = 0x1p-22, allowed_ratio = 32;
+constexpr double disturbance = 0x1p-22, smallest = 0x1p-126, allowed_ratio = 32, most_sensitive = 1e-3;
 constexpr int disturbed_runs = 4;
 
 class RandomGraph {
@@ -275,7 +276,7 @@ void try_graph(Random& random, int64_t ranks, Covered& covered) {
       for (const auto& [name, size] : sizes) {
         Array& noise = arrays["noise." + name];
         noise.resize(true, shapes[name]);
-        for (double& x : noise.f) x = disturbance * size * double(random.below(2001) - 1000) / 1000;
+        for (double& x : noise.f) x = (disturbance * size + smallest) * double(random.below(2001) - 1000) / 1000;
       }
     // What is the same on all ranks is disturbed alike.
     for (const auto& node : graph.nodes)
@@ -315,7 +316,12 @@ void try_graph(Random& random, int64_t ranks, Covered& covered) {
     for (const GraphOutput& o : graph.outputs) {
       const Array &e = (*exact)[r][o.name], f = to_array(found[r].find(o.name)->second);
       REQUIRE(e.f.size() == f.f.size());
-      const double allowed = allowed_ratio * (moved[o.name] + disturbance * largest(e));
+      const double allowed = allowed_ratio * (moved[o.name] + disturbance * largest(e) + smallest);
+      covered.count("outputs");
+      if (allowed > most_sensitive * largest(e) && allowed > 2 * allowed_ratio * smallest) {
+        covered.count("outputs not determined");
+        continue;
+      }
       for (size_t i = 0; i < e.f.size(); ++i)
         if (!(std::fabs(e.f[i] - f.f[i]) <= allowed)) {
           CAPTURE(o.name);
@@ -324,7 +330,6 @@ void try_graph(Random& random, int64_t ranks, Covered& covered) {
           CAPTURE(allowed);
           REQUIRE(e.f[i] == f.f[i]);
         }
-      covered.count("outputs");
     }
 }
 }  // namespace
@@ -342,6 +347,7 @@ TEST_CASE("random graphs compute what the reference says, on one rank and on sev
   }
   if (cases >= 400) {
     CHECK(covered.of("too large") < cases / 50);
+    CHECK(covered.of("outputs not determined") < covered.of("outputs") / 20);
     CHECK(covered.of("all_reduce") > cases / 4);
     CHECK(covered.of("nodes run in another's step or as views") > cases);
   }
