@@ -8,8 +8,8 @@
 #include <unordered_map>
 
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/dim_text.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/JSON.h"
 
 namespace optp {
 namespace {
@@ -104,23 +104,6 @@ std::optional<Terms> normal(Terms terms) {
 Dim make(Terms terms) {
   auto n = normal(std::move(terms));
   return n ? Dim(intern(std::move(*n))) : Dim::overflow();
-}
-
-bool begins_word(char c) { return llvm::isAlpha(c) || c == '_' || c == '.' || c == ':' || (c & 0x80); }
-bool continues_word(char c) { return begins_word(c) || llvm::isDigit(c) || c == '-'; }
-// A name as it stands in an expression.
-std::string spelled(llvm::StringRef name) {
-  const bool utf8 = llvm::json::isUTF8(name);
-  if (utf8 && !name.empty() && begins_word(name[0]) && llvm::all_of(name, continues_word)) return name.str();
-  std::string out = "'";
-  for (char c : name) {
-    if (c == '\'' || c == '\\') out += '\\';
-    if (uint8_t(c) < 0x20 || c == 0x7f || ((c & 0x80) && !utf8))
-      out += "\\x" + llvm::utohexstr(uint8_t(c), /*LowerCase=*/true, 2);
-    else
-      out += c;
-  }
-  return out + "'";
 }
 
 const DimAtom* atom(Leaf kind, std::string text, Dim a = 0, Dim b = 0, llvm::ArrayRef<std::string> axes = {}) {
@@ -389,121 +372,6 @@ llvm::Expected<int64_t> evaluate(Dim d, const DimValues& values) {
   return sum;
 }
 
-namespace {
-// expression := term (('+' | '-') term)*   term := factor (('*' | '/') factor)*   '/' is floor division
-// A '-' in a word is a character of it: a difference has a blank before its sign.
-struct DimParser {
-  llvm::StringRef rest;
-  int depth = 0;
-  void space() { rest = rest.ltrim(); }
-  bool eat(char c) {
-    space();
-    if (rest.empty() || rest[0] != c) return false;
-    rest = rest.drop_front();
-    return true;
-  }
-  std::optional<Dim> quoted_name() {
-    std::string name;
-    while (!rest.empty() && rest[0] != '\'') {
-      if (uint8_t code = 0; rest.consume_front("\\x")) {
-        if (rest.take_front(2).getAsInteger(16, code)) return std::nullopt;
-        name += char(code);
-        rest = rest.drop_front(2);
-        continue;
-      }
-      rest.consume_front("\\");
-      if (rest.empty()) return std::nullopt;
-      name += rest[0];
-      rest = rest.drop_front();
-    }
-    if (!eat('\'') || name.empty()) return std::nullopt;
-    return Dim::symbol(name);
-  }
-  std::optional<Dim> factor() {
-    space();
-    if (rest.empty() || ++depth > 32) return std::nullopt;
-    struct Leave { int& d; ~Leave() { --d; } } leave{depth};
-    if (eat('(')) {
-      auto d = sum();
-      if (!d || !eat(')')) return std::nullopt;
-      return d;
-    }
-    if (eat('-')) {
-      auto d = factor();
-      if (!d) return std::nullopt;
-      return Dim(-1) * *d;
-    }
-    if (llvm::isDigit(rest[0])) {
-      int64_t n = 0;
-      if (rest.consumeInteger(10, n)) return std::nullopt;
-      return Dim(n);
-    }
-    if (eat('\'')) return quoted_name();
-    if (!begins_word(rest[0])) return std::nullopt;
-    llvm::StringRef word = rest.take_while(continues_word);
-    rest = rest.drop_front(word.size());
-    if (!rest.starts_with("(")) return Dim::symbol(word);
-    eat('(');
-    auto a = sum();
-    if (!a || !eat(',')) return std::nullopt;
-    if (word == "part" || word == "start") {
-      llvm::SmallVector<std::string, 2> axes;
-      do {
-        space();
-        llvm::StringRef axis = rest.take_while([](char c) { return llvm::isAlnum(c) || c == '_'; });
-        rest = rest.drop_front(axis.size());
-        axes.push_back(axis.str());
-      } while (eat(','));
-      if (!eat(')')) return std::nullopt;
-      return word == "part" ? Dim::part(*a, axes) : Dim::start(*a, axes);
-    }
-    auto b = sum();
-    if (!b || !eat(')')) return std::nullopt;
-    if (word == "floor") return floor_div(*a, *b);
-    if (word == "min" || word == "Min") return minimum(*a, *b);
-    if (word == "max" || word == "Max") return maximum(*a, *b);
-    return std::nullopt;
-  }
-  std::optional<Dim> term() {
-    auto d = factor();
-    while (d) {
-      if (eat('*')) {
-        auto e = factor();
-        if (!e) return std::nullopt;
-        d = *d * *e;
-      } else if (rest.ltrim().starts_with("/")) {
-        space();
-        while (eat('/')) {}
-        auto e = factor();
-        if (!e || e->is(0)) return std::nullopt;
-        d = floor_div(*d, *e);
-      } else {
-        break;
-      }
-    }
-    return d;
-  }
-  std::optional<Dim> sum() {
-    auto d = term();
-    while (d) {
-      const bool plus = eat('+'), minus = !plus && eat('-');
-      if (!plus && !minus) break;
-      auto e = term();
-      if (!e) return std::nullopt;
-      d = plus ? *d + *e : *d - *e;
-    }
-    return d;
-  }
-};
-}  // namespace
-
-llvm::Expected<Dim> parse_dim(llvm::StringRef text) {
-  DimParser parser{text};
-  auto d = parser.sum();
-  parser.space();
-  if (!d || !parser.rest.empty() || d->is_overflow()) return bad_input("expected an extent such as 'past + sequence', found " + quoted(text));
-  return *d;
-}
 std::string to_string(llvm::ArrayRef<Dim> dims) {
   std::string out = "[";
   for (size_t i = 0; i < dims.size(); ++i) out += (i ? ", " : "") + dims[i].text();

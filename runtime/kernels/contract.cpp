@@ -157,7 +157,7 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
   }
 
   auto product = std::make_shared<Product>();
-  // A multiplication by no factor stands for what oneDNN can't do as we do it: its relu makes 0 of NaN.
+  // Not relu: oneDNN's makes 0 of NaN.
   const bool fusible = llvm::none_of(work.after, [](const Fused& f) { return f.kind == Fused::Kind::relu; });
   auto create = [&](const LoopList& batch, bool any) -> std::optional<OnednnProduct> {
     ProductRequest request{.dtype = dtype, .src = layout_of(batch, m, k, src), .weights = layout_of(batch, k, n, wei), .dst = layout_of(batch, m, n, Y), .pack = any};
@@ -181,7 +181,7 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
   for (const StridedLoop& l : batch) batch_in_weights |= l.stride[wei] != 0;
   std::optional<OnednnProduct>& one = product->one;
   if (batch.size() <= 10 && fusible) one = create(batch, pack);
-  const bool own = dtype == DType::f32;  // what else runs wherever oneDNN has nothing
+  const bool own = dtype == DType::f32;  // our own product can take oneDNN's place
   if (own && PackedProduct::preferred() && (!one || one->is_general() || one->is_reference())) return own_product(work, context, *form, copies, weights);
   if ((!one || one->is_reference()) && !batch.empty() && fusible && !has_addends(work)) {
     // One matrix after the other: strides of batches are then free.
