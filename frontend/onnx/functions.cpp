@@ -1,32 +1,13 @@
 // Model-local functions: what they say, what a call of one costs, and which operators of a model are not known.
-#include <google/protobuf/unknown_field_set.h>
-
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/lowering.h"
 #include "frontend/onnx/model.h"
+#include "frontend/onnx/schema.h"
 #include "llvm/ADT/DenseSet.h"
 
 namespace optp {
 namespace {
 constexpr int most_listed = 20;  // unknown operators in one message
-
-// Fields that came after our schema (ONNX 1.12): onnx.proto of IR 9 and 10.
-constexpr int attribute_proto_field = 11, function_overload_field = 13, node_overload_field = 8;
-template <typename Message>
-std::vector<std::string> newer_fields(const Message& message, int number) {
-  std::vector<std::string> out;
-  const auto& fields = message.unknown_fields();
-  for (int k = 0; k < fields.field_count(); ++k)
-    if (fields.field(k).number() == number &&
-        fields.field(k).type() == google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED)
-      out.push_back(fields.field(k).length_delimited());
-  return out;
-}
-template <typename Message>
-std::string overload_of(const Message& message, int number) {
-  const auto values = newer_fields(message, number);
-  return values.empty() ? std::string() : values.back();
-}
 
 std::string key_of(llvm::StringRef domain, llvm::StringRef name, llvm::StringRef overload) {
   return (domain_of(domain) + llvm::Twine('\0') + name + llvm::Twine('\0') + overload).str();
@@ -41,8 +22,9 @@ llvm::Error prepare(Function& f) {
   auto opsets = read_opsets(proto.opset_import());
   if (!opsets) return opsets.takeError();
   f.opsets = std::move(*opsets);
-  for (const std::string& bytes : newer_fields(proto, attribute_proto_field))
-    if (!f.defaults.emplace_back().ParseFromString(bytes)) return bad_input("attribute_proto does not parse");
+  auto defaults = schema::default_attributes(proto);
+  if (!defaults) return bad_input("attribute_proto does not parse");
+  f.defaults = std::move(*defaults);
   llvm::StringSet<> defined;
   for (const auto& i : proto.input())
     if (i.empty() || !defined.insert(i).second) return bad_input("input " + quoted(i) + " is defined twice");
@@ -63,7 +45,7 @@ llvm::Error Functions::read(const onnx::ModelProto& model, const Limits& limits)
   for (const auto& f : model.functions()) {
     auto function = std::make_unique<Function>();
     function->proto = &f;
-    const std::string key = key_of(f.domain(), f.name(), overload_of(f, function_overload_field));
+    const std::string key = key_of(f.domain(), f.name(), schema::overload_of(f));
     if (!by_key_.try_emplace(key, std::move(function)).second)
       return bad_input("function " + quoted(f.name()) + " of domain " + quoted(f.domain()) + " is defined twice");
   }
@@ -72,7 +54,7 @@ llvm::Error Functions::read(const onnx::ModelProto& model, const Limits& limits)
 
 Function* Functions::lookup(const onnx::NodeProto& node) const {
   if (by_key_.empty()) return nullptr;
-  auto it = by_key_.find(key_of(node.domain(), node.op_type(), overload_of(node, node_overload_field)));
+  auto it = by_key_.find(key_of(node.domain(), node.op_type(), schema::overload_of(node)));
   return it == by_key_.end() ? nullptr : it->second.get();
 }
 

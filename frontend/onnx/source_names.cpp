@@ -6,28 +6,15 @@
 #include <map>
 
 #include "frontend/onnx/lowering.h"
+#include "frontend/onnx/schema.h"
 #include "llvm/ADT/StringExtras.h"
 
 namespace optp {
 namespace {
-// NodeProto.metadata_props, of ONNX 1.16: an older library keeps it among the fields that it does not know.
-constexpr int metadata_field = 9;
 using Metadata = std::map<std::string, std::string, std::less<>>;
-template <typename Proto>
-Metadata metadata_of(const Proto& node) {
+Metadata metadata_of(const onnx::NodeProto& node) {
   Metadata out;
-  auto add = [&](const onnx::StringStringEntryProto& entry) { out[entry.key()] = entry.value(); };
-  if constexpr (requires { node.metadata_props(); }) {
-    for (const auto& entry : node.metadata_props()) add(entry);
-  } else if constexpr (requires { node.unknown_fields().field_count(); }) {
-    const auto& fields = node.unknown_fields();
-    for (int k = 0; k < fields.field_count(); ++k) {
-      onnx::StringStringEntryProto entry;
-      if (fields.field(k).number() == metadata_field && fields.field(k).type() == google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED &&
-          entry.ParseFromString(fields.field(k).length_delimited()))
-        add(entry);
-    }
-  }
+  for (const auto& entry : schema::metadata_of(node)) out[entry.key()] = entry.value();
   return out;
 }
 
