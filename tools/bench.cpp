@@ -16,6 +16,7 @@
 #include "tools/execution.h"
 #include "tools/inputs.h"
 #include "tools/job.h"
+#include "tools/machine_memory.h"
 #include "tools/prepare.h"
 #include "tools/progress.h"
 #include "tools/trace.h"
@@ -44,7 +45,7 @@ llvm::Error bench(const BenchOptions& o) {
   std::vector<HostArrays> arrays(job->ranks.size());
   std::vector<HostInputs> rank_inputs(job->ranks.size());
   for (size_t r = 0; r < job->ranks.size(); ++r) {
-    auto g = bind_dims(*job->ranks[r], *dims);
+    auto g = bind_to_run(*job->ranks[r], *dims);
     if (!g) return g.takeError();
     bound.push_back(std::move(*g));
     ranks.push_back(bound.back().get());

@@ -20,6 +20,7 @@
 #include "tools/execution.h"
 #include "tools/inputs.h"
 #include "tools/job.h"
+#include "tools/machine_memory.h"
 #include "tools/mutants.h"
 #include "tools/plan.h"
 #include "tools/prepare.h"
@@ -76,7 +77,7 @@ class Checker {
     inputs_ = std::move(*inputs);
     for (const auto& [name, a] : inputs_) arrays_[name] = to_array(a);
     for (auto& rank : job_.ranks) {
-      auto bound = bind_dims(*rank, dims_);
+      auto bound = bind_to_run(*rank, dims_);
       if (!bound) return bound.takeError();
       ranks_.push_back(std::move(*bound));
       rank_graphs_.push_back(ranks_.back().get());
@@ -98,7 +99,7 @@ class Checker {
   }
 
   llvm::Error whole() {
-    auto imported = bind_dims(*job_.imported, dims_);
+    auto imported = bind_to_run(*job_.imported, dims_);
     if (!imported) return imported.takeError();
     auto truth = run_reference({imported->get()}, {arrays_}, [&](const Node&, llvm::ArrayRef<const Value*>, llvm::ArrayRef<const Array*>) -> llvm::Error {
       progress_->add(1);
@@ -106,7 +107,7 @@ class Checker {
     });
     if (!truth) return truth.takeError();
     truth_ = std::move((*truth)[0]);
-    auto canonical = bind_dims(*job_.whole, dims_);
+    auto canonical = bind_to_run(*job_.whole, dims_);
     if (!canonical) return canonical.takeError();
     whole_ = std::move(*canonical);
     auto results = execute({whole_.get()}, {inputs_}, {.threads_per_device = o_.threads});

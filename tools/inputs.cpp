@@ -7,6 +7,7 @@
 #include "frontend/ir/op.h"
 #include "frontend/onnx/tensor.h"
 #include "passes/weights.h"
+#include "tools/machine_memory.h"
 #include "tools/tensor_folder.h"
 
 namespace optp {
@@ -27,6 +28,7 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
     if (!n) return with_prefix("input " + quoted(spec.name), n.takeError());
     shape.push_back(*n);
   }
+  if (auto e = fits_in_memory("input " + quoted(spec.name), DType::f64, shape)) return e;  // drawn in 8 bytes a number
   a.resize(is_float(dtype), shape);
   uint64_t seed = 0;
   llvm::StringRef text = how;

@@ -1,4 +1,5 @@
 // run: a partitioned model on given inputs. Reads only what partition wrote: plan.json and the rank graphs.
+#include "tools/machine_memory.h"
 #include "tools/run.h"
 
 #include "frontend/io/manifest.h"
@@ -104,7 +105,7 @@ llvm::Error run(const RunOptions& o) {
   std::vector<std::unique_ptr<Graph>> bound;
   std::vector<const Graph*> ranks;
   for (const auto& graph : graphs) {
-    auto g = bind_dims(*graph, batch->dims);
+    auto g = bind_to_run(*graph, batch->dims);
     if (!g) return with_prefix("to bind all extents give --dim NAME=NUMBER", g.takeError());
     bound.push_back(std::move(*g));
     ranks.push_back(bound.back().get());

@@ -1,3 +1,4 @@
+#include "tools/machine_memory.h"
 #include "tools/stepper.h"
 
 #include <algorithm>
@@ -73,7 +74,7 @@ llvm::Expected<RankThreads*> Stepper::bound(const DimValues& dims, bool last) {
   if (b.threads) return b.threads.get();
   std::vector<Graph*> graphs;
   for (const auto& graph : graphs_) {
-    auto g = bind_dims(*graph, dims);
+    auto g = bind_to_run(*graph, dims);
     if (!g) return g.takeError();
     std::erase_if((*g)->outputs, [&](const GraphOutput& o) {
       const bool sums = llvm::any_of(graph->updates, [&](const Update& u) { return u.output == o.name && is_accumulated(u); });

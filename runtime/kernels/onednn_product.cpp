@@ -36,9 +36,20 @@ bool is_dense(const MatrixLayout& layout) {
     if (layout.dims[d] != 1 && layout.strides[d] != stride) return false;
   return true;
 }
+
+// The library counts rows, columns, terms and matrices in 32 bits, and divides by what is left of more.
+bool counts_fit(const MatrixLayout& layout) {
+  constexpr int64_t most = INT32_MAX;
+  const llvm::ArrayRef<int64_t> dims(layout.dims);
+  int64_t matrices = 1;
+  for (int64_t n : dims.drop_back(2))
+    if (n > most || (matrices *= n) > most) return false;
+  return llvm::all_of(dims.take_back(2), [](int64_t n) { return n <= most; });
+}
 }  // namespace
 
 std::optional<OnednnProduct> OnednnProduct::create(const ProductRequest& request, const dnnl::engine& engine) {
+  if (!counts_fit(request.src) || !counts_fit(request.weights) || !counts_fit(request.dst)) return std::nullopt;
   OnednnProduct p;
   onednn::MatmulDescs d;
   d.a = onednn_layout(request.src, request.dtype);

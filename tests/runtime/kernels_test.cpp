@@ -333,6 +333,21 @@ TEST_CASE("each of two factors after one product is applied once, whether fused 
     }
 }
 
+TEST_CASE("memory is planned for products of more rows than 32 bits count") {
+  Random random;
+  for (const auto& [loops, rows] : std::vector<std::pair<const char*, llvm::SmallVector<int64_t, 4>>>{
+           {"b m k, k n -> b m n", {int64_t{1} << 31, 128, 8}}, {"b m k, b n k -> b m n", {int64_t{1} << 33, 16, 8}}}) {
+    Case c(random);
+    Value* x = c.input(DType::f32, {0, 0, 0});
+    for (size_t d = 0; d < 3; ++d) x->type.dims[d] = rows[d];
+    Value* w = llvm::StringRef(loops).contains("b n k") ? x : c.data(DType::f32, {8, 16});
+    c.output(c.node("contract", {x, w}, {{"loops", std::string(loops)}}));
+    auto memory = Executable::plan_memory_of(c.graph);
+    REQUIRE_MESSAGE(bool(memory), text(memory.takeError()));
+    CHECK(memory->arena_actual_bytes >= 0);
+  }
+}
+
 TEST_CASE("a fused intermediate that is an output is still written") {
   Random random;
   Case c(random);

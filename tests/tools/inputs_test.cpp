@@ -315,3 +315,13 @@ TEST_CASE("weights that are missing, and hold what compiling needs, are named wi
     CHECK(r.line() == "m.onnx: node 'the_node' (Reshape): operand 1 '" + std::string(computed ? "positive" : "shape") + "': the new shape is needed to compile, and its weights file 'w.bin' is not there");
   }
 }
+
+TEST_CASE("what the machine can't hold is refused by name before it is made") {
+  const Sandbox box;
+  for (const Words& command : {Words{"bench", model}, Words{"check", model}}) {
+    const Result r = box.run(command + Words{"--dim", "batch=2000000000000", "--dim", "sequence=8"});
+    CHECK(r.code == 65);
+    CHECK(r.line().rfind("input 'input_ids': shape: expected at most the ", 0) == 0);
+    CHECK(r.line().find("GiB of memory that this machine has, found f64[2000000000000, 8]") != std::string::npos);
+  }
+}
