@@ -44,7 +44,8 @@ llvm::SmallVector<std::pair<StridedLoop*, int64_t>, 6> put_in_order(LoopList& lo
   return order;
 }
 
-std::optional<Form> try_form(const LoopList& all, bool swapped, std::array<bool, 3> copied) {
+// `tensors`: operands, result and addends; a loop that the lists don't have has a stride for each, too.
+std::optional<Form> try_form(const LoopList& all, size_t tensors, bool swapped, std::array<bool, 3> copied) {
   Form form;
   form.swapped = swapped;
   LoopList loops = all;
@@ -65,7 +66,7 @@ std::optional<Form> try_form(const LoopList& all, bool swapped, std::array<bool,
   // The main m and n: the innermost of y is n; of the others the largest. What is left is batch.
   auto main_of = [&](LoopList& list, bool innermost) -> StridedLoop {
     StridedLoop one;
-    one.stride.assign(all.empty() ? 3 : all[0].stride.size(), 0);
+    one.stride.assign(tensors, 0);
     if (list.empty()) return one;
     size_t best = 0;
     for (size_t i = 1; i < list.size(); ++i)
@@ -81,7 +82,7 @@ std::optional<Form> try_form(const LoopList& all, bool swapped, std::array<bool,
   form.groups.n = {n};
   if (form.groups.k.empty()) {
     StridedLoop one;
-    one.stride.assign(m.stride.size(), 0);
+    one.stride.assign(tensors, 0);
     form.groups.k = {one};
   }
   const StridedLoop& k = form.groups.k[0];
@@ -135,11 +136,12 @@ std::optional<LoopList> loops_of(const Work& work, const ContractLoops& lists) {
 std::optional<Form> best_form(const Work& work, const LoopList& loops) {
   const TensorSpec& y = work.results[0];
   std::optional<Form> best;
+  const size_t tensors = 3 + size_t(llvm::count_if(work.after, [](const Fused& f) { return f.kind == Fused::Kind::add; }));
   const bool constant[] = {work.operands[0].constant != nullptr, work.operands[1].constant != nullptr, false};
   for (int bits = 0; bits < 8; ++bits)
     for (bool swapped : {false, true}) {
       if ((bits & 4) && has_addends(work)) continue;
-      auto form = try_form(loops, swapped, {bool(bits & 1), bool(bits & 2), bool(bits & 4)});
+      auto form = try_form(loops, tensors, swapped, {bool(bits & 1), bool(bits & 2), bool(bits & 4)});
       if (!form) continue;
       form->cost = swapped ? 1 : 0;
       // Weights are what oneDNN packs.
