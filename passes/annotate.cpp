@@ -202,7 +202,6 @@ class Annotator {
   }
 
  private:
-
   static std::string cause_of(Role role, const Candidate& c) {
     switch (role) {
       case Role::vocab: return c.table_rows ? "vocab: rows of a table that the input ids index" : "vocab: columns of the head, which reach an output";

@@ -1,6 +1,7 @@
 // What is emitted is what is run: ranks read back from their files give, bit for bit, what the graphs that were checked
 // give in memory.
 #include <cmath>
+#include <functional>
 
 #include "frontend/io/npy.h"
 #include "frontend/io/output_transaction.h"
@@ -144,30 +145,24 @@ std::vector<int64_t> device_counts() {
   return {1, 2, 3, 5, 8};
 #endif
 }
+void for_every_export(bool train, const std::function<void(const Written&)>& check) {
+  std::vector<Case> all = cases();
+  all.push_back(encoder_decoder);
+  for (const Case& c : all)
+    for (int64_t devices : device_counts()) {
+      CAPTURE(c.name);
+      CAPTURE(devices);
+      check(Written(c, devices, train));
+    }
+}
 }  // namespace
 
 TEST_CASE("the files of every export's ranks give what the ranks give in memory, bit for bit") {
-  std::vector<Case> all = cases();
-  all.push_back(encoder_decoder);
-  for (const Case& c : all)
-    for (int64_t devices : device_counts()) {
-      CAPTURE(c.name);
-      CAPTURE(devices);
-      const Written w(c, devices, /*train=*/false);
-      check_same(w.run(w.job().ranks), w.run(w.read()));
-    }
+  for_every_export(/*train=*/false, [](const Written& w) { check_same(w.run(w.job().ranks), w.run(w.read())); });
 }
 
 TEST_CASE("so do the files of training steps: gradients, parameters and state after two steps") {
-  std::vector<Case> all = cases();
-  all.push_back(encoder_decoder);
-  for (const Case& c : all)
-    for (int64_t devices : device_counts()) {
-      CAPTURE(c.name);
-      CAPTURE(devices);
-      const Written w(c, devices, /*train=*/true);
-      check_same(w.train(w.job().ranks), w.train(w.read()));
-    }
+  for_every_export(/*train=*/true, [](const Written& w) { check_same(w.train(w.job().ranks), w.train(w.read())); });
 }
 
 TEST_CASE("a rank without heads comes to every collective, though it uses none of some results") {
