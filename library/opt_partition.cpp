@@ -38,13 +38,15 @@ Model read_model(const std::string& path) {
 
 std::string make_plan(const PlanOptions& o) {
   optp::JobOptions options;
-  options.model = o.model, options.mesh = o.mesh, options.strategy = o.strategy, options.sharding_file = o.sharding_file, options.train = o.train;
+  options.model = o.model, options.mesh = o.mesh, options.strategy = o.strategy,
+  options.sharding_file = o.sharding_file, options.train = o.train;
   if (o.sharded_outputs) options.outputs = "sharded";
   optp::DimValues dims;
   for (const auto& [name, extent] : o.dims) dims[name] = extent;
   auto job = optp::make_job(options);
   if (!job) raise(job.takeError());
-  auto plan = optp::make_plan(*job, optp::example_dims(*job->whole, dims), OPTP_VERSION, /*weights=*/false);  // none are written
+  auto plan = optp::make_plan(*job, optp::example_dims(*job->whole, dims), OPTP_VERSION,
+                              /*weights=*/false);  // none are written
   if (!plan) raise(plan.takeError());
   return llvm::formatv("{0:1}\n", *plan);
 }

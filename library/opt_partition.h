@@ -11,7 +11,8 @@ namespace opt_partition {
 // A user's mistake, as the program says it: the message, a code of docs/errors.md and the exit code of its kind.
 class Error : public std::runtime_error {
  public:
-  Error(std::string code, int exit_code, const std::string& message) : std::runtime_error(message), code(std::move(code)), exit_code(exit_code) {}
+  Error(std::string code, int exit_code, const std::string& message)
+      : std::runtime_error(message), code(std::move(code)), exit_code(exit_code) {}
   std::string code;
   int exit_code;
 };

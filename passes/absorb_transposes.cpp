@@ -1,4 +1,5 @@
-// A product's loop lists say in which order its operands' dims lie, so a transpose before it costs nothing to leave out.
+// A product's loop lists say in which order its operands' dims lie, so a transpose before it costs nothing to leave
+// out.
 //   before   %t = transpose(%w) {perm = [1, 0]}   %y = contract(%x, %t) {loops = "b m k, k n -> b m n"}
 //   after    %y = contract(%x, %w) {loops = "b m k, n k -> b m n"}
 // For weights this is what lets a transposed head and its table be seen as one.

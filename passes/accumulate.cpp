@@ -1,5 +1,5 @@
-// Means over several micro-batches: sums with a count, divided once (a mean of means would weigh the tokens of a batch with
-// few labels more).
+// Means over several micro-batches: sums with a count, divided once (a mean of means would weigh the tokens of a batch
+// with few labels more).
 #include "frontend/ir/formula.h"
 #include "passes/training.h"
 
@@ -21,7 +21,8 @@ llvm::Error accumulate_micro_batches(Graph& graph, Loss& loss, llvm::MutableArra
   Value* count = add_up(loss.count, "count.accumulated", "");
   loss.loss = f.op("div", {add_up(loss.total, "loss.accumulated", ""), count}, {}, "loss");
   Value* divisor = at_least_one(f, count);
-  for (auto& [parameter, gradient] : gradients) gradient = f.div(add_up(gradient, parameter->name + ".accumulated", parameter->name), divisor);
+  for (auto& [parameter, gradient] : gradients)
+    gradient = f.div(add_up(gradient, parameter->name + ".accumulated", parameter->name), divisor);
   return f.take_error();
 }
 }  // namespace optp

@@ -1,11 +1,11 @@
 // Gives every value a sharding: a strategy chooses classes of factors to split, found by structure and not by names
 // (Megatron-LM, arXiv:1909.08053 section 3); then partial sums are kept as far as they may go.
 #include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/StringSet.h"
 #include "passes/factors.h"
 #include "passes/partials.h"
 #include "passes/passes.h"
 #include "passes/sharding_rules.h"
-#include "llvm/ADT/StringSet.h"
 #include "passes/weights.h"
 
 namespace optp {
@@ -15,8 +15,8 @@ enum class Role { none, vocab, attention, mlp };
 
 struct Candidate {
   Role role = Role::none;
-  int64_t bytes = 0;         // of the weights it would split
-  std::string rejection;     // why not, where something nearly matched
+  int64_t bytes = 0;      // of the weights it would split
+  std::string rejection;  // why not, where something nearly matched
   bool column = false, row = false, table_rows = false;
 };
 
@@ -65,17 +65,22 @@ class Recogniser {
     std::string out = "nearest: ";
     for (size_t c : rejected) {
       const auto& places = factors_.info(int(c)).places;
-      const auto* weight = llvm::find_if(places, [](const Factors::Place& p) { return p.value->is_data() && p.value->ndim() >= 2; });
+      const auto* weight =
+          llvm::find_if(places, [](const Factors::Place& p) { return p.value->is_data() && p.value->ndim() >= 2; });
       out += c == rejected[0] ? "" : ", ";
-      if (weight != places.end()) out += "dim " + std::to_string(weight->dim) + " of '" + weight->value->name + "' (" + candidates_[c].rejection + ")";
-      else out += candidates_[c].rejection;
+      if (weight != places.end())
+        out += "dim " + std::to_string(weight->dim) + " of '" + weight->value->name + "' (" + candidates_[c].rejection +
+               ")";
+      else
+        out += candidates_[c].rejection;
     }
     return out;
   }
 
  private:
   struct Facts {
-    bool input_dim = false, twice = false, bad_sum = false, table_rows = false, position_rows = false, column = false, row = false;
+    bool input_dim = false, twice = false, bad_sum = false, table_rows = false, position_rows = false, column = false,
+         row = false;
     bool output = false, activation_product = false, batch_loop_only = true;
     std::string bad_node;
   };
@@ -99,8 +104,8 @@ class Recogniser {
   // Through views and casts only: then the ids themselves, not positions made from a mask.
   bool is_input_index(const Value& index) const {
     const Value* v = &index;
-    while (v->producer && (v->producer->op->name == "reshape" || v->producer->op->name == "cast" || v->producer->op->name == "transpose" ||
-                           v->producer->op->name == "expand"))
+    while (v->producer && (v->producer->op->name == "reshape" || v->producer->op->name == "cast" ||
+                           v->producer->op->name == "transpose" || v->producer->op->name == "expand"))
       v = &v->producer->operand(0);
     return !v->producer && !v->is_data();
   }
@@ -124,8 +129,10 @@ class Recogniser {
             if (summed) f.bad_sum = true, f.bad_node = describe(node);
           } else if (a || b) {
             const unsigned weight = a ? 1 : 0;
-            if (summed) f.row = true;
-            else if (in(weight, loop)) f.column = true;
+            if (summed)
+              f.row = true;
+            else if (in(weight, loop))
+              f.column = true;
           } else if (summed) {
             f.bad_sum = true, f.bad_node = describe(node);
           }
@@ -138,8 +145,10 @@ class Recogniser {
       each_class(node, loop, [&](Facts& f) {
         if (node.op->name == "gather" && !depends_(node.operand(0))) {
           // Rows of sines are no vocabulary: small, and looked up for nothing if they are whole.
-          if (is_input_index(node.operand(1)) && is_learned(node.operand(0))) f.table_rows = true;
-          else f.position_rows = true;
+          if (is_input_index(node.operand(1)) && is_learned(node.operand(0)))
+            f.table_rows = true;
+          else
+            f.position_rows = true;
         } else {
           f.bad_sum = true, f.bad_node = describe(node);
         }
@@ -161,8 +170,10 @@ class Recogniser {
     if (f.table_rows || (f.column && f.output && !f.row)) {
       out.role = Role::vocab;
     } else if (f.column && f.row && f.activation_product) {
-      if (f.batch_loop_only) out.role = Role::attention;
-      else reject("a product of two activations runs over it other than as a batch");
+      if (f.batch_loop_only)
+        out.role = Role::attention;
+      else
+        reject("a product of two activations runs over it other than as a batch");
     } else if (f.column && f.row) {
       out.role = Role::mlp;
     } else if (f.column) {
@@ -181,7 +192,8 @@ class Recogniser {
 
 class Annotator {
  public:
-  Annotator(Graph& graph, const PassOptions& options, const Factors& factors) : graph_(graph), options_(options), factors_(factors), recogniser_(graph, factors) {}
+  Annotator(Graph& graph, const PassOptions& options, const Factors& factors)
+      : graph_(graph), options_(options), factors_(factors), recogniser_(graph, factors) {}
 
   bool is_pinned(const Value& v) const { return pins_.contains(&v); }
   llvm::Error run() {
@@ -191,8 +203,10 @@ class Annotator {
     if (tensor && tensor->size > 1) {
       if (auto e = seed(*tensor)) return e;
     } else if (graph_.mesh.devices() > 1 && options_.constraints.empty()) {
-      return error(Fault::usage, "mesh " + to_string(graph_.mesh) + ": strategy " + options_.strategy + " cuts over the axis tensor alone, expected one of more than 1 device, found " +
-                                     (tensor ? "1" : "none") + "; name it tensor, or say in a file of constraints what other axes cut");
+      return error(Fault::usage, "mesh " + to_string(graph_.mesh) + ": strategy " + options_.strategy +
+                                     " cuts over the axis tensor alone, expected one of more than 1 device, found " +
+                                     (tensor ? "1" : "none") +
+                                     "; name it tensor, or say in a file of constraints what other axes cut");
     }
     if (auto e = constrain()) return e;
     place_all();
@@ -204,10 +218,15 @@ class Annotator {
  private:
   static std::string cause_of(Role role, const Candidate& c) {
     switch (role) {
-      case Role::vocab: return c.table_rows ? "vocab: rows of a table that the input ids index" : "vocab: columns of the head, which reach an output";
-      case Role::attention: return "attention heads: columns of q, k, v and rows of the output projection, a batch in the products between";
-      case Role::mlp: return "mlp: columns of the first product and rows of the second, with nothing but elementwise work between";
-      case Role::none: break;
+      case Role::vocab:
+        return c.table_rows ? "vocab: rows of a table that the input ids index"
+                            : "vocab: columns of the head, which reach an output";
+      case Role::attention:
+        return "attention heads: columns of q, k, v and rows of the output projection, a batch in the products between";
+      case Role::mlp:
+        return "mlp: columns of the first product and rows of the second, with nothing but elementwise work between";
+      case Role::none:
+        break;
     }
     return "";
   }
@@ -217,7 +236,8 @@ class Annotator {
     if (!megatron && !origin)
       return error(Fault::usage, "strategy " + quoted(options_.strategy) + ": expected megatron or origin");
     auto chosen = recogniser_.chosen([&](const Candidate& c) {
-      // origin leaves attention whole, and splits the table along hidden: its rows are no seed, an untied head's columns are.
+      // origin leaves attention whole, and splits the table along hidden: its rows are no seed, an untied head's
+      // columns are.
       return megatron || c.role == Role::mlp || (c.role == Role::vocab && !c.table_rows);
     });
     for (int c : chosen) {
@@ -227,7 +247,8 @@ class Annotator {
     bool any = !chosen.empty();
     if (origin) any |= pin_tables(axis);
     if (!any && options_.constraints.empty())
-      return bad_input(graph_.source + ": strategy " + options_.strategy + " finds nothing to split; " + recogniser_.nearly_matched());
+      return bad_input(graph_.source + ": strategy " + options_.strategy + " finds nothing to split; " +
+                       recogniser_.nearly_matched());
     return llvm::Error::success();
   }
 
@@ -235,7 +256,9 @@ class Annotator {
   bool pin_tables(const MeshAxis& axis) {
     bool any = false;
     for (const auto& node : graph_.nodes) {
-      if (node->op->name != "gather" || !node->operand(0).is_data() || node->operand(0).ndim() != 2 || node->integer("axis") != 0) continue;
+      if (node->op->name != "gather" || !node->operand(0).is_data() || node->operand(0).ndim() != 2 ||
+          node->integer("axis") != 0)
+        continue;
       bool is_vocab = false;
       for (int c : factors_.of(node->operand(0), 0).classes) is_vocab |= recogniser_[c].table_rows;
       if (!is_vocab) continue;
@@ -261,7 +284,8 @@ class Annotator {
     for (unsigned d = 0; d < v.ndim(); ++d) {
       DimSharding dim;
       const auto& f = factors_.of(v, d);
-      for (size_t k = 0; k < f.extents.size(); ++k) dim.factors.push_back({f.extents[k], class_axes_[size_t(f.classes[k])]});
+      for (size_t k = 0; k < f.extents.size(); ++k)
+        dim.factors.push_back({f.extents[k], class_axes_[size_t(f.classes[k])]});
       s.dims.push_back(std::move(dim));
     }
     return s;
@@ -340,7 +364,8 @@ class Annotator {
         if (!w.is_data() || w.uses.size() != 1 || pins_.contains(&w) || !w.sharding->is_replicated()) continue;
         for (size_t d = 0; d < rule.operands[k].size(); ++d) {
           const int loop = rule.operands[k][d];
-          if (loop == no_loop || rule.loops[size_t(loop)].reduce == Reduce::none || !x.sharding->dims[d].is_split()) continue;
+          if (loop == no_loop || rule.loops[size_t(loop)].reduce == Reduce::none || !x.sharding->dims[d].is_split())
+            continue;
           for (size_t e = 0; e < rule.operands[1 - k].size(); ++e)
             if (rule.operands[1 - k][e] == loop) {
               w.sharding->dims[e] = x.sharding->dims[d];
@@ -388,7 +413,8 @@ llvm::Error annotate(Graph& graph, const PassOptions& options) {
     if (!*joined) break;
   }
   for (const MeshAxis& axis : idle_axes(graph))
-    graph.remarks.push_back("nothing is cut over the mesh axis " + axis.name + ": its " + std::to_string(axis.size) + " devices do the same");
+    graph.remarks.push_back("nothing is cut over the mesh axis " + axis.name + ": its " + std::to_string(axis.size) +
+                            " devices do the same");
   return llvm::Error::success();
 }
 }  // namespace optp

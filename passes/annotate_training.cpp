@@ -1,5 +1,6 @@
-// Shardings for what training adds to an annotated graph. There is no recognition here: a class of factors is split as the
-// values that have a sharding already say, and a parameter, its gradient, its state and all between them are split alike.
+// Shardings for what training adds to an annotated graph. There is no recognition here: a class of factors is split as
+// the values that have a sharding already say, and a parameter, its gradient, its state and all between them are split
+// alike.
 #include "frontend/ir/diagnostic.h"
 #include "passes/factors.h"
 #include "passes/partials.h"
@@ -32,7 +33,8 @@ class Follower {
     return out;
   }
 
-  // What most of a class's values are split over; a single value that was pinned otherwise does not speak for its class.
+  // What most of a class's values are split over; a single value that was pinned otherwise does not speak for its
+  // class.
   void learn() {
     axes_.resize(factors_.size());
     from_.resize(factors_.size(), nullptr);
@@ -81,7 +83,8 @@ class Follower {
     for (const auto& node : graph_.nodes) {
       if (node->phase != Phase::optimizer || node->out().ndim() == 0) continue;
       for (const Value* v : node->operands)
-        if (const Value* parameter = parameter_of.lookup(v); parameter && node->out().type.dims == parameter->type.dims) {
+        if (const Value* parameter = parameter_of.lookup(v);
+            parameter && node->out().type.dims == parameter->type.dims) {
           parameter_of[&node->out()] = parameter;
           if (!node->out().sharding) pin(node->out(), *parameter);
         }

@@ -1,9 +1,12 @@
-// Values of named dims from the shapes of given inputs: names that stand alone first, then expressions with one unknown.
+// Values of named dims from the shapes of given inputs: names that stand alone first, then expressions with one
+// unknown.
 #include "frontend/ir/diagnostic.h"
 #include "passes/passes.h"
 
 namespace optp {
-llvm::Expected<DimValues> bind_input_dims(const Graph& graph, const std::map<std::string, llvm::SmallVector<int64_t, 4>, std::less<>>& shapes, DimValues values) {
+llvm::Expected<DimValues> bind_input_dims(
+    const Graph& graph, const std::map<std::string, llvm::SmallVector<int64_t, 4>, std::less<>>& shapes,
+    DimValues values) {
   auto known = [&](Dim d) {
     return substitute(d, [&](llvm::StringRef s) -> std::optional<Dim> {
       auto it = values.find(std::string_view(s));
@@ -15,7 +18,8 @@ llvm::Expected<DimValues> bind_input_dims(const Graph& graph, const std::map<std
     auto it = shapes.find(v->name);
     if (it == shapes.end()) continue;
     if (it->second.size() != v->ndim())
-      return bad_input("input " + quoted(v->name) + ": dims: expected " + to_string(v->type.dims) + ", found " + llvm::Twine(it->second.size()) + " dims");
+      return bad_input("input " + quoted(v->name) + ": dims: expected " + to_string(v->type.dims) + ", found " +
+                       llvm::Twine(it->second.size()) + " dims");
   }
   for (bool progress = true; progress;) {
     progress = false;
@@ -42,15 +46,18 @@ llvm::Expected<DimValues> bind_input_dims(const Graph& graph, const std::map<std
   for (const Value* v : graph.inputs)
     for (Dim d : v->type.dims)
       for (const std::string& s : symbols_of(d))
-        if (auto bound = values.find(s); bound != values.end() && bound->second < lower_bound(Dim::symbol(s)).value_or(0))
-          return bad_input("input " + quoted(v->name) + ": dim " + quoted(s) + ": expected at least " + llvm::Twine(*lower_bound(Dim::symbol(s))) + ", found " + llvm::Twine(bound->second));
+        if (auto bound = values.find(s);
+            bound != values.end() && bound->second < lower_bound(Dim::symbol(s)).value_or(0))
+          return bad_input("input " + quoted(v->name) + ": dim " + quoted(s) + ": expected at least " +
+                           llvm::Twine(*lower_bound(Dim::symbol(s))) + ", found " + llvm::Twine(bound->second));
   for (const Value* v : graph.inputs) {
     auto it = shapes.find(v->name);
     if (it == shapes.end()) continue;
     for (size_t d = 0; d < v->ndim(); ++d) {
       const Dim expected = known(v->type.dims[d]);
       if (expected.constant() && !expected.is(it->second[d]))
-        return bad_input("input " + quoted(v->name) + ", dim " + llvm::Twine(d) + " (" + v->type.dims[d].text() + "): expected " + expected.text() + ", found " + llvm::Twine(it->second[d]));
+        return bad_input("input " + quoted(v->name) + ", dim " + llvm::Twine(d) + " (" + v->type.dims[d].text() +
+                         "): expected " + expected.text() + ", found " + llvm::Twine(it->second[d]));
     }
   }
   return values;

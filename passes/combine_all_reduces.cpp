@@ -1,5 +1,5 @@
-// Small all-reduces over the same axes that do not wait for each other become one: their cost is latency. Each operand is
-// flattened, joined to the others, reduced, and cut out again. Large ones stay: joining them would copy them.
+// Small all-reduces over the same axes that do not wait for each other become one: their cost is latency. Each operand
+// is flattened, joined to the others, reduced, and cut out again. Large ones stay: joining them would copy them.
 //   before   %a.all_reduce = all_reduce(%a)   %b.all_reduce = all_reduce(%b)
 //   after    %c = all_reduce(concat(reshape(%a), reshape(%b)))   …  = reshape(slice(%c))
 #include "frontend/ir/builder.h"
@@ -8,15 +8,17 @@
 
 namespace optp {
 namespace {
-// A few numbers a token, whatever the named dims are; of what has numbers for dims (norms' gradients, a static model's tokens)
-// so much that its bytes are sent in about the time that a meeting takes.
+// A few numbers a token, whatever the named dims are; of what has numbers for dims (norms' gradients, a static model's
+// tokens) so much that its bytes are sent in about the time that a meeting takes.
 bool is_small(const Value& v) {
   constexpr int64_t most_a_token = 16, most = 32768;
   Dim count = 1;
   bool named = false;
   for (Dim d : v.type.dims) {
-    if (d.constant() || has_rank_terms(d)) count = count * d;
-    else named = true;
+    if (d.constant() || has_rank_terms(d))
+      count = count * d;
+    else
+      named = true;
   }
   return count.constant() && *count.constant() <= (named ? most_a_token : most);
 }
@@ -32,7 +34,8 @@ llvm::Error combine(Graph& graph, Node& first, Node& second) {
   llvm::DenseSet<const Node*> waits{&first};
   for (auto it = std::next(first.place); it != second.place; ++it) {
     Node& node = **it;
-    if (llvm::none_of(node.operands, [&](const Value* v) { return v->producer && waits.contains(v->producer); })) continue;
+    if (llvm::none_of(node.operands, [&](const Value* v) { return v->producer && waits.contains(v->producer); }))
+      continue;
     waits.insert(&node);
     waiting.push_back(&node);
   }
@@ -62,7 +65,9 @@ llvm::Error combine(Graph& graph, Node& first, Node& second) {
   Dim start = 0;
   size_t k = 0;
   for (Node* node : {&first, &second}) {
-    auto part = build.create("slice", {*sum}, {{"axis", int64_t(0)}, {"start", start}, {"size", sizes[k]}, {"step", int64_t(1)}}, node->out().name + ".part");
+    auto part = build.create("slice", {*sum},
+                             {{"axis", int64_t(0)}, {"start", start}, {"size", sizes[k]}, {"step", int64_t(1)}},
+                             node->out().name + ".part");
     if (!part) return part.takeError();
     start = start + sizes[k++];
     auto back = build.create("reshape", {*part}, {{"dims", node->out().type.dims}}, node->out().name + ".apart");
@@ -84,7 +89,8 @@ bool depends(const Node& first, const Node& second) {
   llvm::DenseSet<const Node*> waits{&first};
   for (auto it = std::next(first.place);; ++it) {
     const Node& node = **it;
-    const bool hit = llvm::any_of(node.operands, [&](const Value* v) { return v->producer && waits.contains(v->producer); });
+    const bool hit =
+        llvm::any_of(node.operands, [&](const Value* v) { return v->producer && waits.contains(v->producer); });
     if (&node == &second) return hit;
     if (hit) waits.insert(&node);
   }

@@ -1,6 +1,6 @@
-// Reverse mode over the graph (Griewank and Walther, "Evaluating Derivatives", chapter 3): nodes in reverse order, each by
-// its op's own rule. A value that several nodes use gets one n-ary sum of what they give it, so that partial sums among
-// them meet in one all-reduce. Gradients are nodes like any other: nothing after this knows "backward".
+// Reverse mode over the graph (Griewank and Walther, "Evaluating Derivatives", chapter 3): nodes in reverse order, each
+// by its op's own rule. A value that several nodes use gets one n-ary sum of what they give it, so that partial sums
+// among them meet in one all-reduce. Gradients are nodes like any other: nothing after this knows "backward".
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/formula.h"
 #include "passes/training.h"
@@ -18,7 +18,8 @@ class Reverse {
     llvm::DenseSet<const Value*> reaches{&from};
     for (const auto& node : graph.nodes) order_.push_back(node.get());
     for (Node* node : order_)
-      if (is_float(node->out().type.dtype) && llvm::any_of(node->operands, [&](const Value* v) { return varies_.contains(v); }))
+      if (is_float(node->out().type.dtype) &&
+          llvm::any_of(node->operands, [&](const Value* v) { return varies_.contains(v); }))
         varies_.insert(&node->out());
     for (Node* node : llvm::reverse(order_))
       if (llvm::any_of(node->results, [&](const auto& r) { return reaches.contains(r.get()); }))
@@ -55,7 +56,9 @@ class Reverse {
     if (!*dy) return llvm::Error::success();
     llvm::SmallVector<bool, 4> needed;
     for (const Value* v : node.operands) needed.push_back(varies_.contains(v));
-    if (!node.op->gradient) return node_error(node, "op '" + node.op->name + "' has no gradient; a parameter that training changes depends on it");
+    if (!node.op->gradient)
+      return node_error(node,
+                        "op '" + node.op->name + "' has no gradient; a parameter that training changes depends on it");
     build_.at(node.name.empty() ? node.out().name + "/backward" : node.name + "/backward", "");
     GradientContext context(build_, node, *dy, needed);
     node.op->gradient(context);

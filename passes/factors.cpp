@@ -58,8 +58,8 @@ llvm::SmallVector<Slot, 6> slots(const Lists& lists, llvm::ArrayRef<int> group) 
   return out;
 }
 
-// Walks two sides from their minor ends. A factor that the other side's divides is cut in two: then `refined` is set and
-// the walk must start again. Slots that match are given to `match`; a block without common cuts to `block`.
+// Walks two sides from their minor ends. A factor that the other side's divides is cut in two: then `refined` is set
+// and the walk must start again. Slots that match are given to `match`; a block without common cuts to `block`.
 void align(Lists& lists, llvm::ArrayRef<int> left, llvm::ArrayRef<int> right, bool& refined,
            llvm::function_ref<void(Slot, Slot)> match, llvm::function_ref<void(Slot)> block) {
   auto l = slots(lists, left), r = slots(lists, right);
@@ -194,7 +194,9 @@ llvm::Expected<Factors> Factors::of(const Graph& graph) {
     for (unsigned f = 0; f < lists.extents[k].size(); ++f) needs_whole[size_t(id({int(k), f}))] = lists.needs_whole[k];
   for (const Link& link : links) {
     bool refined = false;
-    align(lists, link.left, link.right, refined, [&](Slot a, Slot b) { factors.unite(id(a), id(b)); }, [&](Slot s) { note(needs_whole[size_t(id(s))], link.node); });
+    align(
+        lists, link.left, link.right, refined, [&](Slot a, Slot b) { factors.unite(id(a), id(b)); },
+        [&](Slot s) { note(needs_whole[size_t(id(s))], link.node); });
   }
 
   std::vector<int> class_of_root(factors.size(), -1);
@@ -226,7 +228,11 @@ llvm::Expected<Factors> Factors::of(const Graph& graph) {
 }
 
 const Factors::DimFactors& Factors::of_element(int element) const { return lists_[size_t(list_of_[size_t(element)])]; }
-const Factors::DimFactors& Factors::of(const Value& v, unsigned dim) const { return of_element(value_.find(&v)->second + int(dim)); }
+const Factors::DimFactors& Factors::of(const Value& v, unsigned dim) const {
+  return of_element(value_.find(&v)->second + int(dim));
+}
 const Rule& Factors::rule(const Node& n) const { return node_.find(&n)->second.rule; }
-const Factors::DimFactors& Factors::of_loop(const Node& n, int loop) const { return of_element(node_.find(&n)->second.first + loop); }
+const Factors::DimFactors& Factors::of_loop(const Node& n, int loop) const {
+  return of_element(node_.find(&n)->second.first + loop);
+}
 }  // namespace optp

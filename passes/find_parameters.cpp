@@ -1,10 +1,12 @@
-// A parameter is a learned tensor: a floating initializer that meets an activation, itself or through what is computed from
-// it alone. Not by which operator: weights of products, tables, scales and biases of norms, but also positions that are
-// sliced and added, biases that pass an Expand, a table that a norm reads first.
+// A parameter is a learned tensor: a floating initializer that meets an activation, itself or through what is computed
+// from it alone. Not by which operator: weights of products, tables, scales and biases of norms, but also positions
+// that are sliced and added, biases that pass an Expand, a table that a norm reads first.
 //   %p = slice(%pos: f32[1, 64, 768])   %x = add(%embedded, %p)                      %pos is a parameter
-//   %a = mul(%inv_freq: f32[32], %positions)   %c = cos(%a)   %y = mul(%q, %c)       %inv_freq is not: %positions is counted
-// Exports keep as initializers also what was computed: Constant nodes' tensors, tables of sines, masks, the ones and zeros
-// of a norm that has neither scale nor bias. Those are constants. Where the graph can't tell, a remark says what was taken.
+//   %a = mul(%inv_freq: f32[32], %positions)   %c = cos(%a)   %y = mul(%q, %c)       %inv_freq is not: %positions is
+//   counted
+// Exports keep as initializers also what was computed: Constant nodes' tensors, tables of sines, masks, the ones and
+// zeros of a norm that has neither scale nor bias. Those are constants. Where the graph can't tell, a remark says what
+// was taken.
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/SetVector.h"
@@ -28,7 +30,8 @@ class Search {
     say("holds sines of positions or a progression: a constant", formulas_, "--trainable NAME");
     say("is one number with a name of the model's: trained", numbers_, "--freeze PATTERN");
     say("is one number as configurations give: a constant", configured_, "--trainable NAME");
-    say("is all ones or zeros, which a normalization without scale or bias is given: a constant", norms_, "--trainable NAME");
+    say("is all ones or zeros, which a normalization without scale or bias is given: a constant", norms_,
+        "--trainable NAME");
     return llvm::Error::success();
   }
 
@@ -47,7 +50,8 @@ class Search {
       positional |= op == "gather";  // its operands are activations and tables of sines by definition
     } else if (op == "gather") {
       // Rows of a table that is not learned are positions in another form.
-      if (depends_(node.operand(1)) && !depends_(node.operand(0)) && !meet({const_cast<Node*>(&node), 0})) positional = true;
+      if (depends_(node.operand(1)) && !depends_(node.operand(0)) && !meet({const_cast<Node*>(&node), 0}))
+        positional = true;
       activation = !positional;
     } else if (op == "contract") {
       for (unsigned k : {0u, 1u}) {
@@ -63,7 +67,9 @@ class Search {
     if (positional && !activation)
       for (const auto& r : node.results) positional_.insert(r.get());
   }
-  bool is_activation(const Value& v) const { return is_float(v.type.dtype) && depends_(v) && !positional_.contains(&v); }
+  bool is_activation(const Value& v) const {
+    return is_float(v.type.dtype) && depends_(v) && !positional_.contains(&v);
+  }
   static size_t wide(const Value& v) {
     return size_t(llvm::count_if(v.type.dims, [](Dim d) { return !d.is(1); }));
   }
@@ -81,7 +87,8 @@ class Search {
         any |= decide(v, at);
         continue;
       }
-      if (!v.producer || !v.producer->op->gradient || v.producer->op->name == "sin" || v.producer->op->name == "cos") continue;
+      if (!v.producer || !v.producer->op->gradient || v.producer->op->name == "sin" || v.producer->op->name == "cos")
+        continue;
       for (unsigned k = 0; k < v.producer->operands.size(); ++k) open.push_back({v.producer, k});
     }
     return any;
@@ -90,7 +97,9 @@ class Search {
     if (v.is_parameter) return true;
     if (v.is_literal) return false;
     if (is_table(use) && v.ndim() < 2) return false;
-    if (use.operand > 0 && llvm::StringRef(use.node->origin).contains("Normalization") && v.is_anonymous && is_constant_valued(*v.data)) return rejected(v, norms_);
+    if (use.operand > 0 && llvm::StringRef(use.node->origin).contains("Normalization") && v.is_anonymous &&
+        is_constant_valued(*v.data))
+      return rejected(v, norms_);
     if (auto it = learned_.find(&v); it != learned_.end()) return v.is_parameter = it->second;
     bool& learned = learned_[&v];
     learned = true;
@@ -120,7 +129,9 @@ class Search {
       if (count++ < most) names += (names.empty() ? "" : ", ") + quoted(v->name);
     }
     if (count > most) names += " and " + std::to_string(count - most) + " more";
-    if (count) graph_.remarks.push_back(names + (count == 1 ? " " : ": each ") + what.str() + " (" + flag.str() + " decides otherwise)");
+    if (count)
+      graph_.remarks.push_back(names + (count == 1 ? " " : ": each ") + what.str() + " (" + flag.str() +
+                               " decides otherwise)");
   }
 
   Graph& graph_;

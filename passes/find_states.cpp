@@ -11,7 +11,8 @@ llvm::Error find_states(Graph& graph, const PassOptions&) {
     if (!v->producer || v->producer->op->name != "concat") continue;
     const Value* input = &v->producer->operand(0);
     if (input->producer && input->producer->op->name == "cast") input = &input->producer->operand(0);
-    if (llvm::is_contained(graph.inputs, input)) graph.states.push_back({input->name, output.name, v->producer->integer("axis")});
+    if (llvm::is_contained(graph.inputs, input))
+      graph.states.push_back({input->name, output.name, v->producer->integer("axis")});
   }
   return llvm::Error::success();
 }

@@ -27,21 +27,26 @@ double element(const Tensor& t, int64_t at) {
       std::memcpy(&x, bytes, sizeof x);
       return double(t.dtype == DType::f16 ? f16_to_f32(x) : bf16_to_f32(x));
     }
-    default: return 0;
+    default:
+      return 0;
   }
 }
-// A table's argument p·w is rounded to the table's precision, so its sine is off by up to p·ε; the recurrence has four such
-// terms. What is learned is off by about its own size.
-double tolerance(DType dtype, int64_t length) { return (dtype == DType::bf16 ? 3e-2 : dtype == DType::f16 ? 5e-3 : 1e-3) + double(length) * 1e-6; }
+// A table's argument p·w is rounded to the table's precision, so its sine is off by up to p·ε; the recurrence has four
+// such terms. What is learned is off by about its own size.
+double tolerance(DType dtype, int64_t length) {
+  return (dtype == DType::bf16 ? 3e-2 : dtype == DType::f16 ? 5e-3 : 1e-3) + double(length) * 1e-6;
+}
 
 // A line that hardly varies, as a norm's scales near 1, obeys without being any evidence.
 enum class Obeys { no, flat, yes };
-Obeys line_obeys(const Tensor& t, int64_t start, int64_t stride, int64_t length, llvm::ArrayRef<bool> zero_row, double tolerance) {
+Obeys line_obeys(const Tensor& t, int64_t start, int64_t stride, int64_t length, llvm::ArrayRef<bool> zero_row,
+                 double tolerance) {
   double xs = 0, xx = 0, most = 0, least = INFINITY, largest = -INFINITY;
   auto triples = [&](auto&& visit) {
     for (int64_t p = 1; p + 1 < length; ++p)
       if (!zero_row[size_t(p - 1)] && !zero_row[size_t(p)] && !zero_row[size_t(p + 1)])
-        visit(element(t, start + (p - 1) * stride), element(t, start + p * stride), element(t, start + (p + 1) * stride));
+        visit(element(t, start + (p - 1) * stride), element(t, start + p * stride),
+              element(t, start + (p + 1) * stride));
   };
   triples([&](double before, double x, double after) {
     xs += x * (before + after), xx += x * x;
@@ -51,7 +56,9 @@ Obeys line_obeys(const Tensor& t, int64_t start, int64_t stride, int64_t length,
   if (!std::isfinite(most)) return Obeys::no;
   const double k = xx > 0 ? xs / xx : 0;
   double off = 0;
-  triples([&](double before, double x, double after) { off = std::max(off, std::abs(before + after - k * x) / std::max(1.0, std::abs(k))); });
+  triples([&](double before, double x, double after) {
+    off = std::max(off, std::abs(before + after - k * x) / std::max(1.0, std::abs(k)));
+  });
   if (!(off <= tolerance * most)) return Obeys::no;
   const double varies = largest - least;
   return varies > 0.05 * most && off <= tolerance * varies ? Obeys::yes : Obeys::flat;
@@ -102,7 +109,8 @@ bool is_mask(const Tensor& t) {
     ones &= x == 0 || x == 1;
   }
   if (bias || !ones) return bias;
-  // Of ones and zeros by j - i alone: an identity's rows are a band, too, but that is a weight as it is often begun with.
+  // Of ones and zeros by j - i alone: an identity's rows are a band, too, but that is a weight as it is often begun
+  // with.
   const int64_t rows = t.dims[t.dims.size() - 2], columns = t.dims.back();
   int64_t set = 0;
   for (int64_t i = 0; i < rows; ++i)
@@ -118,9 +126,10 @@ bool is_configured_number(const Tensor& t) {
   if (t.is_missing() || t.elements() != 1) return false;
   const double x = std::abs(element(t, 0));
   if (!std::isfinite(x) || x >= 1e4 || (x > 0 && x <= 1e-4)) return true;  // bounds and epsilons
-  if (x == 0 || x == 1) return false;  // as learned numbers begin
+  if (x == 0 || x == 1) return false;                                      // as learned numbers begin
   const double large = x > 1 ? x : 1 / x, square = large * large, precision = is_half(t.dtype) ? 4e-3 : 1e-6;
-  if (std::abs(large - std::round(large)) == 0) return x > 1 || (large >= 4 && std::exp2(std::round(std::log2(large))) == large);
+  if (std::abs(large - std::round(large)) == 0)
+    return x > 1 || (large >= 4 && std::exp2(std::round(std::log2(large))) == large);
   // 1/0.1² is 100, but who writes 0.1 means it.
   const bool decimal = std::abs(x * 1000 - std::round(x * 1000)) < 1e-3;
   return !decimal && square >= 2 && std::abs(square - std::round(square)) <= precision * square;

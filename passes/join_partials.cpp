@@ -1,5 +1,5 @@
-// Partial sums that a chain of adds brings together are added up before anything whole is, so that they are reduced once.
-// Models that run attention and MLP side by side (GPT-J, GPT-NeoX, Phi) have such chains in each layer:
+// Partial sums that a chain of adds brings together are added up before anything whole is, so that they are reduced
+// once. Models that run attention and MLP side by side (GPT-J, GPT-NeoX, Phi) have such chains in each layer:
 //   before   %m = add(%mlp, %bias)   %h = add(%attention, %m)        both products partial, each reduced by itself
 //   after    %p = add(%attention, %mlp)   %h = add(%p, %bias)        reduced at %p
 #include "frontend/ir/builder.h"
@@ -10,7 +10,8 @@ namespace optp {
 namespace {
 class Joiner {
  public:
-  Joiner(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> keep) : graph_(graph), factors_(factors), keep_(keep) {}
+  Joiner(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> keep)
+      : graph_(graph), factors_(factors), keep_(keep) {}
 
   llvm::Expected<bool> run() {
     bool changed = false;
@@ -59,7 +60,8 @@ class Joiner {
     PartialState state;
     for (Value* v : addends) {
       const PartialState made = made_as(*v);
-      const bool joins = made.is_partial() && made.reduce == Reduce::sum && v->type == root.type && v->uses.size() == 1 && !graph_.is_output(*v) && !keep_(*v) &&
+      const bool joins = made.is_partial() && made.reduce == Reduce::sum && v->type == root.type &&
+                         v->uses.size() == 1 && !graph_.is_output(*v) && !keep_(*v) &&
                          (partial.empty() || (made == state && same_placement(*v->sharding, *partial[0]->sharding)));
       if (joins) state = made;
       (joins ? partial : rest).push_back(v);
@@ -98,5 +100,7 @@ class Joiner {
 };
 }  // namespace
 
-llvm::Expected<bool> join_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> keep) { return Joiner(graph, factors, keep).run(); }
+llvm::Expected<bool> join_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> keep) {
+  return Joiner(graph, factors, keep).run();
+}
 }  // namespace optp

@@ -1,8 +1,9 @@
 // The loss of a causal language model: mean cross-entropy of labels shifted by one, those of -100 left out (as
-// torch.nn.functional.cross_entropy with ignore_index, and transformers' causal models, have it). Labels are shifted, never
-// the logits. With z = logits - max, over a vocabulary that may be split:
+// torch.nn.functional.cross_entropy with ignore_index, and transformers' causal models, have it). Labels are shifted,
+// never the logits. With z = logits - max, over a vocabulary that may be split:
 //   loss = Σ w · (log Σ eᶻ - z[label]) / Σ w          dloss/dlogits = (eᶻ / Σ eᶻ - onehot(label)) · w / Σ w
-// z[label] is a sum over the vocabulary of z · onehot, so that a rank without the label adds zero and nothing is gathered.
+// z[label] is a sum over the vocabulary of z · onehot, so that a rank without the label adds zero and nothing is
+// gathered.
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/formula.h"
 #include "passes/training.h"
@@ -14,14 +15,16 @@ const Value* find_ids(const Graph& graph) {
   const Value* found = nullptr;
   for (const Value* v : graph.inputs) {
     const llvm::StringRef name = v->name;
-    if (v->ndim() != 2 || rows_indexed(*v) == 0 || name.contains("mask") || name.contains("position") || name.contains("type")) continue;
+    if (v->ndim() != 2 || rows_indexed(*v) == 0 || name.contains("mask") || name.contains("position") ||
+        name.contains("type"))
+      continue;
     if (!found || name == "input_ids") found = v;
   }
   return found;
 }
 
-// Of any other name an output must be as wide as the table of the ids, at least (heads are padded): hidden states of that shape
-// are no logits, and a loss of them would train without a fault and without a sense.
+// Of any other name an output must be as wide as the table of the ids, at least (heads are padded): hidden states of
+// that shape are no logits, and a loss of them would train without a fault and without a sense.
 Value* find_logits(const Graph& graph) {
   auto fits = [&](const GraphOutput& o) {
     return is_float(o.value->type.dtype) && o.value->ndim() == 3 && o.value->producer &&
@@ -32,7 +35,9 @@ Value* find_logits(const Graph& graph) {
   const Value* ids = find_ids(graph);
   if (!ids) return nullptr;
   for (const GraphOutput& o : graph.outputs)
-    if (fits(o) && llvm::ArrayRef<Dim>(o.value->type.dims).take_front(2) == llvm::ArrayRef<Dim>(ids->type.dims) && o.value->type.dims[2].constant().value_or(0) >= rows_indexed(*ids)) return o.value;
+    if (fits(o) && llvm::ArrayRef<Dim>(o.value->type.dims).take_front(2) == llvm::ArrayRef<Dim>(ids->type.dims) &&
+        o.value->type.dims[2].constant().value_or(0) >= rows_indexed(*ids))
+      return o.value;
   return nullptr;
 }
 
@@ -43,9 +48,15 @@ llvm::Expected<Loss> build_loss(Graph& graph, bool undivided) {
   if (!logits) {
     const Value* ids = find_ids(graph);
     std::string found;
-    for (const GraphOutput& o : graph.outputs) found += (found.empty() ? "" : ", ") + quoted(o.name) + " " + to_string(o.value->type.dims);
-    return bad_input(graph.source + ": no output of shape [batch, sequence, vocabulary] to train on: expected one of the name 'logits'" +
-                     (ids ? ", or of at least the " + std::to_string(rows_indexed(*ids)) + " rows that " + quoted(ids->name) + " chooses from" : "; no input of token ids says a vocabulary") + "; found " + found);
+    for (const GraphOutput& o : graph.outputs)
+      found += (found.empty() ? "" : ", ") + quoted(o.name) + " " + to_string(o.value->type.dims);
+    return bad_input(
+        graph.source +
+        ": no output of shape [batch, sequence, vocabulary] to train on: expected one of the name 'logits'" +
+        (ids ? ", or of at least the " + std::to_string(rows_indexed(*ids)) + " rows that " + quoted(ids->name) +
+                   " chooses from"
+             : "; no input of token ids says a vocabulary") +
+        "; found " + found);
   }
   Builder build(graph);
   build.set_fold(false);
@@ -56,16 +67,21 @@ llvm::Expected<Loss> build_loss(Graph& graph, bool undivided) {
   const Dim vocabulary = logits->type.dims[2];
   Value& labels = graph.add_input("labels", {DType::i64, tokens});
 
-  Value* next = f.op("slice", {&labels}, {{"axis", int64_t(1)}, {"start", Dim(1)}, {"size", tokens[1] - 1}, {"step", int64_t(1)}});
-  next = f.op("pad", {next}, {{"axis", int64_t(1)}, {"before", Dim(0)}, {"after", Dim(1)}, {"value", double(ignored_label)}}, "labels.shifted");
+  Value* next = f.op("slice", {&labels},
+                     {{"axis", int64_t(1)}, {"start", Dim(1)}, {"size", tokens[1] - 1}, {"step", int64_t(1)}});
+  next = f.op("pad", {next},
+              {{"axis", int64_t(1)}, {"before", Dim(0)}, {"after", Dim(1)}, {"value", double(ignored_label)}},
+              "labels.shifted");
   Value* counted = f.op("not", {f.op("equal", {next, f.scalar(DType::i64, ignored_label)})}, {}, "labels.counted");
   Value* weight = f.cast(counted, DType::f32);
   Value* count = f.sum(weight, {0, 1}, false);
-  Value* column = f.op("iota", {}, {{"size", vocabulary}, {"start", Dim(0)}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}});
+  Value* column =
+      f.op("iota", {}, {{"size", vocabulary}, {"start", Dim(0)}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}});
   Value* onehot = f.cast(f.op("equal", {f.reshape(next, once), column}), DType::f32);
 
   Value* wide = f.cast(logits, DType::f32);
-  Value* z = f.sub(wide, f.op("reduce_max", {wide}, {{"axes", llvm::SmallVector<int64_t, 4>{2}}, {"keepdims", int64_t(1)}}, "loss.max"));
+  Value* z = f.sub(wide, f.op("reduce_max", {wide},
+                              {{"axes", llvm::SmallVector<int64_t, 4>{2}}, {"keepdims", int64_t(1)}}, "loss.max"));
   Value* e = f.exp(z);
   Value* total = f.sum(e, {2}, true);
   Value* picked = f.sum(f.mul(z, onehot), {2}, true);
@@ -76,7 +92,8 @@ llvm::Expected<Loss> build_loss(Graph& graph, bool undivided) {
 
   build.phase(Phase::backward);
   Value* share = f.reshape(weight, once);
-  // Where no label counts the mean is NaN and the gradient 0, as PyTorch has it: NaN in one step would be NaN in all parameters.
+  // Where no label counts the mean is NaN and the gradient 0, as PyTorch has it: NaN in one step would be NaN in all
+  // parameters.
   if (!undivided) share = f.div(share, at_least_one(f, count));
   Value* dlogits = f.sub(f.mul(e, f.div(share, total)), f.mul(onehot, share));
   // Of half-precision logits the gradient stays wide: a token's share would vanish in float16.

@@ -1,5 +1,5 @@
-// One rank's graph from the SPMD graph: part and start become numbers, data becomes what this rank holds, mesh axes become
-// groups of ranks. After this no collective is removed or moved on one rank: all ranks must meet.
+// One rank's graph from the SPMD graph: part and start become numbers, data becomes what this rank holds, mesh axes
+// become groups of ranks. After this no collective is removed or moved on one rank: all ranks must meet.
 #include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/DenseMap.h"
@@ -41,7 +41,8 @@ llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t ra
   map_dims(*graph, [&](Dim d) { return has_rank_terms(d) ? bind_rank(d, spmd.mesh, rank) : d; });
   for (Value* v : graph->data()) {
     if (!v->sharding || v->sharding->is_replicated()) continue;
-    for (size_t d = 0; d < v->ndim(); ++d) v->held.push_back(intervals(v->data->dims[d], v->sharding->dims[d], spmd.mesh, rank));
+    for (size_t d = 0; d < v->ndim(); ++d)
+      v->held.push_back(intervals(v->data->dims[d], v->sharding->dims[d], spmd.mesh, rank));
   }
   Builder build(*graph);
   build.set_fold(false);
@@ -61,7 +62,8 @@ llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t ra
     if (!empty || llvm::is_contained(node.out().type.dims, Dim(0))) continue;
     build.before(&node);
     build.at(node.name, node.origin);
-    auto zeros = build.create("expand", {&build.scalar(node.out().type.dtype, 0)}, {{"dims", node.out().type.dims}}, node.out().name + ".empty");
+    auto zeros = build.create("expand", {&build.scalar(node.out().type.dtype, 0)}, {{"dims", node.out().type.dims}},
+                              node.out().name + ".empty");
     if (!zeros) return zeros.takeError();
     (*zeros)->sharding = node.out().sharding;
     (*zeros)->logical_dims = node.out().logical_dims;
@@ -81,8 +83,10 @@ llvm::Expected<std::unique_ptr<Graph>> bind_dims(const Graph& source, const DimV
     if (d.constant()) return d;
     auto n = evaluate(d, values);
     if (n) return *n;
-    if (failed) llvm::consumeError(n.takeError());
-    else failed = n.takeError();
+    if (failed)
+      llvm::consumeError(n.takeError());
+    else
+      failed = n.takeError();
     return 0;
   });
   if (failed) return failed;
@@ -93,12 +97,15 @@ llvm::Expected<std::unique_ptr<Graph>> bind_dims(const Graph& source, const DimV
       llvm::consumeError(llvm::joinErrors(l.takeError(), r.takeError()));
       continue;
     }
-    if (*l != *r) return bad_input(g.at + ": " + g.left.text() + " = " + llvm::Twine(*l) + " must equal " + g.right.text() + " = " + llvm::Twine(*r));
+    if (*l != *r)
+      return bad_input(g.at + ": " + g.left.text() + " = " + llvm::Twine(*l) + " must equal " + g.right.text() + " = " +
+                       llvm::Twine(*r));
   }
   for (auto& node : graph->nodes)
     for (auto& r : node->results)
       for (Dim d : r->type.dims)
-        if (auto n = d.constant(); n && *n < 0) return bad_input(describe(*node) + ": extent " + llvm::Twine(*n) + " with these dims");
+        if (auto n = d.constant(); n && *n < 0)
+          return bad_input(describe(*node) + ": extent " + llvm::Twine(*n) + " with these dims");
   return graph;
 }
 }  // namespace optp

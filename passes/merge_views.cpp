@@ -9,7 +9,9 @@ llvm::Error merge_views(Graph& graph, const PassOptions&) {
     if (node.op->name != "reshape" && node.op->name != "expand") continue;
     // Upwards, until something has the shape already: that one keeps its name.
     Value* in = &node.operand(0);
-    while (in->type.dims != node.out().type.dims && node.op->name == "reshape" && in->producer && in->producer->op->name == "reshape") in = &in->producer->operand(0);
+    while (in->type.dims != node.out().type.dims && node.op->name == "reshape" && in->producer &&
+           in->producer->op->name == "reshape")
+      in = &in->producer->operand(0);
     if (in->type.dims == node.out().type.dims) {
       graph.replace_all_uses(node.out(), *in);
       graph.erase(node);

@@ -23,7 +23,8 @@ std::pair<llvm::StringRef, bool> without_count(llvm::StringRef name) {
   if (head.size() == name.size() || !head.ends_with("_") || head.size() < 2) return {name, false};
   return {head.drop_back(), true};
 }
-// Something learned that a node uses, as blocks are compared: the same operator, in the same place, of the same contents.
+// Something learned that a node uses, as blocks are compared: the same operator, in the same place, of the same
+// contents.
 struct Learned {
   const Node* node;
   const Value* value;
@@ -33,7 +34,9 @@ struct Learned {
 bool equal(const Learned& a, const Learned& b) {
   if (a.contents != b.contents || a.node->op != b.node->op || a.operand != b.operand) return false;
   // Two names of the model's are two parameters.
-  if (a.value != b.value && !a.value->is_anonymous && !b.value->is_anonymous && llvm::StringRef(a.value->name).contains('.') && llvm::StringRef(b.value->name).contains('.')) return false;
+  if (a.value != b.value && !a.value->is_anonymous && !b.value->is_anonymous &&
+      llvm::StringRef(a.value->name).contains('.') && llvm::StringRef(b.value->name).contains('.'))
+    return false;
   return a.value == b.value || equal_contents(*a.value->data, *b.value->data, false);
 }
 }  // namespace
@@ -52,7 +55,8 @@ uint64_t content_hash(const Tensor& tensor, bool any_order) {
       hash += bits ^ bits >> 29;
     }
   } else {
-    hash = llvm::xxh3_64bits(llvm::ArrayRef(reinterpret_cast<const uint8_t*>(tensor.bytes.data()), tensor.bytes.size()));
+    hash =
+        llvm::xxh3_64bits(llvm::ArrayRef(reinterpret_cast<const uint8_t*>(tensor.bytes.data()), tensor.bytes.size()));
   }
   for (int64_t d : dims) hash = (hash ^ uint64_t(d)) * 0x100000001b3;
   return hash;
@@ -62,7 +66,9 @@ Modules::Modules(const Graph& graph) {
   bool any_unknown = false;
   for (const auto& node : graph.nodes) {
     any_unknown |= !node->module.known;
-    if (node->module.known && !node->module.counts_calls && node->op->name == "contract" && (node->operand(0).is_data() || node->operand(1).is_data())) ++products_[node->module.path];
+    if (node->module.known && !node->module.counts_calls && node->op->name == "contract" &&
+        (node->operand(0).is_data() || node->operand(1).is_data()))
+      ++products_[node->module.path];
   }
   for (const Value* v : graph.data()) data_names_.push_back(v->name);
   if (any_unknown) find_repeated_blocks(graph);
@@ -72,7 +78,8 @@ Modules::Same Modules::same(const Node& a, const Node& b) {
   if (&a == &b) return Same::yes;
   if (a.module.known && b.module.known) {
     if (a.module.path == b.module.path) return Same::yes;
-    return a.module.counts_calls && b.module.counts_calls && same_path(a.module.path, b.module.path) ? Same::yes : Same::no;
+    return a.module.counts_calls && b.module.counts_calls && same_path(a.module.path, b.module.path) ? Same::yes
+                                                                                                     : Same::no;
   }
   if (const Value* bias = bias_of(a); bias && bias == bias_of(b)) return Same::yes;
   auto first = [&](const Node& n) {
@@ -89,7 +96,8 @@ std::optional<size_t> Modules::calls(const Node& node) const {
   do {
     std::optional<size_t> fewest;
     for (const auto& [path, count] : products_)
-      if (llvm::StringRef(path) == around || llvm::StringRef(path).starts_with((around + ".").str())) fewest = std::min(fewest.value_or(count), count);
+      if (llvm::StringRef(path) == around || llvm::StringRef(path).starts_with((around + ".").str()))
+        fewest = std::min(fewest.value_or(count), count);
     if (fewest) return fewest;
     around = around.contains('.') ? around.take_front(around.rfind('.')) : llvm::StringRef();
   } while (!around.empty());
@@ -104,7 +112,8 @@ bool Modules::same_path(llvm::StringRef a, llvm::StringRef b) {
     if (x != y) {
       const auto [base_x, counted_x] = without_count(x);
       const auto [base_y, counted_y] = without_count(y);
-      const bool one = counted_x && base_x == y, other = counted_y && base_y == x, both = counted_x && counted_y && base_x == base_y;
+      const bool one = counted_x && base_x == y, other = counted_y && base_y == x,
+                 both = counted_x && counted_y && base_x == base_y;
       if (!one && !other && !both) return false;
       if ((counted_x && !other && is_named(x)) || (counted_y && !one && is_named(y))) return false;
     }
@@ -118,7 +127,9 @@ bool Modules::is_named(llvm::StringRef component) {
     it->second = llvm::any_of(data_names_, [&](llvm::StringRef name) {
       for (size_t at = name.find(component); at != llvm::StringRef::npos; at = name.find(component, at + 1)) {
         const size_t end = at + component.size();
-        if ((at == 0 || name[at - 1] == '.' || name[at - 1] == '/') && end < name.size() && (name[end] == '.' || name[end] == '/')) return true;
+        if ((at == 0 || name[at - 1] == '.' || name[at - 1] == '/') && end < name.size() &&
+            (name[end] == '.' || name[end] == '/'))
+          return true;
       }
       return false;
     });
@@ -141,7 +152,8 @@ void Modules::find_repeated_blocks(const Graph& graph) {
   auto matrices = [&](size_t from, size_t count) {
     llvm::SmallVector<uint64_t, 4> different;
     for (size_t k = from; k < from + count; ++k)
-      if (is_contract_weight({const_cast<Node*>(all[k].node), all[k].operand}) && all[k].value->ndim() >= 2 && !is_constant_valued(*all[k].value->data) && !llvm::is_contained(different, all[k].contents))
+      if (is_contract_weight({const_cast<Node*>(all[k].node), all[k].operand}) && all[k].value->ndim() >= 2 &&
+          !is_constant_valued(*all[k].value->data) && !llvm::is_contained(different, all[k].contents))
         different.push_back(all[k].contents);
     return different.size();
   };
@@ -152,7 +164,8 @@ void Modules::find_repeated_blocks(const Graph& graph) {
       if (same < period || matrices(i, period) < 2) continue;
       const size_t end = i + period + same / period * period;
       for (size_t k = i + period; k < end; ++k)
-        if (!all[k].node->module.known && all[k].node != all[i + (k - i) % period].node) in_first_block_[all[k].node] = all[i + (k - i) % period].node;
+        if (!all[k].node->module.known && all[k].node != all[i + (k - i) % period].node)
+          in_first_block_[all[k].node] = all[i + (k - i) % period].node;
       i = end - 1;
       break;
     }

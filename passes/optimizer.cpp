@@ -1,6 +1,6 @@
-// Optimizers as nodes, with the definitions of torch.optim (algorithms as given in its documentation of SGD, Adam, AdamW and
-// RMSprop). t counts from 1; the graph's input "step" is the number of steps already done. Bias corrections are powers near 1
-// whose difference from 1 counts, so they are computed in float64.
+// Optimizers as nodes, with the definitions of torch.optim (algorithms as given in its documentation of SGD, Adam,
+// AdamW and RMSprop). t counts from 1; the graph's input "step" is the number of steps already done. Bias corrections
+// are powers near 1 whose difference from 1 counts, so they are computed in float64.
 #include <cmath>
 #include <limits>
 
@@ -13,7 +13,8 @@
 namespace optp {
 OptimizerOptions with_defaults(OptimizerOptions o) {
   auto fill = [](std::optional<double>& number, double otherwise) { number = number.value_or(otherwise); };
-  fill(o.momentum, 0), fill(o.weight_decay, o.name == "adamw" ? 0.01 : 0), fill(o.beta1, 0.9), fill(o.beta2, 0.999), fill(o.epsilon, 1e-8), fill(o.alpha, 0.99);
+  fill(o.momentum, 0), fill(o.weight_decay, o.name == "adamw" ? 0.01 : 0), fill(o.beta1, 0.9), fill(o.beta2, 0.999),
+      fill(o.epsilon, 1e-8), fill(o.alpha, 0.99);
   return o;
 }
 double default_learning_rate(llvm::StringRef optimizer) { return optimizer == "rmsprop" ? 1e-2 : 1e-3; }
@@ -21,7 +22,8 @@ double default_learning_rate(llvm::StringRef optimizer) { return optimizer == "r
 namespace {
 class Optimizer : Formula {
  public:
-  Optimizer(Builder& builder, const TrainingOptions& options) : Formula(builder), options_(options), o_(with_defaults(options.optimizer)) {}
+  Optimizer(Builder& builder, const TrainingOptions& options)
+      : Formula(builder), options_(options), o_(with_defaults(options.optimizer)) {}
 
   llvm::Error run(llvm::ArrayRef<ParameterGradient> gradients) {
     build.at("optimizer", "");
@@ -34,10 +36,13 @@ class Optimizer : Formula {
     update(step, next, "", "step");
     if (!failed() && (o_.name == "adam" || o_.name == "adamw")) {
       // step size lr / (1 - β₁ᵗ), and √(1 - β₂ᵗ)
-      step_size_ = cast(div(exact_rate_, add(neg(op("pow", {scalar(DType::f64, beta1()), exact_step_})), 1)), DType::f32);
+      step_size_ =
+          cast(div(exact_rate_, add(neg(op("pow", {scalar(DType::f64, beta1()), exact_step_})), 1)), DType::f32);
       correction_ = cast(sqrt(add(neg(op("pow", {scalar(DType::f64, beta2()), exact_step_})), 1)), DType::f32);
     }
-    if (o_.name == "adamw" && llvm::any_of(gradients, [&](const ParameterGradient& g) { return decays(*g.parameter, options_); })) keep_ = cast(add(neg(mul(exact_rate_, *o_.weight_decay)), 1), DType::f32);
+    if (o_.name == "adamw" &&
+        llvm::any_of(gradients, [&](const ParameterGradient& g) { return decays(*g.parameter, options_); }))
+      keep_ = cast(add(neg(mul(exact_rate_, *o_.weight_decay)), 1), DType::f32);
     Value* clip = options_.max_gradient_norm > 0 ? clip_factor(gradients, options_.max_gradient_norm) : nullptr;
     for (auto [parameter, gradient] : gradients) {
       build.at(parameter->name, "");
@@ -60,7 +65,8 @@ class Optimizer : Formula {
   void update(Value& input, Value* output, llvm::StringRef parameter, llvm::StringRef kind) {
     if (!output) return;
     Graph& graph = build.graph();
-    if (!output->producer || graph.is_output(*output)) return fail(error(Fault::internal, "update of '" + input.name + "' is no value of its own"));
+    if (!output->producer || graph.is_output(*output))
+      return fail(error(Fault::internal, "update of '" + input.name + "' is no value of its own"));
     graph.rename(*output, input.name + ".next");
     graph.updates.push_back({input.name, output->name, parameter.str(), kind.str()});
     graph.outputs.push_back({output->name, output});
@@ -74,8 +80,8 @@ class Optimizer : Formula {
   Value* lerp(Value* a, Value* b, double weight) { return add(a, mul(sub(b, a), weight)); }
   Value* moving_square(Value* v, Value* g, double keep) { return add(mul(v, keep), mul(mul(g, g), 1 - keep)); }
 
-  // torch.nn.utils.clip_grad_norm_: max_norm / (norm + 1e-6), at most 1. Shards' squares add up; what every rank holds whole
-  // counts once, since it is no partial sum.
+  // torch.nn.utils.clip_grad_norm_: max_norm / (norm + 1e-6), at most 1. Shards' squares add up; what every rank holds
+  // whole counts once, since it is no partial sum.
   Value* clip_factor(llvm::ArrayRef<ParameterGradient> gradients, double max_norm) {
     llvm::SmallVector<Value*> squares;
     for (auto [parameter, gradient] : gradients) {
@@ -88,8 +94,10 @@ class Optimizer : Formula {
   }
 
   Value* advance(Value* p, Value* g) {
-    if (o_.name == "adamw") p = decays(*p, options_) ? mul(p, keep_) : p;
-    else if (decay_ != 0) g = add(g, mul(p, decay_));
+    if (o_.name == "adamw")
+      p = decays(*p, options_) ? mul(p, keep_) : p;
+    else if (decay_ != 0)
+      g = add(g, mul(p, decay_));
     if (o_.name == "sgd") {
       if (momentum() != 0) {
         Value* before = state("momentum_buffer");
@@ -122,7 +130,8 @@ class Optimizer : Formula {
 
   const TrainingOptions& options_;
   const OptimizerOptions o_;
-  Value *rate_ = nullptr, *exact_step_ = nullptr, *exact_rate_ = nullptr, *step_size_ = nullptr, *correction_ = nullptr, *keep_ = nullptr;
+  Value *rate_ = nullptr, *exact_step_ = nullptr, *exact_rate_ = nullptr, *step_size_ = nullptr, *correction_ = nullptr,
+        *keep_ = nullptr;
   Value* parameter_ = nullptr;
   double decay_ = 0;  // its own
 };
@@ -136,15 +145,25 @@ bool at_least_zero(double x) { return x >= 0 && x <= std::numeric_limits<float>:
 bool below_one(double x) { return x >= 0 && x < 1; }
 bool share(double x) { return x >= 0 && x <= 1; }
 constexpr const char* finite = "a finite float32 number of at least 0";
-constexpr Domain learning_rate{"--lr", "learning_rate", finite, at_least_zero}, max_norm{"--max-grad-norm", "max_grad_norm", finite, at_least_zero}, momentum{"--momentum", "momentum", finite, at_least_zero},
-    weight_decay{"--weight-decay", "weight_decay", finite, at_least_zero}, beta1{"--betas", "beta1", "a number of at least 0 and below 1", below_one}, beta2{"--betas", "beta2", beta1.expected, below_one},
-    epsilon{"--eps", "eps", finite, at_least_zero}, alpha{"--alpha", "alpha", "a number from 0 to 1", share};
+constexpr Domain learning_rate{"--lr", "learning_rate", finite, at_least_zero},
+    max_norm{"--max-grad-norm", "max_grad_norm", finite, at_least_zero},
+    momentum{"--momentum", "momentum", finite, at_least_zero},
+    weight_decay{"--weight-decay", "weight_decay", finite, at_least_zero},
+    beta1{"--betas", "beta1", "a number of at least 0 and below 1", below_one},
+    beta2{"--betas", "beta2", beta1.expected, below_one}, epsilon{"--eps", "eps", finite, at_least_zero},
+    alpha{"--alpha", "alpha", "a number from 0 to 1", share};
 }  // namespace
 
 std::optional<OutsideDomain> outside_domain(const TrainingOptions& options) {
   const OptimizerOptions& o = options.optimizer;
-  for (const auto& [domain, value] : {std::pair(learning_rate, options.learning_rate), {max_norm, std::optional(options.max_gradient_norm)}, {momentum, o.momentum}, {weight_decay, o.weight_decay}, {beta1, o.beta1},
-                                      {beta2, o.beta2}, {epsilon, o.epsilon}, {alpha, o.alpha}})
+  for (const auto& [domain, value] : {std::pair(learning_rate, options.learning_rate),
+                                      {max_norm, std::optional(options.max_gradient_norm)},
+                                      {momentum, o.momentum},
+                                      {weight_decay, o.weight_decay},
+                                      {beta1, o.beta1},
+                                      {beta2, o.beta2},
+                                      {epsilon, o.epsilon},
+                                      {alpha, o.alpha}})
     if (value && !domain.holds(*value)) {
       std::string found;
       llvm::raw_string_ostream(found) << llvm::format("%g", std::isnan(*value) ? std::fabs(*value) : *value);
@@ -157,8 +176,10 @@ llvm::Error check_settings(const TrainingOptions& options) {
   const OptimizerOptions& o = options.optimizer;
   if (o.name != "sgd" && o.name != "adam" && o.name != "adamw" && o.name != "rmsprop")
     return error(Fault::usage, "--optimizer " + quoted(o.name) + ": expected sgd, adam, adamw or rmsprop");
-  if (auto outside = outside_domain(options)) return error(Fault::usage, llvm::Twine(outside->flag) + ": " + outside->text);
-  if (o.nesterov && (o.name != "sgd" || o.momentum.value_or(0) <= 0)) return error(Fault::usage, "--nesterov: needs sgd with --momentum above 0");
+  if (auto outside = outside_domain(options))
+    return error(Fault::usage, llvm::Twine(outside->flag) + ": " + outside->text);
+  if (o.nesterov && (o.name != "sgd" || o.momentum.value_or(0) <= 0))
+    return error(Fault::usage, "--nesterov: needs sgd with --momentum above 0");
   if (o.centered && o.name != "rmsprop") return error(Fault::usage, "--centered: is rmsprop's");
   return llvm::Error::success();
 }

@@ -28,22 +28,31 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
   if (partial_operands == 0) return own;
   bool passes = false;
   switch (rule.linear) {
-    case Linear::none: break;
-    case Linear::view: passes = partial_operands == 1; break;
+    case Linear::none:
+      break;
+    case Linear::view:
+      passes = partial_operands == 1;
+      break;
     case Linear::jointly:
       // All partial alike: a whole operand added to a partial one would be added once a rank.
-      passes = through.reduce == Reduce::sum && llvm::all_of(operands, [&](const PartialState& s) { return s == through; });
+      passes =
+          through.reduce == Reduce::sum && llvm::all_of(operands, [&](const PartialState& s) { return s == through; });
       break;
-    case Linear::in_each_operand: passes = through.reduce == Reduce::sum && partial_operands == 1; break;
+    case Linear::in_each_operand:
+      passes = through.reduce == Reduce::sum && partial_operands == 1;
+      break;
     case Linear::addends:
       if (llvm::all_of(operands, [&](const PartialState& s) { return s == through; })) {
         passes = through.reduce == Reduce::sum;
         break;
       }
       // Mixed: those that are partial alike are reduced together within the sum; its result is whole.
-      for (size_t k = 0; k < operands.size(); ++k) accepts[k] = !operands[k].is_partial() || (operands[k] == through && through.reduce == Reduce::sum);
+      for (size_t k = 0; k < operands.size(); ++k)
+        accepts[k] = !operands[k].is_partial() || (operands[k] == through && through.reduce == Reduce::sum);
       return own;
-    case Linear::in_first: passes = through.reduce == Reduce::sum && partial_operands == 1 && operands[0].is_partial(); break;
+    case Linear::in_first:
+      passes = through.reduce == Reduce::sum && partial_operands == 1 && operands[0].is_partial();
+      break;
   }
   // One partial at a time: over contracted axes and over a passing operand's both, the sum would need two orders.
   if (passes && own.is_partial()) passes = false;
@@ -59,7 +68,8 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
 namespace {
 class PartialSearch {
  public:
-  PartialSearch(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen) : graph_(graph), factors_(factors), frozen_(frozen) {
+  PartialSearch(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen)
+      : graph_(graph), factors_(factors), frozen_(frozen) {
     for (const GraphOutput& o : graph.outputs) outputs_.insert(o.value);
     for (auto& node : graph.nodes) {
       if (node->results.size() != 1) continue;
@@ -94,7 +104,8 @@ class PartialSearch {
       for (size_t n = 0; n < nodes_.size(); ++n) {
         Node& node = *nodes_[n];
         llvm::SmallVector<PartialState, 3> operands;
-        for (const Value* v : node.operands) operands.push_back(reduced_.contains(v) ? PartialState{} : state_.lookup(v));
+        for (const Value* v : node.operands)
+          operands.push_back(reduced_.contains(v) ? PartialState{} : state_.lookup(v));
         llvm::SmallVector<bool, 3> accepts;
         PartialState result = partial_result(node, factors_.rule(node), factors_, axes_[n], operands, accepts);
         // A frozen value that is taken whole here is reduced for this user only.
@@ -106,14 +117,17 @@ class PartialSearch {
         }
         // A result that was pinned to be split along the same axis can't be in parts along it, too.
         const Axes own = node.out().sharding->axes();
-        const bool pinned = llvm::any_of(result.axes, [&](const std::string& axis) { return llvm::is_contained(own, axis); });
-        if (result.is_partial() && (pinned || outputs_.contains(&node.out())) && reduced_.insert(&node.out()).second) changed = true;
+        const bool pinned =
+            llvm::any_of(result.axes, [&](const std::string& axis) { return llvm::is_contained(own, axis); });
+        if (result.is_partial() && (pinned || outputs_.contains(&node.out())) && reduced_.insert(&node.out()).second)
+          changed = true;
       }
     }
   }
 
-  // A partial value that reaches several places where it must be reduced (a decomposed norm's gradient: of its input, its
-  // scale and its bias) is reduced once, before them, if nothing else meets it on the way and one of them is as large.
+  // A partial value that reaches several places where it must be reduced (a decomposed norm's gradient: of its input,
+  // its scale and its bias) is reduced once, before them, if nothing else meets it on the way and one of them is as
+  // large.
   llvm::DenseSet<const Value*> reduce_earlier() {
     llvm::DenseSet<const Value*> out, covered;
     for (Node* node : nodes_) {
@@ -127,14 +141,20 @@ class PartialSearch {
         for (const Use& use : at->uses) {
           users.push_back(use.node);
           const Value& next = use.node->out();
-          if (!state_.lookup(&next).is_partial()) ends.push_back(at);  // within a sum that joins it to whole addends
-          else if (reduced_.contains(&next)) ends.push_back(&next);
-          else if (cone.insert(&next).second) open.push_back(&next);
+          if (!state_.lookup(&next).is_partial())
+            ends.push_back(at);  // within a sum that joins it to whole addends
+          else if (reduced_.contains(&next))
+            ends.push_back(&next);
+          else if (cone.insert(&next).second)
+            open.push_back(&next);
         }
       }
       auto distinct = llvm::DenseSet<const Value*>(ends.begin(), ends.end());
-      const bool closed = llvm::all_of(users, [&](const Node* n) { return llvm::all_of(n->operands, [&](const Value* o) { return !is_partial(*o) || cone.contains(o); }); });
-      const bool large = llvm::any_of(distinct, [&](const Value* e) { return exact_div(product(e->type.dims), product(v.type.dims)).has_value(); });
+      const bool closed = llvm::all_of(users, [&](const Node* n) {
+        return llvm::all_of(n->operands, [&](const Value* o) { return !is_partial(*o) || cone.contains(o); });
+      });
+      const bool large = llvm::any_of(
+          distinct, [&](const Value* e) { return exact_div(product(e->type.dims), product(v.type.dims)).has_value(); });
       if (distinct.size() < 2 || !closed || !large) continue;
       out.insert(&v);
       covered.insert(cone.begin(), cone.end());
@@ -153,7 +173,9 @@ class PartialSearch {
 };
 }  // namespace
 
-void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen) { PartialSearch(graph, factors, frozen).run(); }
+void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen) {
+  PartialSearch(graph, factors, frozen).run();
+}
 
 llvm::Error lower_sums(Graph& graph) {
   Builder build(graph);

@@ -14,12 +14,12 @@ struct PartialState {
 
 // Axes of each class at a node: what its loops are split over.
 using NodeAxes = llvm::DenseMap<int, Axes>;
-// What one node's result is, given its operands' states: partial over its contracted loops, or over what passes through.
-// `accepts` says whether the node can take operand k as it is.
+// What one node's result is, given its operands' states: partial over its contracted loops, or over what passes
+// through. `accepts` says whether the node can take operand k as it is.
 PartialState partial_result(const Node& node, const Rule& rule, const Factors& factors, const NodeAxes& axes,
                             llvm::ArrayRef<PartialState> operands, llvm::SmallVectorImpl<bool>& accepts);
-// Marks the values that stay partial: starts from all that may and removes until nothing changes. Those of `frozen` values
-// are taken as they are.
+// Marks the values that stay partial: starts from all that may and removes until nothing changes. Those of `frozen`
+// values are taken as they are.
 void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen);
 // Of an annotated graph; values that are to be kept stay as they are. True if it made adds, which have no sharding yet.
 llvm::Expected<bool> join_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> keep);

@@ -21,8 +21,8 @@ struct PassOptions {
   std::vector<Constraint> constraints;
   OutputLayout outputs = OutputLayout::whole;
   bool tie_weights = true;
-  std::vector<std::string> tie, untie;      // patterns of weights that are tied where their contents are equal, or are not
-  std::vector<std::string> trainable;       // what a pattern without * names is a parameter, whatever it looks like
+  std::vector<std::string> tie, untie;  // patterns of weights that are tied where their contents are equal, or are not
+  std::vector<std::string> trainable;   // what a pattern without * names is a parameter, whatever it looks like
   bool keep_shared = false;
   bool compute_half = false;  // compute in the model's own half precision instead of float32
 };
@@ -46,15 +46,18 @@ llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t ra
 // The whole graph with named dims replaced by numbers.
 llvm::Expected<std::unique_ptr<Graph>> bind_dims(const Graph& graph, const DimValues& values);
 
-// Named dims from the shapes of given inputs and `values` already known; a shape that disagrees is an error naming input and dim.
-llvm::Expected<DimValues> bind_input_dims(const Graph& graph, const std::map<std::string, llvm::SmallVector<int64_t, 4>, std::less<>>& shapes, DimValues values = {});
+// Named dims from the shapes of given inputs and `values` already known; a shape that disagrees is an error naming
+// input and dim.
+llvm::Expected<DimValues> bind_input_dims(
+    const Graph& graph, const std::map<std::string, llvm::SmallVector<int64_t, 4>, std::less<>>& shapes,
+    DimValues values = {});
 
 struct Pass {
   const char* name;
   const char* summary;
   llvm::Error (*run)(Graph&, const PassOptions&);
 };
-llvm::ArrayRef<Pass> canonical_passes();  // from import to a canonical graph
+llvm::ArrayRef<Pass> canonical_passes();                                           // from import to a canonical graph
 llvm::Error run_pass(const Pass& pass, Graph& graph, const PassOptions& options);  // and drops what it left unused
 // Runs the canonical passes, verifying after each.
 llvm::Error canonicalise(Graph& graph, const PassOptions& options);

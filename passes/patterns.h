@@ -10,7 +10,7 @@ namespace optp {
 class Patterns {
  public:
   static llvm::Expected<Patterns> parse(llvm::ArrayRef<std::string> texts, llvm::StringRef flag);
-  bool matches(const Value& v);        // by its name or an alias
+  bool matches(const Value& v);  // by its name or an alias
   bool matches(llvm::StringRef name);
   llvm::Error unmatched(llvm::StringRef what) const;  // "--tie 'x*': matches no WHAT" for the first that never matched
 

@@ -10,7 +10,9 @@ const Pass passes[] = {
     {"merge-views", "reshapes of reshapes and of what already has the shape", merge_views},
     // Before classes of factors are formed: a bias shared by two layers would tie their shardings together.
     {"unshare-parameters", "what the exporter merged becomes one parameter a module", unshare_parameters},
-    {"tie-weights", "a table and a head with equal contents become one parameter, and so do the copies of a module's weight", tie_weights},
+    {"tie-weights",
+     "a table and a head with equal contents become one parameter, and so do the copies of a module's weight",
+     tie_weights},
     {"find-parameters", "which initializers are trained", find_parameters},
     {"precision", "half-precision weights are computed with in float32", precision},
     {"find-states", "outputs that extend an input: key/value caches", find_states},

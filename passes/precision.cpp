@@ -1,5 +1,5 @@
-// Half-precision models are computed in float32 unless asked otherwise: weights stay half in files and memory plans, and
-// explicit casts say what is computed in what.
+// Half-precision models are computed in float32 unless asked otherwise: weights stay half in files and memory plans,
+// and explicit casts say what is computed in what.
 //   before   %y = contract(%x: f16[..], %w: f16[..])
 //   after    %w.f32 = cast(%w)   %y = contract(%x: f32[..], %w.f32)
 #include "frontend/ir/builder.h"
@@ -55,7 +55,8 @@ llvm::Error precision(Graph& graph, const PassOptions& options) {
     auto it = half_outputs.find(o.value);
     if (it == half_outputs.end()) continue;
     build.before(nullptr);
-    auto narrow = build.create("cast", {o.value}, {{"to", int64_t(it->second)}}, o.value->name + "." + to_string(it->second).str());
+    auto narrow = build.create("cast", {o.value}, {{"to", int64_t(it->second)}},
+                               o.value->name + "." + to_string(it->second).str());
     if (!narrow) return narrow.takeError();
     o.value = *narrow;
   }

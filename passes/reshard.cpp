@@ -28,7 +28,12 @@ struct Resharder {
   }
 
   llvm::Error all_reduce() {
-    if (auto e = step("all_reduce", {{"axes", AxisList(now.partial.begin(), now.partial.end())}, {"reduce", to_string(now.reduce).str()}, {"reason", reason}}, "all_reduce")) return e;
+    if (auto e = step("all_reduce",
+                      {{"axes", AxisList(now.partial.begin(), now.partial.end())},
+                       {"reduce", to_string(now.reduce).str()},
+                       {"reason", reason}},
+                      "all_reduce"))
+      return e;
     now.partial.clear();
     now.reduce = Reduce::none;
     mark();
@@ -37,8 +42,8 @@ struct Resharder {
 
   // Where factor k of dim d is not the major one of its dim, it is brought to a dim of its own around the work on it.
   struct Around {
-    Dims before;   // local dims of the value as it is
-    size_t axis;   // the factor's own dim while apart
+    Dims before;  // local dims of the value as it is
+    size_t axis;  // the factor's own dim while apart
     bool apart;
   };
   llvm::Expected<Around> bring_apart(size_t d, size_t k) {
@@ -74,7 +79,13 @@ struct Resharder {
     // Chunks are nested, so they are joined axis by axis, the inner one first: docs/collectives.md, section 2.
     for (size_t outer = factor.axes.size(); outer-- > 0;) {
       const Dim total = Dim::part(factor.extent, llvm::ArrayRef<std::string>(factor.axes).take_front(outer));
-      if (auto e = step("all_gather", {{"axes", AxisList{factor.axes[outer]}}, {"axis", int64_t(around->axis)}, {"total", total}, {"reason", reason}}, "all_gather")) return e;
+      if (auto e = step("all_gather",
+                        {{"axes", AxisList{factor.axes[outer]}},
+                         {"axis", int64_t(around->axis)},
+                         {"total", total},
+                         {"reason", reason}},
+                        "all_gather"))
+        return e;
     }
     now.dims[d].factors[k].axes.clear();
     if (auto e = bring_back(*around, d)) return e;
@@ -85,7 +96,13 @@ struct Resharder {
     auto around = bring_apart(d, k);
     if (!around) return around.takeError();
     const Dim extent = now.dims[d].factors[k].extent;
-    if (auto e = step("slice", {{"axis", int64_t(around->axis)}, {"start", Dim::start(extent, axes)}, {"size", Dim::part(extent, axes)}, {"step", int64_t(1)}}, "shard")) return e;
+    if (auto e = step("slice",
+                      {{"axis", int64_t(around->axis)},
+                       {"start", Dim::start(extent, axes)},
+                       {"size", Dim::part(extent, axes)},
+                       {"step", int64_t(1)}},
+                      "shard"))
+      return e;
     now.dims[d].factors[k].axes = axes;
     if (auto e = bring_back(*around, d)) return e;
     mark();
@@ -94,7 +111,8 @@ struct Resharder {
 };
 }  // namespace
 
-llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim> global, const Sharding& from, const Sharding& to, llvm::StringRef reason) {
+llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim> global, const Sharding& from,
+                               const Sharding& to, llvm::StringRef reason) {
   Resharder r{build, &value, from, global, value.name, reason.str()};
   if (r.now.is_partial() && !(to.partial == r.now.partial && to.reduce == r.now.reduce)) {
     if (auto e = r.all_reduce()) return e;
@@ -102,7 +120,9 @@ llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim>
   // A factor that is split alike before and after stays; the others are joined and cut anew.
   auto stays = [&](size_t d, size_t k) {
     const auto &now = r.now.dims[d].factors, &then = to.dims[d].factors;
-    return llvm::equal(now, then, [](const FactorSharding& a, const FactorSharding& b) { return a.extent == b.extent; }) && now[k].axes == then[k].axes;
+    return llvm::equal(now, then,
+                       [](const FactorSharding& a, const FactorSharding& b) { return a.extent == b.extent; }) &&
+           now[k].axes == then[k].axes;
   };
   for (size_t d = 0; d < r.now.dims.size(); ++d) {
     if (same_placement(r.now.dims[d], to.dims[d])) continue;

@@ -5,7 +5,8 @@
 
 namespace optp {
 namespace {
-void take(NodeAxes& out, const Factors& factors, const Node& node, const Rule& rule, llvm::ArrayRef<int> loops, const Value& v, bool summed_only) {
+void take(NodeAxes& out, const Factors& factors, const Node& node, const Rule& rule, llvm::ArrayRef<int> loops,
+          const Value& v, bool summed_only) {
   if (!v.sharding) return;
   for (size_t d = 0; d < loops.size(); ++d) {
     const int loop = loops[d];
@@ -13,7 +14,9 @@ void take(NodeAxes& out, const Factors& factors, const Node& node, const Rule& r
     if (summed_only && rule.loops[size_t(loop)].reduce == Reduce::none) continue;
     // A pin may split here what another op needs whole elsewhere; what counts is this op's own loop.
     if (rule.loops[size_t(loop)].whole) continue;
-    const bool linked = llvm::any_of(rule.links, [&](const LoopLink& l) { return llvm::is_contained(l.left, loop) || llvm::is_contained(l.right, loop); });
+    const bool linked = llvm::any_of(rule.links, [&](const LoopLink& l) {
+      return llvm::is_contained(l.left, loop) || llvm::is_contained(l.right, loop);
+    });
     const auto& dim = factors.of_loop(node, loop);
     const auto& split = v.sharding->dims[d].factors;
     // A pinned sharding may name its own factors; only those that are the loop's own can be followed.
@@ -29,9 +32,9 @@ void take(NodeAxes& out, const Factors& factors, const Node& node, const Rule& r
     }
   }
 }
-// Takes back what this op can't run split, though one of its loops could: a class that also is a loop which must be whole;
-// one that two loops run over (x + xᵀ: a rank would have blocks of the diagonal only); and one that is not the major part
-// of a counted loop, where a rank would have several ranges.
+// Takes back what this op can't run split, though one of its loops could: a class that also is a loop which must be
+// whole; one that two loops run over (x + xᵀ: a rank would have blocks of the diagonal only); and one that is not the
+// major part of a counted loop, where a rank would have several ranges.
 void take_back(NodeAxes& out, const Factors& factors, const Node& node, const Rule& rule) {
   llvm::DenseMap<int, int> loops_of_class;
   for (int loop = 0; loop < int(rule.loops.size()); ++loop) {
@@ -41,7 +44,9 @@ void take_back(NodeAxes& out, const Factors& factors, const Node& node, const Ru
     bool is_major = true;
     for (size_t k = 0; k < dim.classes.size(); ++k) {
       const int c = dim.classes[k];
-      if (rule.loops[size_t(loop)].whole || (rule.loops[size_t(loop)].counted && !is_major) || (!again && ++loops_of_class[c] > 1)) out.erase(c);
+      if (rule.loops[size_t(loop)].whole || (rule.loops[size_t(loop)].counted && !is_major) ||
+          (!again && ++loops_of_class[c] > 1))
+        out.erase(c);
       if (!dim.extents[k].is(1)) is_major = false;
     }
   }
@@ -51,8 +56,10 @@ void take_back(NodeAxes& out, const Factors& factors, const Node& node, const Ru
 NodeAxes node_axes(const Node& node, const Factors& factors) {
   NodeAxes out;
   const Rule& rule = factors.rule(node);
-  for (size_t k = 0; k < node.results.size(); ++k) take(out, factors, node, rule, rule.results[k], *node.results[k], false);
-  for (size_t k = 0; k < node.operands.size(); ++k) take(out, factors, node, rule, rule.operands[k], *node.operands[k], true);
+  for (size_t k = 0; k < node.results.size(); ++k)
+    take(out, factors, node, rule, rule.results[k], *node.results[k], false);
+  for (size_t k = 0; k < node.operands.size(); ++k)
+    take(out, factors, node, rule, rule.operands[k], *node.operands[k], true);
   take_back(out, factors, node, rule);
   return out;
 }
@@ -68,13 +75,18 @@ DimSharding sharded(const Factors::DimFactors& dim, const NodeAxes& axes) {
 namespace {
 // "[_, tensor]", "[_, (tensor _)]": one word a dim, or the words of its factors in parentheses.
 llvm::Expected<Sharding> parse_wish(const Graph& graph, const Factors& factors, const Value& v, const Constraint& c) {
-  auto fail = [&](const llvm::Twine& what) { return error(Fault::usage, c.place + ": " + quoted(c.pattern) + " = " + quoted(c.wish) + ": " + what); };
+  auto fail = [&](const llvm::Twine& what) {
+    return error(Fault::usage, c.place + ": " + quoted(c.pattern) + " = " + quoted(c.wish) + ": " + what);
+  };
   llvm::StringRef text = llvm::StringRef(c.wish).trim();
-  if (!text.consume_front("[") || !text.consume_back("]")) return fail("expected colwise, rowwise, embedding_rowwise, replicate or a sharding such as [_, tensor]");
+  if (!text.consume_front("[") || !text.consume_back("]"))
+    return fail("expected colwise, rowwise, embedding_rowwise, replicate or a sharding such as [_, tensor]");
   Sharding s;
   llvm::SmallVector<llvm::StringRef, 4> words;
   if (!text.trim().empty()) text.split(words, ',');
-  if (words.size() != v.ndim()) return fail("expected " + llvm::Twine(v.ndim()) + " dims for " + quoted(v.name) + " " + to_string(v.type.dims) + ", found " + llvm::Twine(words.size()));
+  if (words.size() != v.ndim())
+    return fail("expected " + llvm::Twine(v.ndim()) + " dims for " + quoted(v.name) + " " + to_string(v.type.dims) +
+                ", found " + llvm::Twine(words.size()));
   Axes used;
   for (unsigned d = 0; d < words.size(); ++d) {
     llvm::StringRef word = words[d].trim();
@@ -83,8 +95,10 @@ llvm::Expected<Sharding> parse_wish(const Graph& graph, const Factors& factors, 
     for (Dim e : f.extents) dim.factors.push_back({e, {}});
     llvm::SmallVector<llvm::StringRef, 4> parts;
     const bool grouped = word.consume_front("(") && word.consume_back(")");
-    if (grouped) word.split(parts, ' ', -1, false);
-    else parts.push_back(word);
+    if (grouped)
+      word.split(parts, ' ', -1, false);
+    else
+      parts.push_back(word);
     for (size_t k = 0; k < parts.size(); ++k) {
       if (parts[k] == "_") continue;
       Axes axes;
@@ -96,7 +110,9 @@ llvm::Expected<Sharding> parse_wish(const Graph& graph, const Factors& factors, 
         used.push_back(name.str());
         axes.push_back(name.str());
       }
-      if (k >= dim.factors.size()) return fail("dim " + llvm::Twine(d) + " of " + quoted(v.name) + " has " + llvm::Twine(dim.factors.size()) + " factors");
+      if (k >= dim.factors.size())
+        return fail("dim " + llvm::Twine(d) + " of " + quoted(v.name) + " has " + llvm::Twine(dim.factors.size()) +
+                    " factors");
       dim.factors[k].axes = axes;
     }
     s.dims.push_back(std::move(dim));
@@ -104,9 +120,13 @@ llvm::Expected<Sharding> parse_wish(const Graph& graph, const Factors& factors, 
   return s;
 }
 
-// Columns and rows as PyTorch and Hugging Face mean them: of the layer's outputs and of its inputs, whatever the layout.
-llvm::Expected<Sharding> layer_wish(const Graph& graph, const Factors& factors, const Value& v, const Constraint& c, bool by_column) {
-  auto fail = [&](const llvm::Twine& what) { return error(Fault::usage, c.place + ": " + quoted(c.pattern) + " = " + quoted(c.wish) + ": " + what); };
+// Columns and rows as PyTorch and Hugging Face mean them: of the layer's outputs and of its inputs, whatever the
+// layout.
+llvm::Expected<Sharding> layer_wish(const Graph& graph, const Factors& factors, const Value& v, const Constraint& c,
+                                    bool by_column) {
+  auto fail = [&](const llvm::Twine& what) {
+    return error(Fault::usage, c.place + ": " + quoted(c.pattern) + " = " + quoted(c.wish) + ": " + what);
+  };
   if (!graph.mesh.find("tensor")) return fail("mesh " + to_string(graph.mesh) + " has no axis 'tensor'");
   Sharding s = replicated(v.ndim());
   for (unsigned d = 0; d < v.ndim(); ++d)
@@ -133,14 +153,18 @@ llvm::Expected<Sharding> layer_wish(const Graph& graph, const Factors& factors, 
 }
 }  // namespace
 
-llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(const Graph& graph, const Factors& factors, const Constraint& c) {
+llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(const Graph& graph, const Factors& factors,
+                                                                            const Constraint& c) {
   auto glob = llvm::GlobPattern::create(c.pattern);
-  if (!glob) return error(Fault::usage, c.place + ": pattern " + quoted(c.pattern) + ": " + llvm::toString(glob.takeError()));
+  if (!glob)
+    return error(Fault::usage, c.place + ": pattern " + quoted(c.pattern) + ": " + llvm::toString(glob.takeError()));
   std::vector<std::pair<Value*, Sharding>> out;
   auto matches = [&](Value& v) {
-    if (glob->match(v.name) || llvm::any_of(v.aliases, [&](const std::string& a) { return glob->match(a); })) return true;
+    if (glob->match(v.name) || llvm::any_of(v.aliases, [&](const std::string& a) { return glob->match(a); }))
+      return true;
     // An operator's name stands for the weights of all its nodes.
-    return v.is_data() && v.ndim() >= 2 && llvm::any_of(v.uses, [&](const Use& u) { return u.node->origin == c.pattern || u.node->name == c.pattern; });
+    return v.is_data() && v.ndim() >= 2 &&
+           llvm::any_of(v.uses, [&](const Use& u) { return u.node->origin == c.pattern || u.node->name == c.pattern; });
   };
   auto apply = [&](Value& v) -> llvm::Error {
     llvm::Expected<Sharding> s = replicated(v.ndim());
@@ -151,7 +175,8 @@ llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(cons
       if (!v.is_data()) return llvm::Error::success();
       s = layer_wish(graph, factors, v, c, llvm::StringRef(c.wish).starts_with("col"));
     } else if (c.wish == "embedding_rowwise" || c.wish == "embedding_colwise") {
-      if (v.ndim() != 2 || !graph.mesh.find("tensor")) return error(Fault::usage, c.place + ": " + quoted(v.name) + " is no embedding table");
+      if (v.ndim() != 2 || !graph.mesh.find("tensor"))
+        return error(Fault::usage, c.place + ": " + quoted(v.name) + " is no embedding table");
       for (unsigned d = 0; d < 2; ++d)
         for (Dim e : factors.of(v, d).extents) s->dims[d].factors.push_back({e, {}});
       s->dims[c.wish == "embedding_rowwise" ? 0 : 1].factors[0].axes = {"tensor"};
@@ -172,7 +197,8 @@ llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(cons
     for (const auto& r : node->results)
       if (matches(*r))
         if (auto e = apply(*r)) return e;
-  if (out.empty()) return error(Fault::usage, c.place + ": pattern " + quoted(c.pattern) + " matches no tensor, node or operator");
+  if (out.empty())
+    return error(Fault::usage, c.place + ": pattern " + quoted(c.pattern) + " matches no tensor, node or operator");
   return out;
 }
 }  // namespace optp

@@ -13,6 +13,7 @@ NodeAxes node_axes(const Node& node, const Factors& factors);
 // A dim's or loop's sharding under these axes.
 DimSharding sharded(const Factors::DimFactors& dim, const NodeAxes& axes);
 
-llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(const Graph& graph, const Factors& factors, const Constraint& constraint);
+llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(const Graph& graph, const Factors& factors,
+                                                                            const Constraint& constraint);
 
 }  // namespace optp

@@ -1,7 +1,8 @@
-// From a graph whose values have shardings to one SPMD graph: every rank runs it, on local shapes written with part(n, axes).
-// At each edge where a value is not held as an op needs it, it is resharded; the same reshard is made once.
+// From a graph whose values have shardings to one SPMD graph: every rank runs it, on local shapes written with part(n,
+// axes). At each edge where a value is not held as an op needs it, it is resharded; the same reshard is made once.
 //   %y = contract(%x: f32[b, 3072] [_, tensor], %w: f32[3072, 768] [tensor, _]) {loops = "b k, k n -> b n"}
-//   =>   %y = contract(%x: f32[b, part(3072, tensor)], %w: f32[part(3072, tensor), 768])   %y.all_reduce = all_reduce(%y)
+//   =>   %y = contract(%x: f32[b, part(3072, tensor)], %w: f32[part(3072, tensor), 768])   %y.all_reduce =
+//   all_reduce(%y)
 #include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic.h"
 #include "passes/factors.h"
@@ -14,7 +15,10 @@ namespace {
 
 class Splitter {
  public:
-  Splitter(const Graph& from, const PassOptions& options, const Factors& factors, Graph& to) : from_(from), options_(options), factors_(factors), to_(to), build_(to) { build_.set_fold(false); }
+  Splitter(const Graph& from, const PassOptions& options, const Factors& factors, Graph& to)
+      : from_(from), options_(options), factors_(factors), to_(to), build_(to) {
+    build_.set_fold(false);
+  }
 
   llvm::Error run() {
     for (const Value* v : from_.inputs) {
@@ -64,9 +68,12 @@ class Splitter {
     auto& forms = held_[&v];
     for (const Held& h : forms)
       if (same_placement(h.sharding, wanted)) return h.value;
-    // The last form is the one nearest to use: partial sums are reduced by then. Who takes parts needs one that still has them.
+    // The last form is the one nearest to use: partial sums are reduced by then. Who takes parts needs one that still
+    // has them.
     auto from = forms.rbegin();
-    while (wanted.is_partial() && from != forms.rend() && (from->sharding.partial != wanted.partial || from->sharding.reduce != wanted.reduce)) ++from;
+    while (wanted.is_partial() && from != forms.rend() &&
+           (from->sharding.partial != wanted.partial || from->sharding.reduce != wanted.reduce))
+      ++from;
     if (from == forms.rend()) return error(Fault::internal, "'" + v.name + "' is held in no parts");
     const Held base = *from;
     auto made = reshard(build_, *base.value, v.type.dims, base.sharding, wanted, reason);
@@ -80,7 +87,8 @@ class Splitter {
     const NodeAxes axes = node.op->rule ? node_axes(node, factors_) : NodeAxes();
     auto shard = [&](llvm::ArrayRef<int> loops) {
       Sharding s;
-      for (int loop : loops) s.dims.push_back(loop == no_loop ? DimSharding() : sharded(factors_.of_loop(node, loop), axes));
+      for (int loop : loops)
+        s.dims.push_back(loop == no_loop ? DimSharding() : sharded(factors_.of_loop(node, loop), axes));
       return s;
     };
     llvm::SmallVector<PartialState, 3> states;
@@ -130,20 +138,24 @@ class Splitter {
       carry(*node.results[k], copy.out(k), computed[k]);
       // A sum that no user may take in parts is reduced here, once; so is a result that was asked elsewhere.
       if (!same_placement(computed[k], *node.results[k]->sharding)) {
-        auto v = as(*node.results[k], *node.results[k]->sharding, made.is_partial() ? sum_reason(node) : std::string("asked so by a constraint"));
+        auto v = as(*node.results[k], *node.results[k]->sharding,
+                    made.is_partial() ? sum_reason(node) : std::string("asked so by a constraint"));
         if (!v) return v.takeError();
       }
     }
     return llvm::Error::success();
   }
   static std::string sum_reason(const Node& node) {
-    if (node.phase == Phase::loss && node.op->name == "reduce_max") return "largest logit of each device's part of the vocabulary";
+    if (node.phase == Phase::loss && node.op->name == "reduce_max")
+      return "largest logit of each device's part of the vocabulary";
     if (node.phase == Phase::loss) return "each device has the terms of its part of the vocabulary";
-    if (node.phase == Phase::backward && node.op->name == "contract") return "gradient of a column-parallel product's input: each device has its columns' part";
+    if (node.phase == Phase::backward && node.op->name == "contract")
+      return "gradient of a column-parallel product's input: each device has its columns' part";
     if (node.phase == Phase::backward) return "the gradients of a value's several users are parts of a sum";
     if (node.op->name == "contract") return "row-parallel product: each device has summed its part of the inner dim";
     if (node.phase == Phase::optimizer) return "the squared norm of gradients that are held in parts";
-    if (node.op->name == "gather") return "vocab-parallel lookup: each device has the rows it holds, zeros for the others";
+    if (node.op->name == "gather")
+      return "vocab-parallel lookup: each device has the rows it holds, zeros for the others";
     return "each device has a part of the sum";
   }
   static std::string reason_of(const Node& node, const Value& v) {

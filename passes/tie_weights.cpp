@@ -23,7 +23,8 @@ bool assumed_tied(const Graph& graph, const Value& table, const Value& weight, b
   if (!table.data->is_missing() || !weight.data->is_missing() || table.data->dtype != weight.data->dtype) return false;
   const auto& a = table.data->dims;
   const auto& b = weight.data->dims;
-  if (a.size() != 2 || b.size() != 2 || a[0] == a[1] || (transposed ? (a[0] != b[1] || a[1] != b[0]) : a != b)) return false;
+  if (a.size() != 2 || b.size() != 2 || a[0] == a[1] || (transposed ? (a[0] != b[1] || a[1] != b[0]) : a != b))
+    return false;
   if (weight.uses.size() != 1) return false;
   const Node& product = *weight.uses[0].node;
   return graph.is_output(product.out());  // no bias after it, and its result is the model's
@@ -44,28 +45,45 @@ class Tying {
     if (by_itself)
       if (auto e = tie_tables()) return e;
     if (auto e = tie_calls(by_itself)) return e;
-    if (tied_) graph_.remarks.push_back(count_text(tied_, "weight is", "weights are") + " tied to what another use of the same module has, and trained as one, such as " + quoted(example_.first) + " to " + quoted(example_.second) + " (--untie PATTERN)");
-    if (equal_) graph_.remarks.push_back(count_text(equal_, "weight is equal to another's", "weights are equal to others'") + ", such as " + quoted(equal_example_.first) + " to that of " + quoted(equal_example_.second) + ", but the file has them in different modules or names none: trained apart (--tie PATTERN)");
+    if (tied_)
+      graph_.remarks.push_back(count_text(tied_, "weight is", "weights are") +
+                               " tied to what another use of the same module has, and trained as one, such as " +
+                               quoted(example_.first) + " to " + quoted(example_.second) + " (--untie PATTERN)");
+    if (equal_)
+      graph_.remarks.push_back(
+          count_text(equal_, "weight is equal to another's", "weights are equal to others'") + ", such as " +
+          quoted(equal_example_.first) + " to that of " + quoted(equal_example_.second) +
+          ", but the file has them in different modules or names none: trained apart (--tie PATTERN)");
     return llvm::Error::success();
   }
 
  private:
-  static std::string count_text(size_t n, const char* one, const char* many) { return std::to_string(n) + " " + (n == 1 ? one : many); }
+  static std::string count_text(size_t n, const char* one, const char* many) {
+    return std::to_string(n) + " " + (n == 1 ? one : many);
+  }
 
   llvm::Error tie_tables() {
     for (Value* table : graph_.data()) {
-      if (!is_float(table->type.dtype) || table->ndim() < 2 || llvm::none_of(table->uses, is_table) || apart_.contains(table)) continue;
+      if (!is_float(table->type.dtype) || table->ndim() < 2 || llvm::none_of(table->uses, is_table) ||
+          apart_.contains(table))
+        continue;
       for (Value* weight : graph_.data()) {
-        if (weight == table || weight->uses.empty() || weight->ndim() < 2 || !llvm::all_of(weight->uses, is_contract_weight) || apart_.contains(weight)) continue;
+        if (weight == table || weight->uses.empty() || weight->ndim() < 2 ||
+            !llvm::all_of(weight->uses, is_contract_weight) || apart_.contains(weight))
+          continue;
         bool transposed = false, assumed = false, equal = false;
         for (bool t : {false, true}) {
-          if (equal_contents(*table->data, *weight->data, t) && !is_constant_valued(*table->data)) equal = true, transposed = t;
-          else if (!equal && assumed_tied(graph_, *table, *weight, t)) equal = assumed = true, transposed = t;
+          if (equal_contents(*table->data, *weight->data, t) && !is_constant_valued(*table->data))
+            equal = true, transposed = t;
+          else if (!equal && assumed_tied(graph_, *table, *weight, t))
+            equal = assumed = true, transposed = t;
           if (equal) break;
         }
         if (!equal) continue;
         graph_.remarks.push_back("'" + weight->name + "' is tied to '" + table->name + "'" +
-                                 (assumed ? " (assumed from its shape and place: the weights' bytes are not there)" : transposed ? ", which it equals transposed" : ", which it equals"));
+                                 (assumed      ? " (assumed from its shape and place: the weights' bytes are not there)"
+                                  : transposed ? ", which it equals transposed"
+                                               : ", which it equals"));
         if (auto e = replace(*weight, *table, transposed)) return e;
       }
     }
@@ -76,7 +94,9 @@ class Tying {
   llvm::Error tie_calls(bool by_itself) {
     llvm::MapVector<uint64_t, std::vector<Value*>> groups;
     for (Value* v : graph_.data()) {
-      if (!is_float(v->type.dtype) || v->is_literal || v->uses.empty() || v->data->is_missing() || v->data->elements() < 2 || apart_.contains(v)) continue;
+      if (!is_float(v->type.dtype) || v->is_literal || v->uses.empty() || v->data->is_missing() ||
+          v->data->elements() < 2 || apart_.contains(v))
+        continue;
       if (is_constant_valued(*v->data) && !asked_.contains(v)) continue;
       groups[content_hash(*v->data, true)].push_back(v);
     }
@@ -98,7 +118,8 @@ class Tying {
           break;
         }
         if (tied) continue;
-        if (equal && is_contract_weight(v->uses[0]) && by_itself && !equal_++) equal_example_ = {v->name, kept.front()->name};
+        if (equal && is_contract_weight(v->uses[0]) && by_itself && !equal_++)
+          equal_example_ = {v->name, kept.front()->name};
         kept.push_back(v);
       }
     }
@@ -119,7 +140,9 @@ class Tying {
   bool of_one_module(const Value& owner, const Value& v) {
     if (!modules_) modules_.emplace(graph_);
     // Two parameters of one module can't be told by it: their names can.
-    if (!owner.is_anonymous && !v.is_anonymous && llvm::StringRef(owner.name).contains('.') && llvm::StringRef(v.name).contains('.')) return false;
+    if (!owner.is_anonymous && !v.is_anonymous && llvm::StringRef(owner.name).contains('.') &&
+        llvm::StringRef(v.name).contains('.'))
+      return false;
     return llvm::all_of(v.uses, [&](const Use& use) {
       return llvm::any_of(owner.uses, [&](const Use& other) {
         return other.operand == use.operand && modules_->same(*other.node, *use.node) == Modules::Same::yes;

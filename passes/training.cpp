@@ -6,7 +6,8 @@
 
 namespace optp {
 llvm::Error choose_trained(Graph& graph, const TrainingOptions& options) {
-  auto mark = [&](llvm::ArrayRef<std::string> patterns, const char* flag, llvm::function_ref<void(Value&)> each, bool constants_too = false) -> llvm::Error {
+  auto mark = [&](llvm::ArrayRef<std::string> patterns, const char* flag, llvm::function_ref<void(Value&)> each,
+                  bool constants_too = false) -> llvm::Error {
     auto wanted = Patterns::parse(patterns, flag);
     if (!wanted) return wanted.takeError();
     for (Value* v : graph.data())
@@ -15,14 +16,17 @@ llvm::Error choose_trained(Graph& graph, const TrainingOptions& options) {
   };
   for (Value* v : graph.data()) v->frozen = v->is_parameter && !options.trainable.empty();
   if (auto e = mark(options.trainable, "--trainable", [](Value& v) { v.frozen = false; })) return e;
-  if (auto e = mark(options.freeze, "--freeze", [](Value& v) { v.frozen = v.is_parameter; }, true)) return e;  // to freeze a constant is no mistake
+  if (auto e = mark(options.freeze, "--freeze", [](Value& v) { v.frozen = v.is_parameter; }, true))
+    return e;  // to freeze a constant is no mistake
   if (auto e = mark(options.no_decay, "--no-decay", [](Value&) {})) return e;
   if (llvm::none_of(graph.data(), [](const Value* v) { return v->is_parameter && !v->frozen; }))
     return error(Fault::usage, graph.source + ": no parameter is left to train");
   // Optimizers, loss and what is compared with them are float32's.
   for (const Value* v : graph.data())
     if (v->is_parameter && !v->frozen && v->type.dtype == DType::f64)
-      return bad_input(graph.source + ": parameter " + quoted(v->name) + ": dtype: training is not supported in float64: expected float32, float16 or bfloat16, found float64; export the model in float32, or leave it out by --freeze");
+      return bad_input(graph.source + ": parameter " + quoted(v->name) +
+                       ": dtype: training is not supported in float64: expected float32, float16 or bfloat16, found "
+                       "float64; export the model in float32, or leave it out by --freeze");
   return llvm::Error::success();
 }
 
@@ -74,7 +78,8 @@ llvm::Error make_training_step(Graph& graph, const PassOptions& passes, const Tr
   graph.outputs.push_back({"loss", loss->loss});
   for (auto [parameter, gradient] : *gradients) {
     // One value may be the gradient of two parameters that are added to each other: it is given under both names.
-    const std::string wish = parameter->name + ".grad", name = graph.find(wish) == gradient ? wish : graph.unique_name(wish);
+    const std::string wish = parameter->name + ".grad",
+                      name = graph.find(wish) == gradient ? wish : graph.unique_name(wish);
     if (!graph.is_output(*gradient) && gradient->name != name) graph.rename(*gradient, name);
     graph.gradients.push_back({parameter->name, name});
     graph.outputs.push_back({name, gradient});

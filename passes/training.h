@@ -1,5 +1,6 @@
-// The passes that make a training step of an annotated inference graph. In order: choose_trained, widen_masters, build_loss,
-// differentiate, accumulate_micro_batches, add_optimizer, annotate_training; then split and materialise as ever.
+// The passes that make a training step of an annotated inference graph. In order: choose_trained, widen_masters,
+// build_loss, differentiate, accumulate_micro_batches, add_optimizer, annotate_training; then split and materialise as
+// ever.
 #pragma once
 #include <optional>
 
@@ -19,12 +20,12 @@ OptimizerOptions with_defaults(OptimizerOptions options);  // every number given
 double default_learning_rate(llvm::StringRef optimizer);
 
 struct TrainingOptions {
-  std::optional<double> learning_rate;          // an input of the step; the optimizer's default where not given
+  std::optional<double> learning_rate;  // an input of the step; the optimizer's default where not given
   OptimizerOptions optimizer;
-  double max_gradient_norm = 0;                 // 0: gradients are not clipped
-  int64_t accumulate = 1;                       // micro-batches in a step
-  std::vector<std::string> trainable, freeze;   // name patterns; freeze wins
-  std::vector<std::string> no_decay;            // name patterns of parameters that weight decay leaves out
+  double max_gradient_norm = 0;                // 0: gradients are not clipped
+  int64_t accumulate = 1;                      // micro-batches in a step
+  std::vector<std::string> trainable, freeze;  // name patterns; freeze wins
+  std::vector<std::string> no_decay;           // name patterns of parameters that weight decay leaves out
 };
 // The first number that is none an optimizer can take: lr, momentum … below 0, infinite or not a number.
 struct OutsideDomain {
@@ -44,22 +45,24 @@ llvm::Error widen_masters(Graph& graph);
 
 // What training minimises, and the gradient it starts from.
 struct Loss {
-  Value* loss;      // float32, a scalar: the mean over counted labels
+  Value* loss;  // float32, a scalar: the mean over counted labels
   Value* logits;
-  Value* dlogits;   // of the loss, or of the total
-  Value* total;     // the sum over counted labels
-  Value* count;     // of them, float32
+  Value* dlogits;  // of the loss, or of the total
+  Value* total;    // the sum over counted labels
+  Value* count;    // of them, float32
 };
 // A label of this value does not count, as with torch.nn.functional.cross_entropy.
 constexpr int64_t ignored_label = -100;
-// The input of token ids, [batch, sequence]: "input_ids", or the first that chooses rows of a table; null where none is.
+// The input of token ids, [batch, sequence]: "input_ids", or the first that chooses rows of a table; null where none
+// is.
 const Value* find_ids(const Graph& graph);
-// The output that is trained on: "logits", or the first [batch, sequence, vocabulary] beside an input of ids; null where none is.
+// The output that is trained on: "logits", or the first [batch, sequence, vocabulary] beside an input of ids; null
+// where none is.
 Value* find_logits(const Graph& graph);
 // A divisor for gradients where no label may count.
 Value* at_least_one(Formula& f, Value* count);
-// Adds the input "labels" and the mean cross-entropy of the logits with them, shifted by one. `undivided`: the gradient is
-// that of the total. Errors: no output [b, s, v].
+// Adds the input "labels" and the mean cross-entropy of the logits with them, shifted by one. `undivided`: the gradient
+// is that of the total. Errors: no output [b, s, v].
 llvm::Expected<Loss> build_loss(Graph& graph, bool undivided);
 
 // Adds the gradient of every trained parameter, given that of one value; in the order of the parameters.
@@ -69,9 +72,10 @@ struct ParameterGradient {
 };
 llvm::Expected<std::vector<ParameterGradient>> differentiate(Graph& graph, Value& from, Value& gradient);
 
-// Sums over micro-batches: undivided gradients, total and count of the loss are added to what the inputs NAME.accumulated hold,
-// and loss and gradients become what they are divided by the count of all. A step of several micro-batches takes the updates of
-// kind "accumulated" after each but the last, the others after the last, when sums begin with zero again.
+// Sums over micro-batches: undivided gradients, total and count of the loss are added to what the inputs
+// NAME.accumulated hold, and loss and gradients become what they are divided by the count of all. A step of several
+// micro-batches takes the updates of kind "accumulated" after each but the last, the others after the last, when sums
+// begin with zero again.
 llvm::Error accumulate_micro_batches(Graph& graph, Loss& loss, llvm::MutableArrayRef<ParameterGradient> gradients);
 
 // Adds state, the next parameters and the graph's updates.
@@ -80,7 +84,8 @@ llvm::Error add_optimizer(Graph& graph, llvm::ArrayRef<ParameterGradient> gradie
 // Shardings of all that has none yet: by the classes of what has, which stays as it is.
 llvm::Error annotate_training(Graph& graph, const PassOptions& options);
 
-// All of the above: an annotated inference graph becomes an annotated training step with outputs loss, gradients, updates.
+// All of the above: an annotated inference graph becomes an annotated training step with outputs loss, gradients,
+// updates.
 llvm::Error make_training_step(Graph& graph, const PassOptions& passes, const TrainingOptions& options);
 
 }  // namespace optp

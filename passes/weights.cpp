@@ -43,12 +43,15 @@ int64_t rows_indexed(const Value& input) {
 bool is_constant_valued(const Tensor& tensor) {
   if (tensor.is_missing()) return false;
   const size_t element = size_t(size_bytes(tensor.dtype));
-  return element == 0 || tensor.bytes.size() <= element || std::memcmp(tensor.bytes.data(), tensor.bytes.data() + element, tensor.bytes.size() - element) == 0;
+  return element == 0 || tensor.bytes.size() <= element ||
+         std::memcmp(tensor.bytes.data(), tensor.bytes.data() + element, tensor.bytes.size() - element) == 0;
 }
 
 bool equal_contents(const Tensor& a, const Tensor& b, bool transposed) {
   if (a.dtype != b.dtype || a.is_missing() || b.is_missing() || a.bytes.size() != b.bytes.size()) return false;
-  if (!transposed) return a.dims == b.dims && (a.bytes.data() == b.bytes.data() || std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0);
+  if (!transposed)
+    return a.dims == b.dims &&
+           (a.bytes.data() == b.bytes.data() || std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0);
   if (a.dims.size() != 2 || b.dims.size() != 2 || a.dims[0] != b.dims[1] || a.dims[1] != b.dims[0]) return false;
   const size_t element = size_t(size_bytes(a.dtype)), rows = size_t(a.dims[0]), columns = size_t(a.dims[1]);
   // By blocks, so that both sides are read in cache lines; most unequal pairs end in the first.
@@ -57,7 +60,9 @@ bool equal_contents(const Tensor& a, const Tensor& b, bool transposed) {
     for (size_t c0 = 0; c0 < columns; c0 += block)
       for (size_t r = r0; r < std::min(rows, r0 + block); ++r)
         for (size_t c = c0; c < std::min(columns, c0 + block); ++c)
-          if (std::memcmp(a.bytes.data() + (r * columns + c) * element, b.bytes.data() + (c * rows + r) * element, element) != 0) return false;
+          if (std::memcmp(a.bytes.data() + (r * columns + c) * element, b.bytes.data() + (c * rows + r) * element,
+                          element) != 0)
+            return false;
   return true;
 }
 }  // namespace optp

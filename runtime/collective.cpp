@@ -9,12 +9,14 @@ namespace optp {
 
 bool in_place(const CollectiveCall& call) { return call.op == "all_reduce" || call.op == "broadcast"; }
 
-llvm::Error communicate(Communicator* communicator, const CollectiveCall& call, const void* in, void* out, int64_t in_bytes) {
+llvm::Error communicate(Communicator* communicator, const CollectiveCall& call, const void* in, void* out,
+                        int64_t in_bytes) {
   if (call.group.size() == 1 || (call.op == "broadcast" && in != out)) {
     if (in != out && in_bytes > 0) std::memcpy(out, in, size_t(in_bytes));
     if (call.group.size() == 1) return llvm::Error::success();
   }
-  if (!communicator) return error(Fault::usage, "collective " + quoted(call.id) + " needs the other ranks, and none are running");
+  if (!communicator)
+    return error(Fault::usage, "collective " + quoted(call.id) + " needs the other ranks, and none are running");
   const CollectiveStamp stamp{call.id, call.dtype, call.dims};
   const Reduce reduce = call.reduce == "max" ? Reduce::max : call.reduce == "min" ? Reduce::min : Reduce::sum;
   if (call.op == "all_reduce") return communicator->all_reduce(stamp, call.group, reduce, in, out);

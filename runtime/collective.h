@@ -1,4 +1,5 @@
-// A collective node's call to the communicator. Apart from executable.cpp: the transport's words for a reduction are its own.
+// A collective node's call to the communicator. Apart from executable.cpp: the transport's words for a reduction are
+// its own.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -19,6 +20,7 @@ struct CollectiveCall {
   int axis = 0, concat_axis = 0, root = 0;
 };
 bool in_place(const CollectiveCall& call);  // may `in` and `out` be the same buffer?
-llvm::Error communicate(Communicator* communicator, const CollectiveCall& call, const void* in, void* out, int64_t in_bytes);
+llvm::Error communicate(Communicator* communicator, const CollectiveCall& call, const void* in, void* out,
+                        int64_t in_bytes);
 
 }  // namespace optp

@@ -45,7 +45,8 @@ llvm::Expected<CollectiveCall> collective_of(const Node& node) {
   // all_to_all joins along one axis what it cuts along another: its input is whole along the cut one.
   const Value& shape = call.op == "all_gather" ? node.out() : node.operand(0);
   for (Dim d : shape.type.dims) call.dims.push_back(d.constant().value_or(-1));
-  if (call.op == "all_to_all") call.dims[size_t(call.concat_axis)] = node.out().type.dims[size_t(call.concat_axis)].constant().value_or(-1);
+  if (call.op == "all_to_all")
+    call.dims[size_t(call.concat_axis)] = node.out().type.dims[size_t(call.concat_axis)].constant().value_or(-1);
   return call;
 }
 }  // namespace
@@ -76,7 +77,8 @@ llvm::Error Executable::State::load(const Value& v) {
   if (context.plan_only) return llvm::Error::success();
   if (v.data->is_missing()) {
     if (options.missing == MissingWeights::refuse)
-      return error(Fault::not_found, "weights file " + quoted(v.data->missing) + " of " + quoted(v.name) + " is not there");
+      return error(Fault::not_found,
+                   "weights file " + quoted(v.data->missing) + " of " + quoted(v.name) + " is not there");
     Array array;
     array.resize(is_float(spec.dtype), spec.dims);
     for (size_t k = 0; k < array.f.size(); ++k) array.f[k] = double(int64_t((k * 2654435761u) % 2001) - 1000) * 2e-5;
@@ -92,7 +94,8 @@ llvm::Error Executable::State::load(const Value& v) {
     total += int64_t(run.size());
   });
   if (total != spec.bytes())
-    return error(Fault::internal, "data " + quoted(v.name) + ": expected " + llvm::Twine(spec.bytes()) + " bytes for " + to_string(v.type) + ", found " + llvm::Twine(total));
+    return error(Fault::internal, "data " + quoted(v.name) + ": expected " + llvm::Twine(spec.bytes()) + " bytes for " +
+                                      to_string(v.type) + ", found " + llvm::Twine(total));
   if (runs == 1 && reinterpret_cast<uintptr_t>(one[0].data()) % size_t(size_bytes(spec.dtype)) == 0) {
     root.mapped = one[0].data();
     return llvm::Error::success();
@@ -131,7 +134,8 @@ llvm::Expected<bool> Executable::State::fold(const Node& node) {
   for (const TensorSpec& r : work.results) to += r.bytes();
   if (to > from) return false;
   if (context.plan_only) {
-    for (size_t k = 0; k < work.results.size(); ++k) places[&node.out(k)] = {add_root(Root::Kind::constant, work.results[k].bytes()), 0};
+    for (size_t k = 0; k < work.results.size(); ++k)
+      places[&node.out(k)] = {add_root(Root::Kind::constant, work.results[k].bytes()), 0};
     return true;
   }
   auto kernel = compile_kernel(work, context);
@@ -157,7 +161,8 @@ llvm::Error Executable::State::compile() {
   context.stream = dnnl::stream(context.engine);
   for (const Value* v : graph.inputs)
     for (Dim d : v->type.dims)
-      if (!d.constant()) return error(Fault::usage, "input " + quoted(v->name) + ": dim " + quoted(d.text()) + " has no value");
+      if (!d.constant())
+        return error(Fault::usage, "input " + quoted(v->name) + ": dim " + quoted(d.text()) + " has no value");
   for (size_t k = 0; k < graph.inputs.size(); ++k) {
     const int root = add_root(Root::Kind::input, spec_of(*graph.inputs[k]).bytes());
     roots[size_t(root)].index = int(k);
@@ -289,7 +294,9 @@ void Executable::State::plan() {
       Root& in = roots[size_t(own)];
       bool again = false;  // another operand reads the same bytes
       for (size_t j = 0; j < step.in.size(); ++j) again |= j != k && root_of(step.in[j].root) == own;
-      if (in.kind != Root::Kind::arena || in.last != int64_t(s) || step.in[k].offset != 0 || in.bytes != out.bytes || again) continue;
+      if (in.kind != Root::Kind::arena || in.last != int64_t(s) || step.in[k].offset != 0 || in.bytes != out.bytes ||
+          again)
+        continue;
       // The operand takes the result's place, so that an output's memory can serve what becomes it.
       in.merged = step.out[0].root;
       out.first = std::min(out.first, in.first);
@@ -304,7 +311,8 @@ void Executable::State::plan() {
       which.push_back(int(r));
     }
   memory.value_bytes = plan_memory(lifetimes).lower_bound_bytes;
-  for (size_t s = 0; s < steps.size(); ++s) lifetimes.push_back({steps[s].kernel.scratch_bytes, int64_t(s), int64_t(s)});
+  for (size_t s = 0; s < steps.size(); ++s)
+    lifetimes.push_back({steps[s].kernel.scratch_bytes, int64_t(s), int64_t(s)});
   const MemoryPlan plan = plan_memory(lifetimes);
   offsets.assign(roots.size(), -1);
   for (size_t k = 0; k < which.size(); ++k) offsets[size_t(which[k])] = plan.offsets[k];
@@ -324,7 +332,8 @@ void Executable::State::plan() {
   }
   base.assign(roots.size(), nullptr);
   for (size_t r = 0; r < roots.size(); ++r) {
-    if (roots[r].kind == Root::Kind::constant) base[r] = const_cast<char*>(static_cast<const char*>(roots[r].mapped ? roots[r].mapped : roots[r].owned.get()));
+    if (roots[r].kind == Root::Kind::constant)
+      base[r] = const_cast<char*>(static_cast<const char*>(roots[r].mapped ? roots[r].mapped : roots[r].owned.get()));
     if (offsets[r] >= 0) base[r] = static_cast<char*>(arena.get()) + offsets[r];
   }
 }

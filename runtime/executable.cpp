@@ -24,7 +24,8 @@ llvm::Error Executable::State::run(const HostInputs& inputs, HostOutputs& output
     if (it == inputs.end()) return error(Fault::usage, "input " + quoted(v.name) + " is not given");
     const TensorSpec spec = spec_of(v);
     if (it->second.dtype != spec.dtype || it->second.dims != spec.dims)
-      return bad_input("input " + quoted(v.name) + ": expected " + shape_text(spec.dtype, spec.dims) + ", found " + shape_text(it->second.dtype, it->second.dims));
+      return bad_input("input " + quoted(v.name) + ": expected " + shape_text(spec.dtype, spec.dims) + ", found " +
+                       shape_text(it->second.dtype, it->second.dims));
     base[size_t(places.lookup(&v).root)] = const_cast<char*>(static_cast<const char*>(it->second.data));
   }
   for (const GraphOutput& o : graph.outputs) {
@@ -34,10 +35,13 @@ llvm::Error Executable::State::run(const HostInputs& inputs, HostOutputs& output
       array = {spec.dtype, spec.dims, std::vector<char>(size_t(spec.bytes()))};
   }
   for (size_t r = 0; r < roots.size(); ++r)
-    if (roots[r].kind == Root::Kind::output) base[r] = outputs.find(graph.outputs[size_t(roots[r].index)].name)->second.bytes.data();
+    if (roots[r].kind == Root::Kind::output)
+      base[r] = outputs.find(graph.outputs[size_t(roots[r].index)].name)->second.bytes.data();
 
   using Clock = std::chrono::steady_clock;
-  auto microseconds = [&] { return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count(); };
+  auto microseconds = [&] {
+    return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count();
+  };
   if (options.profile) times.clear();
   llvm::SmallVector<const void*, 8> in;
   llvm::SmallVector<void*, 2> out;
@@ -48,7 +52,8 @@ llvm::Error Executable::State::run(const HostInputs& inputs, HostOutputs& output
     for (const Place& p : step.out) out.push_back(address(p));
     const double start = options.profile ? microseconds() : 0;
     if (step.collective) {
-      if (auto e = communicate(options.communicator, *step.collective, in[0], out[0], step.work.operands[0].bytes())) return e;
+      if (auto e = communicate(options.communicator, *step.collective, in[0], out[0], step.work.operands[0].bytes()))
+        return e;
     } else {
       if (auto e = step.kernel.run({in, out, static_cast<char*>(arena.get()) + step.scratch_offset})) return e;
     }
@@ -56,7 +61,9 @@ llvm::Error Executable::State::run(const HostInputs& inputs, HostOutputs& output
       int64_t bytes = 0;
       for (const TensorSpec& s : step.work.operands) bytes += s.bytes();
       for (const TensorSpec& s : step.work.results) bytes += s.bytes();
-      times.push_back({step.last->out().name, step.label(), step.collective ? step.last->text("id").str() : std::string(), step.last->phase, start, microseconds() - start, step.flops, bytes});
+      times.push_back({step.last->out().name, step.label(),
+                       step.collective ? step.last->text("id").str() : std::string(), step.last->phase, start,
+                       microseconds() - start, step.flops, bytes});
     }
   }
   for (size_t k = 0; k < graph.outputs.size(); ++k) {
@@ -76,7 +83,8 @@ std::string Executable::State::Step::label() const {
 Executable::Executable() = default;
 Executable::~Executable() = default;
 
-llvm::Expected<std::unique_ptr<Executable>> Executable::compile(const Graph& rank_graph, const ExecutableOptions& options) {
+llvm::Expected<std::unique_ptr<Executable>> Executable::compile(const Graph& rank_graph,
+                                                                const ExecutableOptions& options) {
   std::unique_ptr<Executable> out(new Executable());
   out->state_ = std::make_unique<State>(rank_graph, options);
   try {

@@ -1,5 +1,5 @@
-// A rank's graph, compiled for its numbers: constants computed, steps fused, weights packed, memory planned. It runs any
-// number of times, on one thread at a time.
+// A rank's graph, compiled for its numbers: constants computed, steps fused, weights packed, memory planned. It runs
+// any number of times, on one thread at a time.
 #pragma once
 #include <map>
 #include <memory>
@@ -27,10 +27,10 @@ struct ExecutableOptions {
 };
 
 struct MemoryNumbers {
-  int64_t parameter_bytes = 0;      // of the rank's data as stored in the model
-  int64_t packed_bytes = 0;         // copies of weights in a kernel's own layout
-  int64_t constant_bytes = 0;       // kept plain: data that kernels read as it is, and what was computed from it
-  int64_t value_bytes = 0;          // most intermediate values that live at one step; the arena holds kernels' workspace, too
+  int64_t parameter_bytes = 0;  // of the rank's data as stored in the model
+  int64_t packed_bytes = 0;     // copies of weights in a kernel's own layout
+  int64_t constant_bytes = 0;   // kept plain: data that kernels read as it is, and what was computed from it
+  int64_t value_bytes = 0;  // most intermediate values that live at one step; the arena holds kernels' workspace, too
   int64_t arena_planned_bytes = 0;  // most that lives at one step: no plan can be smaller
   int64_t arena_actual_bytes = 0;
 };
@@ -49,7 +49,8 @@ class Executable {
  public:
   // Reads the graph while it compiles and keeps pointing at its nodes: the graph must outlive the executable.
   // Errors: usage where an extent is no number, not_found where weights are missing.
-  static llvm::Expected<std::unique_ptr<Executable>> compile(const Graph& rank_graph, const ExecutableOptions& options = {});
+  static llvm::Expected<std::unique_ptr<Executable>> compile(const Graph& rank_graph,
+                                                             const ExecutableOptions& options = {});
   // The memory that compile would plan, without reading or packing a weight.
   static llvm::Expected<MemoryNumbers> plan_memory_of(const Graph& rank_graph);
   ~Executable();

@@ -30,11 +30,11 @@ struct Executable::State {
     enum class Kind { constant, input, output, arena } kind = Kind::arena;
     int64_t bytes = 0;
     int64_t first = std::numeric_limits<int64_t>::max(), last = -1;  // steps
-    Bytes owned;                   // constant
-    const void* mapped = nullptr;  // constant: in the model's file
-    int index = -1;                // of the graph input or output
-    bool read = false;             // constant: by some kernel, or an output
-    int merged = -1;               // the root whose bytes it takes
+    Bytes owned;                                                     // constant
+    const void* mapped = nullptr;                                    // constant: in the model's file
+    int index = -1;                                                  // of the graph input or output
+    bool read = false;                                               // constant: by some kernel, or an output
+    int merged = -1;                                                 // the root whose bytes it takes
   };
   struct Place {
     int root = -1;

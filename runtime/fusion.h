@@ -1,17 +1,17 @@
 // Which nodes run inside of a neighbour's kernel.
 #pragma once
-#include "llvm/ADT/DenseSet.h"
 #include <vector>
 
 #include "frontend/ir/graph.h"
+#include "llvm/ADT/DenseSet.h"
 #include "runtime/kernel.h"
 
 namespace optp {
 
 struct FusedStep {
-  const Node* anchor = nullptr;      // contract or softmax
-  const Node* last = nullptr;        // whose results the step makes; the step runs in its place
-  std::vector<const Node*> nodes;    // all, in order; anchor among them
+  const Node* anchor = nullptr;        // contract or softmax
+  const Node* last = nullptr;          // whose results the step makes; the step runs in its place
+  std::vector<const Node*> nodes;      // all, in order; anchor among them
   std::vector<const Value*> operands;  // the anchor's (its first replaced by the head's), then those of adds
   llvm::SmallVector<Fused, 2> before;
   llvm::SmallVector<Fused, 4> after;

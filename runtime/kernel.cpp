@@ -35,7 +35,8 @@ TensorSpec spec_of(const Value& value) {
 }
 
 std::optional<double> scalar_constant(const Value& value) {
-  if (!value.is_data() || value.data->is_missing() || value.data->elements() != 1 || !is_float(value.type.dtype)) return std::nullopt;
+  if (!value.is_data() || value.data->is_missing() || value.data->elements() != 1 || !is_float(value.type.dtype))
+    return std::nullopt;
   return to_array(*value.data).number(0);
 }
 

@@ -56,8 +56,8 @@ struct KernelCall {
 
 struct Kernel {
   std::function<llvm::Error(const KernelCall&)> run;  // empty: this kernel can't do the work (as fused)
-  unsigned in_place = 0;       // bit k: result 0 may take the bytes of operand k
-  unsigned packed = 0;         // bit k: operand k was copied into the kernel's own layout and is not read
+  unsigned in_place = 0;                              // bit k: result 0 may take the bytes of operand k
+  unsigned packed = 0;  // bit k: operand k was copied into the kernel's own layout and is not read
   int64_t packed_bytes = 0;
   int64_t scratch_bytes = 0;
 };
@@ -73,7 +73,8 @@ std::vector<const KernelDef*> all_kernels();  // sorted by op
 // A node whose result is bytes of its operand 0, as they lie there, needs no kernel: it is a view of them.
 struct ViewDef {
   std::string op;
-  std::optional<int64_t> (*offset)(const Node& node);  // of the result's first byte in the operand's; none: it must be computed
+  std::optional<int64_t> (*offset)(
+      const Node& node);  // of the result's first byte in the operand's; none: it must be computed
 };
 std::optional<int64_t> view_offset(const Node& node);
 
@@ -84,7 +85,7 @@ Kernel fallback_kernel(const Work& work);
 namespace detail {
 void register_kernel(const KernelDef* kernel);
 void register_view(const ViewDef* view);
-}
+}  // namespace detail
 struct RegisteredKernel {
   KernelDef def;
   explicit RegisteredKernel(KernelDef d) : def(std::move(d)) { detail::register_kernel(&def); }

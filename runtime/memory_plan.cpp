@@ -15,7 +15,8 @@ MemoryPlan plan_memory(llvm::ArrayRef<Lifetime> lifetimes) {
   plan.offsets.assign(lifetimes.size(), 0);
   std::vector<size_t> order(lifetimes.size());
   std::iota(order.begin(), order.end(), size_t(0));
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return lifetimes[a].bytes > lifetimes[b].bytes; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return lifetimes[a].bytes > lifetimes[b].bytes; });
   std::vector<size_t> placed;
   std::vector<std::pair<int64_t, int64_t>> taken;  // offset, end
   for (size_t k : order) {

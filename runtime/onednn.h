@@ -9,7 +9,8 @@ struct MatmulDescs {
   bool has_bias = false;
 };
 // Throws dnnl::error where the library has no implementation.
-inline dnnl::matmul::primitive_desc matmul(const dnnl::engine& engine, const MatmulDescs& d, const dnnl::primitive_attr& attr) {
+inline dnnl::matmul::primitive_desc matmul(const dnnl::engine& engine, const MatmulDescs& d,
+                                           const dnnl::primitive_attr& attr) {
 #if DNNL_VERSION_MAJOR >= 3
   return d.has_bias ? dnnl::matmul::primitive_desc(engine, d.a, d.b, d.bias, d.y, attr)
                     : dnnl::matmul::primitive_desc(engine, d.a, d.b, d.y, attr);
@@ -19,7 +20,8 @@ inline dnnl::matmul::primitive_desc matmul(const dnnl::engine& engine, const Mat
 #endif
 }
 
-// How many factors may follow a product: for a second one oneDNN 2 multiplies by the first again, on every instruction set.
+// How many factors may follow a product: for a second one oneDNN 2 multiplies by the first again, on every instruction
+// set.
 #if DNNL_VERSION_MAJOR >= 3
 constexpr int most_factors = 8;
 #else

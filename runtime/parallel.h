@@ -1,5 +1,5 @@
-// Loops over a rank's own OpenMP team. OPTP_SERIAL_KERNELS builds them without OpenMP, for the thread sanitizer (libgomp
-// is not instrumented).
+// Loops over a rank's own OpenMP team. OPTP_SERIAL_KERNELS builds them without OpenMP, for the thread sanitizer
+// (libgomp is not instrumented).
 #pragma once
 #include <algorithm>
 #include <cstdint>

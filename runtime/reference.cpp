@@ -10,18 +10,22 @@
 namespace optp {
 namespace {
 
-llvm::SmallVector<Intervals, 4> held_by(llvm::ArrayRef<int64_t> whole, const Sharding& sharding, const Mesh& mesh, int64_t rank) {
+llvm::SmallVector<Intervals, 4> held_by(llvm::ArrayRef<int64_t> whole, const Sharding& sharding, const Mesh& mesh,
+                                        int64_t rank) {
   llvm::SmallVector<Intervals, 4> out;
   for (size_t d = 0; d < whole.size(); ++d) {
-    if (sharding.dims[d].is_split()) out.push_back(intervals(whole[d], sharding.dims[d], mesh, rank));
-    else out.push_back({{0, whole[d]}});
+    if (sharding.dims[d].is_split())
+      out.push_back(intervals(whole[d], sharding.dims[d], mesh, rank));
+    else
+      out.push_back({{0, whole[d]}});
   }
   return out;
 }
 
 class Lockstep {
  public:
-  Lockstep(llvm::ArrayRef<const Graph*> ranks, const ReferenceTap& tap) : ranks_(ranks), tap_(tap), values_(ranks.size()), left_(ranks.size()) {}
+  Lockstep(llvm::ArrayRef<const Graph*> ranks, const ReferenceTap& tap)
+      : ranks_(ranks), tap_(tap), values_(ranks.size()), left_(ranks.size()) {}
 
   llvm::Expected<std::vector<NamedArrays>> run(llvm::ArrayRef<NamedArrays> inputs) {
     for (size_t r = 0; r < ranks_.size(); ++r) {
@@ -76,7 +80,8 @@ class Lockstep {
   }
   llvm::Error missing(const Value& v) {
     if (v.is_data() && v.data->is_missing())
-      return error(Fault::not_found, "weights file " + quoted(v.data->missing) + " of " + quoted(v.name) + " is not there");
+      return error(Fault::not_found,
+                   "weights file " + quoted(v.data->missing) + " of " + quoted(v.name) + " is not there");
     return llvm::Error::success();
   }
   llvm::Error compute(llvm::ArrayRef<const Node*> nodes) {
@@ -113,7 +118,9 @@ class Lockstep {
           }
           auto join = [&](auto& into, const auto& from) {
             for (size_t k = 0; k < into.size(); ++k)
-              into[k] = reduce == Reduce::sum ? into[k] + from[k] : (reduce == Reduce::max ? std::max(into[k], from[k]) : std::min(into[k], from[k]));
+              into[k] = reduce == Reduce::sum
+                            ? into[k] + from[k]
+                            : (reduce == Reduce::max ? std::max(into[k], from[k]) : std::min(into[k], from[k]));
           };
           join(out.f, in.f);
           join(out.i, in.i);
@@ -135,7 +142,8 @@ class Lockstep {
         Mesh line{{{"group", int64_t(group.size())}}};
         Sharding s = replicated(dims.size());
         s.dims[axis].factors = {{Dim(dims[axis]), {"group"}}};
-        for (size_t m = 0; m < group.size(); ++m) place_shard(out, value(size_t(group[m]), nodes[size_t(group[m])]->operand(0)), s, line, int64_t(m));
+        for (size_t m = 0; m < group.size(); ++m)
+          place_shard(out, value(size_t(group[m]), nodes[size_t(group[m])]->operand(0)), s, line, int64_t(m));
       }
       Arrays results;
       results.push_back(std::move(out));
@@ -151,7 +159,8 @@ class Lockstep {
 };
 }  // namespace
 
-llvm::Expected<std::vector<NamedArrays>> run_reference(llvm::ArrayRef<const Graph*> ranks, llvm::ArrayRef<NamedArrays> inputs, const ReferenceTap& tap) {
+llvm::Expected<std::vector<NamedArrays>> run_reference(llvm::ArrayRef<const Graph*> ranks,
+                                                       llvm::ArrayRef<NamedArrays> inputs, const ReferenceTap& tap) {
   return Lockstep(ranks, tap).run(inputs);
 }
 
@@ -167,8 +176,10 @@ Array shard_of(const Array& whole, const Sharding& sharding, const Mesh& mesh, i
   out.resize(whole.is_float, dims);
   size_t to = 0;
   for_each_run(whole.dims, held, [&](int64_t at, int64_t length) {
-    if (out.is_float) std::copy_n(whole.f.begin() + at, length, out.f.begin() + long(to));
-    else std::copy_n(whole.i.begin() + at, length, out.i.begin() + long(to));
+    if (out.is_float)
+      std::copy_n(whole.f.begin() + at, length, out.f.begin() + long(to));
+    else
+      std::copy_n(whole.i.begin() + at, length, out.i.begin() + long(to));
     to += size_t(length);
   });
   return out;
@@ -179,10 +190,13 @@ void place_shard(Array& whole, const Array& shard, const Sharding& sharding, con
   const bool add = sharding.is_partial();
   for_each_run(whole.dims, held, [&](int64_t at, int64_t length) {
     auto place = [&](auto& into, const auto& values) {
-      for (int64_t k = 0; k < length; ++k) into[size_t(at + k)] = values[from + size_t(k)] + (add ? into[size_t(at + k)] : 0);
+      for (int64_t k = 0; k < length; ++k)
+        into[size_t(at + k)] = values[from + size_t(k)] + (add ? into[size_t(at + k)] : 0);
     };
-    if (whole.is_float) place(whole.f, shard.f);
-    else place(whole.i, shard.i);
+    if (whole.is_float)
+      place(whole.f, shard.f);
+    else
+      place(whole.i, shard.i);
     from += size_t(length);
   });
 }

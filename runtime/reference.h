@@ -12,10 +12,13 @@ namespace optp {
 using NamedArrays = std::map<std::string, Array, std::less<>>;
 
 // Sees each value as it is made: node (null for inputs), the value in each rank's graph, and what each rank holds.
-using ReferenceTap = std::function<llvm::Error(const Node&, llvm::ArrayRef<const Value*>, llvm::ArrayRef<const Array*>)>;
+using ReferenceTap =
+    std::function<llvm::Error(const Node&, llvm::ArrayRef<const Value*>, llvm::ArrayRef<const Array*>)>;
 
 // The graphs differ only in extents (one SPMD graph, materialised and bound); inputs are each rank's own.
-llvm::Expected<std::vector<NamedArrays>> run_reference(llvm::ArrayRef<const Graph*> ranks, llvm::ArrayRef<NamedArrays> inputs, const ReferenceTap& tap = nullptr);
+llvm::Expected<std::vector<NamedArrays>> run_reference(llvm::ArrayRef<const Graph*> ranks,
+                                                       llvm::ArrayRef<NamedArrays> inputs,
+                                                       const ReferenceTap& tap = nullptr);
 
 // What rank r holds of a whole array.
 Array shard_of(const Array& whole, const Sharding& sharding, const Mesh& mesh, int64_t rank);

@@ -24,7 +24,8 @@ struct RankThreads::State {
   std::vector<std::pair<Fault, std::string>> faults;  // empty text: none
 
   explicit State(size_t ranks, int threads_per_device, double timeout_seconds)
-      : world(std::make_unique<ThreadWorld>(int(ranks), ThreadWorldOptions{.timeout_seconds = timeout_seconds})), executables(ranks) {
+      : world(std::make_unique<ThreadWorld>(int(ranks), ThreadWorldOptions{.timeout_seconds = timeout_seconds})),
+        executables(ranks) {
     for (size_t r = 0; r < ranks; ++r)
       threads.emplace_back([this, r, threads_per_device] {
         const TeamSize team(threads_per_device);  // first of all: it belongs to the thread
@@ -52,8 +53,7 @@ struct RankThreads::State {
         Fault fault = Fault::internal;
         std::string message;
         llvm::handleAllErrors(
-            std::move(e),
-            [&](const Diagnostic& d) { fault = d.fault, message = d.message; },
+            std::move(e), [&](const Diagnostic& d) { fault = d.fault, message = d.message; },
             [&](const llvm::ErrorInfoBase& other) { message = other.message(); });
         faults[rank] = {fault, message.empty() ? "failed" : message};
         world->communicator(int(rank)).abort(message);
@@ -78,17 +78,22 @@ struct RankThreads::State {
     const std::pair<Fault, std::string>* cause = nullptr;
     size_t rank = 0;
     for (size_t r = 0; r < faults.size(); ++r)
-      if (!faults[r].second.empty() && (!cause || (cause->first == Fault::rank_failed && faults[r].first != Fault::rank_failed))) cause = &faults[r], rank = r;
+      if (!faults[r].second.empty() &&
+          (!cause || (cause->first == Fault::rank_failed && faults[r].first != Fault::rank_failed)))
+        cause = &faults[r], rank = r;
     if (!cause) return llvm::Error::success();
     failed = true;
-    return error(cause->first, cause->first == Fault::rank_failed || threads.size() == 1 ? cause->second : "rank " + std::to_string(rank) + ": " + cause->second);
+    return error(cause->first, cause->first == Fault::rank_failed || threads.size() == 1
+                                   ? cause->second
+                                   : "rank " + std::to_string(rank) + ": " + cause->second);
   }
 };
 
 RankThreads::RankThreads() = default;
 RankThreads::~RankThreads() = default;
 
-llvm::Expected<std::unique_ptr<RankThreads>> RankThreads::create(llvm::ArrayRef<const Graph*> ranks, const RankThreadsOptions& options) {
+llvm::Expected<std::unique_ptr<RankThreads>> RankThreads::create(llvm::ArrayRef<const Graph*> ranks,
+                                                                 const RankThreadsOptions& options) {
   std::unique_ptr<RankThreads> out(new RankThreads());
   out->state_ = std::make_unique<State>(ranks.size(), options.threads_per_device, options.timeout_seconds);
   State& state = *out->state_;
@@ -105,7 +110,8 @@ llvm::Expected<std::unique_ptr<RankThreads>> RankThreads::create(llvm::ArrayRef<
   return out;
 }
 llvm::Error RankThreads::run(llvm::ArrayRef<HostInputs> inputs, std::vector<HostOutputs>& outputs) {
-  if (inputs.size() != size()) return error(Fault::internal, "inputs of " + llvm::Twine(inputs.size()) + " ranks for " + llvm::Twine(size()));
+  if (inputs.size() != size())
+    return error(Fault::internal, "inputs of " + llvm::Twine(inputs.size()) + " ranks for " + llvm::Twine(size()));
   outputs.resize(size());
   return state_->all([&](size_t rank) { return state_->executables[rank]->run(inputs[rank], outputs[rank]); });
 }

@@ -9,14 +9,15 @@ namespace optp {
 
 struct RankThreadsOptions {
   int threads_per_device = 1;
-  ExecutableOptions executable;   // threads and communicator are set for each rank
-  double timeout_seconds = 300;   // of a collective
+  ExecutableOptions executable;  // threads and communicator are set for each rank
+  double timeout_seconds = 300;  // of a collective
 };
 
 class RankThreads {
  public:
   // Each rank's graph is compiled in the rank's own thread; the graphs must outlive this.
-  static llvm::Expected<std::unique_ptr<RankThreads>> create(llvm::ArrayRef<const Graph*> ranks, const RankThreadsOptions& options = {});
+  static llvm::Expected<std::unique_ptr<RankThreads>> create(llvm::ArrayRef<const Graph*> ranks,
+                                                             const RankThreadsOptions& options = {});
   ~RankThreads();
 
   // inputs: each rank's own. An error in one rank ends the others and is the one returned; nothing runs after it.

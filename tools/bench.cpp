@@ -112,17 +112,32 @@ llvm::Error bench(const BenchOptions& o) {
   const double p90 = ms[std::min(ms.size() - 1, size_t(double(ms.size()) * 0.9))];
   const double share = in_all > 0 ? in_collectives / in_all : 0;
   progress.reset();
-  llvm::outs() << llvm::sys::path::filename(job->whole->source) << "  " << ranks.size() << " device" << (ranks.size() > 1 ? "s" : "") << " × " << options.threads_per_device << " thread"
+  llvm::outs() << llvm::sys::path::filename(job->whole->source) << "  " << ranks.size() << " device"
+               << (ranks.size() > 1 ? "s" : "") << " × " << options.threads_per_device << " thread"
                << (options.threads_per_device > 1 ? "s" : "") << "  " << o.runs << " runs\n";
-  llvm::outs() << llvm::formatv("median {0:f2} ms   min {1:f2}   p90 {2:f2}\n{3:f1} tokens/s   {4:f1} GFLOP/s   {5:f1} % in collectives (rank 0)\n", median, ms.front(), p90, double(tokens) / median * 1e3,
-                                flops / median / 1e6, 100 * share);
+  llvm::outs() << llvm::formatv(
+      "median {0:f2} ms   min {1:f2}   p90 {2:f2}\n{3:f1} tokens/s   {4:f1} GFLOP/s   {5:f1} % in collectives (rank "
+      "0)\n",
+      median, ms.front(), p90, double(tokens) / median * 1e3, flops / median / 1e6, 100 * share);
   llvm::outs() << "rank 0: " << cause << "\n";
-  llvm::outs() << llvm::formatv("weights {0:f1} MiB, packed {1:f1} MiB, largest arena {2:f1} MiB\n", double(parameters) / (1 << 20), double(packed) / (1 << 20), double(arena) / (1 << 20));
+  llvm::outs() << llvm::formatv("weights {0:f1} MiB, packed {1:f1} MiB, largest arena {2:f1} MiB\n",
+                                double(parameters) / (1 << 20), double(packed) / (1 << 20), double(arena) / (1 << 20));
   const std::vector<std::string> refused = kernels::refused_product_forms();
-  for (const std::string& form : refused) llvm::outs() << "oneDNN computes this product wrongly here, so our own kernel runs: " << form << "\n";
+  for (const std::string& form : refused)
+    llvm::outs() << "oneDNN computes this product wrongly here, so our own kernel runs: " << form << "\n";
   if (o.json.empty()) return llvm::Error::success();
-  llvm::json::Object json{{"median_ms", median}, {"min_ms", ms.front()}, {"p90_ms", p90}, {"runs", o.runs}, {"devices", int64_t(ranks.size())}, {"threads_per_device", options.threads_per_device},
-                          {"tokens_per_s", number_or_null(double(tokens) / median * 1e3)}, {"gflop_per_s", number_or_null(flops / median / 1e6)}, {"collectives_share", share}, {"parameter_bytes", parameters}, {"arena_bytes", arena}, {"refused_products", llvm::json::Array(refused)}};
+  llvm::json::Object json{{"median_ms", median},
+                          {"min_ms", ms.front()},
+                          {"p90_ms", p90},
+                          {"runs", o.runs},
+                          {"devices", int64_t(ranks.size())},
+                          {"threads_per_device", options.threads_per_device},
+                          {"tokens_per_s", number_or_null(double(tokens) / median * 1e3)},
+                          {"gflop_per_s", number_or_null(flops / median / 1e6)},
+                          {"collectives_share", share},
+                          {"parameter_bytes", parameters},
+                          {"arena_bytes", arena},
+                          {"refused_products", llvm::json::Array(refused)}};
   std::string text;
   llvm::raw_string_ostream(text) << llvm::formatv("{0:2}\n", llvm::json::Value(std::move(json)));
   return write_file_atomically(o.json, llvm::StringRef(text));
@@ -131,10 +146,14 @@ llvm::Error bench(const BenchOptions& o) {
 
 Command add_bench(CLI::App& app) {
   auto o = std::make_shared<BenchOptions>();
-  CLI::App* c = app.add_subcommand("bench", "time a partitioned model: median, min, p90, tokens/s, GFLOP/s, share in collectives");
+  CLI::App* c = app.add_subcommand(
+      "bench", "time a partitioned model: median, min, p90, tokens/s, GFLOP/s, share in collectives");
   add_job_options(*c, o->job);
-  c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
-  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")->type_name("DIR");
+  c->add_option("--input", o->inputs,
+                "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--inputs-dir", o->inputs_dir,
+                "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")
+      ->type_name("DIR");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
   c->add_option("--runs", o->runs, "timed runs")->capture_default_str();
   c->add_option("--warm-up", o->warm_up, "runs before")->capture_default_str();

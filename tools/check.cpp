@@ -1,8 +1,8 @@
-// check: does the partitioned model compute what the whole one does? Three comparisons, since a fault shared by both sides
-// of one proves nothing:
+// check: does the partitioned model compute what the whole one does? Three comparisons, since a fault shared by both
+// sides of one proves nothing:
 //   meaning     the file's own graph in float64, op by op, against the canonical graph in the runtime
-//   local       every value of every rank against its shard of the whole run's value, in float64: a fault is at its first place
-//   end to end  the ranks in the runtime against the float64 truth
+//   local       every value of every rank against its shard of the whole run's value, in float64: a fault is at its
+//   first place end to end  the ranks in the runtime against the float64 truth
 #include <cmath>
 #include <map>
 
@@ -46,7 +46,8 @@ class Checker {
       if (auto e = prepare()) return e;
     }
     // A step is a node in float64, by far the slowest: of the file's graph, of the whole one, of each rank's.
-    progress_.emplace("checking", int64_t(job_.imported->size() + job_.whole->size() + ranks_[0]->size() * ranks_.size()));
+    progress_.emplace("checking",
+                      int64_t(job_.imported->size() + job_.whole->size() + ranks_[0]->size() * ranks_.size()));
     if (auto e = whole()) return e;
     if (auto e = local()) return e;
     if (auto e = end_to_end()) return e;
@@ -58,10 +59,17 @@ class Checker {
       rows_.insert(rows_.end(), checked->rows.begin(), checked->rows.end());
       if (fault_.empty()) fault_ = checked->fault;
     }
-    const CheckReport report{llvm::sys::path::filename(job_.whole->source).str(), o_.job.train ? "training" : "inference", job_.passes.strategy, job_.whole->mesh, dims_, std::move(rows_), fault_};
+    const CheckReport report{llvm::sys::path::filename(job_.whole->source).str(),
+                             o_.job.train ? "training" : "inference",
+                             job_.passes.strategy,
+                             job_.whole->mesh,
+                             dims_,
+                             std::move(rows_),
+                             fault_};
     llvm::outs() << to_text(report);
     if (!o_.json.empty())
-      if (auto e = write_file_atomically(o_.json, llvm::StringRef(llvm::formatv("{0:2}\n", to_json(report)).str()))) return e;
+      if (auto e = write_file_atomically(o_.json, llvm::StringRef(llvm::formatv("{0:2}\n", to_json(report)).str())))
+        return e;
     if (!fault_.empty()) return error(Fault::check_failed, fault_);
     return llvm::Error::success();
   }
@@ -101,10 +109,12 @@ class Checker {
   llvm::Error whole() {
     auto imported = bind_to_run(*job_.imported, dims_);
     if (!imported) return imported.takeError();
-    auto truth = run_reference({imported->get()}, {arrays_}, [&](const Node&, llvm::ArrayRef<const Value*>, llvm::ArrayRef<const Array*>) -> llvm::Error {
-      progress_->add(1);
-      return llvm::Error::success();
-    });
+    auto truth =
+        run_reference({imported->get()}, {arrays_},
+                      [&](const Node&, llvm::ArrayRef<const Value*>, llvm::ArrayRef<const Array*>) -> llvm::Error {
+                        progress_->add(1);
+                        return llvm::Error::success();
+                      });
     if (!truth) return truth.takeError();
     truth_ = std::move((*truth)[0]);
     auto canonical = bind_to_run(*job_.whole, dims_);
@@ -126,7 +136,8 @@ class Checker {
       row.elements += expected.elements();
       row.tolerance = std::max(row.tolerance, runtime_tolerance(host.dtype));
       row.error = std::max(row.error, d);
-      if (!(d <= runtime_tolerance(host.dtype))) fail(row, name + ": output " + quoted(output) + expected_found(expected, found, at));
+      if (!(d <= runtime_tolerance(host.dtype)))
+        fail(row, name + ": output " + quoted(output) + expected_found(expected, found, at));
     }
     rows_.push_back(std::move(row));
   }
@@ -135,8 +146,8 @@ class Checker {
     if (fault_.empty()) fault_ = what.str();
   }
 
-  // Another program computes in half precision what the file says in half precision, whatever it widens at its ends; this
-  // one in float32. What is only stored so, and widened where it is used, both compute in float32.
+  // Another program computes in half precision what the file says in half precision, whatever it widens at its ends;
+  // this one in float32. What is only stored so, and widened where it is used, both compute in float32.
   double half_tolerance() const {
     double out = 0;
     for (const auto& node : job_.imported->nodes)
@@ -144,13 +155,14 @@ class Checker {
         if (is_half(v->type.dtype)) out = std::max(out, runtime_tolerance(v->type.dtype));
     return out;
   }
-  // Stored arrays of another program, and beside them, in exact/, what it should have found. In half precision that program's own
-  // error and one rounding of the result are allowed.
+  // Stored arrays of another program, and beside them, in exact/, what it should have found. In half precision that
+  // program's own error and one rounding of the result are allowed.
   llvm::Error golden(const HostArrays& results) {
     Row row{"golden", o_.golden, "", 0, 0, 0, 0, true};
     Row exact{"exact", o_.golden + "/exact", "", 0, 0, 0, 0, true};
     double own = 0;
-    auto files = TensorFolder::open(o_.golden, TensorFolder::Kind::outputs), exact_files = TensorFolder::open(o_.golden + "/exact", TensorFolder::Kind::outputs);
+    auto files = TensorFolder::open(o_.golden, TensorFolder::Kind::outputs),
+         exact_files = TensorFolder::open(o_.golden + "/exact", TensorFolder::Kind::outputs);
     if (!files || !exact_files) return llvm::joinErrors(files.takeError(), exact_files.takeError());
     const double half = half_tolerance();
     for (size_t number = 0; number < job_.whole->outputs.size(); ++number) {
@@ -162,7 +174,10 @@ class Checker {
         if (!file) return file.takeError();
         if (!*file) return std::nullopt;
         Array out = to_array((*file)->array);
-        if (out.dims != found.dims) return bad_input((*file)->file + ": expected the output's shape " + to_string(Dims(found.dims.begin(), found.dims.end())) + ", found " + to_string(Dims(out.dims.begin(), out.dims.end())));
+        if (out.dims != found.dims)
+          return bad_input((*file)->file + ": expected the output's shape " +
+                           to_string(Dims(found.dims.begin(), found.dims.end())) + ", found " +
+                           to_string(Dims(out.dims.begin(), out.dims.end())));
         return out;
       };
       auto compare = [&](Row& to, const Array& expected, double tolerance) {
@@ -176,11 +191,15 @@ class Checker {
       };
       auto theirs = stored(*files), truth = stored(*exact_files);
       if (!theirs || !truth) return llvm::joinErrors(theirs.takeError(), truth.takeError());
-      if (*theirs) compare(row, **theirs, is_float(host.dtype) ? std::max(half, runtime_tolerance(host.dtype)) : runtime_tolerance(host.dtype));
+      if (*theirs)
+        compare(row, **theirs,
+                is_float(host.dtype) ? std::max(half, runtime_tolerance(host.dtype)) : runtime_tolerance(host.dtype));
       if (!*theirs || !*truth) continue;
       const double error = difference(**theirs, **truth, true);
       own = std::max(own, error);
-      compare(exact, **truth, is_half(host.dtype) ? error + (host.dtype == DType::f16 ? 0x1p-10 : 0x1p-7) : runtime_tolerance(host.dtype));
+      compare(
+          exact, **truth,
+          is_half(host.dtype) ? error + (host.dtype == DType::f16 ? 0x1p-10 : 0x1p-7) : runtime_tolerance(host.dtype));
     }
     if (row.values == 0) return error(Fault::not_found, o_.golden + ": no .npy or .pb file of an output");
     rows_.push_back(std::move(row));
@@ -211,10 +230,12 @@ class Checker {
       const GraphOutput& o = rank_graphs_[0]->outputs[k];
       Array whole;
       whole.resize(is_float(o.value->type.dtype), truth_[o.name].dims);
-      for (int64_t r = 0; r < mesh.devices(); ++r) place_shard(whole, to_array((*results)[size_t(r)][o.name]), *o.value->sharding, mesh, r);
+      for (int64_t r = 0; r < mesh.devices(); ++r)
+        place_shard(whole, to_array((*results)[size_t(r)][o.name]), *o.value->sharding, mesh, r);
       joined[o.name] = host_array(whole, o.value->type.dtype);
     }
-    compare("end to end", llvm::formatv("{0} device{1}, float64 truth", mesh.devices(), mesh.devices() > 1 ? "s" : "").str(), joined);
+    compare("end to end",
+            llvm::formatv("{0} device{1}, float64 truth", mesh.devices(), mesh.devices() > 1 ? "s" : "").str(), joined);
     if (!o_.golden.empty()) return golden(joined);
     return llvm::Error::success();
   }
@@ -239,15 +260,25 @@ Command add_check(CLI::App& app) {
   auto o = std::make_shared<CheckOptions>();
   CLI::App* c = app.add_subcommand("check", "prove that the parts compute what the whole does; exit 1 if not");
   add_job_options(*c, o->job);
-  c->add_flag("--train", o->job.train, "the training step, too: loss, gradients, backward values, optimizers, memory, stability");
+  c->add_flag("--train", o->job.train,
+              "the training step, too: loss, gradients, backward values, optimizers, memory, stability");
   add_training_options(*c, o->job);
-  c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
-  c->add_option("--inputs-dir", o->inputs_dir, "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")->type_name("DIR");
-  c->add_option("--golden", o->golden, "folder with OUTPUT.npy or .pb (or output_0.pb …) to compare with, and in exact/ what it should have been; NaN there carries no promise")->type_name("DIR");
-  c->add_option("--json", o->json, "write what was found to this file too; inspect --check puts it on the plan's page")->type_name("FILE");
+  c->add_option("--input", o->inputs,
+                "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--inputs-dir", o->inputs_dir,
+                "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")
+      ->type_name("DIR");
+  c->add_option("--golden", o->golden,
+                "folder with OUTPUT.npy or .pb (or output_0.pb …) to compare with, and in exact/ what it should have "
+                "been; NaN there carries no promise")
+      ->type_name("DIR");
+  c->add_option("--json", o->json, "write what was found to this file too; inspect --check puts it on the plan's page")
+      ->type_name("FILE");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
   c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
-  c->add_option("--mutant", o->mutant, "break one thing, to see it caught: drop-all-reduce[:N], row-bias-everywhere, shift-shard[:NAME]")->group("");
+  c->add_option("--mutant", o->mutant,
+                "break one thing, to see it caught: drop-all-reduce[:N], row-bias-everywhere, shift-shard[:NAME]")
+      ->group("");
   return {c, [o] {
             // The forward part of a training step is the inference plan's.
             JobOptions forward = o->job;

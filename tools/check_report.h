@@ -19,6 +19,7 @@ struct CheckReport {
 };
 std::string to_text(const CheckReport& report);
 llvm::json::Value to_json(const CheckReport& report);
-llvm::Expected<llvm::json::Value> read_check_report(const std::string& path);  // its members are there and of their types
+llvm::Expected<llvm::json::Value> read_check_report(
+    const std::string& path);  // its members are there and of their types
 
 }  // namespace optp

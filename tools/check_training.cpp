@@ -1,10 +1,11 @@
 // The groups after the forward pass, which the check of the inference job covers:
-//   backward    every value of loss, backward and optimizer on every rank against its shard of the whole run's, in float64
-//   gradients   the loss and each parameter's gradient, ranks in the runtime, against float64; the yardstick is what float32
+//   backward    every value of loss, backward and optimizer on every rank against its shard of the whole run's, in
+//   float64 gradients   the loss and each parameter's gradient, ranks in the runtime, against float64; the yardstick is
+//   what float32
 //               costs the unpartitioned run of the same runtime
-//   optimizers  each optimizer for three steps: new parameters and state against float64 arithmetic on what the step started from
-//   memory      elements held, and predicted bytes against those that are there
-//   stability   three epochs of two batches: the loss curve against the unpartitioned run's; the yardstick is how far that
+//   optimizers  each optimizer for three steps: new parameters and state against float64 arithmetic on what the step
+//   started from memory      elements held, and predicted bytes against those that are there stability   three epochs
+//   of two batches: the loss curve against the unpartitioned run's; the yardstick is how far that
 //               one moves when every weight is changed in its last bit
 #include "tools/check_training.h"
 
@@ -75,7 +76,9 @@ class TrainingChecker {
   llvm::Expected<Job> load(const OptimizerOptions& optimizer, bool broken = false) {
     JobOptions options = job_options_;
     options.training.optimizer = optimizer;
-    if (broken && o_.mutant == "swapped-betas") options.training.optimizer.beta1 = optimizer.beta2.value_or(0.999), options.training.optimizer.beta2 = optimizer.beta1.value_or(0.9), options.betas.clear();
+    if (broken && o_.mutant == "swapped-betas")
+      options.training.optimizer.beta1 = optimizer.beta2.value_or(0.999),
+      options.training.optimizer.beta2 = optimizer.beta1.value_or(0.9), options.betas.clear();
     if (broken && o_.mutant == "clip-not-applied") options.training.max_gradient_norm = 0;
     if (optimizer.name != job_options_.training.optimizer.name) options.training.learning_rate.reset();
     auto job = make_job(options);
@@ -116,7 +119,8 @@ class TrainingChecker {
       if (stored) {
         const std::string& file = stored->file;
         HostArray& array = stored->array;
-        if (is_float(array.dtype)) return bad_input(file + ": dtype: expected integers, found " + long_name(array.dtype));
+        if (is_float(array.dtype))
+          return bad_input(file + ": dtype: expected integers, found " + long_name(array.dtype));
         if (array.dtype != DType::i64) array = host_array(to_array(array), DType::i64);
         llvm::SmallVector<int64_t, 4> shape;
         for (Dim d : labels->type.dims) {
@@ -124,24 +128,31 @@ class TrainingChecker {
           if (!n) return n.takeError();
           shape.push_back(*n);
         }
-        if (array.dims != shape) return bad_input(file + ": shape: expected " + to_string(Dims(shape.begin(), shape.end())) + ", found " + to_string(Dims(array.dims.begin(), array.dims.end())));
+        if (array.dims != shape)
+          return bad_input(file + ": shape: expected " + to_string(Dims(shape.begin(), shape.end())) + ", found " +
+                           to_string(Dims(array.dims.begin(), array.dims.end())));
         (*whole)["labels"] = std::move(array);
       } else {
         // Next-token prediction: the labels are the ids, counted from the front and within the classes.
         const Value* ids = find_ids(*job_.imported);
         for (const InputSpec& s : specs) {
-          if (s.rows == 0 || llvm::ArrayRef<Dim>(s.dims) != llvm::ArrayRef<Dim>(labels->type.dims) || (whole->contains("labels") && (!ids || s.name != ids->name))) continue;
+          if (s.rows == 0 || llvm::ArrayRef<Dim>(s.dims) != llvm::ArrayRef<Dim>(labels->type.dims) ||
+              (whole->contains("labels") && (!ids || s.name != ids->name)))
+            continue;
           Array own = to_array((*whole)[s.name]);
           for (int64_t& x : own.i) x = (x < 0 ? x + s.rows : x) % *classes;
           (*whole)["labels"] = host_array(own, DType::i64);
         }
-        if (!whole->contains("labels")) return error(Fault::usage, "no input has the labels' shape " + to_string(labels->type.dims) + ": give labels.npy in --inputs-dir");
+        if (!whole->contains("labels"))
+          return error(Fault::usage, "no input has the labels' shape " + to_string(labels->type.dims) +
+                                         ": give labels.npy in --inputs-dir");
       }
       const std::string place = whole == &*given && !o_.inputs_dir.empty() ? o_.inputs_dir : "the batch";
       if (auto e = check_labels(place + ": input 'labels'", (*whole)["labels"], *classes)) return e;
       if (counted_labels((*whole)["labels"]) == 0) return with_prefix(place, no_label_counts());
       Batch batch;
-      for (int64_t r = 0; r < devices(); ++r) batch.ranks.push_back(rank_part(*whole, *job_.ranks[size_t(r)], mesh(), r));
+      for (int64_t r = 0; r < devices(); ++r)
+        batch.ranks.push_back(rank_part(*whole, *job_.ranks[size_t(r)], mesh(), r));
       batch.whole = std::move(*whole);
       batches_.push_back(std::move(batch));
     }
@@ -185,17 +196,20 @@ class TrainingChecker {
     return out;
   }
 
-  // What an optimizer does to each element has a comparison of its own, and takes most of the memory: of its values only
-  // the scalars stay.
+  // What an optimizer does to each element has a comparison of its own, and takes most of the memory: of its values
+  // only the scalars stay.
   static void drop_updates(llvm::ArrayRef<Graph*> graphs) {
     for (Graph* graph : graphs) drop_update_outputs(*graph);
     erase_dead(graphs);
     for (Graph* graph : graphs) std::erase_if(graph->inputs, [](const Value* v) { return v->uses.empty(); });
   }
   static void drop_update_outputs(Graph& graph) {
-    std::erase_if(graph.outputs, [&](const GraphOutput& o) { return llvm::any_of(graph.updates, [&](const Update& u) { return u.output == o.name; }); });
+    std::erase_if(graph.outputs, [&](const GraphOutput& o) {
+      return llvm::any_of(graph.updates, [&](const Update& u) { return u.output == o.name; });
+    });
     for (const auto& node : graph.nodes)
-      if (node->phase == Phase::optimizer && node->out().ndim() == 0 && !graph.is_output(node->out())) graph.outputs.push_back({node->out().name, &node->out()});
+      if (node->phase == Phase::optimizer && node->out().ndim() == 0 && !graph.is_output(node->out()))
+        graph.outputs.push_back({node->out().name, &node->out()});
   }
   llvm::Error backward() {
     auto whole = bind_dims(*job_.whole, dims_);
@@ -217,8 +231,10 @@ class TrainingChecker {
     for (const auto& [name, a] : batches_[0].whole) inputs[name] = to_array(a);
     for (const Value* v : (*whole)->inputs) {
       if (inputs.contains(v->name)) continue;
-      if (v->name == "learning_rate") inputs[v->name] = scalar(rate(), true);
-      else if (v->name == "step") inputs[v->name] = scalar(0, false);
+      if (v->name == "learning_rate")
+        inputs[v->name] = scalar(rate(), true);
+      else if (v->name == "step")
+        inputs[v->name] = scalar(0, false);
       else {
         Array zeros;
         llvm::SmallVector<int64_t, 4> dims;
@@ -230,14 +246,18 @@ class TrainingChecker {
     std::vector<NamedArrays> rank_inputs;
     for (int64_t r = 0; r < devices(); ++r) {
       NamedArrays mine;
-      for (const Value* v : ranks[size_t(r)]->inputs) mine[v->name] = shard_of(inputs[v->name], *v->sharding, mesh(), r);
+      for (const Value* v : ranks[size_t(r)]->inputs)
+        mine[v->name] = shard_of(inputs[v->name], *v->sharding, mesh(), r);
       rank_inputs.push_back(std::move(mine));
     }
     std::optional<Progress> progress;
-    progress.emplace("checking the training step in float64", int64_t((*whole)->size() + ranks[0]->size() * ranks.size()));
+    progress.emplace("checking the training step in float64",
+                     int64_t((*whole)->size() + ranks[0]->size() * ranks.size()));
     LocalComparison comparison(mesh(), ranks);
     if (auto e = comparison.run(**whole, inputs, rank_inputs, progress)) return e;
-    for (auto [name, phases] : {std::pair{"forward", std::vector{Phase::forward}}, {"loss", std::vector{Phase::loss}}, {"backward", std::vector{Phase::backward, Phase::optimizer}}}) {
+    for (auto [name, phases] : {std::pair{"forward", std::vector{Phase::forward}},
+                                {"loss", std::vector{Phase::loss}},
+                                {"backward", std::vector{Phase::backward, Phase::optimizer}}}) {
       Row row{name, "shards of the whole run's values, float64", "", 0, 0, 0, LocalComparison::tolerance, true};
       for (Phase phase : phases) {
         const auto& found = comparison.found(phase);
@@ -245,8 +265,10 @@ class TrainingChecker {
       }
       if (!comparison.fault().empty()) {
         // What comes after a fault was not compared.
-        if (llvm::is_contained(phases, comparison.fault_phase())) fail(row, comparison.fault());
-        else if (row.values == 0) row.holds = false;
+        if (llvm::is_contained(phases, comparison.fault_phase()))
+          fail(row, comparison.fault());
+        else if (row.values == 0)
+          row.holds = false;
       }
       rows_.push_back(std::move(row));
     }
@@ -265,16 +287,26 @@ class TrainingChecker {
       auto loss = (*whole)->step(dims_, {batches_[0].whole}, rate());
       if (!loss) return loss.takeError();
       whole_loss = *loss;
-      for (const GradientOutput& g : job_.whole->gradients) whole_errors.push_back(error_of(to_array(*(*whole)->gradient(0, g.output)), truth_[g.output]));
+      for (const GradientOutput& g : job_.whole->gradients)
+        whole_errors.push_back(error_of(to_array(*(*whole)->gradient(0, g.output)), truth_[g.output]));
     }
     auto ranks = ranks_stepper(job_);
     if (!ranks) return ranks.takeError();
     auto loss = (*ranks)->step(dims_, batches_[0].ranks, rate());
     if (!loss) return loss.takeError();
     // Where a gradient cancels, float32 has rounded each addend: one run's luck is no measure of another's.
-    Row row{"gradients", "float64; allowed: 8 x the unpartitioned run's error, at least 2e-6 of the largest and 8 roundings of the largest addend", "", 1, 1, 0, 1, true};
+    Row row{"gradients",
+            "float64; allowed: 8 x the unpartitioned run's error, at least 2e-6 of the largest and 8 roundings of the "
+            "largest addend",
+            "",
+            1,
+            1,
+            0,
+            1,
+            true};
     const double exact = truth_["loss"].number(0);
-    const double loss_ratio = std::fabs(*loss - exact) / std::max(8 * std::fabs(whole_loss - exact), 2e-6 * std::fabs(exact));
+    const double loss_ratio =
+        std::fabs(*loss - exact) / std::max(8 * std::fabs(whole_loss - exact), 2e-6 * std::fabs(exact));
     row.error = loss_ratio;
     if (!(loss_ratio <= 1)) fail(row, llvm::formatv("loss: expected {0}, found {1}", exact, *loss).str());
     for (size_t k = 0; k < job_.whole->gradients.size(); ++k) {
@@ -283,7 +315,8 @@ class TrainingChecker {
       const Array found = gradient_of(job_, **ranks, g);
       int64_t at = 0;
       const double error = error_of(found, expected, &at), yardstick = whole_errors[k];
-      const double ratio = error / std::max({8 * yardstick, 2e-6 * largest(expected), 8 * float32_rounding * addends_[g.output], 1e-30});
+      const double ratio =
+          error / std::max({8 * yardstick, 2e-6 * largest(expected), 8 * float32_rounding * addends_[g.output], 1e-30});
       ++row.values;
       row.elements += expected.elements();
       row.error = std::max(row.error, ratio);
@@ -328,7 +361,8 @@ class TrainingChecker {
   llvm::Error optimizers() {
     constexpr int steps = 3;
     auto list = all_optimizers();
-    if (llvm::none_of(list, [&](const auto& o) { return same_optimizer(o.second, job_.training.optimizer); })) list.emplace_back(job_options_.training.optimizer.name + " as asked", job_.training.optimizer);
+    if (llvm::none_of(list, [&](const auto& o) { return same_optimizer(o.second, job_.training.optimizer); }))
+      list.emplace_back(job_options_.training.optimizer.name + " as asked", job_.training.optimizer);
     std::optional<Progress> progress;
     progress.emplace("checking optimizers", int64_t(list.size()) * steps);
     for (const auto& [name, optimizer] : list) {
@@ -339,7 +373,8 @@ class TrainingChecker {
       auto ranks = ranks_stepper(*executed);
       if (!ranks) return ranks.takeError();
       const double rate = float(*job->training.learning_rate);
-      Row row{name, "float64 arithmetic on each step's own gradients, 3 steps; allowed: 16 roundings", "", 0, 0, 0, 1, true};
+      Row row{name, "float64 arithmetic on each step's own gradients, 3 steps; allowed: 16 roundings", "", 0, 0, 0, 1,
+              true};
       for (int s = 0; s < steps; ++s) {
         std::vector<HostArrays> before;
         for (int64_t r = 0; r < devices(); ++r) before.push_back((*ranks)->values(size_t(r)));
@@ -352,7 +387,8 @@ class TrainingChecker {
         llvm::parallelFor(0, list.size(), [&](size_t k) {
           const GradientOutput& g = list[k];
           const Value& parameter = *job->whole->find(g.parameter);
-          StepOfParameter step{.parameter = &parameter, .gradient = gradient_of(*job, **ranks, g), .step = s, .learning_rate = rate};
+          StepOfParameter step{
+              .parameter = &parameter, .gradient = gradient_of(*job, **ranks, g), .step = s, .learning_rate = rate};
           for (double& x : step.gradient.f) x *= clip;
           for (const Update& u : job->whole->updates) {
             if (u.parameter != g.parameter) continue;
@@ -363,7 +399,8 @@ class TrainingChecker {
           faults[k] = found ? *found : llvm::toString(found.takeError());
         });
         for (size_t k = 0; k < list.size(); ++k) {
-          row.values += parts[k].values, row.elements += parts[k].elements, row.error = std::max(row.error, parts[k].error);
+          row.values += parts[k].values, row.elements += parts[k].elements,
+              row.error = std::max(row.error, parts[k].error);
           if (!faults[k].empty()) fail(row, faults[k]);
         }
         progress->add(1);
@@ -382,8 +419,10 @@ class TrainingChecker {
     for (size_t r = 0; r < stepper.ranks(); ++r) {
       Memory& m = out.emplace_back();
       for (const Update& u : stepper.graph(r).updates)
-        if (u.kind != "step") (u.kind == "parameter" ? m.parameters : m.state) += int64_t(stepper.values(r)[u.input].bytes.size());
-      for (const GradientOutput& g : stepper.graph(r).gradients) m.gradients += int64_t(stepper.gradient(r, g.output)->bytes.size());
+        if (u.kind != "step")
+          (u.kind == "parameter" ? m.parameters : m.state) += int64_t(stepper.values(r)[u.input].bytes.size());
+      for (const GradientOutput& g : stepper.graph(r).gradients)
+        m.gradients += int64_t(stepper.gradient(r, g.output)->bytes.size());
       m.values = stepper.last_run()->executable(r).memory().value_bytes;
       m.arena = stepper.last_run()->executable(r).memory().arena_actual_bytes;
     }
@@ -405,7 +444,9 @@ class TrainingChecker {
       for (int64_t x : seen.i) unique += x;
       ++row.values;
       row.elements += unique;
-      if (unique != v->data->elements()) fail(row, quoted(v->name) + ": expected " + llvm::Twine(v->data->elements()) + " elements, found " + llvm::Twine(unique));
+      if (unique != v->data->elements())
+        fail(row, quoted(v->name) + ": expected " + llvm::Twine(v->data->elements()) + " elements, found " +
+                      llvm::Twine(unique));
     }
     auto plan = make_plan(job_, dims_, "", true);
     if (!plan) return plan.takeError();
@@ -420,14 +461,18 @@ class TrainingChecker {
       auto compare = [&](const char* what, int64_t predicted, int64_t actual) {
         const double off = actual > 0 ? std::fabs(double(predicted - actual)) / double(actual) : double(predicted != 0);
         row.error = std::max(row.error, off);
-        if (!(off <= row.tolerance)) fail(row, llvm::Twine(what) + " of rank " + llvm::Twine(r) + ": predicted " + llvm::Twine(predicted) + " bytes, found " + llvm::Twine(actual));
+        if (!(off <= row.tolerance))
+          fail(row, llvm::Twine(what) + " of rank " + llvm::Twine(r) + ": predicted " + llvm::Twine(predicted) +
+                        " bytes, found " + llvm::Twine(actual));
       };
       compare("parameters", trained, memory_[r].parameters);
       compare("state", *device.getInteger("state_bytes"), memory_[r].state);
       compare("gradients", *device.getInteger("gradient_bytes"), memory_[r].gradients);
       compare("activations", *device.getInteger("activation_peak_bytes"), memory_[r].values);
     }
-    row.note = llvm::formatv("rank 0: {0} bytes of activations, {1} of arena with the kernels' workspace", memory_[0].values, memory_[0].arena).str();
+    row.note = llvm::formatv("rank 0: {0} bytes of activations, {1} of arena with the kernels' workspace",
+                             memory_[0].values, memory_[0].arena)
+                   .str();
     rows_.push_back(std::move(row));
     return llvm::Error::success();
   }
@@ -444,7 +489,8 @@ class TrainingChecker {
   }
   llvm::Error stability() {
     constexpr int epochs = 3;
-    auto curve = [&](llvm::Expected<std::unique_ptr<Stepper>> made, bool whole, bool moved) -> llvm::Expected<std::vector<double>> {
+    auto curve = [&](llvm::Expected<std::unique_ptr<Stepper>> made, bool whole,
+                     bool moved) -> llvm::Expected<std::vector<double>> {
       if (!made) return made.takeError();
       Stepper& stepper = **made;
       if (moved) move_weights(stepper);
@@ -461,15 +507,24 @@ class TrainingChecker {
     auto b = curve(whole_stepper(job_), true, false);
     auto c = curve(whole_stepper(job_), true, true);
     if (!a || !b || !c) return llvm::joinErrors(a.takeError(), llvm::joinErrors(b.takeError(), c.takeError()));
-    Row row{"stability", "the unpartitioned run's losses; allowed: 8 x what a last-bit change of the weights moves them", "", int64_t(a->size()), int64_t(a->size()), 0, 1, true};
+    Row row{"stability",
+            "the unpartitioned run's losses; allowed: 8 x what a last-bit change of the weights moves them",
+            "",
+            int64_t(a->size()),
+            int64_t(a->size()),
+            0,
+            1,
+            true};
     double yardstick = 0;
     for (size_t k = 0; k < a->size(); ++k) {
       yardstick = std::max({yardstick, std::fabs((*b)[k] - (*c)[k]), 4 * float32_rounding * std::fabs((*b)[k])});
       const double ratio = std::isfinite((*a)[k]) ? std::fabs((*a)[k] - (*b)[k]) / (8 * yardstick) : INFINITY;
       row.error = std::max(row.error, ratio);
-      if (!(ratio <= 1)) fail(row, llvm::formatv("step {0}: loss: expected {1}, found {2}", k + 1, (*b)[k], (*a)[k]).str());
+      if (!(ratio <= 1))
+        fail(row, llvm::formatv("step {0}: loss: expected {1}, found {2}", k + 1, (*b)[k], (*a)[k]).str());
     }
-    if (!(a->back() + (*a)[a->size() - 2] < (*a)[0] + (*a)[1])) fail(row, llvm::formatv("the loss does not fall: {0} at first, {1} at last", (*a)[0], a->back()).str());
+    if (!(a->back() + (*a)[a->size() - 2] < (*a)[0] + (*a)[1]))
+      fail(row, llvm::formatv("the loss does not fall: {0} at first, {1} at last", (*a)[0], a->back()).str());
     row.note = llvm::formatv("loss {0:F4} to {1:F4}", (*a)[0], a->back()).str();
     rows_.push_back(std::move(row));
     return llvm::Error::success();
@@ -488,5 +543,7 @@ class TrainingChecker {
 };
 }  // namespace
 
-llvm::Expected<TrainingCheck> check_training(const TrainingCheckOptions& options) { return TrainingChecker(options).run(); }
+llvm::Expected<TrainingCheck> check_training(const TrainingCheckOptions& options) {
+  return TrainingChecker(options).run();
+}
 }  // namespace optp

@@ -24,8 +24,10 @@ JsonArray strings(llvm::ArrayRef<std::string> list) {
 
 // The members of an optimizer's options, in one place for writing, reading, comparing and printing.
 using Member = std::pair<const char*, std::optional<double> OptimizerOptions::*>;
-constexpr Member numbers[] = {{"momentum", &OptimizerOptions::momentum}, {"weight_decay", &OptimizerOptions::weight_decay}, {"beta1", &OptimizerOptions::beta1},
-                              {"beta2", &OptimizerOptions::beta2},       {"eps", &OptimizerOptions::epsilon},               {"alpha", &OptimizerOptions::alpha}};
+constexpr Member numbers[] = {
+    {"momentum", &OptimizerOptions::momentum}, {"weight_decay", &OptimizerOptions::weight_decay},
+    {"beta1", &OptimizerOptions::beta1},       {"beta2", &OptimizerOptions::beta2},
+    {"eps", &OptimizerOptions::epsilon},       {"alpha", &OptimizerOptions::alpha}};
 using Flag = std::pair<const char*, bool OptimizerOptions::*>;
 constexpr Flag flags[] = {{"nesterov", &OptimizerOptions::nesterov}, {"centered", &OptimizerOptions::centered}};
 
@@ -56,7 +58,11 @@ JsonObject to_json(const RunRecord& r) {
       {"epochs", r.epochs},
       {"batch", r.batch},
       {"step", r.step},
-      {"position", JsonObject{{"epoch", p.epoch}, {"batch", p.batch}, {"sequence", p.sequence}, {"seed", std::to_string(p.seed)}, {"length", p.length},
+      {"position", JsonObject{{"epoch", p.epoch},
+                              {"batch", p.batch},
+                              {"sequence", p.sequence},
+                              {"seed", std::to_string(p.seed)},
+                              {"length", p.length},
                               {"data", JsonObject{{"path", p.path}, {"blake3", p.blake3}}}}},
       {"losses", std::move(losses)}};
 }
@@ -90,7 +96,9 @@ class Reader {
     if (!b) fail(name, "true or false");
     return b.value_or(false);
   }
-  std::optional<double> maybe(llvm::StringRef name) { return object_ && object_->get(name) ? std::optional(number(name)) : std::nullopt; }
+  std::optional<double> maybe(llvm::StringRef name) {
+    return object_ && object_->get(name) ? std::optional(number(name)) : std::nullopt;
+  }
   const JsonObject* object(llvm::StringRef name) {
     const JsonObject* o = object_ ? object_->getObject(name) : nullptr;
     if (!o) fail(name, "an object");
@@ -111,7 +119,9 @@ class Reader {
     return out;
   }
   void fail(llvm::StringRef name, const llvm::Twine& expected) {
-    if (!error_) error_ = bad_input(place_ + (name.empty() ? "" : (place_.empty() ? "" : ": ") + name.str()) + ": expected " + expected);
+    if (!error_)
+      error_ = bad_input(place_ + (name.empty() ? "" : (place_.empty() ? "" : ": ") + name.str()) + ": expected " +
+                         expected);
   }
   llvm::Error take() { return std::move(error_); }
 
@@ -124,32 +134,39 @@ class Reader {
 llvm::Expected<RunRecord> run_from(const JsonObject& top, const std::string& path) {
   RunRecord r;
   Reader in(&top, path);
-  Reader model(in.object("model"), path + ": model"), schedule(in.object("schedule"), path + ": schedule"), position(in.object("position"), path + ": position"),
-      optimizer(in.object("optimizer"), path + ": optimizer");
-  r.model_path = model.text("path"), r.model_blake3 = model.text("blake3"), r.frozen_blake3 = model.text("frozen_blake3");
+  Reader model(in.object("model"), path + ": model"), schedule(in.object("schedule"), path + ": schedule"),
+      position(in.object("position"), path + ": position"), optimizer(in.object("optimizer"), path + ": optimizer");
+  r.model_path = model.text("path"), r.model_blake3 = model.text("blake3"),
+  r.frozen_blake3 = model.text("frozen_blake3");
   r.mesh = in.text("mesh"), r.strategy = in.text("strategy");
   r.optimizer.name = optimizer.text("name");
   for (auto [name, member] : numbers) r.optimizer.*member = optimizer.maybe(name);
   for (auto [name, member] : flags) r.optimizer.*member = optimizer.flag(name);
-  r.learning_rate = in.number("learning_rate"), r.max_gradient_norm = in.number("max_grad_norm"), r.accumulate = in.count("accumulate");
+  r.learning_rate = in.number("learning_rate"), r.max_gradient_norm = in.number("max_grad_norm"),
+  r.accumulate = in.count("accumulate");
   r.trainable = in.texts("trainable"), r.freeze = in.texts("freeze");
   if (top.get("no_decay")) r.no_decay = in.texts("no_decay");  // none before it could be asked for
-  r.schedule = schedule.text("name"), r.warmup_steps = schedule.count("warmup_steps"), r.total_steps = schedule.count("total_steps");
+  r.schedule = schedule.text("name"), r.warmup_steps = schedule.count("warmup_steps"),
+  r.total_steps = schedule.count("total_steps");
   r.epochs = in.count("epochs"), r.batch = in.count("batch"), r.step = in.count("step");
   DataPosition& p = r.position;
-  p.epoch = position.count("epoch"), p.batch = position.count("batch"), p.sequence = position.count("sequence"), p.length = position.count("length");
-  if (llvm::StringRef(position.text("seed")).getAsInteger(10, p.seed)) position.fail("seed", "a number below 2^64 as a string");
+  p.epoch = position.count("epoch"), p.batch = position.count("batch"), p.sequence = position.count("sequence"),
+  p.length = position.count("length");
+  if (llvm::StringRef(position.text("seed")).getAsInteger(10, p.seed))
+    position.fail("seed", "a number below 2^64 as a string");
   Reader data(position.object("data"), path + ": position: data");
   p.path = data.text("path"), p.blake3 = data.text("blake3");
   for (const auto& loss : in.list("losses")) {
     if (!loss.getAsNumber()) in.fail("losses", "a list of numbers");
     r.losses.push_back(loss.getAsNumber().value_or(0));
   }
-  if (int64_t(r.losses.size()) != r.step) in.fail("losses", "one for each of the " + llvm::Twine(r.step) + " steps, found " + llvm::Twine(r.losses.size()));
+  if (int64_t(r.losses.size()) != r.step)
+    in.fail("losses", "one for each of the " + llvm::Twine(r.step) + " steps, found " + llvm::Twine(r.losses.size()));
   for (Reader* reader : {&in, &model, &optimizer, &schedule, &position, &data})
     if (auto e = reader->take()) return e;
   TrainingOptions settings;
-  settings.learning_rate = r.learning_rate, settings.optimizer = r.optimizer, settings.max_gradient_norm = r.max_gradient_norm;
+  settings.learning_rate = r.learning_rate, settings.optimizer = r.optimizer,
+  settings.max_gradient_norm = r.max_gradient_norm;
   if (auto outside = outside_domain(settings)) return bad_input(path + ": " + outside->member + ": " + outside->text);
   return r;
 }
@@ -181,7 +198,8 @@ std::optional<Indices> indices_in(const JsonArray* ranges, llvm::ArrayRef<int64_
   return out;
 }
 
-llvm::Expected<CheckpointTensor> tensor_from(const llvm::json::Value& value, const std::string& path, llvm::ArrayRef<std::shared_ptr<MappedFile>> files) {
+llvm::Expected<CheckpointTensor> tensor_from(const llvm::json::Value& value, const std::string& path,
+                                             llvm::ArrayRef<std::shared_ptr<MappedFile>> files) {
   CheckpointTensor t;
   Reader in(value.getAsObject(), path + ": tensors");
   t.name = in.text("name"), t.kind = in.text("kind"), t.parameter = in.text("parameter");
@@ -195,7 +213,10 @@ llvm::Expected<CheckpointTensor> tensor_from(const llvm::json::Value& value, con
   const auto whole_bytes = size_bytes(t.dtype, t.dims);
   int64_t stored_bytes = 0;  // no shape can be larger, and so no list of indices
   for (const auto& file : files) stored_bytes += file->size_bytes();
-  if (!whole_bytes || *whole_bytes > stored_bytes || llvm::any_of(t.dims, [&](int64_t d) { return d > stored_bytes; }) || size_bytes(t.dtype) == 0 || t.dims.size() > size_t(Limits().max_ndim)) return bad_input(place + ": expected a numeric dtype and a shape that the files can hold");
+  if (!whole_bytes || *whole_bytes > stored_bytes ||
+      llvm::any_of(t.dims, [&](int64_t d) { return d > stored_bytes; }) || size_bytes(t.dtype) == 0 ||
+      t.dims.size() > size_t(Limits().max_ndim))
+    return bad_input(place + ": expected a numeric dtype and a shape that the files can hold");
   int64_t covered = 0;
   for (const auto& each : parts) {
     Reader part(each.getAsObject(), place + ": ranks");
@@ -203,17 +224,22 @@ llvm::Expected<CheckpointTensor> tensor_from(const llvm::json::Value& value, con
     const JsonArray& ranges = part.list("ranges");
     if (auto e = part.take()) return e;
     auto at = indices_in(&ranges, t.dims);
-    if (out.rank >= files.size() || !at) return bad_input(place + ": ranks: expected ranks of the mesh with ranges within the shape");
+    if (out.rank >= files.size() || !at)
+      return bad_input(place + ": ranks: expected ranks of the mesh with ranges within the shape");
     out.indices = std::move(*at);
     int64_t n = size_bytes(t.dtype);
     for (const auto& dim : out.indices) n *= int64_t(dim.size());
-    if (n != out.size_bytes) return bad_input(place + ": rank " + llvm::Twine(out.rank) + ": size: expected " + llvm::Twine(n) + " bytes of its ranges, found " + llvm::Twine(out.size_bytes));
+    if (n != out.size_bytes)
+      return bad_input(place + ": rank " + llvm::Twine(out.rank) + ": size: expected " + llvm::Twine(n) +
+                       " bytes of its ranges, found " + llvm::Twine(out.size_bytes));
     auto bytes = files[out.rank]->range(uint64_t(out.offset), uint64_t(out.size_bytes));
     if (!bytes) return with_prefix(place, bytes.takeError());
     covered += n;
     t.parts.push_back(std::move(out));
   }
-  if (covered != *whole_bytes) return bad_input(place + ": expected parts of " + llvm::Twine(*whole_bytes) + " bytes in all, found " + llvm::Twine(covered));
+  if (covered != *whole_bytes)
+    return bad_input(place + ": expected parts of " + llvm::Twine(*whole_bytes) + " bytes in all, found " +
+                     llvm::Twine(covered));
   return t;
 }
 }  // namespace
@@ -228,7 +254,8 @@ llvm::Expected<Checkpoint> Checkpoint::open(llvm::StringRef folder) {
   auto json = parse_json(path, (*file)->text());
   if (!json) return json.takeError();
   const JsonObject* top = json->getAsObject();
-  if (!top || top->getString("format") != llvm::StringRef(format)) return bad_input(path + ": format: expected " + quoted(format));
+  if (!top || top->getString("format") != llvm::StringRef(format))
+    return bad_input(path + ": format: expected " + quoted(format));
   if (top->getInteger("version") != version) return bad_input(path + ": version: expected " + llvm::Twine(version));
   auto run = run_from(*top, path);
   if (!run) return run.takeError();
@@ -270,7 +297,8 @@ llvm::Expected<HostArray> Checkpoint::whole(const CheckpointTensor& tensor) cons
   return out;
 }
 
-llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const Graph& whole, llvm::ArrayRef<Port> ports, size_t ranks,
+llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const Graph& whole,
+                             llvm::ArrayRef<Port> ports, size_t ranks,
                              llvm::function_ref<const HostArray&(size_t, llvm::StringRef)> held) {
   std::vector<JsonArray> parts(ports.size());
   for (size_t r = 0; r < ranks; ++r) {
@@ -284,7 +312,10 @@ llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const
       const HostArray& own = held(r, ports[k].name);
       if (there || own.bytes.empty()) continue;
       if (auto e = (*file)->pad_to(alignment)) return e;
-      parts[k].push_back(JsonObject{{"rank", int64_t(r)}, {"offset", (*file)->offset()}, {"size_bytes", int64_t(own.bytes.size())}, {"ranges", JsonArray(*ranges(r))}});
+      parts[k].push_back(JsonObject{{"rank", int64_t(r)},
+                                    {"offset", (*file)->offset()},
+                                    {"size_bytes", int64_t(own.bytes.size())},
+                                    {"ranges", JsonArray(*ranges(r))}});
       if (auto e = (*file)->write(llvm::ArrayRef<char>(own.bytes))) return e;
     }
     if (auto e = (*file)->finish()) return e;
@@ -295,14 +326,19 @@ llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const
     JsonArray shape;
     for (Dim d : p.dims) shape.push_back(d.constant().value_or(-1));
     const Value* parameter = p.role == "parameter" ? whole.find(p.name) : nullptr;
-    tensors.push_back(JsonObject{{"name", p.name},
-                                 {"kind", p.role == "state" ? p.kind : p.role},
-                                 {"parameter", p.parameter},
-                                 {"dtype", long_name(p.dtype)},
-                                 {"shape", std::move(shape)},
-                                 {"aliases", parameter ? strings(llvm::ArrayRef<std::string>(parameter->aliases.begin(), parameter->aliases.end())) : JsonArray()},
-                                 {"transposed_aliases", parameter ? strings(llvm::ArrayRef<std::string>(parameter->transposed_aliases.begin(), parameter->transposed_aliases.end())) : JsonArray()},
-                                 {"ranks", std::move(parts[k])}});
+    tensors.push_back(JsonObject{
+        {"name", p.name},
+        {"kind", p.role == "state" ? p.kind : p.role},
+        {"parameter", p.parameter},
+        {"dtype", long_name(p.dtype)},
+        {"shape", std::move(shape)},
+        {"aliases", parameter
+                        ? strings(llvm::ArrayRef<std::string>(parameter->aliases.begin(), parameter->aliases.end()))
+                        : JsonArray()},
+        {"transposed_aliases", parameter ? strings(llvm::ArrayRef<std::string>(parameter->transposed_aliases.begin(),
+                                                                               parameter->transposed_aliases.end()))
+                                         : JsonArray()},
+        {"ranks", std::move(parts[k])}});
   }
   JsonObject top = to_json(run);
   top["format"] = format, top["version"] = version, top["ranks"] = int64_t(ranks);

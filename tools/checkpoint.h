@@ -14,7 +14,8 @@
 namespace optp {
 
 struct DataPosition {
-  int64_t epoch = 0, batch = 0, sequence = 0;  // the next sequence in the epoch's order; it begins the epoch's batch `batch`
+  int64_t epoch = 0, batch = 0,
+          sequence = 0;  // the next sequence in the epoch's order; it begins the epoch's batch `batch`
   uint64_t seed = 0;
   int64_t length = 0;  // of a sequence
   std::string path, blake3;
@@ -41,8 +42,8 @@ struct RunRecord {
 struct CheckpointTensor {
   std::string name, kind, parameter;
   DType dtype = DType::undefined;
-  llvm::SmallVector<int64_t, 4> dims;                     // of the whole
-  std::vector<std::string> aliases, transposed_aliases;   // of a parameter, as Value has them
+  llvm::SmallVector<int64_t, 4> dims;                    // of the whole
+  std::vector<std::string> aliases, transposed_aliases;  // of a parameter, as Value has them
 
   struct Part {  // what one rank holds and no rank before it does
     size_t rank;
@@ -70,7 +71,8 @@ class Checkpoint {
 };
 
 // Into a transaction, which is then committed. `ports`: the plan's inputs that a step updates; `held`: what a rank has.
-llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const Graph& whole, llvm::ArrayRef<Port> ports, size_t ranks,
+llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const Graph& whole,
+                             llvm::ArrayRef<Port> ports, size_t ranks,
                              llvm::function_ref<const HostArray&(size_t rank, llvm::StringRef name)> held);
 bool same_optimizer(const OptimizerOptions& a, const OptimizerOptions& b);
 std::string describe(const OptimizerOptions& options);  // "adam with beta1 0.9"

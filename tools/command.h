@@ -1,8 +1,7 @@
 // A subcommand: its CLI and what runs when it was parsed.
 #pragma once
-#include <functional>
-
 #include <CLI/CLI.hpp>
+#include <functional>
 
 #include "llvm/Support/Error.h"
 

@@ -50,8 +50,10 @@ double difference(const Array& a, const Array& b, bool skip_nan, int64_t* worst,
 Array scalar(double x, bool floating) {
   Array a;
   a.resize(floating, {});
-  if (floating) a.f[0] = x;
-  else a.i[0] = int64_t(x);
+  if (floating)
+    a.f[0] = x;
+  else
+    a.i[0] = int64_t(x);
   return a;
 }
 std::string index_text(int64_t linear, llvm::ArrayRef<int64_t> dims) {
@@ -65,29 +67,35 @@ std::string index_text(int64_t linear, llvm::ArrayRef<int64_t> dims) {
 std::string expected_found(const Array& expected, const Array& found, int64_t at) {
   // Enough digits that two float32 that differ are seen to differ.
   std::string out;
-  llvm::raw_string_ostream(out) << ", index " << index_text(at, expected.dims) << ": expected " << llvm::format("%.9g", expected.number(at)) << ", found " << llvm::format("%.9g", found.number(at));
+  llvm::raw_string_ostream(out) << ", index " << index_text(at, expected.dims) << ": expected "
+                                << llvm::format("%.9g", expected.number(at)) << ", found "
+                                << llvm::format("%.9g", found.number(at));
   return out;
 }
 
-llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, llvm::ArrayRef<NamedArrays> rank_inputs, std::optional<Progress>& progress) {
+llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, llvm::ArrayRef<NamedArrays> rank_inputs,
+                                 std::optional<Progress>& progress) {
   constexpr int64_t most_kept_elements = int64_t(1) << 26;
   llvm::DenseMap<const Value*, double> scales;
   auto scale_of = [&](const Value& v) {
     auto it = scales.find(&v);
     if (it != scales.end()) return it->second;
     double top = 0;
-    if (auto in = inputs.find(v.name); in != inputs.end()) top = largest(in->second);
-    else if (v.is_data() && is_float(v.type.dtype)) top = largest(to_array(*v.data));
+    if (auto in = inputs.find(v.name); in != inputs.end())
+      top = largest(in->second);
+    else if (v.is_data() && is_float(v.type.dtype))
+      top = largest(to_array(*v.data));
     return scales[&v] = top;
   };
-  auto keep = [&](const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
+  auto keep = [&](const Node& node, llvm::ArrayRef<const Value*> vs,
+                  llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
     if (progress) progress->add(1);
     double scale = largest(*arrays[0]);
     for (const Value* v : node.operands)
       if (is_float(v->type.dtype)) scale = std::max(scale, 1e-4 * scale_of(*v));
     scales[vs[0]] = scale;
-    // An optimizer divides a gradient by its own size and so makes what is left of a sum that cancels (a key bias's gradient
-    // is 0) as large as all else.
+    // An optimizer divides a gradient by its own size and so makes what is left of a sum that cancels (a key bias's
+    // gradient is 0) as large as all else.
     if (arrays[0]->elements() <= most_kept_elements && (node.phase != Phase::optimizer || vs[0]->ndim() == 0))
       kept_[vs[0]->name] = {*arrays[0], scale};
     return llvm::Error::success();
@@ -109,20 +117,23 @@ llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, 
     size.addend = size.largest;
     roundings_.record(*v, size);
   }
-  auto ranks = run_reference(ranks_, rank_inputs, [&](const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) {
-    if (progress) progress->add(mesh_.devices());
-    return look(node, vs, arrays);
-  });
+  auto ranks = run_reference(
+      ranks_, rank_inputs, [&](const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) {
+        if (progress) progress->add(mesh_.devices());
+        return look(node, vs, arrays);
+      });
   if (!ranks) return ranks.takeError();
   return llvm::Error::success();
 }
 
-llvm::Error LocalComparison::look(const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) {
+llvm::Error LocalComparison::look(const Node& node, llvm::ArrayRef<const Value*> vs,
+                                  llvm::ArrayRef<const Array*> arrays) {
   Roundings::Size size;
   for (const Array* a : arrays) widen(size, *a);
   const Roundings::Bound bound = roundings_.of(node);
   size.addend = Roundings::addend_of(size.largest, bound);
-  size.error = compare_with_whole(node, vs, arrays, std::min(bound.error / tolerance, bound.addend)).value_or(bound.error);
+  size.error =
+      compare_with_whole(node, vs, arrays, std::min(bound.error / tolerance, bound.addend)).value_or(bound.error);
   roundings_.record(*vs[0], size);
   return llvm::Error::success();
 }
@@ -133,11 +144,13 @@ double LocalComparison::addend_of(llvm::StringRef output) const {
   return 0;
 }
 
-std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays, double floor) {
+std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm::ArrayRef<const Value*> vs,
+                                                          llvm::ArrayRef<const Array*> arrays, double floor) {
   if (!fault_.empty() || !vs[0]->sharding) return std::nullopt;
   // A resharded form names the value it is a form of.
   std::string logical = vs[0]->name;
-  for (const Value* v = vs[0]; v && !kept_.contains(logical) && !v->cause.from.empty(); v = ranks_[0]->find(logical)) logical = v->cause.from;
+  for (const Value* v = vs[0]; v && !kept_.contains(logical) && !v->cause.from.empty(); v = ranks_[0]->find(logical))
+    logical = v->cause.from;
   auto it = kept_.find(logical);
   if (it == kept_.end()) return std::nullopt;
   const Array& expected = it->second.array;
@@ -160,11 +173,14 @@ std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm
     return compare(node, *vs[0], sum, expected, scale, "sum over the ranks");
   }
   double most = 0;
-  for (int64_t r = 0; r < mesh_.devices() && fault_.empty(); ++r) most = std::max(most, compare(node, *vs[0], *arrays[size_t(r)], shard_of(expected, s, mesh_, r), scale, "rank " + llvm::Twine(r)));
+  for (int64_t r = 0; r < mesh_.devices() && fault_.empty(); ++r)
+    most = std::max(most, compare(node, *vs[0], *arrays[size_t(r)], shard_of(expected, s, mesh_, r), scale,
+                                  "rank " + llvm::Twine(r)));
   return most;
 }
 
-double LocalComparison::compare(const Node& node, const Value& value, const Array& found, const Array& expected, double scale, const llvm::Twine& who) {
+double LocalComparison::compare(const Node& node, const Value& value, const Array& found, const Array& expected,
+                                double scale, const llvm::Twine& who) {
   Found& f = found_[size_t(node.phase)];
   const std::string place = "value " + quoted(value.name) + " of " + describe(node) + ", " + who.str();
   if (found.dims != expected.dims) {

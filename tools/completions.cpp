@@ -31,28 +31,36 @@ std::string flag_words(const std::vector<Flag>& flags) {
 }  // namespace
 
 std::string bash_completion(const Interface& in) {
-  std::string out = "# Completion of opt-partition for bash. Written by `opt-partition generate bash`.\n"
-                    "_opt_partition() {\n"
-                    "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} verb= flags= words= paths= k\n"
-                    "  COMPREPLY=()\n"
-                    "  [ \"$cur\" = \"=\" ] && cur=\n"
-                    "  [ \"$prev\" = \"=\" ] && prev=${COMP_WORDS[COMP_CWORD-2]}\n"
-                    "  for ((k = 1; k < COMP_CWORD; ++k)); do\n"
-                    "    case ${COMP_WORDS[k]} in\n"
-                    "      --diagnostics) [ \"${COMP_WORDS[k+1]}\" = \"=\" ] && ((++k)); ((++k)) ;;\n"
-                    "      -*) ;;\n"
-                    "      " + verbs_of(in, "|") + ") verb=${COMP_WORDS[k]}; break ;;\n"
-                    "      *) verb=" + in.verbs[0].name + "; break ;;\n"
-                    "    esac\n"
-                    "  done\n"
-                    "  case $verb in\n";
+  std::string out =
+      "# Completion of opt-partition for bash. Written by `opt-partition generate bash`.\n"
+      "_opt_partition() {\n"
+      "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} verb= flags= words= paths= k\n"
+      "  COMPREPLY=()\n"
+      "  [ \"$cur\" = \"=\" ] && cur=\n"
+      "  [ \"$prev\" = \"=\" ] && prev=${COMP_WORDS[COMP_CWORD-2]}\n"
+      "  for ((k = 1; k < COMP_CWORD; ++k)); do\n"
+      "    case ${COMP_WORDS[k]} in\n"
+      "      --diagnostics) [ \"${COMP_WORDS[k+1]}\" = \"=\" ] && ((++k)); ((++k)) ;;\n"
+      "      -*) ;;\n"
+      "      " +
+      verbs_of(in, "|") +
+      ") verb=${COMP_WORDS[k]}; break ;;\n"
+      "      *) verb=" +
+      in.verbs[0].name +
+      "; break ;;\n"
+      "    esac\n"
+      "  done\n"
+      "  case $verb in\n";
   auto section = [&](const std::string& verb, const std::vector<Flag>& flags) {
     out += "    " + (verb.empty() ? "''" : verb) + ")\n      flags='" + flag_words(flags) + "'\n      case $prev in\n";
     std::string positional = verb.empty() ? verbs_of(in, " ") : "";
     for (const Flag& f : flags) {
       if (f.positional && !f.words.empty()) positional = llvm::join(f.words, " ");
       if (f.positional || f.value.empty()) continue;
-      const std::string then = !f.words.empty() ? "words='" + llvm::join(f.words, " ") + "'" : f.value == "FILE" ? "paths=f" : f.value == "DIR" ? "paths=d" : "return";
+      const std::string then = !f.words.empty()    ? "words='" + llvm::join(f.words, " ") + "'"
+                               : f.value == "FILE" ? "paths=f"
+                               : f.value == "DIR"  ? "paths=d"
+                                                   : "return";
       out += "        " + llvm::join(f.names, "|") + ") " + then + " ;;\n";
     }
     out += "        *) words='" + positional + "' paths=f ;;\n      esac ;;\n";
@@ -64,7 +72,8 @@ std::string bash_completion(const Interface& in) {
          "  case $cur in\n"
          "    -*) mapfile -t COMPREPLY < <(compgen -W \"$flags\" -- \"$cur\"); return ;;\n"
          "  esac\n"
-         "  mapfile -t COMPREPLY < <([ -n \"$words\" ] && compgen -W \"$words\" -- \"$cur\"; [ -n \"$paths\" ] && compgen -\"$paths\" -- \"$cur\")\n"
+         "  mapfile -t COMPREPLY < <([ -n \"$words\" ] && compgen -W \"$words\" -- \"$cur\"; [ -n \"$paths\" ] && "
+         "compgen -\"$paths\" -- \"$cur\")\n"
          "  compopt -o filenames 2>/dev/null\n"
          "}\n"
          "complete -F _opt_partition opt-partition\n";
@@ -72,7 +81,10 @@ std::string bash_completion(const Interface& in) {
 
 std::string zsh_completion(const Interface& in) {
   // In single quotes; brackets and colons end a description.
-  auto text = [](llvm::StringRef t) { return replaced(replaced(replaced(replaced(replaced(t, "\\", "\\\\"), "'", "'\\''"), "[", "\\["), "]", "\\]"), ":", "\\:"); };
+  auto text = [](llvm::StringRef t) {
+    return replaced(replaced(replaced(replaced(replaced(t, "\\", "\\\\"), "'", "'\\''"), "[", "\\["), "]", "\\]"), ":",
+                    "\\:");
+  };
   auto action = [&](const Flag& f) -> std::string {
     if (!f.words.empty()) return "(" + llvm::join(f.words, " ") + ")";
     return f.value == "FILE" ? "_files" : f.value == "DIR" ? "_files -/" : " ";
@@ -95,13 +107,16 @@ std::string zsh_completion(const Interface& in) {
     }
     return specs;
   };
-  std::string out = "#compdef opt-partition\n# Completion of opt-partition for zsh. Written by `opt-partition generate zsh`.\n"
-                    "_opt-partition() {\n"
-                    "  local context state line curcontext=$curcontext\n"
-                    "  typeset -A opt_args\n"
-                    "  local -a verbs=(\n";
-  for (const Verb& v : in.verbs) out += "    '" + replaced(replaced(replaced(v.name + "\n" + v.help, ":", "\\:"), "'", "'\\''"), "\n", ":") + "'\n";
-  out += "  )\n  _arguments -C" + arguments(in.flags, "    ") + " \\\n    '1: :->verb' '*:: :->rest'\n"
+  std::string out =
+      "#compdef opt-partition\n# Completion of opt-partition for zsh. Written by `opt-partition generate zsh`.\n"
+      "_opt-partition() {\n"
+      "  local context state line curcontext=$curcontext\n"
+      "  typeset -A opt_args\n"
+      "  local -a verbs=(\n";
+  for (const Verb& v : in.verbs)
+    out += "    '" + replaced(replaced(replaced(v.name + "\n" + v.help, ":", "\\:"), "'", "'\\''"), "\n", ":") + "'\n";
+  out += "  )\n  _arguments -C" + arguments(in.flags, "    ") +
+         " \\\n    '1: :->verb' '*:: :->rest'\n"
          "  case $state in\n"
          "    verb) _describe verb verbs; _files -g '*.onnx' ;;\n"
          "    rest)\n"
@@ -114,7 +129,9 @@ std::string zsh_completion(const Interface& in) {
   std::vector<Flag> rest;
   for (const Flag& f : in.verbs[0].flags)
     if (!f.positional) rest.push_back(f);
-  return out + "        " + in.verbs[0].name + ") _arguments" + arguments(in.verbs[0].flags, "          ") + " ;;\n        *) _arguments" + arguments(rest, "          ") + " ;;\n      esac ;;\n  esac\n}\n_opt-partition \"$@\"\n";
+  return out + "        " + in.verbs[0].name + ") _arguments" + arguments(in.verbs[0].flags, "          ") +
+         " ;;\n        *) _arguments" + arguments(rest, "          ") +
+         " ;;\n      esac ;;\n  esac\n}\n_opt-partition \"$@\"\n";
 }
 
 std::string fish_completion(const Interface& in) {
@@ -130,17 +147,26 @@ std::string fish_completion(const Interface& in) {
       out += " -f -a " + quote(llvm::join(f.words, " ")) + "\n";
       return;
     }
-    for (const std::string& name : f.names) out += llvm::StringRef(name).starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
-    if (!f.value.empty()) out += !f.words.empty() ? " -x -a " + quote(llvm::join(f.words, " ")) : f.value == "FILE" ? " -r -F" : f.value == "DIR" ? " -x -a '(__fish_complete_directories)'" : " -x";
+    for (const std::string& name : f.names)
+      out += llvm::StringRef(name).starts_with("--") ? " -l " + name.substr(2) : " -s " + name.substr(1);
+    if (!f.value.empty())
+      out += !f.words.empty()    ? " -x -a " + quote(llvm::join(f.words, " "))
+             : f.value == "FILE" ? " -r -F"
+             : f.value == "DIR"  ? " -x -a '(__fish_complete_directories)'"
+                                 : " -x";
     out += " -d " + quote(f.help) + "\n";
   };
   for (const Flag& f : in.flags) complete("__fish_use_subcommand", f);
-  for (const Verb& v : in.verbs) out += "complete -c opt-partition -n __fish_use_subcommand -a " + v.name + " -d " + quote(v.help) + "\n";
+  for (const Verb& v : in.verbs)
+    out += "complete -c opt-partition -n __fish_use_subcommand -a " + v.name + " -d " + quote(v.help) + "\n";
   std::string others;
   for (const Verb& v : in.verbs)
     if (&v != &in.verbs[0]) others += " " + v.name;
   for (const Verb& v : in.verbs)
-    for (const Flag& f : v.flags) complete(&v == &in.verbs[0] ? "not __fish_use_subcommand; and not __fish_seen_subcommand_from" + others : "__fish_seen_subcommand_from " + v.name, f);
+    for (const Flag& f : v.flags)
+      complete(&v == &in.verbs[0] ? "not __fish_use_subcommand; and not __fish_seen_subcommand_from" + others
+                                  : "__fish_seen_subcommand_from " + v.name,
+               f);
   return out;
 }
 }  // namespace optp

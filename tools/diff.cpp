@@ -16,8 +16,10 @@ llvm::Error diff(const DiffOptions& o) {
   auto a = read_plan(o.a), b = read_plan(o.b);
   if (!a || !b) return llvm::joinErrors(a.takeError(), b.takeError());
   const PlanDiff found = diff_plans(*a->getAsObject(), *b->getAsObject());
-  if (o.json) llvm::outs() << llvm::formatv("{0:2}\n", to_json(found));
-  else llvm::outs() << to_text(found);
+  if (o.json)
+    llvm::outs() << llvm::formatv("{0:2}\n", to_json(found));
+  else
+    llvm::outs() << to_text(found);
   if (!found.same()) return error(Fault::check_failed, o.a + " and " + o.b + " differ");
   if (!o.json) llvm::outs() << "no difference\n";
   return llvm::Error::success();
@@ -26,7 +28,8 @@ llvm::Error diff(const DiffOptions& o) {
 
 Command add_diff(CLI::App& app) {
   auto o = std::make_shared<DiffOptions>();
-  CLI::App* c = app.add_subcommand("diff", "compare two plans: shardings, bytes of each device, collectives; exit 1 if they differ");
+  CLI::App* c = app.add_subcommand(
+      "diff", "compare two plans: shardings, bytes of each device, collectives; exit 1 if they differ");
   c->add_option("a", o->a, "folder written by partition")->required()->type_name("DIR");
   c->add_option("b", o->b, "another")->required()->type_name("DIR");
   c->add_flag("--json", o->json, "as JSON");

@@ -48,7 +48,8 @@ bool is_drawn(const Value& v) { return v.data->is_missing() && v.type.dtype != D
 
 llvm::Expected<uint64_t> parse_seed(llvm::StringRef text) {
   uint64_t seed = 0;
-  if (text.getAsInteger(10, seed)) return error(Fault::usage, "--random-weights " + quoted(text) + ": expected a number");
+  if (text.getAsInteger(10, seed))
+    return error(Fault::usage, "--random-weights " + quoted(text) + ": expected a number");
   return seed;
 }
 
@@ -132,8 +133,8 @@ llvm::Error draw_shards(Graph& rank, uint64_t seed, llvm::function_ref<llvm::Exp
 llvm::Error need_weights(const Graph& graph) {
   for (const Value* v : graph.data())
     if (v->data->is_missing())
-      return error(Fault::not_found, graph.source + ": weights file " + quoted(v->data->missing) + " of " + quoted(v->name) +
-                                         " is not there; --random-weights SEED runs without it");
+      return error(Fault::not_found, graph.source + ": weights file " + quoted(v->data->missing) + " of " +
+                                         quoted(v->name) + " is not there; --random-weights SEED runs without it");
   return llvm::Error::success();
 }
 }  // namespace optp

@@ -10,8 +10,8 @@ namespace optp {
 llvm::Expected<uint64_t> parse_seed(llvm::StringRef text);
 
 // Normal numbers of deviation 0.02, about 1 for what scales a norm and about 0 for all else. An element depends on the
-// seed, the tensor's name and the element's place in the whole tensor alone: a rank draws what the whole model has there.
-// Tensors of one name are one in all graphs, and a tied copy is what it is tied to.
+// seed, the tensor's name and the element's place in the whole tensor alone: a rank draws what the whole model has
+// there. Tensors of one name are one in all graphs, and a tied copy is what it is tied to.
 void draw_weights(llvm::ArrayRef<Graph*> graphs, uint64_t seed);
 
 // A rank's graph as it was read back: `find` says which part of which whole tensor it has under a name.

@@ -14,7 +14,8 @@ int threads_for(int64_t devices, int64_t asked) {
   return std::max(1, int(cores / unsigned(devices)));
 }
 
-llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ranks, llvm::ArrayRef<HostArrays> inputs, const ExecutionOptions& options) {
+llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ranks, llvm::ArrayRef<HostArrays> inputs,
+                                                const ExecutionOptions& options) {
   RankThreadsOptions threads;
   threads.threads_per_device = threads_for(int64_t(ranks.size()), options.threads_per_device);
   threads.executable.fuse = options.fuse;
@@ -34,7 +35,8 @@ llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ran
 
 namespace {
 // Calls visit(byte offset in the whole, byte offset in the part, bytes) for runs along the last dim.
-void for_each_run(const HostArray& whole, const Indices& indices, llvm::function_ref<void(size_t, size_t, size_t)> visit) {
+void for_each_run(const HostArray& whole, const Indices& indices,
+                  llvm::function_ref<void(size_t, size_t, size_t)> visit) {
   const size_t element = size_t(size_bytes(whole.dtype)), ndim = whole.dims.size();
   llvm::SmallVector<size_t, 6> stride(ndim + 1, element);
   for (size_t d = ndim; d-- > 0;) stride[d] = stride[d + 1] * size_t(whole.dims[d]);
@@ -70,11 +72,16 @@ HostArray take(const HostArray& whole, const Indices& indices) {
     n *= dim.size();
   }
   out.bytes.resize(n);
-  if (n) for_each_run(whole, indices, [&](size_t from, size_t to, size_t bytes) { std::memcpy(out.bytes.data() + to, whole.bytes.data() + from, bytes); });
+  if (n)
+    for_each_run(whole, indices, [&](size_t from, size_t to, size_t bytes) {
+      std::memcpy(out.bytes.data() + to, whole.bytes.data() + from, bytes);
+    });
   return out;
 }
 void put(HostArray& whole, const HostArray& part, const Indices& indices) {
   if (part.bytes.empty()) return;
-  for_each_run(whole, indices, [&](size_t to, size_t from, size_t bytes) { std::memcpy(whole.bytes.data() + to, part.bytes.data() + from, bytes); });
+  for_each_run(whole, indices, [&](size_t to, size_t from, size_t bytes) {
+    std::memcpy(whole.bytes.data() + to, part.bytes.data() + from, bytes);
+  });
 }
 }  // namespace optp

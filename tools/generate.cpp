@@ -10,12 +10,18 @@ Command add_generate(CLI::App& app) {
   CLI::App* c = app.add_subcommand("generate", "man, bash, zsh, fish or errors")->group("");
   c->add_option("what", *what, "what to write to stdout")->required();
   return {c, [&app, what]() -> llvm::Error {
-            if (*what == "man") llvm::outs() << man_page(interface_of(app), OPTP_VERSION);
-            else if (*what == "bash") llvm::outs() << bash_completion(interface_of(app));
-            else if (*what == "zsh") llvm::outs() << zsh_completion(interface_of(app));
-            else if (*what == "fish") llvm::outs() << fish_completion(interface_of(app));
-            else if (*what == "errors") llvm::outs() << errors_markdown();
-            else return error(Fault::usage, quoted(*what) + ": expected man, bash, zsh, fish or errors");
+            if (*what == "man")
+              llvm::outs() << man_page(interface_of(app), OPTP_VERSION);
+            else if (*what == "bash")
+              llvm::outs() << bash_completion(interface_of(app));
+            else if (*what == "zsh")
+              llvm::outs() << zsh_completion(interface_of(app));
+            else if (*what == "fish")
+              llvm::outs() << fish_completion(interface_of(app));
+            else if (*what == "errors")
+              llvm::outs() << errors_markdown();
+            else
+              return error(Fault::usage, quoted(*what) + ": expected man, bash, zsh, fish or errors");
             return llvm::Error::success();
           }};
 }

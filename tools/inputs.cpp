@@ -15,7 +15,8 @@ namespace optp {
 std::vector<InputSpec> input_specs(const Graph& graph) {
   std::vector<InputSpec> out;
   // Of several tables the one with the fewest rows says which ids are valid.
-  for (const Value* v : graph.inputs) out.push_back({v->name, long_name(v->type.dtype).str(), v->type.dims, rows_indexed(*v)});
+  for (const Value* v : graph.inputs)
+    out.push_back({v->name, long_name(v->type.dtype).str(), v->type.dims, rows_indexed(*v)});
   return out;
 }
 
@@ -33,7 +34,8 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
   uint64_t seed = 0;
   llvm::StringRef text = how;
   if (text.consume_front("rand(") && text.consume_back(")")) {
-    if (text.getAsInteger(10, seed)) return error(Fault::usage, "input " + quoted(spec.name) + ": expected rand(SEED), found " + quoted(how));
+    if (text.getAsInteger(10, seed))
+      return error(Fault::usage, "input " + quoted(spec.name) + ": expected rand(SEED), found " + quoted(how));
     std::mt19937_64 random(seed ^ std::hash<std::string>()(spec.name));
     for (double& x : a.f) {  // Box-Muller, so that the numbers are the same with every standard library
       const double u = double(random() >> 11) * 0x1p-53 + 0x1p-54, v = double(random() >> 11) * 0x1p-53;
@@ -45,14 +47,17 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
     std::fill(a.f.begin(), a.f.end(), how == "ones");
     std::fill(a.i.begin(), a.i.end(), how == "ones");
   } else {
-    return error(Fault::usage, "input " + quoted(spec.name) + ": expected @FILE.npy, @FILE.pb, rand(SEED), ones or zeros, found " + quoted(how));
+    return error(Fault::usage, "input " + quoted(spec.name) +
+                                   ": expected @FILE.npy, @FILE.pb, rand(SEED), ones or zeros, found " + quoted(how));
   }
   return host_array(a, dtype);
 }
 }  // namespace
 
-llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::ArrayRef<std::string> given, llvm::StringRef folder, DimValues& dims,
-                                       const std::function<llvm::Expected<DimValues>(const Shapes&, DimValues)>& bind, bool synthesise) {
+llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::ArrayRef<std::string> given,
+                                       llvm::StringRef folder, DimValues& dims,
+                                       const std::function<llvm::Expected<DimValues>(const Shapes&, DimValues)>& bind,
+                                       bool synthesise) {
   HostArrays out;
   std::map<std::string, std::string> how;
   auto take = [&](const InputSpec& spec, llvm::StringRef path, HostArray array) -> llvm::Error {
@@ -60,14 +65,16 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
     if (array.dtype != wanted) {
       // Integers of another width and half floats stored as float32 are the same numbers; float for int is a mistake.
       if (is_float(array.dtype) != is_float(wanted))
-        return bad_input(path + ": input " + quoted(spec.name) + ": dtype: expected " + spec.dtype + ", found " + long_name(array.dtype));
+        return bad_input(path + ": input " + quoted(spec.name) + ": dtype: expected " + spec.dtype + ", found " +
+                         long_name(array.dtype));
       array = host_array(to_array(array), wanted);
     }
     if (spec.rows > 0 && !is_float(array.dtype)) {
       const Array ids = to_array(array);
       for (int64_t id : ids.i)
         if (id < -spec.rows || id >= spec.rows)
-          return bad_input(path + ": input " + quoted(spec.name) + ": index " + llvm::Twine(id) + " is outside the " + llvm::Twine(spec.rows) + " rows of the table it chooses from");
+          return bad_input(path + ": input " + quoted(spec.name) + ": index " + llvm::Twine(id) + " is outside the " +
+                           llvm::Twine(spec.rows) + " rows of the table it chooses from");
     }
     out[spec.name] = std::move(array);
     return llvm::Error::success();
@@ -82,7 +89,8 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
       const llvm::StringRef name = llvm::StringRef(text).split('=').first;
       std::string known;
       for (const InputSpec& s : specs) known += (known.empty() ? "" : ", ") + s.name;
-      return error(Fault::usage, "--input " + quoted(text) + ": the model has no input " + quoted(name) + "; it has " + known);
+      return error(Fault::usage,
+                   "--input " + quoted(text) + ": the model has no input " + quoted(name) + "; it has " + known);
     }
     if (value.consume_front("@")) {
       auto array = value.ends_with(".pb") ? read_tensor_file(value) : read_npy(value);
@@ -112,7 +120,9 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
   for (const InputSpec& spec : specs) {
     if (out.contains(spec.name)) continue;
     auto it = how.find(spec.name);
-    if (it == how.end() && !synthesise) return error(Fault::usage, "input " + quoted(spec.name) + " is not given; --input " + spec.name + "=@FILE.npy, rand(SEED) or ones");
+    if (it == how.end() && !synthesise)
+      return error(Fault::usage, "input " + quoted(spec.name) + " is not given; --input " + spec.name +
+                                     "=@FILE.npy, rand(SEED) or ones");
     auto array = made(spec, it == how.end() ? "rand(1)" : llvm::StringRef(it->second), dims, *dtype_from(spec.dtype));
     if (!array) return array.takeError();
     out[spec.name] = std::move(*array);

@@ -40,24 +40,29 @@ llvm::Error no_such(const JsonObject& plan, llvm::StringRef name) {
   for (const char* list : {"parameters", "values", "inputs", "outputs", "constants"})
     for (const auto& entry : *plan.getArray(list)) {
       llvm::StringRef known = *entry.getAsObject()->getString("name");
-      if (unsigned d = known.edit_distance(name, true, best); d < best) best = d, near = known.str();
-      else if (near.empty() && known.contains(name)) near = known.str();
+      if (unsigned d = known.edit_distance(name, true, best); d < best)
+        best = d, near = known.str();
+      else if (near.empty() && known.contains(name))
+        near = known.str();
     }
-  return error(Fault::not_found, "the plan has no tensor " + quoted(name) + (near.empty() ? "" : "; nearest is " + quoted(near)));
+  return error(Fault::not_found,
+               "the plan has no tensor " + quoted(name) + (near.empty() ? "" : "; nearest is " + quoted(near)));
 }
 
 llvm::Error print_tensor(const JsonObject& plan, llvm::StringRef name, bool colour) {
   const JsonObject* t = find_tensor(plan, name);
   if (!t) return no_such(plan, name);
   auto& out = llvm::outs();
-  out << *t->getString("name") << "  " << *t->getString("dtype") << " " << shape_text(*t->getArray("shape")) << "  " << *t->getString("sharding") << "\n";
+  out << *t->getString("name") << "  " << *t->getString("dtype") << " " << shape_text(*t->getArray("shape")) << "  "
+      << *t->getString("sharding") << "\n";
   if (const JsonArray* aliases = t->getArray("aliases"))
     for (const auto& a : *aliases) out << "  also named " << *a.getAsString() << "\n";
   draw_shards(*t, colour, out);
   if (const JsonArray* ranks = t->getArray("ranks"))
     for (size_t r = 0; r < ranks->size(); ++r) {
       const JsonObject& o = *(*ranks)[r].getAsObject();
-      out << "  device " << r << "  " << padded(shape_text(*o.getArray("shape")), 22) << "  " << ranges_text(*o.getArray("ranges"));
+      out << "  device " << r << "  " << padded(shape_text(*o.getArray("shape")), 22) << "  "
+          << ranges_text(*o.getArray("ranges"));
       if (auto bytes = o.getInteger("bytes")) out << "  " << bytes_text(double(*bytes));
       out << "\n";
     }
@@ -70,7 +75,8 @@ llvm::Error print_why(const JsonObject& plan, llvm::StringRef name) {
   std::vector<std::string> seen;
   while (t) {
     llvm::StringRef current = *t->getString("name");
-    llvm::outs() << (seen.empty() ? "" : "  from ") << current << " " << *t->getString("sharding") << "\n      " << *t->getObject("cause")->getString("text") << "\n";
+    llvm::outs() << (seen.empty() ? "" : "  from ") << current << " " << *t->getString("sharding") << "\n      "
+                 << *t->getObject("cause")->getString("text") << "\n";
     seen.push_back(current.str());
     auto from = t->getObject("cause")->getString("from");
     t = from && !llvm::is_contained(seen, from->str()) ? find_tensor(plan, *from) : nullptr;
@@ -94,10 +100,12 @@ llvm::Error print_want(const InspectOptions& o, const JsonObject& plan) {
   job.mesh.clear();
   for (const auto& a : *plan.getObject("mesh")->getArray("axes")) {
     const JsonObject& axis = *a.getAsObject();
-    job.mesh += (job.mesh.empty() ? "" : ",") + axis.getString("name")->str() + "=" + std::to_string(*axis.getInteger("size"));
+    job.mesh +=
+        (job.mesh.empty() ? "" : ",") + axis.getString("name")->str() + "=" + std::to_string(*axis.getInteger("size"));
   }
   job.strategy = plan.getString("strategy")->str(), job.outputs = plan.getString("outputs_as")->str();
-  if (plan.getString("job") == llvm::StringRef("training")) return error(Fault::usage, "--want: is for inference plans; a training plan's forward part is the same");
+  if (plan.getString("job") == llvm::StringRef("training"))
+    return error(Fault::usage, "--want: is for inference plans; a training plan's forward part is the same");
   DimValues dims;
   for (const auto& [dim, about] : *plan.getObject("dims"))
     if (auto example = about.getAsObject()->getInteger("example")) dims[dim.str()] = *example;
@@ -115,8 +123,10 @@ llvm::Error print_want(const InspectOptions& o, const JsonObject& plan) {
   auto with = wished(true);
   if (!with) return with.takeError();
   const PlanDiff diff = diff_plans(*without->getAsObject(), *with->getAsObject());
-  if (diff.same()) llvm::outs() << "it is so already\n";
-  else llvm::outs() << to_text(diff);
+  if (diff.same())
+    llvm::outs() << "it is so already\n";
+  else
+    llvm::outs() << to_text(diff);
   return llvm::Error::success();
 }
 
@@ -148,7 +158,8 @@ llvm::Error write_page(const InspectOptions& o, const JsonObject& plan) {
 // https://no-color.org: any value but an empty one turns it off.
 bool has_colour(llvm::StringRef asked) {
   const char *no = std::getenv("NO_COLOR"), *terminal = std::getenv("TERM");
-  return asked == "always" || (asked == "auto" && isatty(STDOUT_FILENO) && !(no && *no) && terminal && llvm::StringRef(terminal) != "dumb");
+  return asked == "always" ||
+         (asked == "auto" && isatty(STDOUT_FILENO) && !(no && *no) && terminal && llvm::StringRef(terminal) != "dumb");
 }
 
 llvm::Error inspect(const InspectOptions& o) {
@@ -164,7 +175,8 @@ llvm::Error inspect(const InspectOptions& o) {
     return llvm::Error::success();
   }
   if (!o.html.empty()) return write_page(o, top);
-  if (!o.check.empty() || !o.trace.empty() || !o.against.empty()) return error(Fault::usage, "--check, --trace and --against are for the page: --html FILE");
+  if (!o.check.empty() || !o.trace.empty() || !o.against.empty())
+    return error(Fault::usage, "--check, --trace and --against are for the page: --html FILE");
   if (o.tensors) {
     print_tensors(top, llvm::outs());
     return llvm::Error::success();
@@ -179,11 +191,15 @@ llvm::Error inspect(const InspectOptions& o) {
 
 Command add_inspect(CLI::App& app) {
   auto o = std::make_shared<InspectOptions>();
-  CLI::App* c = app.add_subcommand("inspect", "print a plan: what each device holds, how weights are cut, what is communicated");
+  CLI::App* c =
+      app.add_subcommand("inspect", "print a plan: what each device holds, how weights are cut, what is communicated");
   c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
   c->add_flag("--json", o->json, "the whole plan");
   c->add_option("--tensor", o->tensor, "one tensor's shards");
-  c->add_option("--color", o->colour, "colours in the drawing of --tensor")->type_name("auto|always|never")->check(CLI::IsMember({"auto", "always", "never"}))->capture_default_str();
+  c->add_option("--color", o->colour, "colours in the drawing of --tensor")
+      ->type_name("auto|always|never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->capture_default_str();
   c->add_flag("--tensors", o->tensors, "which tensors are trained, which frozen, which constant, with counts");
   c->add_flag("--dot", o->dot, "operations and collectives, for Graphviz");
   c->add_option("--html", o->html, "write the plan as a page to this file")->type_name("FILE");

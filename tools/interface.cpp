@@ -9,7 +9,11 @@ std::vector<Flag> flags_of(const CLI::App& app) {
   std::vector<Flag> out;
   for (const CLI::Option* o : app.get_options()) {
     if (o->get_group().empty()) continue;  // hidden
-    Flag flag{.help = o->get_description(), .group = o->get_group(), .otherwise = o->get_default_str(), .positional = o->get_positional(), .required = o->get_required()};
+    Flag flag{.help = o->get_description(),
+              .group = o->get_group(),
+              .otherwise = o->get_default_str(),
+              .positional = o->get_positional(),
+              .required = o->get_required()};
     for (const std::string& name : o->get_lnames()) flag.names.push_back("--" + name);
     for (const std::string& name : o->get_snames()) flag.names.push_back("-" + name);
     if (flag.positional) flag.names = {o->get_name(true, false)};
@@ -28,7 +32,8 @@ std::vector<Flag> flags_of(const CLI::App& app) {
 
 Interface interface_of(const CLI::App& app) {
   Interface out{app.get_name(), app.get_description(), app.get_footer(), flags_of(app), {}};
-  for (const CLI::App* verb : app.get_subcommands([](const CLI::App* a) { return !a->get_group().empty(); })) out.verbs.push_back({verb->get_name(), verb->get_description(), flags_of(*verb)});
+  for (const CLI::App* verb : app.get_subcommands([](const CLI::App* a) { return !a->get_group().empty(); }))
+    out.verbs.push_back({verb->get_name(), verb->get_description(), flags_of(*verb)});
   return out;
 }
 }  // namespace optp

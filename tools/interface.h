@@ -1,17 +1,16 @@
 // The command line as data, read from CLI11's own description: what help, man page and completions have in common.
 #pragma once
+#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
-
-#include <CLI/CLI.hpp>
 
 namespace optp {
 
 // A value's type name says how it is completed: FILE and DIR are paths, "a|b" is one of these words, others are free.
 struct Flag {
-  std::vector<std::string> names;  // with their dashes, long ones first; of a positional its name without
-  std::string value;               // FILE, DIR, TEXT, a|b …; empty: takes none
-  std::vector<std::string> words;  // of "a|b"
+  std::vector<std::string> names;      // with their dashes, long ones first; of a positional its name without
+  std::string value;                   // FILE, DIR, TEXT, a|b …; empty: takes none
+  std::vector<std::string> words;      // of "a|b"
   std::string help, group, otherwise;  // otherwise: the default
   bool positional = false, required = false;
 };

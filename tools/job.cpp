@@ -14,14 +14,25 @@ void add_job_options(CLI::App& command, JobOptions& o) {
   command.add_option("model", o.model, "ONNX file")->required()->type_name("FILE");
   command.add_option("--devices", o.devices, "number of devices along the mesh axis 'tensor'");
   command.add_option("--mesh", o.mesh, "named axes, e.g. data=2,tensor=4; strategies cut over tensor");
-  command.add_option("--strategy", o.strategy, "megatron or origin")->type_name("megatron|origin")->capture_default_str();
-  command.add_option("--sharding", o.sharding_file, "file of constraints: PATTERN SHARDING, one a line")->type_name("FILE");
+  command.add_option("--strategy", o.strategy, "megatron or origin")
+      ->type_name("megatron|origin")
+      ->capture_default_str();
+  command.add_option("--sharding", o.sharding_file, "file of constraints: PATTERN SHARDING, one a line")
+      ->type_name("FILE");
   command.add_option("--outputs", o.outputs, "whole or sharded")->type_name("whole|sharded")->capture_default_str();
   command.add_option("--dim", o.dims, "NAME=NUMBER: an extent for sizes and runs (repeatable)");
-  command.add_option("--print-before", o.print_before, "PASS: print the graph before it to stderr (repeatable)")->delimiter(',')->allow_extra_args(false)->group("For developers");
-  command.add_option("--print-after", o.print_after, "PASS: print the graph after it to stderr (repeatable)")->delimiter(',')->allow_extra_args(false)->group("For developers");
+  command.add_option("--print-before", o.print_before, "PASS: print the graph before it to stderr (repeatable)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->group("For developers");
+  command.add_option("--print-after", o.print_after, "PASS: print the graph after it to stderr (repeatable)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->group("For developers");
   command.add_option("--stop-after", o.stop_after, "PASS: end after it")->group("For developers");
-  command.add_option("--dump-dir", o.dump_dir, "folder for the graph after each pass, as text")->type_name("DIR")->group("For developers");
+  command.add_option("--dump-dir", o.dump_dir, "folder for the graph after each pass, as text")
+      ->type_name("DIR")
+      ->group("For developers");
   command.add_flag("--no-tie", o.untied, "keep apart what has equal contents, but what --tie names");
   command.add_option("--tie", o.tie, "PATTERN of weights that are one where their contents are equal (repeatable)");
   command.add_option("--untie", o.untie, "PATTERN of weights that are kept apart (repeatable)");
@@ -30,7 +41,9 @@ void add_job_options(CLI::App& command, JobOptions& o) {
 
 void add_training_options(CLI::App& command, JobOptions& o) {
   TrainingOptions& t = o.training;
-  command.add_option("--optimizer", t.optimizer.name, "sgd, adam, adamw or rmsprop, as torch.optim defines them")->type_name("sgd|adam|adamw|rmsprop")->capture_default_str();
+  command.add_option("--optimizer", t.optimizer.name, "sgd, adam, adamw or rmsprop, as torch.optim defines them")
+      ->type_name("sgd|adam|adamw|rmsprop")
+      ->capture_default_str();
   command.add_option("--lr", t.learning_rate, "learning rate; rmsprop's default is 0.01, the others' 0.001");
   command.add_option("--momentum", t.optimizer.momentum, "of sgd and rmsprop");
   command.add_flag("--nesterov", t.optimizer.nesterov, "sgd with Nesterov's momentum");
@@ -39,9 +52,15 @@ void add_training_options(CLI::App& command, JobOptions& o) {
   command.add_option("--eps", t.optimizer.epsilon, "of adam, adamw and rmsprop");
   command.add_option("--alpha", t.optimizer.alpha, "smoothing of rmsprop");
   command.add_flag("--centered", t.optimizer.centered, "rmsprop by the variance of the gradient");
-  command.add_option("--accumulate", t.accumulate, "micro-batches in a step: their gradients are summed up, and divided once")->check(CLI::Range(int64_t(1), int64_t(1) << 20));
+  command
+      .add_option("--accumulate", t.accumulate,
+                  "micro-batches in a step: their gradients are summed up, and divided once")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 20));
   command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm");
-  command.add_option("--no-decay", t.no_decay, "PATTERN of parameters that weight decay leaves out, as biases and norms (repeatable)")->allow_extra_args(false);
+  command
+      .add_option("--no-decay", t.no_decay,
+                  "PATTERN of parameters that weight decay leaves out, as biases and norms (repeatable)")
+      ->allow_extra_args(false);
   command.add_option("--freeze", t.freeze, "PATTERN of parameters that are not trained (repeatable)");
   command.add_option("--trainable", t.trainable, "PATTERN: train these alone (repeatable)");
 }
@@ -51,7 +70,8 @@ llvm::Expected<DimValues> parse_dims(llvm::ArrayRef<std::string> dims) {
   for (const std::string& text : dims) {
     auto [name, number] = llvm::StringRef(text).rsplit('=');  // a name may hold one too
     int64_t n = 0;
-    if (name.empty() || number.getAsInteger(10, n) || n < 0) return error(Fault::usage, "--dim " + quoted(text) + ": expected NAME=NUMBER");
+    if (name.empty() || number.getAsInteger(10, n) || n < 0)
+      return error(Fault::usage, "--dim " + quoted(text) + ": expected NAME=NUMBER");
     out[name.str()] = n;
   }
   return out;
@@ -68,8 +88,10 @@ llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path) {
     if (line.empty()) continue;
     const std::string place = path.str() + ":" + std::to_string(k + 1);
     const size_t gap = line.find_first_of(" \t=");
-    llvm::StringRef pattern = line.take_front(gap), wish = gap == llvm::StringRef::npos ? llvm::StringRef() : line.drop_front(gap).ltrim(" \t=");
-    if (pattern.empty() || wish.empty()) return error(Fault::usage, place + ": expected PATTERN SHARDING, found " + quoted(line));
+    llvm::StringRef pattern = line.take_front(gap),
+                    wish = gap == llvm::StringRef::npos ? llvm::StringRef() : line.drop_front(gap).ltrim(" \t=");
+    if (pattern.empty() || wish.empty())
+      return error(Fault::usage, place + ": expected PATTERN SHARDING, found " + quoted(line));
     pattern.consume_front("op:");
     out.push_back({pattern.str(), wish.str(), place});
   }
@@ -123,7 +145,8 @@ class Watch {
     if (llvm::is_contained(o_.print_after, stage)) show("after " + stage.str() + of, graph);
     if (dumps_) {
       const auto at = llvm::find_if(stages_, [&](const Stage& s) { return s.name == stage; }) - stages_.begin();
-      const std::string name = (at < 9 ? "0" : "") + std::to_string(at + 1) + "-" + stage.str() + (rank ? "-" + std::to_string(*rank) : "") + ".ir";
+      const std::string name = (at < 9 ? "0" : "") + std::to_string(at + 1) + "-" + stage.str() +
+                               (rank ? "-" + std::to_string(*rank) : "") + ".ir";
       std::string text;
       llvm::raw_string_ostream stream(text);
       print(stream, graph);
@@ -192,15 +215,20 @@ llvm::Error run_stages(const JobOptions& o, Job& job, Watch& watch) {
 
 llvm::Expected<Job> make_job(const JobOptions& o) {
   Job job;
-  if (o.devices && (*o.devices < 1 || *o.devices > 4096)) return error(Fault::usage, "--devices " + llvm::Twine(*o.devices) + ": expected from 1 to 4096");
+  if (o.devices && (*o.devices < 1 || *o.devices > 4096))
+    return error(Fault::usage, "--devices " + llvm::Twine(*o.devices) + ": expected from 1 to 4096");
   if (auto e = check_settings(training_of(o))) return e;
   auto mesh = parse_mesh(o.mesh.empty() ? std::to_string(o.devices.value_or(2)) : o.mesh);
   if (!mesh) return mesh.takeError();
   if (o.devices && mesh->devices() != *o.devices)
-    return error(Fault::usage, "--devices " + llvm::Twine(*o.devices) + " and --mesh " + o.mesh + ": expected one number of devices, found " + llvm::Twine(mesh->devices()) + " in the mesh");
+    return error(Fault::usage, "--devices " + llvm::Twine(*o.devices) + " and --mesh " + o.mesh +
+                                   ": expected one number of devices, found " + llvm::Twine(mesh->devices()) +
+                                   " in the mesh");
   job.passes.strategy = o.strategy;
-  if (o.strategy != "megatron" && o.strategy != "origin") return error(Fault::usage, "--strategy " + quoted(o.strategy) + ": expected megatron or origin");
-  if (o.outputs != "whole" && o.outputs != "sharded") return error(Fault::usage, "--outputs " + quoted(o.outputs) + ": expected whole or sharded");
+  if (o.strategy != "megatron" && o.strategy != "origin")
+    return error(Fault::usage, "--strategy " + quoted(o.strategy) + ": expected megatron or origin");
+  if (o.outputs != "whole" && o.outputs != "sharded")
+    return error(Fault::usage, "--outputs " + quoted(o.outputs) + ": expected whole or sharded");
   job.passes.outputs = o.outputs == "whole" ? OutputLayout::whole : OutputLayout::sharded;
   job.passes.tie_weights = !o.untied;
   job.passes.tie = o.tie, job.passes.untie = o.untie;

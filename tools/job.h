@@ -1,12 +1,11 @@
 // From a model file and the options all verbs share to graphs: imported, canonical and annotated, split, one a rank.
 #pragma once
+#include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <CLI/CLI.hpp>
 
 #include "frontend/ir/graph.h"
 #include "passes/passes.h"
@@ -16,7 +15,7 @@ namespace optp {
 
 struct JobOptions {
   std::string model, mesh, strategy = "megatron", sharding_file, outputs = "whole";
-  std::optional<int64_t> devices;  // 2 where neither these nor a mesh are given
+  std::optional<int64_t> devices;       // 2 where neither these nor a mesh are given
   std::vector<Constraint> constraints;  // before those of the file
   bool untied = false, keep_shared = false, half = false;
   std::vector<std::string> tie, untie;

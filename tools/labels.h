@@ -1,5 +1,5 @@
-// Labels of a training step, judged before it runs: what is neither a class nor ignored would train on a logit that there is
-// not, and a step without any label has no mean.
+// Labels of a training step, judged before it runs: what is neither a class nor ignored would train on a logit that
+// there is not, and a step without any label has no mean.
 #pragma once
 #include "frontend/io/npy.h"
 #include "frontend/ir/dim.h"

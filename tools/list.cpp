@@ -10,7 +10,9 @@
 
 namespace optp {
 namespace {
-std::string left(llvm::StringRef text, size_t width) { return text.str() + std::string(text.size() < width ? width - text.size() : 1, ' '); }
+std::string left(llvm::StringRef text, size_t width) {
+  return text.str() + std::string(text.size() < width ? width - text.size() : 1, ' ');
+}
 std::string kernels_of(llvm::StringRef op) {
   std::vector<std::string> dtypes;
   bool any = false;
@@ -27,16 +29,22 @@ std::string sharding_of(const OpDef& op) { return op.is_collective ? "collective
 llvm::Error list_ops(bool markdown) {
   auto& out = llvm::outs();
   std::map<std::string, std::vector<int64_t>> operators;
-  for (const LoweringRow* r : all_lowerings()) operators[(*r->domain ? std::string(r->domain) + "::" : std::string()) + r->op_type].push_back(r->since);
+  for (const LoweringRow* r : all_lowerings())
+    operators[(*r->domain ? std::string(r->domain) + "::" : std::string()) + r->op_type].push_back(r->since);
   for (auto& [name, since] : operators) std::sort(since.begin(), since.end());
   if (markdown) {
-    out << "# Ops\nWritten by `opt-partition ops --markdown`; a test compares. How to add one: [adding-an-op.md](adding-an-op.md).\n\n"
-           "## Core ops\nWhat every model becomes. *Sharding*: *by rule*, an op is split as its loops allow; *whole*, it runs whole on every device; a *collective* is what splitting puts in. "
-           "*Gradient*: whether training passes through it. *Kernel*: the dtypes of operand 0 that have a fast one; other work is evaluated by the op's meaning, correct and slow.\n\n"
+    out << "# Ops\nWritten by `opt-partition ops --markdown`; a test compares. How to add one: "
+           "[adding-an-op.md](adding-an-op.md).\n\n"
+           "## Core ops\nWhat every model becomes. *Sharding*: *by rule*, an op is split as its loops allow; *whole*, "
+           "it runs whole on every device; a *collective* is what splitting puts in. "
+           "*Gradient*: whether training passes through it. *Kernel*: the dtypes of operand 0 that have a fast one; "
+           "other work is evaluated by the op's meaning, correct and slow.\n\n"
            "| op | meaning | sharding | gradient | kernel |\n| --- | --- | --- | --- | --- |\n";
     for (const OpDef* op : all_ops())
-      out << "| `" << op->name << "` | " << op->summary << " | " << sharding_of(*op) << " | " << (op->gradient ? "yes" : "–") << " | " << kernels_of(op->name) << " |\n";
-    out << "\n## ONNX operators\nThe opsets in which an operator's meaning changed, and from which on it is read. The domain is ai.onnx where none is named.\n\n| operator | since opset |\n| --- | --- |\n";
+      out << "| `" << op->name << "` | " << op->summary << " | " << sharding_of(*op) << " | "
+          << (op->gradient ? "yes" : "–") << " | " << kernels_of(op->name) << " |\n";
+    out << "\n## ONNX operators\nThe opsets in which an operator's meaning changed, and from which on it is read. The "
+           "domain is ai.onnx where none is named.\n\n| operator | since opset |\n| --- | --- |\n";
     for (const auto& [name, since] : operators) {
       out << "| `" << name << "` | ";
       for (size_t k = 0; k < since.size(); ++k) out << (k ? ", " : "") << since[k];
@@ -59,11 +67,15 @@ llvm::Error list_ops(bool markdown) {
 llvm::Error list_passes(bool markdown) {
   auto& out = llvm::outs();
   if (markdown)
-    out << "# Passes\nWritten by `opt-partition passes --markdown`; a test compares. `--print-before PASS`, `--print-after PASS`, `--stop-after PASS` and `--dump-dir DIR` of partition, check and bench show what each makes, in the form of [ir.md](ir.md).\n\n"
+    out << "# Passes\nWritten by `opt-partition passes --markdown`; a test compares. `--print-before PASS`, "
+           "`--print-after PASS`, `--stop-after PASS` and `--dump-dir DIR` of partition, check and bench show what "
+           "each makes, in the form of [ir.md](ir.md).\n\n"
            "In this order; `training` only where a step is asked for.\n\n| pass | what it does |\n| --- | --- |\n";
   for (const Stage& s : stages(/*training=*/true))
-    if (markdown) out << "| `" << s.name << "` | " << s.summary << " |\n";
-    else out << left(s.name, 20) << s.summary << "\n";
+    if (markdown)
+      out << "| `" << s.name << "` | " << s.summary << " |\n";
+    else
+      out << left(s.name, 20) << s.summary << "\n";
   return llvm::Error::success();
 }
 }  // namespace

@@ -62,19 +62,24 @@ std::string loss_plot(llvm::ArrayRef<double> losses, llvm::StringRef title) {
 
   std::string text;
   llvm::raw_string_ostream out(text);
-  out << llvm::formatv(R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" font-family="system-ui, sans-serif" font-size="12">)", width, height)
+  out << llvm::formatv(
+             R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" font-family="system-ui, sans-serif" font-size="12">)",
+             width, height)
       << "\n<title>" << escaped(title) << R"(</title>
 <style>
 .page{fill:#fff}.text{fill:#333}.axis{stroke:#888}.grid{stroke:#e4e4e4}.line{stroke:#0b62a8}.range,.dot{fill:#0b62a8}
 @media(prefers-color-scheme:dark){.page{fill:#16181c}.text{fill:#d8d8d8}.axis{stroke:#999}.grid{stroke:#30343a}.line{stroke:#62b0f0}.range,.dot{fill:#62b0f0}}
 </style>
 )" << llvm::formatv("<rect class=\"page\" width=\"{0}\" height=\"{1}\"/>\n", width, height)
-      << llvm::formatv("<text class=\"text\" x=\"{0}\" y=\"24\" font-size=\"15\" font-weight=\"600\">{1}</text>\n", left, escaped(title));
+      << llvm::formatv("<text class=\"text\" x=\"{0}\" y=\"24\" font-size=\"15\" font-weight=\"600\">{1}</text>\n",
+                       left, escaped(title));
   auto line = [&](const char* kind, double x1, double y1, double x2, double y2) {
-    out << llvm::formatv("<line class=\"{0}\" x1=\"{1:f1}\" y1=\"{2:f1}\" x2=\"{3:f1}\" y2=\"{4:f1}\"/>\n", kind, x1, y1, x2, y2);
+    out << llvm::formatv("<line class=\"{0}\" x1=\"{1:f1}\" y1=\"{2:f1}\" x2=\"{3:f1}\" y2=\"{4:f1}\"/>\n", kind, x1,
+                         y1, x2, y2);
   };
   auto label = [&](double at_x, double at_y, const char* anchor, const std::string& what, const char* more = "") {
-    out << llvm::formatv("<text class=\"text\" x=\"{0:f1}\" y=\"{1:f1}\" text-anchor=\"{2}\"{3}>{4}</text>\n", at_x, at_y, anchor, more, what);
+    out << llvm::formatv("<text class=\"text\" x=\"{0:f1}\" y=\"{1:f1}\" text-anchor=\"{2}\"{3}>{4}</text>\n", at_x,
+                         at_y, anchor, more, what);
   };
   for (int k = 0; low + k * y_step <= high + y_step / 2; ++k) {
     const double v = low + k * y_step;
@@ -91,7 +96,8 @@ std::string loss_plot(llvm::ArrayRef<double> losses, llvm::StringRef title) {
   line("axis", left, height - bottom, width - right, height - bottom);
   line("axis", left, top, left, height - bottom);
   label((left + width - right) / 2, height - 12, "middle", "step");
-  label(18, (top + height - bottom) / 2, "middle", "loss", llvm::formatv(" transform=\"rotate(-90 18 {0:f1})\"", (top + height - bottom) / 2).str().c_str());
+  label(18, (top + height - bottom) / 2, "middle", "loss",
+        llvm::formatv(" transform=\"rotate(-90 18 {0:f1})\"", (top + height - bottom) / 2).str().c_str());
 
   auto point = [&](double step, double loss) { return llvm::formatv("{0:f1},{1:f1} ", x(step), y(loss)).str(); };
   if (losses.size() > columns.size()) {
@@ -104,7 +110,8 @@ std::string loss_plot(llvm::ArrayRef<double> losses, llvm::StringRef title) {
   for (const Column& c : columns) out << point(c.step, c.mean);
   out << "\"/>\n";
   if (columns.size() <= 40)
-    for (const Column& c : columns) out << llvm::formatv("<circle class=\"dot\" cx=\"{0:f1}\" cy=\"{1:f1}\" r=\"2.5\"/>\n", x(c.step), y(c.mean));
+    for (const Column& c : columns)
+      out << llvm::formatv("<circle class=\"dot\" cx=\"{0:f1}\" cy=\"{1:f1}\" r=\"2.5\"/>\n", x(c.step), y(c.mean));
   out << "</svg>\n";
   return text;
 }

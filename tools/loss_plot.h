@@ -7,8 +7,8 @@
 
 namespace optp {
 
-// An SVG line chart of losses by step, the first of which is step 1. Of more steps than there are columns each column shows
-// its mean, and the range behind it.
+// An SVG line chart of losses by step, the first of which is step 1. Of more steps than there are columns each column
+// shows its mean, and the range behind it.
 std::string loss_plot(llvm::ArrayRef<double> losses, llvm::StringRef title);
 
 }  // namespace optp

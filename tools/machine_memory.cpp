@@ -19,7 +19,8 @@ llvm::Error fits_in_memory(const llvm::Twine& what, DType dtype, llvm::ArrayRef<
   const auto bytes = count ? checked_mul(*count, size_bytes(dtype)) : std::nullopt;
   if (bytes && *bytes <= machine_memory_bytes()) return llvm::Error::success();
   const Dims extents(dims.begin(), dims.end());
-  return bad_input(what + ": shape: expected at most the " + llvm::formatv("{0:f1}", double(machine_memory_bytes()) / (1 << 30)).str() +
+  return bad_input(what + ": shape: expected at most the " +
+                   llvm::formatv("{0:f1}", double(machine_memory_bytes()) / (1 << 30)).str() +
                    " GiB of memory that this machine has, found " + to_string(Type{dtype, extents}));
 }
 

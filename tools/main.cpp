@@ -21,16 +21,20 @@ namespace {
 using namespace optp;
 
 const char* const footer =
-    "exit codes: 0 done, the check holds; 1 the check ran and failed; 2 usage; 65 malformed or unsupported input; 66 input not\n"
+    "exit codes: 0 done, the check holds; 1 the check ran and failed; 2 usage; 65 malformed or unsupported input; 66 "
+    "input not\n"
     "found; 70 a bug of opt-partition; 73 cannot write; 75 a rank died or hung; 130 interrupted, 143 terminated";
 
-// Flags of every verb, before it or after it. They are taken out before CLI11 sees the rest: they say how its errors look.
+// Flags of every verb, before it or after it. They are taken out before CLI11 sees the rest: they say how its errors
+// look.
 bool errors_as_json = false;
 
 int report(Fault fault, const std::string& message) {
   const int code = fault == Fault::interrupted && interrupting_signal() ? 128 + interrupting_signal() : int(fault);
-  if (errors_as_json) llvm::errs() << llvm::formatv("{0}\n", llvm::json::Value(error_object(fault, code, message))).str();
-  else llvm::errs() << "opt-partition: " << message << "\n";
+  if (errors_as_json)
+    llvm::errs() << llvm::formatv("{0}\n", llvm::json::Value(error_object(fault, code, message))).str();
+  else
+    llvm::errs() << "opt-partition: " << message << "\n";
   return code;
 }
 int report(llvm::Error error) {
@@ -70,13 +74,17 @@ llvm::Error unknown_words(const CLI::App& app, const std::vector<Command>& comma
     if (word.size() < 2 || word[0] != '-') continue;
     const std::string flag = word.substr(0, word.find('='));
     const std::string what = "unknown flag " + quoted(flag);
-    if (const std::string near = nearest(flag, flags_of(app)); !near.empty()) return error(Fault::usage, llvm::Twine(what) + "; did you mean " + near + "?");
+    if (const std::string near = nearest(flag, flags_of(app)); !near.empty())
+      return error(Fault::usage, llvm::Twine(what) + "; did you mean " + near + "?");
     std::string others;
     for (const Command& c : commands)
-      if (flag.size() > 2 && llvm::is_contained(flags_of(*c.app), flag)) others += (others.empty() ? "" : ", ") + c.app->get_name();
-    return error(Fault::usage, what + (is_verb ? " of " + app.get_name() : "") + (others.empty() ? "" : "; it is one of " + others));
+      if (flag.size() > 2 && llvm::is_contained(flags_of(*c.app), flag))
+        others += (others.empty() ? "" : ", ") + c.app->get_name();
+    return error(Fault::usage,
+                 what + (is_verb ? " of " + app.get_name() : "") + (others.empty() ? "" : "; it is one of " + others));
   }
-  return error(Fault::usage, "unknown argument " + quoted(app.remaining().front()) + (is_verb ? " of " + app.get_name() : ""));
+  return error(Fault::usage,
+               "unknown argument " + quoted(app.remaining().front()) + (is_verb ? " of " + app.get_name() : ""));
 }
 
 llvm::Error take_flags_of_all_verbs(std::vector<std::string>& words) {
@@ -86,9 +94,12 @@ llvm::Error take_flags_of_all_verbs(std::vector<std::string>& words) {
       Progress::silence();
     } else if (word == "--diagnostics" || word.starts_with("--diagnostics=")) {
       std::string form;
-      if (word.consume_front("--diagnostics=")) form = word.str();
-      else if (k + 1 < words.size()) form = words[k + 1], words.erase(words.begin() + ptrdiff_t(k) + 1);
-      if (form != "text" && form != "json") return error(Fault::usage, "--diagnostics " + quoted(form) + ": expected text or json");
+      if (word.consume_front("--diagnostics="))
+        form = word.str();
+      else if (k + 1 < words.size())
+        form = words[k + 1], words.erase(words.begin() + ptrdiff_t(k) + 1);
+      if (form != "text" && form != "json")
+        return error(Fault::usage, "--diagnostics " + quoted(form) + ": expected text or json");
       errors_as_json = form == "json";
       if (errors_as_json) Progress::silence();
     } else {
@@ -104,35 +115,45 @@ void declare_flags_of_all_verbs(CLI::App& app) {
   static bool quiet;
   static std::string form;
   app.add_flag("--quiet", quiet, "no progress and no summary on stderr")->group("Everywhere");
-  app.add_option("--diagnostics", form, "how errors are told on stderr: text, or json, one object a line (docs/errors.md)")->type_name("text|json")->group("Everywhere");
+  app.add_option("--diagnostics", form,
+                 "how errors are told on stderr: text, or json, one object a line (docs/errors.md)")
+      ->type_name("text|json")
+      ->group("Everywhere");
 }
 
 int run(std::vector<std::string> words) {
   if (auto e = take_flags_of_all_verbs(words)) return report(std::move(e));
   if (auto e = check_instruction_set_limit()) return report(std::move(e));
-  CLI::App app("cuts a transformer's ONNX graph for tensor parallelism, and proves that the parts compute the whole", "opt-partition");
+  CLI::App app("cuts a transformer's ONNX graph for tensor parallelism, and proves that the parts compute the whole",
+               "opt-partition");
   app.footer(footer);
-  app.set_version_flag("--version", version_text(), "versions of this program and what it runs on; with --json as JSON");
+  app.set_version_flag("--version", version_text(),
+                       "versions of this program and what it runs on; with --json as JSON");
   app.add_flag("--json")->group("");
   declare_flags_of_all_verbs(app);
   app.require_subcommand(1);
-  const std::vector<Command> commands{add_partition(app), add_inspect(app), add_diff(app), add_run(app), add_train(app), add_export(app), add_check(app), add_bench(app), add_build(app), add_ops(app), add_passes(app), add_generate(app)};
+  const std::vector<Command> commands{add_partition(app), add_inspect(app), add_diff(app),   add_run(app),
+                                      add_train(app),     add_export(app),  add_check(app),  add_bench(app),
+                                      add_build(app),     add_ops(app),     add_passes(app), add_generate(app)};
   std::vector<std::string> verbs;
   for (const Command& c : commands) {
     declare_flags_of_all_verbs(*c.app);
     verbs.push_back(c.app->get_name());
   }
-  if (words == std::vector<std::string>{"--version", "--json"} || words == std::vector<std::string>{"--json", "--version"}) {
+  if (words == std::vector<std::string>{"--version", "--json"} ||
+      words == std::vector<std::string>{"--json", "--version"}) {
     std::cout << version_json() << "\n";
     return 0;
   }
   // The main job needs no verb: opt-partition MODEL.onnx … is opt-partition partition MODEL.onnx …
   if (!words.empty() && words[0][0] != '-' && std::find(verbs.begin(), verbs.end(), words[0]) == verbs.end()) {
-    if (llvm::StringRef(words[0]).ends_with(".onnx") || words[0].find('/') != std::string::npos || access(words[0].c_str(), F_OK) == 0) {
+    if (llvm::StringRef(words[0]).ends_with(".onnx") || words[0].find('/') != std::string::npos ||
+        access(words[0].c_str(), F_OK) == 0) {
       words.insert(words.begin(), "partition");
     } else {
       const std::string near = nearest(words[0], verbs);
-      return report(error(Fault::usage, "unknown verb " + quoted(words[0]) + (near.empty() ? "" : "; did you mean " + near + "?")));
+      return report(error(Fault::usage,
+                          "unknown verb " + quoted(words[0]) + (near.empty() ? "" : "; did you mean " + near + "?")));
     }
   }
   std::reverse(words.begin(), words.end());

@@ -33,17 +33,24 @@ void add_flags(std::string& out, const std::vector<Flag>& flags) {
 }  // namespace
 
 std::string man_page(const Interface& in, const std::string& version) {
-  std::string out = ".\\\" Written by `opt-partition generate man`.\n.TH OPT\\-PARTITION 1 \"\" \"opt\\-partition " + version + "\" \"User Commands\"\n";
-  out += ".SH NAME\nopt\\-partition \\- " + roff(in.help) + "\n.SH SYNOPSIS\n.B opt\\-partition\n\\fIMODEL\\fR.onnx \\fB\\-\\-devices\\fR \\fIN\\fR \\fB\\-o\\fR \\fIDIR\\fR [\\fIFLAGS\\fR]\n";
+  std::string out = ".\\\" Written by `opt-partition generate man`.\n.TH OPT\\-PARTITION 1 \"\" \"opt\\-partition " +
+                    version + "\" \"User Commands\"\n";
+  out += ".SH NAME\nopt\\-partition \\- " + roff(in.help) +
+         "\n.SH SYNOPSIS\n.B opt\\-partition\n\\fIMODEL\\fR.onnx \\fB\\-\\-devices\\fR \\fIN\\fR \\fB\\-o\\fR "
+         "\\fIDIR\\fR [\\fIFLAGS\\fR]\n";
   for (const Verb& v : in.verbs) {
     out += ".br\n.B opt\\-partition " + roff(v.name) + "\n";
     for (const Flag& f : v.flags)
       if (f.positional) out += "\\fI" + roff(f.names[0]) + "\\fR ";
     out += "[\\fIFLAGS\\fR]\n";
   }
-  out += ".SH DESCRIPTION\nFrom a transformer as a plain ONNX file,\n.B opt\\-partition\nmakes a plan for tensor parallelism that people can read and, for each device, an ONNX graph with just that device's share of the weights. "
-         "Parts can be run on the CPU, trained, timed, and proved to compute what the whole model does.\n.PP\n"
-         "The result goes to stdout, everything else to stderr. An output folder appears whole or not at all.\n.SH OPTIONS\n";
+  out +=
+      ".SH DESCRIPTION\nFrom a transformer as a plain ONNX file,\n.B opt\\-partition\nmakes a plan for tensor "
+      "parallelism that people can read and, for each device, an ONNX graph with just that device's share of the "
+      "weights. "
+      "Parts can be run on the CPU, trained, timed, and proved to compute what the whole model does.\n.PP\n"
+      "The result goes to stdout, everything else to stderr. An output folder appears whole or not at all.\n.SH "
+      "OPTIONS\n";
   add_flags(out, in.flags);
   out += ".SH VERBS\n";
   for (const Verb& v : in.verbs) {
@@ -60,8 +67,10 @@ std::string man_page(const Interface& in, const std::string& version) {
     auto [number, meaning] = code.trim().split(' ');
     out += ".TP\n.B " + number.str() + "\n" + roff(meaning) + "\n";
   }
-  out += ".SH EXAMPLES\n.nf\n" + roff("opt-partition build opt-125m -o m.onnx") + "\n" + roff("opt-partition m.onnx --devices 2 -o out") + "\n" + roff("opt-partition inspect out") + "\n" +
-         roff("opt-partition check m.onnx --devices 2 --dim batch=1 --dim sequence=16") + "\n.fi\n.SH SEE ALSO\nREADME.md, errors.md, plan\\-schema.md and collectives.md in the folder of documents\n";
+  out += ".SH EXAMPLES\n.nf\n" + roff("opt-partition build opt-125m -o m.onnx") + "\n" +
+         roff("opt-partition m.onnx --devices 2 -o out") + "\n" + roff("opt-partition inspect out") + "\n" +
+         roff("opt-partition check m.onnx --devices 2 --dim batch=1 --dim sequence=16") +
+         "\n.fi\n.SH SEE ALSO\nREADME.md, errors.md, plan\\-schema.md and collectives.md in the folder of documents\n";
   return out;
 }
 }  // namespace optp

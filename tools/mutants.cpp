@@ -15,7 +15,8 @@ bool add_before_sum(Graph& graph, llvm::function_ref<bool(const Node& sum, const
     Value& rest = add.operand(1 - node->out().uses[0].operand);
     if (!wanted(*node, rest)) continue;
     // The rest may be made after the sum: then so is the sum. What uses it, the add, comes later still.
-    const bool later = rest.producer && std::any_of(node->place, add.place, [&](const auto& n) { return n.get() == rest.producer; });
+    const bool later =
+        rest.producer && std::any_of(node->place, add.place, [&](const auto& n) { return n.get() == rest.producer; });
     if (later) graph.nodes.splice(add.place, graph.nodes, node->place);
     Node& early = graph.add_node(*add.op, {&node->operand(0), &rest}, {node->operand(0).type}, {"mutant"}, node.get());
     graph.set_operand(*node, 0, early.out());
@@ -35,7 +36,8 @@ Node& scaled(Graph& graph, Node& after, double factor) {
   a.f[0] = factor;
   Value& number = graph.add_data("mutant.factor", to_tensor(a, after.out().type.dtype));
   auto next = std::next(after.place);
-  Node& mul = graph.add_node(get_op("mul"), {&after.out(), &number}, {after.out().type}, {"mutant"}, next == graph.nodes.end() ? nullptr : next->get());
+  Node& mul = graph.add_node(get_op("mul"), {&after.out(), &number}, {after.out().type}, {"mutant"},
+                             next == graph.nodes.end() ? nullptr : next->get());
   mul.phase = after.phase;
   mul.out().sharding = after.out().sharding;
   mul.out().logical_dims = after.out().logical_dims;
@@ -48,10 +50,13 @@ Node& scaled(Graph& graph, Node& after, double factor) {
 
 llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
   auto [kind, argument] = mutant.split(':');
-  auto none = [&] { return error(Fault::usage, "--mutant " + quoted(mutant) + ": nothing in the graph to break that way"); };
+  auto none = [&] {
+    return error(Fault::usage, "--mutant " + quoted(mutant) + ": nothing in the graph to break that way");
+  };
   if (kind == "drop-all-reduce") {
     int64_t wanted = 0, seen = 0;
-    if (!argument.empty() && argument.getAsInteger(10, wanted)) return error(Fault::usage, "--mutant " + quoted(mutant));
+    if (!argument.empty() && argument.getAsInteger(10, wanted))
+      return error(Fault::usage, "--mutant " + quoted(mutant));
     for (auto& node : graph.nodes)
       if (node->op->name == "all_reduce" && seen++ == wanted) {
         graph.replace_all_uses(node->out(), node->operand(0));
@@ -64,7 +69,9 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
   const auto is_sum = [](const Node& node) { return node.op->name == "all_reduce" && node.text("reduce") == "sum"; };
   if (kind == "double-all-reduce" || kind == "mean-for-sum" || kind == "drop-backward-all-reduce") {
     if (!argument.empty() && argument.getAsInteger(10, n)) return error(Fault::usage, "--mutant " + quoted(mutant));
-    Node* sum = nth(graph, n, [&](const Node& node) { return is_sum(node) && (kind != "drop-backward-all-reduce" || node.phase == Phase::backward); });
+    Node* sum = nth(graph, n, [&](const Node& node) {
+      return is_sum(node) && (kind != "drop-backward-all-reduce" || node.phase == Phase::backward);
+    });
     if (!sum) return none();
     if (kind == "drop-backward-all-reduce") {
       graph.replace_all_uses(sum->out(), sum->operand(0));
@@ -77,9 +84,17 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
     return llvm::Error::success();
   }
   if (kind == "misplaced-all-reduce")
-    return add_before_sum(graph, [](const Node& sum, const Value& rest) { return sum.phase == Phase::forward && !rest.is_data(); }) ? llvm::Error::success() : none();
-  if (kind == "row-bias-everywhere") return add_before_sum(graph, [](const Node&, const Value& rest) { return rest.is_data(); }) ? llvm::Error::success() : none();
-  if (kind == "clip-counts-replicas") return add_before_sum(graph, [](const Node& sum, const Value&) { return sum.phase == Phase::optimizer; }) ? llvm::Error::success() : none();
+    return add_before_sum(
+               graph, [](const Node& sum, const Value& rest) { return sum.phase == Phase::forward && !rest.is_data(); })
+               ? llvm::Error::success()
+               : none();
+  if (kind == "row-bias-everywhere")
+    return add_before_sum(graph, [](const Node&, const Value& rest) { return rest.is_data(); }) ? llvm::Error::success()
+                                                                                                : none();
+  if (kind == "clip-counts-replicas")
+    return add_before_sum(graph, [](const Node& sum, const Value&) { return sum.phase == Phase::optimizer; })
+               ? llvm::Error::success()
+               : none();
   if (kind == "skip-tied-gradient") {
     for (const GradientOutput& g : graph.gradients)
       for (GraphOutput& o : graph.outputs)
@@ -115,7 +130,8 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
   }
   if (kind == "local-vocabulary-as-global") {
     // A rank's first column, found as its number times the columns that it has itself.
-    Node* columns = nth(graph, 0, [](const Node& node) { return node.phase == Phase::loss && node.op->name == "iota"; });
+    Node* columns =
+        nth(graph, 0, [](const Node& node) { return node.phase == Phase::loss && node.op->name == "iota"; });
     if (!columns) return none();
     columns->attributes["start"] = columns->dim("size") * Dim(rank);
     return llvm::Error::success();
@@ -124,7 +140,8 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
     // Kept with rows and columns exchanged: the step computes as before, what is saved is not what it says.
     for (const Update& u : graph.updates) {
       Value* state = graph.find(u.input);
-      if (u.kind == "parameter" || !state || state->ndim() != 2 || !state->sharding || state->sharding->is_replicated()) continue;
+      if (u.kind == "parameter" || !state || state->ndim() != 2 || !state->sharding || state->sharding->is_replicated())
+        continue;
       const auto next = llvm::find_if(graph.outputs, [&](const GraphOutput& o) { return o.name == u.output; });
       Builder build(graph);
       build.set_fold(false);
@@ -148,17 +165,21 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
     return none();
   }
   if (kind == "vocabulary-off-by-one") {
-    Node* lookup = nth(graph, 0, [](const Node& node) { return node.op->name == "gather" && node.find<Dim>("row_start"); });
+    Node* lookup =
+        nth(graph, 0, [](const Node& node) { return node.op->name == "gather" && node.find<Dim>("row_start"); });
     if (!lookup) return none();
     if (rank == 1) lookup->attributes["row_start"] = lookup->dim("row_start") + Dim(1);
     return llvm::Error::success();
   }
   if (kind == "bias-correction-off-by-one") {
-    Node* next = nth(graph, 0, [](const Node& node) { return node.phase == Phase::optimizer && node.op->name == "add" && node.operand(0).name == "step"; });
+    Node* next = nth(graph, 0, [](const Node& node) {
+      return node.phase == Phase::optimizer && node.op->name == "add" && node.operand(0).name == "step";
+    });
     if (!next) return none();
     for (const Use& use : llvm::SmallVector<Use, 4>(next->out().uses.begin(), next->out().uses.end()))
       if (use.node->op->name == "cast") {
-        Node& more = graph.add_node(*next->op, {&next->out(), &next->operand(1)}, {next->out().type}, {"mutant"}, use.node);
+        Node& more =
+            graph.add_node(*next->op, {&next->out(), &next->operand(1)}, {next->out().type}, {"mutant"}, use.node);
         graph.set_operand(*use.node, use.operand, more.out());
         return llvm::Error::success();
       }
@@ -188,9 +209,14 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
     }
     return any ? llvm::Error::success() : none();
   }
-  if (kind == "swapped-betas" || kind == "clip-not-applied") return llvm::Error::success();  // of the ranks' options, not of a graph
-  return error(Fault::usage, "--mutant " + quoted(mutant) + ": expected drop-all-reduce, double-all-reduce, mean-for-sum, misplaced-all-reduce, row-bias-everywhere, shift-shard, vocabulary-off-by-one, or, of a training step, "
-                             "drop-backward-all-reduce, skip-tied-gradient, partial-norm-gradient, local-vocabulary-as-global, clip-counts-replicas, bias-correction-off-by-one, decay-on-one-rank, "
-                             "moment-on-another-axis, swapped-betas or clip-not-applied");
+  if (kind == "swapped-betas" || kind == "clip-not-applied")
+    return llvm::Error::success();  // of the ranks' options, not of a graph
+  return error(Fault::usage,
+               "--mutant " + quoted(mutant) +
+                   ": expected drop-all-reduce, double-all-reduce, mean-for-sum, misplaced-all-reduce, "
+                   "row-bias-everywhere, shift-shard, vocabulary-off-by-one, or, of a training step, "
+                   "drop-backward-all-reduce, skip-tied-gradient, partial-norm-gradient, local-vocabulary-as-global, "
+                   "clip-counts-replicas, bias-correction-off-by-one, decay-on-one-rank, "
+                   "moment-on-another-axis, swapped-betas or clip-not-applied");
 }
 }  // namespace optp

@@ -14,9 +14,12 @@
 #include "llvm/Support/raw_ostream.h"
 
 namespace optp {
-llvm::Error write_outputs(const std::string& folder, llvm::ArrayRef<std::string> files, llvm::ArrayRef<HostArray> arrays, llvm::StringRef index) {
+llvm::Error write_outputs(const std::string& folder, llvm::ArrayRef<std::string> files,
+                          llvm::ArrayRef<HostArray> arrays, llvm::StringRef index) {
   namespace fs = std::filesystem;
-  const auto failed = [&](int error_number) { return error(Fault::cannot_write, folder + ": " + reason(error_number)); };
+  const auto failed = [&](int error_number) {
+    return error(Fault::cannot_write, folder + ": " + reason(error_number));
+  };
   const DeferInterrupts defer;
   const bool made = mkdir(folder.c_str(), 0777) == 0;
   if (!made && errno != EEXIST) return failed(errno);
@@ -31,7 +34,9 @@ llvm::Error write_outputs(const std::string& folder, llvm::ArrayRef<std::string>
     if (auto e = write_npy(hidden + "/" + files[k], arrays[k])) return e;
     if (interrupting_signal()) return error(Fault::interrupted, folder + ": interrupted, nothing was written");
   }
-  auto place = [&](llvm::StringRef file) { return rename((hidden + "/" + file).str().c_str(), (folder + "/" + file).str().c_str()) == 0; };
+  auto place = [&](llvm::StringRef file) {
+    return rename((hidden + "/" + file).str().c_str(), (folder + "/" + file).str().c_str()) == 0;
+  };
   for (const std::string& file : files)
     if (!place(file)) return failed(errno);
   if (!index.empty()) {

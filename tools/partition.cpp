@@ -1,7 +1,6 @@
 // partition: model in, plan and rank graphs out.
 #include <sys/stat.h>
 
-
 #include "frontend/io/files.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
@@ -41,7 +40,8 @@ llvm::Error partition(const PartitionOptions& o) {
   if (!out) return out.takeError();
   int64_t bytes = 0;
   for (const auto& device : *plan->getAsObject()->getArray("devices"))
-    for (const char* part : {"parameter_bytes", "constant_bytes"}) bytes += device.getAsObject()->getInteger(part).value_or(0);
+    for (const char* part : {"parameter_bytes", "constant_bytes"})
+      bytes += device.getAsObject()->getInteger(part).value_or(0);
   std::optional<Progress> progress(std::in_place, "writing " + o.out, bytes, Progress::Unit::bytes);
   for (size_t r = 0; r < job->ranks.size() && !o.plan_only; ++r) {
     const ExportOptions options{.metadata = {{"rank", std::to_string(r)},
@@ -71,8 +71,13 @@ llvm::Error partition(const PartitionOptions& o) {
     const auto* totals = plan->getAsObject()->getObject("totals");
     std::string idle;
     for (const MeshAxis& axis : idle_axes(*job->whole)) idle += "; nothing is cut over the mesh axis " + axis.name;
-    llvm::errs() << o.out << ": " << job->ranks.size() << (job->ranks.size() == 1 ? " device, " : " devices, ") << *totals->getInteger("parameter_elements") << " parameters; communicated: " << collectives_text(*totals)
-                 << idle << (o.plan_only ? "; the plan alone, without graphs" : weights ? "" : "; without weights") << "\n";
+    llvm::errs() << o.out << ": " << job->ranks.size() << (job->ranks.size() == 1 ? " device, " : " devices, ")
+                 << *totals->getInteger("parameter_elements")
+                 << " parameters; communicated: " << collectives_text(*totals) << idle
+                 << (o.plan_only ? "; the plan alone, without graphs"
+                     : weights   ? ""
+                                 : "; without weights")
+                 << "\n";
   }
   return llvm::Error::success();
 }
@@ -80,12 +85,17 @@ llvm::Error partition(const PartitionOptions& o) {
 
 Command add_partition(CLI::App& app) {
   auto o = std::make_shared<PartitionOptions>();
-  CLI::App* c = app.add_subcommand("partition", "split a model: writes plan.json, plan.html and one graph with its weights a device (the default verb)");
+  CLI::App* c = app.add_subcommand(
+      "partition",
+      "split a model: writes plan.json, plan.html and one graph with its weights a device (the default verb)");
   add_job_options(*c, o->job);
   c->add_flag("--train", o->job.train, "the whole training step: loss, gradients, optimizer");
   add_training_options(*c, o->job);
-  c->add_option("-o,--output", o->out, "folder to write; an earlier output of ours is replaced")->required()->type_name("DIR");
-  c->add_flag("--no-weights", o->no_weights, "plan and graphs without weights, as where a model's weights are not at hand");
+  c->add_option("-o,--output", o->out, "folder to write; an earlier output of ours is replaced")
+      ->required()
+      ->type_name("DIR");
+  c->add_flag("--no-weights", o->no_weights,
+              "plan and graphs without weights, as where a model's weights are not at hand");
   c->add_flag("--plan-only", o->plan_only, "plan.json and its page, without graphs");
   c->add_flag("--no-html", o->no_html, "no plan.html, the plan as a page");
   c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds");

@@ -31,7 +31,8 @@ JsonArray range(Dim global, const DimSharding& sharding, const Mesh& mesh, int64
   if (!sharding.is_split()) return JsonArray{JsonArray{0, extent(global)}};
   if (llvm::all_of(sharding.factors, [](const FactorSharding& f) { return f.extent.constant().has_value(); })) {
     JsonArray out;
-    for (auto [start, length] : intervals(*global.constant(), sharding, mesh, rank)) out.push_back(JsonArray{start, start + length});
+    for (auto [start, length] : intervals(*global.constant(), sharding, mesh, rank))
+      out.push_back(JsonArray{start, start + length});
     return out;
   }
   Dim above = 1, below = 1, start = 0, size = 1, split = 1;
@@ -47,7 +48,8 @@ JsonArray range(Dim global, const DimSharding& sharding, const Mesh& mesh, int64
     }
   }
   if (above.is(1)) return JsonArray{JsonArray{extent(start * below), extent((start + size) * below)}};
-  return JsonArray{JsonArray{extent(start * below), extent((start + size) * below), extent(above), extent(split * below)}};
+  return JsonArray{
+      JsonArray{extent(start * below), extent((start + size) * below), extent(above), extent(split * below)}};
 }
 JsonArray ranges(llvm::ArrayRef<Dim> global, const Sharding& s, const Mesh& mesh, int64_t rank) {
   JsonArray out;
@@ -73,9 +75,12 @@ JsonArray factors(llvm::ArrayRef<Dim> dims, const Sharding& s) {
 JsonObject cause(const Cause& c) {
   llvm::StringRef text = c.text;
   const char* kind = "propagated";
-  if (text.starts_with("constraint")) kind = "constraint";
-  else if (text.starts_with("whole")) kind = "default";
-  else if (c.from.empty()) kind = "seed";
+  if (text.starts_with("constraint"))
+    kind = "constraint";
+  else if (text.starts_with("whole"))
+    kind = "default";
+  else if (c.from.empty())
+    kind = "seed";
   JsonObject out{{"kind", kind}, {"text", c.text}};
   if (!c.from.empty()) out["from"] = c.from;
   return out;
@@ -132,7 +137,8 @@ llvm::Expected<RankMemory> rank_memory(const Graph& rank, const DimValues& examp
     for (const Update& u : graph.updates)
       if (u.input == v->name && u.kind != "step") out.state_bytes += bytes(*v);
   for (const GraphOutput& o : graph.outputs)
-    if (llvm::any_of(graph.gradients, [&](const GradientOutput& g) { return g.output == o.name; })) out.gradient_bytes += bytes(*o.value);
+    if (llvm::any_of(graph.gradients, [&](const GradientOutput& g) { return g.output == o.name; }))
+      out.gradient_bytes += bytes(*o.value);
   // What a step trains is not known before it runs.
   for (const Update& u : graph.updates)
     if (optp::Value* v = graph.find(u.input); v && v->is_data()) graph.make_input(*v);
@@ -143,11 +149,17 @@ llvm::Expected<RankMemory> rank_memory(const Graph& rank, const DimValues& examp
 }
 // Two ranks of one split: what can differ is the shapes of their parts, and where these begin, which takes no memory.
 bool same_shapes(const Graph& a, const Graph& b) {
-  auto same = [](const optp::Value& x, const optp::Value& y) { return x.type.dtype == y.type.dtype && x.type.dims == y.type.dims; };
-  return std::equal(a.inputs.begin(), a.inputs.end(), b.inputs.begin(), b.inputs.end(), [&](const optp::Value* x, const optp::Value* y) { return same(*x, *y); }) &&
+  auto same = [](const optp::Value& x, const optp::Value& y) {
+    return x.type.dtype == y.type.dtype && x.type.dims == y.type.dims;
+  };
+  return std::equal(a.inputs.begin(), a.inputs.end(), b.inputs.begin(), b.inputs.end(),
+                    [&](const optp::Value* x, const optp::Value* y) { return same(*x, *y); }) &&
          std::equal(a.nodes.begin(), a.nodes.end(), b.nodes.begin(), b.nodes.end(), [&](const auto& m, const auto& n) {
-           return m->op == n->op && std::equal(m->operands.begin(), m->operands.end(), n->operands.begin(), n->operands.end(), [&](const optp::Value* x, const optp::Value* y) { return same(*x, *y); }) &&
-                  std::equal(m->results.begin(), m->results.end(), n->results.begin(), n->results.end(), [&](const auto& x, const auto& y) { return same(*x, *y); });
+           return m->op == n->op &&
+                  std::equal(m->operands.begin(), m->operands.end(), n->operands.begin(), n->operands.end(),
+                             [&](const optp::Value* x, const optp::Value* y) { return same(*x, *y); }) &&
+                  std::equal(m->results.begin(), m->results.end(), n->results.begin(), n->results.end(),
+                             [&](const auto& x, const auto& y) { return same(*x, *y); });
          });
 }
 }  // namespace
@@ -162,12 +174,15 @@ DimValues example_dims(const Graph& graph, const DimValues& asked) {
     for (size_t d = 0; d < v->ndim(); ++d)
       for (const std::string& s : symbols_of(v->type.dims[d]))
         // The sequence is the second dim of the ids; whatever else is open counts once.
-        if (!out.contains(s)) out[s] = d == 1 && !is_float(v->type.dtype) ? 128 : (lower_bound(Dim::symbol(s)) == 0 ? 0 : 1);
+        if (!out.contains(s))
+          out[s] = d == 1 && !is_float(v->type.dtype) ? 128 : (lower_bound(Dim::symbol(s)) == 0 ? 0 : 1);
   // A model with positions for fewer is shown at what it can take.
   for (const auto& node : graph.nodes) {
-    const auto extent = node->op->name == "slice" ? node->operand(0).type.dims[size_t(node->integer("axis"))].constant() : std::nullopt;
+    const auto extent =
+        node->op->name == "slice" ? node->operand(0).type.dims[size_t(node->integer("axis"))].constant() : std::nullopt;
     if (!extent) continue;
-    const Dim start = node->dim("start"), end = start + (node->dim("size") - Dim(1)) * Dim(node->integer("step", 1)) + Dim(1);
+    const Dim start = node->dim("start"),
+              end = start + (node->dim("size") - Dim(1)) * Dim(node->integer("step", 1)) + Dim(1);
     for (Dim d : {start, end})
       for (const std::string& s : symbols_of(d))
         while (!asked.contains(s) && out[s] > 1 && (number(start, out) < 0 || number(end, out) > *extent)) out[s] /= 2;
@@ -181,24 +196,32 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
   const int64_t devices = mesh.devices();
   auto per_rank = [&](llvm::ArrayRef<Dim> dims, const Sharding& s) {
     JsonArray out;
-    for (int64_t r = 0; r < devices; ++r) out.push_back(JsonObject{{"shape", local_shape(dims, s, mesh, r)}, {"ranges", ranges(dims, s, mesh, r)}});
+    for (int64_t r = 0; r < devices; ++r)
+      out.push_back(JsonObject{{"shape", local_shape(dims, s, mesh, r)}, {"ranges", ranges(dims, s, mesh, r)}});
     return out;
   };
 
   JsonObject dims;
-  for (const auto& [name, value] : examples) dims[name] = JsonObject{{"min", lower_bound(Dim::symbol(name)).value_or(0)}, {"example", value}};
+  for (const auto& [name, value] : examples)
+    dims[name] = JsonObject{{"min", lower_bound(Dim::symbol(name)).value_or(0)}, {"example", value}};
   JsonArray guards;
   for (const Guard& g : whole.guards) {
     guards.push_back(JsonObject{{"left", extent(g.left)}, {"right", extent(g.right)}, {"because", g.at}});
     const auto names = symbols_of(g.left);
-    if (names.size() == 1 && !dims.get(names[0])) dims[names[0]] = JsonObject{{"min", 0}, {"example", number(g.right, examples)}, {"equals", extent(g.right)}};
+    if (names.size() == 1 && !dims.get(names[0]))
+      dims[names[0]] = JsonObject{{"min", 0}, {"example", number(g.right, examples)}, {"equals", extent(g.right)}};
   }
 
   JsonArray inputs, outputs, states;
   const std::vector<InputSpec> specs = input_specs(*job.imported);
   for (const optp::Value* v : whole.inputs) {
-    JsonObject entry{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"role", "data"}, {"shape", shape(v->type.dims)},
-                     {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}, {"ranks", per_rank(v->type.dims, *v->sharding)}};
+    JsonObject entry{{"name", v->name},
+                     {"dtype", long_name(v->type.dtype)},
+                     {"role", "data"},
+                     {"shape", shape(v->type.dims)},
+                     {"sharding", to_string(*v->sharding)},
+                     {"cause", cause(v->cause)},
+                     {"ranks", per_rank(v->type.dims, *v->sharding)}};
     const auto spec = llvm::find_if(specs, [&](const InputSpec& s) { return s.name == v->name; });
     if (spec != specs.end() && spec->rows > 0) entry["rows"] = spec->rows;
     if (spec == specs.end() && v->name == "labels" && job.inference)
@@ -209,22 +232,29 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
   // A training step's parameters are inputs, too, after the others.
   for (const optp::Value* v : whole.data())
     if (llvm::any_of(whole.updates, [&](const Update& u) { return u.input == v->name; })) {
-      JsonObject entry{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"role", "parameter"}, {"shape", shape(v->type.dims)},
-                       {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}, {"ranks", per_rank(v->type.dims, *v->sharding)}};
+      JsonObject entry{{"name", v->name},
+                       {"dtype", long_name(v->type.dtype)},
+                       {"role", "parameter"},
+                       {"shape", shape(v->type.dims)},
+                       {"sharding", to_string(*v->sharding)},
+                       {"cause", cause(v->cause)},
+                       {"ranks", per_rank(v->type.dims, *v->sharding)}};
       add_role(entry, whole, v->name, /*input=*/true);
       inputs.push_back(std::move(entry));
     }
   for (size_t k = 0; k < whole.outputs.size(); ++k) {
     const optp::Value& v = *whole.outputs[k].value;
     const Sharding& s = *job.spmd->outputs[k].value->sharding;
-    JsonObject entry{{"name", whole.outputs[k].name}, {"dtype", long_name(v.type.dtype)}, {"role", "result"}, {"shape", shape(v.type.dims)},
-                     {"sharding", to_string(s)}, {"cause", cause(v.cause)}, {"ranks", per_rank(v.type.dims, s)}};
+    JsonObject entry{{"name", whole.outputs[k].name},    {"dtype", long_name(v.type.dtype)}, {"role", "result"},
+                     {"shape", shape(v.type.dims)},      {"sharding", to_string(s)},         {"cause", cause(v.cause)},
+                     {"ranks", per_rank(v.type.dims, s)}};
     add_role(entry, whole, whole.outputs[k].name, /*input=*/false);
     outputs.push_back(std::move(entry));
   }
   JsonArray updates;
   for (const Update& u : whole.updates) updates.push_back(JsonObject{{"input", u.input}, {"output", u.output}});
-  for (const State& s : whole.states) states.push_back(JsonObject{{"input", s.input}, {"output", s.output}, {"axis", s.axis}});
+  for (const State& s : whole.states)
+    states.push_back(JsonObject{{"input", s.input}, {"output", s.output}, {"axis", s.axis}});
 
   struct Held {
     int64_t elements = 0, parameter_bytes = 0, constant_bytes = 0;
@@ -233,7 +263,8 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
   // LLVM's Value may throw while it moves: an array that grows copies all that it holds.
   JsonArray parameters, constants;
   parameters.reserve(whole.data().size());
-  int64_t parameter_elements = 0, parameter_bytes = 0, constant_bytes = 0, held_elements = 0, held_bytes = 0, replicated_bytes = 0;
+  int64_t parameter_elements = 0, parameter_bytes = 0, constant_bytes = 0, held_elements = 0, held_bytes = 0,
+          replicated_bytes = 0;
   struct Count {
     int64_t tensors = 0, elements = 0;
     void add(int64_t more) { ++tensors, elements += more; }
@@ -251,7 +282,10 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
       Dims local = local_dims(v->type.dims, s);
       int64_t n = 1;
       for (Dim d : local) n *= bind_rank(d, mesh, r).constant().value_or(0);
-      ranks.push_back(JsonObject{{"shape", local_shape(v->type.dims, s, mesh, r)}, {"ranges", ranges(v->type.dims, s, mesh, r)}, {"elements", n}, {"bytes", n * element}});
+      ranks.push_back(JsonObject{{"shape", local_shape(v->type.dims, s, mesh, r)},
+                                 {"ranges", ranges(v->type.dims, s, mesh, r)},
+                                 {"elements", n},
+                                 {"bytes", n * element}});
       if (v->is_parameter) {
         held[size_t(r)].elements += n;
         held[size_t(r)].parameter_bytes += n * element;
@@ -261,9 +295,17 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
         held[size_t(r)].constant_bytes += n * element;
       }
     }
-    JsonObject entry{{"name", v->name}, {"aliases", std::move(aliases)}, {"dtype", long_name(v->type.dtype)}, {"shape", shape(v->type.dims)},
-                 {"sharding", to_string(s)}, {"cause", cause(v->cause)}, {"elements", all}, {"bytes", all * element}, {"ranks", std::move(ranks)}};
-    if (llvm::any_of(s.dims, [](const DimSharding& d) { return d.factors.size() > 1; })) entry["factors"] = factors(v->type.dims, s);
+    JsonObject entry{{"name", v->name},
+                     {"aliases", std::move(aliases)},
+                     {"dtype", long_name(v->type.dtype)},
+                     {"shape", shape(v->type.dims)},
+                     {"sharding", to_string(s)},
+                     {"cause", cause(v->cause)},
+                     {"elements", all},
+                     {"bytes", all * element},
+                     {"ranks", std::move(ranks)}};
+    if (llvm::any_of(s.dims, [](const DimSharding& d) { return d.factors.size() > 1; }))
+      entry["factors"] = factors(v->type.dims, s);
     if (v->is_parameter) {
       entry["trained"] = !v->frozen;
       (v->frozen ? frozen : trained).add(all);
@@ -281,7 +323,8 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
 
   JsonArray collectives;
   collectives.reserve(whole.size());
-  std::map<std::string, int64_t> counts{{"all_reduce", 0}, {"all_gather", 0}, {"reduce_scatter", 0}, {"all_to_all", 0}, {"broadcast", 0}};
+  std::map<std::string, int64_t> counts{
+      {"all_reduce", 0}, {"all_gather", 0}, {"reduce_scatter", 0}, {"all_to_all", 0}, {"broadcast", 0}};
   Dim moved = 0;
   auto groups_along = [&](llvm::ArrayRef<std::string> axes) {
     JsonArray groups;
@@ -302,9 +345,20 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     moved = moved + Dim(8);
     JsonArray axes;
     for (const std::string& a : m.axes) axes.push_back(a);
-    collectives.push_back(JsonObject{{"id", m.id}, {"kind", "all_reduce"}, {"reduce", "sum"}, {"axes", std::move(axes)}, {"groups", groups_along(m.axes)}, {"tensor", m.tensor}, {"of", m.input},
-                                     {"dtype", "int64"}, {"shape", JsonArray{1}}, {"bytes_formula", 8}, {"bytes", 8}, {"phase", "forward"},
-                                     {"reason", "input '" + m.input + "' has a part of " + m.id.substr(5) + " on each device, and shapes need the whole"}});
+    collectives.push_back(JsonObject{{"id", m.id},
+                                     {"kind", "all_reduce"},
+                                     {"reduce", "sum"},
+                                     {"axes", std::move(axes)},
+                                     {"groups", groups_along(m.axes)},
+                                     {"tensor", m.tensor},
+                                     {"of", m.input},
+                                     {"dtype", "int64"},
+                                     {"shape", JsonArray{1}},
+                                     {"bytes_formula", 8},
+                                     {"bytes", 8},
+                                     {"phase", "forward"},
+                                     {"reason", "input '" + m.input + "' has a part of " + m.id.substr(5) +
+                                                    " on each device, and shapes need the whole"}});
   }
   for (const auto& node : job.spmd->nodes) {
     if (!node->op->is_collective) continue;
@@ -315,9 +369,18 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     const auto& axes = *node->find<std::vector<std::string>>("axes");
     JsonArray axis_names;
     for (const std::string& a : axes) axis_names.push_back(a);
-    JsonObject entry{{"id", node->text("id")}, {"kind", node->op->name}, {"axes", std::move(axis_names)}, {"groups", groups_along(axes)}, {"tensor", out.name},
-                 {"of", out.cause.from.empty() ? node->operand(0).name : out.cause.from}, {"dtype", long_name(out.type.dtype)}, {"shape", shape(out.type.dims)},
-                 {"bytes_formula", extent(bytes)}, {"bytes", number(bytes, examples)}, {"reason", node->text("reason")}, {"phase", to_string(node->phase)}};
+    JsonObject entry{{"id", node->text("id")},
+                     {"kind", node->op->name},
+                     {"axes", std::move(axis_names)},
+                     {"groups", groups_along(axes)},
+                     {"tensor", out.name},
+                     {"of", out.cause.from.empty() ? node->operand(0).name : out.cause.from},
+                     {"dtype", long_name(out.type.dtype)},
+                     {"shape", shape(out.type.dims)},
+                     {"bytes_formula", extent(bytes)},
+                     {"bytes", number(bytes, examples)},
+                     {"reason", node->text("reason")},
+                     {"phase", to_string(node->phase)}};
     if (!node->text("reduce").empty()) entry["reduce"] = node->text("reduce");
     if (node->find<int64_t>("axis")) entry["axis"] = node->integer("axis");
     if (const Node* producer = node->operand(0).producer) entry["producer"] = node_name(*producer);
@@ -339,44 +402,92 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
       if (!found) return found.takeError();
       memory = memories.insert(memory, {job.ranks[size_t(r)].get(), *found});
     }
-    device_list.push_back(JsonObject{{"rank", r}, {"coordinates", std::move(coordinates)}, {"parameter_elements", h.elements}, {"parameter_bytes", h.parameter_bytes},
-                                 {"constant_bytes", h.constant_bytes}, {"state_bytes", memory->second.state_bytes}, {"gradient_bytes", memory->second.gradient_bytes}, {"activation_peak_bytes", memory->second.activation_peak_bytes},
-                                 {"flops_formula", extent(flops)}, {"flops", number(flops, examples)}, {"file", "rank" + std::to_string(r) + "/model.onnx"}});
+    device_list.push_back(JsonObject{{"rank", r},
+                                     {"coordinates", std::move(coordinates)},
+                                     {"parameter_elements", h.elements},
+                                     {"parameter_bytes", h.parameter_bytes},
+                                     {"constant_bytes", h.constant_bytes},
+                                     {"state_bytes", memory->second.state_bytes},
+                                     {"gradient_bytes", memory->second.gradient_bytes},
+                                     {"activation_peak_bytes", memory->second.activation_peak_bytes},
+                                     {"flops_formula", extent(flops)},
+                                     {"flops", number(flops, examples)},
+                                     {"file", "rank" + std::to_string(r) + "/model.onnx"}});
   }
 
   JsonArray values;
   values.reserve(whole.size() * 2);
   for (const auto& node : whole.nodes)
     for (const auto& v : node->results) {
-      JsonObject entry{{"name", v->name}, {"dtype", long_name(v->type.dtype)}, {"shape", shape(v->type.dims)}, {"sharding", to_string(*v->sharding)}, {"cause", cause(v->cause)}};
+      JsonObject entry{{"name", v->name},
+                       {"dtype", long_name(v->type.dtype)},
+                       {"shape", shape(v->type.dims)},
+                       {"sharding", to_string(*v->sharding)},
+                       {"cause", cause(v->cause)}};
       if (node->phase != Phase::forward) entry["phase"] = to_string(node->phase);
       values.push_back(std::move(entry));
     }
   JsonArray remarks;
   for (const std::string& text : whole.remarks) remarks.push_back(JsonObject{{"pass", "compile"}, {"text", text}});
   for (const auto& node : whole.nodes)
-    if (!node->op->rule && devices > 1) remarks.push_back(JsonObject{{"pass", "annotate"}, {"node", node->name}, {"text", describe(*node) + " has no sharding rule: it runs whole on every device"}});
+    if (!node->op->rule && devices > 1)
+      remarks.push_back(JsonObject{{"pass", "annotate"},
+                                   {"node", node->name},
+                                   {"text", describe(*node) + " has no sharding rule: it runs whole on every device"}});
 
   JsonObject kinds;
   for (const auto& [kind, n] : counts) kinds[kind] = n;
   const Dim flops = flops_of(whole);
-  JsonObject out{{"format", "opt-partition plan"}, {"version", 1}, {"tool", version},
-                {"model", JsonObject{{"name", llvm::sys::path::filename(whole.source)}, {"graph", whole.name}}},
-                {"job", whole.updates.empty() ? "inference" : "training"}, {"strategy", job.passes.strategy},
-                {"outputs_as", job.passes.outputs == OutputLayout::whole ? "whole" : "sharded"},
-                {"mesh", mesh_json(mesh)}, {"weights", weights},
-                {"dims", std::move(dims)}, {"guards", std::move(guards)}, {"inputs", std::move(inputs)}, {"outputs", std::move(outputs)}, {"state", std::move(states)},
-                {"updates", std::move(updates)}, {"parameters", std::move(parameters)}, {"constants", std::move(constants)}, {"collectives", std::move(collectives)}, {"flow", plan_flow(job)}, {"devices", std::move(device_list)},
-                {"totals", JsonObject{{"parameter_elements", parameter_elements}, {"parameter_bytes", parameter_bytes}, {"constant_bytes", constant_bytes},
-                                  {"trained", trained.json()}, {"frozen", frozen.json()}, {"constant", constant.json()},
-                                  {"held_elements", held_elements}, {"held_bytes", held_bytes}, {"replicated_bytes", replicated_bytes},
-                                  {"flops_formula", extent(flops)}, {"flops", number(flops, examples)}, {"collectives", std::move(kinds)},
-                                  {"collective_bytes_formula", extent(moved)}, {"collective_bytes", number(moved, examples)}}},
-                {"values", std::move(values)}, {"remarks", std::move(remarks)}};
+  JsonObject out{{"format", "opt-partition plan"},
+                 {"version", 1},
+                 {"tool", version},
+                 {"model", JsonObject{{"name", llvm::sys::path::filename(whole.source)}, {"graph", whole.name}}},
+                 {"job", whole.updates.empty() ? "inference" : "training"},
+                 {"strategy", job.passes.strategy},
+                 {"outputs_as", job.passes.outputs == OutputLayout::whole ? "whole" : "sharded"},
+                 {"mesh", mesh_json(mesh)},
+                 {"weights", weights},
+                 {"dims", std::move(dims)},
+                 {"guards", std::move(guards)},
+                 {"inputs", std::move(inputs)},
+                 {"outputs", std::move(outputs)},
+                 {"state", std::move(states)},
+                 {"updates", std::move(updates)},
+                 {"parameters", std::move(parameters)},
+                 {"constants", std::move(constants)},
+                 {"collectives", std::move(collectives)},
+                 {"flow", plan_flow(job)},
+                 {"devices", std::move(device_list)},
+                 {"totals", JsonObject{{"parameter_elements", parameter_elements},
+                                       {"parameter_bytes", parameter_bytes},
+                                       {"constant_bytes", constant_bytes},
+                                       {"trained", trained.json()},
+                                       {"frozen", frozen.json()},
+                                       {"constant", constant.json()},
+                                       {"held_elements", held_elements},
+                                       {"held_bytes", held_bytes},
+                                       {"replicated_bytes", replicated_bytes},
+                                       {"flops_formula", extent(flops)},
+                                       {"flops", number(flops, examples)},
+                                       {"collectives", std::move(kinds)},
+                                       {"collective_bytes_formula", extent(moved)},
+                                       {"collective_bytes", number(moved, examples)}}},
+                 {"values", std::move(values)},
+                 {"remarks", std::move(remarks)}};
   if (!whole.updates.empty()) {
     const OptimizerOptions& o = job.training.optimizer;
-    JsonObject training{{"optimizer", o.name}, {"learning_rate", *job.training.learning_rate}, {"max_grad_norm", job.training.max_gradient_norm}, {"accumulate", job.training.accumulate}, {"nesterov", o.nesterov}, {"centered", o.centered}};
-    for (auto [member, number] : {std::pair{"momentum", &o.momentum}, {"weight_decay", &o.weight_decay}, {"beta1", &o.beta1}, {"beta2", &o.beta2}, {"eps", &o.epsilon}, {"alpha", &o.alpha}})
+    JsonObject training{{"optimizer", o.name},
+                        {"learning_rate", *job.training.learning_rate},
+                        {"max_grad_norm", job.training.max_gradient_norm},
+                        {"accumulate", job.training.accumulate},
+                        {"nesterov", o.nesterov},
+                        {"centered", o.centered}};
+    for (auto [member, number] : {std::pair{"momentum", &o.momentum},
+                                  {"weight_decay", &o.weight_decay},
+                                  {"beta1", &o.beta1},
+                                  {"beta2", &o.beta2},
+                                  {"eps", &o.epsilon},
+                                  {"alpha", &o.alpha}})
       if (*number) training[member] = **number;
     JsonArray no_decay;
     for (const std::string& pattern : job.training.no_decay) no_decay.push_back(pattern);
@@ -399,7 +510,8 @@ llvm::Expected<JsonValue> read_plan(llvm::StringRef folder) {
   auto plan = parse_json(path, (*file)->text());
   if (!plan) return plan.takeError();
   const JsonObject* top = plan->getAsObject();
-  if (!top || top->getString("format") != llvm::StringRef("opt-partition plan")) return bad_input(path + ": format: expected 'opt-partition plan'");
+  if (!top || top->getString("format") != llvm::StringRef("opt-partition plan"))
+    return bad_input(path + ": format: expected 'opt-partition plan'");
   if (top->getInteger("version") != 1) return bad_input(path + ": version: expected 1");
   if (auto e = check_plan(path, *top)) return e;
   return plan;

@@ -7,7 +7,8 @@ namespace optp {
 
 // `examples`: the dims at which plain numbers are given.
 // Texts in it point into the job, which must outlive it.
-llvm::Expected<llvm::json::Value> make_plan(const Job& job, const DimValues& examples, llvm::StringRef version, bool weights);
+llvm::Expected<llvm::json::Value> make_plan(const Job& job, const DimValues& examples, llvm::StringRef version,
+                                            bool weights);
 // All dims of the graph: as asked, else 1 (batch), 128 (sequence).
 DimValues example_dims(const Graph& graph, const DimValues& asked);
 llvm::json::Value mesh_json(const Mesh& mesh);

@@ -16,12 +16,12 @@ struct PlanDiff {
     int64_t a = 0, b = 0;
     bool is_bytes = false;
   };
-  std::vector<Pair> numbers;                // devices
-  std::vector<Change> settings;             // strategy, mesh, job
-  std::vector<Change> shardings;            // of parameters, in A's order, then those that only B has
-  std::vector<std::vector<Pair>> devices;   // by rank, of those that both have
-  std::vector<Pair> collectives;            // numbers by kind, then bytes moved
-  std::vector<Change> moved;                // collectives of one plan only: the value, its kind in A, in B
+  std::vector<Pair> numbers;               // devices
+  std::vector<Change> settings;            // strategy, mesh, job
+  std::vector<Change> shardings;           // of parameters, in A's order, then those that only B has
+  std::vector<std::vector<Pair>> devices;  // by rank, of those that both have
+  std::vector<Pair> collectives;           // numbers by kind, then bytes moved
+  std::vector<Change> moved;               // collectives of one plan only: the value, its kind in A, in B
   bool same() const;
 };
 PlanDiff diff_plans(const llvm::json::Object& a, const llvm::json::Object& b);

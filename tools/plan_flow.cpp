@@ -29,7 +29,7 @@ llvm::json::Array consumers(const Graph& graph, const Value& value) {
 llvm::json::Array plan_flow(const Job& job) {
   const Graph& whole = *job.whole;
   llvm::json::Array flow;
-  std::map<const Value*, Places> from;  // the nearest entries that a value was computed from
+  std::map<const Value*, Places> from;            // the nearest entries that a value was computed from
   std::map<const Value*, std::string> parameter;  // of which a value is a view or a cast
   for (const auto& node : job.spmd->nodes) {
     if (node->phase != Phase::forward && node->phase != Phase::loss) continue;
@@ -50,13 +50,21 @@ llvm::json::Array plan_flow(const Job& job) {
       continue;
     }
     while (places.size() > most_places) places.erase(places.begin());
-    auto after = [&] { return llvm::json::Array(llvm::map_range(places, [](int64_t k) { return llvm::json::Value(k); })); };
+    auto after = [&] {
+      return llvm::json::Array(llvm::map_range(places, [](int64_t k) { return llvm::json::Value(k); }));
+    };
     const bool join = branches > 1 && llvm::is_contained({"add", "sub", "mul", "div", "sum"}, op);
-    const bool shown = !parameters.empty() || op == "softmax" || op == "layer_norm" || is_activation(op) || join || (op == "contract" && !places.empty());
+    const bool shown = !parameters.empty() || op == "softmax" || op == "layer_norm" || is_activation(op) || join ||
+                       (op == "contract" && !places.empty());
     if (node->op->is_collective) {
       flow.push_back(llvm::json::Object{{"collective", node->text("id")}, {"after", after()}});
-    } else if (shown && node->phase == Phase::forward && is_float(node->out().type.dtype) && whole.find(node->out().name)) {
-      llvm::json::Object entry{{"operator", op}, {"parameters", std::move(parameters)}, {"result", node->out().name}, {"sharding", to_string(*node->out().sharding)}, {"after", after()}};
+    } else if (shown && node->phase == Phase::forward && is_float(node->out().type.dtype) &&
+               whole.find(node->out().name)) {
+      llvm::json::Object entry{{"operator", op},
+                               {"parameters", std::move(parameters)},
+                               {"result", node->out().name},
+                               {"sharding", to_string(*node->out().sharding)},
+                               {"after", after()}};
       if (!node->name.empty()) entry["node"] = node->name;
       flow.push_back(std::move(entry));
     } else {

@@ -18,8 +18,10 @@ std::string shape_text(const llvm::json::Array& shape) {
   std::string out = "[";
   for (size_t k = 0; k < shape.size(); ++k) {
     if (k) out += ", ";
-    if (auto n = shape[k].getAsInteger()) out += std::to_string(*n);
-    else if (auto s = shape[k].getAsString()) out += s->str();
+    if (auto n = shape[k].getAsInteger())
+      out += std::to_string(*n);
+    else if (auto s = shape[k].getAsString())
+      out += s->str();
   }
   return out + "]";
 }
@@ -31,7 +33,9 @@ std::string ranges_text(const llvm::json::Array& ranges) {
     for (size_t k = 0; k < intervals.size() && k < 3; ++k) {
       if (k) out += ",";
       const llvm::json::Array& i = *intervals[k].getAsArray();
-      auto part = [&](size_t n) { return i[n].getAsInteger() ? std::to_string(*i[n].getAsInteger()) : i[n].getAsString().value_or("?").str(); };
+      auto part = [&](size_t n) {
+        return i[n].getAsInteger() ? std::to_string(*i[n].getAsInteger()) : i[n].getAsString().value_or("?").str();
+      };
       out += part(0) + ":" + part(1);
     }
     if (intervals.size() > 3) out += ",… (" + std::to_string(intervals.size()) + ")";
@@ -69,8 +73,12 @@ std::optional<std::string> joined(llvm::ArrayRef<std::string> names) {
   size_t from = 0, back = 0;
   const std::string& first = names[0];
   auto all = [&](auto&& same) { return llvm::all_of(names, same); };
-  while (from < first.size() && all([&](const std::string& n) { return from < n.size() && n[from] == first[from]; })) ++from;
-  while (back < first.size() && all([&](const std::string& n) { return back + from < n.size() && n[n.size() - 1 - back] == first[first.size() - 1 - back]; })) ++back;
+  while (from < first.size() && all([&](const std::string& n) { return from < n.size() && n[from] == first[from]; }))
+    ++from;
+  while (back < first.size() && all([&](const std::string& n) {
+           return back + from < n.size() && n[n.size() - 1 - back] == first[first.size() - 1 - back];
+         }))
+    ++back;
   std::string out = first.substr(0, from) + "{";
   for (const std::string& n : names) {
     const std::string middle = n.substr(from, n.size() - from - back);
@@ -85,7 +93,8 @@ std::string local_text(const llvm::json::Array& ranks) {
     const llvm::json::Array& shape = *rank.getAsObject()->getArray("shape");
     dims.resize(shape.size());
     for (size_t d = 0; d < shape.size(); ++d) {
-      const std::string extent = shape[d].getAsInteger() ? std::to_string(*shape[d].getAsInteger()) : shape[d].getAsString().value_or("?").str();
+      const std::string extent = shape[d].getAsInteger() ? std::to_string(*shape[d].getAsInteger())
+                                                         : shape[d].getAsString().value_or("?").str();
       if (!llvm::is_contained(dims[d], extent)) dims[d].push_back(extent);
     }
   }
@@ -103,7 +112,8 @@ std::string collectives_text(const llvm::json::Object& totals) {
   std::string out;
   if (const llvm::json::Object* counts = totals.getObject("collectives"))
     for (const char* kind : {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast"})
-      if (const int64_t n = counts->getInteger(kind).value_or(0)) out += (out.empty() ? "" : ", ") + std::to_string(n) + " " + kind_text(kind, n);
+      if (const int64_t n = counts->getInteger(kind).value_or(0))
+        out += (out.empty() ? "" : ", ") + std::to_string(n) + " " + kind_text(kind, n);
   return out.empty() ? "nothing" : out;
 }
 

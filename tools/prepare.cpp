@@ -17,14 +17,17 @@ llvm::Error prepare_weights(Job& job, llvm::StringRef random_weights) {
   return need_weights(*job.whole);
 }
 
-llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<std::string> given, llvm::StringRef folder, DimValues& dims) {
+llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<std::string> given,
+                                          llvm::StringRef folder, DimValues& dims) {
   auto bind = [&](const Shapes& shapes, DimValues values) -> llvm::Expected<DimValues> {
     auto bound = bind_input_dims(imported, shapes, std::move(values));
     if (!bound) return bound;
     for (const Value* v : imported.inputs)
       for (Dim d : v->type.dims)
         for (const std::string& s : symbols_of(d))
-          if (!bound->contains(s)) return error(Fault::usage, "dim " + quoted(s) + " has no value: give --dim " + (s == Dim::symbol(s).text() ? s + "=NUMBER" : "\"" + s + "=NUMBER\""));
+          if (!bound->contains(s))
+            return error(Fault::usage, "dim " + quoted(s) + " has no value: give --dim " +
+                                           (s == Dim::symbol(s).text() ? s + "=NUMBER" : "\"" + s + "=NUMBER\""));
     return bound;
   };
   return make_inputs(input_specs(imported), given, folder, dims, bind, true);
@@ -33,7 +36,8 @@ llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<
 HostArrays rank_part(const HostArrays& whole, const Graph& rank_graph, const Mesh& mesh, int64_t rank) {
   HostArrays out;
   for (const Value* v : rank_graph.inputs)
-    if (auto it = whole.find(v->name); it != whole.end()) out[v->name] = host_array(shard_of(to_array(it->second), *v->sharding, mesh, rank), it->second.dtype);
+    if (auto it = whole.find(v->name); it != whole.end())
+      out[v->name] = host_array(shard_of(to_array(it->second), *v->sharding, mesh, rank), it->second.dtype);
   return out;
 }
 }  // namespace optp

@@ -37,7 +37,8 @@ Progress::Progress(std::string what, int64_t total, Unit unit) : what_(std::move
   }
   clock_ = std::jthread([this](const std::stop_token& stop) {
     std::unique_lock lock(line);
-    for (auto wait = unseen; !ended_.wait_for(lock, stop, wait, [&] { return stop.stop_requested(); }); wait = interval) draw();
+    for (auto wait = unseen; !ended_.wait_for(lock, stop, wait, [&] { return stop.stop_requested(); }); wait = interval)
+      draw();
   });
 }
 Progress::~Progress() {
@@ -61,8 +62,10 @@ void Progress::draw() {
     const double share = double(std::min(done, total_)) / double(total_);
     const size_t columns = note_.empty() ? 24 : 10;  // the line stays below 80 columns
     const std::string filled = bar(share, columns);  // each of its characters has three bytes
-    text += filled + std::string(columns - std::min(columns, filled.size() / 3), ' ') + llvm::formatv(" {0,3:f0} %", 100 * share).str();
-    if (unit_ == Unit::bytes) text += "  " + bytes_text(double(std::min(done, total_))) + " of " + bytes_text(double(total_));
+    text += filled + std::string(columns - std::min(columns, filled.size() / 3), ' ') +
+            llvm::formatv(" {0,3:f0} %", 100 * share).str();
+    if (unit_ == Unit::bytes)
+      text += "  " + bytes_text(double(std::min(done, total_))) + " of " + bytes_text(double(total_));
   } else {
     text += std::to_string(std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - began_).count()) + " s";
   }

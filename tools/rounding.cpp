@@ -24,8 +24,11 @@ Roundings::Bound Roundings::of(const Node& node) const {
     in.push_back(size ? *size : Size());
   }
   double largest = 0, error = 0, sum = 0, addend = 0;
-  for (const Size& s : in) largest = std::max(largest, s.largest), error = std::max(error, s.error), sum += s.largest, addend = std::max(addend, s.addend);
-  if (node.op->is_collective) return {double(devices_) * (error + double(devices_) * unit * largest), addend};  // a sum over all, at most
+  for (const Size& s : in)
+    largest = std::max(largest, s.largest), error = std::max(error, s.error), sum += s.largest,
+    addend = std::max(addend, s.addend);
+  if (node.op->is_collective)
+    return {double(devices_) * (error + double(devices_) * unit * largest), addend};  // a sum over all, at most
   if (!node.op->rule) return {};
   auto rule = node.op->rule(node);
   if (!rule) {
@@ -36,8 +39,10 @@ Roundings::Bound Roundings::of(const Node& node) const {
   const Value& out = node.out();
   const double terms = terms_of(*rule) * (out.sharding && out.sharding->is_partial() ? double(devices_) : 1);
   switch (rule->linear) {
-    case Linear::none: return {};
-    case Linear::view: return {error, addend};
+    case Linear::none:
+      return {};
+    case Linear::view:
+      return {error, addend};
     case Linear::jointly:
     case Linear::addends: {
       double errors = 0;

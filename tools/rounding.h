@@ -1,11 +1,12 @@
-// How large the rounding of a value may be, from what was summed up to it. Where a sum cancels (softmax does not see a key's bias,
-// so its gradient is 0) nothing of the value itself says so, and its own size is no measure of its error.
+// How large the rounding of a value may be, from what was summed up to it. Where a sum cancels (softmax does not see a
+// key's bias, so its gradient is 0) nothing of the value itself says so, and its own size is no measure of its error.
 //
-// For y = Σ a · b over n terms in floating point, with u = 2^-53 and what a and b are off by themselves (Higham, Accuracy and
-// Stability of Numerical Algorithms, section 3.1):
+// For y = Σ a · b over n terms in floating point, with u = 2^-53 and what a and b are off by themselves (Higham,
+// Accuracy and Stability of Numerical Algorithms, section 3.1):
 //   |Δy| ≤ Σ (|Δa| |b| + |a| |Δb|) + n u Σ |a · b|
-// A sum is the case b = 1, a view the case of one term. The largest magnitudes of a tensor stand for all of its elements, and Δ of an
-// operand is what was measured of it, so no bound grows with the depth of the graph. Of ops that are not linear nothing is said.
+// A sum is the case b = 1, a view the case of one term. The largest magnitudes of a tensor stand for all of its
+// elements, and Δ of an operand is what was measured of it, so no bound grows with the depth of the graph. Of ops that
+// are not linear nothing is said.
 #pragma once
 #include "frontend/ir/graph.h"
 #include "llvm/ADT/DenseMap.h"
@@ -31,8 +32,11 @@ class Roundings {
     const auto it = sizes_.find(&value);
     return it == sizes_.end() ? nullptr : &it->second;
   }
-  // What a value of this magnitude passes on: one that has lost no more than four digits to cancelling is its own measure.
-  static double addend_of(double largest, const Bound& bound) { return largest >= 1e-4 * bound.addend ? largest : bound.addend; }
+  // What a value of this magnitude passes on: one that has lost no more than four digits to cancelling is its own
+  // measure.
+  static double addend_of(double largest, const Bound& bound) {
+    return largest >= 1e-4 * bound.addend ? largest : bound.addend;
+  }
 
  private:
   const int64_t devices_;

@@ -1,5 +1,4 @@
 // run: a partitioned model on given inputs. Reads only what partition wrote: plan.json and the rank graphs.
-#include "tools/machine_memory.h"
 #include "tools/run.h"
 
 #include "frontend/io/manifest.h"
@@ -13,6 +12,7 @@
 #include "tools/draw_weights.h"
 #include "tools/execution.h"
 #include "tools/labels.h"
+#include "tools/machine_memory.h"
 #include "tools/outputs.h"
 #include "tools/plan.h"
 #include "tools/progress.h"
@@ -29,7 +29,8 @@ llvm::Expected<std::unique_ptr<Graph>> read_rank(llvm::StringRef model_file) {
   (*graph)->erase_dead();
   return graph;
 }
-llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayRef<std::string> asked, llvm::StringRef folder, llvm::ArrayRef<Port> inputs) {
+llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayRef<std::string> asked,
+                                 llvm::StringRef folder, llvm::ArrayRef<Port> inputs) {
   // Whole inputs are matched with the plan's global shapes.
   Graph global;
   std::vector<InputSpec> specs;  // a rank graph knows of the rows it holds only; of all rows the plan
@@ -39,7 +40,10 @@ llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayR
   }
   auto dims = parse_dims(asked);
   if (!dims) return dims.takeError();
-  auto arrays = make_inputs(specs, given, folder, *dims, [&](const Shapes& shapes, DimValues values) { return bind_input_dims(global, shapes, std::move(values)); }, false);
+  auto arrays = make_inputs(
+      specs, given, folder, *dims,
+      [&](const Shapes& shapes, DimValues values) { return bind_input_dims(global, shapes, std::move(values)); },
+      false);
   if (!arrays) return arrays.takeError();
   Shapes shapes;
   for (const auto& [name, a] : *arrays) shapes[name].assign(a.dims.begin(), a.dims.end());
@@ -47,7 +51,9 @@ llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayR
   if (!bound) return bound.takeError();
   for (const Port& p : inputs)
     if (p.role == "labels")
-      if (auto e = check_labels((folder.empty() ? "" : folder + ": ") + llvm::Twine("input ") + quoted(p.name), arrays->find(p.name)->second, p, *bound)) return e;
+      if (auto e = check_labels((folder.empty() ? "" : folder + ": ") + llvm::Twine("input ") + quoted(p.name),
+                                arrays->find(p.name)->second, p, *bound))
+        return e;
   return Batch{std::move(*arrays), std::move(*bound)};
 }
 llvm::Expected<std::vector<HostArrays>> shards_of(const Batch& batch, llvm::ArrayRef<Port> inputs, size_t devices) {
@@ -63,7 +69,8 @@ llvm::Expected<std::vector<HostArrays>> shards_of(const Batch& batch, llvm::Arra
 }
 
 namespace {
-llvm::Expected<std::vector<std::unique_ptr<Graph>>> load_ranks(const RunOptions& o, const llvm::json::Object& top, size_t devices) {
+llvm::Expected<std::vector<std::unique_ptr<Graph>>> load_ranks(const RunOptions& o, const llvm::json::Object& top,
+                                                               size_t devices) {
   std::vector<std::unique_ptr<Graph>> graphs;
   for (size_t r = 0; r < devices; ++r) {
     auto graph = read_rank(o.folder + "/rank" + std::to_string(r) + "/model.onnx");
@@ -96,8 +103,11 @@ llvm::Error run(const RunOptions& o) {
   if (!loaded) return loaded.takeError();
   std::vector<std::unique_ptr<Graph>> graphs = std::move(*loaded);
   progress.reset();
-  if (top.getString("job") == llvm::StringRef("training")) return run_steps(o, top, std::move(graphs), *inputs, *outputs);
-  if (o.steps || !o.dump.empty() || o.learning_rate || o.inputs_dirs.size() > 1) return error(Fault::usage, "--steps, --dump, --lr and several --inputs-dir are for training plans; this one is for inference");
+  if (top.getString("job") == llvm::StringRef("training"))
+    return run_steps(o, top, std::move(graphs), *inputs, *outputs);
+  if (o.steps || !o.dump.empty() || o.learning_rate || o.inputs_dirs.size() > 1)
+    return error(Fault::usage,
+                 "--steps, --dump, --lr and several --inputs-dir are for training plans; this one is for inference");
   auto batch = read_batch(o.inputs, o.dims, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], *inputs);
   if (!batch) return batch.takeError();
   auto rank_inputs = shards_of(*batch, *inputs, size_t(devices));
@@ -112,7 +122,8 @@ llvm::Error run(const RunOptions& o) {
   }
   Trace trace;
   progress.emplace("running");
-  auto results = execute(ranks, *rank_inputs, {.threads_per_device = o.threads, .trace = o.profile.empty() ? nullptr : &trace});
+  auto results =
+      execute(ranks, *rank_inputs, {.threads_per_device = o.threads, .trace = o.profile.empty() ? nullptr : &trace});
   if (!results) return results.takeError();
   if (!o.profile.empty())
     if (auto e = trace.write(o.profile, top.getObject("model")->getString("name").value_or(""))) return e;
@@ -144,10 +155,18 @@ Command add_run(CLI::App& app) {
   auto o = std::make_shared<RunOptions>();
   CLI::App* c = app.add_subcommand("run", "run a partitioned model; outputs become .npy files");
   c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
-  c->add_option("--input", o->inputs, "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
-  c->add_option("--inputs-dir", o->inputs_dirs, "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them (training: repeatable, taken in turn)")->type_name("DIR")->allow_extra_args(false);
+  c->add_option("--input", o->inputs,
+                "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--inputs-dir", o->inputs_dirs,
+                "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them "
+                "(training: repeatable, taken in turn)")
+      ->type_name("DIR")
+      ->allow_extra_args(false);
   c->add_option("--steps", o->steps, "of a training plan: how many steps; one for each folder of inputs if not given");
-  c->add_option("--dump", o->dump, "of a training plan: gradients, parameters, state")->type_name("gradients|parameters|state")->delimiter(',')->allow_extra_args(false);
+  c->add_option("--dump", o->dump, "of a training plan: gradients, parameters, state")
+      ->type_name("gradients|parameters|state")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   c->add_option("--lr", o->learning_rate, "of a training plan: a learning rate other than the plan's");
   c->add_option("--dim", o->dims, "NAME=NUMBER (repeatable)");
   c->add_option("-o,--output", o->out, "folder for the outputs")->required()->type_name("DIR");

@@ -1,4 +1,3 @@
-#include "tools/machine_memory.h"
 #include "tools/stepper.h"
 
 #include <algorithm>
@@ -6,6 +5,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "passes/passes.h"
 #include "tools/execution.h"
+#include "tools/machine_memory.h"
 
 namespace optp {
 namespace {
@@ -20,7 +20,8 @@ HostArray held_data(const Value& v) {
     }
     out.dims.push_back(n);
   }
-  for_each_run(*v.data, v.held, [&](llvm::ArrayRef<char> run) { out.bytes.insert(out.bytes.end(), run.begin(), run.end()); });
+  for_each_run(*v.data, v.held,
+               [&](llvm::ArrayRef<char> run) { out.bytes.insert(out.bytes.end(), run.begin(), run.end()); });
   return out;
 }
 HostArray f32_scalar(double x) {
@@ -44,7 +45,8 @@ llvm::Expected<HostArray> zeros(const Value& v) {
 }
 }  // namespace
 
-llvm::Expected<std::unique_ptr<Stepper>> Stepper::create(std::vector<std::unique_ptr<Graph>> ranks, const StepperOptions& options) {
+llvm::Expected<std::unique_ptr<Stepper>> Stepper::create(std::vector<std::unique_ptr<Graph>> ranks,
+                                                         const StepperOptions& options) {
   std::unique_ptr<Stepper> out(new Stepper());
   out->options_ = options;
   for (auto& graph : ranks) {
@@ -62,7 +64,9 @@ llvm::Expected<std::unique_ptr<Stepper>> Stepper::create(std::vector<std::unique
       }
     }
     if (!options.gradients)
-      std::erase_if(graph->outputs, [&](const GraphOutput& o) { return llvm::any_of(graph->gradients, [&](const GradientOutput& g) { return g.output == o.name; }); });
+      std::erase_if(graph->outputs, [&](const GraphOutput& o) {
+        return llvm::any_of(graph->gradients, [&](const GradientOutput& g) { return g.output == o.name; });
+      });
     out->graphs_.push_back(std::move(graph));
   }
   out->outputs_.resize(out->graphs_.size());
@@ -77,7 +81,8 @@ llvm::Expected<RankThreads*> Stepper::bound(const DimValues& dims, bool last) {
     auto g = bind_to_run(*graph, dims);
     if (!g) return g.takeError();
     std::erase_if((*g)->outputs, [&](const GraphOutput& o) {
-      const bool sums = llvm::any_of(graph->updates, [&](const Update& u) { return u.output == o.name && is_accumulated(u); });
+      const bool sums =
+          llvm::any_of(graph->updates, [&](const Update& u) { return u.output == o.name && is_accumulated(u); });
       return sums == last;
     });
     b.graphs.push_back(std::move(*g));
@@ -113,7 +118,8 @@ llvm::Error Stepper::run(const DimValues& dims, std::vector<HostArrays> inputs, 
 }
 
 llvm::Error Stepper::accumulate(const DimValues& dims, std::vector<HostArrays> inputs) {
-  if (llvm::none_of(graphs_[0]->updates, is_accumulated)) return error(Fault::internal, "a training step without sums over micro-batches was asked to accumulate");
+  if (llvm::none_of(graphs_[0]->updates, is_accumulated))
+    return error(Fault::internal, "a training step without sums over micro-batches was asked to accumulate");
   if (auto e = run(dims, std::move(inputs), 0, /*last=*/false)) return e;
   accumulated_ = true;
   return llvm::Error::success();

@@ -18,14 +18,16 @@ struct StepperOptions {
 
 class Stepper {
  public:
-  // Rank graphs of a training step, whose named dims are open. Parameters start as their data, state as zeros, step as 0.
-  static llvm::Expected<std::unique_ptr<Stepper>> create(std::vector<std::unique_ptr<Graph>> ranks, const StepperOptions& options);
+  // Rank graphs of a training step, whose named dims are open. Parameters start as their data, state as zeros, step as
+  // 0.
+  static llvm::Expected<std::unique_ptr<Stepper>> create(std::vector<std::unique_ptr<Graph>> ranks,
+                                                         const StepperOptions& options);
 
   // One step on each rank's own inputs. Gives the loss, which is the same on every rank.
   llvm::Expected<double> step(const DimValues& dims, std::vector<HostArrays> inputs, double learning_rate);
 
-  // Of a step of several micro-batches all but the last: what the loss and gradients are summed up to is kept until `step`.
-  // Errors: internal where the graphs do not accumulate.
+  // Of a step of several micro-batches all but the last: what the loss and gradients are summed up to is kept until
+  // `step`. Errors: internal where the graphs do not accumulate.
   llvm::Error accumulate(const DimValues& dims, std::vector<HostArrays> inputs);
 
   size_t ranks() const { return values_.size(); }
@@ -47,7 +49,8 @@ class Stepper {
   std::vector<std::unique_ptr<Graph>> graphs_;
   std::vector<HostArrays> values_;
   std::vector<HostOutputs> outputs_;
-  std::map<std::pair<DimValues, bool>, Bound> bound_;  // one for each set of extents that was met, and apart for all but the last micro-batch
+  std::map<std::pair<DimValues, bool>, Bound>
+      bound_;  // one for each set of extents that was met, and apart for all but the last micro-batch
   bool accumulated_ = false;
   const RankThreads* last_ = nullptr;
 };

@@ -40,7 +40,8 @@ std::optional<std::vector<Stretch>> stretches(const JsonArray& ranks, size_t dim
   for (auto at = ends.begin(); at != ends.end() && std::next(at) != ends.end(); ++at) {
     Stretch s{*at, *std::next(at), {}};
     for (size_t r = 0; r < held.size(); ++r)
-      if (llvm::any_of(held[r], [&](const auto& i) { return i.first <= s.start && s.stop <= i.second; })) s.ranks.push_back(int64_t(r));
+      if (llvm::any_of(held[r], [&](const auto& i) { return i.first <= s.start && s.stop <= i.second; }))
+        s.ranks.push_back(int64_t(r));
     if (!s.ranks.empty()) out.push_back(std::move(s));
   }
   return out;
@@ -48,7 +49,8 @@ std::optional<std::vector<Stretch>> stretches(const JsonArray& ranks, size_t dim
 // "all", "3", "0–3", "0,2,4".
 std::string ranks_text(const std::vector<int64_t>& ranks, size_t devices) {
   if (ranks.size() == devices) return devices > 1 ? "all" : "0";
-  if (ranks.size() > 2 && ranks.back() - ranks.front() == int64_t(ranks.size()) - 1) return std::to_string(ranks.front()) + "–" + std::to_string(ranks.back());
+  if (ranks.size() > 2 && ranks.back() - ranks.front() == int64_t(ranks.size()) - 1)
+    return std::to_string(ranks.front()) + "–" + std::to_string(ranks.back());
   std::string out;
   for (int64_t r : ranks) out += (out.empty() ? "" : ",") + std::to_string(r);
   return out;
@@ -81,8 +83,11 @@ void draw_shards(const JsonObject& tensor, bool colour, llvm::raw_ostream& out) 
       const size_t before = (width - columns(text)) / 2;
       text = std::string(before, ' ') + padded(text, width - before);
       out << "|";
-      if (colour && s.ranks.size() < ranks->size()) out << "\x1b[48;5;" << colours[s.ranks[0] % 8] << ";38;5;" << (s.ranks[0] % 8 == 0 ? 231 : 16) << "m" << text << "\x1b[0m";
-      else out << text;
+      if (colour && s.ranks.size() < ranks->size())
+        out << "\x1b[48;5;" << colours[s.ranks[0] % 8] << ";38;5;" << (s.ranks[0] % 8 == 0 ? 231 : 16) << "m" << text
+            << "\x1b[0m";
+      else
+        out << text;
     }
     out << "|";
     if (shown < parts->size()) out << " … " << parts->size() << " stretches";

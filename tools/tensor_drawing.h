@@ -1,5 +1,5 @@
-// One tensor's shards in a terminal, for any number of dims: a ruler for each dim, from its first index to its last, with
-// the devices that hold each stretch of it.
+// One tensor's shards in a terminal, for any number of dims: a ruler for each dim, from its first index to its last,
+// with the devices that hold each stretch of it.
 #pragma once
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"

@@ -40,7 +40,8 @@ std::optional<std::string> TensorFolder::file_of(llvm::StringRef name, std::opti
   return std::nullopt;
 }
 
-llvm::Expected<std::optional<TensorFolder::Found>> TensorFolder::find(llvm::StringRef name, std::optional<size_t> number) const {
+llvm::Expected<std::optional<TensorFolder::Found>> TensorFolder::find(llvm::StringRef name,
+                                                                      std::optional<size_t> number) const {
   const auto file = file_of(name, number);
   if (!file) return std::nullopt;
   for (const Numbered& one : numbered_)
@@ -54,7 +55,9 @@ llvm::Error TensorFolder::none_of(llvm::StringRef name) const {
   const std::string path = folder_ + "/" + file_name_of(name);
   if (numbered_.empty()) return error(Fault::not_found, path + ".npy: no such file");
   std::string there;
-  for (const Numbered& one : numbered_) there += (there.empty() ? "" : ", ") + (one.name.empty() ? "one without a name" : quoted(one.name));
-  return error(Fault::not_found, folder_ + ": expected " + kind_ + " " + quoted(name) + ", in " + file_name_of(name) + ".npy or in a numbered file, found " + there);
+  for (const Numbered& one : numbered_)
+    there += (there.empty() ? "" : ", ") + (one.name.empty() ? "one without a name" : quoted(one.name));
+  return error(Fault::not_found, folder_ + ": expected " + kind_ + " " + quoted(name) + ", in " + file_name_of(name) +
+                                     ".npy or in a numbered file, found " + there);
 }
 }  // namespace optp

@@ -13,8 +13,8 @@ namespace optp {
 // What a tensor's file is called: no string from a model becomes a path as it is.
 std::string file_name_of(llvm::StringRef tensor);
 
-// ONNX's own tests lay out test_data_set_0/input_0.pb, input_1.pb … and output_0.pb … A tensor in such a file may carry its
-// name; one that carries none is the model's input (output) of that number.
+// ONNX's own tests lay out test_data_set_0/input_0.pb, input_1.pb … and output_0.pb … A tensor in such a file may carry
+// its name; one that carries none is the model's input (output) of that number.
 class TensorFolder {
  public:
   enum class Kind { inputs, outputs };

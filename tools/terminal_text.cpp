@@ -14,8 +14,8 @@ std::string padded(std::string text, size_t n) {
 std::string fit(std::string text, size_t n) {
   size_t has = columns(text), at = 0;
   if (has <= n) return text;
-  for (; has > n - 1 && at < text.size(); --has)
-    do ++at;
+  for (; has > n - 1 && at < text.size(); --has) do
+      ++at;
     while (at < text.size() && uint8_t(text[at]) >> 6 == 2);
   return "…" + text.substr(at);
 }
@@ -25,9 +25,12 @@ void print_wrapped(llvm::raw_ostream& out, llvm::StringRef text, size_t indent) 
   text.split(words, ' ');
   for (llvm::StringRef word : words) {
     const size_t n = columns(word);
-    if (at == 0) out.indent(unsigned(indent)), at = indent;
-    else if (at + 1 + n > terminal_width) out << "\n", out.indent(unsigned(indent + 2)), at = indent + 2;
-    else out << " ", ++at;
+    if (at == 0)
+      out.indent(unsigned(indent)), at = indent;
+    else if (at + 1 + n > terminal_width)
+      out << "\n", out.indent(unsigned(indent + 2)), at = indent + 2;
+    else
+      out << " ", ++at;
     out << word;
     at += n;
   }

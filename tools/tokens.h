@@ -12,15 +12,15 @@ namespace optp {
 // A file of ids: raw little-endian ones, which stay mapped, or a .npy file of integers.
 class TokenFile {
  public:
-  // `type` is of raw files: "uint8", "uint16", "uint32", "int32" or "int64". A .npy file knows its own, as does one with the
-  // header of llm.c (1024 bytes: magic, version, count), which is read past.
+  // `type` is of raw files: "uint8", "uint16", "uint32", "int32" or "int64". A .npy file knows its own, as does one
+  // with the header of llm.c (1024 bytes: magic, version, count), which is read past.
   static llvm::Expected<TokenFile> open(llvm::StringRef path, llvm::StringRef type);
   int64_t size() const { return count_; }
   int64_t operator[](int64_t position) const;
   // Every id is a row of the vocabulary. Errors: bad_input, with the first position that is not.
   llvm::Error check_vocabulary(int64_t vocabulary) const;
-  // Are a raw file's bytes ids of the vocabulary in a wider type, too? Then that one is what was written: of narrow ids read in
-  // pairs as one, the second would have to be 0 (or next to it) each time.
+  // Are a raw file's bytes ids of the vocabulary in a wider type, too? Then that one is what was written: of narrow ids
+  // read in pairs as one, the second would have to be 0 (or next to it) each time.
   llvm::Error check_width(int64_t vocabulary) const;
   llvm::Error check_unchanged() const { return file_->check_unchanged(); }
   std::string blake3() const;  // of the file

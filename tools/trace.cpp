@@ -45,7 +45,8 @@ llvm::Error Trace::write(const std::string& path, llvm::StringRef model) const {
       more();
     });
   };
-  auto slice = [&](llvm::StringRef name, llvm::StringRef category, size_t rank, double from, double to, llvm::function_ref<void()> arguments) {
+  auto slice = [&](llvm::StringRef name, llvm::StringRef category, size_t rank, double from, double to,
+                   llvm::function_ref<void()> arguments) {
     event("X", name, rank, [&] {
       json.attribute("cat", category);
       json.attribute("ts", from - begin);
@@ -62,8 +63,10 @@ llvm::Error Trace::write(const std::string& path, llvm::StringRef model) const {
     json.attributeObject("otherData", [&] { json.attribute("model", model); });
     json.attributeArray("traceEvents", [&] {
       for (size_t r = 0; r < ranks; ++r) {
-        event("M", "process_name", r, [&] { json.attributeObject("args", [&] { json.attribute("name", "rank " + std::to_string(r)); }); });
-        event("M", "process_sort_index", r, [&] { json.attributeObject("args", [&] { json.attribute("sort_index", int64_t(r)); }); });
+        event("M", "process_name", r,
+              [&] { json.attributeObject("args", [&] { json.attribute("name", "rank " + std::to_string(r)); }); });
+        event("M", "process_sort_index", r,
+              [&] { json.attributeObject("args", [&] { json.attribute("sort_index", int64_t(r)); }); });
         event("M", "thread_name", r, [&] { json.attributeObject("args", [&] { json.attribute("name", "device"); }); });
       }
       int64_t arrow = 0;
@@ -95,14 +98,18 @@ llvm::Error Trace::write(const std::string& path, llvm::StringRef model) const {
         }
         for (auto& [id, members] : meetings) {
           if (members.size() < 2) continue;
-          std::stable_sort(members.begin(), members.end(), [](const Member& a, const Member& b) { return a.at < b.at; });
+          std::stable_sort(members.begin(), members.end(),
+                           [](const Member& a, const Member& b) { return a.at < b.at; });
           for (size_t k = 0; k < members.size(); ++k)
-            event(k == 0 ? "s" : k + 1 == members.size() ? "f" : "t", "meets", members[k].rank, [&] {
-              json.attribute("cat", "collective");
-              json.attribute("id", arrow);
-              json.attribute("ts", members[k].at - begin);
-              if (k > 0) json.attribute("bp", "e");
-            });
+            event(k == 0                    ? "s"
+                  : k + 1 == members.size() ? "f"
+                                            : "t",
+                  "meets", members[k].rank, [&] {
+                    json.attribute("cat", "collective");
+                    json.attribute("id", arrow);
+                    json.attribute("ts", members[k].at - begin);
+                    if (k > 0) json.attribute("bp", "e");
+                  });
           ++arrow;
         }
       }
@@ -134,14 +141,17 @@ llvm::Expected<Trace> Trace::read(const std::string& path) {
   std::map<int64_t, size_t> runs_of;
   for (size_t k = 0; k < events->size(); ++k) {
     const llvm::json::Object* e = (*events)[k].getAsObject();
-    auto bad = [&](const llvm::Twine& what) { return bad_input(path + ": traceEvents[" + llvm::Twine(k) + "]: " + what); };
+    auto bad = [&](const llvm::Twine& what) {
+      return bad_input(path + ": traceEvents[" + llvm::Twine(k) + "]: " + what);
+    };
     if (!e || !e->getString("ph")) return bad("expected an event");
     if (e->getString("ph") != llvm::StringRef("X")) continue;
     const auto rank = e->getInteger("pid");
     const auto name = e->getString("name"), category = e->getString("cat");
     const auto start = e->getNumber("ts"), duration = e->getNumber("dur");
     const llvm::json::Object* arguments = e->getObject("args");
-    if (!rank || !name || !category || !start || !duration || !arguments) return bad("expected pid, name, cat, ts, dur and args");
+    if (!rank || !name || !category || !start || !duration || !arguments)
+      return bad("expected pid, name, cat, ts, dur and args");
     if (*rank < 0 || *rank >= most_ranks) return bad("pid " + llvm::Twine(*rank) + ": expected a rank");
     if (!(*start >= 0 && *start < most_us && *duration >= 0 && *duration < most_us)) return bad("expected a time");
     if (*category == "run") {
@@ -152,7 +162,8 @@ llvm::Expected<Trace> Trace::read(const std::string& path) {
       const auto it = runs_of.find(*rank);
       if (it == runs_of.end()) return bad("a slice of no run");
       StepTime step;
-      step.op = name->str(), step.name = arguments->getString("value").value_or("").str(), step.start_us = *start, step.duration_us = *duration;
+      step.op = name->str(), step.name = arguments->getString("value").value_or("").str(), step.start_us = *start,
+      step.duration_us = *duration;
       step.flops = arguments->getNumber("flops").value_or(0), step.bytes = arguments->getInteger("bytes").value_or(0);
       if (*category == "collective") step.collective = arguments->getString("id").value_or("?").str();
       for (Phase phase : {Phase::forward, Phase::loss, Phase::backward, Phase::optimizer})
@@ -186,8 +197,10 @@ std::string cause_of(llvm::ArrayRef<StepTime> steps) {
   for (const OpTime& t : time_by_op(steps)) {
     if (parts.size() == 3 || t.us < 0.02 * all) break;
     std::string part = llvm::formatv("{0:f0} % in {1}", 100 * t.us / all, t.op).str();
-    if (t.collective) part += ", longest of '" + t.longest + "'";
-    else if (t.flops > 0) part += llvm::formatv(" at {0:f1} GFLOP/s", t.flops / t.us / 1e3).str();
+    if (t.collective)
+      part += ", longest of '" + t.longest + "'";
+    else if (t.flops > 0)
+      part += llvm::formatv(" at {0:f1} GFLOP/s", t.flops / t.us / 1e3).str();
     parts.push_back(std::move(part));
   }
   return llvm::join(parts, "; ");

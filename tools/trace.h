@@ -1,5 +1,6 @@
-// Where the time of runs goes, as a Chrome trace: https://ui.perfetto.dev opens it, and so does chrome://tracing. A process is a
-// rank; a slice of a run holds one of each phase, and these the kernels and collectives. Arrows join a collective's members.
+// Where the time of runs goes, as a Chrome trace: https://ui.perfetto.dev opens it, and so does chrome://tracing. A
+// process is a rank; a slice of a run holds one of each phase, and these the kernels and collectives. Arrows join a
+// collective's members.
 #pragma once
 #include <string>
 #include <vector>
@@ -31,7 +32,7 @@ class Trace {
 
 // What the kernels and collectives of one name took together, longest first.
 struct OpTime {
-  std::string op;  // what is fused into a kernel goes by its first op
+  std::string op;       // what is fused into a kernel goes by its first op
   std::string longest;  // the value of the longest one
   double us = 0, longest_us = 0, flops = 0;
   int64_t count = 0;

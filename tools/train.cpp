@@ -1,4 +1,5 @@
-// train: a partitioned model on a file of tokens or on folders of arrays, step by step, with checkpoints that a later run goes on from.
+// train: a partitioned model on a file of tokens or on folders of arrays, step by step, with checkpoints that a later
+// run goes on from.
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,16 +41,23 @@ struct TrainOptions {
 };
 
 llvm::Error at_least(const char* flag, std::optional<int64_t> n, int64_t least) {
-  if (n && *n < least) return error(Fault::usage, llvm::Twine(flag) + " " + llvm::Twine(*n) + ": expected at least " + llvm::Twine(least));
+  if (n && *n < least)
+    return error(Fault::usage, llvm::Twine(flag) + " " + llvm::Twine(*n) + ": expected at least " + llvm::Twine(least));
   return llvm::Error::success();
 }
 llvm::Error check(const TrainOptions& o) {
-  if (o.data.empty() == o.inputs_dir.empty()) return error(Fault::usage, "--data FILE or --inputs-dir DIR: expected one of them, found " + llvm::Twine(o.data.empty() ? "none" : "both"));
+  if (o.data.empty() == o.inputs_dir.empty())
+    return error(Fault::usage, "--data FILE or --inputs-dir DIR: expected one of them, found " +
+                                   llvm::Twine(o.data.empty() ? "none" : "both"));
   if (o.data.empty() && o.given("--token-type")) return error(Fault::usage, "--token-type: goes with --data");
   if (o.save.empty() && o.resume.empty()) return error(Fault::usage, "--save DIR: expected where the checkpoints go");
-  for (auto [flag, n, least] : {std::tuple{"--batch", o.batch, 1}, {"--sequence", o.sequence, 2}, {"--epochs", o.epochs, 1}, {"--warmup", o.warmup, 0}})
+  for (auto [flag, n, least] : {std::tuple{"--batch", o.batch, 1},
+                                {"--sequence", o.sequence, 2},
+                                {"--epochs", o.epochs, 1},
+                                {"--warmup", o.warmup, 0}})
     if (auto e = at_least(flag, n, least)) return e;
-  for (auto [flag, n] : {std::pair{"--max-steps", o.max_steps}, {"--save-every", o.save_every}, {"--threads-per-device", o.threads}})
+  for (auto [flag, n] :
+       {std::pair{"--max-steps", o.max_steps}, {"--save-every", o.save_every}, {"--threads-per-device", o.threads}})
     if (o.given(flag))
       if (auto e = at_least(flag, n, 1)) return e;
   if (o.rewind && o.resume.empty()) return error(Fault::usage, "--rewind: goes with --resume");
@@ -68,12 +76,19 @@ llvm::Error take_from(const Checkpoint& from, const TrainOptions& o, JobOptions&
   OptimizerOptions asked = run.optimizer;
   if (o.given("--optimizer")) asked.name = t.optimizer.name;
   if (o.given("--betas")) asked.beta1 = job.betas[0], asked.beta2 = job.betas[1];
-  for (auto [flag, member] : {std::pair{"--momentum", &OptimizerOptions::momentum}, {"--weight-decay", &OptimizerOptions::weight_decay}, {"--eps", &OptimizerOptions::epsilon}, {"--alpha", &OptimizerOptions::alpha}})
+  for (auto [flag, member] : {std::pair{"--momentum", &OptimizerOptions::momentum},
+                              {"--weight-decay", &OptimizerOptions::weight_decay},
+                              {"--eps", &OptimizerOptions::epsilon},
+                              {"--alpha", &OptimizerOptions::alpha}})
     if (o.given(flag)) asked.*member = t.optimizer.*member;
   if (o.given("--nesterov")) asked.nesterov = true;
   if (o.given("--centered")) asked.centered = true;
-  if (!same_optimizer(asked, run.optimizer)) return bad_input(from.folder() + ": optimizer: expected " + describe(asked) + ", as the command line says, found " + describe(run.optimizer));
-  if (o.given("--no-decay") && t.no_decay != run.no_decay) return bad_input(from.folder() + ": --no-decay: expected " + list_of(t.no_decay) + ", as the command line says, found " + list_of(run.no_decay));
+  if (!same_optimizer(asked, run.optimizer))
+    return bad_input(from.folder() + ": optimizer: expected " + describe(asked) + ", as the command line says, found " +
+                     describe(run.optimizer));
+  if (o.given("--no-decay") && t.no_decay != run.no_decay)
+    return bad_input(from.folder() + ": --no-decay: expected " + list_of(t.no_decay) +
+                     ", as the command line says, found " + list_of(run.no_decay));
   t.optimizer = run.optimizer, t.no_decay = run.no_decay;
   job.betas.clear();
   if (!o.given("--lr")) t.learning_rate = run.learning_rate;
@@ -99,7 +114,8 @@ llvm::Error restore(const Checkpoint& from, llvm::ArrayRef<Port> held, Stepper& 
     llvm::SmallVector<int64_t, 4> dims;
     for (Dim d : p.dims) dims.push_back(d.constant().value_or(-1));
     const std::string place = from.folder() + ": tensor " + quoted(p.name);
-    if (tensor->dtype != p.dtype) return bad_input(place + ": dtype: expected " + long_name(p.dtype) + ", found " + long_name(tensor->dtype));
+    if (tensor->dtype != p.dtype)
+      return bad_input(place + ": dtype: expected " + long_name(p.dtype) + ", found " + long_name(tensor->dtype));
     if (tensor->dims != dims) return bad_input(place + ": shape: expected " + to_string(p.dims) + ", found another");
     auto whole = from.whole(*tensor);
     if (!whole) return whole.takeError();
@@ -110,7 +126,8 @@ llvm::Error restore(const Checkpoint& from, llvm::ArrayRef<Port> held, Stepper& 
     }
   }
   for (const CheckpointTensor& t : from.tensors())
-    if (llvm::none_of(held, [&](const Port& p) { return p.name == t.name; })) return bad_input(from.folder() + ": tensor " + quoted(t.name) + ": this training has none of that name");
+    if (llvm::none_of(held, [&](const Port& p) { return p.name == t.name; }))
+      return bad_input(from.folder() + ": tensor " + quoted(t.name) + ": this training has none of that name");
   return llvm::Error::success();
 }
 
@@ -123,8 +140,10 @@ class Saver {
     out.options_ = {.overwrite = o.overwrite, .inputs = std::move(inputs), .despite_signals = true};
     std::error_code ignored;
     out.resumed_ = !o.resume.empty() && std::filesystem::equivalent(out.folder_, o.resume, ignored);
-    if (!out.resumed_ && !o.overwrite && std::filesystem::is_directory(out.folder_, ignored) && !std::filesystem::is_empty(out.folder_, ignored))
-      return error(Fault::cannot_write, out.folder_ + ": the folder is not empty; give --resume " + out.folder_ + " to go on from a checkpoint, --overwrite to lose what is there");
+    if (!out.resumed_ && !o.overwrite && std::filesystem::is_directory(out.folder_, ignored) &&
+        !std::filesystem::is_empty(out.folder_, ignored))
+      return error(Fault::cannot_write, out.folder_ + ": the folder is not empty; give --resume " + out.folder_ +
+                                            " to go on from a checkpoint, --overwrite to lose what is there");
     if (auto e = out.begin()) return e;
     return out;
   }
@@ -132,7 +151,10 @@ class Saver {
   bool resumed() const { return resumed_; }  // is it the folder that the run goes on from?
   int64_t saved_step() const { return saved_; }
   llvm::Error save(const RunRecord& run, const Graph& whole, llvm::ArrayRef<Port> held, Stepper& stepper) {
-    if (auto e = write_checkpoint(*transaction_, run, whole, held, stepper.ranks(), [&](size_t r, llvm::StringRef name) -> const HostArray& { return stepper.values(r).find(name)->second; })) return e;
+    if (auto e = write_checkpoint(
+            *transaction_, run, whole, held, stepper.ranks(),
+            [&](size_t r, llvm::StringRef name) -> const HostArray& { return stepper.values(r).find(name)->second; }))
+      return e;
     if (auto e = transaction_->commit()) return e;
     saved_ = run.step;
     return begin();
@@ -179,7 +201,9 @@ llvm::Error train(const TrainOptions& o) {
   run.model_path = std::filesystem::absolute(o.job.model).string();
   run.model_blake3 = blake3_of((*model_file)->bytes());
   if (from && run.model_blake3 != from->run().model_blake3)
-    return bad_input(from->folder() + ": a checkpoint of another model, " + quoted(from->run().model_path) + ": BLAKE3: expected " + run.model_blake3 + " of " + quoted(o.job.model) + ", found " + from->run().model_blake3);
+    return bad_input(from->folder() + ": a checkpoint of another model, " + quoted(from->run().model_path) +
+                     ": BLAKE3: expected " + run.model_blake3 + " of " + quoted(o.job.model) + ", found " +
+                     from->run().model_blake3);
   std::vector<FileId> inputs{(*model_file)->id()};
   model_file->reset();
 
@@ -188,9 +212,11 @@ llvm::Error train(const TrainOptions& o) {
   if (auto e = need_weights(*job->whole)) return e;
   const TrainingOptions& training = job->training;
   run.frozen_blake3 = frozen_blake3(*job->whole);
-  if (from && run.frozen_blake3 != from->run().frozen_blake3) return bad_input(from->folder() + ": the parameters that are not trained are others than the checkpoint's");
+  if (from && run.frozen_blake3 != from->run().frozen_blake3)
+    return bad_input(from->folder() + ": the parameters that are not trained are others than the checkpoint's");
   run.mesh = to_string(job->whole->mesh), run.strategy = job->passes.strategy;
-  run.optimizer = training.optimizer, run.learning_rate = *training.learning_rate, run.max_gradient_norm = training.max_gradient_norm, run.accumulate = training.accumulate;
+  run.optimizer = training.optimizer, run.learning_rate = *training.learning_rate,
+  run.max_gradient_norm = training.max_gradient_norm, run.accumulate = training.accumulate;
   run.trainable = training.trainable, run.freeze = training.freeze, run.no_decay = training.no_decay;
 
   auto dims = parse_dims(o.job.dims);
@@ -201,41 +227,62 @@ llvm::Error train(const TrainOptions& o) {
   if (!all) return all.takeError();
   std::vector<Port> fed, held;
   for (const Port& p : *all)
-    if (p.role == "data" || p.role == "labels") fed.push_back(p);
-    else if (p.role != "learning_rate" && p.role != "accumulated") held.push_back(p);  // sums over micro-batches are zero between steps
+    if (p.role == "data" || p.role == "labels")
+      fed.push_back(p);
+    else if (p.role != "learning_rate" && p.role != "accumulated")
+      held.push_back(p);  // sums over micro-batches are zero between steps
 
   const uint64_t seed = o.seed.value_or(from ? run.position.seed : 0);
-  DataOptions data_options{.model = o.job.model, .tokens = o.data, .token_type = o.token_type, .folders = o.inputs_dir, .dims = o.job.dims, .batch = {o.batch, std::nullopt}, .length = {o.sequence, std::nullopt}, .seed = seed};
-  if (from && run.position.length > 0) data_options.batch.before = run.batch, data_options.length.before = run.position.length;
+  DataOptions data_options{.model = o.job.model,
+                           .tokens = o.data,
+                           .token_type = o.token_type,
+                           .folders = o.inputs_dir,
+                           .dims = o.job.dims,
+                           .batch = {o.batch, std::nullopt},
+                           .length = {o.sequence, std::nullopt},
+                           .seed = seed};
+  if (from && run.position.length > 0)
+    data_options.batch.before = run.batch, data_options.length.before = run.position.length;
   auto data = TrainingData::open(data_options, std::move(fed), job->ranks.size());
   if (!data) return data.takeError();
   inputs.insert(inputs.end(), data->files().begin(), data->files().end());
   for (auto [flag, path] : {std::pair{"--log", &o.log}, {"--plot", &o.plot}, {"--profile", &o.profile}})
     for (const FileId& id : inputs)
-      if (!path->empty() && same_file(*path, id.device, id.inode)) return error(Fault::cannot_write, llvm::Twine(flag) + " " + *path + ": it is an input of this run");
+      if (!path->empty() && same_file(*path, id.device, id.inode))
+        return error(Fault::cannot_write, llvm::Twine(flag) + " " + *path + ": it is an input of this run");
   DataPosition position{.seed = seed, .length = data->length(), .path = data->path(), .blake3 = data->blake3()};
   if (from && !o.rewind) {
     const DataPosition& before = from->run().position;
     const std::string place = from->folder() + ": ", way_out = "; --rewind begins with the data's first epoch";
-    if (position.blake3 != before.blake3) return bad_input(place + "it is in the middle of other data, " + quoted(before.path) + way_out);
-    if (position.length != before.length) return bad_input(place + "sequences of " + llvm::Twine(before.length) + " tokens: found --sequence " + llvm::Twine(position.length) + way_out);
-    if (position.seed != before.seed) return bad_input(place + "data in the order of --seed " + llvm::Twine(before.seed) + ": found " + llvm::Twine(position.seed) + way_out);
+    if (position.blake3 != before.blake3)
+      return bad_input(place + "it is in the middle of other data, " + quoted(before.path) + way_out);
+    if (position.length != before.length)
+      return bad_input(place + "sequences of " + llvm::Twine(before.length) + " tokens: found --sequence " +
+                       llvm::Twine(position.length) + way_out);
+    if (position.seed != before.seed)
+      return bad_input(place + "data in the order of --seed " + llvm::Twine(before.seed) + ": found " +
+                       llvm::Twine(position.seed) + way_out);
     position.epoch = before.epoch, position.batch = before.batch, position.sequence = before.sequence;
   }
   run.position = position;
   run.batch = data->batch(), run.epochs = o.epochs.value_or(from ? run.epochs : 1);
-  if (position.sequence >= data->count()) return bad_input(from->folder() + "/checkpoint.json: position: expected a sequence below " + llvm::Twine(data->count()) + ", found " + llvm::Twine(position.sequence));
+  if (position.sequence >= data->count())
+    return bad_input(from->folder() + "/checkpoint.json: position: expected a sequence below " +
+                     llvm::Twine(data->count()) + ", found " + llvm::Twine(position.sequence));
   auto schedule = parse_schedule(o.schedule.value_or(from ? run.schedule : "constant"));
   if (!schedule) return schedule.takeError();
   run.schedule = to_string(*schedule).str();
   run.warmup_steps = o.warmup.value_or(run.warmup_steps);
   const int64_t step_rows = run.batch * training.accumulate;
   auto batches_of = [&](int64_t n) { return (n + step_rows - 1) / step_rows; };
-  const int64_t left = position.epoch >= run.epochs ? 0 : batches_of(data->count() - position.sequence) + (run.epochs - position.epoch - 1) * batches_of(data->count());
+  const int64_t left = position.epoch >= run.epochs ? 0
+                                                    : batches_of(data->count() - position.sequence) +
+                                                          (run.epochs - position.epoch - 1) * batches_of(data->count());
   run.total_steps = run.step + left;
   const int64_t last_step = o.max_steps ? std::min(o.max_steps, run.total_steps) : run.total_steps;
 
-  auto stepper = Stepper::create(std::move(job->ranks), {.threads_per_device = o.threads, .profile = !o.profile.empty()});
+  auto stepper =
+      Stepper::create(std::move(job->ranks), {.threads_per_device = o.threads, .profile = !o.profile.empty()});
   if (!stepper) return stepper.takeError();
   if (from)
     if (auto e = restore(*from, held, **stepper)) return e;
@@ -248,7 +295,8 @@ llvm::Error train(const TrainOptions& o) {
     if (saver->saved_step() != run.step)
       if (auto e = saver->save(run, *job->whole, held, **stepper)) return e;
     if (o.plot.empty()) return llvm::Error::success();
-    return write_file_atomically(o.plot, loss_plot(run.losses, std::filesystem::path(o.job.model).filename().string() + ": training loss"));
+    return write_file_atomically(
+        o.plot, loss_plot(run.losses, std::filesystem::path(o.job.model).filename().string() + ": training loss"));
   };
 
   const int64_t first_step = run.step;
@@ -279,10 +327,16 @@ llvm::Error train(const TrainOptions& o) {
       }
     };
     auto loss = step();
-    if (!loss) return with_prefix("step " + llvm::Twine(run.step + 1) + (o.inputs_dir.empty() ? "" : ", " + data->names(rows)), loss.takeError());
+    if (!loss)
+      return with_prefix("step " + llvm::Twine(run.step + 1) + (o.inputs_dir.empty() ? "" : ", " + data->names(rows)),
+                         loss.takeError());
     if (!std::isfinite(*loss)) {
-      const std::string what = "step " + std::to_string(run.step + 1) + ": the loss is " + (std::isnan(*loss) ? "not a number" : "infinite") + "; try a lower --lr or --max-grad-norm";
-      return error(Fault::check_failed, what + (saver->saved_step() >= 0 ? "; " + saver->folder() + " holds step " + std::to_string(saver->saved_step()) : "; nothing was saved"));
+      const std::string what = "step " + std::to_string(run.step + 1) + ": the loss is " +
+                               (std::isnan(*loss) ? "not a number" : "infinite") +
+                               "; try a lower --lr or --max-grad-norm";
+      return error(Fault::check_failed, what + (saver->saved_step() >= 0 ? "; " + saver->folder() + " holds step " +
+                                                                               std::to_string(saver->saved_step())
+                                                                         : "; nothing was saved"));
     }
     ++run.step;
     if (!o.profile.empty()) trace.add("step " + std::to_string(run.step), *(*stepper)->last_run());
@@ -294,10 +348,18 @@ llvm::Error train(const TrainOptions& o) {
       order.clear();
     }
     tokens_seen += step_tokens;
-    if (auto e = log->add({.step = run.step, .epoch = epoch, .loss = *loss, .learning_rate = rate, .tokens = step_tokens, .seconds = seconds_since(step_began)})) return e;
+    if (auto e = log->add({.step = run.step,
+                           .epoch = epoch,
+                           .loss = *loss,
+                           .learning_rate = rate,
+                           .tokens = step_tokens,
+                           .seconds = seconds_since(step_began)}))
+      return e;
     const double elapsed = seconds_since(began);
-    progress->note(llvm::formatv("{0}/{1}  loss {2:f4}  {3:f0} tokens/s  {4} left", run.step, last_step, *loss, double(tokens_seen) / elapsed,
-                                 time_text(elapsed / double(run.step - first_step) * double(last_step - run.step))).str());
+    progress->note(llvm::formatv("{0}/{1}  loss {2:f4}  {3:f0} tokens/s  {4} left", run.step, last_step, *loss,
+                                 double(tokens_seen) / elapsed,
+                                 time_text(elapsed / double(run.step - first_step) * double(last_step - run.step)))
+                       .str());
     progress->set(run.step);
     if (epoch_done || (o.save_every && run.step % o.save_every == 0))
       if (auto e = save()) return e;
@@ -310,41 +372,63 @@ llvm::Error train(const TrainOptions& o) {
   if (run.step > first_step || !saver->resumed())
     if (auto e = save()) return e;  // also if all that was asked for is a checkpoint for another mesh
   if (run.step < last_step) {
-    if (run.step == first_step) return error(Fault::interrupted, "interrupted before step " + llvm::Twine(first_step + 1));
-    return error(Fault::interrupted, "interrupted after step " + llvm::Twine(run.step) + " of " + llvm::Twine(last_step) + "; " + saver->folder() + " holds it, --resume goes on");
+    if (run.step == first_step)
+      return error(Fault::interrupted, "interrupted before step " + llvm::Twine(first_step + 1));
+    return error(Fault::interrupted, "interrupted after step " + llvm::Twine(run.step) + " of " +
+                                         llvm::Twine(last_step) + "; " + saver->folder() +
+                                         " holds it, --resume goes on");
   }
   if (run.step == first_step) {
-    llvm::outs() << saver->folder() << ": step " << run.step << " of " << run.total_steps << ": nothing is left to do\n";
+    llvm::outs() << saver->folder() << ": step " << run.step << " of " << run.total_steps
+                 << ": nothing is left to do\n";
     return llvm::Error::success();
   }
-  llvm::outs() << saver->folder() << ": step " << run.step << " of " << run.total_steps << ", " << at.epoch << (at.epoch == 1 ? " epoch" : " epochs") << " of " << run.epochs << " done\n"
-               << llvm::formatv("loss {0:f4} at step {1}, {2:f4} at step {3}\n", run.losses[size_t(first_step)], first_step + 1, run.losses.back(), run.step)
-               << llvm::formatv("{0} tokens in {1:f1} s, {2:f0} tokens/s on {3} {4}\n", tokens_seen, elapsed, double(tokens_seen) / elapsed, (*stepper)->ranks(), (*stepper)->ranks() == 1 ? "device" : "devices");
+  llvm::outs() << saver->folder() << ": step " << run.step << " of " << run.total_steps << ", " << at.epoch
+               << (at.epoch == 1 ? " epoch" : " epochs") << " of " << run.epochs << " done\n"
+               << llvm::formatv("loss {0:f4} at step {1}, {2:f4} at step {3}\n", run.losses[size_t(first_step)],
+                                first_step + 1, run.losses.back(), run.step)
+               << llvm::formatv("{0} tokens in {1:f1} s, {2:f0} tokens/s on {3} {4}\n", tokens_seen, elapsed,
+                                double(tokens_seen) / elapsed, (*stepper)->ranks(),
+                                (*stepper)->ranks() == 1 ? "device" : "devices");
   return llvm::Error::success();
 }
 }  // namespace
 
 Command add_train(CLI::App& app) {
   auto o = std::make_shared<TrainOptions>();
-  CLI::App* c = app.add_subcommand("train", "train a model on a file of tokens or on given arrays, with checkpoints to go on from");
+  CLI::App* c = app.add_subcommand(
+      "train", "train a model on a file of tokens or on given arrays, with checkpoints to go on from");
   add_job_options(*c, o->job);
   add_training_options(*c, o->job);
   c->add_option("--data", o->data, "token ids: raw little-endian numbers, .npy, or a file of llm.c")->type_name("FILE");
-  c->add_option("--inputs-dir", o->inputs_dir, "instead of --data: folder with a folder for each batch, which holds NAME.npy or NAME.pb for every input and labels.npy")->type_name("DIR");
-  c->add_option("--token-type", o->token_type, "of raw ids: uint8 (a text file is one: each byte an id), uint16, uint32, int32 or int64; .npy files and those of llm.c say theirs")->type_name("uint8|uint16|uint32|int32|int64")->capture_default_str();
+  c->add_option("--inputs-dir", o->inputs_dir,
+                "instead of --data: folder with a folder for each batch, which holds NAME.npy or NAME.pb for every "
+                "input and labels.npy")
+      ->type_name("DIR");
+  c->add_option("--token-type", o->token_type,
+                "of raw ids: uint8 (a text file is one: each byte an id), uint16, uint32, int32 or int64; .npy files "
+                "and those of llm.c say theirs")
+      ->type_name("uint8|uint16|uint32|int32|int64")
+      ->capture_default_str();
   c->add_option("--batch", o->batch, "sequences in a step, of --data (8)");
   c->add_option("--sequence", o->sequence, "tokens in a sequence, of --data (128)");
   c->add_option("--epochs", o->epochs, "times that all data are seen (1)");
   c->add_option("--max-steps", o->max_steps, "stop after this step; the schedule still spans all epochs");
   c->add_option("--seed", o->seed, "of the order of the sequences (0)");
-  c->add_option("--schedule", o->schedule, "of the learning rate: constant, linear or cosine (constant)")->type_name("constant|linear|cosine");
+  c->add_option("--schedule", o->schedule, "of the learning rate: constant, linear or cosine (constant)")
+      ->type_name("constant|linear|cosine");
   c->add_option("--warmup", o->warmup, "steps in which the learning rate rises from 0");
   c->add_option("--save", o->save, "folder that holds the latest checkpoint")->type_name("DIR");
-  c->add_option("--save-every", o->save_every, "steps from checkpoint to checkpoint; there is one after each epoch, too");
-  c->add_option("--resume", o->resume, "go on from this checkpoint; what other flags leave open is as it was")->type_name("DIR");
+  c->add_option("--save-every", o->save_every,
+                "steps from checkpoint to checkpoint; there is one after each epoch, too");
+  c->add_option("--resume", o->resume, "go on from this checkpoint; what other flags leave open is as it was")
+      ->type_name("DIR");
   c->add_flag("--rewind", o->rewind, "with --resume: begin with the data's first epoch");
   c->add_flag("--overwrite", o->overwrite, "replace the folder of --save whatever it holds");
-  c->add_option("--profile", o->profile, "write the timeline of the first " + std::to_string(Trace::most_runs) + " steps to this file, for Perfetto")->type_name("FILE");
+  c->add_option(
+       "--profile", o->profile,
+       "write the timeline of the first " + std::to_string(Trace::most_runs) + " steps to this file, for Perfetto")
+      ->type_name("FILE");
   c->add_option("--log", o->log, "file of JSON lines, one a step")->type_name("FILE");
   c->add_option("--plot", o->plot, "SVG file with the curve of the loss")->type_name("FILE");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");

@@ -10,10 +10,13 @@ namespace optp {
 namespace {
 // Only a cache may be empty: of all else that has a length nothing can be computed without any.
 bool is_cache(const Port& p) {
-  return is_float(p.dtype) && p.dims.size() >= 3 && llvm::any_of(p.dims, [](Dim d) { return !d.constant() && lower_bound(d) == 0; });
+  return is_float(p.dtype) && p.dims.size() >= 3 &&
+         llvm::any_of(p.dims, [](Dim d) { return !d.constant() && lower_bound(d) == 0; });
 }
 bool is_mask(const Port& p) { return llvm::StringRef(p.name).contains("mask") && p.dims.size() == 2; }
-bool is_positions(const Port& p) { return llvm::StringRef(p.name).contains("position") && p.dims.size() == 2 && is_integer(p.dtype); }
+bool is_positions(const Port& p) {
+  return llvm::StringRef(p.name).contains("position") && p.dims.size() == 2 && is_integer(p.dtype);
+}
 
 HostArray integers(DType dtype, llvm::ArrayRef<int64_t> dims, std::vector<int64_t> values) {
   Array a;
@@ -23,29 +26,39 @@ HostArray integers(DType dtype, llvm::ArrayRef<int64_t> dims, std::vector<int64_
 }
 }  // namespace
 
-llvm::Expected<BatchMaker> BatchMaker::create(llvm::StringRef model, std::vector<Port> ports, DimValues asked, size_t ranks) {
+llvm::Expected<BatchMaker> BatchMaker::create(llvm::StringRef model, std::vector<Port> ports, DimValues asked,
+                                              size_t ranks) {
   BatchMaker out;
   out.asked_ = std::move(asked), out.ranks_ = ranks;
   std::optional<size_t> found;
-  auto could_be_ids = [](const Port& p) { return p.role == "data" && is_integer(p.dtype) && p.dims.size() == 2 && !is_mask(p) && !is_positions(p); };
+  auto could_be_ids = [](const Port& p) {
+    return p.role == "data" && is_integer(p.dtype) && p.dims.size() == 2 && !is_mask(p) && !is_positions(p);
+  };
   for (size_t k = 0; k < ports.size(); ++k)
     if (could_be_ids(ports[k]) && (!found || ports[k].name == "input_ids")) found = k;
-  if (!found) return bad_input(model + ": inputs: expected one of token ids, [batch, sequence] and integer, found none");
+  if (!found)
+    return bad_input(model + ": inputs: expected one of token ids, [batch, sequence] and integer, found none");
   out.ids_ = *found;
   for (size_t k = 0; k < ports.size(); ++k) {
     const Port& p = ports[k];
     if (k != *found && p.role != "labels" && !is_mask(p) && !is_positions(p) && !is_cache(p))
-      return bad_input(model + ": input " + quoted(p.name) + ": expected token ids, a mask, positions or a cache, which tokens say; found another; give arrays by --inputs-dir");
+      return bad_input(model + ": input " + quoted(p.name) +
+                       ": expected token ids, a mask, positions or a cache, which tokens say; found another; give "
+                       "arrays by --inputs-dir");
   }
-  if (ports[*found].rows <= 0) return bad_input(model + ": input " + quoted(ports[*found].name) + ": expected ids of the rows of one table, found none");
+  if (ports[*found].rows <= 0)
+    return bad_input(model + ": input " + quoted(ports[*found].name) +
+                     ": expected ids of the rows of one table, found none");
   out.vocabulary_ = ports[*found].rows;
   for (const Port& p : ports)
-    if (p.role == "labels" && p.classes) out.vocabulary_ = std::min(out.vocabulary_, p.classes->constant().value_or(out.vocabulary_));
+    if (p.role == "labels" && p.classes)
+      out.vocabulary_ = std::min(out.vocabulary_, p.classes->constant().value_or(out.vocabulary_));
   out.ports_ = std::move(ports);
   return out;
 }
 
-llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm::ArrayRef<int64_t> rows, int64_t batch) const {
+llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm::ArrayRef<int64_t> rows,
+                                               int64_t batch) const {
   const int64_t count = fixed_batch() ? batch : int64_t(rows.size()), length = sequences.length();
   const llvm::SmallVector<int64_t, 4> shape{count, length};
   const auto elements = size_t(count * length);
@@ -76,14 +89,19 @@ llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm:
   for (size_t k = 0; k < ports_.size(); ++k) {
     const Port& p = ports_[k];
     HostArray whole;
-    if (k == ids_) whole = integers(p.dtype, shape, ids);
-    else if (p.role == "labels") whole = integers(p.dtype, shape, labels), out.counted = counted_labels(whole);
-    else if (is_positions(p)) whole = integers(p.dtype, shape, positions);
+    if (k == ids_)
+      whole = integers(p.dtype, shape, ids);
+    else if (p.role == "labels")
+      whole = integers(p.dtype, shape, labels), out.counted = counted_labels(whole);
+    else if (is_positions(p))
+      whole = integers(p.dtype, shape, positions);
     else if (is_mask(p)) {
       Array ones;
       ones.resize(is_float(p.dtype), shape);
-      if (ones.is_float) ones.f.assign(elements, 1);
-      else ones.i.assign(elements, 1);
+      if (ones.is_float)
+        ones.f.assign(elements, 1);
+      else
+        ones.i.assign(elements, 1);
       whole = host_array(ones, p.dtype);
     } else {
       int64_t n = 1;
@@ -94,7 +112,9 @@ llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm:
         whole.dims.push_back(*extent);
         n *= *extent;
       }
-      if (n != 0) return bad_input("input " + quoted(p.name) + ": expected a cache that may be empty, found " + to_string(p.dims));
+      if (n != 0)
+        return bad_input("input " + quoted(p.name) + ": expected a cache that may be empty, found " +
+                         to_string(p.dims));
     }
     for (size_t r = 0; r < ranks_; ++r) {
       auto at = rank_indices(p, r, out.dims, whole.dims);

@@ -19,7 +19,8 @@ struct TrainingBatch {
 class BatchMaker {
  public:
   // `ports`: the plan's inputs of roles data and labels. Errors: an input that no token file can fill.
-  static llvm::Expected<BatchMaker> create(llvm::StringRef model, std::vector<Port> ports, DimValues asked, size_t ranks);
+  static llvm::Expected<BatchMaker> create(llvm::StringRef model, std::vector<Port> ports, DimValues asked,
+                                           size_t ranks);
   std::optional<int64_t> fixed_batch() const { return ids().dims[0].constant(); }
   std::optional<int64_t> fixed_sequence() const { return ids().dims[1].constant(); }
   int64_t vocabulary() const { return vocabulary_; }  // ids that are rows of the table and classes of the logits

@@ -11,22 +11,30 @@
 
 namespace optp {
 namespace {
-// What is asked for, else as the checkpoint has it, else as the model is fixed, else a default; a fixed model allows no other.
-llvm::Expected<int64_t> choose(const char* flag, const DataOptions::Extent& extent, std::optional<int64_t> fixed, int64_t otherwise) {
+// What is asked for, else as the checkpoint has it, else as the model is fixed, else a default; a fixed model allows no
+// other.
+llvm::Expected<int64_t> choose(const char* flag, const DataOptions::Extent& extent, std::optional<int64_t> fixed,
+                               int64_t otherwise) {
   const int64_t wish = extent.asked ? *extent.asked : extent.before.value_or(fixed.value_or(otherwise));
-  if (fixed && wish != *fixed) return error(Fault::usage, llvm::Twine(flag) + " " + llvm::Twine(wish) + ": expected " + llvm::Twine(*fixed) + ", which the model is fixed to");
+  if (fixed && wish != *fixed)
+    return error(Fault::usage, llvm::Twine(flag) + " " + llvm::Twine(wish) + ": expected " + llvm::Twine(*fixed) +
+                                   ", which the model is fixed to");
   return wish;
 }
 // Most messages name the file; those of extents that disagree do not.
 llvm::Error in_folder(const std::string& folder, llvm::Error fault) {
-  return llvm::handleErrors(std::move(fault), [&](const Diagnostic& d) { return error(d.fault, (llvm::StringRef(d.message).starts_with(folder) ? "" : folder + ": ") + d.message); });
+  return llvm::handleErrors(std::move(fault), [&](const Diagnostic& d) {
+    return error(d.fault, (llvm::StringRef(d.message).starts_with(folder) ? "" : folder + ": ") + d.message);
+  });
 }
 }  // namespace
 
 llvm::Expected<TrainingData> TrainingData::open(const DataOptions& options, std::vector<Port> ports, size_t ranks) {
   TrainingData out;
   out.seed_ = options.seed;
-  if (auto e = options.folders.empty() ? out.open_tokens(options, std::move(ports), ranks) : out.open_folders(options, std::move(ports), ranks)) return e;
+  if (auto e = options.folders.empty() ? out.open_tokens(options, std::move(ports), ranks)
+                                       : out.open_folders(options, std::move(ports), ranks))
+    return e;
   return out;
 }
 
@@ -55,7 +63,10 @@ llvm::Error TrainingData::open_tokens(const DataOptions& o, std::vector<Port> po
 
 llvm::Error TrainingData::open_folders(const DataOptions& o, std::vector<Port> ports, size_t ranks) {
   for (auto [flag, extent] : {std::pair{"--batch", &o.batch}, {"--sequence", &o.length}})
-    if (extent->asked) return error(Fault::usage, llvm::Twine(flag) + " " + llvm::Twine(*extent->asked) + ": goes with --data; the arrays of --inputs-dir have a batch and a length of their own");
+    if (extent->asked)
+      return error(Fault::usage,
+                   llvm::Twine(flag) + " " + llvm::Twine(*extent->asked) +
+                       ": goes with --data; the arrays of --inputs-dir have a batch and a length of their own");
   ports_ = std::move(ports), dims_ = o.dims, ranks_ = ranks;
   path_ = std::filesystem::absolute(o.folders).string();
   std::error_code code;
@@ -64,8 +75,12 @@ llvm::Error TrainingData::open_folders(const DataOptions& o, std::vector<Port> p
     std::error_code ignored;
     if (it->is_directory(ignored)) names.push_back(it->path().filename().string());
   }
-  if (code) return error(code == std::errc::no_such_file_or_directory ? Fault::not_found : Fault::bad_input, o.folders + ": cannot be read: " + code.message());
-  if (names.empty()) return bad_input(o.folders + ": expected a folder for each batch, with an array for each input and labels.npy, found none");
+  if (code)
+    return error(code == std::errc::no_such_file_or_directory ? Fault::not_found : Fault::bad_input,
+                 o.folders + ": cannot be read: " + code.message());
+  if (names.empty())
+    return bad_input(o.folders +
+                     ": expected a folder for each batch, with an array for each input and labels.npy, found none");
   llvm::sort(names);
   std::string all;
   for (const std::string& name : names) {

@@ -1,5 +1,5 @@
-// What a training run learns from, in pieces that each epoch has once and in an order of its own: sequences of a file of
-// tokens, or folders with an array for each input of the model and its labels.
+// What a training run learns from, in pieces that each epoch has once and in an order of its own: sequences of a file
+// of tokens, or folders with an array for each input of the model and its labels.
 #pragma once
 #include <memory>
 #include <optional>
@@ -24,20 +24,22 @@ struct DataOptions {
 
 class TrainingData {
  public:
-  // `ports`: the plan's inputs of roles data and labels. All is read once and judged: an id that is no row, a label that is no
-  // class is an error before the first step. Errors name the file, the position, or the folder.
+  // `ports`: the plan's inputs of roles data and labels. All is read once and judged: an id that is no row, a label
+  // that is no class is an error before the first step. Errors name the file, the position, or the folder.
   static llvm::Expected<TrainingData> open(const DataOptions& options, std::vector<Port> ports, size_t ranks);
   int64_t count() const { return sequences_ ? sequences_->count() : int64_t(folders_.size()); }
   std::vector<int64_t> order(int64_t epoch) const { return shuffled(count(), seed_, epoch); }
   // `pieces`: as many as a micro-batch has, or what is left of them.
   llvm::Expected<TrainingBatch> make(llvm::ArrayRef<int64_t> pieces) const;
-  int64_t batch() const { return batch_; }    // pieces in a micro-batch: sequences, or one folder
-  int64_t length() const { return length_; }  // of a sequence; 0 of folders
+  int64_t batch() const { return batch_; }                  // pieces in a micro-batch: sequences, or one folder
+  int64_t length() const { return length_; }                // of a sequence; 0 of folders
   std::string names(llvm::ArrayRef<int64_t> pieces) const;  // of folders
   const std::string& path() const { return path_; }
   const std::string& blake3() const { return blake3_; }
   llvm::ArrayRef<FileId> files() const { return files_; }
-  llvm::Error check_unchanged() const { return tokens_ ? tokens_->check_unchanged() : llvm::Error::success(); }  // a folder is compared each time it is read
+  llvm::Error check_unchanged() const {
+    return tokens_ ? tokens_->check_unchanged() : llvm::Error::success();
+  }  // a folder is compared each time it is read
 
  private:
   llvm::Error open_tokens(const DataOptions& options, std::vector<Port> ports, size_t ranks);

@@ -22,7 +22,9 @@ llvm::Expected<TrainingLog> TrainingLog::open(llvm::StringRef path, int64_t step
     for (llvm::StringRef rest = (*before)->text(), line; !rest.empty();) {
       std::tie(line, rest) = rest.split('\n');
       // Not parse_json: a line of another kind is no error here, and is not kept. Ours are not nested.
-      auto json = line.size() < 4096 && line.count('{') == 1 && line.count('[') == 0 ? llvm::json::parse(line) : llvm::Expected<llvm::json::Value>(nullptr);
+      auto json = line.size() < 4096 && line.count('{') == 1 && line.count('[') == 0
+                      ? llvm::json::parse(line)
+                      : llvm::Expected<llvm::json::Value>(nullptr);
       if (!json) {
         llvm::consumeError(json.takeError());
         continue;
@@ -41,7 +43,13 @@ llvm::Expected<TrainingLog> TrainingLog::open(llvm::StringRef path, int64_t step
 
 llvm::Error TrainingLog::add(const StepRecord& r) {
   if (!stream_) return llvm::Error::success();
-  *stream_ << llvm::json::Value(llvm::json::Object{{"step", r.step}, {"epoch", r.epoch}, {"loss", r.loss}, {"learning_rate", r.learning_rate}, {"tokens", r.tokens}, {"seconds", r.seconds}}) << "\n";
+  *stream_ << llvm::json::Value(llvm::json::Object{{"step", r.step},
+                                                   {"epoch", r.epoch},
+                                                   {"loss", r.loss},
+                                                   {"learning_rate", r.learning_rate},
+                                                   {"tokens", r.tokens},
+                                                   {"seconds", r.seconds}})
+           << "\n";
   stream_->flush();
   if (!stream_->has_error()) return llvm::Error::success();
   const std::error_code code = stream_->error();

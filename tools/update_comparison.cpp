@@ -20,7 +20,8 @@ Array part(const Array& whole, size_t from, size_t count) {
   return out;
 }
 // An update treats each element alone: of `count` elements from `from`, by the inputs' names.
-llvm::Expected<NamedArrays> expected_update(const StepOfParameter& step, const TrainingOptions& options, size_t from, size_t count) {
+llvm::Expected<NamedArrays> expected_update(const StepOfParameter& step, const TrainingOptions& options, size_t from,
+                                            size_t count) {
   Graph graph;
   graph.name = "update";
   const std::string& name = step.parameter->name;
@@ -64,7 +65,8 @@ llvm::Expected<std::string> compare_update(const StepOfParameter& step, const Tr
         const auto it = is_parameter ? values.find(name + kind) : values.end();
         return it == values.end() ? nullptr : it->second.f.data() + at;
       };
-      const double *buffer_was = state(step.before, ".momentum_buffer", from), *buffer_now = state(*expected, ".momentum_buffer", 0);
+      const double *buffer_was = state(step.before, ".momentum_buffer", from),
+                   *buffer_now = state(*expected, ".momentum_buffer", 0);
       const double *first_was = state(step.before, ".exp_avg", from), *second_now = state(*expected, ".exp_avg_sq", 0);
       row.values += from == 0;
       row.elements += wanted.elements();
@@ -76,17 +78,22 @@ llvm::Expected<std::string> compare_update(const StepOfParameter& step, const Tr
         double addends = second ? pull * pull : pull;
         if (buffer_was) addends += std::fabs(buffer_was[k]) + std::fabs(buffer_now[k]);
         // Adam divides the sum of these by what it says their size is.
-        if (first_was) addends = (addends + std::fabs(first_was[k])) / first_correction / (std::sqrt(second_now[k] / second_correction) + *o.epsilon);
+        if (first_was)
+          addends = (addends + std::fabs(first_was[k])) / first_correction /
+                    (std::sqrt(second_now[k] / second_correction) + *o.epsilon);
         if (is_parameter) addends *= step.learning_rate;
         const double found = now.f[from + k];
-        const double allowed = most_roundings * float32_rounding * (std::fabs(was.f[from + k]) + std::fabs(wanted.f[k]) + addends) + 1e-40;
+        const double allowed =
+            most_roundings * float32_rounding * (std::fabs(was.f[from + k]) + std::fabs(wanted.f[k]) + addends) + 1e-40;
         const double ratio = std::isfinite(found) ? std::fabs(found - wanted.f[k]) / allowed : INFINITY;
         if (ratio > most) most = ratio, worst = k;
       }
       row.error = std::max(row.error, most);
       if (!(most > 1) || !fault.empty()) continue;
-      llvm::raw_string_ostream(fault) << "step " << step.step + 1 << ", '" << value << "', index " << index_text(int64_t(from + worst), now.dims)
-                                      << ": expected " << llvm::format("%.9g", wanted.f[worst]) << ", found " << llvm::format("%.9g", now.f[from + worst]);
+      llvm::raw_string_ostream(fault) << "step " << step.step + 1 << ", '" << value << "', index "
+                                      << index_text(int64_t(from + worst), now.dims) << ": expected "
+                                      << llvm::format("%.9g", wanted.f[worst]) << ", found "
+                                      << llvm::format("%.9g", now.f[from + worst]);
     }
   }
   return fault;

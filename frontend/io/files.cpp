@@ -41,7 +41,6 @@ std::string random_suffix() {
   return text;
 }
 
-
 std::string reason(int error_number) {
   std::string text = std::generic_category().message(error_number);
   if (text.size() > 1 && std::islower(static_cast<unsigned char>(text[1])))

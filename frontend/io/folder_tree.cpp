@@ -14,7 +14,8 @@ Descriptor open_folder(int at, const char* name) {
 namespace {
 constexpr int max_tree_depth = 64;  // each level holds a descriptor
 
-bool visit(int folder, const std::string& prefix, int depth, llvm::function_ref<void(const std::string&, const struct stat&)> each) {
+bool visit(int folder, const std::string& prefix, int depth,
+           llvm::function_ref<void(const std::string&, const struct stat&)> each) {
   if (depth > max_tree_depth) return false;
   const int copy = ::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   DIR* entries = copy < 0 ? nullptr : ::fdopendir(copy);
@@ -53,6 +54,8 @@ bool remove(int parent, const char* name, int depth) {
 }
 }  // namespace
 
-bool visit_tree(int folder, llvm::function_ref<void(const std::string&, const struct stat&)> each) { return visit(folder, "", 0, each); }
+bool visit_tree(int folder, llvm::function_ref<void(const std::string&, const struct stat&)> each) {
+  return visit(folder, "", 0, each);
+}
 bool remove_tree(int parent, const char* name) { return remove(parent, name, 0); }
 }  // namespace optp

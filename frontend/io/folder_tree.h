@@ -1,4 +1,5 @@
-// A folder with all that is in it, links never followed: someone who swaps a folder for a link cannot send us elsewhere.
+// A folder with all that is in it, links never followed: someone who swaps a folder for a link cannot send us
+// elsewhere.
 #pragma once
 #include <string>
 

@@ -46,6 +46,8 @@ llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringR
   return value;
 }
 
-llvm::json::Value number_or_null(double x) { return std::isfinite(x) ? llvm::json::Value(x) : llvm::json::Value(nullptr); }
+llvm::json::Value number_or_null(double x) {
+  return std::isfinite(x) ? llvm::json::Value(x) : llvm::json::Value(nullptr);
+}
 
 }  // namespace optp

@@ -79,7 +79,7 @@ Expected<std::string> read_all(int file, const Twine& shown, int64_t max_bytes) 
 }  // namespace
 
 Expected<Manifest> read_manifest(int folder, const Twine& shown_folder, const Limits& limits,
-                                 std::set<std::string>* absent ) {
+                                 std::set<std::string>* absent) {
   const std::string shown = (shown_folder + "/" + manifest_name).str();
   Descriptor file(::openat(folder, manifest_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   if (!file) return error(errno == ENOENT ? Fault::not_found : Fault::bad_input, shown + ": " + reason(errno));

@@ -24,11 +24,13 @@ using Manifest = std::map<std::string, ManifestRow>;  // sorted: the same output
 bool is_output_name(llvm::StringRef name);
 // `absent`: named by the output's files, and knowingly not written.
 std::string manifest_json(const Manifest& files, const std::set<std::string>& absent);
-llvm::Expected<Manifest> read_manifest(int folder, const llvm::Twine& shown_folder, const Limits& limits, std::set<std::string>* absent = nullptr);
+llvm::Expected<Manifest> read_manifest(int folder, const llvm::Twine& shown_folder, const Limits& limits,
+                                       std::set<std::string>* absent = nullptr);
 
 // An output folder is whole if each file of its manifest is there with its size (and its hash: reads every byte), and
 // no other file is (unless `others` may be).
-llvm::Error verify_manifest(llvm::StringRef folder, bool hashes = false, const Limits& limits = {}, bool others = false);
+llvm::Error verify_manifest(llvm::StringRef folder, bool hashes = false, const Limits& limits = {},
+                            bool others = false);
 
 std::string hex_digest(llvm::BLAKE3& hash);  // 64 digits
 

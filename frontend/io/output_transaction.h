@@ -13,8 +13,8 @@
 namespace optp {
 
 struct OutputOptions {
-  bool overwrite = false;      // also replace a folder that is not one of our outputs
-  std::vector<FileId> inputs;  // never replaced, not even with overwrite: the files this run reads
+  bool overwrite = false;        // also replace a folder that is not one of our outputs
+  std::vector<FileId> inputs;    // never replaced, not even with overwrite: the files this run reads
   bool despite_signals = false;  // SIGINT and SIGTERM do not stop it: what they make a run save
 };
 

@@ -16,7 +16,8 @@ std::optional<Content> content_of(const Value& value) {
   return content;
 }
 
-llvm::Expected<Value*> Builder::create(llvm::StringRef op_name, llvm::ArrayRef<Value*> operands, Attributes attributes, llvm::StringRef name) {
+llvm::Expected<Value*> Builder::create(llvm::StringRef op_name, llvm::ArrayRef<Value*> operands, Attributes attributes,
+                                       llvm::StringRef name) {
   const OpDef& op = get_op(op_name);
   std::string wish = name.str();
   if (wish.empty()) wish = node_name_.empty() ? op.name : node_name_ + "/" + op.name;
@@ -76,7 +77,9 @@ llvm::Expected<Value*> Builder::fold(Node& node) {
     }
     for (auto& [key, attribute] : node.attributes) {
       if (auto* d = std::get_if<Dim>(&attribute); d && !d->constant()) return &out;
-      if (auto* ds = std::get_if<Dims>(&attribute); ds && !llvm::all_of(*ds, [](Dim d) { return d.constant().has_value(); })) return &out;
+      if (auto* ds = std::get_if<Dims>(&attribute);
+          ds && !llvm::all_of(*ds, [](Dim d) { return d.constant().has_value(); }))
+        return &out;
     }
     llvm::SmallVector<const Array*, 3> operands;
     for (const Array& a : arrays) operands.push_back(&a);
@@ -93,7 +96,8 @@ llvm::Expected<Value*> Builder::fold(Node& node) {
 }
 
 Value& Builder::constant(DType dtype, llvm::ArrayRef<int64_t> dims, const Array& array, llvm::StringRef name) {
-  const std::string wish = name.empty() ? (node_name_.empty() ? std::string("constant") : node_name_ + "/constant") : name.str();
+  const std::string wish =
+      name.empty() ? (node_name_.empty() ? std::string("constant") : node_name_ + "/constant") : name.str();
   Value& made = graph_.add_data(wish, make_tensor(dtype, dims, to_bytes(array, dtype)));
   made.is_literal = true;
   return made;
@@ -101,8 +105,10 @@ Value& Builder::constant(DType dtype, llvm::ArrayRef<int64_t> dims, const Array&
 Value& Builder::scalar(DType dtype, double value) {
   Array a;
   a.resize(is_float(dtype), {});
-  if (a.is_float) a.f[0] = value;
-  else a.i[0] = int64_t(value);
+  if (a.is_float)
+    a.f[0] = value;
+  else
+    a.i[0] = int64_t(value);
   return constant(dtype, {}, a);
 }
 Value& Builder::integers(llvm::ArrayRef<int64_t> values) {
@@ -111,7 +117,8 @@ Value& Builder::integers(llvm::ArrayRef<int64_t> values) {
   for (size_t k = 0; k < values.size(); ++k) a.i[k] = values[k];
   return constant(DType::i64, a.dims, a);
 }
-Value& Builder::dim_tensor(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Dim> elements, DType dtype, llvm::StringRef name) {
+Value& Builder::dim_tensor(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Dim> elements, DType dtype,
+                           llvm::StringRef name) {
   if (llvm::all_of(elements, [](Dim d) { return d.constant().has_value(); })) {
     Array a;
     a.resize(false, dims);

@@ -23,12 +23,14 @@ class Builder {
   // The names the next created results take; an intermediate is named after the node with a suffix.
   void set_fold(bool fold) { fold_ = fold; }
 
-  llvm::Expected<Value*> create(llvm::StringRef op, llvm::ArrayRef<Value*> operands, Attributes attributes = {}, llvm::StringRef name = "");
+  llvm::Expected<Value*> create(llvm::StringRef op, llvm::ArrayRef<Value*> operands, Attributes attributes = {},
+                                llvm::StringRef name = "");
 
   Value& constant(DType dtype, llvm::ArrayRef<int64_t> dims, const Array& array, llvm::StringRef name = "");
   Value& scalar(DType dtype, double value);
   Value& integers(llvm::ArrayRef<int64_t> values);
-  Value& dim_tensor(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Dim> elements, DType dtype = DType::i64, llvm::StringRef name = "");
+  Value& dim_tensor(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Dim> elements, DType dtype = DType::i64,
+                    llvm::StringRef name = "");
 
  private:
   llvm::Expected<Value*> fold(Node& node);

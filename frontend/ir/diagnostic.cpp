@@ -23,8 +23,8 @@ size_t sequence_at(llvm::StringRef text, uint32_t& point) {
 }
 // What moves the cursor, ends a line or turns the direction of writing: C0, C1, line separators, bidirectional marks.
 bool is_control(uint32_t c) {
-  return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0x200e || c == 0x200f ||
-         c == 0xfeff;
+  return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) ||
+         c == 0x200e || c == 0x200f || c == 0xfeff;
 }
 std::string hex(uint32_t n, int digits) {
   std::string out;
@@ -38,9 +38,12 @@ std::string printable(llvm::StringRef text) {
   while (!text.empty()) {
     uint32_t point = 0;
     const size_t length = sequence_at(text, point);
-    if (length == 0) out += "\\x" + hex(uint8_t(text[0]), 2);
-    else if (is_control(point)) out += length == 1 ? "\\x" + hex(point, 2) : "\\u" + hex(point, 4);
-    else out += text.take_front(length);
+    if (length == 0)
+      out += "\\x" + hex(uint8_t(text[0]), 2);
+    else if (is_control(point))
+      out += length == 1 ? "\\x" + hex(point, 2) : "\\u" + hex(point, 4);
+    else
+      out += text.take_front(length);
     text = text.drop_front(std::max<size_t>(length, 1));
   }
   return out;

@@ -9,14 +9,14 @@ namespace optp {
 
 // The kinds a user can tell apart, with their exit codes (BSD sysexits where one fits).
 enum class Fault {
-  stopped = 0,        // no fault: --stop-after was reached
-  check_failed = 1,   // the check ran and does not hold
+  stopped = 0,       // no fault: --stop-after was reached
+  check_failed = 1,  // the check ran and does not hold
   usage = 2,
-  bad_input = 65,     // a file or value is not what it must be
+  bad_input = 65,  // a file or value is not what it must be
   not_found = 66,
-  internal = 70,      // our bug
+  internal = 70,  // our bug
   cannot_write = 73,
-  rank_failed = 75,   // a rank died or hung
+  rank_failed = 75,  // a rank died or hung
   interrupted = 130,
 };
 

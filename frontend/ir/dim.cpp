@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <memory>
-#include <numeric>
 #include <mutex>
+#include <numeric>
 #include <set>
 #include <unordered_map>
 
@@ -20,8 +20,8 @@ enum class Leaf { symbol, part, start, floor_div, minimum };
 struct DimAtom {
   Leaf kind;
   std::string text;
-  std::string name;                 // symbol: as it was given
-  Dim a, b;                         // part, start: a = n; floor_div, minimum: both
+  std::string name;                        // symbol: as it was given
+  Dim a, b;                                // part, start: a = n; floor_div, minimum: both
   llvm::SmallVector<std::string, 1> axes;  // part, start
   int64_t lower_bound = 0;
 };
@@ -63,8 +63,10 @@ std::string print(const Terms& terms) {
   for (const DimTerm& t : terms) {
     // As unsigned, so that the lowest coefficient has a magnitude too.
     const uint64_t c = t.coefficient < 0 ? -uint64_t(t.coefficient) : uint64_t(t.coefficient);
-    if (!out.empty()) out += t.coefficient < 0 ? " - " : " + ";
-    else if (t.coefficient < 0) out += "-";
+    if (!out.empty())
+      out += t.coefficient < 0 ? " - " : " + ";
+    else if (t.coefficient < 0)
+      out += "-";
     if (c != 1 || t.atoms.empty()) out += std::to_string(c);
     for (size_t i = 0; i < t.atoms.size(); ++i) {
       if (i > 0 || c != 1) out += "*";
@@ -118,7 +120,8 @@ const DimAtom* atom(Leaf kind, std::string text, Dim a = 0, Dim b = 0, llvm::Arr
     slot->b = b;
     slot->axes.assign(axes.begin(), axes.end());
     if (kind == Leaf::symbol) slot->lower_bound = 1;
-    if (kind == Leaf::minimum) slot->lower_bound = std::min(lower_bound(a).value_or(INT64_MIN / 4), lower_bound(b).value_or(INT64_MIN / 4));
+    if (kind == Leaf::minimum)
+      slot->lower_bound = std::min(lower_bound(a).value_or(INT64_MIN / 4), lower_bound(b).value_or(INT64_MIN / 4));
     if (kind == Leaf::floor_div) {
       auto n = lower_bound(a);
       auto k = b.constant();
@@ -212,7 +215,8 @@ std::optional<Dim> exact_div(Dim a, Dim b) {
   for (int step = 0; !rest.is(0); ++step) {
     if (step > 64 || rest.is_overflow()) return std::nullopt;
     const DimTerm& top = rest.expression().terms.front();
-    if (lead.coefficient == 0 || (lead.coefficient == -1 && top.coefficient == INT64_MIN) || top.coefficient % lead.coefficient != 0)
+    if (lead.coefficient == 0 || (lead.coefficient == -1 && top.coefficient == INT64_MIN) ||
+        top.coefficient % lead.coefficient != 0)
       return std::nullopt;
     DimTerm q{top.coefficient / lead.coefficient, top.atoms};
     for (const DimAtom* x : lead.atoms) {
@@ -260,14 +264,14 @@ void allow_zero(llvm::StringRef symbol) {
 std::optional<int64_t> lower_bound(Dim d) {
   if (d.is_overflow()) return std::nullopt;
   // With each atom written as its bound + t, t ≥ 0: if no t has a negative coefficient the constant is the bound.
-  Dim shifted = rebuild(d, [](const DimAtom& a) {
-    return Dim(a.lower_bound) + Dim::symbol("t:" + a.text);
-  });
+  Dim shifted = rebuild(d, [](const DimAtom& a) { return Dim(a.lower_bound) + Dim::symbol("t:" + a.text); });
   if (shifted.is_overflow()) return std::nullopt;
   int64_t bound = 0;
   for (const DimTerm& t : shifted.expression().terms) {
-    if (t.atoms.empty()) bound = t.coefficient;
-    else if (t.coefficient < 0) return std::nullopt;
+    if (t.atoms.empty())
+      bound = t.coefficient;
+    else if (t.coefficient < 0)
+      return std::nullopt;
   }
   return bound;
 }
@@ -312,11 +316,16 @@ std::optional<DimCall> call_of(Dim factor) {
 Dim substitute(Dim d, llvm::function_ref<std::optional<Dim>(llvm::StringRef)> leaf) {
   return rebuild(d, [&](const DimAtom& a) -> Dim {
     switch (a.kind) {
-      case Leaf::symbol: return leaf(a.name).value_or(of(&a));
-      case Leaf::part: return Dim::part(substitute(a.a, leaf), a.axes);
-      case Leaf::start: return Dim::start(substitute(a.a, leaf), a.axes);
-      case Leaf::floor_div: return floor_div(substitute(a.a, leaf), substitute(a.b, leaf));
-      case Leaf::minimum: return minimum(substitute(a.a, leaf), substitute(a.b, leaf));
+      case Leaf::symbol:
+        return leaf(a.name).value_or(of(&a));
+      case Leaf::part:
+        return Dim::part(substitute(a.a, leaf), a.axes);
+      case Leaf::start:
+        return Dim::start(substitute(a.a, leaf), a.axes);
+      case Leaf::floor_div:
+        return floor_div(substitute(a.a, leaf), substitute(a.b, leaf));
+      case Leaf::minimum:
+        return minimum(substitute(a.a, leaf), substitute(a.b, leaf));
     }
     return 0;
   });
@@ -360,14 +369,18 @@ llvm::Expected<int64_t> evaluate(Dim d, const DimValues& values) {
         auto x = evaluate(a->a, values), y = evaluate(a->b, values);
         if (!x || !y) return llvm::joinErrors(x.takeError(), y.takeError());
         if (a->kind == Leaf::floor_div && *y == 0) return bad_input("division by zero in extent " + quoted(d.text()));
-        if (a->kind == Leaf::minimum) v = std::min(*x, *y);
-        else v = *floor_div(Dim(*x), Dim(*y)).constant();
+        if (a->kind == Leaf::minimum)
+          v = std::min(*x, *y);
+        else
+          v = *floor_div(Dim(*x), Dim(*y)).constant();
       } else {
         return error(Fault::internal, "extent " + quoted(d.text()) + " is not bound to a rank");
       }
-      if (__builtin_mul_overflow(term, v, &term)) return bad_input("extent " + quoted(d.text()) + " does not fit in 64 bits");
+      if (__builtin_mul_overflow(term, v, &term))
+        return bad_input("extent " + quoted(d.text()) + " does not fit in 64 bits");
     }
-    if (__builtin_add_overflow(sum, term, &sum)) return bad_input("extent " + quoted(d.text()) + " does not fit in 64 bits");
+    if (__builtin_add_overflow(sum, term, &sum))
+      return bad_input("extent " + quoted(d.text()) + " does not fit in 64 bits");
   }
   return sum;
 }
@@ -383,7 +396,8 @@ std::optional<std::pair<std::string, Dim>> solve_equal(Dim a, Dim b) {
   // A common monomial divides both sides: batch*total = batch*past + batch*sequence.
   Dim difference = a - b;
   if (difference.is(0) || difference.is_overflow()) return std::nullopt;
-  llvm::SmallVector<const DimAtom*, 4> common(difference.expression().terms[0].atoms.begin(), difference.expression().terms[0].atoms.end());
+  llvm::SmallVector<const DimAtom*, 4> common(difference.expression().terms[0].atoms.begin(),
+                                              difference.expression().terms[0].atoms.end());
   for (const DimAtom* x : common) {
     while (true) {
       auto q = exact_div(difference, of(x));
@@ -396,7 +410,8 @@ std::optional<std::pair<std::string, Dim>> solve_equal(Dim a, Dim b) {
   if (divisor > 1) difference = *exact_div(difference, divisor);
   std::optional<std::pair<std::string, Dim>> best;
   for (const DimTerm& t : difference.expression().terms) {
-    if (t.atoms.size() != 1 || t.atoms[0]->kind != Leaf::symbol || (t.coefficient != 1 && t.coefficient != -1)) continue;
+    if (t.atoms.size() != 1 || t.atoms[0]->kind != Leaf::symbol || (t.coefficient != 1 && t.coefficient != -1))
+      continue;
     const Dim rest = Dim(-t.coefficient) * (difference - make({t}));
     if (llvm::is_contained(symbols_of(rest), t.atoms[0]->name)) continue;
     auto bound = lower_bound(rest);

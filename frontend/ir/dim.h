@@ -1,5 +1,6 @@
 // Extents of tensors as expressions: polynomials with integer coefficients over named dims ("batch", "sequence") and a
-// rank's extents, part(n, axes) and start(n, axes). Kept canonical and interned, so that equal dims are the same object.
+// rank's extents, part(n, axes) and start(n, axes). Kept canonical and interned, so that equal dims are the same
+// object.
 //   768, batch, past + sequence, 64*part(12, tensor)
 // A name may be any text. One that is not a word of letters, digits and _ . : - is written in quotes: 'batch size' + 1.
 #pragma once

@@ -58,7 +58,10 @@ struct DimParser {
   std::optional<Dim> factor() {
     space();
     if (rest.empty() || ++depth > 32) return std::nullopt;
-    struct Leave { int& d; ~Leave() { --d; } } leave{depth};
+    struct Leave {
+      int& d;
+      ~Leave() { --d; }
+    } leave{depth};
     if (eat('(')) {
       auto d = sum();
       if (!d || !eat(')')) return std::nullopt;
@@ -109,7 +112,8 @@ struct DimParser {
         d = *d * *e;
       } else if (rest.ltrim().starts_with("/")) {
         space();
-        while (eat('/')) {}
+        while (eat('/')) {
+        }
         auto e = factor();
         if (!e || e->is(0)) return std::nullopt;
         d = floor_div(*d, *e);
@@ -137,7 +141,8 @@ llvm::Expected<Dim> parse_dim(llvm::StringRef text) {
   DimParser parser{text};
   auto d = parser.sum();
   parser.space();
-  if (!d || !parser.rest.empty() || d->is_overflow()) return bad_input("expected an extent such as 'past + sequence', found " + quoted(text));
+  if (!d || !parser.rest.empty() || d->is_overflow())
+    return bad_input("expected an extent such as 'past + sequence', found " + quoted(text));
   return *d;
 }
 }  // namespace optp

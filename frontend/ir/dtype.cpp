@@ -13,11 +13,20 @@ struct Row {
   int bytes;
 };
 constexpr Row rows[] = {
-    {DType::f32, "f32", "float32", 4},   {DType::f64, "f64", "float64", 8},    {DType::f16, "f16", "float16", 2},
-    {DType::bf16, "bf16", "bfloat16", 2}, {DType::i8, "i8", "int8", 1},         {DType::i16, "i16", "int16", 2},
-    {DType::i32, "i32", "int32", 4},     {DType::i64, "i64", "int64", 8},      {DType::u8, "u8", "uint8", 1},
-    {DType::u16, "u16", "uint16", 2},    {DType::u32, "u32", "uint32", 4},     {DType::u64, "u64", "uint64", 8},
-    {DType::boolean, "bool", "bool", 1}, {DType::string, "string", "string", 0},
+    {DType::f32, "f32", "float32", 4},
+    {DType::f64, "f64", "float64", 8},
+    {DType::f16, "f16", "float16", 2},
+    {DType::bf16, "bf16", "bfloat16", 2},
+    {DType::i8, "i8", "int8", 1},
+    {DType::i16, "i16", "int16", 2},
+    {DType::i32, "i32", "int32", 4},
+    {DType::i64, "i64", "int64", 8},
+    {DType::u8, "u8", "uint8", 1},
+    {DType::u16, "u16", "uint16", 2},
+    {DType::u32, "u32", "uint32", 4},
+    {DType::u64, "u64", "uint64", 8},
+    {DType::boolean, "bool", "bool", 1},
+    {DType::string, "string", "string", 0},
     {DType::undefined, "undefined", "undefined", 0},
 };
 const Row& row(DType dtype) {

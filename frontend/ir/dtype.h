@@ -9,8 +9,21 @@ namespace optp {
 
 // Values are ONNX's TensorProto.DataType numbers, so that import and export are a cast.
 enum class DType : uint8_t {
-  undefined = 0, f32 = 1, u8 = 2, i8 = 3, u16 = 4, i16 = 5, i32 = 6, i64 = 7, string = 8, boolean = 9,
-  f16 = 10, f64 = 11, u32 = 12, u64 = 13, bf16 = 16,
+  undefined = 0,
+  f32 = 1,
+  u8 = 2,
+  i8 = 3,
+  u16 = 4,
+  i16 = 5,
+  i32 = 6,
+  i64 = 7,
+  string = 8,
+  boolean = 9,
+  f16 = 10,
+  f64 = 11,
+  u32 = 12,
+  u64 = 13,
+  bf16 = 16,
 };
 
 // "f32", "bf16", "bool" …: the short form in dumps and plans.
@@ -21,7 +34,7 @@ std::optional<DType> dtype_from(llvm::StringRef text);  // either form
 
 int64_t size_bytes(DType dtype);  // of one element; 0 for undefined and string
 bool is_float(DType dtype);
-bool is_half(DType dtype);  // f16 or bf16
+bool is_half(DType dtype);     // f16 or bf16
 bool is_integer(DType dtype);  // signed or unsigned, not bool
 
 // Half precision in software: round to nearest even, as IEEE 754 and PyTorch do.

@@ -1,5 +1,5 @@
-// Formulas as nodes: what gradient rules, losses and optimizers are written in. The first error is kept, and what is built
-// from a failed step is null, so that a formula reads as one.
+// Formulas as nodes: what gradient rules, losses and optimizers are written in. The first error is kept, and what is
+// built from a failed step is null, so that a formula reads as one.
 #pragma once
 #include "frontend/ir/builder.h"
 
@@ -12,7 +12,8 @@ class Formula {
   Formula(const Formula&) = delete;
   Formula& operator=(const Formula&) = delete;
 
-  Value* op(llvm::StringRef name, llvm::ArrayRef<Value*> operands, Attributes attributes = {}, llvm::StringRef result = "");
+  Value* op(llvm::StringRef name, llvm::ArrayRef<Value*> operands, Attributes attributes = {},
+            llvm::StringRef result = "");
   Value* neg(Value* x) { return op("neg", {x}); }
   Value* exp(Value* x) { return op("exp", {x}); }
   Value* sqrt(Value* x) { return op("sqrt", {x}); }
@@ -48,7 +49,11 @@ class Formula {
 class GradientContext : public Formula {
  public:
   GradientContext(Builder& builder, const Node& node, Value* dy, llvm::ArrayRef<bool> needed)
-      : Formula(builder), node(node), dy(dy), dx(node.operands.size(), nullptr), needed_(needed.begin(), needed.end()) {}
+      : Formula(builder),
+        node(node),
+        dy(dy),
+        dx(node.operands.size(), nullptr),
+        needed_(needed.begin(), needed.end()) {}
   bool needs(unsigned k) const { return needed_[k]; }
   Value* x(unsigned k = 0) const { return node.operands[k]; }
   Value* y() const { return &node.out(); }

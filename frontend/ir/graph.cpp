@@ -57,8 +57,8 @@ Value& Graph::add_data(llvm::StringRef wish, std::shared_ptr<const Tensor> tenso
   owned_.push_back(std::move(value));
   return *owned_.back();
 }
-Node& Graph::add_node(const OpDef& op, llvm::ArrayRef<Value*> operands, llvm::ArrayRef<Type> types, llvm::ArrayRef<std::string> result_names,
-                      Node* place) {
+Node& Graph::add_node(const OpDef& op, llvm::ArrayRef<Value*> operands, llvm::ArrayRef<Type> types,
+                      llvm::ArrayRef<std::string> result_names, Node* place) {
   auto owned = std::make_unique<Node>();
   Node& node = *owned;
   node.op = &op;
@@ -157,11 +157,11 @@ void Graph::erase_all_but(const llvm::DenseSet<const Node*>& live) {
     return true;
   });
 }
-void Graph::erase_dead() {
-  erase_all_but(live_nodes(*this, is_meeting));
-}
+void Graph::erase_dead() { erase_all_but(live_nodes(*this, is_meeting)); }
 void erase_dead(llvm::ArrayRef<Graph*> ranks) {
-  auto key = [](const Node& node) { return is_meeting(node) ? "id " + node.text("id").str() : "value " + node.out().name; };
+  auto key = [](const Node& node) {
+    return is_meeting(node) ? "id " + node.text("id").str() : "value " + node.out().name;
+  };
   llvm::StringSet<> needed;  // by some rank
   std::vector<llvm::DenseSet<const Node*>> live(ranks.size());
   for (bool grown = true; grown;) {
@@ -237,10 +237,14 @@ std::unique_ptr<Graph> Graph::clone() const {
 
 llvm::StringRef to_string(Phase phase) {
   switch (phase) {
-    case Phase::forward: return "forward";
-    case Phase::loss: return "loss";
-    case Phase::backward: return "backward";
-    case Phase::optimizer: return "optimizer";
+    case Phase::forward:
+      return "forward";
+    case Phase::loss:
+      return "loss";
+    case Phase::backward:
+      return "backward";
+    case Phase::optimizer:
+      return "optimizer";
   }
   return "";
 }
@@ -263,7 +267,8 @@ llvm::Error verify(const Graph& graph) {
     for (unsigned k = 0; k < node->operands.size(); ++k) {
       const Value* v = node->operands[k];
       if (!defined.contains(v)) return broken(describe(*node) + " uses " + quoted(v->name) + " before it is defined");
-      if (!llvm::is_contained(v->uses, Use{node.get(), k})) return broken(quoted(v->name) + " does not know its use by " + describe(*node));
+      if (!llvm::is_contained(v->uses, Use{node.get(), k}))
+        return broken(quoted(v->name) + " does not know its use by " + describe(*node));
     }
     for (const auto& r : node->results) {
       if (!define(*r)) return broken("two values named " + quoted(r->name));

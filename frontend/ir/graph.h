@@ -56,11 +56,11 @@ struct Value {
   unsigned result = 0;
   llvm::SmallVector<Use, 2> uses;
 
-  std::shared_ptr<const Tensor> data;  // parameters and constants
-  bool is_anonymous = false;           // its name is an exporter's, not the model's
-  bool is_literal = false;             // a Constant node's, or computed from such: never a parameter
-  bool is_parameter = false;           // decided after canonicalisation
-  bool frozen = false;                 // a parameter that training leaves as it is
+  std::shared_ptr<const Tensor> data;         // parameters and constants
+  bool is_anonymous = false;                  // its name is an exporter's, not the model's
+  bool is_literal = false;                    // a Constant node's, or computed from such: never a parameter
+  bool is_parameter = false;                  // decided after canonicalisation
+  bool frozen = false;                        // a parameter that training leaves as it is
   llvm::SmallVector<std::string, 1> aliases;  // further names of the same parameter (a tied copy, an Identity)
   llvm::SmallVector<std::string, 1> transposed_aliases;  // those of the aliases whose tensor is this one transposed
   std::optional<Content> content;
@@ -75,7 +75,8 @@ struct Value {
   size_t ndim() const { return type.dims.size(); }
 };
 
-using Attribute = std::variant<int64_t, double, std::string, llvm::SmallVector<int64_t, 4>, Dim, Dims, std::vector<std::string>>;
+using Attribute =
+    std::variant<int64_t, double, std::string, llvm::SmallVector<int64_t, 4>, Dim, Dims, std::vector<std::string>>;
 
 // Which part of a training step a node belongs to. All of an inference graph is forward.
 enum class Phase { forward, loss, backward, optimizer };
@@ -91,8 +92,8 @@ struct ModulePath {
 
 struct Node {
   const OpDef* op = nullptr;
-  std::string name;         // the ONNX node's, for diagnostics; may be empty
-  std::string origin;       // the ONNX operator it came from; empty for what passes made
+  std::string name;    // the ONNX node's, for diagnostics; may be empty
+  std::string origin;  // the ONNX operator it came from; empty for what passes made
   ModulePath module;
   Phase phase = Phase::forward;
   std::map<std::string, Attribute, std::less<>> attributes;
@@ -130,8 +131,9 @@ struct State {
   int64_t axis;
 };
 
-// A training step's value that the next step takes: output `output` becomes input `input`. `kind` is "parameter", "step", or
-// the name PyTorch gives an optimizer's state (exp_avg, momentum_buffer …); `parameter` is whose it is, empty for the step.
+// A training step's value that the next step takes: output `output` becomes input `input`. `kind` is "parameter",
+// "step", or the name PyTorch gives an optimizer's state (exp_avg, momentum_buffer …); `parameter` is whose it is,
+// empty for the step.
 struct Update {
   std::string input, output, parameter, kind;
 };
@@ -149,7 +151,7 @@ class Graph {
   std::vector<GraphOutput> outputs;
   std::vector<Guard> guards;
   std::vector<State> states;
-  std::vector<Update> updates;              // training only, as is the next
+  std::vector<Update> updates;  // training only, as is the next
   std::vector<GradientOutput> gradients;
   std::vector<std::string> remarks;  // what a user should know of the compilation
   Mesh mesh;
@@ -161,8 +163,8 @@ class Graph {
   Value& add_input(llvm::StringRef name, Type type);
   Value& add_data(llvm::StringRef name, std::shared_ptr<const Tensor> tensor);
   // Before `place` (null: at the end). Result names are made unique; a wished name that is free stays as it is.
-  Node& add_node(const OpDef& op, llvm::ArrayRef<Value*> operands, llvm::ArrayRef<Type> types, llvm::ArrayRef<std::string> result_names,
-                 Node* place = nullptr);
+  Node& add_node(const OpDef& op, llvm::ArrayRef<Value*> operands, llvm::ArrayRef<Type> types,
+                 llvm::ArrayRef<std::string> result_names, Node* place = nullptr);
   Value* find(llvm::StringRef name) const;
   std::string unique_name(llvm::StringRef wish) const;
   void rename(Value& value, llvm::StringRef name);
@@ -173,9 +175,9 @@ class Graph {
   // Nodes and data that reach no output. In a rank's graph a collective stays even if nobody here uses its result, with
   // all that it is made from: the other ranks wait for this one.
   void erase_dead();
-  void make_input(Value& data);                   // data without its bytes, given anew at each run
+  void make_input(Value& data);  // data without its bytes, given anew at each run
   bool is_output(const Value& value) const;
-  std::vector<Value*> data() const;               // parameters and constants, in order of creation
+  std::vector<Value*> data() const;  // parameters and constants, in order of creation
   size_t size() const { return nodes.size(); }
 
   // A deep copy; tensors' bytes are shared.

@@ -64,16 +64,19 @@ llvm::Expected<Mesh> parse_mesh(llvm::StringRef text) {
   text.split(parts, ',');
   for (llvm::StringRef part : parts) {
     auto [name, number] = part.trim().split('=');
-    if (number.empty() && parts.size() == 1) std::tie(name, number) = std::pair<llvm::StringRef, llvm::StringRef>("tensor", name);
+    if (number.empty() && parts.size() == 1)
+      std::tie(name, number) = std::pair<llvm::StringRef, llvm::StringRef>("tensor", name);
     int64_t size = 0;
     if (number.trim().getAsInteger(10, size) || size < 1 || size > most_devices)
       return error(Fault::usage, "mesh " + quoted(text) + ": expected AXIS=SIZE with a size from 1 to " +
                                      llvm::Twine(most_devices) + ", found " + quoted(part.trim()));
     name = name.trim();
     if (name.empty() || !llvm::all_of(name, [](char c) { return llvm::isAlnum(c) || c == '_'; }) || mesh.find(name))
-      return error(Fault::usage, "mesh " + quoted(text) + ": axis names are distinct words of letters and digits, found " + quoted(name));
+      return error(Fault::usage, "mesh " + quoted(text) +
+                                     ": axis names are distinct words of letters and digits, found " + quoted(name));
     devices *= size;
-    if (devices > most_devices) return error(Fault::usage, "mesh " + quoted(text) + ": more than " + llvm::Twine(most_devices) + " devices");
+    if (devices > most_devices)
+      return error(Fault::usage, "mesh " + quoted(text) + ": more than " + llvm::Twine(most_devices) + " devices");
     mesh.axes.push_back({name.str(), size});
   }
   return mesh;

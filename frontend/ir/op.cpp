@@ -15,12 +15,15 @@ std::vector<const OpDef*>& registry() {
 
 void detail::register_op(const OpDef* op) {
   auto& ops = registry();
-  ops.insert(std::upper_bound(ops.begin(), ops.end(), op, [](const OpDef* a, const OpDef* b) { return a->name < b->name; }), op);
+  ops.insert(
+      std::upper_bound(ops.begin(), ops.end(), op, [](const OpDef* a, const OpDef* b) { return a->name < b->name; }),
+      op);
 }
 llvm::ArrayRef<const OpDef*> all_ops() { return registry(); }
 const OpDef* find_op(llvm::StringRef name) {
   const auto& ops = registry();
-  auto it = std::lower_bound(ops.begin(), ops.end(), name, [](const OpDef* a, llvm::StringRef n) { return llvm::StringRef(a->name) < n; });
+  auto it = std::lower_bound(ops.begin(), ops.end(), name,
+                             [](const OpDef* a, llvm::StringRef n) { return llvm::StringRef(a->name) < n; });
   return it != ops.end() && (*it)->name == name ? *it : nullptr;
 }
 const OpDef& get_op(llvm::StringRef name) {
@@ -39,14 +42,17 @@ Dim LoopSharding::start(int loop) const {
   return first;
 }
 
-llvm::Error mismatch(const Node& node, unsigned operand, llvm::StringRef what, const llvm::Twine& expected, const llvm::Twine& found) {
-  return bad_input(describe(node) + ", operand " + llvm::Twine(operand) + " " + quoted(node.operand(operand).name) + ": " + what +
-                   ": expected " + expected + ", found " + found);
+llvm::Error mismatch(const Node& node, unsigned operand, llvm::StringRef what, const llvm::Twine& expected,
+                     const llvm::Twine& found) {
+  return bad_input(describe(node) + ", operand " + llvm::Twine(operand) + " " + quoted(node.operand(operand).name) +
+                   ": " + what + ": expected " + expected + ", found " + found);
 }
 llvm::Error node_error(const Node& node, const llvm::Twine& what) { return bad_input(describe(node) + ": " + what); }
 
 char DimClash::ID = 0;
-void DimClash::log(llvm::raw_ostream& out) const { out << at << ": extents differ: " << left.text() << " and " << right.text(); }
+void DimClash::log(llvm::raw_ostream& out) const {
+  out << at << ": extents differ: " << left.text() << " and " << right.text();
+}
 llvm::Error must_agree(const Node& node, llvm::StringRef what, Dim left, Dim right) {
   if (left == right) return llvm::Error::success();
   if (left.constant() && right.constant())

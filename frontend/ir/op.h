@@ -11,13 +11,14 @@ namespace optp {
 // A loop of an op, as an einsum names it.
 struct Loop {
   Dim extent;
-  bool whole = false;              // can't be split
-  Reduce reduce = Reduce::none;    // in no result: splitting it leaves a partial of this kind
-  bool counted = false;            // the op counts from this rank's start: what a rank has must be one range
+  bool whole = false;            // can't be split
+  Reduce reduce = Reduce::none;  // in no result: splitting it leaves a partial of this kind
+  bool counted = false;          // the op counts from this rank's start: what a rank has must be one range
 };
-constexpr int no_loop = -1;        // a dim of extent 1 that is repeated
+constexpr int no_loop = -1;  // a dim of extent 1 that is repeated
 
-// Two groups of loops, major to minor, that enumerate the same elements: a reshape's, or a slice's [n] ~ [parts!, size].
+// Two groups of loops, major to minor, that enumerate the same elements: a reshape's, or a slice's [n] ~ [parts!,
+// size].
 struct LoopLink {
   llvm::SmallVector<int, 4> left, right;
 };
@@ -70,7 +71,8 @@ struct OpDef {
   // Rewrites attributes of a node whose loops are split: global to local.
   llvm::Error (*localize)(Node& node, const Rule& rule, const LoopSharding& sharding) = nullptr;
   double (*flops)(const Node& node, llvm::ArrayRef<double> loop_extents) = nullptr;
-  // Reverse mode: from the result's gradient those of the operands that need one. Null: none passes (rounding, comparisons).
+  // Reverse mode: from the result's gradient those of the operands that need one. Null: none passes (rounding,
+  // comparisons).
   void (*gradient)(GradientContext& c) = nullptr;
   bool is_collective = false;
   std::vector<std::string> examples;
@@ -88,8 +90,10 @@ struct RegisteredOp {
   explicit RegisteredOp(OpDef d) : def(std::move(d)) { detail::register_op(&def); }
 };
 
-// "FILE-less" diagnostic of one operand: node 'n' (MatMul), operand 1 'w': dtype: expected f32 as operand 0, found string
-llvm::Error mismatch(const Node& node, unsigned operand, llvm::StringRef what, const llvm::Twine& expected, const llvm::Twine& found);
+// "FILE-less" diagnostic of one operand: node 'n' (MatMul), operand 1 'w': dtype: expected f32 as operand 0, found
+// string
+llvm::Error mismatch(const Node& node, unsigned operand, llvm::StringRef what, const llvm::Twine& expected,
+                     const llvm::Twine& found);
 llvm::Error node_error(const Node& node, const llvm::Twine& what);
 
 // Two extents that must be equal and are not the same expression: import solves for a symbol and starts again.

@@ -12,11 +12,16 @@ std::string text(const Attribute& attribute) {
         using T = std::decay_t<decltype(v)>;
         std::string out;
         llvm::raw_string_ostream os(out);
-        if constexpr (std::is_same_v<T, int64_t>) os << v;
-        else if constexpr (std::is_same_v<T, double>) os << llvm::format("%.9g", v);
-        else if constexpr (std::is_same_v<T, std::string>) os << '"' << printable(v) << '"';
-        else if constexpr (std::is_same_v<T, Dim>) os << v.text();
-        else if constexpr (std::is_same_v<T, Dims>) os << to_string(v);
+        if constexpr (std::is_same_v<T, int64_t>)
+          os << v;
+        else if constexpr (std::is_same_v<T, double>)
+          os << llvm::format("%.9g", v);
+        else if constexpr (std::is_same_v<T, std::string>)
+          os << '"' << printable(v) << '"';
+        else if constexpr (std::is_same_v<T, Dim>)
+          os << v.text();
+        else if constexpr (std::is_same_v<T, Dims>)
+          os << to_string(v);
         else {
           os << "[";
           for (size_t k = 0; k < v.size(); ++k) os << (k ? ", " : "") << v[k];
@@ -64,6 +69,7 @@ void print(llvm::raw_ostream& out, const Graph& graph) {
   for (const Value* v : graph.inputs) out << "input " << typed(*v) << "\n";
   for (const Guard& g : graph.guards) out << "guard " << g.left.text() << " = " << g.right.text() << "\n";
   for (const auto& node : graph.nodes) out << to_string(*node) << "\n";
-  for (const GraphOutput& o : graph.outputs) out << "output " << printable(o.name) << " = %" << printable(o.value->name) << "\n";
+  for (const GraphOutput& o : graph.outputs)
+    out << "output " << printable(o.name) << " = %" << printable(o.value->name) << "\n";
 }
 }  // namespace optp

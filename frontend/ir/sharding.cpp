@@ -4,10 +4,14 @@ namespace optp {
 
 llvm::StringRef to_string(Reduce reduce) {
   switch (reduce) {
-    case Reduce::sum: return "sum";
-    case Reduce::max: return "max";
-    case Reduce::min: return "min";
-    case Reduce::none: break;
+    case Reduce::sum:
+      return "sum";
+    case Reduce::max:
+      return "max";
+    case Reduce::min:
+      return "min";
+    case Reduce::none:
+      break;
   }
   return "none";
 }
@@ -53,7 +57,8 @@ bool same_placement(const DimSharding& a, const DimSharding& b) {
   return blocks(a) == blocks(b);
 }
 bool same_placement(const Sharding& a, const Sharding& b) {
-  if (a.partial != b.partial || (a.is_partial() && a.reduce != b.reduce) || a.dims.size() != b.dims.size()) return false;
+  if (a.partial != b.partial || (a.is_partial() && a.reduce != b.reduce) || a.dims.size() != b.dims.size())
+    return false;
   for (size_t i = 0; i < a.dims.size(); ++i)
     if (!same_placement(a.dims[i], b.dims[i])) return false;
   return true;
@@ -92,7 +97,8 @@ std::string to_string(const Sharding& sharding) {
     }
   }
   out += "]";
-  if (sharding.is_partial()) out += " partial(" + to_string(sharding.reduce).str() + ": " + joined(sharding.partial) + ")";
+  if (sharding.is_partial())
+    out += " partial(" + to_string(sharding.reduce).str() + ": " + joined(sharding.partial) + ")";
   return out;
 }
 Sharding replicated(size_t ndim) {
@@ -124,8 +130,10 @@ Intervals intervals(int64_t extent, const DimSharding& sharding, const Mesh& mes
     for (int64_t i = start; i < start + size && !whole; ++i)
       for (auto [s, length] : held) {
         if (length == 0) continue;
-        if (!next.empty() && next.back().first + next.back().second == i * block + s) next.back().second += length;
-        else next.push_back({i * block + s, length});
+        if (!next.empty() && next.back().first + next.back().second == i * block + s)
+          next.back().second += length;
+        else
+          next.push_back({i * block + s, length});
       }
     block *= n;
     held = std::move(next);

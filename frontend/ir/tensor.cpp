@@ -45,8 +45,10 @@ void widen(DType dtype, llvm::ArrayRef<char> bytes, Array& out, size_t at) {
   double* f = out.f.data() + (out.is_float ? at : 0);
   int64_t* i = out.i.data() + (out.is_float ? 0 : at);
   switch (dtype) {
-    case DType::f32: return widen<float>(bytes, f);
-    case DType::f64: return widen<double>(bytes, f);
+    case DType::f32:
+      return widen<float>(bytes, f);
+    case DType::f64:
+      return widen<double>(bytes, f);
     case DType::f16:
     case DType::bf16:
       for (size_t k = 0; k < bytes.size() / 2; ++k) {
@@ -55,19 +57,29 @@ void widen(DType dtype, llvm::ArrayRef<char> bytes, Array& out, size_t at) {
         f[k] = dtype == DType::f16 ? f16_to_f32(value) : bf16_to_f32(value);
       }
       return;
-    case DType::i8: return widen<int8_t>(bytes, i);
-    case DType::i16: return widen<int16_t>(bytes, i);
-    case DType::i32: return widen<int32_t>(bytes, i);
-    case DType::i64: return widen<int64_t>(bytes, i);
-    case DType::u8: return widen<uint8_t>(bytes, i);
-    case DType::u16: return widen<uint16_t>(bytes, i);
-    case DType::u32: return widen<uint32_t>(bytes, i);
-    case DType::u64: return widen<uint64_t>(bytes, i);
+    case DType::i8:
+      return widen<int8_t>(bytes, i);
+    case DType::i16:
+      return widen<int16_t>(bytes, i);
+    case DType::i32:
+      return widen<int32_t>(bytes, i);
+    case DType::i64:
+      return widen<int64_t>(bytes, i);
+    case DType::u8:
+      return widen<uint8_t>(bytes, i);
+    case DType::u16:
+      return widen<uint16_t>(bytes, i);
+    case DType::u32:
+      return widen<uint32_t>(bytes, i);
+    case DType::u64:
+      return widen<uint64_t>(bytes, i);
     case DType::boolean:
       for (size_t k = 0; k < bytes.size(); ++k) i[k] = bytes[k] != 0;
       return;
     case DType::string:
-    case DType::undefined: assert(false && "strings have no arithmetic"); return;
+    case DType::undefined:
+      assert(false && "strings have no arithmetic");
+      return;
   }
 }
 template <typename T>
@@ -112,8 +124,12 @@ Array to_array(const Tensor& tensor, llvm::ArrayRef<Intervals> held) {
 std::vector<char> to_bytes(const Array& array, DType dtype) {
   std::vector<char> out(size_t(array.elements() * size_bytes(dtype)));
   switch (dtype) {
-    case DType::f32: narrow<float>(array, out.data()); break;
-    case DType::f64: narrow<double>(array, out.data()); break;
+    case DType::f32:
+      narrow<float>(array, out.data());
+      break;
+    case DType::f64:
+      narrow<double>(array, out.data());
+      break;
     case DType::f16:
     case DType::bf16:
       for (int64_t k = 0; k < array.elements(); ++k) {
@@ -122,19 +138,37 @@ std::vector<char> to_bytes(const Array& array, DType dtype) {
         std::memcpy(out.data() + 2 * k, &bits, 2);
       }
       break;
-    case DType::i8: narrow<int8_t>(array, out.data()); break;
-    case DType::i16: narrow<int16_t>(array, out.data()); break;
-    case DType::i32: narrow<int32_t>(array, out.data()); break;
-    case DType::i64: narrow<int64_t>(array, out.data()); break;
-    case DType::u8: narrow<uint8_t>(array, out.data()); break;
-    case DType::u16: narrow<uint16_t>(array, out.data()); break;
-    case DType::u32: narrow<uint32_t>(array, out.data()); break;
-    case DType::u64: narrow<uint64_t>(array, out.data()); break;
+    case DType::i8:
+      narrow<int8_t>(array, out.data());
+      break;
+    case DType::i16:
+      narrow<int16_t>(array, out.data());
+      break;
+    case DType::i32:
+      narrow<int32_t>(array, out.data());
+      break;
+    case DType::i64:
+      narrow<int64_t>(array, out.data());
+      break;
+    case DType::u8:
+      narrow<uint8_t>(array, out.data());
+      break;
+    case DType::u16:
+      narrow<uint16_t>(array, out.data());
+      break;
+    case DType::u32:
+      narrow<uint32_t>(array, out.data());
+      break;
+    case DType::u64:
+      narrow<uint64_t>(array, out.data());
+      break;
     case DType::boolean:
       for (int64_t k = 0; k < array.elements(); ++k) out[size_t(k)] = array.number(k) != 0;
       break;
     case DType::string:
-    case DType::undefined: assert(false && "strings have no arithmetic"); break;
+    case DType::undefined:
+      assert(false && "strings have no arithmetic");
+      break;
   }
   return out;
 }
@@ -142,13 +176,16 @@ std::shared_ptr<const Tensor> to_tensor(const Array& array, DType dtype) {
   return make_tensor(dtype, array.dims, to_bytes(array, dtype));
 }
 
-void for_each_run(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Intervals> held, llvm::function_ref<void(int64_t, int64_t)> visit) {
+void for_each_run(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Intervals> held,
+                  llvm::function_ref<void(int64_t, int64_t)> visit) {
   const size_t ndim = dims.size();
   llvm::SmallVector<int64_t, 4> stride(ndim + 1, 1);
   for (size_t d = ndim; d-- > 0;) stride[d] = stride[d + 1] * dims[d];
   // Trailing dims that are held whole belong to one run.
   size_t inner = ndim;
-  while (inner > 0 && held[inner - 1].size() == 1 && held[inner - 1][0] == std::pair<int64_t, int64_t>{0, dims[inner - 1]}) --inner;
+  while (inner > 0 && held[inner - 1].size() == 1 &&
+         held[inner - 1][0] == std::pair<int64_t, int64_t>{0, dims[inner - 1]})
+    --inner;
   auto walk = [&](auto&& self, size_t d, int64_t offset) -> void {
     if (d >= inner) return visit(offset, stride[d]);
     for (auto [start, length] : held[d]) {
@@ -164,9 +201,12 @@ void for_each_run(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Intervals> held, 
       if (length == 0 && h.size() == 1) return;
   walk(walk, 0, 0);
 }
-void for_each_run(const Tensor& tensor, llvm::ArrayRef<Intervals> held, llvm::function_ref<void(llvm::ArrayRef<char>)> sink) {
+void for_each_run(const Tensor& tensor, llvm::ArrayRef<Intervals> held,
+                  llvm::function_ref<void(llvm::ArrayRef<char>)> sink) {
   if (held.empty()) return sink(tensor.bytes);
   const auto element = size_t(size_bytes(tensor.dtype));
-  for_each_run(tensor.dims, held, [&](int64_t start, int64_t length) { sink(tensor.bytes.slice(size_t(start) * element, size_t(length) * element)); });
+  for_each_run(tensor.dims, held, [&](int64_t start, int64_t length) {
+    sink(tensor.bytes.slice(size_t(start) * element, size_t(length) * element));
+  });
 }
 }  // namespace optp

@@ -13,9 +13,9 @@ namespace optp {
 struct Tensor {
   DType dtype = DType::undefined;
   llvm::SmallVector<int64_t, 4> dims;
-  llvm::ArrayRef<char> bytes;          // row-major, little-endian; empty when missing
-  std::shared_ptr<const void> owner;   // keeps the bytes alive
-  std::string missing;                 // the external file that is not there; empty when the bytes are
+  llvm::ArrayRef<char> bytes;         // row-major, little-endian; empty when missing
+  std::shared_ptr<const void> owner;  // keeps the bytes alive
+  std::string missing;                // the external file that is not there; empty when the bytes are
 
   int64_t elements() const;
   bool is_missing() const { return !missing.empty(); }
@@ -42,9 +42,12 @@ Array to_array(const Tensor& tensor, llvm::ArrayRef<Intervals> held);
 std::vector<char> to_bytes(const Array& array, DType dtype);
 std::shared_ptr<const Tensor> to_tensor(const Array& array, DType dtype);
 
-// Calls `visit` with first element and length of each run that the intervals of each dim hold, row-major; neighbours are merged.
-void for_each_run(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Intervals> held, llvm::function_ref<void(int64_t start, int64_t length)> visit);
+// Calls `visit` with first element and length of each run that the intervals of each dim hold, row-major; neighbours
+// are merged.
+void for_each_run(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Intervals> held,
+                  llvm::function_ref<void(int64_t start, int64_t length)> visit);
 // Calls `sink` with the runs of bytes that the intervals of each dim hold, in row-major order; neighbours are merged.
-void for_each_run(const Tensor& tensor, llvm::ArrayRef<Intervals> held, llvm::function_ref<void(llvm::ArrayRef<char>)> sink);
+void for_each_run(const Tensor& tensor, llvm::ArrayRef<Intervals> held,
+                  llvm::function_ref<void(llvm::ArrayRef<char>)> sink);
 
 }  // namespace optp

@@ -172,10 +172,11 @@ llvm::Error write_random_weights(llvm::StringRef path, llvm::ArrayRef<RandomPara
   }
 
   const DeferInterrupts defer;
-  // A file without a name vanishes with the process. Where the file system has none, or no /proc gives it a name later, it gets
-  // a temporary one at once.
+  // A file without a name vanishes with the process. Where the file system has none, or no /proc gives it a name later,
+  // it gets a temporary one at once.
   std::string temporary;
-  Descriptor file(::access("/proc/self/fd", X_OK) == 0 ? ::openat(parent.get(), ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666) : -1);
+  Descriptor file(
+      ::access("/proc/self/fd", X_OK) == 0 ? ::openat(parent.get(), ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666) : -1);
   const bool unnamed = bool(file);
   while (!file) {
     temporary = temporary_name(name);

@@ -130,7 +130,8 @@ Lowered rotary_embedding(LoweringContext& c) {
   if (flat) {
     const int64_t heads = c.integer("num_heads", 0);
     auto head = heads > 0 ? exact_div(x->type.dims[2], heads) : std::nullopt;
-    if (!head) return c.fail("num_heads " + llvm::Twine(heads) + " does not divide hidden size " + x->type.dims[2].text());
+    if (!head)
+      return c.fail("num_heads " + llvm::Twine(heads) + " does not divide hidden size " + x->type.dims[2].text());
     OPTP_TRY(apart, c.reshape(*x, {x->type.dims[0], x->type.dims[1], Dim(heads), *head}));
     OPTP_TRY(turned, c.transpose(*apart, {0, 2, 1, 3}));
     x = turned;
@@ -205,12 +206,18 @@ Lowered rotary_embedding(LoweringContext& c) {
 }
 
 const LoweringRow rows[] = {
-    {"LayerNormalization", 17, layer_normalization}, {"LayerNormalization", 1, layer_normalization, "com.microsoft"},
-    {"RMSNormalization", 23, rms_normalization}, {"SimplifiedLayerNormalization", 1, rms_normalization},
+    {"LayerNormalization", 17, layer_normalization},
+    {"LayerNormalization", 1, layer_normalization, "com.microsoft"},
+    {"RMSNormalization", 23, rms_normalization},
+    {"SimplifiedLayerNormalization", 1, rms_normalization},
     {"SimplifiedLayerNormalization", 1, rms_normalization, "com.microsoft"},
     {"SkipLayerNormalization", 1, skip_layer_normalization, "com.microsoft"},
-    {"Gelu", 20, gelu_20}, {"Gelu", 1, bias_gelu<false>, "com.microsoft"}, {"BiasGelu", 1, bias_gelu<false>, "com.microsoft"},
-    {"FastGelu", 1, bias_gelu<true>, "com.microsoft"}, {"QuickGelu", 1, swish<true>, "com.microsoft"}, {"Swish", 24, swish<false>},
+    {"Gelu", 20, gelu_20},
+    {"Gelu", 1, bias_gelu<false>, "com.microsoft"},
+    {"BiasGelu", 1, bias_gelu<false>, "com.microsoft"},
+    {"FastGelu", 1, bias_gelu<true>, "com.microsoft"},
+    {"QuickGelu", 1, swish<true>, "com.microsoft"},
+    {"Swish", 24, swish<false>},
     {"RotaryEmbedding", 23, rotary_embedding},
 };
 }  // namespace

@@ -164,10 +164,10 @@ struct GraphBuilder::State {
       }
       Value& data = *scope.values[t.name()];
       data.is_anonymous = is_generated_name(t.name());
-      // One number that has no name of a module's is what other files keep in a Constant node. PyTorch's names are all a
-      // module's, if not made up.
-      const bool is_named = !data.is_anonymous && (model.proto->producer_name() == "pytorch" ||
-                                                   llvm::StringRef(t.name()).contains('.'));
+      // One number that has no name of a module's is what other files keep in a Constant node. PyTorch's names are all
+      // a module's, if not made up.
+      const bool is_named =
+          !data.is_anonymous && (model.proto->producer_name() == "pytorch" || llvm::StringRef(t.name()).contains('.'));
       data.is_literal = data.data->elements() == 1 && !is_named;
       named.insert(&data);
     }

@@ -1,5 +1,5 @@
-// Forward from each input through what moves elements: a Concat on the way, or the cache of Attention-23, and a graph output at
-// the end. Older exports stack keys and values in one input, so Split, Gather and Slice are on the way, too.
+// Forward from each input through what moves elements: a Concat on the way, or the cache of Attention-23, and a graph
+// output at the end. Older exports stack keys and values in one input, so Split, Gather and Slice are on the way, too.
 #include "frontend/onnx/caches.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -9,7 +9,8 @@
 namespace optp {
 namespace {
 bool moves(llvm::StringRef op) {
-  constexpr llvm::StringLiteral list[] = {"Cast", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"};
+  constexpr llvm::StringLiteral list[] = {"Cast",  "Expand", "Flatten", "Gather",    "Identity", "Reshape",
+                                          "Slice", "Split",  "Squeeze", "Transpose", "Unsqueeze"};
   return llvm::is_contained(list, op);
 }
 }  // namespace
@@ -37,8 +38,10 @@ llvm::StringSet<> extended_inputs(const onnx::ModelProto& model) {
       if (found == users.end()) continue;
       for (auto [n, k] : found->second) {
         // What a function of the model does with it is not looked at: it may be the Concat.
-        const bool concat = n->op_type() == "Concat" || functions.contains(n->op_type()), cache = n->op_type() == "Attention" && (k == 4 || k == 5) && n->output_size() > k - 3;
-        if (cache) open.push_back({n->output(k - 3), true});
+        const bool concat = n->op_type() == "Concat" || functions.contains(n->op_type()),
+                   cache = n->op_type() == "Attention" && (k == 4 || k == 5) && n->output_size() > k - 3;
+        if (cache)
+          open.push_back({n->output(k - 3), true});
         else if (concat || (moves(n->op_type()) && k == 0))
           for (const auto& o : n->output()) open.push_back({o, extended || concat});
       }

@@ -11,7 +11,8 @@ llvm::Expected<Attributes> common(LoweringContext& c) {
   if (!group || group->empty()) return c.fail("group: expected ranks");
   Attributes out{{"group", *group}, {"id", c.text("id", "")}, {"reason", std::string()}};
   if (c.has_attribute("reduce")) {
-    if (!reduce_from(c.text("reduce", ""))) return c.fail("reduce: expected sum, max or min, found " + quoted(c.text("reduce", "")));
+    if (!reduce_from(c.text("reduce", "")))
+      return c.fail("reduce: expected sum, max or min, found " + quoted(c.text("reduce", "")));
     out["reduce"] = c.text("reduce", "");
   }
   return out;
@@ -51,14 +52,17 @@ Lowered reduce_scatter(LoweringContext& c) {
   if (!attributes.contains("reduce")) return c.fail("reduce is missing");
   OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
   OPTP_TRY(whole, total(c));
-  if (whole != x->type.dims[size_t(axis)]) return c.fail("total: expected " + x->type.dims[size_t(axis)].text() + " as the input, found " + whole.text());
+  if (whole != x->type.dims[size_t(axis)])
+    return c.fail("total: expected " + x->type.dims[size_t(axis)].text() + " as the input, found " + whole.text());
   const auto group = std::get<llvm::SmallVector<int64_t, 4>>(attributes["group"]);
   const auto* me = llvm::find(group, c.rank.value_or(-1));
-  if (me == group.end()) return c.fail("group: expected one with the rank that the file's metadata 'opt_partition.rank' names");
+  if (me == group.end())
+    return c.fail("group: expected one with the rank that the file's metadata 'opt_partition.rank' names");
   const std::vector<std::string> members{"members"};
   attributes["axis"] = axis;
   attributes["total"] = whole;
-  attributes["local"] = bind_rank(Dim::part(whole, members), Mesh{{{members[0], int64_t(group.size())}}}, me - group.begin());
+  attributes["local"] =
+      bind_rank(Dim::part(whole, members), Mesh{{{members[0], int64_t(group.size())}}}, me - group.begin());
   OPTP_TRY(y, c.op("reduce_scatter", {x}, attributes));
   return Values{y};
 }

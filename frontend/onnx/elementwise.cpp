@@ -13,7 +13,9 @@ Lowered same(LoweringContext& c, llvm::StringRef op) {
   return llvm::SmallVector<Value*, 2>{y};
 }
 template <const char* name>
-Lowered unary(LoweringContext& c) { return same(c, name); }
+Lowered unary(LoweringContext& c) {
+  return same(c, name);
+}
 
 Lowered two(LoweringContext& c, llvm::StringRef op) {
   OPTP_TRY(a, c.need(0));
@@ -22,7 +24,9 @@ Lowered two(LoweringContext& c, llvm::StringRef op) {
   return llvm::SmallVector<Value*, 2>{y};
 }
 template <const char* name>
-Lowered binary(LoweringContext& c) { return two(c, name); }
+Lowered binary(LoweringContext& c) {
+  return two(c, name);
+}
 
 // Max, Min, Sum: any number of operands.
 Lowered fold(LoweringContext& c, llvm::StringRef op) {
@@ -36,7 +40,9 @@ Lowered fold(LoweringContext& c, llvm::StringRef op) {
   return llvm::SmallVector<Value*, 2>{y};
 }
 template <const char* name>
-Lowered variadic(LoweringContext& c) { return fold(c, name); }
+Lowered variadic(LoweringContext& c) {
+  return fold(c, name);
+}
 
 Lowered identity(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
@@ -53,7 +59,8 @@ Lowered dropout(LoweringContext& c) {  // inference: the identity, whatever the 
   c.has(1);
   if (c.has(2)) {
     auto training = content_of(*c.operands[2]);
-    if (!training || !llvm::all_of(training->elements, [](Dim d) { return d.is(0); })) return c.fail("operand 2 " + quoted(c.operands[2]->name) + ": training mode: expected false");
+    if (!training || !llvm::all_of(training->elements, [](Dim d) { return d.is(0); }))
+      return c.fail("operand 2 " + quoted(c.operands[2]->name) + ": training mode: expected false");
   }
   llvm::SmallVector<Value*, 2> out{x};
   if (c.output_count() > 1) {
@@ -65,7 +72,8 @@ Lowered dropout(LoweringContext& c) {  // inference: the identity, whatever the 
 Lowered cast(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   const int64_t to = c.integer("to", 0);
-  if (to <= 0 || to > 255 || size_bytes(DType(to)) == 0) return c.fail("to: expected a numeric type, found ONNX type " + llvm::Twine(to));
+  if (to <= 0 || to > 255 || size_bytes(DType(to)) == 0)
+    return c.fail("to: expected a numeric type, found ONNX type " + llvm::Twine(to));
   OPTP_TRY(y, c.cast(*x, DType(to)));
   return llvm::SmallVector<Value*, 2>{y};
 }
@@ -103,8 +111,8 @@ Lowered clip(LoweringContext& c) {
   }
   return llvm::SmallVector<Value*, 2>{y};
 }
-// The quotient is rounded down, or with fmod=1 to zero; since opset 28 of any numbers. Our op rounds that of integers down
-// and that of floats to zero.
+// The quotient is rounded down, or with fmod=1 to zero; since opset 28 of any numbers. Our op rounds that of integers
+// down and that of floats to zero.
 Lowered mod(LoweringContext& c) {
   OPTP_TRY(a, c.need(0));
   OPTP_TRY(b, c.need(1));
@@ -147,25 +155,86 @@ Lowered mean(LoweringContext& c) {
 }
 
 #define NAME(id) constexpr char n_##id[] = #id
-NAME(neg); NAME(abs); NAME(exp); NAME(log); NAME(sqrt); NAME(reciprocal); NAME(tanh); NAME(sigmoid); NAME(erf); NAME(sin); NAME(cos);
-NAME(floor); NAME(ceil); NAME(round); NAME(relu); NAME(sign); NAME(is_nan); NAME(is_inf); NAME(not);
-NAME(add); NAME(sub); NAME(mul); NAME(div); NAME(max); NAME(min); NAME(equal); NAME(less); NAME(less_equal);
-NAME(greater); NAME(greater_equal); NAME(and); NAME(or); NAME(xor);
+NAME(neg);
+NAME(abs);
+NAME(exp);
+NAME(log);
+NAME(sqrt);
+NAME(reciprocal);
+NAME(tanh);
+NAME(sigmoid);
+NAME(erf);
+NAME(sin);
+NAME(cos);
+NAME(floor);
+NAME(ceil);
+NAME(round);
+NAME(relu);
+NAME(sign);
+NAME(is_nan);
+NAME(is_inf);
+NAME(not);
+NAME(add);
+NAME(sub);
+NAME(mul);
+NAME(div);
+NAME(max);
+NAME(min);
+NAME(equal);
+NAME(less);
+NAME(less_equal);
+NAME(greater);
+NAME(greater_equal);
+NAME(and);
+NAME(or);
+NAME(xor);
 #undef NAME
 
 const LoweringRow rows[] = {
-    {"Neg", 6, unary<n_neg>}, {"Abs", 6, unary<n_abs>}, {"Exp", 6, unary<n_exp>}, {"Log", 6, unary<n_log>},
-    {"Sqrt", 6, unary<n_sqrt>}, {"Reciprocal", 6, unary<n_reciprocal>}, {"Tanh", 6, unary<n_tanh>},
-    {"Sigmoid", 6, unary<n_sigmoid>}, {"Erf", 9, unary<n_erf>}, {"Sin", 7, unary<n_sin>}, {"Cos", 7, unary<n_cos>},
-    {"Floor", 6, unary<n_floor>}, {"Ceil", 6, unary<n_ceil>}, {"Round", 11, unary<n_round>}, {"Relu", 6, unary<n_relu>},
-    {"Sign", 9, unary<n_sign>}, {"IsNaN", 9, unary<n_is_nan>}, {"IsInf", 10, unary<n_is_inf>}, {"Not", 1, unary<n_not>},
-    {"Add", 7, binary<n_add>}, {"Sub", 7, binary<n_sub>}, {"Mul", 7, binary<n_mul>}, {"Div", 7, binary<n_div>}, {"Mod", 10, mod},
-    {"Equal", 7, binary<n_equal>}, {"Less", 7, binary<n_less>}, {"LessOrEqual", 12, binary<n_less_equal>},
-    {"Greater", 7, binary<n_greater>}, {"GreaterOrEqual", 12, binary<n_greater_equal>},
-    {"And", 7, binary<n_and>}, {"Or", 7, binary<n_or>}, {"Xor", 7, binary<n_xor>},
-    {"Max", 8, variadic<n_max>}, {"Min", 8, variadic<n_min>}, {"Sum", 8, variadic<n_add>}, {"Mean", 8, mean},
-    {"Pow", 7, pow}, {"Where", 9, where}, {"Cast", 6, cast}, {"CastLike", 15, cast_like}, {"Clip", 11, clip},
-    {"Identity", 1, identity}, {"Dropout", 7, dropout}, {"LeakyRelu", 6, leaky_relu},
+    {"Neg", 6, unary<n_neg>},
+    {"Abs", 6, unary<n_abs>},
+    {"Exp", 6, unary<n_exp>},
+    {"Log", 6, unary<n_log>},
+    {"Sqrt", 6, unary<n_sqrt>},
+    {"Reciprocal", 6, unary<n_reciprocal>},
+    {"Tanh", 6, unary<n_tanh>},
+    {"Sigmoid", 6, unary<n_sigmoid>},
+    {"Erf", 9, unary<n_erf>},
+    {"Sin", 7, unary<n_sin>},
+    {"Cos", 7, unary<n_cos>},
+    {"Floor", 6, unary<n_floor>},
+    {"Ceil", 6, unary<n_ceil>},
+    {"Round", 11, unary<n_round>},
+    {"Relu", 6, unary<n_relu>},
+    {"Sign", 9, unary<n_sign>},
+    {"IsNaN", 9, unary<n_is_nan>},
+    {"IsInf", 10, unary<n_is_inf>},
+    {"Not", 1, unary<n_not>},
+    {"Add", 7, binary<n_add>},
+    {"Sub", 7, binary<n_sub>},
+    {"Mul", 7, binary<n_mul>},
+    {"Div", 7, binary<n_div>},
+    {"Mod", 10, mod},
+    {"Equal", 7, binary<n_equal>},
+    {"Less", 7, binary<n_less>},
+    {"LessOrEqual", 12, binary<n_less_equal>},
+    {"Greater", 7, binary<n_greater>},
+    {"GreaterOrEqual", 12, binary<n_greater_equal>},
+    {"And", 7, binary<n_and>},
+    {"Or", 7, binary<n_or>},
+    {"Xor", 7, binary<n_xor>},
+    {"Max", 8, variadic<n_max>},
+    {"Min", 8, variadic<n_min>},
+    {"Sum", 8, variadic<n_add>},
+    {"Mean", 8, mean},
+    {"Pow", 7, pow},
+    {"Where", 9, where},
+    {"Cast", 6, cast},
+    {"CastLike", 15, cast_like},
+    {"Clip", 11, clip},
+    {"Identity", 1, identity},
+    {"Dropout", 7, dropout},
+    {"LeakyRelu", 6, leaky_relu},
 };
 }  // namespace
 llvm::ArrayRef<LoweringRow> elementwise_rows() { return rows; }

@@ -94,7 +94,8 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
   for (const Value* v : graph.inputs) set_type(*proto.add_input(), v->name, *v);
   // What a training step updates is an input, with its first value as the default.
   for (const Value* v : graph.data())
-    if (llvm::any_of(graph.updates, [&](const Update& u) { return u.input == v->name; })) set_type(*proto.add_input(), v->name, *v);
+    if (llvm::any_of(graph.updates, [&](const Update& u) { return u.input == v->name; }))
+      set_type(*proto.add_input(), v->name, *v);
 
   int64_t end = 0;
   for (const Value* v : graph.data()) {
@@ -114,7 +115,8 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
     const bool kept = bytes < options.inline_below_bytes || (!options.weights && !v->is_parameter);
     if (bytes == 0 || (kept && !absent)) {
       std::string& raw = *t.mutable_raw_data();
-      if (bytes > 0) for_each_run(*v->data, v->held, [&](llvm::ArrayRef<char> run) { raw.append(run.data(), run.size()); });
+      if (bytes > 0)
+        for_each_run(*v->data, v->held, [&](llvm::ArrayRef<char> run) { raw.append(run.data(), run.size()); });
       continue;
     }
     const int64_t offset = (end + alignment - 1) / alignment * alignment;
@@ -136,8 +138,7 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
     context.begin(*node, *row);
     row->write(context);
     if (auto e = context.take_failure()) return with_prefix(describe(*node), std::move(e));
-    if (!graph.is_output(node->out()))
-      set_type(*proto.add_value_info(), context.name_of(node->out()), node->out());
+    if (!graph.is_output(node->out())) set_type(*proto.add_value_info(), context.name_of(node->out()), node->out());
   }
   for (const GraphOutput& o : graph.outputs) {
     if (context.name_of(*o.value) != o.name) context.identity(*o.value, o.name);

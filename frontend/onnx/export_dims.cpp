@@ -73,7 +73,8 @@ void ExportContext::find_sources() {
       solve_sources();
       const std::string sum = dim(whole);
       for (const FactorSharding& f : v->sharding->dims[axis].factors)
-        if (!f.axes.empty()) meetings_.push_back({"dims/" + whole.text(), sum, v->name, {f.axes.begin(), f.axes.end()}});
+        if (!f.axes.empty())
+          meetings_.push_back({"dims/" + whole.text(), sum, v->name, {f.axes.begin(), f.axes.end()}});
     }
 }
 

@@ -1,8 +1,8 @@
 // gather: ONNX Gather. A rank that holds rows [start, start + n) gives those and zeros for the rest:
 //   wanted = Where(index < 0, index + rows, index) - start
 //   y = Where(0 <= wanted < n, Gather(table, Where(outside the whole table, index, Clip(wanted, 0, n - 1))), 0)
-// Where, not a product: the row that is read in place of one not held may hold a NaN. An index outside the whole table is
-// outside every part of it, so that each rank's Gather refuses it, as the whole one does.
+// Where, not a product: the row that is read in place of one not held may hold a NaN. An index outside the whole table
+// is outside every part of it, so that each rank's Gather refuses it, as the whole one does.
 #include "frontend/onnx/export_context.h"
 
 namespace optp {
@@ -21,7 +21,8 @@ void write_gather(ExportContext& c) {
   const std::string zero = number(0), i = c.operand(1);
   const std::string all = number(node.dim("rows", held));
   const std::string from_start = c.step("Where", {c.step("Less", {i, zero}), c.step("Add", {i, all}), i});
-  const std::string outside = c.step("Or", {c.step("Less", {from_start, zero}), c.step("GreaterOrEqual", {from_start, all})});
+  const std::string outside =
+      c.step("Or", {c.step("Less", {from_start, zero}), c.step("GreaterOrEqual", {from_start, all})});
   const Dim start = node.dim("row_start");
   const std::string wanted = start.is(0) ? from_start : c.step("Sub", {from_start, number(start)});
   std::string mask = c.step("And", {c.step("GreaterOrEqual", {wanted, zero}), c.step("Less", {wanted, number(held)})});

@@ -1,4 +1,5 @@
-// ONNX in: a file becomes a typed Graph of core ops. Shapes and shape arithmetic are resolved on the way, so no Shape is left.
+// ONNX in: a file becomes a typed Graph of core ops. Shapes and shape arithmetic are resolved on the way, so no Shape
+// is left.
 #pragma once
 #include <memory>
 

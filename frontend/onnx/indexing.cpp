@@ -17,12 +17,16 @@ Lowered scatter_nd(LoweringContext& c) {
   OPTP_TRY(data, c.need(0));
   OPTP_TRY(index, c.need(1));
   OPTP_TRY(updates, c.need(2));
-  if (c.text("reduction", "none") != "add") return c.fail("reduction " + quoted(c.text("reduction", "none")) + ": only 'add' is supported");
-  if (data->ndim() == 0 || index->ndim() == 0 || !index->type.dims.back().is(1)) return c.fail("operand 1 " + quoted(index->name) + ": expected index tuples of 1 in the last dim, found " + to_string(index->type.dims));
+  if (c.text("reduction", "none") != "add")
+    return c.fail("reduction " + quoted(c.text("reduction", "none")) + ": only 'add' is supported");
+  if (data->ndim() == 0 || index->ndim() == 0 || !index->type.dims.back().is(1))
+    return c.fail("operand 1 " + quoted(index->name) + ": expected index tuples of 1 in the last dim, found " +
+                  to_string(index->type.dims));
   OPTP_TRY(rows, c.reshape(*index, llvm::ArrayRef<Dim>(index->type.dims).drop_back()));
   OPTP_TRY(sums, c.op("scatter_add", {updates, rows}, {{"axis", int64_t(0)}, {"rows", data->type.dims[0]}}));
   const bool zeros = data->producer && data->producer->op->name == "expand" && data->producer->operand(0).is_data() &&
-                     data->producer->operand(0).data->elements() == 1 && !data->producer->operand(0).data->is_missing() &&
+                     data->producer->operand(0).data->elements() == 1 &&
+                     !data->producer->operand(0).data->is_missing() &&
                      to_array(*data->producer->operand(0).data).number(0) == 0;
   if (zeros && data->type == sums->type) return Values{sums};
   OPTP_TRY(y, c.op("add", {data, sums}));
@@ -38,7 +42,8 @@ llvm::Expected<Value*> wrapped(LoweringContext& c, Value& index, Dim extent) {
 llvm::Expected<Value*> index_operand(LoweringContext& c) {
   OPTP_TRY(index, c.need(1));
   const DType dtype = index->type.dtype;
-  if (dtype != DType::i64 && dtype != DType::i32) return c.fail("operand 1 " + quoted(index->name) + ": dtype: expected int64 or int32, found " + long_name(dtype));
+  if (dtype != DType::i64 && dtype != DType::i32)
+    return c.fail("operand 1 " + quoted(index->name) + ": dtype: expected int64 or int32, found " + long_name(dtype));
   return index;
 }
 struct Component {
@@ -81,13 +86,18 @@ llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<
 Lowered gather_nd(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(index, index_operand(c));
-  if (c.integer("batch_dims", 0) != 0) return c.fail("batch_dims " + llvm::Twine(c.integer("batch_dims", 0)) + ": only 0 is supported");
+  if (c.integer("batch_dims", 0) != 0)
+    return c.fail("batch_dims " + llvm::Twine(c.integer("batch_dims", 0)) + ": only 0 is supported");
   auto depth = index->ndim() ? index->type.dims.back().constant() : std::nullopt;
-  if (!depth || *depth < 1 || *depth > int64_t(x->ndim())) return c.fail("operand 1 " + quoted(index->name) + ": expected index tuples of 1 to " + llvm::Twine(x->ndim()) + " in the last dim, found " + to_string(index->type.dims));
+  if (!depth || *depth < 1 || *depth > int64_t(x->ndim()))
+    return c.fail("operand 1 " + quoted(index->name) + ": expected index tuples of 1 to " + llvm::Twine(x->ndim()) +
+                  " in the last dim, found " + to_string(index->type.dims));
   const Dims row_dims(index->type.dims.begin(), index->type.dims.end() - 1);
   llvm::SmallVector<Component, 4> components;
   for (int64_t k = 0; k < *depth; ++k) {
-    OPTP_TRY(part, c.op("slice", {index}, {{"axis", int64_t(row_dims.size())}, {"start", Dim(k)}, {"size", Dim(1)}, {"step", int64_t(1)}}));
+    OPTP_TRY(part,
+             c.op("slice", {index},
+                  {{"axis", int64_t(row_dims.size())}, {"start", Dim(k)}, {"size", Dim(1)}, {"step", int64_t(1)}}));
     OPTP_TRY(component, c.reshape(*part, row_dims));
     components.push_back({component, false});
   }
@@ -98,7 +108,9 @@ Lowered gather_nd(LoweringContext& c) {
 Lowered gather_elements(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(index, index_operand(c));
-  if (index->ndim() != x->ndim()) return c.fail("operand 1 " + quoted(index->name) + ": expected " + llvm::Twine(x->ndim()) + " dims as operand 0, found " + to_string(index->type.dims));
+  if (index->ndim() != x->ndim())
+    return c.fail("operand 1 " + quoted(index->name) + ": expected " + llvm::Twine(x->ndim()) +
+                  " dims as operand 0, found " + to_string(index->type.dims));
   OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
   llvm::SmallVector<Component, 4> components;
   for (size_t d = 0; d < x->ndim(); ++d) {
@@ -106,10 +118,13 @@ Lowered gather_elements(LoweringContext& c) {
       components.push_back({index, false});
       continue;
     }
-    if (proved_less(x->type.dims[d], index->type.dims[d])) return c.fail("operand 1 " + quoted(index->name) + ", dim " + llvm::Twine(d) + ": expected at most " + x->type.dims[d].text() + " as operand 0, found " + index->type.dims[d].text());
+    if (proved_less(x->type.dims[d], index->type.dims[d]))
+      return c.fail("operand 1 " + quoted(index->name) + ", dim " + llvm::Twine(d) + ": expected at most " +
+                    x->type.dims[d].text() + " as operand 0, found " + index->type.dims[d].text());
     Dims along(x->ndim(), Dim(1));
     along[d] = index->type.dims[d];
-    OPTP_TRY(count, c.op("iota", {}, {{"start", Dim(0)}, {"size", along[d]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
+    OPTP_TRY(count, c.op("iota", {},
+                         {{"start", Dim(0)}, {"size", along[d]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
     OPTP_TRY(counted, c.reshape(*count, along));
     components.push_back({counted, proved_less_equal(along[d], x->type.dims[d])});
   }
@@ -128,7 +143,8 @@ Lowered one_hot(LoweringContext& c) {
   classes[size_t(axis)] = depth[0];
   OPTP_TRY(at, c.cast(*index, DType::i64));
   OPTP_TRY(at_wide, c.reshape(*at, wide));
-  OPTP_TRY(count, c.op("iota", {}, {{"start", Dim(0)}, {"size", depth[0]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
+  OPTP_TRY(count,
+           c.op("iota", {}, {{"start", Dim(0)}, {"size", depth[0]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
   OPTP_TRY(count_wide, c.reshape(*count, classes));
   OPTP_TRY(positive, wrapped(c, *at_wide, depth[0]));
   OPTP_TRY(hit, c.op("equal", {positive, count_wide}));
@@ -138,7 +154,11 @@ Lowered one_hot(LoweringContext& c) {
   return Values{y};
 }
 
-const LoweringRow rows[] = {{"Gather", 1, gather}, {"GatherElements", 11, gather_elements}, {"GatherND", 11, gather_nd}, {"ScatterND", 16, scatter_nd}, {"OneHot", 9, one_hot}};
+const LoweringRow rows[] = {{"Gather", 1, gather},
+                            {"GatherElements", 11, gather_elements},
+                            {"GatherND", 11, gather_nd},
+                            {"ScatterND", 16, scatter_nd},
+                            {"OneHot", 9, one_hot}};
 }  // namespace
 llvm::ArrayRef<LoweringRow> indexing_rows() { return rows; }
 }  // namespace optp

@@ -9,7 +9,9 @@
 namespace optp {
 
 llvm::StringRef LoweringContext::op_type() const { return node_.op_type(); }
-std::string LoweringContext::output_name(size_t k) const { return int(k) < node_.output_size() ? node_.output(int(k)) : std::string(); }
+std::string LoweringContext::output_name(size_t k) const {
+  return int(k) < node_.output_size() ? node_.output(int(k)) : std::string();
+}
 size_t LoweringContext::output_count() const { return size_t(node_.output_size()); }
 
 std::string describe(const onnx::NodeProto& node) {
@@ -22,16 +24,22 @@ const onnx::AttributeProto* LoweringContext::find(llvm::StringRef name, int type
   for (const auto& a : node_.attribute()) {
     if (a.name() != name) continue;
     if (a.type() == type) return &a;
-    const auto text = [](int t) { return onnx::AttributeProto::AttributeType_Name(onnx::AttributeProto::AttributeType(t)); };
+    const auto text = [](int t) {
+      return onnx::AttributeProto::AttributeType_Name(onnx::AttributeProto::AttributeType(t));
+    };
     wrong_attribute_ = "attribute " + quoted(name) + ": type: expected " + text(type) + ", found " + text(a.type());
     return nullptr;
   }
   return nullptr;
 }
-llvm::Error LoweringContext::check_attributes() const { return wrong_attribute_.empty() ? llvm::Error::success() : fail(wrong_attribute_); }
+llvm::Error LoweringContext::check_attributes() const {
+  return wrong_attribute_.empty() ? llvm::Error::success() : fail(wrong_attribute_);
+}
 llvm::Error LoweringContext::check_all_used() const {
   for (size_t k = asked_; k < operands.size(); ++k)
-    if (operands[k]) return fail("operand " + llvm::Twine(k) + " " + quoted(operands[k]->name) + ": expected at most " + llvm::Twine(asked_) + " operands");
+    if (operands[k])
+      return fail("operand " + llvm::Twine(k) + " " + quoted(operands[k]->name) + ": expected at most " +
+                  llvm::Twine(asked_) + " operands");
   return llvm::Error::success();
 }
 bool LoweringContext::has_attribute(llvm::StringRef name) const {
@@ -76,13 +84,12 @@ Value& LoweringContext::scalar_like(const Value& v, double x) {
 llvm::Expected<Value*> LoweringContext::need_float(size_t k) const {
   auto v = need(k);
   if (v && !is_float((*v)->type.dtype))
-    return fail("operand " + llvm::Twine(k) + " " + quoted((*v)->name) + ": dtype: expected a floating type, found " + long_name((*v)->type.dtype));
+    return fail("operand " + llvm::Twine(k) + " " + quoted((*v)->name) + ": dtype: expected a floating type, found " +
+                long_name((*v)->type.dtype));
   return v;
 }
 
-llvm::Error LoweringContext::fail(const llvm::Twine& what) const {
-  return bad_input(describe(node_) + ": " + what);
-}
+llvm::Error LoweringContext::fail(const llvm::Twine& what) const { return bad_input(describe(node_) + ": " + what); }
 namespace {
 // Data that is not there, though integers or truth values are computed from it.
 const Value* missing_source(const Value& v) {
@@ -115,7 +122,8 @@ llvm::Expected<Value*> LoweringContext::need(size_t k) const {
 llvm::Expected<Dims> LoweringContext::known_dims(size_t k, llvm::StringRef what) const {
   OPTP_TRY(v, need(k));
   if (v->type.dtype != DType::i64 && v->type.dtype != DType::i32)
-    return fail("operand " + llvm::Twine(k) + " " + quoted(v->name) + ": dtype: expected int64 for " + what + ", found " + long_name(v->type.dtype));
+    return fail("operand " + llvm::Twine(k) + " " + quoted(v->name) + ": dtype: expected int64 for " + what +
+                ", found " + long_name(v->type.dtype));
   auto content = content_of(*v);
   if (!content || content->dims.size() > 1) return not_known(k, ": " + what);
   return Dims(content->elements.begin(), content->elements.end());
@@ -124,19 +132,22 @@ llvm::Expected<llvm::SmallVector<int64_t, 4>> LoweringContext::known_integers(si
   OPTP_TRY(dims, known_dims(k, what));
   llvm::SmallVector<int64_t, 4> out;
   for (Dim d : dims) {
-    if (!d.constant()) return fail("operand " + llvm::Twine(k) + ": " + what + ": expected a number, found " + d.text());
+    if (!d.constant())
+      return fail("operand " + llvm::Twine(k) + ": " + what + ": expected a number, found " + d.text());
     out.push_back(*d.constant());
   }
   return out;
 }
 llvm::Expected<int64_t> LoweringContext::axis(int64_t axis, size_t ndim) const {
   const int64_t n = int64_t(ndim);
-  if (axis < -n || axis >= n) return fail("axis " + llvm::Twine(axis) + ": expected from " + llvm::Twine(-n) + " to " + llvm::Twine(n - 1));
+  if (axis < -n || axis >= n)
+    return fail("axis " + llvm::Twine(axis) + ": expected from " + llvm::Twine(-n) + " to " + llvm::Twine(n - 1));
   return axis < 0 ? axis + n : axis;
 }
 llvm::Expected<llvm::SmallVector<int64_t, 4>> LoweringContext::axes(llvm::ArrayRef<int64_t> axes, size_t ndim) const {
   llvm::SmallVector<int64_t, 4> out;
-  if (axes.size() > ndim) return fail("axes: expected at most " + llvm::Twine(ndim) + ", found " + llvm::Twine(axes.size()));
+  if (axes.size() > ndim)
+    return fail("axes: expected at most " + llvm::Twine(ndim) + ", found " + llvm::Twine(axes.size()));
   for (int64_t a : axes) {
     OPTP_TRY(checked, axis(a, ndim));
     if (llvm::is_contained(out, checked)) return fail("axis " + llvm::Twine(a) + " is named twice");
@@ -178,7 +189,8 @@ const LoweringRow* find_lowering(llvm::StringRef op_type, llvm::StringRef domain
 }
 llvm::SmallVector<const LoweringRow*, 0> all_lowerings() {
   llvm::SmallVector<const LoweringRow*, 0> out;
-  for (auto rows : {elementwise_rows(), shape_rows(), indexing_rows(), product_rows(), reduction_rows(), block_rows(), attention_rows(), collective_rows()})
+  for (auto rows : {elementwise_rows(), shape_rows(), indexing_rows(), product_rows(), reduction_rows(), block_rows(),
+                    attention_rows(), collective_rows()})
     for (const LoweringRow& row : rows) out.push_back(&row);
   return out;
 }

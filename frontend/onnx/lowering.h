@@ -18,7 +18,8 @@ namespace optp {
 
 using Lowered = llvm::Expected<llvm::SmallVector<Value*, 2>>;
 
-// One ONNX node while it is lowered: its attributes, its operands (null where absent), and a builder for what it becomes.
+// One ONNX node while it is lowered: its attributes, its operands (null where absent), and a builder for what it
+// becomes.
 class LoweringContext {
  public:
   LoweringContext(Builder& builder, const onnx::NodeProto& node, llvm::ArrayRef<Value*> operands, int64_t opset)
@@ -27,7 +28,7 @@ class LoweringContext {
   Builder& build;
   llvm::ArrayRef<Value*> operands;
   int64_t opset;
-  std::optional<int64_t> rank;  // of a rank graph: the file's metadata say it
+  std::optional<int64_t> rank;   // of a rank graph: the file's metadata say it
   bool drops_zero_bias = false;  // the file's exporter leaves a bias of zeros out of Gemm
   // Set by import: makes data of an attribute's tensor.
   std::function<llvm::Expected<std::shared_ptr<const Tensor>>(const onnx::TensorProto&, llvm::StringRef)> load_tensor;
@@ -53,8 +54,8 @@ class LoweringContext {
   // After lowering: attributes had the type that was asked for, and no operand was left over.
   llvm::Error check_attributes() const;
   llvm::Error check_all_used() const;
-  // Elements of an operand are needed and not known. Where they, or what they are computed from, lie in a file of weights
-  // that is missing, it is named.
+  // Elements of an operand are needed and not known. Where they, or what they are computed from, lie in a file of
+  // weights that is missing, it is named.
   llvm::Error not_known(size_t operand, const llvm::Twine& what) const;
   llvm::Error missing(const llvm::Twine& what, llvm::StringRef file) const;
   llvm::Expected<Value*> need(size_t operand) const;
@@ -65,14 +66,17 @@ class LoweringContext {
   llvm::Expected<llvm::SmallVector<int64_t, 4>> axes(llvm::ArrayRef<int64_t> axes, size_t ndim) const;
 
   // Shorthands: a failed step makes all that follow fail with its error.
-  llvm::Expected<Value*> op(llvm::StringRef name, llvm::ArrayRef<Value*> in, Attributes attributes = {}) { return build.create(name, in, std::move(attributes)); }
+  llvm::Expected<Value*> op(llvm::StringRef name, llvm::ArrayRef<Value*> in, Attributes attributes = {}) {
+    return build.create(name, in, std::move(attributes));
+  }
   llvm::Expected<Value*> reshape(Value& v, llvm::ArrayRef<Dim> dims);
   llvm::Expected<Value*> transpose(Value& v, llvm::ArrayRef<int64_t> perm);
   llvm::Expected<Value*> expand(Value& v, llvm::ArrayRef<Dim> dims);
   llvm::Expected<Value*> cast(Value& v, DType to);
   llvm::Expected<Value*> matmul(Value& a, Value& b);
   Value& scalar_like(const Value& v, double x);
-  llvm::Expected<Value*> need_float(size_t operand) const;  // where ONNX allows floating types only, and x · 0.01 of integers would be 0
+  llvm::Expected<Value*> need_float(
+      size_t operand) const;  // where ONNX allows floating types only, and x · 0.01 of integers would be 0
 
  private:
   const onnx::AttributeProto* find(llvm::StringRef name, int type) const;
@@ -104,8 +108,8 @@ const LoweringRow* find_lowering(llvm::StringRef op_type, llvm::StringRef domain
 llvm::SmallVector<const LoweringRow*, 0> all_lowerings();
 
 // `TRY(x, expression)` declares x as what an Expected holds, or returns its error.
-#define OPTP_TRY(name, ...)                         \
-  auto name##_or_error = (__VA_ARGS__);             \
+#define OPTP_TRY(name, ...)                                 \
+  auto name##_or_error = (__VA_ARGS__);                     \
   if (!name##_or_error) return name##_or_error.takeError(); \
   auto& name = *name##_or_error
 

@@ -98,7 +98,7 @@ struct Model {
   Functions functions;
   Body body;
   DimNames dims;
-  std::optional<int64_t> rank;  // of a rank graph: the file's metadata say it
+  std::optional<int64_t> rank;   // of a rank graph: the file's metadata say it
   bool drops_zero_bias = false;  // its exporter does
   std::vector<std::string> remarks;
 

@@ -51,7 +51,9 @@ Lowered matmul(LoweringContext& c) {
 }
 llvm::Expected<Value*> scaled(LoweringContext& c, Value& v, double factor) {
   if (factor == 1) return &v;
-  if (!is_float(v.type.dtype)) return c.fail("alpha and beta: expected 1 for a product of " + long_name(v.type.dtype) + ", found " + std::to_string(factor));
+  if (!is_float(v.type.dtype))
+    return c.fail("alpha and beta: expected 1 for a product of " + long_name(v.type.dtype) + ", found " +
+                  std::to_string(factor));
   return c.op("mul", {&v, &c.scalar_like(v, factor)});
 }
 llvm::Expected<Value*> gemm_product(LoweringContext& c) {
@@ -59,20 +61,25 @@ llvm::Expected<Value*> gemm_product(LoweringContext& c) {
   OPTP_TRY(b, c.need(1));
   if (a->ndim() != 2 || b->ndim() != 2)
     return c.fail("expected two matrices, found " + to_string(a->type.dims) + " and " + to_string(b->type.dims));
-  const std::string loops = std::string(c.integer("transA", 0) ? "k m, " : "m k, ") + (c.integer("transB", 0) ? "n k" : "k n") + " -> m n";
+  const std::string loops =
+      std::string(c.integer("transA", 0) ? "k m, " : "m k, ") + (c.integer("transB", 0) ? "n k" : "k n") + " -> m n";
   OPTP_TRY(y, c.op("contract", {a, b}, {{"loops", loops}}));
   OPTP_TRY(z, scaled(c, *y, c.number("alpha", 1)));
   if (!c.has(2) && b->is_data() && b->data && !a->is_data() && is_float(b->type.dtype) && c.op_type() == "Gemm") {
     constexpr int64_t most = 1 << 24;  // of what is made here, where the weight itself may be missing
     const int64_t columns = *y->type.dims[1].constant();
-    if (columns > most) return c.fail("operand 1 " + quoted(b->name) + ": a product of " + llvm::Twine(columns) + " columns without a bias: expected at most " + llvm::Twine(most));
+    if (columns > most)
+      return c.fail("operand 1 " + quoted(b->name) + ": a product of " + llvm::Twine(columns) +
+                    " columns without a bias: expected at most " + llvm::Twine(most));
     if (c.drops_zero_bias && c.number("beta", 1) != 0) {
-      // PyTorch's newer exporter drops a bias of zeros (a bias-free layer it writes as MatMul): it is a parameter all the same.
+      // PyTorch's newer exporter drops a bias of zeros (a bias-free layer it writes as MatMul): it is a parameter all
+      // the same.
       Array zeros;
       zeros.resize(true, {columns});
       Value& bias = c.build.constant(b->type.dtype, zeros.dims, zeros, c.output_name(0) + ".bias");
       bias.is_literal = false;
-      c.build.graph().remarks.push_back("parameter '" + bias.name + "': the exporter dropped this bias of zeros; it is added again");
+      c.build.graph().remarks.push_back("parameter '" + bias.name +
+                                        "': the exporter dropped this bias of zeros; it is added again");
       return c.op("add", {z, &bias});
     }
   }
@@ -89,7 +96,8 @@ Lowered fused_gemm(LoweringContext& c) {
   OPTP_TRY(y, gemm_product(c));
   const std::string activation = llvm::StringRef(c.text("activation", "")).lower();
   if (activation.empty()) return Values{y};
-  if (activation != "relu" && activation != "tanh" && activation != "sigmoid") return c.fail("activation " + quoted(activation));
+  if (activation != "relu" && activation != "tanh" && activation != "sigmoid")
+    return c.fail("activation " + quoted(activation));
   OPTP_TRY(z, c.op(activation, {y}));
   return Values{z};
 }
@@ -97,7 +105,8 @@ Lowered fused_gemm(LoweringContext& c) {
 Lowered fused_matmul(LoweringContext& c) {
   OPTP_TRY(a, c.need(0));
   OPTP_TRY(b, c.need(1));
-  if (c.integer("transBatchA", 0) || c.integer("transBatchB", 0)) return c.fail("transBatchA and transBatchB are not supported");
+  if (c.integer("transBatchA", 0) || c.integer("transBatchB", 0))
+    return c.fail("transBatchA and transBatchB are not supported");
   auto swapped = [&](Value& v, bool wanted) -> llvm::Expected<Value*> {
     if (!wanted || v.ndim() < 2) return &v;
     llvm::SmallVector<int64_t, 4> perm;
@@ -118,7 +127,8 @@ Lowered einsum(LoweringContext& c) {
     if (ch != ' ') equation += ch;
   auto [left, right] = llvm::StringRef(equation).split("->");
   auto [first, second] = left.split(',');
-  if (c.operands.size() != 2 || !llvm::StringRef(equation).contains("->") || second.contains(',') || llvm::StringRef(equation).contains('.'))
+  if (c.operands.size() != 2 || !llvm::StringRef(equation).contains("->") || second.contains(',') ||
+      llvm::StringRef(equation).contains('.'))
     return c.fail("equation " + quoted(equation) + ": expected two operands, an explicit result and no ellipsis");
   OPTP_TRY(a, c.need(0));
   OPTP_TRY(b, c.need(1));
@@ -130,12 +140,17 @@ Lowered einsum(LoweringContext& c) {
         return c.fail("equation " + quoted(equation) + ": each letter once in an operand, the result's in an operand");
       lists[o] += std::string(1, terms[o][k]) + " ";
     }
-  OPTP_TRY(y, c.op("contract", {a, b}, {{"loops", llvm::StringRef(lists[0]).trim().str() + ", " + lists[1] + "-> " + llvm::StringRef(lists[2]).trim().str()}}));
+  OPTP_TRY(y, c.op("contract", {a, b},
+                   {{"loops", llvm::StringRef(lists[0]).trim().str() + ", " + lists[1] + "-> " +
+                                  llvm::StringRef(lists[2]).trim().str()}}));
   return Values{y};
 }
 const LoweringRow rows[] = {
-    {"MatMul", 1, matmul}, {"Gemm", 7, gemm}, {"Einsum", 12, einsum},
-    {"FusedGemm", 1, fused_gemm, "com.microsoft"}, {"FusedMatMul", 1, fused_matmul, "com.microsoft"},
+    {"MatMul", 1, matmul},
+    {"Gemm", 7, gemm},
+    {"Einsum", 12, einsum},
+    {"FusedGemm", 1, fused_gemm, "com.microsoft"},
+    {"FusedMatMul", 1, fused_matmul, "com.microsoft"},
 };
 }  // namespace
 llvm::ArrayRef<LoweringRow> product_rows() { return rows; }

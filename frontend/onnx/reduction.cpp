@@ -42,7 +42,8 @@ Lowered reduce_sum_square(LoweringContext& c) {
 }
 
 // Before opset 13 softmax runs over all dims from `axis` on, flattened; the default axis was 1.
-llvm::Expected<Value*> softmaxed(LoweringContext& c, Value& x, llvm::function_ref<llvm::Expected<Value*>(Value&, int64_t)> softmax) {
+llvm::Expected<Value*> softmaxed(LoweringContext& c, Value& x,
+                                 llvm::function_ref<llvm::Expected<Value*>(Value&, int64_t)> softmax) {
   OPTP_TRY(axis, c.axis(c.integer("axis", c.opset < 13 ? 1 : -1), x.ndim()));
   if (c.opset >= 13 || axis == int64_t(x.ndim()) - 1) return softmax(x, axis);
   Dims flat(x.type.dims.begin(), x.type.dims.begin() + axis);
@@ -74,14 +75,23 @@ Lowered cumsum(LoweringContext& c) {
   OPTP_TRY(listed, c.known_integers(1, "axis"));
   if (listed.size() != 1) return c.fail("axis: expected one number");
   OPTP_TRY(axis, c.axis(listed[0], x->ndim()));
-  OPTP_TRY(y, c.op("cumsum", {x}, {{"axis", axis}, {"exclusive", c.integer("exclusive", 0)}, {"reverse", c.integer("reverse", 0)}}));
+  OPTP_TRY(y, c.op("cumsum", {x},
+                   {{"axis", axis}, {"exclusive", c.integer("exclusive", 0)}, {"reverse", c.integer("reverse", 0)}}));
   return Values{y};
 }
-constexpr char sum[] = "reduce_sum", mean[] = "reduce_mean", max[] = "reduce_max", min[] = "reduce_min", prod[] = "reduce_prod";
+constexpr char sum[] = "reduce_sum", mean[] = "reduce_mean", max[] = "reduce_max", min[] = "reduce_min",
+               prod[] = "reduce_prod";
 const LoweringRow rows[] = {
-    {"ReduceSum", 1, reduce<sum>}, {"ReduceMean", 1, reduce<mean>}, {"ReduceMax", 1, reduce<max>}, {"ReduceMin", 1, reduce<min>},
-    {"ReduceProd", 1, reduce<prod>}, {"ReduceL2", 1, reduce_l2}, {"ReduceSumSquare", 1, reduce_sum_square},
-    {"Softmax", 1, softmax}, {"LogSoftmax", 1, log_softmax}, {"CumSum", 11, cumsum},
+    {"ReduceSum", 1, reduce<sum>},
+    {"ReduceMean", 1, reduce<mean>},
+    {"ReduceMax", 1, reduce<max>},
+    {"ReduceMin", 1, reduce<min>},
+    {"ReduceProd", 1, reduce<prod>},
+    {"ReduceL2", 1, reduce_l2},
+    {"ReduceSumSquare", 1, reduce_sum_square},
+    {"Softmax", 1, softmax},
+    {"LogSoftmax", 1, log_softmax},
+    {"CumSum", 11, cumsum},
 };
 }  // namespace
 llvm::ArrayRef<LoweringRow> reduction_rows() { return rows; }

@@ -1,5 +1,5 @@
-// An exporter writes a tensor once where several parameters are equal (frontend/onnx/README.md, passes/unshare_parameters.cpp):
-// after training they are not. Each gets an initializer of its own:
+// An exporter writes a tensor once where several parameters are equal (frontend/onnx/README.md,
+// passes/unshare_parameters.cpp): after training they are not. Each gets an initializer of its own:
 //   Identity(w) -> v              the node goes, v becomes an initializer
 //   LayerNormalization(x, w, b)   named n: its input 1 becomes n.weight, or its input 2 n.bias
 //   MatMul(a, w), Add(a, b)       named n, of a tensor that others use, too: w becomes n.weight, b n.bias
@@ -30,7 +30,8 @@ HostArray transposed(const HostArray& in) {
   HostArray out{in.dtype, {in.dims[1], in.dims[0]}, std::vector<char>(in.bytes.size())};
   const auto each = size_t(size_bytes(in.dtype)), rows = size_t(in.dims[0]), columns = size_t(in.dims[1]);
   for (size_t r = 0; r < rows; ++r)
-    for (size_t c = 0; c < columns; ++c) std::memcpy(out.bytes.data() + (c * rows + r) * each, in.bytes.data() + (r * columns + c) * each, each);
+    for (size_t c = 0; c < columns; ++c)
+      std::memcpy(out.bytes.data() + (c * rows + r) * each, in.bytes.data() + (r * columns + c) * each, each);
   return out;
 }
 
@@ -39,14 +40,17 @@ llvm::Expected<HostArray> rounded(HostArray in, DType to, const llvm::Twine& pla
   if (in.dtype == to) return in;
   HostArray out{to, in.dims, {}};
   const auto count = in.bytes.size() / size_t(size_bytes(in.dtype));
-  if (in.dtype != DType::f32 || !is_half(to)) return bad_input(place + ": dtype: expected float32 or a half-precision model, found " + long_name(in.dtype) + " for " + long_name(to));
+  if (in.dtype != DType::f32 || !is_half(to))
+    return bad_input(place + ": dtype: expected float32 or a half-precision model, found " + long_name(in.dtype) +
+                     " for " + long_name(to));
   out.bytes.resize(count * 2);
   for (size_t k = 0; k < count; ++k) {
     float x;
     std::memcpy(&x, in.bytes.data() + 4 * k, 4);
     const uint16_t half = to == DType::f16 ? f32_to_f16(x) : f32_to_bf16(x);
     if (std::isfinite(x) && !std::isfinite(to == DType::f16 ? f16_to_f32(half) : bf16_to_f32(half)))
-      return bad_input(place + ": element " + llvm::Twine(k) + ": " + std::to_string(x) + " is beyond what " + long_name(to) + " can hold");
+      return bad_input(place + ": element " + llvm::Twine(k) + ": " + std::to_string(x) + " is beyond what " +
+                       long_name(to) + " can hold");
     std::memcpy(out.bytes.data() + 2 * k, &half, 2);
   }
   return out;
@@ -62,7 +66,8 @@ class Replacer {
     inputs_.push_back((*file)->id());
     model_ = std::make_shared<onnx::ModelProto>();
     const auto bytes = (*file)->bytes();
-    if (!model_->ParseFromArray(bytes.data(), int(bytes.size())) || !model_->has_graph()) return bad_input(path_ + ": not an ONNX model");
+    if (!model_->ParseFromArray(bytes.data(), int(bytes.size())) || !model_->has_graph())
+      return bad_input(path_ + ": not an ONNX model");
     auto& graph = *model_->mutable_graph();
     for (int k = 0; k < graph.initializer_size(); ++k) initializers_[graph.initializer(k).name()] = k;
     for (int k = 0; k < graph.node_size(); ++k) {
@@ -99,10 +104,13 @@ class Replacer {
         const int k = initializers_.lookup(name);
         auto& proto = *model_->mutable_graph()->mutable_initializer(k);
         const std::string place = path_ + ": initializer " + quoted(name);
-        if (turned && array->dims.size() != 2) return bad_input(place + ": expected a matrix, of which it is the transpose");
+        if (turned && array->dims.size() != 2)
+          return bad_input(place + ": expected a matrix, of which it is the transpose");
         HostArray own = turned ? transposed(*array) : *array;
-        if (llvm::ArrayRef<int64_t>(own.dims) != llvm::ArrayRef<int64_t>(proto.dims().data(), size_t(proto.dims_size())))
-          return bad_input(place + ": shape: expected that of the trained parameter " + quoted(w.name) + ", found another");
+        if (llvm::ArrayRef<int64_t>(own.dims) !=
+            llvm::ArrayRef<int64_t>(proto.dims().data(), size_t(proto.dims_size())))
+          return bad_input(place + ": shape: expected that of the trained parameter " + quoted(w.name) +
+                           ", found another");
         auto right = rounded(std::move(own), DType(proto.data_type()), place);
         if (!right) return right.takeError();
         arrays_[k] = std::move(*right);
@@ -163,7 +171,9 @@ class Replacer {
         offset += alignment - rest;
       }
       proto.set_data_location(onnx::TensorProto::EXTERNAL);
-      for (const auto& [key, value] : {std::pair<const char*, std::string>{"location", data_name}, {"offset", std::to_string(offset)}, {"length", std::to_string(size)}}) {
+      for (const auto& [key, value] : {std::pair<const char*, std::string>{"location", data_name},
+                                       {"offset", std::to_string(offset)},
+                                       {"length", std::to_string(size)}}) {
         auto& entry = *proto.add_external_data();
         entry.set_key(key);
         entry.set_value(value);
@@ -174,12 +184,15 @@ class Replacer {
     external = !pieces.empty();
     for (const FileId& id : inputs_)
       for (const std::string& path : {out.str(), data_path})
-        if ((path != data_path || external) && same_file(path, id.device, id.inode)) return error(Fault::cannot_write, path + ": it is an input of this run");
+        if ((path != data_path || external) && same_file(path, id.device, id.inode))
+          return error(Fault::cannot_write, path + ": it is an input of this run");
     std::string text;
-    if (model_->ByteSizeLong() > size_t(Limits().max_model_bytes) || !model_->SerializeToString(&text)) return bad_input(path_ + ": the model without its weights is larger than protobuf allows");
+    if (model_->ByteSizeLong() > size_t(Limits().max_model_bytes) || !model_->SerializeToString(&text))
+      return bad_input(path_ + ": the model without its weights is larger than protobuf allows");
     if (external) {
       // An older model there would take the new data for its own: whoever stops between the two leaves none.
-      if (::unlink(out.str().c_str()) != 0 && errno != ENOENT) return error(Fault::cannot_write, out + ": " + reason(errno));
+      if (::unlink(out.str().c_str()) != 0 && errno != ENOENT)
+        return error(Fault::cannot_write, out + ": " + reason(errno));
       if (auto e = write_file_atomically(data_path, pieces)) return e;
     }
     if (auto e = write_file_atomically(out, text)) return e;
@@ -194,7 +207,8 @@ class Replacer {
   llvm::Expected<std::shared_ptr<const Tensor>> load(const onnx::TensorProto& proto, const std::string& what) {
     auto tensor = load_tensor(proto, model_, folder_, {}, path_ + ": " + what);
     if (!tensor) return tensor.takeError();
-    if ((*tensor)->is_missing()) return error(Fault::not_found, path_ + ": " + what + ": its file " + quoted((*tensor)->missing) + " is missing");
+    if ((*tensor)->is_missing())
+      return error(Fault::not_found, path_ + ": " + what + ": its file " + quoted((*tensor)->missing) + " is missing");
     for (const auto& entry : proto.external_data()) {
       if (entry.key() != "location") continue;
       auto file = folder_.open(entry.value());
@@ -204,7 +218,8 @@ class Replacer {
     return tensor;
   }
   static void clear(onnx::TensorProto& t) {
-    t.clear_raw_data(), t.clear_float_data(), t.clear_double_data(), t.clear_int32_data(), t.clear_int64_data(), t.clear_uint64_data();
+    t.clear_raw_data(), t.clear_float_data(), t.clear_double_data(), t.clear_int32_data(), t.clear_int64_data(),
+        t.clear_uint64_data();
     t.clear_external_data(), t.clear_data_location();
   }
   static void embed(onnx::TensorProto& t, llvm::ArrayRef<char> bytes) {
@@ -214,9 +229,12 @@ class Replacer {
 
   bool place_one(const std::string& name, const NewWeight& w) {
     if (targets_of_name_.count(name)) return false;  // two parameters of one name
-    if (initializers_.count(name)) result.replaced.push_back(name);
-    else if (take_constant(name) || take_identity(name, w) || take_input(name)) result.added.push_back(name);
-    else return false;
+    if (initializers_.count(name))
+      result.replaced.push_back(name);
+    else if (take_constant(name) || take_identity(name, w) || take_input(name))
+      result.added.push_back(name);
+    else
+      return false;
     targets_of_name_.insert(name);
     targets_[w.name].emplace_back(name, llvm::is_contained(w.transposed_aliases, name));
     return true;
@@ -269,10 +287,12 @@ class Replacer {
     if (what != "weight" && what != "bias") return false;
     llvm::SmallVector<int, 2> nodes;
     if (auto it = by_name_.find(place); it != by_name_.end()) nodes.assign(it->second.begin(), it->second.end());
-    if (auto it = by_output_.find(place); it != by_output_.end() && !llvm::is_contained(nodes, it->second)) nodes.push_back(it->second);
+    if (auto it = by_output_.find(place); it != by_output_.end() && !llvm::is_contained(nodes, it->second))
+      nodes.push_back(it->second);
     if (nodes.size() != 1) return false;
     auto& n = *model_->mutable_graph()->mutable_node(nodes[0]);
-    if (n.op_type() == "Gemm" && what == "bias" && (n.input_size() == 2 || n.input(2).empty())) return add_bias(n, name);
+    if (n.op_type() == "Gemm" && what == "bias" && (n.input_size() == 2 || n.input(2).empty()))
+      return add_bias(n, name);
     int found = -1;
     const bool norm = llvm::StringRef(n.op_type()).contains("Normalization");
     for (int k = 0; k < n.input_size(); ++k) {
@@ -299,8 +319,10 @@ class Replacer {
     like.set_data_type(model_->graph().initializer(weight).data_type());
     like.add_dims(model_->graph().initializer(weight).dims(turned ? 0 : 1));
     add_initializer(name, like);
-    if (n.input_size() == 2) n.add_input(name);
-    else n.set_input(2, name);
+    if (n.input_size() == 2)
+      n.add_input(name);
+    else
+      n.set_input(2, name);
     return true;
   }
   void add_initializer(const std::string& name, const onnx::TensorProto& like) {
@@ -338,12 +360,14 @@ class Replacer {
   llvm::StringMap<llvm::SmallVector<int, 1>> by_name_;
   llvm::DenseSet<int> removed_;
   llvm::StringSet<> targets_of_name_;
-  std::map<std::string, std::vector<std::pair<std::string, bool>>> targets_;  // of each weight: initializers, and whether transposed
-  std::map<int, HostArray> arrays_;                                           // by initializer
+  std::map<std::string, std::vector<std::pair<std::string, bool>>>
+      targets_;                      // of each weight: initializers, and whether transposed
+  std::map<int, HostArray> arrays_;  // by initializer
 };
 }  // namespace
 
-llvm::Expected<ReplacedWeights> replace_weights(llvm::StringRef model, llvm::ArrayRef<NewWeight> weights, llvm::StringRef path) {
+llvm::Expected<ReplacedWeights> replace_weights(llvm::StringRef model, llvm::ArrayRef<NewWeight> weights,
+                                                llvm::StringRef path) {
   Replacer replacer(model);
   if (auto e = replacer.open()) return e;
   if (auto e = replacer.place(weights)) return e;

@@ -1,5 +1,5 @@
-// What ONNX's schemas differ in: the one place that knows. Debian 12 has version 1.12, Debian 13 has 1.17; fields that came
-// after 1.12 (IR 9 and 10) are members of the one and among the unknown fields of the other.
+// What ONNX's schemas differ in: the one place that knows. Debian 12 has version 1.12, Debian 13 has 1.17; fields that
+// came after 1.12 (IR 9 and 10) are members of the one and among the unknown fields of the other.
 #pragma once
 #include <google/protobuf/unknown_field_set.h>
 #include <onnx/onnx_pb.h>

@@ -70,20 +70,24 @@ Lowered reshape(LoweringContext& c) {
       wildcard = int64_t(k);
       d = 1;
     } else if (d.is(0) && !allow_zero) {
-      if (k >= x->ndim()) return c.fail("extent 0 of the new shape copies dim " + llvm::Twine(k) + ", but operand 0 has shape " + to_string(x->type.dims));
+      if (k >= x->ndim())
+        return c.fail("extent 0 of the new shape copies dim " + llvm::Twine(k) + ", but operand 0 has shape " +
+                      to_string(x->type.dims));
       d = x->type.dims[k];
     }
     dims.push_back(d);
   }
   if (wildcard >= 0) {
-    if (allow_zero && llvm::is_contained(target, Dim(0))) return c.fail("the new shape " + to_string(target) + ": -1 beside 0 with allowzero leaves the extent open");
+    if (allow_zero && llvm::is_contained(target, Dim(0)))
+      return c.fail("the new shape " + to_string(target) + ": -1 beside 0 with allowzero leaves the extent open");
     const Dim all = product(x->type.dims), rest = product(dims);
     if (rest.is(0)) {
       dims[size_t(wildcard)] = 0;
     } else if (auto q = exact_div(all, rest)) {
       dims[size_t(wildcard)] = *q;
     } else if (all.constant() && rest.constant()) {
-      return c.fail("operand 0 " + quoted(x->name) + ": shape " + to_string(x->type.dims) + " does not divide into " + to_string(target));
+      return c.fail("operand 0 " + quoted(x->name) + ": shape " + to_string(x->type.dims) + " does not divide into " +
+                    to_string(target));
     } else {
       // Extents under different names that the model needs equal: those before the -1 stand where the operand's stand
       // from the left, those after it from the right.
@@ -94,7 +98,8 @@ Lowered reshape(LoweringContext& c) {
         if (have != dims[k] && !have.constant() && !dims[k].constant() && solve_equal(have, dims[k]))
           return llvm::make_error<DimClash>(have, dims[k], "reshape to " + to_string(target));
       }
-      return c.fail("operand 0 " + quoted(x->name) + ": shape " + to_string(x->type.dims) + " does not divide into " + to_string(target));
+      return c.fail("operand 0 " + quoted(x->name) + ": shape " + to_string(x->type.dims) + " does not divide into " +
+                    to_string(target));
     }
   }
   OPTP_TRY(y, c.reshape(*x, dims));
@@ -122,11 +127,13 @@ Lowered unsqueeze(LoweringContext& c) {
     OPTP_TRY(known, c.known_integers(1, "axes"));
     listed = known;
   }
-  if (listed.size() > most_dims) return c.fail("axes: expected at most " + llvm::Twine(most_dims) + ", found " + llvm::Twine(listed.size()));
+  if (listed.size() > most_dims)
+    return c.fail("axes: expected at most " + llvm::Twine(most_dims) + ", found " + llvm::Twine(listed.size()));
   OPTP_TRY(axes, c.axes(listed, x->ndim() + listed.size()));
   Dims dims;
   size_t from = 0;
-  for (size_t k = 0; k < x->ndim() + axes.size(); ++k) dims.push_back(llvm::is_contained(axes, int64_t(k)) ? Dim(1) : x->type.dims[from++]);
+  for (size_t k = 0; k < x->ndim() + axes.size(); ++k)
+    dims.push_back(llvm::is_contained(axes, int64_t(k)) ? Dim(1) : x->type.dims[from++]);
   OPTP_TRY(y, c.reshape(*x, dims));
   return Values{y};
 }
@@ -142,8 +149,10 @@ Lowered squeeze(LoweringContext& c) {
   }
   Dims dims;
   for (size_t k = 0; k < x->ndim(); ++k) {
-    if (!llvm::is_contained(axes, int64_t(k))) dims.push_back(x->type.dims[k]);
-    else if (!x->type.dims[k].is(1)) return c.fail("squeeze of dim " + llvm::Twine(k) + ": expected extent 1, found " + x->type.dims[k].text());
+    if (!llvm::is_contained(axes, int64_t(k)))
+      dims.push_back(x->type.dims[k]);
+    else if (!x->type.dims[k].is(1))
+      return c.fail("squeeze of dim " + llvm::Twine(k) + ": expected extent 1, found " + x->type.dims[k].text());
   }
   OPTP_TRY(y, c.reshape(*x, dims));
   return Values{y};
@@ -152,7 +161,8 @@ Lowered flatten(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   const int64_t n = int64_t(x->ndim());
   int64_t axis = c.integer("axis", 1);
-  if (axis < -n || axis > n) return c.fail("axis " + llvm::Twine(axis) + " of a tensor with " + llvm::Twine(n) + " dims");
+  if (axis < -n || axis > n)
+    return c.fail("axis " + llvm::Twine(axis) + " of a tensor with " + llvm::Twine(n) + " dims");
   if (axis < 0) axis += n;
   llvm::ArrayRef<Dim> dims(x->type.dims);
   OPTP_TRY(y, c.reshape(*x, {product(dims.take_front(size_t(axis))), product(dims.drop_front(size_t(axis)))}));
@@ -185,7 +195,8 @@ Lowered expand(LoweringContext& c) {
 Lowered tile(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(repeats, c.known_dims(1, "repeats"));
-  if (repeats.size() != x->ndim()) return c.fail("repeats: expected " + llvm::Twine(x->ndim()) + " numbers, found " + llvm::Twine(repeats.size()));
+  if (repeats.size() != x->ndim())
+    return c.fail("repeats: expected " + llvm::Twine(x->ndim()) + " numbers, found " + llvm::Twine(repeats.size()));
   Dims apart, wide, joined;
   for (size_t k = 0; k < x->ndim(); ++k) {
     apart.append({Dim(1), x->type.dims[k]});
@@ -253,7 +264,8 @@ Lowered slice(LoweringContext& c) {
   if (axes.empty())
     for (size_t k = 0; k < starts.size(); ++k) axes.push_back(int64_t(k));
   OPTP_TRY(checked, c.axes(axes, x->ndim()));
-  if (ends.size() != starts.size() || checked.size() != starts.size() || (!steps.empty() && steps.size() != starts.size()))
+  if (ends.size() != starts.size() || checked.size() != starts.size() ||
+      (!steps.empty() && steps.size() != starts.size()))
     return c.fail("starts, ends, axes and steps differ in length");
   Value* y = x;
   for (size_t k = 0; k < starts.size(); ++k) {
@@ -264,9 +276,11 @@ Lowered slice(LoweringContext& c) {
     if (step > 0) {
       start = clamp_bound(starts[k], extent);
       const Dim end = clamp_bound(ends[k], extent);
-      size = proved_less_equal(end, start) ? Dim(0) : (step == 1 ? end - start : floor_div(end - start + Dim(step - 1), step));
+      size = proved_less_equal(end, start) ? Dim(0)
+                                           : (step == 1 ? end - start : floor_div(end - start + Dim(step - 1), step));
     } else {
-      if (!extent.constant() || !starts[k].constant() || !ends[k].constant()) return c.fail("a negative step along extent " + extent.text());
+      if (!extent.constant() || !starts[k].constant() || !ends[k].constant())
+        return c.fail("a negative step along extent " + extent.text());
       const int64_t n = *extent.constant();
       auto bound = [&](int64_t at) { return std::clamp<int64_t>(at < 0 && at >= -n ? at + n : at, -1, n - 1); };
       const int64_t first = bound(*starts[k].constant()), last = bound(*ends[k].constant());
@@ -299,7 +313,8 @@ Lowered split(LoweringContext& c) {
   Dim sum = 0;
   for (Dim s : sizes) sum = sum + s;
   if (sum != extent || sizes.size() != c.output_count())
-    return c.fail("sizes " + to_string(sizes) + ": expected a sum of " + extent.text() + " in " + llvm::Twine(c.output_count()) + " parts");
+    return c.fail("sizes " + to_string(sizes) + ": expected a sum of " + extent.text() + " in " +
+                  llvm::Twine(c.output_count()) + " parts");
   Values out;
   Dim start = 0;
   for (Dim s : sizes) {
@@ -323,7 +338,8 @@ Lowered concat(LoweringContext& c) {
 }
 Lowered pad(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
-  if (c.text("mode", "constant") != "constant") return c.fail("mode " + quoted(c.text("mode", "")) + ": only constant padding is supported");
+  if (c.text("mode", "constant") != "constant")
+    return c.fail("mode " + quoted(c.text("mode", "")) + ": only constant padding is supported");
   OPTP_TRY(pads, c.known_dims(1, "pads"));
   Ints axes;
   if (c.has(3)) {
@@ -336,11 +352,14 @@ Lowered pad(LoweringContext& c) {
   double value = 0;
   if (c.has(2)) {
     if (c.operands[2]->type.dtype != x->type.dtype)
-      return c.fail("operand 2 " + quoted(c.operands[2]->name) + ": dtype: expected " + long_name(x->type.dtype) + " as operand 0, found " + long_name(c.operands[2]->type.dtype));
-    if (!c.operands[2]->data || c.operands[2]->data->is_missing() || c.operands[2]->data->elements() != 1) return c.not_known(2, ": the padding value");
+      return c.fail("operand 2 " + quoted(c.operands[2]->name) + ": dtype: expected " + long_name(x->type.dtype) +
+                    " as operand 0, found " + long_name(c.operands[2]->type.dtype));
+    if (!c.operands[2]->data || c.operands[2]->data->is_missing() || c.operands[2]->data->elements() != 1)
+      return c.not_known(2, ": the padding value");
     value = to_array(*c.operands[2]->data).number(0);
   }
-  if (pads.size() != 2 * axes.size()) return c.fail("pads: expected " + llvm::Twine(2 * axes.size()) + " numbers, found " + llvm::Twine(pads.size()));
+  if (pads.size() != 2 * axes.size())
+    return c.fail("pads: expected " + llvm::Twine(2 * axes.size()) + " numbers, found " + llvm::Twine(pads.size()));
   Value* y = x;
   for (size_t k = 0; k < axes.size(); ++k) {
     const Dim before = pads[k], after = pads[k + axes.size()];
@@ -356,7 +375,8 @@ Lowered range(LoweringContext& c) {
   for (size_t k = 1; k < 3; ++k) {
     OPTP_TRY(other, c.need(k));
     if (other->type.dtype != first->type.dtype)
-      return c.fail("operand " + llvm::Twine(k) + " " + quoted(other->name) + ": dtype: expected " + long_name(first->type.dtype) + " as operand 0, found " + long_name(other->type.dtype));
+      return c.fail("operand " + llvm::Twine(k) + " " + quoted(other->name) + ": dtype: expected " +
+                    long_name(first->type.dtype) + " as operand 0, found " + long_name(other->type.dtype));
   }
   if (is_float(first->type.dtype)) {
     // Floating bounds must be constants; the integer case carries symbols.
@@ -368,7 +388,9 @@ Lowered range(LoweringContext& c) {
     }
     const double a = bounds[0].number(0), b = bounds[1].number(0), s = bounds[2].number(0), n = std::ceil((b - a) / s);
     constexpr double most = 1 << 22;  // made here, unlike the integer case
-    if (!(n <= most)) return c.fail("a range from " + std::to_string(a) + " to " + std::to_string(b) + " in steps of " + std::to_string(s) + ": expected at most 2^22 elements");
+    if (!(n <= most))
+      return c.fail("a range from " + std::to_string(a) + " to " + std::to_string(b) + " in steps of " +
+                    std::to_string(s) + ": expected at most 2^22 elements");
     Array out;
     out.resize(true, {int64_t(std::max(0.0, n))});
     for (size_t k = 0; k < out.f.size(); ++k) out.f[k] = a + double(k) * s;
@@ -385,7 +407,8 @@ Lowered range(LoweringContext& c) {
   const Dim span = bound[1] - bound[0];
   Dim size = bound[2].is(1) ? span : (bound[2].is(-1) ? Dim(-1) * span : Dim(-1) * floor_div(Dim(-1) * span, bound[2]));
   if (!proved_less_equal(0, size)) size = maximum(size, 0);
-  OPTP_TRY(y, c.op("iota", {}, {{"start", bound[0]}, {"size", size}, {"step", bound[2]}, {"dtype", int64_t(first->type.dtype)}}));
+  OPTP_TRY(y, c.op("iota", {},
+                   {{"start", bound[0]}, {"size", size}, {"step", bound[2]}, {"dtype", int64_t(first->type.dtype)}}));
   return Values{y};
 }
 // Trilu keeps one triangle: row ≥ column - k (lower), column ≥ row + k (upper); computed where it is used.
@@ -399,9 +422,11 @@ Lowered trilu(LoweringContext& c) {
   }
   const bool upper = c.integer("upper", 1) != 0;
   const Dim rows = x->type.dims[x->ndim() - 2], columns = x->type.dims[x->ndim() - 1];
-  OPTP_TRY(row, c.op("iota", {}, {{"start", Dim(0)}, {"size", rows}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
+  OPTP_TRY(row,
+           c.op("iota", {}, {{"start", Dim(0)}, {"size", rows}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
   OPTP_TRY(row_column, c.reshape(*row, {rows, 1}));
-  OPTP_TRY(column, c.op("iota", {}, {{"start", Dim(-1) * k}, {"size", columns}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
+  OPTP_TRY(column, c.op("iota", {},
+                        {{"start", Dim(-1) * k}, {"size", columns}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
   OPTP_TRY(keep, c.op(upper ? "greater_equal" : "less_equal", {column, row_column}));
   if (x->type.dtype == DType::boolean) {
     OPTP_TRY(y, c.op("and", {x, keep}));
@@ -411,10 +436,23 @@ Lowered trilu(LoweringContext& c) {
   return Values{y};
 }
 const LoweringRow rows[] = {
-    {"Constant", 1, constant}, {"Shape", 1, shape}, {"Size", 1, size}, {"Reshape", 5, reshape}, {"Unsqueeze", 1, unsqueeze},
-    {"Squeeze", 1, squeeze}, {"Flatten", 1, flatten}, {"Transpose", 1, transpose}, {"Expand", 8, expand}, {"Tile", 6, tile},
-    {"ConstantOfShape", 9, constant_of_shape}, {"Slice", 1, slice}, {"Split", 2, split}, {"Concat", 4, concat}, {"Pad", 11, pad},
-    {"Range", 11, range}, {"Trilu", 14, trilu},
+    {"Constant", 1, constant},
+    {"Shape", 1, shape},
+    {"Size", 1, size},
+    {"Reshape", 5, reshape},
+    {"Unsqueeze", 1, unsqueeze},
+    {"Squeeze", 1, squeeze},
+    {"Flatten", 1, flatten},
+    {"Transpose", 1, transpose},
+    {"Expand", 8, expand},
+    {"Tile", 6, tile},
+    {"ConstantOfShape", 9, constant_of_shape},
+    {"Slice", 1, slice},
+    {"Split", 2, split},
+    {"Concat", 4, concat},
+    {"Pad", 11, pad},
+    {"Range", 11, range},
+    {"Trilu", 14, trilu},
 };
 }  // namespace
 llvm::ArrayRef<LoweringRow> shape_rows() { return rows; }

@@ -59,25 +59,31 @@ ModulePath module_of(const onnx::NodeProto& node) {
   if (!path.contains('/')) return {};
   // The operator, and what fusions append: /up/MatMul/MatMulAddFusion.
   path = path.take_front(path.rfind('/'));
-  while (is_operator(without_count(path.substr(path.rfind('/') + 1)))) path = path.contains('/') ? path.take_front(path.rfind('/')) : "";
+  while (is_operator(without_count(path.substr(path.rfind('/') + 1))))
+    path = path.contains('/') ? path.take_front(path.rfind('/')) : "";
   return {path.str(), true, true};
 }
 
 bool is_generated_name(llvm::StringRef name) {
-  if (name.contains("::") || name.starts_with("/") || name.contains("_output_") || name.contains("ortshared")) return true;
+  if (name.contains("::") || name.starts_with("/") || name.contains("_output_") || name.contains("ortshared"))
+    return true;
   // PyTorch's parameters of a module have a dot; what was computed at export has its operation's name and a number.
   if (name.contains('.')) return false;
   const llvm::StringRef base = without_count(name).ltrim('_');
   if (base.empty() || llvm::all_of(base, llvm::isDigit)) return true;
-  constexpr std::array<llvm::StringLiteral, 24> made = {"val",        "const",     "Constant",  "constant", "initializer",   "ones",     "zeros",        "full",
-                                                        "ones_like",  "zeros_like", "full_like", "new_ones", "new_zeros",     "new_full", "to_copy",      "lift_fresh_copy",
-                                                        "scalar_tensor", "scalar_tensor_default", "arange", "fill", "tensor", "clone", "detach", "lifted_tensor"};
+  constexpr std::array<llvm::StringLiteral, 24> made = {
+      "val",       "const",    "Constant",  "constant",        "initializer",   "ones",
+      "zeros",     "full",     "ones_like", "zeros_like",      "full_like",     "new_ones",
+      "new_zeros", "new_full", "to_copy",   "lift_fresh_copy", "scalar_tensor", "scalar_tensor_default",
+      "arange",    "fill",     "tensor",    "clone",           "detach",        "lifted_tensor"};
   return llvm::is_contained(made, base) || base.ends_with("constant");
 }
 
 bool drops_zero_bias(const onnx::ModelProto& model) {
-  // The exporter that optimises what it writes came with PyTorch 2; the older one writes no such Gemm but with beta = 0.
+  // The exporter that optimises what it writes came with PyTorch 2; the older one writes no such Gemm but with beta =
+  // 0.
   int major = 0;
-  return model.producer_name() == "pytorch" && !llvm::StringRef(model.producer_version()).split('.').first.getAsInteger(10, major) && major >= 2;
+  return model.producer_name() == "pytorch" &&
+         !llvm::StringRef(model.producer_version()).split('.').first.getAsInteger(10, major) && major >= 2;
 }
 }  // namespace optp

@@ -12,7 +12,8 @@ namespace optp {
 // "/decoder/layers.0/fc1/MatMul_1". Unknown where there is neither.
 ModulePath module_of(const onnx::NodeProto& node);
 
-// A tensor's name that an exporter or optimiser made up, so that it names nothing of the model: onnx::MatMul_363, val_12.
+// A tensor's name that an exporter or optimiser made up, so that it names nothing of the model: onnx::MatMul_363,
+// val_12.
 bool is_generated_name(llvm::StringRef name);
 
 // Was the file written by PyTorch, whose newer exporter drops a bias of zeros from Gemm?

@@ -19,14 +19,17 @@ std::optional<std::vector<char>> packed(const Field& field) {
   for (auto v : field) {
     const T value = T(v);
     if constexpr (std::is_integral_v<T>)
-      if (std::is_signed_v<decltype(v)> ? int64_t(value) != int64_t(v) : uint64_t(value) != uint64_t(v)) return std::nullopt;
+      if (std::is_signed_v<decltype(v)> ? int64_t(value) != int64_t(v) : uint64_t(value) != uint64_t(v))
+        return std::nullopt;
     std::memcpy(out.data() + at, &value, sizeof(T));
     at += sizeof(T);
   }
   return out;
 }
 
-llvm::Expected<std::shared_ptr<const Tensor>> external(const onnx::TensorProto& proto, Tensor tensor, int64_t wanted, InputFolder& folder, const llvm::Twine& place, llvm::StringSet<>* unknown_keys) {
+llvm::Expected<std::shared_ptr<const Tensor>> external(const onnx::TensorProto& proto, Tensor tensor, int64_t wanted,
+                                                       InputFolder& folder, const llvm::Twine& place,
+                                                       llvm::StringSet<>* unknown_keys) {
   llvm::StringMap<std::string> entries;
   for (const auto& entry : proto.external_data()) {
     const llvm::StringRef key = entry.key();
@@ -34,7 +37,8 @@ llvm::Expected<std::shared_ptr<const Tensor>> external(const onnx::TensorProto& 
       if (unknown_keys) unknown_keys->insert(key);
       continue;
     }
-    if (!entries.try_emplace(key, entry.value()).second) return bad_input(place + ": external data: " + key + " is given twice");
+    if (!entries.try_emplace(key, entry.value()).second)
+      return bad_input(place + ": external data: " + key + " is given twice");
   }
   const std::string location = entries.lookup("location");
   if (location.empty()) return bad_input(place + ": external data: no location");
@@ -46,9 +50,12 @@ llvm::Expected<std::shared_ptr<const Tensor>> external(const onnx::TensorProto& 
         return bad_input(place + ": external data: " + key + ": expected a number below 2^64, found " + quoted(text));
     }
   // The sum itself is not compared: that would read all weights to make a plan.
-  if (auto it = entries.find("checksum"); it != entries.end() && (it->second.size() != 40 || !llvm::all_of(it->second, llvm::isHexDigit)))
+  if (auto it = entries.find("checksum");
+      it != entries.end() && (it->second.size() != 40 || !llvm::all_of(it->second, llvm::isHexDigit)))
     return bad_input(place + ": external data: checksum: expected 40 hexadecimal digits, found " + quoted(it->second));
-  if (length != uint64_t(wanted)) return bad_input(place + ": external data: length: expected " + llvm::Twine(wanted) + " bytes of its shape, found " + llvm::Twine(length));
+  if (length != uint64_t(wanted))
+    return bad_input(place + ": external data: length: expected " + llvm::Twine(wanted) +
+                     " bytes of its shape, found " + llvm::Twine(length));
   auto file = folder.open(location);
   if (!file) {
     // A file that is not there still leaves a graph to plan; any other fault is one.
@@ -70,12 +77,16 @@ llvm::Expected<std::shared_ptr<const Tensor>> external(const onnx::TensorProto& 
 }
 }  // namespace
 
-llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto, std::shared_ptr<const void> owner, InputFolder& folder,
-                                                          const Limits& limits, const llvm::Twine& place_twine, llvm::StringSet<>* unknown_keys) {
+llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto,
+                                                          std::shared_ptr<const void> owner, InputFolder& folder,
+                                                          const Limits& limits, const llvm::Twine& place_twine,
+                                                          llvm::StringSet<>* unknown_keys) {
   const std::string place = place_twine.str();
   Tensor tensor;
   tensor.dtype = DType(proto.data_type() > 0 && proto.data_type() < 256 ? proto.data_type() : 0);
-  if (proto.dims_size() > limits.max_ndim) return bad_input(place + ": dims: expected at most " + llvm::Twine(limits.max_ndim) + ", found " + llvm::Twine(proto.dims_size()));
+  if (proto.dims_size() > limits.max_ndim)
+    return bad_input(place + ": dims: expected at most " + llvm::Twine(limits.max_ndim) + ", found " +
+                     llvm::Twine(proto.dims_size()));
   tensor.dims.assign(proto.dims().begin(), proto.dims().end());
   for (int64_t d : tensor.dims)
     if (d < 0) return bad_input(place + ": dims: expected no negative extent, found " + llvm::Twine(d));
@@ -83,51 +94,80 @@ llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProt
   for (int64_t d : tensor.dims) {
     // An extent of 0 does not excuse the others: strides are products of some of them.
     auto next = checked_mul(count, std::max<int64_t>(d, 1));
-    if (!next || *next > limits.max_elements) return bad_input(place + ": dims: more than " + llvm::Twine(limits.max_elements) + " elements");
+    if (!next || *next > limits.max_elements)
+      return bad_input(place + ": dims: more than " + llvm::Twine(limits.max_elements) + " elements");
     count = *next;
   }
   if (llvm::is_contained(tensor.dims, 0)) count = 0;
   const bool is_external = proto.data_location() == onnx::TensorProto::EXTERNAL;
   if (tensor.dtype == DType::string) {  // kept by type only: what uses it is reported there
     if (proto.has_raw_data() || is_external || proto.string_data_size() != count)
-      return bad_input(place + ": data: expected " + llvm::Twine(count) + " strings, found " + llvm::Twine(proto.string_data_size()) + (proto.has_raw_data() ? " and raw data" : ""));
+      return bad_input(place + ": data: expected " + llvm::Twine(count) + " strings, found " +
+                       llvm::Twine(proto.string_data_size()) + (proto.has_raw_data() ? " and raw data" : ""));
     tensor.missing = "a string tensor";
     return std::make_shared<const Tensor>(std::move(tensor));
   }
-  if (size_bytes(tensor.dtype) == 0) return bad_input(place + ": dtype: expected a numeric type, found ONNX type " + llvm::Twine(proto.data_type()));
+  if (size_bytes(tensor.dtype) == 0)
+    return bad_input(place + ": dtype: expected a numeric type, found ONNX type " + llvm::Twine(proto.data_type()));
   const int64_t wanted = count * size_bytes(tensor.dtype);
-  const int fields = proto.has_raw_data() + (proto.float_data_size() > 0) + (proto.int32_data_size() > 0) + (proto.int64_data_size() > 0) +
-                     (proto.double_data_size() > 0) + (proto.uint64_data_size() > 0) + (proto.string_data_size() > 0);
-  if (fields + is_external > 1) return bad_input(place + ": data: expected one field, found " + llvm::Twine(fields + is_external));
+  const int fields = proto.has_raw_data() + (proto.float_data_size() > 0) + (proto.int32_data_size() > 0) +
+                     (proto.int64_data_size() > 0) + (proto.double_data_size() > 0) + (proto.uint64_data_size() > 0) +
+                     (proto.string_data_size() > 0);
+  if (fields + is_external > 1)
+    return bad_input(place + ": data: expected one field, found " + llvm::Twine(fields + is_external));
   if (is_external) return external(proto, std::move(tensor), wanted, folder, place, unknown_keys);
-  if (proto.external_data_size() > 0) return bad_input(place + ": external data: expected none, as the data location is not external");
+  if (proto.external_data_size() > 0)
+    return bad_input(place + ": external data: expected none, as the data location is not external");
   if (proto.has_segment()) return bad_input(place + ": data: segments are not supported");
   if (proto.has_raw_data()) {
     if (int64_t(proto.raw_data().size()) != wanted)
-      return bad_input(place + ": data: expected " + llvm::Twine(wanted) + " bytes, found " + llvm::Twine(proto.raw_data().size()));
+      return bad_input(place + ": data: expected " + llvm::Twine(wanted) + " bytes, found " +
+                       llvm::Twine(proto.raw_data().size()));
     tensor.bytes = llvm::ArrayRef<char>(proto.raw_data().data(), proto.raw_data().size());
     tensor.owner = std::move(owner);
     return std::make_shared<const Tensor>(std::move(tensor));
   }
   std::optional<std::vector<char>> bytes;
   switch (tensor.dtype) {
-    case DType::f32: bytes = packed<float>(proto.float_data()); break;
-    case DType::f64: bytes = packed<double>(proto.double_data()); break;
-    case DType::i64: bytes = packed<int64_t>(proto.int64_data()); break;
-    case DType::u64: bytes = packed<uint64_t>(proto.uint64_data()); break;
-    case DType::u32: bytes = packed<uint32_t>(proto.uint64_data()); break;
-    case DType::i32: bytes = packed<int32_t>(proto.int32_data()); break;
+    case DType::f32:
+      bytes = packed<float>(proto.float_data());
+      break;
+    case DType::f64:
+      bytes = packed<double>(proto.double_data());
+      break;
+    case DType::i64:
+      bytes = packed<int64_t>(proto.int64_data());
+      break;
+    case DType::u64:
+      bytes = packed<uint64_t>(proto.uint64_data());
+      break;
+    case DType::u32:
+      bytes = packed<uint32_t>(proto.uint64_data());
+      break;
+    case DType::i32:
+      bytes = packed<int32_t>(proto.int32_data());
+      break;
     case DType::f16:
     case DType::bf16:
-    case DType::u16: bytes = packed<uint16_t>(proto.int32_data()); break;
-    case DType::i16: bytes = packed<int16_t>(proto.int32_data()); break;
-    case DType::i8: bytes = packed<int8_t>(proto.int32_data()); break;
-    default: bytes = packed<uint8_t>(proto.int32_data()); break;
+    case DType::u16:
+      bytes = packed<uint16_t>(proto.int32_data());
+      break;
+    case DType::i16:
+      bytes = packed<int16_t>(proto.int32_data());
+      break;
+    case DType::i8:
+      bytes = packed<int8_t>(proto.int32_data());
+      break;
+    default:
+      bytes = packed<uint8_t>(proto.int32_data());
+      break;
   }
   if (!bytes) return bad_input(place + ": data: an element does not fit in " + long_name(tensor.dtype));
   if (int64_t(bytes->size()) != wanted || (fields > 0 && bytes->empty()))
-    return bad_input(place + ": data: expected " + llvm::Twine(count) + " elements in the field of " + long_name(tensor.dtype) + ", found " +
-                     llvm::Twine(int64_t(bytes->size()) / size_bytes(tensor.dtype)) + (bytes->empty() && fields > 0 ? " and another field" : ""));
+    return bad_input(place + ": data: expected " + llvm::Twine(count) + " elements in the field of " +
+                     long_name(tensor.dtype) + ", found " +
+                     llvm::Twine(int64_t(bytes->size()) / size_bytes(tensor.dtype)) +
+                     (bytes->empty() && fields > 0 ? " and another field" : ""));
   return make_tensor(tensor.dtype, tensor.dims, std::move(*bytes));
 }
 
@@ -138,8 +178,10 @@ llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& l
   const auto bytes = (*file)->bytes();
   if (bytes.empty()) return bad_input(path + ": the file is empty");
   // Any bytes of known shape parse as some message: only what has a type is a tensor.
-  if (!proto->ParseFromArray(bytes.data(), int(bytes.size())) || proto->data_type() == 0) return bad_input(path + ": not an ONNX tensor");
-  if (proto->data_location() == onnx::TensorProto::EXTERNAL) return bad_input(path + ": external data: expected the data in the file itself");
+  if (!proto->ParseFromArray(bytes.data(), int(bytes.size())) || proto->data_type() == 0)
+    return bad_input(path + ": not an ONNX tensor");
+  if (proto->data_location() == onnx::TensorProto::EXTERNAL)
+    return bad_input(path + ": external data: expected the data in the file itself");
   InputFolder none;
   auto tensor = load_tensor(*proto, proto, none, limits, path);
   if (!tensor) return tensor.takeError();

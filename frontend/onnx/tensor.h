@@ -14,12 +14,15 @@ class ModelProto;
 
 namespace optp {
 
-// `owner` keeps the message alive; bytes of raw_data are not copied. `place` begins each error: "FILE: initializer 'w'".
-// Keys of external data that are not known are passed over and put into `unknown_keys`.
-llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto, std::shared_ptr<const void> owner, InputFolder& folder,
-                                                          const Limits& limits, const llvm::Twine& place, llvm::StringSet<>* unknown_keys = nullptr);
+// `owner` keeps the message alive; bytes of raw_data are not copied. `place` begins each error: "FILE: initializer
+// 'w'". Keys of external data that are not known are passed over and put into `unknown_keys`.
+llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto,
+                                                          std::shared_ptr<const void> owner, InputFolder& folder,
+                                                          const Limits& limits, const llvm::Twine& place,
+                                                          llvm::StringSet<>* unknown_keys = nullptr);
 
-// A file that is one TensorProto, as ONNX's test data are. Its data lie in the file itself. `name` gets the tensor's, which
-// may be empty.
-llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& limits = {}, std::string* name = nullptr);
+// A file that is one TensorProto, as ONNX's test data are. Its data lie in the file itself. `name` gets the tensor's,
+// which may be empty.
+llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& limits = {},
+                                           std::string* name = nullptr);
 }  // namespace optp

@@ -4,9 +4,9 @@
 
 #include <Eigen/Core>
 
+#include "frontend/ir/formula.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
-#include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 
 namespace optp {
@@ -28,7 +28,8 @@ llvm::Expected<ContractLoops> parse_contract(llvm::StringRef text) {
   return loops;
 }
 std::string to_string(const ContractLoops& loops) {
-  return llvm::join(loops.operands[0], " ") + ", " + llvm::join(loops.operands[1], " ") + " -> " + llvm::join(loops.result, " ");
+  return llvm::join(loops.operands[0], " ") + ", " + llvm::join(loops.operands[1], " ") + " -> " +
+         llvm::join(loops.result, " ");
 }
 
 namespace ops {
@@ -66,7 +67,9 @@ llvm::Expected<Rule> rule(const Node& node) {
         continue;
       }
       auto [it, fresh] = index.try_emplace(names[d], 0);
-      if (fresh) it->second = rule.add(dims[d], false, llvm::is_contained(b->lists.result, names[d]) ? Reduce::none : Reduce::sum);
+      if (fresh)
+        it->second =
+            rule.add(dims[d], false, llvm::is_contained(b->lists.result, names[d]) ? Reduce::none : Reduce::sum);
       out.push_back(it->second);
     }
     return out;
@@ -91,7 +94,10 @@ llvm::Expected<Types> infer(const Node& node) {
       auto [it, fresh] = extent.try_emplace(name, dims[d]);
       if (fresh || it->second == dims[d]) continue;
       if (it->second.constant() && dims[d].constant())
-        return mismatch(node, k, "shape", "extent " + it->second.text() + " of dim " + llvm::Twine(d) + " as in operand 0 " + to_string(node.operand(0).type.dims), to_string(dims));
+        return mismatch(node, k, "shape",
+                        "extent " + it->second.text() + " of dim " + llvm::Twine(d) + " as in operand 0 " +
+                            to_string(node.operand(0).type.dims),
+                        to_string(dims));
       if (auto e = must_agree(node, "product of operands", it->second, dims[d])) return e;
     }
   }
@@ -131,9 +137,10 @@ void accumulate(llvm::ArrayRef<int64_t> extents, llvm::ArrayRef<Ints> strides, c
   });
 }
 
-// In float64 nearly all the time of a check goes here: the longest loops of a and y, of b and y, and of a and b are a matrix
-// product, the others go round it.
-void accumulate_products(llvm::ArrayRef<int64_t> extents, llvm::ArrayRef<Ints> strides, const double* a, const double* b, double* y) {
+// In float64 nearly all the time of a check goes here: the longest loops of a and y, of b and y, and of a and b are a
+// matrix product, the others go round it.
+void accumulate_products(llvm::ArrayRef<int64_t> extents, llvm::ArrayRef<Ints> strides, const double* a,
+                         const double* b, double* y) {
   constexpr size_t none = SIZE_MAX;
   size_t m = none, n = none, k = none;
   for (size_t l = 0; l < extents.size(); ++l) {
@@ -141,15 +148,19 @@ void accumulate_products(llvm::ArrayRef<int64_t> extents, llvm::ArrayRef<Ints> s
     size_t* kind = in_a && !in_b && in_y ? &m : !in_a && in_b && in_y ? &n : in_a && in_b && !in_y ? &k : nullptr;
     if (kind && (*kind == none || extents[l] > extents[*kind])) *kind = l;
   }
-  if (m == none || n == none || k == none || extents[m] * extents[n] * extents[k] < 4096) return accumulate(extents, strides, a, b, y);
+  if (m == none || n == none || k == none || extents[m] * extents[n] * extents[k] < 4096)
+    return accumulate(extents, strides, a, b, y);
   Ints outer(extents.begin(), extents.end());
   outer[m] = outer[n] = outer[k] = 1;
   using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Steps = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
   walk(outer, strides, [&](int64_t, llvm::ArrayRef<int64_t> at) {
-    const Eigen::Map<const Matrix, 0, Steps> left(a + at[0], extents[m], extents[k], Steps(strides[0][m], strides[0][k]));
-    const Eigen::Map<const Matrix, 0, Steps> right(b + at[1], extents[k], extents[n], Steps(strides[1][k], strides[1][n]));
-    Eigen::Map<Matrix, 0, Steps>(y + at[2], extents[m], extents[n], Steps(strides[2][m], strides[2][n])).noalias() += left * right;
+    const Eigen::Map<const Matrix, 0, Steps> left(a + at[0], extents[m], extents[k],
+                                                  Steps(strides[0][m], strides[0][k]));
+    const Eigen::Map<const Matrix, 0, Steps> right(b + at[1], extents[k], extents[n],
+                                                   Steps(strides[1][k], strides[1][n]));
+    Eigen::Map<Matrix, 0, Steps>(y + at[2], extents[m], extents[n], Steps(strides[2][m], strides[2][n])).noalias() +=
+        left * right;
   });
 }
 
@@ -174,8 +185,10 @@ llvm::Expected<Arrays> evaluate(const Node& node, llvm::ArrayRef<const Array*> i
   Array out;
   out.resize(in[0]->is_float, result_dims);
   if (count_of(extents) != 0) {
-    if (out.is_float) accumulate_products(extents, strides, in[0]->f.data(), in[1]->f.data(), out.f.data());
-    else accumulate(extents, strides, in[0]->i.data(), in[1]->i.data(), out.i.data());
+    if (out.is_float)
+      accumulate_products(extents, strides, in[0]->f.data(), in[1]->f.data(), out.f.data());
+    else
+      accumulate(extents, strides, in[0]->i.data(), in[1]->i.data(), out.i.data());
   }
   return single(std::move(out));
 }
@@ -202,7 +215,8 @@ void gradient(GradientContext& c) {
     }
     Value* g = c.op("contract", {c.dy, c.x(1 - k)}, {{"loops", to_string(back)}});
     if (diagonal) {
-      // A trace: what it has off its diagonal was not summed. Ones along the loop put the gradient where its index recurs.
+      // A trace: what it has off its diagonal was not summed. Ones along the loop put the gradient where its index
+      // recurs.
       llvm::SmallVector<std::string, 4> once;
       Dims ones;
       for (size_t d = 0; d < summed.size(); ++d)
@@ -221,11 +235,12 @@ const RegisteredOp contract{{
     .rule = rule,
     .infer = infer,
     .evaluate = evaluate,
-    .flops = [](const Node&, llvm::ArrayRef<double> extents) {
-      double n = 2;
-      for (double e : extents) n *= e;
-      return n;
-    },
+    .flops =
+        [](const Node&, llvm::ArrayRef<double> extents) {
+          double n = 2;
+          for (double e : extents) n *= e;
+          return n;
+        },
     .gradient = gradient,
     .examples = {"%y = contract(%a: f32[3, 5, 7], %b: f32[7, 4]) {loops = \"b m k, k n -> b m n\"}"},
 }};

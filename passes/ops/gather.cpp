@@ -7,11 +7,13 @@
 namespace optp::ops {
 namespace {
 llvm::Error out_of_range(const Node& node, int64_t index, int64_t rows) {
-  return node_error(node, "index " + llvm::Twine(index) + " of operand 1 " + quoted(node.operand(1).name) + " is outside " + llvm::Twine(rows) + " rows of " + quoted(node.operand(0).name));
+  return node_error(node, "index " + llvm::Twine(index) + " of operand 1 " + quoted(node.operand(1).name) +
+                              " is outside " + llvm::Twine(rows) + " rows of " + quoted(node.operand(0).name));
 }
 const RegisteredOp gather{{
     .name = "gather",
-    .summary = "slices of operand 0 along one axis, chosen by the indices in operand 1; indices below 0 count from the end",
+    .summary =
+        "slices of operand 0 along one axis, chosen by the indices in operand 1; indices below 0 count from the end",
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       const size_t axis = size_t(node.integer("axis"));
       Rule rule;
@@ -20,12 +22,15 @@ const RegisteredOp gather{{
       rule.results.emplace_back();
       const auto& table = node.operand(0).type.dims;
       const auto& index = node.operand(1).type.dims;
-      for (size_t d = 0; d < table.size(); ++d) rule.operands[0].push_back(rule.add(table[d], false, d == axis ? Reduce::sum : Reduce::none));
+      for (size_t d = 0; d < table.size(); ++d)
+        rule.operands[0].push_back(rule.add(table[d], false, d == axis ? Reduce::sum : Reduce::none));
       rule.loops[axis].counted = true;
       for (Dim d : index) rule.operands[1].push_back(rule.add(d));
       for (size_t d = 0; d < table.size(); ++d) {
-        if (d == axis) rule.results[0].append(rule.operands[1].begin(), rule.operands[1].end());
-        else rule.results[0].push_back(rule.operands[0][d]);
+        if (d == axis)
+          rule.results[0].append(rule.operands[1].begin(), rule.operands[1].end());
+        else
+          rule.results[0].push_back(rule.operands[0][d]);
       }
       if (node.operand(0).type.dtype == DType::boolean) rule.loops[axis].whole = true;  // bool has no sum
       return rule;
@@ -34,7 +39,8 @@ const RegisteredOp gather{{
       auto axis = checked_axis(node, node.operand(0).ndim());
       if (!axis) return axis.takeError();
       const DType index = node.operand(1).type.dtype;
-      if (index != DType::i64 && index != DType::i32) return mismatch(node, 1, "dtype", "int64 or int32", long_name(index));
+      if (index != DType::i64 && index != DType::i32)
+        return mismatch(node, 1, "dtype", "int64 or int32", long_name(index));
       if (node.operand(0).type.dtype == DType::string) return mismatch(node, 0, "dtype", "a number", "string");
       Dims dims = node.operand(0).type.dims;
       if (const auto rows = node.dim("rows", dims[size_t(*axis)]).constant())
@@ -58,15 +64,16 @@ const RegisteredOp gather{{
       for (int64_t k = 0; k < count; ++k) {
         const int64_t wanted = in[1]->i[size_t(k)];
         int64_t row = wanted < 0 ? wanted + total : wanted;
-        if (row < 0 || row >= total)
-          return out_of_range(node, wanted, total);
+        if (row < 0 || row >= total) return out_of_range(node, wanted, total);
         row -= start;
         if (masked && (row < 0 || row >= rows)) continue;
         for (int64_t o = 0; o < outer; ++o)
           for (int64_t i = 0; i < inner; ++i) {
             const size_t to = size_t((o * count + k) * inner + i), from = size_t((o * rows + row) * inner + i);
-            if (out.is_float) out.f[to] = in[0]->f[from];
-            else out.i[to] = in[0]->i[from];
+            if (out.is_float)
+              out.f[to] = in[0]->f[from];
+            else
+              out.i[to] = in[0]->i[from];
           }
       }
       return single(std::move(out));
@@ -91,17 +98,20 @@ const RegisteredOp gather{{
       node.attributes["rows"] = rule.loops[size_t(loop)].extent;
       return llvm::Error::success();
     },
-    .gradient = [](GradientContext& c) {
-      const int64_t axis = c.node.integer("axis");
-      c.dx[0] = c.op("scatter_add", {c.dy, c.x(1)}, {{"axis", axis}, {"rows", c.x(0)->type.dims[size_t(axis)]}});
-    },
+    .gradient =
+        [](GradientContext& c) {
+          const int64_t axis = c.node.integer("axis");
+          c.dx[0] = c.op("scatter_add", {c.dy, c.x(1)}, {{"axis", axis}, {"rows", c.x(0)->type.dims[size_t(axis)]}});
+        },
 }};
 
-// scatter_add(values, index): gather's transpose: values of equal index are added up in a tensor of zeros. A rank that holds
-// rows [start, start + n) adds those and leaves the rest out, so that a vocab-split table's gradient needs no communication.
+// scatter_add(values, index): gather's transpose: values of equal index are added up in a tensor of zeros. A rank that
+// holds rows [start, start + n) adds those and leaves the rest out, so that a vocab-split table's gradient needs no
+// communication.
 const RegisteredOp scatter_add{{
     .name = "scatter_add",
-    .summary = "zeros of attribute \"rows\" along one axis, to which operand 0's slices are added at the indices in operand 1",
+    .summary =
+        "zeros of attribute \"rows\" along one axis, to which operand 0's slices are added at the indices in operand 1",
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       const size_t axis = size_t(node.integer("axis"));
       Rule rule;
@@ -114,21 +124,26 @@ const RegisteredOp scatter_add{{
       rule.loops[axis].counted = true;
       for (Dim d : node.operand(1).type.dims) rule.operands[1].push_back(rule.add(d, false, Reduce::sum));
       for (size_t d = 0; d < table.size(); ++d) {
-        if (d == axis) rule.operands[0].append(rule.operands[1].begin(), rule.operands[1].begin() + long(index_dims));
-        else rule.operands[0].push_back(rule.results[0][d]);
+        if (d == axis)
+          rule.operands[0].append(rule.operands[1].begin(), rule.operands[1].begin() + long(index_dims));
+        else
+          rule.operands[0].push_back(rule.results[0][d]);
       }
       return rule;
     },
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       if (auto e = same_dtype(node, {0})) return e;
       const DType index = node.operand(1).type.dtype;
-      if (index != DType::i64 && index != DType::i32) return mismatch(node, 1, "dtype", "int64 or int32", long_name(index));
+      if (index != DType::i64 && index != DType::i32)
+        return mismatch(node, 1, "dtype", "int64 or int32", long_name(index));
       const int64_t axis = node.integer("axis");
       Dims dims = node.operand(0).type.dims;
       const size_t n = node.operand(1).ndim();
-      if (axis < 0 || size_t(axis) + n > dims.size()) return node_error(node, "axis " + llvm::Twine(axis) + " is out of range");
+      if (axis < 0 || size_t(axis) + n > dims.size())
+        return node_error(node, "axis " + llvm::Twine(axis) + " is out of range");
       for (size_t d = 0; d < n; ++d)
-        if (auto e = must_agree(node, "values and index", dims[size_t(axis) + d], node.operand(1).type.dims[d])) return e;
+        if (auto e = must_agree(node, "values and index", dims[size_t(axis) + d], node.operand(1).type.dims[d]))
+          return e;
       dims.erase(dims.begin() + axis, dims.begin() + axis + long(n));
       dims.insert(dims.begin() + axis, node.dim("rows"));
       return one(node.operand(0).type.dtype, dims);
@@ -152,8 +167,10 @@ const RegisteredOp scatter_add{{
         for (int64_t o = 0; o < outer; ++o)
           for (int64_t i = 0; i < inner; ++i) {
             const size_t from = size_t((o * count + k) * inner + i), to = size_t((o * rows + row) * inner + i);
-            if (out.is_float) out.f[to] += in[0]->f[from];
-            else out.i[to] += in[0]->i[from];
+            if (out.is_float)
+              out.f[to] += in[0]->f[from];
+            else
+              out.i[to] += in[0]->i[from];
           }
       }
       return single(std::move(out));
@@ -164,7 +181,8 @@ const RegisteredOp scatter_add{{
       node.attributes["row_start"] = sharding.start(loop);
       return llvm::Error::success();
     },
-    .gradient = [](GradientContext& c) { c.dx[0] = c.op("gather", {c.dy, c.x(1)}, {{"axis", c.node.integer("axis")}}); },
+    .gradient =
+        [](GradientContext& c) { c.dx[0] = c.op("gather", {c.dy, c.x(1)}, {{"axis", c.node.integer("axis")}}); },
 }};
 }  // namespace
 }  // namespace optp::ops

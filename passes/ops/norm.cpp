@@ -10,7 +10,9 @@ namespace {
 const RegisteredOp layer_norm{{
     .name = "layer_norm",
     .summary = "(x - mean) / √(variance + epsilon) · scale + bias over the last axis",
-    .rule = [](const Node& node) -> llvm::Expected<Rule> { return same_shape_rule(node, {int64_t(node.out().ndim()) - 1}, Linear::none); },
+    .rule = [](const Node& node) -> llvm::Expected<Rule> {
+      return same_shape_rule(node, {int64_t(node.out().ndim()) - 1}, Linear::none);
+    },
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       const Value& x = node.operand(0);
       if (!is_float(x.type.dtype)) return mismatch(node, 0, "dtype", "a floating type", long_name(x.type.dtype));
@@ -18,7 +20,8 @@ const RegisteredOp layer_norm{{
       for (unsigned k = 1; k < node.operands.size(); ++k) {
         if (auto e = same_dtype(node, {0, k})) return e;
         if (node.operand(k).type.dims != Dims{x.type.dims.back()})
-          return mismatch(node, k, "shape", "[" + x.type.dims.back().text() + "]", to_string(node.operand(k).type.dims));
+          return mismatch(node, k, "shape", "[" + x.type.dims.back().text() + "]",
+                          to_string(node.operand(k).type.dims));
       }
       return one(x.type.dtype, x.type.dims);
     },
@@ -36,32 +39,38 @@ const RegisteredOp layer_norm{{
         variance /= double(n);
         const double scale = 1 / std::sqrt(variance + epsilon);
         for (int64_t k = 0; k < n; ++k)
-          out.f[size_t(r * n + k)] = (x[k] - mean) * scale * in[1]->f[size_t(k)] + (in.size() > 2 ? in[2]->f[size_t(k)] : 0.0);
+          out.f[size_t(r * n + k)] =
+              (x[k] - mean) * scale * in[1]->f[size_t(k)] + (in.size() > 2 ? in[2]->f[size_t(k)] : 0.0);
       }
       return single(std::move(out));
     },
     // Ba et al., section 4, with x̂ = (x - mean) · r and r = 1/√(variance + epsilon):
     // dx = r · (g - mean(g) - x̂ · mean(g · x̂)), g = dy · scale; dscale = Σ dy · x̂; dbias = Σ dy.
-    .gradient = [](GradientContext& c) {
-      const int64_t axis = int64_t(c.x()->ndim()) - 1;
-      Value* centred = c.sub(c.x(), c.mean(c.x(), {axis}, true));
-      Value* variance = c.mean(c.mul(centred, centred), {axis}, true);
-      Value* r = c.op("reciprocal", {c.sqrt(c.add(variance, c.node.number("epsilon", 1e-5)))});
-      Value* normal = c.mul(centred, r);
-      if (c.needs(0)) {
-        Value* g = c.mul(c.dy, c.x(1));
-        c.dx[0] = c.mul(r, c.sub(c.sub(g, c.mean(g, {axis}, true)), c.mul(normal, c.mean(c.mul(g, normal), {axis}, true))));
-      }
-      if (c.needs(1)) c.dx[1] = c.unbroadcast(c.mul(c.dy, normal), *c.x(1));
-      if (c.dx.size() > 2 && c.needs(2)) c.dx[2] = c.unbroadcast(c.dy, *c.x(2));
-    },
+    .gradient =
+        [](GradientContext& c) {
+          const int64_t axis = int64_t(c.x()->ndim()) - 1;
+          Value* centred = c.sub(c.x(), c.mean(c.x(), {axis}, true));
+          Value* variance = c.mean(c.mul(centred, centred), {axis}, true);
+          Value* r = c.op("reciprocal", {c.sqrt(c.add(variance, c.node.number("epsilon", 1e-5)))});
+          Value* normal = c.mul(centred, r);
+          if (c.needs(0)) {
+            Value* g = c.mul(c.dy, c.x(1));
+            c.dx[0] = c.mul(
+                r, c.sub(c.sub(g, c.mean(g, {axis}, true)), c.mul(normal, c.mean(c.mul(g, normal), {axis}, true))));
+          }
+          if (c.needs(1)) c.dx[1] = c.unbroadcast(c.mul(c.dy, normal), *c.x(1));
+          if (c.dx.size() > 2 && c.needs(2)) c.dx[2] = c.unbroadcast(c.dy, *c.x(2));
+        },
 }};
 const RegisteredOp softmax{{
     .name = "softmax",
     .summary = "e^(x - max) / Σ e^(x - max) along one axis",
-    .rule = [](const Node& node) -> llvm::Expected<Rule> { return same_shape_rule(node, {node.integer("axis")}, Linear::none); },
+    .rule = [](const Node& node) -> llvm::Expected<Rule> {
+      return same_shape_rule(node, {node.integer("axis")}, Linear::none);
+    },
     .infer = [](const Node& node) -> llvm::Expected<Types> {
-      if (!is_float(node.operand(0).type.dtype)) return mismatch(node, 0, "dtype", "a floating type", long_name(node.operand(0).type.dtype));
+      if (!is_float(node.operand(0).type.dtype))
+        return mismatch(node, 0, "dtype", "a floating type", long_name(node.operand(0).type.dtype));
       auto axis = checked_axis(node, node.operand(0).ndim());
       if (!axis) return axis.takeError();
       return one(node.operand(0).type.dtype, node.operand(0).type.dims);
@@ -82,7 +91,10 @@ const RegisteredOp softmax{{
       return single(std::move(out));
     },
     // dx = y · (dy - Σ dy · y)
-    .gradient = [](GradientContext& c) { c.dx[0] = c.mul(c.y(), c.sub(c.dy, c.sum(c.mul(c.dy, c.y()), {c.node.integer("axis")}, true))); },
+    .gradient =
+        [](GradientContext& c) {
+          c.dx[0] = c.mul(c.y(), c.sub(c.dy, c.sum(c.mul(c.dy, c.y()), {c.node.integer("axis")}, true)));
+        },
 }};
 }  // namespace
 }  // namespace optp::ops

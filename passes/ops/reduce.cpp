@@ -12,11 +12,14 @@ llvm::Expected<Types> infer(const Node& node) {
   Dims dims;
   const bool keep = node.integer("keepdims") != 0;
   for (size_t d = 0; d < node.operand(0).ndim(); ++d) {
-    if (!llvm::is_contained(node.integers("axes"), int64_t(d))) dims.push_back(node.operand(0).type.dims[d]);
-    else if (keep) dims.push_back(1);
+    if (!llvm::is_contained(node.integers("axes"), int64_t(d)))
+      dims.push_back(node.operand(0).type.dims[d]);
+    else if (keep)
+      dims.push_back(1);
   }
   for (int64_t axis : node.integers("axes"))
-    if (axis < 0 || axis >= int64_t(node.operand(0).ndim())) return node_error(node, "axis " + llvm::Twine(axis) + " is out of range");
+    if (axis < 0 || axis >= int64_t(node.operand(0).ndim()))
+      return node_error(node, "axis " + llvm::Twine(axis) + " is out of range");
   return one(node.operand(0).type.dtype, dims);
 }
 template <Reduce reduce, Linear linear>
@@ -27,10 +30,13 @@ llvm::Expected<Rule> rule_of(const Node& node) {
   rule.results.emplace_back();
   for (size_t d = 0; d < node.operand(0).ndim(); ++d) {
     const bool reduced = llvm::is_contained(node.integers("axes"), int64_t(d));
-    const int loop = rule.add(node.operand(0).type.dims[d], reduced && reduce == Reduce::none, reduced ? reduce : Reduce::none);
+    const int loop =
+        rule.add(node.operand(0).type.dims[d], reduced && reduce == Reduce::none, reduced ? reduce : Reduce::none);
     rule.operands[0].push_back(loop);
-    if (!reduced) rule.results[0].push_back(loop);
-    else if (node.integer("keepdims") != 0) rule.results[0].push_back(no_loop);
+    if (!reduced)
+      rule.results[0].push_back(loop);
+    else if (node.integer("keepdims") != 0)
+      rule.results[0].push_back(no_loop);
   }
   return rule;
 }
@@ -48,18 +54,24 @@ llvm::Expected<Arrays> fold(const Node& node, const Array& in, double start_f, i
       stride *= in.dims[d];
     }
   walk(in.dims, {strides}, [&](int64_t k, llvm::ArrayRef<int64_t> at) {
-    if (in.is_float) out.f[size_t(at[0])] = F(out.f[size_t(at[0])], in.f[size_t(k)]);
-    else out.i[size_t(at[0])] = int64_t(F(out.i[size_t(at[0])], in.i[size_t(k)]));
+    if (in.is_float)
+      out.f[size_t(at[0])] = F(out.f[size_t(at[0])], in.f[size_t(k)]);
+    else
+      out.i[size_t(at[0])] = int64_t(F(out.i[size_t(at[0])], in.i[size_t(k)]));
   });
   return single(std::move(out));
 }
 constexpr auto plus = [](auto a, auto b) {
-  if constexpr (std::is_floating_point_v<decltype(a)>) return a + b;
-  else return int64_t(uint64_t(a) + uint64_t(b));
+  if constexpr (std::is_floating_point_v<decltype(a)>)
+    return a + b;
+  else
+    return int64_t(uint64_t(a) + uint64_t(b));
 };
 constexpr auto times = [](auto a, auto b) {
-  if constexpr (std::is_floating_point_v<decltype(a)>) return a * b;
-  else return int64_t(uint64_t(a) * uint64_t(b));
+  if constexpr (std::is_floating_point_v<decltype(a)>)
+    return a * b;
+  else
+    return int64_t(uint64_t(a) * uint64_t(b));
 };
 constexpr auto larger = [](auto a, auto b) { return a != a ? a : (b != b ? b : (a > b ? a : b)); };
 constexpr auto smaller = [](auto a, auto b) { return a != a ? a : (b != b ? b : (a < b ? a : b)); };
@@ -78,61 +90,84 @@ void extreme_gradient(GradientContext& c) {
   c.dx[0] = c.mul(hit, c.div(with_axes(c, c.dy), c.sum(hit, c.node.integers("axes"), true)));
 }
 
-const RegisteredOp reduce_sum{{
-    .name = "reduce_sum", .summary = "sum over axes", .rule = rule_of<Reduce::sum, Linear::jointly>, .infer = infer,
-    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<plus>(node, *in[0], 0, 0); },
-    .gradient = [](GradientContext& c) { c.dx[0] = c.expand(with_axes(c, c.dy), c.x()->type.dims); }}};
-const RegisteredOp reduce_max{{
-    .name = "reduce_max", .summary = "largest over axes", .rule = rule_of<Reduce::max, Linear::none>, .infer = infer,
-    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<larger>(node, *in[0], -infinity, INT64_MIN); },
-    .gradient = extreme_gradient}};
-const RegisteredOp reduce_min{{
-    .name = "reduce_min", .summary = "smallest over axes", .rule = rule_of<Reduce::min, Linear::none>, .infer = infer,
-    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<smaller>(node, *in[0], infinity, INT64_MAX); },
-    .gradient = extreme_gradient}};
-const RegisteredOp reduce_prod{{
-    .name = "reduce_prod", .summary = "product over axes", .rule = rule_of<Reduce::none, Linear::none>, .infer = infer,
-    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<times>(node, *in[0], 1, 1); },
-    .content = [](const Node& node) -> std::optional<Content> {
-      auto c = content_of(node.operand(0));
-      if (!c || c->dims.size() != 1) return std::nullopt;
-      Content out;
-      if (node.integer("keepdims") != 0) out.dims = {1};
-      out.elements = {product(c->elements)};
-      return out;
-    }}};
+const RegisteredOp reduce_sum{
+    {.name = "reduce_sum",
+     .summary = "sum over axes",
+     .rule = rule_of<Reduce::sum, Linear::jointly>,
+     .infer = infer,
+     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<plus>(node, *in[0], 0, 0); },
+     .gradient = [](GradientContext& c) { c.dx[0] = c.expand(with_axes(c, c.dy), c.x()->type.dims); }}};
+const RegisteredOp reduce_max{
+    {.name = "reduce_max",
+     .summary = "largest over axes",
+     .rule = rule_of<Reduce::max, Linear::none>,
+     .infer = infer,
+     .evaluate = [](const Node& node,
+                    llvm::ArrayRef<const Array*> in) { return fold<larger>(node, *in[0], -infinity, INT64_MIN); },
+     .gradient = extreme_gradient}};
+const RegisteredOp reduce_min{
+    {.name = "reduce_min",
+     .summary = "smallest over axes",
+     .rule = rule_of<Reduce::min, Linear::none>,
+     .infer = infer,
+     .evaluate = [](const Node& node,
+                    llvm::ArrayRef<const Array*> in) { return fold<smaller>(node, *in[0], infinity, INT64_MAX); },
+     .gradient = extreme_gradient}};
+const RegisteredOp reduce_prod{
+    {.name = "reduce_prod",
+     .summary = "product over axes",
+     .rule = rule_of<Reduce::none, Linear::none>,
+     .infer = infer,
+     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) { return fold<times>(node, *in[0], 1, 1); },
+     .content = [](const Node& node) -> std::optional<Content> {
+       auto c = content_of(node.operand(0));
+       if (!c || c->dims.size() != 1) return std::nullopt;
+       Content out;
+       if (node.integer("keepdims") != 0) out.dims = {1};
+       out.elements = {product(c->elements)};
+       return out;
+     }}};
 // reduce_mean divides by attribute "count", the global number of elements summed: a split mean is a partial sum still.
-const RegisteredOp reduce_mean{{
-    .name = "reduce_mean", .summary = "mean over axes; of integers truncated",
-    .rule = [](const Node& node) { return is_float(node.operand(0).type.dtype) ? rule_of<Reduce::sum, Linear::jointly>(node) : rule_of<Reduce::none, Linear::none>(node); },
-    .infer = infer,
-    .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
-      auto sums = fold<plus>(node, *in[0], 0, 0);
-      if (!sums) return sums;
-      int64_t count = 1;
-      for (int64_t axis : node.integers("axes")) count *= in[0]->dims[size_t(axis)];
-      count = node.dim("count", count).constant().value_or(count);
-      for (double& v : (*sums)[0].f) v /= double(count);
-      for (int64_t& v : (*sums)[0].i) v = count ? v / count : 0;
-      return sums;
-    },
-    .localize = [](Node& node, const Rule& rule, const LoopSharding&) -> llvm::Error {
-      Dim count = 1;
-      for (int64_t axis : node.integers("axes")) count = count * rule.loops[size_t(rule.operands[0][size_t(axis)])].extent;
-      node.attributes["count"] = count;
-      return llvm::Error::success();
-    },
-    .gradient = [](GradientContext& c) {
-      Dim count = 1;
-      for (int64_t axis : c.node.integers("axes")) count = count * c.x()->type.dims[size_t(axis)];
-      c.dx[0] = c.expand(with_axes(c, c.div(c.dy, c.extent(count, c.dy->type.dtype))), c.x()->type.dims);
-    }}};
+const RegisteredOp reduce_mean{
+    {.name = "reduce_mean",
+     .summary = "mean over axes; of integers truncated",
+     .rule =
+         [](const Node& node) {
+           return is_float(node.operand(0).type.dtype) ? rule_of<Reduce::sum, Linear::jointly>(node)
+                                                       : rule_of<Reduce::none, Linear::none>(node);
+         },
+     .infer = infer,
+     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
+       auto sums = fold<plus>(node, *in[0], 0, 0);
+       if (!sums) return sums;
+       int64_t count = 1;
+       for (int64_t axis : node.integers("axes")) count *= in[0]->dims[size_t(axis)];
+       count = node.dim("count", count).constant().value_or(count);
+       for (double& v : (*sums)[0].f) v /= double(count);
+       for (int64_t& v : (*sums)[0].i) v = count ? v / count : 0;
+       return sums;
+     },
+     .localize = [](Node& node, const Rule& rule, const LoopSharding&) -> llvm::Error {
+       Dim count = 1;
+       for (int64_t axis : node.integers("axes"))
+         count = count * rule.loops[size_t(rule.operands[0][size_t(axis)])].extent;
+       node.attributes["count"] = count;
+       return llvm::Error::success();
+     },
+     .gradient =
+         [](GradientContext& c) {
+           Dim count = 1;
+           for (int64_t axis : c.node.integers("axes")) count = count * c.x()->type.dims[size_t(axis)];
+           c.dx[0] = c.expand(with_axes(c, c.div(c.dy, c.extent(count, c.dy->type.dtype))), c.x()->type.dims);
+         }}};
 
 // ONNX CumSum: "exclusive" leaves the element itself out, "reverse" sums from the end.
 const RegisteredOp cumsum{{
     .name = "cumsum",
     .summary = "running sum along one axis",
-    .rule = [](const Node& node) -> llvm::Expected<Rule> { return same_shape_rule(node, {node.integer("axis")}, Linear::jointly); },
+    .rule = [](const Node& node) -> llvm::Expected<Rule> {
+      return same_shape_rule(node, {node.integer("axis")}, Linear::jointly);
+    },
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       if (auto e = same_dtype(node, {0})) return e;
       auto axis = checked_axis(node, node.operand(0).ndim());
@@ -157,14 +192,20 @@ const RegisteredOp cumsum{{
             }
           }
       };
-      if (out.is_float) run(out.f);
-      else run(out.i);
+      if (out.is_float)
+        run(out.f);
+      else
+        run(out.i);
       return single(std::move(out));
     },
     // Each element is in the sums of those after it (before it, of a reverse sum).
-    .gradient = [](GradientContext& c) {
-      c.dx[0] = c.op("cumsum", {c.dy}, {{"axis", c.node.integer("axis")}, {"exclusive", c.node.integer("exclusive")}, {"reverse", int64_t(c.node.integer("reverse") == 0)}});
-    },
+    .gradient =
+        [](GradientContext& c) {
+          c.dx[0] = c.op("cumsum", {c.dy},
+                         {{"axis", c.node.integer("axis")},
+                          {"exclusive", c.node.integer("exclusive")},
+                          {"reverse", int64_t(c.node.integer("reverse") == 0)}});
+        },
 }};
 }  // namespace
 }  // namespace optp::ops

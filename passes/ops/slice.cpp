@@ -1,4 +1,5 @@
-// slice, concat, pad along one axis. Equal parts keep their factors: a dim of 3·768 sliced into 768s is split within each.
+// slice, concat, pad along one axis. Equal parts keep their factors: a dim of 3·768 sliced into 768s is split within
+// each.
 #include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 
@@ -24,9 +25,11 @@ std::optional<Dim> equal_parts(const SliceOf& s) {
 void slice_gradient(GradientContext& c) {
   const SliceOf s = parts_of(c.node);
   if (s.step != 1) {
-    Value* index = c.op("iota", {}, {{"size", s.size}, {"start", s.start}, {"step", Dim(s.step)}, {"dtype", int64_t(DType::i64)}});
+    Value* index =
+        c.op("iota", {}, {{"size", s.size}, {"start", s.start}, {"step", Dim(s.step)}, {"dtype", int64_t(DType::i64)}});
     c.dx[0] = c.op("scatter_add", {c.dy, index}, {{"axis", int64_t(s.axis)}, {"rows", s.extent}});
-  } else if (const auto parts = equal_parts(s); parts && parts->constant() && *parts->constant() > 1 && *parts->constant() <= 64) {
+  } else if (const auto parts = equal_parts(s);
+             parts && parts->constant() && *parts->constant() > 1 && *parts->constant() <= 64) {
     // An equal part among zeros, as a concat: it keeps the parts' factors, so that a fused qkv is split within each.
     llvm::SmallVector<Value*, 4> pieces;
     const int64_t own = exact_div(s.start, s.size)->constant().value_or(0);
@@ -36,7 +39,9 @@ void slice_gradient(GradientContext& c) {
   } else if (is_identity(s)) {
     c.dx[0] = c.dy;
   } else {
-    c.dx[0] = c.op("pad", {c.dy}, {{"axis", int64_t(s.axis)}, {"before", s.start}, {"after", s.extent - s.start - s.size}, {"value", 0.0}});
+    c.dx[0] =
+        c.op("pad", {c.dy},
+             {{"axis", int64_t(s.axis)}, {"before", s.start}, {"after", s.extent - s.start - s.size}, {"value", 0.0}});
   }
 }
 const RegisteredOp slice{{
@@ -69,12 +74,16 @@ const RegisteredOp slice{{
       // What is known to lie outside; the run checks the rest.
       const SliceOf s = parts_of(node);
       const auto start = s.start.constant(), size = s.size.constant(), extent = s.extent.constant();
-      bool outside = proved_less(s.start, 0) || proved_less(s.size, 0) || (s.step == 1 && proved_less(s.extent, s.start + s.size));
+      bool outside =
+          proved_less(s.start, 0) || proved_less(s.size, 0) || (s.step == 1 && proved_less(s.extent, s.start + s.size));
       int64_t last = 0;
       if (start && size && extent && *size > 0)
-        outside |= __builtin_mul_overflow(*size - 1, s.step, &last) || __builtin_add_overflow(*start, last, &last) || *start >= *extent || last < 0 || last >= *extent;
+        outside |= __builtin_mul_overflow(*size - 1, s.step, &last) || __builtin_add_overflow(*start, last, &last) ||
+                   *start >= *extent || last < 0 || last >= *extent;
       if (outside)
-        return node_error(node, "slice of " + s.size.text() + " indices from " + s.start.text() + " in steps of " + llvm::Twine(s.step) + ": outside extent " + s.extent.text() + " of axis " + llvm::Twine(*axis));
+        return node_error(node, "slice of " + s.size.text() + " indices from " + s.start.text() + " in steps of " +
+                                    llvm::Twine(s.step) + ": outside extent " + s.extent.text() + " of axis " +
+                                    llvm::Twine(*axis));
       dims[size_t(*axis)] = s.size;
       return one(node.operand(0).type.dtype, dims);
     },
@@ -85,7 +94,8 @@ const RegisteredOp slice{{
       dims[axis] = *node.dim("size").constant();
       const int64_t last = start + (dims[axis] - 1) * step;
       if (dims[axis] > 0 && (start < 0 || last < 0 || start >= in[0]->dims[axis] || last >= in[0]->dims[axis]))
-        return node_error(node, "slice from " + llvm::Twine(start) + " to " + llvm::Twine(last) + " of an axis of " + llvm::Twine(in[0]->dims[axis]));
+        return node_error(node, "slice from " + llvm::Twine(start) + " to " + llvm::Twine(last) + " of an axis of " +
+                                    llvm::Twine(in[0]->dims[axis]));
       const int64_t base = start * strides[axis];
       strides[axis] *= step;
       return single(rearranged(*in[0], dims, strides, count_of(dims) ? base : 0));
@@ -115,7 +125,8 @@ const RegisteredOp slice{{
 }};
 
 bool equal_operands(const Node& node, size_t axis) {
-  return llvm::all_of(node.operands, [&](const Value* v) { return v->type.dims[axis] == node.operand(0).type.dims[axis]; });
+  return llvm::all_of(node.operands,
+                      [&](const Value* v) { return v->type.dims[axis] == node.operand(0).type.dims[axis]; });
 }
 const RegisteredOp concat{{
     .name = "concat",
@@ -126,7 +137,8 @@ const RegisteredOp concat{{
       rule.linear = Linear::jointly;
       rule.results.emplace_back();
       const bool equal = equal_operands(node, axis);
-      for (size_t d = 0; d < node.out().ndim(); ++d) rule.results[0].push_back(rule.add(node.out().type.dims[d], d == axis && !equal));
+      for (size_t d = 0; d < node.out().ndim(); ++d)
+        rule.results[0].push_back(rule.add(node.out().type.dims[d], d == axis && !equal));
       int part = no_loop;
       if (equal && node.operands.size() > 1) {
         part = rule.add(node.operand(0).type.dims[axis]);
@@ -148,10 +160,13 @@ const RegisteredOp concat{{
       for (unsigned k = 1; k < node.operands.size(); ++k) {
         if (auto e = same_dtype(node, {0, k})) return e;
         const auto& other = node.operand(k).type.dims;
-        if (other.size() != dims.size()) return mismatch(node, k, "shape", llvm::Twine(dims.size()) + " dims", to_string(other));
+        if (other.size() != dims.size())
+          return mismatch(node, k, "shape", llvm::Twine(dims.size()) + " dims", to_string(other));
         for (size_t d = 0; d < dims.size(); ++d) {
-          if (d == size_t(*axis)) dims[d] = dims[d] + other[d];
-          else if (auto e = must_agree(node, "concat", dims[d], other[d])) return e;
+          if (d == size_t(*axis))
+            dims[d] = dims[d] + other[d];
+          else if (auto e = must_agree(node, "concat", dims[d], other[d]))
+            return e;
         }
       }
       return one(node.operand(0).type.dtype, dims);
@@ -166,8 +181,10 @@ const RegisteredOp concat{{
         for (const Array* a : in) {
           const int64_t run = count_of(llvm::ArrayRef<int64_t>(a->dims).drop_front(axis));
           for (int64_t k = 0; k < run; ++k, ++at) {
-            if (out.is_float) out.f[size_t(at)] = a->f[size_t(o * run + k)];
-            else out.i[size_t(at)] = a->i[size_t(o * run + k)];
+            if (out.is_float)
+              out.f[size_t(at)] = a->f[size_t(o * run + k)];
+            else
+              out.i[size_t(at)] = a->i[size_t(o * run + k)];
           }
         }
       return single(std::move(out));
@@ -184,15 +201,18 @@ const RegisteredOp concat{{
       out.dims = {int64_t(out.elements.size())};
       return out;
     },
-    .gradient = [](GradientContext& c) {
-      const size_t axis = size_t(c.node.integer("axis"));
-      Dim start = 0;
-      for (unsigned k = 0; k < c.node.operands.size(); ++k) {
-        const Dim size = c.x(k)->type.dims[axis];
-        if (c.needs(k)) c.dx[k] = c.op("slice", {c.dy}, {{"axis", int64_t(axis)}, {"start", start}, {"size", size}, {"step", int64_t(1)}});
-        start = start + size;
-      }
-    },
+    .gradient =
+        [](GradientContext& c) {
+          const size_t axis = size_t(c.node.integer("axis"));
+          Dim start = 0;
+          for (unsigned k = 0; k < c.node.operands.size(); ++k) {
+            const Dim size = c.x(k)->type.dims[axis];
+            if (c.needs(k))
+              c.dx[k] = c.op("slice", {c.dy},
+                             {{"axis", int64_t(axis)}, {"start", start}, {"size", size}, {"step", int64_t(1)}});
+            start = start + size;
+          }
+        },
 }};
 
 // pad "axis" with "before" and "after" elements of "value"
@@ -218,7 +238,8 @@ const RegisteredOp pad{{
       Dims dims = node.operand(0).type.dims;
       if (node.operand(0).type.dtype == DType::string) return mismatch(node, 0, "dtype", "a number", "string");
       for (const char* side : {"before", "after"})  // what is known; the run checks the rest
-        if (proved_less(node.dim(side), 0)) return node_error(node, "pad of " + node.dim(side).text() + " elements along axis " + llvm::Twine(*axis));
+        if (proved_less(node.dim(side), 0))
+          return node_error(node, "pad of " + node.dim(side).text() + " elements along axis " + llvm::Twine(*axis));
       dims[size_t(*axis)] = dims[size_t(*axis)] + node.dim("before") + node.dim("after");
       return one(node.operand(0).type.dtype, dims);
     },
@@ -226,7 +247,8 @@ const RegisteredOp pad{{
       const size_t axis = size_t(node.integer("axis"));
       const int64_t before = *node.dim("before").constant();
       if (before < 0 || before + in[0]->dims[axis] > *node.out().type.dims[axis].constant())
-        return node_error(node, "pad of " + node.dim(before < 0 ? "before" : "after").text() + " elements along axis " + llvm::Twine(axis));
+        return node_error(node, "pad of " + node.dim(before < 0 ? "before" : "after").text() + " elements along axis " +
+                                    llvm::Twine(axis));
       Array out;
       out.resize(in[0]->is_float, numbers(node.out().type.dims));
       std::fill(out.f.begin(), out.f.end(), node.number("value"));
@@ -237,15 +259,22 @@ const RegisteredOp pad{{
       for (int64_t o = 0; o < outer; ++o)
         for (int64_t k = 0; k < run; ++k) {
           const size_t to = size_t((o * out.dims[axis] + before) * inner + k);
-          if (out.is_float) out.f[to] = in[0]->f[size_t(o * run + k)];
-          else out.i[to] = in[0]->i[size_t(o * run + k)];
+          if (out.is_float)
+            out.f[to] = in[0]->f[size_t(o * run + k)];
+          else
+            out.i[to] = in[0]->i[size_t(o * run + k)];
         }
       return single(std::move(out));
     },
-    .gradient = [](GradientContext& c) {
-      const int64_t axis = c.node.integer("axis");
-      c.dx[0] = c.op("slice", {c.dy}, {{"axis", axis}, {"start", c.node.dim("before")}, {"size", c.x()->type.dims[size_t(axis)]}, {"step", int64_t(1)}});
-    },
+    .gradient =
+        [](GradientContext& c) {
+          const int64_t axis = c.node.integer("axis");
+          c.dx[0] = c.op("slice", {c.dy},
+                         {{"axis", axis},
+                          {"start", c.node.dim("before")},
+                          {"size", c.x()->type.dims[size_t(axis)]},
+                          {"step", int64_t(1)}});
+        },
 }};
 }  // namespace
 }  // namespace optp::ops

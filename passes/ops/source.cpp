@@ -13,14 +13,18 @@ const RegisteredOp iota{{
       rule.loops[0].counted = true;
       return rule;
     },
-    .infer = [](const Node& node) -> llvm::Expected<Types> { return one(DType(node.integer("dtype")), {node.dim("size")}); },
+    .infer = [](const Node& node) -> llvm::Expected<Types> {
+      return one(DType(node.integer("dtype")), {node.dim("size")});
+    },
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*>) -> llvm::Expected<Arrays> {
       Array out;
       out.resize(is_float(node.out().type.dtype), {*node.dim("size").constant()});
       const int64_t start = *node.dim("start").constant(), step = node.dim("step", 1).constant().value_or(1);
       for (int64_t k = 0; k < out.elements(); ++k) {
-        if (out.is_float) out.f[size_t(k)] = double(start + k * step);
-        else out.i[size_t(k)] = start + k * step;
+        if (out.is_float)
+          out.f[size_t(k)] = double(start + k * step);
+        else
+          out.i[size_t(k)] = start + k * step;
       }
       return single(std::move(out));
     },

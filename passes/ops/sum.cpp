@@ -1,5 +1,5 @@
-// sum: any number of addends of one shape, as reverse mode makes of a value's several uses. It lives between differentiate
-// and annotate only, which adds up what is partial first and then makes binary adds of it.
+// sum: any number of addends of one shape, as reverse mode makes of a value's several uses. It lives between
+// differentiate and annotate only, which adds up what is partial first and then makes binary adds of it.
 #include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 
@@ -30,9 +30,10 @@ const RegisteredOp sum{{
       }
       return single(std::move(out));
     },
-    .gradient = [](GradientContext& c) {
-      for (unsigned k = 0; k < c.node.operands.size(); ++k) c.dx[k] = c.dy;
-    },
+    .gradient =
+        [](GradientContext& c) {
+          for (unsigned k = 0; k < c.node.operands.size(); ++k) c.dx[k] = c.dy;
+        },
 }};
 }  // namespace
 }  // namespace optp::ops

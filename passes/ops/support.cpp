@@ -14,7 +14,8 @@ Ints broadcast_strides(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> res
   return out;
 }
 
-void walk(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides, llvm::function_ref<void(int64_t, llvm::ArrayRef<int64_t>)> visit) {
+void walk(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides,
+          llvm::function_ref<void(int64_t, llvm::ArrayRef<int64_t>)> visit) {
   const int64_t n = count_of(dims);
   Ints index(dims.size(), 0), offsets(strides.size(), 0);
   for (int64_t k = 0; k < n; ++k) {
@@ -40,12 +41,14 @@ void walk_rows(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides,
     if (dims[d] != 1) {
       if (count == 1)
         for (size_t o = 0; o < strides.size(); ++o) steps[o] = strides[o][d];
-      else if (llvm::any_of(llvm::seq(strides.size()), [&](size_t o) { return strides[o][d] != steps[o] * count; })) break;
+      else if (llvm::any_of(llvm::seq(strides.size()), [&](size_t o) { return strides[o][d] != steps[o] * count; }))
+        break;
       count *= dims[d];
     }
     outer = d;
   }
-  walk(dims.take_front(outer), strides, [&](int64_t k, llvm::ArrayRef<int64_t> at) { visit(k * count, at, count, steps); });
+  walk(dims.take_front(outer), strides,
+       [&](int64_t k, llvm::ArrayRef<int64_t> at) { visit(k * count, at, count, steps); });
 }
 
 llvm::Expected<Dims> broadcast(const Node& node, llvm::ArrayRef<const Value*> operands) {
@@ -56,7 +59,8 @@ llvm::Expected<Dims> broadcast(const Node& node, llvm::ArrayRef<const Value*> op
     for (size_t k = 0; k < v->ndim(); ++k) {
       Dim& d = out[ndim - v->ndim() + k];
       const Dim e = v->type.dims[k];
-      if (d.is(1)) d = e;
+      if (d.is(1))
+        d = e;
       else if (!e.is(1))
         if (auto clash = must_agree(node, "broadcast of operands", d, e)) return clash;
     }
@@ -82,8 +86,10 @@ llvm::Error same_dtype(const Node& node, llvm::ArrayRef<unsigned> operands) {
   const Value& first = node.operand(operands[0]);
   for (unsigned k : operands.drop_front())
     if (node.operand(k).type.dtype != first.type.dtype)
-      return mismatch(node, k, "dtype", long_name(first.type.dtype) + " as operand " + llvm::Twine(operands[0]) + " " + quoted(first.name),
-                      long_name(node.operand(k).type.dtype));
+      return mismatch(
+          node, k, "dtype",
+          long_name(first.type.dtype) + " as operand " + llvm::Twine(operands[0]) + " " + quoted(first.name),
+          long_name(node.operand(k).type.dtype));
   if (first.type.dtype == DType::string) return mismatch(node, operands[0], "dtype", "a number", "string");
   return llvm::Error::success();
 }
@@ -91,34 +97,41 @@ llvm::Error same_dtype(const Node& node, llvm::ArrayRef<unsigned> operands) {
 Array rearranged(const Array& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base) {
   Array out;
   out.resize(in.is_float, dims);
-  walk_rows(dims, {Ints(strides.begin(), strides.end())}, [&](int64_t to, llvm::ArrayRef<int64_t> at, int64_t count, llvm::ArrayRef<int64_t> step) {
-    auto copy = [&](auto& into, const auto& from) {
-      for (int64_t k = 0; k < count; ++k) into[size_t(to + k)] = from[size_t(base + at[0] + k * step[0])];
-    };
-    if (in.is_float) copy(out.f, in.f);
-    else copy(out.i, in.i);
-  });
+  walk_rows(dims, {Ints(strides.begin(), strides.end())},
+            [&](int64_t to, llvm::ArrayRef<int64_t> at, int64_t count, llvm::ArrayRef<int64_t> step) {
+              auto copy = [&](auto& into, const auto& from) {
+                for (int64_t k = 0; k < count; ++k) into[size_t(to + k)] = from[size_t(base + at[0] + k * step[0])];
+              };
+              if (in.is_float)
+                copy(out.f, in.f);
+              else
+                copy(out.i, in.i);
+            });
   return out;
 }
-std::optional<Content> rearranged_content(const Content& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base) {
+std::optional<Content> rearranged_content(const Content& in, llvm::ArrayRef<int64_t> dims,
+                                          llvm::ArrayRef<int64_t> strides, int64_t base) {
   if (!is_small(dims)) return std::nullopt;
   Content out;
   out.dims.assign(dims.begin(), dims.end());
   Ints s(strides.begin(), strides.end());
-  walk(dims, {s}, [&](int64_t, llvm::ArrayRef<int64_t> at) { out.elements.push_back(in.elements[size_t(base + at[0])]); });
+  walk(dims, {s},
+       [&](int64_t, llvm::ArrayRef<int64_t> at) { out.elements.push_back(in.elements[size_t(base + at[0])]); });
   return out;
 }
 
 bool is_small(llvm::ArrayRef<int64_t> dims) {
   int64_t count = 1;
   for (int64_t d : dims)
-    if (d < 0 || __builtin_mul_overflow(count, std::max<int64_t>(d, 1), &count) || count > most_content_elements) return false;
+    if (d < 0 || __builtin_mul_overflow(count, std::max<int64_t>(d, 1), &count) || count > most_content_elements)
+      return false;
   return true;
 }
 
 llvm::Expected<int64_t> checked_axis(const Node& node, size_t ndim) {
   int64_t axis = node.integer("axis");
-  if (axis < 0 || axis >= int64_t(ndim)) return node_error(node, "axis " + llvm::Twine(axis) + " of a tensor with " + llvm::Twine(ndim) + " dims");
+  if (axis < 0 || axis >= int64_t(ndim))
+    return node_error(node, "axis " + llvm::Twine(axis) + " of a tensor with " + llvm::Twine(ndim) + " dims");
   return axis;
 }
 

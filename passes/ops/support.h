@@ -29,11 +29,14 @@ inline Ints strides_of(llvm::ArrayRef<int64_t> dims) {
 // Strides of an operand of extents `dims` seen as the (longer or larger) result: 0 where it is repeated.
 Ints broadcast_strides(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> result);
 // Calls visit(linear index of the result, offsets of each operand) for all indices of `dims`, row-major.
-void walk(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides, llvm::function_ref<void(int64_t, llvm::ArrayRef<int64_t>)> visit);
-// The same by rows: innermost dims that every operand steps through evenly are one call, with their number of elements and
-// each operand's step from one to the next.
+void walk(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides,
+          llvm::function_ref<void(int64_t, llvm::ArrayRef<int64_t>)> visit);
+// The same by rows: innermost dims that every operand steps through evenly are one call, with their number of elements
+// and each operand's step from one to the next.
 void walk_rows(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides,
-               llvm::function_ref<void(int64_t at_result, llvm::ArrayRef<int64_t> offsets, int64_t count, llvm::ArrayRef<int64_t> steps)> visit);
+               llvm::function_ref<void(int64_t at_result, llvm::ArrayRef<int64_t> offsets, int64_t count,
+                                       llvm::ArrayRef<int64_t> steps)>
+                   visit);
 
 // numpy's broadcasting of symbolic extents.
 llvm::Expected<Dims> broadcast(const Node& node, llvm::ArrayRef<const Value*> operands);
@@ -42,8 +45,10 @@ llvm::Expected<Rule> elementwise_rule(const Node& node);
 llvm::Error same_dtype(const Node& node, llvm::ArrayRef<unsigned> operands);
 // A result of a view's shape with each element taken from operand 0 at offset(linear index).
 Array rearranged(const Array& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base = 0);
-std::optional<Content> rearranged_content(const Content& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base = 0);
-// Whether a content of these dims is worth knowing: all are numbers, and their product, which may not fit in 64 bits, is small.
+std::optional<Content> rearranged_content(const Content& in, llvm::ArrayRef<int64_t> dims,
+                                          llvm::ArrayRef<int64_t> strides, int64_t base = 0);
+// Whether a content of these dims is worth knowing: all are numbers, and their product, which may not fit in 64 bits,
+// is small.
 bool is_small(llvm::ArrayRef<int64_t> dims);
 llvm::Expected<int64_t> checked_axis(const Node& node, size_t ndim);
 // A whole-tensor rule: loops for the named operand dims equal to the result's but with `axis` whole.

@@ -54,17 +54,23 @@ const RegisteredOp reshape{{
     .rule = reshape_rule,
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       const Dim from = product(node.operand(0).type.dims), to = product(node.dims("dims"));
-      if (to.is_overflow()) return node_error(node, "reshape to " + to_string(node.dims("dims")) + ": more elements than fit in 64 bits");
+      if (to.is_overflow())
+        return node_error(node, "reshape to " + to_string(node.dims("dims")) + ": more elements than fit in 64 bits");
       if (from != to) {
         if (from.constant() && to.constant())
-          return mismatch(node, 0, "elements", to.text() + " for " + to_string(node.dims("dims")), from.text() + " of " + to_string(node.operand(0).type.dims));
+          return mismatch(node, 0, "elements", to.text() + " for " + to_string(node.dims("dims")),
+                          from.text() + " of " + to_string(node.operand(0).type.dims));
         // Two names for one extent usually stand at the same place.
         const auto& dims = node.operand(0).type.dims;
         const auto to_dims = node.dims("dims");
         for (size_t k = 0; k < std::min(dims.size(), to_dims.size()); ++k)
-          if (dims[k] != to_dims[k] && !dims[k].constant() && !to_dims[k].constant() && solve_equal(dims[k], to_dims[k]))
+          if (dims[k] != to_dims[k] && !dims[k].constant() && !to_dims[k].constant() &&
+              solve_equal(dims[k], to_dims[k]))
             return must_agree(node, "reshape of " + to_string(dims) + " to " + to_string(to_dims), dims[k], to_dims[k]);
-        if (auto e = must_agree(node, "reshape of " + to_string(node.operand(0).type.dims) + " to " + to_string(node.dims("dims")), from, to)) return e;
+        if (auto e = must_agree(
+                node, "reshape of " + to_string(node.operand(0).type.dims) + " to " + to_string(node.dims("dims")),
+                from, to))
+          return e;
       }
       return one(node.operand(0).type.dtype, node.dims("dims"));
     },
@@ -128,12 +134,13 @@ const RegisteredOp transpose{{
       for (int64_t p : node.integers("perm")) strides.push_back(own[size_t(p)]);
       return rearranged_content(*c, numbers(node.out().type.dims), strides);
     },
-    .gradient = [](GradientContext& c) {
-      const auto perm = c.node.integers("perm");
-      llvm::SmallVector<int64_t, 4> inverse(perm.size());
-      for (size_t d = 0; d < perm.size(); ++d) inverse[size_t(perm[d])] = int64_t(d);
-      c.dx[0] = c.op("transpose", {c.dy}, {{"perm", inverse}});
-    },
+    .gradient =
+        [](GradientContext& c) {
+          const auto perm = c.node.integers("perm");
+          llvm::SmallVector<int64_t, 4> inverse(perm.size());
+          for (size_t d = 0; d < perm.size(); ++d) inverse[size_t(perm[d])] = int64_t(d);
+          c.dx[0] = c.op("transpose", {c.dy}, {{"perm", inverse}});
+        },
 }};
 
 // expand (numpy's broadcast_to) to attribute "dims"
@@ -148,7 +155,8 @@ const RegisteredOp expand{{
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       const auto& dims = node.operand(0).type.dims;
       const auto to = node.dims("dims");
-      if (to.size() < dims.size()) return mismatch(node, 0, "shape", "at most " + llvm::Twine(to.size()) + " dims", to_string(dims));
+      if (to.size() < dims.size())
+        return mismatch(node, 0, "shape", "at most " + llvm::Twine(to.size()) + " dims", to_string(dims));
       for (size_t k = 0; k < dims.size(); ++k) {
         const Dim t = to[to.size() - dims.size() + k];
         if (!dims[k].is(1))

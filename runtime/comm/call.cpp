@@ -54,8 +54,7 @@ std::string describe(const Call& call) {
       return text;
   }
   text += (" " + to_string(call.dtype) + "[").str();
-  llvm::interleave(
-      call.dims, [&](int64_t extent) { text += std::to_string(extent); }, [&] { text += ", "; });
+  llvm::interleave(call.dims, [&](int64_t extent) { text += std::to_string(extent); }, [&] { text += ", "; });
   return text + "]";
 }
 
@@ -75,8 +74,7 @@ std::string differences(const Call& a, const Call& b) {
 
 std::string print_group(llvm::ArrayRef<int> group) {
   std::string text = "{";
-  llvm::interleave(
-      group, [&](int rank) { text += std::to_string(rank); }, [&] { text += ", "; });
+  llvm::interleave(group, [&](int rank) { text += std::to_string(rank); }, [&] { text += ", "; });
   return text + "}";
 }
 

@@ -22,5 +22,4 @@ llvm::StringRef to_string(Collective kind) {
   return "collective";
 }
 
-
 }  // namespace optp

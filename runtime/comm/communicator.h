@@ -4,8 +4,8 @@
 #include <string>
 
 #include "frontend/ir/dtype.h"
-#include "llvm/ADT/ArrayRef.h"
 #include "frontend/ir/reduce.h"
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 

@@ -1,7 +1,8 @@
-// contract → oneDNN matmul. The loop lists become batch, m, n and k groups; each group that all its tensors step through
-// alike is one strided dim, so permuted lists (q·kᵀ of [b s h d] layouts) and weights stored either way need no copies.
-// What can't be strided is copied into order first; weights known at compile time are copied into oneDNN's own layout once.
-// Where oneDNN has no such layout, which is what its general gemm says of itself, float32 products are our own.
+// contract → oneDNN matmul. The loop lists become batch, m, n and k groups; each group that all its tensors step
+// through alike is one strided dim, so permuted lists (q·kᵀ of [b s h d] layouts) and weights stored either way need no
+// copies. What can't be strided is copied into order first; weights known at compile time are copied into oneDNN's own
+// layout once. Where oneDNN has no such layout, which is what its general gemm says of itself, float32 products are our
+// own.
 #include <cstring>
 
 #include "frontend/ir/diagnostic.h"
@@ -35,7 +36,8 @@ struct Product {
 };
 
 // The form's product as our own: a matrix at a time, spread over threads where a matrix alone can't be.
-Kernel own_product(const Work& work, const KernelContext& context, const Form& form, std::shared_ptr<Copies> copies, const void* weights) {
+Kernel own_product(const Work& work, const KernelContext& context, const Form& form, std::shared_ptr<Copies> copies,
+                   const void* weights) {
   const Groups& g = form.groups;
   const StridedLoop &m = g.m[0], &n = g.n[0], &k = g.k[0];
   const size_t src = form.swapped ? B : A, wei = form.swapped ? A : B;
@@ -47,7 +49,10 @@ Kernel own_product(const Work& work, const KernelContext& context, const Form& f
   llvm::SmallVector<unsigned, 4> added;  // a step's operand
   size_t tensor = Y;
   for (const Fused& f : work.after) {
-    ProductStep step{.kind = f.kind == Fused::Kind::relu ? ProductStep::Kind::relu : f.kind == Fused::Kind::scale ? ProductStep::Kind::scale : ProductStep::Kind::add, .factor = float(f.factor)};
+    ProductStep step{.kind = f.kind == Fused::Kind::relu    ? ProductStep::Kind::relu
+                             : f.kind == Fused::Kind::scale ? ProductStep::Kind::scale
+                                                            : ProductStep::Kind::add,
+                     .factor = float(f.factor)};
     if (f.kind == Fused::Kind::add) ++tensor, step.row = m.stride[tensor], step.column = n.stride[tensor];
     one.steps.push_back(step);
     added.push_back(f.operand);
@@ -63,7 +68,8 @@ Kernel own_product(const Work& work, const KernelContext& context, const Form& f
     const int64_t own = l.stride[wei] ? matrices * panels : 0;
     if (own) matrices *= l.extent;
     const int64_t first[] = {l.stride[Y], l.stride[src], own, l.stride[wei]};
-    for (size_t t = 0; t < batches.strides.size(); ++t) batches.strides[t].insert(batches.strides[t].begin(), t < 4 ? first[t] : l.stride[t - 1]);
+    for (size_t t = 0; t < batches.strides.size(); ++t)
+      batches.strides[t].insert(batches.strides[t].begin(), t < 4 ? first[t] : l.stride[t - 1]);
   }
   // rows() visits all but the last dim.
   batches.dims.push_back(1);
@@ -73,14 +79,20 @@ Kernel own_product(const Work& work, const KernelContext& context, const Form& f
   Kernel kernel;
   std::shared_ptr<float[]> packed;
   if (weights) {
-    if (!context.plan_only) packed.reset(new (std::align_val_t(64)) float[size_t(matrices * panels)], [](float* p) { ::operator delete[](p, std::align_val_t(64)); });
-    if (packed) batches.rows(0, count, [&](llvm::ArrayRef<int64_t> at) { one.pack(static_cast<const float*>(weights) + at[3], packed.get() + at[2], context.threads); });
+    if (!context.plan_only)
+      packed.reset(new (std::align_val_t(64)) float[size_t(matrices * panels)],
+                   [](float* p) { ::operator delete[](p, std::align_val_t(64)); });
+    if (packed)
+      batches.rows(0, count, [&](llvm::ArrayRef<int64_t> at) {
+        one.pack(static_cast<const float*>(weights) + at[3], packed.get() + at[2], context.threads);
+      });
     kernel.packed = 1u << wei;
     kernel.packed_bytes = matrices * panels * 4;
   }
   // With as many matrices as threads each has its own; else all share one after the other.
   const int outer = count >= context.threads ? context.threads : 1, inner = outer == 1 ? context.threads : 1;
-  const int64_t run_bytes = aligned(one.scratch_elements(inner) * 4), slot = run_bytes + (weights ? 0 : aligned(panels * 4));
+  const int64_t run_bytes = aligned(one.scratch_elements(inner) * 4),
+                slot = run_bytes + (weights ? 0 : aligned(panels * 4));
   kernel.scratch_bytes = copies->end + slot * outer;
   kernel.run = [=, threads = context.threads](const KernelCall& call) -> llvm::Error {
     char* scratch = static_cast<char*>(call.scratch);
@@ -103,8 +115,10 @@ Kernel own_product(const Work& work, const KernelContext& context, const Form& f
           }
           llvm::SmallVector<const float*, 4> addends(one.steps.size(), nullptr);
           for (size_t s = 0, t = 4; s < one.steps.size(); ++s)
-            if (one.steps[s].kind == ProductStep::Kind::add) addends[s] = static_cast<const float*>(call.in[added[s]]) + at[t++];
-          one.run(static_cast<const float*>(in[src]) + at[1], packed ? packed.get() + at[2] : panel, y + at[0], addends.data(), reinterpret_cast<float*>(own), inner);
+            if (one.steps[s].kind == ProductStep::Kind::add)
+              addends[s] = static_cast<const float*>(call.in[added[s]]) + at[t++];
+          one.run(static_cast<const float*>(in[src]) + at[1], packed ? packed.get() + at[2] : panel, y + at[0],
+                  addends.data(), reinterpret_cast<float*>(own), inner);
         });
       }
     });
@@ -160,7 +174,11 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
   // Not relu: oneDNN's makes 0 of NaN.
   const bool fusible = llvm::none_of(work.after, [](const Fused& f) { return f.kind == Fused::Kind::relu; });
   auto create = [&](const LoopList& batch, bool any) -> std::optional<OnednnProduct> {
-    ProductRequest request{.dtype = dtype, .src = layout_of(batch, m, k, src), .weights = layout_of(batch, k, n, wei), .dst = layout_of(batch, m, n, Y), .pack = any};
+    ProductRequest request{.dtype = dtype,
+                           .src = layout_of(batch, m, k, src),
+                           .weights = layout_of(batch, k, n, wei),
+                           .dst = layout_of(batch, m, n, Y),
+                           .pack = any};
     product->added.clear();
     size_t addend = 3;
     for (const Fused& f : work.after) {
@@ -173,7 +191,8 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
       product->added.push_back(f.operand);
     }
     auto one = OnednnProduct::create(request, context.engine);
-    if (one && !one->is_reference() && !computes_rightly(request, one->implementation(), context.engine)) return std::nullopt;
+    if (one && !one->is_reference() && !computes_rightly(request, one->implementation(), context.engine))
+      return std::nullopt;
     return one;
   };
   LoopList batch = g.batch;
@@ -182,7 +201,8 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
   std::optional<OnednnProduct>& one = product->one;
   if (batch.size() <= 10 && fusible) one = create(batch, pack);
   const bool own = dtype == DType::f32;  // our own product can take oneDNN's place
-  if (own && PackedProduct::preferred() && (!one || one->is_general() || one->is_reference())) return own_product(work, context, *form, copies, weights);
+  if (own && PackedProduct::preferred() && (!one || one->is_general() || one->is_reference()))
+    return own_product(work, context, *form, copies, weights);
   if ((!one || one->is_reference()) && !batch.empty() && fusible && !has_addends(work)) {
     // One matrix after the other: strides of batches are then free.
     if (auto single = create({}, pack && !batch_in_weights); single && !single->is_reference()) {
@@ -197,7 +217,8 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
       for (Ints& s : product->batches.strides) s.push_back(0);
     }
   }
-  if (own && (!one || one->is_reference()) && work.after.empty()) return own_product(work, context, *form, copies, weights);
+  if (own && (!one || one->is_reference()) && work.after.empty())
+    return own_product(work, context, *form, copies, weights);
   if (!one || (one->is_reference() && !work.after.empty())) return Kernel{};
   const int64_t element = size_bytes(dtype), scratchpad = copies->end;
   kernel.scratch_bytes = copies->end + one->scratch_bytes();
@@ -212,7 +233,8 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
         auto keep = std::make_shared<std::vector<char>>(std::move(ordered));
         kernel.packed |= 1u << wei;
         kernel.packed_bytes = int64_t(keep->size());
-        product->packed = dnnl::memory(dnnl::memory::desc({int64_t(keep->size())}, dnnl::memory::data_type::u8, {1}), context.engine);
+        product->packed =
+            dnnl::memory(dnnl::memory::desc({int64_t(keep->size())}, dnnl::memory::data_type::u8, {1}), context.engine);
         std::memcpy(product->packed.get_data_handle(), keep->data(), keep->size());
       }
     } else {
@@ -226,7 +248,8 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
       kernel.packed_bytes = int64_t(one->weights_layout().get_size());
     }
   }
-  kernel.run = [product, copies, src, wei, threads = context.threads, stream = context.stream, element, scratchpad](const KernelCall& call) mutable -> llvm::Error {
+  kernel.run = [product, copies, src, wei, threads = context.threads, stream = context.stream, element,
+                scratchpad](const KernelCall& call) mutable -> llvm::Error {
     Product& p = *product;
     char* scratch = static_cast<char*>(call.scratch);
     const void* in[2] = {call.in[A], call.in[B]};
@@ -240,10 +263,14 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
     llvm::SmallVector<const void*, 4> addends;
     for (unsigned operand : p.added) addends.push_back(call.in[operand]);
     auto execute = [&](int64_t a, int64_t b, int64_t y) {
-      p.one->run(stream, static_cast<const char*>(in[src]) + a * element, static_cast<const char*>(weights) + b * element, static_cast<char*>(out) + y * element, addends, scratch + scratchpad);
+      p.one->run(stream, static_cast<const char*>(in[src]) + a * element,
+                 static_cast<const char*>(weights) + b * element, static_cast<char*>(out) + y * element, addends,
+                 scratch + scratchpad);
     };
-    if (p.batches.dims.empty()) execute(0, 0, 0);
-    else p.batches.rows(0, p.batches.row_count(), [&](llvm::ArrayRef<int64_t> at) { execute(at[0], at[1], at[2]); });
+    if (p.batches.dims.empty())
+      execute(0, 0, 0);
+    else
+      p.batches.rows(0, p.batches.row_count(), [&](llvm::ArrayRef<int64_t> at) { execute(at[0], at[1], at[2]); });
     if (copies->offset[Y] >= 0) copies->copy[Y](call.out[0], out, threads);
     return llvm::Error::success();
   };

@@ -12,7 +12,8 @@ Kernel copy_kernel(const Work& work, const KernelContext& context, llvm::ArrayRe
   const int64_t element = size_bytes(y.dtype);
   Kernel kernel;
   if (y.elements() == 0) base = 0;
-  kernel.run = [copy = StridedCopy(y.dims, strides_of(y.dims), from, element), offset = base * element, empty = y.elements() == 0, threads = context.threads](const KernelCall& call) {
+  kernel.run = [copy = StridedCopy(y.dims, strides_of(y.dims), from, element), offset = base * element,
+                empty = y.elements() == 0, threads = context.threads](const KernelCall& call) {
     if (!empty) copy(call.out[0], static_cast<const char*>(call.in[0]) + offset, threads);
     return llvm::Error::success();
   };
@@ -24,7 +25,9 @@ llvm::Expected<Kernel> transpose(const Work& work, const KernelContext& context)
   for (int64_t p : work.node->integers("perm")) from.push_back(own[size_t(p)]);
   return copy_kernel(work, context, from, 0);
 }
-llvm::Expected<Kernel> reshape(const Work& work, const KernelContext& context) { return copy_kernel(work, context, strides_of(work.results[0].dims), 0); }
+llvm::Expected<Kernel> reshape(const Work& work, const KernelContext& context) {
+  return copy_kernel(work, context, strides_of(work.results[0].dims), 0);
+}
 llvm::Expected<Kernel> expand(const Work& work, const KernelContext& context) {
   return copy_kernel(work, context, broadcast_strides(work.operands[0].dims, work.results[0].dims), 0);
 }
@@ -33,7 +36,8 @@ llvm::Expected<Kernel> slice(const Work& work, const KernelContext& context) {
   const int64_t start = work.node->dim("start").constant().value_or(-1), step = work.node->integer("step", 1);
   const int64_t n = work.results[0].dims[axis], extent = work.operands[0].dims[axis], last = start + (n - 1) * step;
   if (n > 0 && (start < 0 || last < 0 || start >= extent || last >= extent))
-    return node_error(*work.node, "slice from " + llvm::Twine(start) + " to " + llvm::Twine(last) + " of an axis of " + llvm::Twine(extent));
+    return node_error(*work.node, "slice from " + llvm::Twine(start) + " to " + llvm::Twine(last) + " of an axis of " +
+                                      llvm::Twine(extent));
   Ints from = strides_of(work.operands[0].dims);
   const int64_t base = start * from[axis];
   from[axis] *= step;
@@ -72,13 +76,17 @@ llvm::Expected<Kernel> pad(const Work& work, const KernelContext& context) {
   const TensorSpec &x = work.operands[0], &y = work.results[0];
   const int64_t element = size_bytes(y.dtype), outer = count_of(llvm::ArrayRef<int64_t>(y.dims).take_front(axis));
   const int64_t inner = count_of(llvm::ArrayRef<int64_t>(y.dims).drop_front(axis + 1)) * element;
-  const int64_t before = work.node->dim("before").constant().value_or(0) * inner, run = x.dims[axis] * inner, row = y.dims[axis] * inner;
+  const int64_t before = work.node->dim("before").constant().value_or(0) * inner, run = x.dims[axis] * inner,
+                row = y.dims[axis] * inner;
   if (before < 0 || before + run > row)
-    return node_error(*work.node, "pad of " + work.node->dim(before < 0 ? "before" : "after").text() + " elements along axis " + llvm::Twine(axis));
+    return node_error(*work.node, "pad of " + work.node->dim(before < 0 ? "before" : "after").text() +
+                                      " elements along axis " + llvm::Twine(axis));
   Array one;
   one.resize(is_float(y.dtype), {1});
-  if (one.is_float) one.f[0] = work.node->number("value");
-  else one.i[0] = int64_t(work.node->number("value"));
+  if (one.is_float)
+    one.f[0] = work.node->number("value");
+  else
+    one.i[0] = int64_t(work.node->number("value"));
   Kernel kernel;
   kernel.run = [=, value = to_bytes(one, y.dtype), threads = context.threads](const KernelCall& call) {
     char* to = static_cast<char*>(call.out[0]);
@@ -127,12 +135,14 @@ std::optional<int64_t> concat_view(const Node& node) {
 }
 
 const RegisteredView views[] = {
-    RegisteredView{{"transpose", transpose_view}}, RegisteredView{{"reshape", reshape_view}}, RegisteredView{{"expand", expand_view}},
-    RegisteredView{{"slice", slice_view}},         RegisteredView{{"concat", concat_view}},
+    RegisteredView{{"transpose", transpose_view}}, RegisteredView{{"reshape", reshape_view}},
+    RegisteredView{{"expand", expand_view}},       RegisteredView{{"slice", slice_view}},
+    RegisteredView{{"concat", concat_view}},
 };
 const RegisteredKernel kernels[] = {
-    RegisteredKernel{{"transpose", {}, transpose}}, RegisteredKernel{{"reshape", {}, reshape}}, RegisteredKernel{{"expand", {}, expand}},
-    RegisteredKernel{{"slice", {}, slice}},         RegisteredKernel{{"concat", {}, concat}},   RegisteredKernel{{"pad", {}, pad}},
+    RegisteredKernel{{"transpose", {}, transpose}}, RegisteredKernel{{"reshape", {}, reshape}},
+    RegisteredKernel{{"expand", {}, expand}},       RegisteredKernel{{"slice", {}, slice}},
+    RegisteredKernel{{"concat", {}, concat}},       RegisteredKernel{{"pad", {}, pad}},
 };
 }  // namespace
 }  // namespace optp::kernels

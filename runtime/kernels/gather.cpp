@@ -1,5 +1,5 @@
-// gather: rows of a table by index, and scatter_add, its transpose. With "row_start" they leave out the rows that other ranks
-// hold.
+// gather: rows of a table by index, and scatter_add, its transpose. With "row_start" they leave out the rows that other
+// ranks hold.
 #include "frontend/ir/diagnostic.h"
 #include "runtime/kernel.h"
 #include "runtime/kernels/strided.h"
@@ -28,7 +28,9 @@ struct Lookup {
     for (int64_t k = 0; k < count; ++k) {
       const int64_t here = row(int64_t(index[k])), whole = here + start;
       if (whole < 0 || whole >= total || (!masked && !is_here(here)))
-        return node_error(node, "index " + llvm::Twine(int64_t(index[k])) + " of operand 1 " + quoted(node.operand(1).name) + " is outside " + llvm::Twine(total) + " rows of " + quoted(node.operand(0).name));
+        return node_error(node, "index " + llvm::Twine(int64_t(index[k])) + " of operand 1 " +
+                                    quoted(node.operand(1).name) + " is outside " + llvm::Twine(total) + " rows of " +
+                                    quoted(node.operand(0).name));
     }
     return llvm::Error::success();
   }
@@ -39,7 +41,8 @@ llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context)
   const Node& node = *work.node;
   const TensorSpec& table = work.operands[0];
   const Lookup at(node, table, work.operands[1]);
-  const int64_t run = count_of(llvm::ArrayRef<int64_t>(table.dims).drop_front(size_t(node.integer("axis")) + 1)) * size_bytes(table.dtype);
+  const int64_t run = count_of(llvm::ArrayRef<int64_t>(table.dims).drop_front(size_t(node.integer("axis")) + 1)) *
+                      size_bytes(table.dtype);
   Kernel kernel;
   kernel.run = [=, &node, threads = context.threads](const KernelCall& call) -> llvm::Error {
     const Index* index = static_cast<const Index*>(call.in[1]);
@@ -50,8 +53,10 @@ llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context)
     parallel_for(threads, at.outer * at.count, std::max<int64_t>(1, (1 << 15) / run), [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
         const int64_t row = at.row(int64_t(index[k % at.count]));
-        if (at.is_here(row)) std::memcpy(to + k * run, from + ((k / at.count) * at.rows + row) * run, size_t(run));
-        else std::memset(to + k * run, 0, size_t(run));
+        if (at.is_here(row))
+          std::memcpy(to + k * run, from + ((k / at.count) * at.rows + row) * run, size_t(run));
+        else
+          std::memset(to + k * run, 0, size_t(run));
       }
     });
     return llvm::Error::success();
@@ -77,25 +82,29 @@ llvm::Expected<Kernel> scatter_add_by(const Work& work, const KernelContext& con
     const float* from = static_cast<const float*>(call.in[0]);
     float* to = static_cast<float*>(call.out[0]);
     const int64_t rows = at.outer * at.rows;
-    parallel_for(threads, rows, std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(inner, 1)), [&](int64_t begin, int64_t end) {
-      if (inner > 0 && end > begin) std::memset(to + begin * inner, 0, size_t((end - begin) * inner) * sizeof(float));
-    });
-    parallel_for(threads, inner, std::max<int64_t>(16, (1 << 14) / std::max<int64_t>(at.count, 1)), [&](int64_t begin, int64_t end) {
-      for (int64_t o = 0; o < at.outer; ++o)
-        for (int64_t k = 0; k < at.count; ++k) {
-          const int64_t row = at.row(int64_t(index[k]));
-          if (!at.is_here(row)) continue;
-          const float* add = from + (o * at.count + k) * inner;
-          float* sum = to + (o * at.rows + row) * inner;
-          for (int64_t i = begin; i < end; ++i) sum[i] += add[i];
-        }
-    });
+    parallel_for(threads, rows, std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(inner, 1)),
+                 [&](int64_t begin, int64_t end) {
+                   if (inner > 0 && end > begin)
+                     std::memset(to + begin * inner, 0, size_t((end - begin) * inner) * sizeof(float));
+                 });
+    parallel_for(threads, inner, std::max<int64_t>(16, (1 << 14) / std::max<int64_t>(at.count, 1)),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t o = 0; o < at.outer; ++o)
+                     for (int64_t k = 0; k < at.count; ++k) {
+                       const int64_t row = at.row(int64_t(index[k]));
+                       if (!at.is_here(row)) continue;
+                       const float* add = from + (o * at.count + k) * inner;
+                       float* sum = to + (o * at.rows + row) * inner;
+                       for (int64_t i = begin; i < end; ++i) sum[i] += add[i];
+                     }
+                 });
     return llvm::Error::success();
   };
   return kernel;
 }
 llvm::Expected<Kernel> scatter_add(const Work& work, const KernelContext& context) {
-  return work.operands[1].dtype == DType::i64 ? scatter_add_by<int64_t>(work, context) : scatter_add_by<int32_t>(work, context);
+  return work.operands[1].dtype == DType::i64 ? scatter_add_by<int64_t>(work, context)
+                                              : scatter_add_by<int32_t>(work, context);
 }
 const RegisteredKernel scatter_add_kernel{{.op = "scatter_add", .dtypes = {DType::f32}, .compile = scatter_add}};
 }  // namespace

@@ -30,9 +30,12 @@ std::optional<InstructionSet> limit() {
 
 llvm::StringRef to_string(InstructionSet set) {
   switch (set) {
-    case InstructionSet::avx512: return "AVX512";
-    case InstructionSet::avx2: return "AVX2";
-    case InstructionSet::baseline: break;
+    case InstructionSet::avx512:
+      return "AVX512";
+    case InstructionSet::avx2:
+      return "AVX2";
+    case InstructionSet::baseline:
+      break;
   }
   return "SSE41";
 }

@@ -7,10 +7,12 @@ namespace optp::kernels {
 namespace {
 // Joins neighbours, major to minor by the strides of `by`, that step alike in all tensors.
 void join(LoopList& loops, size_t by) {
-  std::stable_sort(loops.begin(), loops.end(), [&](const StridedLoop& x, const StridedLoop& y) { return x.stride[by] > y.stride[by]; });
+  std::stable_sort(loops.begin(), loops.end(),
+                   [&](const StridedLoop& x, const StridedLoop& y) { return x.stride[by] > y.stride[by]; });
   for (size_t i = 0; i + 1 < loops.size();) {
     bool alike = true;
-    for (size_t t = 0; t < loops[i].stride.size(); ++t) alike &= loops[i].stride[t] == loops[i + 1].stride[t] * loops[i + 1].extent;
+    for (size_t t = 0; t < loops[i].stride.size(); ++t)
+      alike &= loops[i].stride[t] == loops[i + 1].stride[t] * loops[i + 1].extent;
     if (!alike) {
       ++i;
       continue;
@@ -22,8 +24,8 @@ void join(LoopList& loops, size_t by) {
 
 int group_of(const StridedLoop& l, size_t src) { return l.in[A] && l.in[B] ? (l.in[Y] ? 0 : 3) : (l.in[src] ? 1 : 2); }
 
-// Gives one tensor dense strides in the order [batch, m, n, k], inside of a group in the order of another tensor that has
-// the group, so that they join. The loops it has, in order, each with its stride before.
+// Gives one tensor dense strides in the order [batch, m, n, k], inside of a group in the order of another tensor that
+// has the group, so that they join. The loops it has, in order, each with its stride before.
 llvm::SmallVector<std::pair<StridedLoop*, int64_t>, 6> put_in_order(LoopList& loops, size_t tensor, size_t src) {
   llvm::SmallVector<std::pair<StridedLoop*, int64_t>, 6> order;
   for (int g : {0, 1, 2, 3}) {
@@ -33,7 +35,8 @@ llvm::SmallVector<std::pair<StridedLoop*, int64_t>, 6> put_in_order(LoopList& lo
     size_t other = tensor;
     for (size_t o : {Y, B, A})
       if (o != tensor && !part.empty() && part[0]->in[o]) other = o;
-    std::stable_sort(part.begin(), part.end(), [&](StridedLoop* x, StridedLoop* y) { return x->stride[other] > y->stride[other]; });
+    std::stable_sort(part.begin(), part.end(),
+                     [&](StridedLoop* x, StridedLoop* y) { return x->stride[other] > y->stride[other]; });
     for (StridedLoop* l : part) order.push_back({l, l->stride[tensor]});
   }
   int64_t stride = 1;
@@ -89,7 +92,8 @@ std::optional<Form> try_form(const LoopList& all, size_t tensors, bool swapped, 
   auto unit = [](const StridedLoop& l, size_t t) { return l.extent == 1 || l.stride[t] == 1; };
   // A row or column must be dense, and rows must not overlap.
   auto matrix = [&](const StridedLoop& r, const StridedLoop& c, size_t t) {
-    return (unit(c, t) && (r.extent == 1 || r.stride[t] >= c.extent)) || (unit(r, t) && (c.extent == 1 || c.stride[t] >= r.extent));
+    return (unit(c, t) && (r.extent == 1 || r.stride[t] >= c.extent)) ||
+           (unit(r, t) && (c.extent == 1 || c.stride[t] >= r.extent));
   };
   if (!matrix(m, k, src) || !matrix(k, n, wei)) return std::nullopt;
   if (!unit(n, Y) || (m.extent > 1 && m.stride[Y] < n.extent)) return std::nullopt;
@@ -109,7 +113,8 @@ std::optional<LoopList> loops_of(const Work& work, const ContractLoops& lists) {
   const size_t tensors = 3 + addends.size();
   std::vector<std::string> names;
   LoopList loops;
-  auto fill = [&](const std::vector<std::string>& list, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, size_t tensor) {
+  auto fill = [&](const std::vector<std::string>& list, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides,
+                  size_t tensor) {
     for (size_t d = 0; d < list.size(); ++d) {
       if (list[d] == "1" || dims[d] == 1) continue;
       const size_t at = size_t(llvm::find(names, list[d]) - names.begin());
@@ -136,7 +141,8 @@ std::optional<LoopList> loops_of(const Work& work, const ContractLoops& lists) {
 std::optional<Form> best_form(const Work& work, const LoopList& loops) {
   const TensorSpec& y = work.results[0];
   std::optional<Form> best;
-  const size_t tensors = 3 + size_t(llvm::count_if(work.after, [](const Fused& f) { return f.kind == Fused::Kind::add; }));
+  const size_t tensors =
+      3 + size_t(llvm::count_if(work.after, [](const Fused& f) { return f.kind == Fused::Kind::add; }));
   const bool constant[] = {work.operands[0].constant != nullptr, work.operands[1].constant != nullptr, false};
   for (int bits = 0; bits < 8; ++bits)
     for (bool swapped : {false, true}) {

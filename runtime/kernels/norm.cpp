@@ -1,5 +1,5 @@
-// Layer norm and softmax over the last axis. Own loops: a row stays in the first-level cache, so that fusing a mask into
-// softmax saves two passes over the scores, and oneDNN 2 and 3 disagree on a norm's scale and shift.
+// Layer norm and softmax over the last axis. Own loops: a row stays in the first-level cache, so that fusing a mask
+// into softmax saves two passes over the scores, and oneDNN 2 and 3 disagree on a norm's scale and shift.
 #include <cmath>
 
 #include "runtime/kernel.h"
@@ -28,7 +28,8 @@ llvm::Expected<Kernel> layer_norm(const Work& work, const KernelContext& context
   const int64_t n = x.dims.back(), rows = n ? x.elements() / n : 0;
   Kernel kernel;
   kernel.in_place = 1;
-  kernel.run = [n, rows, epsilon = float(work.node->number("epsilon", 1e-5)), threads = context.threads, count = work.operands.size()](const KernelCall& call) {
+  kernel.run = [n, rows, epsilon = float(work.node->number("epsilon", 1e-5)), threads = context.threads,
+                count = work.operands.size()](const KernelCall& call) {
     const float* x = static_cast<const float*>(call.in[0]);
     const float* scale = static_cast<const float*>(call.in[1]);
     const float* bias = count > 2 ? static_cast<const float*>(call.in[2]) : nullptr;
@@ -39,7 +40,8 @@ llvm::Expected<Kernel> layer_norm(const Work& work, const KernelContext& context
           const float* a = x + r * n;
           float* o = y + r * n;
           const float mean = sum_of(n, [=](int64_t k) OPTP_LAMBDA { return a[k]; }) / float(n);
-          const float variance = sum_of(n, [=](int64_t k) OPTP_LAMBDA { return (a[k] - mean) * (a[k] - mean); }) / float(n);
+          const float variance =
+              sum_of(n, [=](int64_t k) OPTP_LAMBDA { return (a[k] - mean) * (a[k] - mean); }) / float(n);
           const float factor = 1.0f / std::sqrt(variance + epsilon);
           if (bias)
             for (int64_t k = 0; k < n; ++k) o[k] = (a[k] - mean) * factor * scale[k] + bias[k];
@@ -79,8 +81,10 @@ llvm::Expected<Kernel> softmax(const Work& work, const KernelContext& context) {
   loops.dims.assign(y.dims.begin(), y.dims.end());
   loops.strides = {strides_of(y.dims)};
   for (const Fused& f : work.before)
-    if (f.kind == Fused::Kind::add) loops.strides.push_back(broadcast_strides(work.operands[f.operand].dims, y.dims));
-    else if (f.kind != Fused::Kind::scale) return Kernel{};
+    if (f.kind == Fused::Kind::add)
+      loops.strides.push_back(broadcast_strides(work.operands[f.operand].dims, y.dims));
+    else if (f.kind != Fused::Kind::scale)
+      return Kernel{};
   // Not collapsed: the axis stays a row; what follows it has extent 1.
   loops.dims.truncate(axis + 1);
   for (Ints& strides : loops.strides) strides.truncate(axis + 1);

@@ -7,9 +7,12 @@ namespace optp::kernels {
 
 dnnl::memory::data_type onednn_type(DType dtype) {
   switch (dtype) {
-    case DType::bf16: return dnnl::memory::data_type::bf16;
-    case DType::f16: return dnnl::memory::data_type::f16;
-    default: return dnnl::memory::data_type::f32;
+    case DType::bf16:
+      return dnnl::memory::data_type::bf16;
+    case DType::f16:
+      return dnnl::memory::data_type::f16;
+    default:
+      return dnnl::memory::data_type::f32;
   }
 }
 
@@ -28,8 +31,8 @@ dnnl::memory::desc onednn_layout(const MatrixLayout& layout, DType dtype) {
 }
 
 namespace {
-// Elements in the order of the dims, without gaps. From the address of a result the library's added tensors are found as
-// if it were so: 2.6.3 reads elsewhere, beyond the end too, where it is not.
+// Elements in the order of the dims, without gaps. From the address of a result the library's added tensors are found
+// as if it were so: 2.6.3 reads elsewhere, beyond the end too, where it is not.
 bool is_dense(const MatrixLayout& layout) {
   int64_t stride = 1;
   for (size_t d = layout.dims.size(); d-- > 0; stride *= layout.dims[d])
@@ -72,8 +75,7 @@ std::optional<OnednnProduct> OnednnProduct::create(const ProductRequest& request
     // A row that comes first is what the library calls a bias.
     const dnnl::memory::dims& dims = step.addend.dims;
     const bool row = llvm::all_of(llvm::ArrayRef(dims).drop_back(), [](int64_t n) { return n == 1; }) &&
-                     dims.back() == request.dst.dims.back() &&
-                     (dims.back() == 1 || step.addend.strides.back() == 1);
+                     dims.back() == request.dst.dims.back() && (dims.back() == 1 || step.addend.strides.back() == 1);
     if (!(k == 0 && row) && !is_dense(request.dst)) return std::nullopt;
     if (k == 0 && row) {
       d.bias = desc;

@@ -13,7 +13,8 @@
 
 namespace optp::kernels {
 
-// [batch…, rows, columns]; an extent of 1 is broadcast, or one. Strides in elements; that of an extent of 1 says nothing.
+// [batch…, rows, columns]; an extent of 1 is broadcast, or one. Strides in elements; that of an extent of 1 says
+// nothing.
 struct MatrixLayout {
   dnnl::memory::dims dims, strides;
 };
@@ -59,9 +60,9 @@ dnnl::memory::data_type onednn_type(DType dtype);
 dnnl::memory::desc onednn_layout(const MatrixLayout& layout, DType dtype);
 
 // Whether the library that is here, on this CPU, computes products of this form as they are defined. A library's kernel
-// is chosen by layout, extents, instruction set and caches, and some are wrong: oneDNN 3.7.2's AVX-512 product of weights
-// whose batches lie inside of their rows, 2.6.3's with two factors. So each form is tried once a process, on a small
-// instance with the same order of strides, gaps, broadcasts, steps and rests of blocks, against the definition.
+// is chosen by layout, extents, instruction set and caches, and some are wrong: oneDNN 3.7.2's AVX-512 product of
+// weights whose batches lie inside of their rows, 2.6.3's with two factors. So each form is tried once a process, on a
+// small instance with the same order of strides, gaps, broadcasts, steps and rests of blocks, against the definition.
 // `implementation` is that of the product to be used. Thread-safe.
 bool computes_rightly(const ProductRequest& request, llvm::StringRef implementation, const dnnl::engine& engine);
 // Forms that were tried and are not used, in words; sorted.

@@ -75,8 +75,10 @@ class Numbers {
     return bf16_ ? Bf16::load(halves_[size_t(k)]) : F16::load(halves_[size_t(k)]);
   }
   void set(int64_t k, float v) {
-    if (!half_) floats_[size_t(k)] = v;
-    else halves_[size_t(k)] = bf16_ ? Bf16::store(v) : F16::store(v);
+    if (!half_)
+      floats_[size_t(k)] = v;
+    else
+      halves_[size_t(k)] = bf16_ ? Bf16::store(v) : F16::store(v);
   }
   void fill(uint32_t seed, int spread) {
     for (int64_t k = 0; k < size(); ++k) {
@@ -102,8 +104,10 @@ ProductRequest small_instance(const ProductRequest& request) {
   out.dst = shrink(request.dst, m, columns);
   float factor = 2;
   for (ProductRequest::Step& step : out.steps) {
-    if (step.add) step.addend = shrink(step.addend, m, columns);
-    else step.factor = std::exchange(factor, -factor / 4);  // 2, -0.5, 0.125: exact, and none is another's
+    if (step.add)
+      step.addend = shrink(step.addend, m, columns);
+    else
+      step.factor = std::exchange(factor, -factor / 4);  // 2, -0.5, 0.125: exact, and none is another's
   }
   return out;
 }
@@ -140,7 +144,8 @@ bool try_instance(const ProductRequest& r, const dnnl::engine& engine) {
 
   // Every element of a few rows and columns, in every matrix: first and last ones, and about the edges of vectors.
   const size_t n = r.dst.dims.size();
-  const int64_t rows = r.dst.dims[n - 2], columns = r.dst.dims[n - 1], terms = std::max(r.src.dims[n - 1], r.weights.dims[n - 2]);
+  const int64_t rows = r.dst.dims[n - 2], columns = r.dst.dims[n - 1],
+                terms = std::max(r.src.dims[n - 1], r.weights.dims[n - 2]);
   auto some = [](int64_t extent, llvm::ArrayRef<int64_t> wanted) {
     llvm::SmallVector<int64_t, 12> out;
     for (int64_t at : wanted)
@@ -180,7 +185,8 @@ bool try_instance(const ProductRequest& r, const dnnl::engine& engine) {
           size = std::max(size, std::fabs(expected));
         }
         // A half result is rounded at the end; where the library adds to a rounded one, once a step.
-        const double allowed = r.dtype == DType::f32 ? 0 : size * double(1 + r.steps.size()) / (r.dtype == DType::bf16 ? 256 : 2048);
+        const double allowed =
+            r.dtype == DType::f32 ? 0 : size * double(1 + r.steps.size()) / (r.dtype == DType::bf16 ? 256 : 2048);
         if (!(std::fabs(double(dst.get(offset_at(r.dst, at))) - expected) <= allowed)) return false;
       }
   }
@@ -198,11 +204,12 @@ std::string describe(const MatrixLayout& layout) {
   return out + "]";
 }
 std::string describe(const ProductRequest& r, llvm::StringRef implementation) {
-  std::string out = (implementation + " " + to_string(r.dtype) + " " + describe(r.src) + " x " + (r.pack ? "packed " : "") +
-                     describe(r.weights) + " -> " + describe(r.dst))
+  std::string out = (implementation + " " + to_string(r.dtype) + " " + describe(r.src) + " x " +
+                     (r.pack ? "packed " : "") + describe(r.weights) + " -> " + describe(r.dst))
                         .str();
   for (const ProductRequest::Step& step : r.steps)
-    out += step.add ? " + " + (step.dtype == r.dtype ? "" : to_string(step.dtype).str() + " ") + describe(step.addend) : " * factor";
+    out += step.add ? " + " + (step.dtype == r.dtype ? "" : to_string(step.dtype).str() + " ") + describe(step.addend)
+                    : " * factor";
   return out;
 }
 
@@ -240,22 +247,29 @@ void try_usual_product_forms(const dnnl::engine& engine) {
   // A layer's products: weights packed, then a bias, a factor, a residual.
   const Step bias{.add = true, .addend = dense({1, outer})}, residual{.add = true, .addend = dense({rows, outer})},
       factor{.factor = 0.125f};
-  for (const llvm::SmallVector<Step, 4>& steps : {llvm::SmallVector<Step, 4>{}, {bias}, {bias, factor}, {bias, residual}, {factor}})
-    all.push_back({.src = dense({rows, inner}), .weights = dense({inner, outer}), .dst = dense({rows, outer}), .pack = true, .steps = steps});
+  for (const llvm::SmallVector<Step, 4>& steps :
+       {llvm::SmallVector<Step, 4>{}, {bias}, {bias, factor}, {bias, residual}, {factor}})
+    all.push_back({.src = dense({rows, inner}),
+                   .weights = dense({inner, outer}),
+                   .dst = dense({rows, outer}),
+                   .pack = true,
+                   .steps = steps});
   // Their gradients, with either operand transposed.
   all.push_back({.src = {{inner, rows}, {1, inner}}, .weights = dense({rows, outer}), .dst = dense({inner, outer})});
   all.push_back({.src = dense({rows, outer}), .weights = {{outer, inner}, {1, outer}}, .dst = dense({rows, inner})});
   // Attention over values in [batch, sequence, heads, size] order.
   for (int64_t batch : {1, 2}) {
     const int64_t row = heads * head;
-    const MatrixLayout q{{batch, heads, rows, head}, {rows * row, head, row, 1}}, k{{batch, heads, head, rows}, {rows * row, head, 1, row}};
+    const MatrixLayout q{{batch, heads, rows, head}, {rows * row, head, row, 1}},
+        k{{batch, heads, head, rows}, {rows * row, head, 1, row}};
     const MatrixLayout scores = dense({batch, heads, rows, rows});
     all.push_back({.src = q, .weights = k, .dst = scores});
     all.push_back({.src = scores, .weights = q, .dst = q});
     all.push_back({.src = scores, .weights = q, .dst = dense(q.dims)});
   }
   for (const ProductRequest& request : all)
-    if (auto product = OnednnProduct::create(request, engine)) (void)computes_rightly(request, product->implementation(), engine);
+    if (auto product = OnednnProduct::create(request, engine))
+      (void)computes_rightly(request, product->implementation(), engine);
 }
 
 std::vector<std::string> refused_product_forms() {

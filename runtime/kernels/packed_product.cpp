@@ -86,11 +86,11 @@ void finish_tile(const ProductStep& step, float* y, int64_t y_row, const float* 
       return each(y, y_row, rows, n, [](float v, int64_t, int64_t) OPTP_LAMBDA { return v < 0 ? 0 : v; });
     case ProductStep::Kind::add:
       if (step.column == 1)
-        return each(y, y_row, rows, n, [=, row = step.row](float v, int64_t r, int64_t c) OPTP_LAMBDA {
-          return v + added[r * row + c];
-        });
-      return each(y, y_row, rows, n, [=, row = step.row, column = step.column](float v, int64_t r, int64_t c)
-                                         OPTP_LAMBDA { return v + added[r * row + c * column]; });
+        return each(y, y_row, rows, n,
+                    [=, row = step.row](float v, int64_t r, int64_t c) OPTP_LAMBDA { return v + added[r * row + c]; });
+      return each(y, y_row, rows, n,
+                  [=, row = step.row, column = step.column](float v, int64_t r, int64_t c)
+                      OPTP_LAMBDA { return v + added[r * row + c * column]; });
   }
 }
 

@@ -1,6 +1,7 @@
 // A product of float32 matrices on weights in panels. For AVX2: there oneDNN's own is a general gemm that copies the
-// weights anew at each call, row by row. And for any processor where oneDNN has no kernel for a form, or a wrong one. Rows whose stride is a multiple of 4096 bytes then fall on each other in the
-// first-level cache: 22 GFLOP/s at [128, 768] × [768, 3072], where panels packed once do 90.
+// weights anew at each call, row by row. And for any processor where oneDNN has no kernel for a form, or a wrong one.
+// Rows whose stride is a multiple of 4096 bytes then fall on each other in the first-level cache: 22 GFLOP/s at [128,
+// 768] × [768, 3072], where panels packed once do 90.
 #pragma once
 #include <cstdint>
 

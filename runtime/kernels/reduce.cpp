@@ -1,5 +1,5 @@
-// Reductions over axes and the running sum. Kept and reduced dims are two nests of loops; a reduction along rows or down
-// columns vectorises.
+// Reductions over axes and the running sum. Kept and reduced dims are two nests of loops; a reduction along rows or
+// down columns vectorises.
 #include <cmath>
 #include <limits>
 
@@ -10,26 +10,50 @@
 namespace optp::kernels {
 namespace {
 struct Sum {
-  template <class T> static constexpr T start() { return T(0); }
-  template <class T> OPTP_INLINE static T of(T a, T b) {
-    if constexpr (std::is_integral_v<T>) return T(uint64_t(a) + uint64_t(b));
-    else return a + b;
+  template <class T>
+  static constexpr T start() {
+    return T(0);
+  }
+  template <class T>
+  OPTP_INLINE static T of(T a, T b) {
+    if constexpr (std::is_integral_v<T>)
+      return T(uint64_t(a) + uint64_t(b));
+    else
+      return a + b;
   }
 };
 struct Prod {
-  template <class T> static constexpr T start() { return T(1); }
-  template <class T> OPTP_INLINE static T of(T a, T b) {
-    if constexpr (std::is_integral_v<T>) return T(uint64_t(a) * uint64_t(b));
-    else return a * b;
+  template <class T>
+  static constexpr T start() {
+    return T(1);
+  }
+  template <class T>
+  OPTP_INLINE static T of(T a, T b) {
+    if constexpr (std::is_integral_v<T>)
+      return T(uint64_t(a) * uint64_t(b));
+    else
+      return a * b;
   }
 };
 struct Max {
-  template <class T> static constexpr T start() { return std::is_integral_v<T> ? std::numeric_limits<T>::lowest() : -std::numeric_limits<T>::infinity(); }
-  template <class T> OPTP_INLINE static T of(T a, T b) { return a != a ? a : (b != b ? b : (a > b ? a : b)); }
+  template <class T>
+  static constexpr T start() {
+    return std::is_integral_v<T> ? std::numeric_limits<T>::lowest() : -std::numeric_limits<T>::infinity();
+  }
+  template <class T>
+  OPTP_INLINE static T of(T a, T b) {
+    return a != a ? a : (b != b ? b : (a > b ? a : b));
+  }
 };
 struct Min {
-  template <class T> static constexpr T start() { return std::is_integral_v<T> ? std::numeric_limits<T>::max() : std::numeric_limits<T>::infinity(); }
-  template <class T> OPTP_INLINE static T of(T a, T b) { return a != a ? a : (b != b ? b : (a < b ? a : b)); }
+  template <class T>
+  static constexpr T start() {
+    return std::is_integral_v<T> ? std::numeric_limits<T>::max() : std::numeric_limits<T>::infinity();
+  }
+  template <class T>
+  OPTP_INLINE static T of(T a, T b) {
+    return a != a ? a : (b != b ? b : (a < b ? a : b));
+  }
 };
 
 template <class F, class T>
@@ -82,37 +106,38 @@ Kernel reduce(const Work& work, const KernelContext& context, bool mean) {
     if (elements == 0) return llvm::Error::success();
     const int64_t many = gone.row_count(), length = gone.row_length(), step = gone.row_stride(0);
     auto finish = [=](T value) { return mean ? T(value / T(count)) : value; };
-    parallel_for(threads, rows, std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, n * many * length)), [&](int64_t begin, int64_t end) {
-      kept.rows(begin, end, [&](llvm::ArrayRef<int64_t> at) {
-        T* out = y + at[0];
-        const T* in = x + at[1];
-        if (columns) {
-          std::fill(out, out + n, F::template start<T>());
-          gone.rows(0, many, [&](llvm::ArrayRef<int64_t> from) {
-            for (int64_t r = 0; r < length; ++r) {
-              const T* row = in + from[0] + r * step;
-              vectorised([=]() OPTP_LAMBDA {
-                for (int64_t k = 0; k < n; ++k) out[k] = F::of(out[k], row[k]);
-              });
-            }
-          });
-          if (mean)
-            for (int64_t k = 0; k < n; ++k) out[k] = finish(out[k]);
-          return;
-        }
-        for (int64_t k = 0; k < n; ++k) {
-          const T* base = in + k * kept.row_stride(1);
-          T value = F::template start<T>();
-          gone.rows(0, many, [&](llvm::ArrayRef<int64_t> from) {
-            T one;
-            const T* row = base + from[0];
-            vectorised([=, &one]() OPTP_LAMBDA { one = fold_row<F, T>(row, length, step); });
-            value = F::of(value, one);
-          });
-          out[k * kept.row_stride(0)] = finish(value);
-        }
-      });
-    });
+    parallel_for(threads, rows, std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, n * many * length)),
+                 [&](int64_t begin, int64_t end) {
+                   kept.rows(begin, end, [&](llvm::ArrayRef<int64_t> at) {
+                     T* out = y + at[0];
+                     const T* in = x + at[1];
+                     if (columns) {
+                       std::fill(out, out + n, F::template start<T>());
+                       gone.rows(0, many, [&](llvm::ArrayRef<int64_t> from) {
+                         for (int64_t r = 0; r < length; ++r) {
+                           const T* row = in + from[0] + r * step;
+                           vectorised([=]() OPTP_LAMBDA {
+                             for (int64_t k = 0; k < n; ++k) out[k] = F::of(out[k], row[k]);
+                           });
+                         }
+                       });
+                       if (mean)
+                         for (int64_t k = 0; k < n; ++k) out[k] = finish(out[k]);
+                       return;
+                     }
+                     for (int64_t k = 0; k < n; ++k) {
+                       const T* base = in + k * kept.row_stride(1);
+                       T value = F::template start<T>();
+                       gone.rows(0, many, [&](llvm::ArrayRef<int64_t> from) {
+                         T one;
+                         const T* row = base + from[0];
+                         vectorised([=, &one]() OPTP_LAMBDA { one = fold_row<F, T>(row, length, step); });
+                         value = F::of(value, one);
+                       });
+                       out[k * kept.row_stride(0)] = finish(value);
+                     }
+                   });
+                 });
     return llvm::Error::success();
   };
   return kernel;
@@ -120,17 +145,24 @@ Kernel reduce(const Work& work, const KernelContext& context, bool mean) {
 template <class F>
 llvm::Expected<Kernel> compile_reduce(const Work& work, const KernelContext& context) {
   switch (work.operands[0].dtype) {
-    case DType::f32: return reduce<F, float>(work, context, false);
-    case DType::f64: return reduce<F, double>(work, context, false);
-    case DType::i64: return reduce<F, int64_t>(work, context, false);
-    default: return Kernel{};
+    case DType::f32:
+      return reduce<F, float>(work, context, false);
+    case DType::f64:
+      return reduce<F, double>(work, context, false);
+    case DType::i64:
+      return reduce<F, int64_t>(work, context, false);
+    default:
+      return Kernel{};
   }
 }
 llvm::Expected<Kernel> compile_mean(const Work& work, const KernelContext& context) {
   switch (work.operands[0].dtype) {
-    case DType::f32: return reduce<Sum, float>(work, context, true);
-    case DType::f64: return reduce<Sum, double>(work, context, true);
-    default: return Kernel{};
+    case DType::f32:
+      return reduce<Sum, float>(work, context, true);
+    case DType::f64:
+      return reduce<Sum, double>(work, context, true);
+    default:
+      return Kernel{};
   }
 }
 
@@ -138,7 +170,8 @@ template <class T>
 Kernel running_sum(const Work& work) {
   const TensorSpec& x = work.operands[0];
   const size_t axis = size_t(work.node->integer("axis"));
-  const int64_t n = x.dims[axis], inner = strides_of(x.dims)[axis], outer = count_of(llvm::ArrayRef<int64_t>(x.dims).take_front(axis));
+  const int64_t n = x.dims[axis], inner = strides_of(x.dims)[axis],
+                outer = count_of(llvm::ArrayRef<int64_t>(x.dims).take_front(axis));
   const bool exclusive = work.node->integer("exclusive") != 0, reverse = work.node->integer("reverse") != 0;
   Kernel kernel;
   kernel.in_place = 1;
@@ -161,18 +194,26 @@ Kernel running_sum(const Work& work) {
 }
 llvm::Expected<Kernel> cumsum(const Work& work, const KernelContext&) {
   switch (work.operands[0].dtype) {
-    case DType::f32: return running_sum<float>(work);
-    case DType::f64: return running_sum<double>(work);
-    case DType::i32: return running_sum<int32_t>(work);
-    case DType::i64: return running_sum<int64_t>(work);
-    default: return Kernel{};
+    case DType::f32:
+      return running_sum<float>(work);
+    case DType::f64:
+      return running_sum<double>(work);
+    case DType::i32:
+      return running_sum<int32_t>(work);
+    case DType::i64:
+      return running_sum<int64_t>(work);
+    default:
+      return Kernel{};
   }
 }
 
 const RegisteredKernel kernels[] = {
-    RegisteredKernel{{"reduce_sum", {}, compile_reduce<Sum>}},  RegisteredKernel{{"reduce_prod", {}, compile_reduce<Prod>}},
-    RegisteredKernel{{"reduce_max", {}, compile_reduce<Max>}},  RegisteredKernel{{"reduce_min", {}, compile_reduce<Min>}},
-    RegisteredKernel{{"reduce_mean", {}, compile_mean}},        RegisteredKernel{{"cumsum", {}, cumsum}},
+    RegisteredKernel{{"reduce_sum", {}, compile_reduce<Sum>}},
+    RegisteredKernel{{"reduce_prod", {}, compile_reduce<Prod>}},
+    RegisteredKernel{{"reduce_max", {}, compile_reduce<Max>}},
+    RegisteredKernel{{"reduce_min", {}, compile_reduce<Min>}},
+    RegisteredKernel{{"reduce_mean", {}, compile_mean}},
+    RegisteredKernel{{"cumsum", {}, cumsum}},
 };
 }  // namespace
 }  // namespace optp::kernels

@@ -40,11 +40,15 @@ struct Loops {
       if (dims[d] == 1) continue;
       bool join = !out_dims.empty();
       for (size_t t = 0; t < strides.size() && join; ++t) join = out[t].back() == strides[t][d] * dims[d];
-      if (join) out_dims.back() *= dims[d];
-      else out_dims.push_back(dims[d]);
+      if (join)
+        out_dims.back() *= dims[d];
+      else
+        out_dims.push_back(dims[d]);
       for (size_t t = 0; t < strides.size(); ++t) {
-        if (join) out[t].back() = strides[t][d];
-        else out[t].push_back(strides[t][d]);
+        if (join)
+          out[t].back() = strides[t][d];
+        else
+          out[t].push_back(strides[t][d]);
       }
     }
     dims = std::move(out_dims);
@@ -88,7 +92,9 @@ struct StridedCopy {
   int64_t element = 4;
 
   StridedCopy() = default;
-  StridedCopy(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> to, llvm::ArrayRef<int64_t> from, int64_t element_bytes) : element(element_bytes) {
+  StridedCopy(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> to, llvm::ArrayRef<int64_t> from,
+              int64_t element_bytes)
+      : element(element_bytes) {
     loops.dims.assign(dims.begin(), dims.end());
     loops.strides.emplace_back(to.begin(), to.end());
     loops.strides.emplace_back(from.begin(), from.end());
@@ -96,10 +102,14 @@ struct StridedCopy {
   }
   void operator()(void* to, const void* from, int threads) const {
     switch (element) {
-      case 1: return copy(static_cast<uint8_t*>(to), static_cast<const uint8_t*>(from), threads);
-      case 2: return copy(static_cast<uint16_t*>(to), static_cast<const uint16_t*>(from), threads);
-      case 4: return copy(static_cast<uint32_t*>(to), static_cast<const uint32_t*>(from), threads);
-      default: return copy(static_cast<uint64_t*>(to), static_cast<const uint64_t*>(from), threads);
+      case 1:
+        return copy(static_cast<uint8_t*>(to), static_cast<const uint8_t*>(from), threads);
+      case 2:
+        return copy(static_cast<uint16_t*>(to), static_cast<const uint16_t*>(from), threads);
+      case 4:
+        return copy(static_cast<uint32_t*>(to), static_cast<const uint32_t*>(from), threads);
+      default:
+        return copy(static_cast<uint64_t*>(to), static_cast<const uint64_t*>(from), threads);
     }
   }
 
@@ -108,13 +118,16 @@ struct StridedCopy {
   void copy(T* to, const T* from, int threads) const {
     const int64_t rows = loops.row_count(), n = loops.row_length(), st = loops.row_stride(0), sf = loops.row_stride(1);
     if (rows == 1 && st == 1 && sf == 1)
-      return parallel_for(threads, n, 1 << 15, [&](int64_t b, int64_t e) { std::memcpy(to + b, from + b, size_t(e - b) * sizeof(T)); });
+      return parallel_for(threads, n, 1 << 15,
+                          [&](int64_t b, int64_t e) { std::memcpy(to + b, from + b, size_t(e - b) * sizeof(T)); });
     parallel_for(threads, rows, std::max<int64_t>(1, (1 << 14) / n), [&](int64_t b, int64_t e) {
       loops.rows(b, e, [&](llvm::ArrayRef<int64_t> at) {
         T* t = to + at[0];
         const T* f = from + at[1];
-        if (st == 1 && sf == 1) std::memcpy(t, f, size_t(n) * sizeof(T));
-        else if (st == 1 && sf == 0) std::fill(t, t + n, *f);
+        if (st == 1 && sf == 1)
+          std::memcpy(t, f, size_t(n) * sizeof(T));
+        else if (st == 1 && sf == 0)
+          std::fill(t, t + n, *f);
         else
           for (int64_t k = 0; k < n; ++k) t[k * st] = f[k * sf];
       });

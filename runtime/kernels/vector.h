@@ -14,7 +14,8 @@ namespace optp::kernels {
 #define OPTP_INLINE [[gnu::always_inline]]
 #define OPTP_LAMBDA __attribute__((always_inline))
 template <class Loop>
-[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512"), gnu::flatten]] void run_v4(const Loop& loop) {
+[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512"), gnu::flatten]] void run_v4(
+    const Loop& loop) {
   loop();
 }
 template <class Loop>
@@ -24,9 +25,12 @@ template <class Loop>
 template <class Loop>
 void vectorised(const Loop& loop) {
   switch (instruction_set()) {
-    case InstructionSet::avx512: return run_v4(loop);
-    case InstructionSet::avx2: return run_v3(loop);
-    case InstructionSet::baseline: return loop();
+    case InstructionSet::avx512:
+      return run_v4(loop);
+    case InstructionSet::avx2:
+      return run_v3(loop);
+    case InstructionSet::baseline:
+      return loop();
   }
 }
 #else
@@ -53,7 +57,8 @@ OPTP_INLINE inline float exp_of(float x) {
   // In two factors, since n may be 128.
   const int32_t exponent = std::bit_cast<int32_t>(shifted) - 0x4b400000;
   const int32_t half = exponent >> 1;
-  const float a = std::bit_cast<float>(uint32_t(half + 127) << 23), b = std::bit_cast<float>(uint32_t(exponent - half + 127) << 23);
+  const float a = std::bit_cast<float>(uint32_t(half + 127) << 23),
+              b = std::bit_cast<float>(uint32_t(exponent - half + 127) << 23);
   float y = p * a * b;
   y = x < -87.3365f ? 0.0f : y;
   return x > 88.72283f ? std::numeric_limits<float>::infinity() : y;

@@ -25,7 +25,9 @@ void add_mlp(Graph& graph, llvm::StringRef activation) {
   Builder build(graph);
   const Dim b = Dim::symbol("b");
   Value& x = graph.add_input("x", {DType::f32, {b, 8}});
-  auto made = [&](llvm::StringRef op, llvm::ArrayRef<Value*> operands, const char* name, Attributes attributes = {}) { return must(build.create(op, operands, std::move(attributes), name)); };
+  auto made = [&](llvm::StringRef op, llvm::ArrayRef<Value*> operands, const char* name, Attributes attributes = {}) {
+    return must(build.create(op, operands, std::move(attributes), name));
+  };
   const Attributes loops{{"loops", std::string("b k, k n -> b n")}};
   Value* h = made("layer_norm", {&x, &weight(graph, "scale", {8})}, "norm");
   h = made("contract", {h, &weight(graph, "up", {8, 12})}, "h", loops);
@@ -41,7 +43,8 @@ std::string split_text(Graph& graph, const PassOptions& options = {}) {
   std::string out;
   for (const auto& node : spmd->nodes) {
     out += "%" + node->out().name + " = " + node->op->name + "(";
-    for (size_t k = 0; k < node->operands.size(); ++k) out += (k ? ", %" : "%") + node->operand(k).name + ": " + to_string(node->operand(k).type);
+    for (size_t k = 0; k < node->operands.size(); ++k)
+      out += (k ? ", %" : "%") + node->operand(k).name + ": " + to_string(node->operand(k).type);
     out += ") " + to_string(*node->out().sharding) + "\n";
   }
   return out;
@@ -52,7 +55,9 @@ Graph& with_mesh(Graph& graph, llvm::StringRef mesh) {
 }
 }  // namespace
 
-TEST_CASE("an mlp's first product is split by columns and its second by rows, with one sum, and the row bias is added after it") {
+TEST_CASE(
+    "an mlp's first product is split by columns and its second by rows, with one sum, and the row bias is added after "
+    "it") {
   Graph g;
   add_mlp(g, "relu");
   CHECK(split_text(with_mesh(g, "tensor=5")) ==
@@ -70,12 +75,14 @@ TEST_CASE("an mlp's first product is split by columns and its second by rows, wi
 void add_parallel_mlps(Graph& graph) {
   Builder build(graph);
   Value& x = graph.add_input("x", {DType::f32, {Dim::symbol("b"), 8}});
-  auto made = [&](llvm::StringRef op, llvm::ArrayRef<Value*> operands, llvm::StringRef name, Attributes attributes = {}) { return must(build.create(op, operands, std::move(attributes), name)); };
+  auto made = [&](llvm::StringRef op, llvm::ArrayRef<Value*> operands, llvm::StringRef name,
+                  Attributes attributes = {}) { return must(build.create(op, operands, std::move(attributes), name)); };
   const Attributes loops{{"loops", std::string("b k, k n -> b n")}};
   Value* norm = made("layer_norm", {&x, &weight(graph, "scale", {8})}, "norm");
   auto mlp = [&](const std::string& name) {
     Value* h = made("contract", {norm, &weight(graph, (name + ".up").c_str(), {8, 12})}, name + ".h", loops);
-    h = made("contract", {made("relu", {h}, name + ".act"), &weight(graph, (name + ".down").c_str(), {12, 8})}, name + ".sum", loops);
+    h = made("contract", {made("relu", {h}, name + ".act"), &weight(graph, (name + ".down").c_str(), {12, 8})},
+             name + ".sum", loops);
     return made("add", {h, &weight(graph, (name + ".bias").c_str(), {8})}, name + ".out");
   };
   Value* a = mlp("a");
@@ -117,7 +124,8 @@ TEST_CASE("an activation that needs its whole dim keeps the mlp whole, and the r
   add_mlp(g, "softmax");
   const std::string text = split_text(with_mesh(g, "tensor=2"));
   CAPTURE(text);
-  CHECK(text.find("finds nothing to split; nearest: dim 0 of 'up' (layer_norm needs it whole), dim 1 of 'up' (softmax needs it whole)") != std::string::npos);
+  CHECK(text.find("finds nothing to split; nearest: dim 0 of 'up' (layer_norm needs it whole), dim 1 of 'up' (softmax "
+                  "needs it whole)") != std::string::npos);
 }
 
 TEST_CASE("two products that are added stay parts until their sum: one all_reduce for both") {
@@ -135,7 +143,8 @@ TEST_CASE("two products that are added stay parts until their sum: one all_reduc
   g.outputs.push_back({"y", must(build.create("add", {must(build.create("add", {a, b}, {}, "both")), &x}, {}, "y"))});
   const std::string text = split_text(with_mesh(g, "tensor=2"));
   CAPTURE(text);
-  CHECK(text.find("%both = add(%sum1: f32[4, 8], %sum2: f32[4, 8]) [_, _] partial(sum: tensor)\n%both.all_reduce = all_reduce(%both: f32[4, 8]) [_, _]\n") != std::string::npos);
+  CHECK(text.find("%both = add(%sum1: f32[4, 8], %sum2: f32[4, 8]) [_, _] partial(sum: tensor)\n%both.all_reduce = "
+                  "all_reduce(%both: f32[4, 8]) [_, _]\n") != std::string::npos);
   CHECK(text.find("all_reduce(%sum") == std::string::npos);
 }
 
@@ -145,7 +154,8 @@ TEST_CASE("a product that a constraint splits along the axis it is summed over i
   Value& x = g.add_input("x", {DType::f32, {4, 8}});
   Value* h = must(build.create("layer_norm", {&x, &weight(g, "scale", {8})}, {}, "norm"));
   h = must(build.create("contract", {h, &weight(g, "up", {8, 12})}, {{"loops", std::string("b k, k n -> b n")}}, "h"));
-  h = must(build.create("contract", {h, &weight(g, "down", {12, 8})}, {{"loops", std::string("b k, k n -> b 1 n")}}, "sum"));
+  h = must(
+      build.create("contract", {h, &weight(g, "down", {12, 8})}, {{"loops", std::string("b k, k n -> b 1 n")}}, "sum"));
   h = must(build.create("reshape", {h}, {{"dims", Dims{4, 8}}}, "flat"));
   g.outputs.push_back({"y", must(build.create("add", {h, &x}, {}, "y"))});
   PassOptions options;

@@ -36,8 +36,9 @@ llvm::SmallVector<int64_t, 4> numbers(llvm::ArrayRef<Dim> dims) {
 std::string name_of(size_t k) { return "x" + std::to_string(k); }
 bool is_trained(const Input& input) { return is_float(input.dtype); }
 
-// Elements of floating inputs are points of one grid, each taken once: no two are equal, none is a whole or half number,
-// and what lies between two of them is wider than the steps taken below, so that max, |x| or ⌊x⌋ have slopes here.
+// Elements of floating inputs are points of one grid, each taken once: no two are equal, none is a whole or half
+// number, and what lies between two of them is wider than the steps taken below, so that max, |x| or ⌊x⌋ have slopes
+// here.
 std::vector<Array> elements_of(const Sample& sample, Random& random) {
   std::vector<Array> out;
   int64_t total = 0;
@@ -52,7 +53,8 @@ std::vector<Array> elements_of(const Sample& sample, Random& random) {
   for (size_t k = 0; k < out.size(); ++k) {
     const Input& input = sample.inputs[k];
     for (double& x : out[k].f) x = input.low + (input.high - input.low) * (double(order[next++]) + 0.3) / double(total);
-    for (int64_t& x : out[k].i) x = std::uniform_int_distribution<int64_t>(int64_t(input.low), int64_t(input.high))(random);
+    for (int64_t& x : out[k].i)
+      x = std::uniform_int_distribution<int64_t>(int64_t(input.low), int64_t(input.high))(random);
   }
   return out;
 }
@@ -71,7 +73,8 @@ class Objective {
     Builder build(g);
     build.set_fold(false);
     llvm::SmallVector<Value*, 4> values;
-    for (size_t k = 0; k < x.size(); ++k) values.push_back(&g.add_input(name_of(k), {sample.inputs[k].dtype, sample.inputs[k].dims}));
+    for (size_t k = 0; k < x.size(); ++k)
+      values.push_back(&g.add_input(name_of(k), {sample.inputs[k].dtype, sample.inputs[k].dims}));
     Value* y = must(sample.make(build, values));
     g.outputs.push_back({"y", y});
     dtype = y->type.dtype;
@@ -82,8 +85,8 @@ class Objective {
     for (size_t k = 0; k < x.size(); ++k) inputs[name_of(k)] = x[k];
     return must(run_reference({bound_.get()}, {inputs}))[0]["y"];
   }
-  // Of fourth order: (8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x - 2h))) / 12h. Differences are taken element by element,
-  // so that what the step does not change cancels exactly.
+  // Of fourth order: (8 (f(x + h) - f(x - h)) - (f(x + 2h) - f(x - 2h))) / 12h. Differences are taken element by
+  // element, so that what the step does not change cancels exactly.
   double slope(const Array& w, size_t k, size_t element, double h) {
     auto at = [&](double step) {
       x_[k].f[element] += step;
@@ -151,17 +154,26 @@ Differentiated differentiated(const Sample& sample, const std::vector<Array>& x,
 
 TEST_CASE("every op of floating operands has a gradient, or a reason to have none") {
   const std::map<std::string, std::string> without{
-      {"equal", "a truth value"},   {"less", "a truth value"},   {"less_equal", "a truth value"}, {"greater", "a truth value"}, {"greater_equal", "a truth value"},
-      {"is_nan", "a truth value"},  {"is_inf", "a truth value"},
+      {"equal", "a truth value"},
+      {"less", "a truth value"},
+      {"less_equal", "a truth value"},
+      {"greater", "a truth value"},
+      {"greater_equal", "a truth value"},
+      {"is_nan", "a truth value"},
+      {"is_inf", "a truth value"},
       {"reduce_prod", "models take products of extents only; one of activations is refused by name"},
-      {"all_reduce", "made after differentiation"}, {"all_gather", "made after differentiation"}, {"reduce_scatter", "made after differentiation"},
+      {"all_reduce", "made after differentiation"},
+      {"all_gather", "made after differentiation"},
+      {"reduce_scatter", "made after differentiation"},
   };
   for (const OpDef* op : all_ops()) {
     CAPTURE(op->name);
     bool floating = op->is_collective;
     for (const Sample& sample : table().of(op->name)) floating |= llvm::any_of(sample.inputs, is_trained);
-    if (!floating) CHECK((op->gradient == nullptr));
-    else CHECK((op->gradient != nullptr) != (without.count(op->name) != 0));
+    if (!floating)
+      CHECK((op->gradient == nullptr));
+    else
+      CHECK((op->gradient != nullptr) != (without.count(op->name) != 0));
   }
 }
 
@@ -191,7 +203,9 @@ TEST_CASE("every gradient is what central differences of fourth order say") {
           }
           ++checked;
           if (std::abs(found.gradients[k].f[e] - expected) <= tolerance || ++failed > 8) continue;
-          const std::string message = op->name + ": element " + std::to_string(e) + " of x" + std::to_string(k) + ": expected " + std::to_string(expected) + ", found " + std::to_string(found.gradients[k].f[e]) + "\n" + found.text;
+          const std::string message = op->name + ": element " + std::to_string(e) + " of x" + std::to_string(k) +
+                                      ": expected " + std::to_string(expected) + ", found " +
+                                      std::to_string(found.gradients[k].f[e]) + "\n" + found.text;
           FAIL_CHECK(message);
         }
       }
@@ -203,8 +217,11 @@ TEST_CASE("every gradient is what central differences of fourth order say") {
 
 namespace {
 Array gradient_of(const char* op, const std::vector<Array>& x, const Array& w, Attributes attributes, size_t of = 0) {
-  Sample sample{op, {}, [op, attributes](Builder& build, llvm::ArrayRef<Value*> v) { return build.create(op, v, attributes, "y"); }};
-  for (const Array& a : x) sample.inputs.push_back({Dims(a.dims.begin(), a.dims.end()), a.is_float ? DType::f64 : DType::i64});
+  Sample sample{op, {}, [op, attributes](Builder& build, llvm::ArrayRef<Value*> v) {
+                  return build.create(op, v, attributes, "y");
+                }};
+  for (const Array& a : x)
+    sample.inputs.push_back({Dims(a.dims.begin(), a.dims.end()), a.is_float ? DType::f64 : DType::i64});
   return differentiated(sample, x, w).gradients[of];
 }
 Array row(std::initializer_list<double> v) {
@@ -220,7 +237,8 @@ TEST_CASE("at a kink a gradient is one that PyTorch, too, could give: no element
   // relu and |x| at 0 as torch: nothing passes.
   CHECK(gradient_of("relu", {row({-1, 0, 2})}, row({3, 5, 7}), {}).f == Numbers{0, 0, 7});
   CHECK(gradient_of("abs", {row({-1, 0, 2})}, row({3, 5, 7}), {}).f == Numbers{-3, 0, 7});
-  // A value that lies at its bound passes its gradient, as torch.clamp's does: of equal operands it is the first that takes it.
+  // A value that lies at its bound passes its gradient, as torch.clamp's does: of equal operands it is the first that
+  // takes it.
   for (const char* op : {"max", "min"}) {
     CHECK(gradient_of(op, {row({1, 2}), row({1, 2})}, row({3, 5}), {}, 0).f == Numbers{3, 5});
     CHECK(gradient_of(op, {row({1, 2}), row({1, 2})}, row({3, 5}), {}, 1).f == Numbers{0, 0});
@@ -230,24 +248,30 @@ TEST_CASE("at a kink a gradient is one that PyTorch, too, could give: no element
   CHECK(gradient_of("reduce_max", {row({4, 1, 4})}, row({6}), along).f == Numbers{3, 0, 3});
   CHECK(gradient_of("reduce_min", {row({1, 4, 1})}, row({6}), along).f == Numbers{3, 0, 3});
   // What is constant between its jumps.
-  for (const char* op : {"sign", "floor", "ceil", "round"}) CHECK(gradient_of(op, {row({-1.5, 0, 2})}, row({3, 5, 7}), {}).f == Numbers{0, 0, 0});
+  for (const char* op : {"sign", "floor", "ceil", "round"})
+    CHECK(gradient_of(op, {row({-1.5, 0, 2})}, row({3, 5, 7}), {}).f == Numbers{0, 0, 0});
 }
 
 TEST_CASE("rows that several indices choose get the sum of their gradients, indices below 0 count from the end") {
   Array index;
   index.resize(false, {4});
   index.i = {2, 0, -1, 2};
-  CHECK(gradient_of("gather", {row({1, 2, 3}), index}, row({1, 10, 100, 1000}), {{"axis", int64_t(0)}}).f == Numbers{10, 0, 1101});
+  CHECK(gradient_of("gather", {row({1, 2, 3}), index}, row({1, 10, 100, 1000}), {{"axis", int64_t(0)}}).f ==
+        Numbers{10, 0, 1101});
 }
 
-TEST_CASE("an op without a gradient between a parameter and the loss is refused by name, and one beside it is not asked") {
+TEST_CASE(
+    "an op without a gradient between a parameter and the loss is refused by name, and one beside it is not asked") {
   Graph g;
   Builder build(g);
   build.set_fold(false);
   Value& p = g.add_data("p", to_tensor(row({1, 2, 3}), DType::f64));
   p.is_parameter = true;
   Value& x = g.add_input("x", {DType::f64, {3}});
-  auto all = [&](Value& v, const char* name) { return must(build.create("reduce_prod", {&v}, {{"axes", llvm::SmallVector<int64_t, 4>{0}}, {"keepdims", int64_t(0)}}, name)); };
+  auto all = [&](Value& v, const char* name) {
+    return must(build.create("reduce_prod", {&v},
+                             {{"axes", llvm::SmallVector<int64_t, 4>{0}}, {"keepdims", int64_t(0)}}, name));
+  };
   SUBCASE("between") {
     build.at("layer/ReduceProd", "ReduceProd");
     Value* y = all(p, "y");
@@ -256,7 +280,8 @@ TEST_CASE("an op without a gradient between a parameter and the loss is refused 
     const std::string said = llvm::toString(made.takeError());
     CAPTURE(said);
     CHECK(said.find("layer/ReduceProd") != std::string::npos);
-    CHECK(said.find("op 'reduce_prod' has no gradient; a parameter that training changes depends on it") != std::string::npos);
+    CHECK(said.find("op 'reduce_prod' has no gradient; a parameter that training changes depends on it") !=
+          std::string::npos);
   }
   SUBCASE("beside") {
     Value* y = must(build.create("mul", {&p, all(x, "scale")}, {}, "y"));

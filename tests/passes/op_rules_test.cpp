@@ -83,7 +83,9 @@ Whole build(const Sample& sample, Random& random, llvm::ArrayRef<Reduce> reduced
       v = &g.add_input(name, {input.dtype, input.dims});
       out.inputs[name] = std::move(array);
     }
-    if (is_reduced) v = must(build.create(("reduce_" + to_string(reduced[k])).str(), {v}, {{"axes", llvm::SmallVector<int64_t, 4>{0}}, {"keepdims", int64_t(0)}}, name + ".sum"));
+    if (is_reduced)
+      v = must(build.create(("reduce_" + to_string(reduced[k])).str(), {v},
+                            {{"axes", llvm::SmallVector<int64_t, 4>{0}}, {"keepdims", int64_t(0)}}, name + ".sum"));
     values.push_back(v);
   }
   g.outputs.push_back({"y", must(sample.make(build, values))});
@@ -111,7 +113,8 @@ void shard_class(Graph& graph, const Factors& factors, Factors::Class c, const s
     v.sharding = unsplit(factors, v);
     for (unsigned d = 0; d < v.ndim(); ++d)
       for (size_t k = 0; k < v.sharding->dims[d].factors.size(); ++k)
-        if (factors.of(v, d).classes[k] == c && v.sharding->axes().empty()) v.sharding->dims[d].factors[k].axes = {axis};
+        if (factors.of(v, d).classes[k] == c && v.sharding->axes().empty())
+          v.sharding->dims[d].factors[k].axes = {axis};
   });
 }
 // Each axis at most once a value, on any factor: also on one that an op needs whole, which split must repair.
@@ -135,8 +138,10 @@ void keep_partials(Graph& graph, const Factors& factors, Random& random) {
     llvm::SmallVector<PartialState, 3> states;
     for (const Value* v : node->operands) states.push_back({v->sharding->reduce, v->sharding->partial});
     llvm::SmallVector<bool, 3> accepts;
-    const PartialState made = partial_result(*node, factors.rule(*node), factors, node_axes(*node, factors), states, accepts);
-    // Of a sum's addends annotate leaves those alone in parts that it reduces together; elsewhere split reduces what is not taken.
+    const PartialState made =
+        partial_result(*node, factors.rule(*node), factors, node_axes(*node, factors), states, accepts);
+    // Of a sum's addends annotate leaves those alone in parts that it reduces together; elsewhere split reduces what is
+    // not taken.
     if (node->op->name == "sum")
       for (size_t k = 0; k < accepts.size(); ++k)
         if (!accepts[k]) node->operand(k).sharding->partial.clear(), node->operand(k).sharding->reduce = Reduce::none;
@@ -150,7 +155,8 @@ void keep_partials(Graph& graph, const Factors& factors, Random& random) {
 
 std::vector<std::unique_ptr<Graph>> rank_graphs(const Graph& spmd) {
   std::vector<std::unique_ptr<Graph>> out;
-  for (int64_t r = 0; r < spmd.mesh.devices(); ++r) out.push_back(must(bind_dims(*must(materialise(spmd, r)), named_dims())));
+  for (int64_t r = 0; r < spmd.mesh.devices(); ++r)
+    out.push_back(must(bind_dims(*must(materialise(spmd, r)), named_dims())));
   return out;
 }
 // Runs all ranks and compares each value's places with the whole; what is wrong, or nothing.
@@ -159,13 +165,17 @@ std::string differs(const Whole& whole, const Graph& spmd, llvm::ArrayRef<std::u
   std::vector<const Graph*> graphs;
   for (size_t r = 0; r < ranks.size(); ++r) {
     graphs.push_back(ranks[r].get());
-    for (const Value* v : spmd.inputs) inputs[r][v->name] = shard_of(whole.inputs.find(v->name)->second, with_numbers(*v->sharding), spmd.mesh, int64_t(r));
+    for (const Value* v : spmd.inputs)
+      inputs[r][v->name] =
+          shard_of(whole.inputs.find(v->name)->second, with_numbers(*v->sharding), spmd.mesh, int64_t(r));
   }
   // What a rank computes must have the shape that its graph says.
   std::string wrong;
-  const ReferenceTap tap = [&](const Node& node, llvm::ArrayRef<const Value*> values, llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
+  const ReferenceTap tap = [&](const Node& node, llvm::ArrayRef<const Value*> values,
+                               llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
     for (size_t r = 0; r < values.size(); ++r)
-      if (wrong.empty() && numbers(values[r]->type.dims) != arrays[r]->dims) wrong = "rank " + std::to_string(r) + ": shape of " + values[r]->name;
+      if (wrong.empty() && numbers(values[r]->type.dims) != arrays[r]->dims)
+        wrong = "rank " + std::to_string(r) + ": shape of " + values[r]->name;
     return llvm::Error::success();
   };
   auto results = run_reference(graphs, inputs, tap);
@@ -175,7 +185,8 @@ std::string differs(const Whole& whole, const Graph& spmd, llvm::ArrayRef<std::u
   // Every rank's own shard is compared: copies must agree, too.
   for (size_t r = 0; r < ranks.size(); ++r) {
     const Array& got = (*results)[r]["y"];
-    if (!close(got, shard_of(whole.result, held, spmd.mesh, int64_t(r)))) return "rank " + std::to_string(r) + ": its part of the result";
+    if (!close(got, shard_of(whole.result, held, spmd.mesh, int64_t(r))))
+      return "rank " + std::to_string(r) + ": its part of the result";
   }
   Array joined;
   joined.resize(whole.result.is_float, whole.result.dims);
@@ -215,11 +226,13 @@ void check_split(const Whole& whole, OutputLayout layout, Count& count) {
     wrong = e.what();
   }
   if (wrong.empty() || ++count.failed > 8) return;  // the first few say enough
-  const std::string message = wrong + "\n" + text_of(*whole.graph) + (layout == OutputLayout::whole ? "=> outputs whole\n" : "=> outputs sharded\n") + after;
+  const std::string message = wrong + "\n" + text_of(*whole.graph) +
+                              (layout == OutputLayout::whole ? "=> outputs whole\n" : "=> outputs sharded\n") + after;
   FAIL_CHECK(message);
 }
 
-const char* const meshes[] = {"tensor=1", "tensor=2", "tensor=3", "tensor=5", "tensor=8", "data=2, tensor=2", "data=3, tensor=2"};
+const char* const meshes[] = {"tensor=1", "tensor=2",         "tensor=3",        "tensor=5",
+                              "tensor=8", "data=2, tensor=2", "data=3, tensor=2"};
 const Table& table() {
   static const Table samples;
   return samples;
@@ -229,12 +242,15 @@ std::vector<std::vector<Reduce>> passing(const Node& node, Linear linear) {
   const size_t n = node.operands.size();
   std::vector<std::vector<Reduce>> out;
   switch (linear) {
-    case Linear::none: break;
+    case Linear::none:
+      break;
     case Linear::view:
       for (Reduce r : {Reduce::sum, Reduce::max, Reduce::min}) out.push_back({r});
       break;
     case Linear::jointly:
-    case Linear::addends: out.push_back(std::vector<Reduce>(n, Reduce::sum)); break;
+    case Linear::addends:
+      out.push_back(std::vector<Reduce>(n, Reduce::sum));
+      break;
     case Linear::in_each_operand:
       for (size_t k = 0; k < n; ++k) {
         out.emplace_back(n, Reduce::none);
@@ -250,7 +266,9 @@ std::vector<std::vector<Reduce>> passing(const Node& node, Linear linear) {
 }
 Array joined(const Array& a, const Array& b, Reduce reduce) {
   Array out = a;
-  auto join = [&](auto x, auto y) { return reduce == Reduce::sum ? x + y : (reduce == Reduce::max ? std::max(x, y) : std::min(x, y)); };
+  auto join = [&](auto x, auto y) {
+    return reduce == Reduce::sum ? x + y : (reduce == Reduce::max ? std::max(x, y) : std::min(x, y));
+  };
   for (size_t k = 0; k < a.f.size(); ++k) out.f[k] = join(a.f[k], b.f[k]);
   for (size_t k = 0; k < a.i.size(); ++k) out.i[k] = join(a.i[k], b.i[k]);
   return out;
@@ -259,7 +277,9 @@ Array joined(const Array& a, const Array& b, Reduce reduce) {
 
 TEST_CASE("every op that is registered has samples") {
   for (const OpDef* op : all_ops())
-    if (!op->is_collective) CHECK_MESSAGE(!table().of(op->name).empty(), "no samples of op ", op->name, ": add some to tests/passes/samples.h");
+    if (!op->is_collective)
+      CHECK_MESSAGE(!table().of(op->name).empty(), "no samples of op ", op->name,
+                    ": add some to tests/passes/samples.h");
 }
 
 TEST_CASE("every op, split and run on n ranks, reassembles to what it computes whole") {
@@ -287,7 +307,9 @@ TEST_CASE("every op, split and run on n ranks, reassembles to what it computes w
   for (const char* op : {"all_reduce", "all_gather"}) CHECK(count.collectives[op] > 0);
 }
 
-TEST_CASE("partial sums, maxima and minima that reach an op are passed on or reduced before it, never lost or counted twice") {
+TEST_CASE(
+    "partial sums, maxima and minima that reach an op are passed on or reduced before it, never lost or counted "
+    "twice") {
   Random random(seed);
   Count count;
   for (const OpDef* op : all_ops())
@@ -297,7 +319,9 @@ TEST_CASE("partial sums, maxima and minima that reach an op are passed on or red
         for (Reduce reduce : {Reduce::sum, Reduce::max, Reduce::min}) {
           std::vector<Reduce> reduced;
           for (const Input& input : sample.inputs) {
-            const bool may = reduce != Reduce::sum || (input.dtype == DType::f64 && input.low < 0) || (input.dtype == DType::i64 && op->name != "gather" && op->name != "scatter_add" && input.low < 0);
+            const bool may =
+                reduce != Reduce::sum || (input.dtype == DType::f64 && input.low < 0) ||
+                (input.dtype == DType::i64 && op->name != "gather" && op->name != "scatter_add" && input.low < 0);
             reduced.push_back(may && input.dtype != DType::boolean && chance(random, 0.8) ? reduce : Reduce::none);
           }
           if (op->name == "pow" && reduce == Reduce::sum) continue;
@@ -404,7 +428,8 @@ std::string problem(const Prepared& p) {
 
 TEST_CASE("mutants: a dropped sum, a start that is one off and a bias on every rank are found") {
   SUBCASE("a dropped all_reduce") {
-    for (const auto& [op, input, dim] : std::vector<std::tuple<const char*, int, unsigned>>{{"contract", 1, 0}, {"gather", 0, 0}, {"reduce_sum", 0, 1}, {"reduce_max", 0, 1}, {"reduce_mean", 0, 1}}) {
+    for (const auto& [op, input, dim] : std::vector<std::tuple<const char*, int, unsigned>>{
+             {"contract", 1, 0}, {"gather", 0, 0}, {"reduce_sum", 0, 1}, {"reduce_max", 0, 1}, {"reduce_mean", 0, 1}}) {
       Prepared p = prepared(table().of(op)[0], input, dim);
       CAPTURE(text_of(*p.spmd));
       REQUIRE(problem(p) == "");
@@ -422,7 +447,8 @@ TEST_CASE("mutants: a dropped sum, a start that is one off and a bias on every r
     }
   }
   SUBCASE("a start that is one off") {
-    for (const auto& [op, input, dim, key] : std::vector<std::tuple<const char*, int, unsigned, const char*>>{{"iota", -1, 0, "start"}, {"gather", 0, 0, "row_start"}, {"slice", -1, 0, "start"}}) {
+    for (const auto& [op, input, dim, key] : std::vector<std::tuple<const char*, int, unsigned, const char*>>{
+             {"iota", -1, 0, "start"}, {"gather", 0, 0, "row_start"}, {"slice", -1, 0, "start"}}) {
       Prepared p = prepared(table().of(op)[0], input, dim);
       CAPTURE(text_of(*p.spmd));
       REQUIRE(problem(p) == "");
@@ -443,7 +469,8 @@ TEST_CASE("mutants: a dropped sum, a start that is one off and a bias on every r
     Graph g;
     g.mesh = must(parse_mesh("tensor=2"));
     Builder build(g);
-    Value &x = g.add_input("x", {DType::f64, {4, 6}}), &w = g.add_input("w", {DType::f64, {6, 3}}), &bias = g.add_input("bias", {DType::f64, {3}});
+    Value &x = g.add_input("x", {DType::f64, {4, 6}}), &w = g.add_input("w", {DType::f64, {6, 3}}),
+          &bias = g.add_input("bias", {DType::f64, {3}});
     Value* p = must(build.create("contract", {&x, &w}, {{"loops", std::string("m k, k n -> m n")}}, "p"));
     g.outputs.push_back({"y", must(build.create("add", {p, &bias}, {}, "y"))});
     const Factors factors = must(Factors::of(g));
@@ -455,13 +482,16 @@ TEST_CASE("mutants: a dropped sum, a start that is one off and a bias on every r
       auto spmd = must(split(g, {}));
       if (wrong) {
         Node *sum = nullptr, *add = nullptr;
-        for (auto& node : spmd->nodes) (node->op->name == "all_reduce" ? sum : node->op->name == "add" ? add : sum) = node.get();
+        for (auto& node : spmd->nodes)
+          (node->op->name == "all_reduce" ? sum : node->op->name == "add" ? add : sum) = node.get();
         REQUIRE((sum && add));
         spmd->set_operand(*add, 0, sum->operand(0));
         spmd->outputs[0].value = &add->out();
         spmd->erase(*sum);
         Builder late(*spmd);
-        Value* y = must(late.create("all_reduce", {&add->out()}, {{"axes", std::vector<std::string>{"tensor"}}, {"reduce", std::string("sum")}}, "y.sum"));
+        Value* y =
+            must(late.create("all_reduce", {&add->out()},
+                             {{"axes", std::vector<std::string>{"tensor"}}, {"reduce", std::string("sum")}}, "y.sum"));
         y->sharding = add->out().sharding;
         spmd->outputs[0].value = y;
       }
@@ -487,8 +517,10 @@ TEST_CASE("every collective computes, on parts that differ in size, what its mem
       const bool gathers = op->name == "all_gather", scatters = op->name == "reduce_scatter";
       Value& x = g.add_input("x", {DType::f64, {gathers ? part : n, 2}});
       Attributes attributes{{"axes", std::vector<std::string>{"tensor"}}};
-      if (gathers) attributes["total"] = n;
-      else attributes["reduce"] = std::string("sum");
+      if (gathers)
+        attributes["total"] = n;
+      else
+        attributes["reduce"] = std::string("sum");
       if (scatters) attributes["local"] = part;
       if (gathers || scatters) attributes["axis"] = int64_t(0);
       g.outputs.push_back({"y", must(build.create(op->name, {&x}, attributes, "y"))});

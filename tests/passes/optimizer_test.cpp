@@ -44,21 +44,29 @@ std::vector<Case> cases() {
       {"sgd, momentum, decay", options({.name = "sgd", .momentum = 0.5, .weight_decay = 0.02}), 0.1},
       {"sgd, nesterov, decay", options({.name = "sgd", .momentum = 0.9, .weight_decay = 0.01, .nesterov = true}), 0.05},
       {"adam, defaults", options({.name = "adam"}), 1e-3},
-      {"adam, decay", options({.name = "adam", .weight_decay = 0.1, .beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-2}), 0.01},
+      {"adam, decay", options({.name = "adam", .weight_decay = 0.1, .beta1 = 0.8, .beta2 = 0.95, .epsilon = 1e-2}),
+       0.01},
       {"adam, no memory", options({.name = "adam", .beta1 = 0.0, .beta2 = 0.0, .epsilon = 1e-3}), 0.01},
       {"adamw, defaults", options({.name = "adamw"}), 1e-3},
-      {"adamw, decay", options({.name = "adamw", .weight_decay = 0.3, .beta1 = 0.7, .beta2 = 0.9, .epsilon = 1e-2}), 0.02},
+      {"adamw, decay", options({.name = "adamw", .weight_decay = 0.3, .beta1 = 0.7, .beta2 = 0.9, .epsilon = 1e-2}),
+       0.02},
       {"rmsprop, defaults", options({.name = "rmsprop"}), 1e-2},
       {"rmsprop, decay", options({.name = "rmsprop", .weight_decay = 0.1, .epsilon = 1e-2, .alpha = 0.8}), 0.01},
       {"rmsprop, centered", options({.name = "rmsprop", .epsilon = 1e-3, .alpha = 0.9, .centered = true}), 0.01},
       {"rmsprop, momentum", options({.name = "rmsprop", .momentum = 0.9, .epsilon = 1e-3, .alpha = 0.9}), 0.01},
-      {"rmsprop, centered, momentum, decay", options({.name = "rmsprop", .momentum = 0.5, .weight_decay = 0.05, .epsilon = 1e-2, .alpha = 0.7, .centered = true}), 0.02},
+      {"rmsprop, centered, momentum, decay",
+       options(
+           {.name = "rmsprop", .momentum = 0.5, .weight_decay = 0.05, .epsilon = 1e-2, .alpha = 0.7, .centered = true}),
+       0.02},
       {"sgd, clipped", options({.name = "sgd", .momentum = 0.9}, 0.5), 0.05},
       {"adamw, clipped", options({.name = "adamw", .epsilon = 1e-2}, 1.0), 0.01},
       {"adamw, one group without decay", options({.name = "adamw", .weight_decay = 0.3}, 0, {"p1"}), 0.02, {1}},
       {"adamw, no group with decay", options({.name = "adamw", .weight_decay = 0.3}, 0, {"p*"}), 0.02, {0, 1}},
       {"adam, one group without decay", options({.name = "adam", .weight_decay = 0.1}, 0, {"q", "*0"}), 0.01, {0}},
-      {"sgd, one group without decay", options({.name = "sgd", .momentum = 0.5, .weight_decay = 0.2}, 0, {"[p]1"}), 0.1, {1}},
+      {"sgd, one group without decay",
+       options({.name = "sgd", .momentum = 0.5, .weight_decay = 0.2}, 0, {"[p]1"}),
+       0.1,
+       {1}},
       // Far below its bound a gradient stays as it is.
       {"rmsprop, not clipped", options({.name = "rmsprop", .epsilon = 1e-2}, 1e6), 0.01},
   };
@@ -80,8 +88,10 @@ struct Element {
 
   void step(const OptimizerOptions& o, double lr, int64_t t, double g) {
     const double decay = o.weight_decay.value_or(o.name == "adamw" ? 1e-2 : 0), mu = o.momentum.value_or(0);
-    if (o.name == "adamw") theta = theta - lr * decay * theta;
-    else g = g + decay * theta;
+    if (o.name == "adamw")
+      theta = theta - lr * decay * theta;
+    else
+      g = g + decay * theta;
     if (o.name == "sgd") {
       if (mu != 0) {
         double& b = state["momentum_buffer"];
@@ -214,12 +224,14 @@ Numbers numbers_of(const Array& a) {
 using Run = std::function<NamedArrays(const Graph&, const NamedArrays&)>;
 std::vector<Values> found(const Case& c, const Step& step, const Run& run) {
   NamedArrays held;
-  for (const Value* v : step.graph.inputs) held[v->name] = array_of({}, v->type.dims, is_float(v->type.dtype));  // zeros
+  for (const Value* v : step.graph.inputs)
+    held[v->name] = array_of({}, v->type.dims, is_float(v->type.dtype));  // zeros
   for (size_t k = 0; k < step.start.size(); ++k) held["p" + std::to_string(k)].f = step.start[k];
   held["learning_rate"].f = {double(float(c.learning_rate))};
   std::vector<Values> out;
   for (int64_t t = 1; t <= steps; ++t) {
-    for (size_t k = 0; k < step.start.size(); ++k) held["g" + std::to_string(k)].f = gradient(k, t, step.start[k].size());
+    for (size_t k = 0; k < step.start.size(); ++k)
+      held["g" + std::to_string(k)].f = gradient(k, t, step.start[k].size());
     NamedArrays results = run(step.graph, held);
     Values& after = out.emplace_back();
     for (const Update& u : step.graph.updates) {
@@ -235,12 +247,13 @@ TEST_CASE("every optimizer with every option steps as torch.optim's algorithms d
   for (const Case& c : cases()) {
     const Step step(c.options);
     const auto wanted = expected(c, step);
-    const auto got = found(c, step, [](const Graph& g, const NamedArrays& inputs) { return must(run_reference({&g}, {inputs}))[0]; });
+    const auto got = found(
+        c, step, [](const Graph& g, const NamedArrays& inputs) { return must(run_reference({&g}, {inputs}))[0]; });
     for (size_t t = 0; t < wanted.size(); ++t) {
       CAPTURE(c.name);
       CAPTURE(t);
-      // The graph's constants (betas, decay, epsilon …) are float32: each within 2⁻²⁴ of the number, and a step takes at
-      // most five of them one after the other. 1 - β is rounded as such, not as the difference of rounded numbers.
+      // The graph's constants (betas, decay, epsilon …) are float32: each within 2⁻²⁴ of the number, and a step takes
+      // at most five of them one after the other. 1 - β is rounded as such, not as the difference of rounded numbers.
       CHECK(difference(got[t], wanted[t]) <= double(t + 1) * 5 * 0x1p-24);
     }
   }
@@ -265,8 +278,8 @@ TEST_CASE("the runtime's steps in float32 are within a few roundings of the exac
     for (size_t t = 0; t < wanted.size(); ++t) {
       CAPTURE(c.name);
       CAPTURE(t);
-      // Beside the constants' roundings each step adds those of some ten operations, half an ulp of the largest element each;
-      // a centered variance is a difference, whose roundings are seen through a square root of what is left.
+      // Beside the constants' roundings each step adds those of some ten operations, half an ulp of the largest element
+      // each; a centered variance is a difference, whose roundings are seen through a square root of what is left.
       CHECK(difference(got[t], wanted[t]) <= double(t + 1) * (c.options.optimizer.centered ? 64 : 16) * 0x1p-24);
     }
   }
@@ -288,7 +301,8 @@ TEST_CASE("an optimizer's state has PyTorch's names, one of each kind a paramete
   CHECK(kinds(options({.name = "adam"})) == Kinds{"exp_avg", "exp_avg_sq", "parameter"});
   CHECK(kinds(options({.name = "adamw"})) == Kinds{"exp_avg", "exp_avg_sq", "parameter"});
   CHECK(kinds(options({.name = "rmsprop"})) == Kinds{"square_avg", "parameter"});
-  CHECK(kinds(options({.name = "rmsprop", .momentum = 0.9, .centered = true})) == Kinds{"square_avg", "grad_avg", "momentum_buffer", "parameter"});
+  CHECK(kinds(options({.name = "rmsprop", .momentum = 0.9, .centered = true})) ==
+        Kinds{"square_avg", "grad_avg", "momentum_buffer", "parameter"});
 }
 
 TEST_CASE("options that an optimizer does not have, or numbers out of their range, are refused") {
@@ -296,7 +310,8 @@ TEST_CASE("options that an optimizer does not have, or numbers out of their rang
       {{.name = "adagrad"}, "--optimizer 'adagrad': expected sgd, adam, adamw or rmsprop"},
       {{.name = "sgd", .momentum = -0.1}, "--momentum: expected a finite float32 number of at least 0, found -0.1"},
       {{.name = "sgd", .momentum = NAN}, "--momentum: expected a finite float32 number of at least 0, found nan"},
-      {{.name = "sgd", .weight_decay = -1.0}, "--weight-decay: expected a finite float32 number of at least 0, found -1"},
+      {{.name = "sgd", .weight_decay = -1.0},
+       "--weight-decay: expected a finite float32 number of at least 0, found -1"},
       {{.name = "adam", .beta1 = 1.0}, "--betas: expected a number of at least 0 and below 1, found 1"},
       {{.name = "adam", .beta2 = -0.5}, "--betas: expected a number of at least 0 and below 1, found -0.5"},
       {{.name = "adamw", .epsilon = -1.0}, "--eps: expected a finite float32 number of at least 0, found -1"},
@@ -322,15 +337,25 @@ TEST_CASE("numbers that no optimizer takes are told by flag, expected and found"
   const std::string finite = ": expected a finite float32 number of at least 0, found ";
   CHECK(fault([](auto&) {}) == "");
   for (double x : {0.0, 1e-30, 1.0, 3e38}) CHECK(fault([&](auto& o) { o.learning_rate = x; }) == "");
-  for (auto [x, shown] : {std::pair{-1.0, "-1"}, {NAN, "nan"}, {-NAN, "nan"}, {INFINITY, "inf"}, {-INFINITY, "-inf"}, {1e39, "1e+39"}, {-1e-30, "-1e-30"}}) {
+  for (auto [x, shown] : {std::pair{-1.0, "-1"},
+                          {NAN, "nan"},
+                          {-NAN, "nan"},
+                          {INFINITY, "inf"},
+                          {-INFINITY, "-inf"},
+                          {1e39, "1e+39"},
+                          {-1e-30, "-1e-30"}}) {
     CHECK(fault([&](auto& o) { o.learning_rate = x; }) == "--lr" + finite + shown);
     CHECK(fault([&](auto& o) { o.max_gradient_norm = x; }) == "--max-grad-norm" + finite + shown);
     CHECK(fault([&](auto& o) { o.optimizer.momentum = x; }) == "--momentum" + finite + shown);
     CHECK(fault([&](auto& o) { o.optimizer.weight_decay = x; }) == "--weight-decay" + finite + shown);
     CHECK(fault([&](auto& o) { o.optimizer.epsilon = x; }) == "--eps" + finite + shown);
-    CHECK(fault([&](auto& o) { o.optimizer.alpha = x; }) == "--alpha: expected a number from 0 to 1, found " + std::string(shown));
-    CHECK(fault([&](auto& o) { o.optimizer.beta1 = x; }) == "--betas: expected a number of at least 0 and below 1, found " + std::string(shown));
-    CHECK(fault([&](auto& o) { o.optimizer.beta2 = x; }) == "--betas: expected a number of at least 0 and below 1, found " + std::string(shown));
+    CHECK(fault([&](auto& o) { o.optimizer.alpha = x; }) ==
+          "--alpha: expected a number from 0 to 1, found " + std::string(shown));
+    CHECK(fault([&](auto& o) { o.optimizer.beta1 = x; }) ==
+          "--betas: expected a number of at least 0 and below 1, found " + std::string(shown));
+    CHECK(fault([&](auto& o) { o.optimizer.beta2 = x; }) ==
+          "--betas: expected a number of at least 0 and below 1, found " + std::string(shown));
   }
-  CHECK(fault([](auto& o) { o.optimizer.beta2 = 1; }) == "--betas: expected a number of at least 0 and below 1, found 1");
+  CHECK(fault([](auto& o) { o.optimizer.beta2 = 1; }) ==
+        "--betas: expected a number of at least 0 and below 1, found 1");
 }

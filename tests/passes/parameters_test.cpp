@@ -1,5 +1,5 @@
-// Which tensors are parameters, which are one parameter, and which were merged: small graphs, and the twins where a pass
-// must not act.
+// Which tensors are parameters, which are one parameter, and which were merged: small graphs, and the twins where a
+// pass must not act.
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -19,7 +19,8 @@ T must(llvm::Expected<T> value) {
 const Dim b = Dim::symbol("b"), s = Dim::symbol("s");
 Attributes loops(const char* text) { return {{"loops", std::string(text)}}; }
 
-std::shared_ptr<const Tensor> tensor(llvm::ArrayRef<int64_t> dims, llvm::function_ref<double(int64_t)> element, DType dtype = DType::f32) {
+std::shared_ptr<const Tensor> tensor(llvm::ArrayRef<int64_t> dims, llvm::function_ref<double(int64_t)> element,
+                                     DType dtype = DType::f32) {
   Array a;
   a.resize(true, dims);
   for (int64_t k = 0; k < a.elements(); ++k) a.f[size_t(k)] = element(k);
@@ -27,7 +28,9 @@ std::shared_ptr<const Tensor> tensor(llvm::ArrayRef<int64_t> dims, llvm::functio
 }
 // No two elements are alike, and no row follows from others.
 double learned(int64_t k) { return std::sin(double(k * k % 9973) + 0.1 * double(k)); }
-double position(int64_t row, int64_t column, int64_t width) { return double(row) * std::pow(10000.0, -double(column / 2 * 2) / double(width)); }
+double position(int64_t row, int64_t column, int64_t width) {
+  return double(row) * std::pow(10000.0, -double(column / 2 * 2) / double(width));
+}
 
 // hidden [b, s, 8]: rows of a table, looked up by ids.
 struct Model {
@@ -43,7 +46,9 @@ struct Model {
   Value& filled(const char* name, llvm::ArrayRef<int64_t> dims, double value) {
     return add(name, tensor(dims, [&](int64_t) { return value; }));
   }
-  Value& op(const char* name, llvm::ArrayRef<Value*> in, Attributes attributes = {}) { return *must(build.create(name, in, std::move(attributes))); }
+  Value& op(const char* name, llvm::ArrayRef<Value*> in, Attributes attributes = {}) {
+    return *must(build.create(name, in, std::move(attributes)));
+  }
   Value& view(Value& v, Dims dims) { return op("reshape", {&v}, {{"dims", std::move(dims)}}); }
   // hidden · w, of a module.
   Value& linear(Value& w, const char* module, bool counts_calls = true) {
@@ -81,7 +86,8 @@ struct Model {
 TEST_CASE("a tensor that is learned is a parameter, however it meets an activation") {
   Model m;
   SUBCASE("positions that are sliced and added") {
-    Value& part = m.op("slice", {&m.weight("pos", {1, 64, 8})}, {{"axis", int64_t(1)}, {"start", Dim(0)}, {"size", Dim(5)}, {"step", int64_t(1)}});
+    Value& part = m.op("slice", {&m.weight("pos", {1, 64, 8})},
+                       {{"axis", int64_t(1)}, {"start", Dim(0)}, {"size", Dim(5)}, {"step", int64_t(1)}});
     m.ids.type.dims = {b, 5};
     m.output(m.op("add", {&m.op("gather", {&m.weight("t2", {11, 8}), &m.ids}, {{"axis", int64_t(0)}}), &part}));
     CHECK(m.parameters() == "pos t2");
@@ -157,7 +163,8 @@ TEST_CASE("what was computed is no parameter, and a remark says so where it has 
     Value& scores = m.op("contract", {m.hidden, m.hidden}, loops("b s k, b t k -> b s t"));
     m.ids.type.dims = {b, s};
     Value& scaled = m.op("div", {&scores, &m.filled("attn.norm_factor", {}, std::sqrt(32.0))});
-    m.output(m.op("add", {&m.op("slice", {&scaled}, {{"axis", int64_t(2)}, {"start", Dim(0)}, {"size", Dim(4)}, {"step", int64_t(1)}}),
+    m.output(m.op("add", {&m.op("slice", {&scaled},
+                                {{"axis", int64_t(2)}, {"start", Dim(0)}, {"size", Dim(4)}, {"step", int64_t(1)}}),
                           &m.add("mask", tensor({4}, [](int64_t k) { return k < 2 ? 0.0 : -1e9; }))}));
     CHECK(m.parameters() == "table");
     CHECK(m.remarked("'attn.norm_factor' is one number as configurations give"));
@@ -166,24 +173,34 @@ TEST_CASE("what was computed is no parameter, and a remark says so where it has 
 
 TEST_CASE("a formula is told from what is learned") {
   const auto sines = [](int64_t rows, int64_t width, DType dtype, double amplitude) {
-    return tensor({rows, width}, [&](int64_t k) { return amplitude * (k % width % 2 ? std::cos(position(k / width, k % width, width)) : std::sin(position(k / width, k % width, width))); }, dtype);
+    return tensor(
+        {rows, width},
+        [&](int64_t k) {
+          return amplitude * (k % width % 2 ? std::cos(position(k / width, k % width, width))
+                                            : std::sin(position(k / width, k % width, width)));
+        },
+        dtype);
   };
   CHECK(follows_recurrence(*sines(2048, 64, DType::f32, 1)));
   CHECK(follows_recurrence(*sines(8, 4, DType::f32, 1)));
   CHECK(follows_recurrence(*sines(64, 32, DType::f16, 1)));
   CHECK(follows_recurrence(*sines(64, 32, DType::bf16, 1.3)));
-  CHECK(follows_recurrence(*tensor({4, 1, 64}, [](int64_t k) { return std::pow(2.0, -2.0 * double(k / 64 + 1)) * double(k % 64 - 63); })));  // ALiBi
+  CHECK(follows_recurrence(*tensor(
+      {4, 1, 64}, [](int64_t k) { return std::pow(2.0, -2.0 * double(k / 64 + 1)) * double(k % 64 - 63); })));  // ALiBi
   CHECK(follows_recurrence(*tensor({16}, [](int64_t k) { return std::pow(10000.0, -double(k) / 16); })));
   // A padding's row of zeros.
-  CHECK(follows_recurrence(*tensor({32, 8}, [](int64_t k) { return k / 8 == 1 ? 0 : std::sin(position(k / 8, k % 8, 8)); })));
+  CHECK(follows_recurrence(
+      *tensor({32, 8}, [](int64_t k) { return k / 8 == 1 ? 0 : std::sin(position(k / 8, k % 8, 8)); })));
 
   CHECK(!follows_recurrence(*tensor({2048, 64}, learned)));
   CHECK(!follows_recurrence(*tensor({8}, learned)));
   CHECK(!follows_recurrence(*tensor({64, 8}, [](int64_t) { return 0.0; })));
-  CHECK(!follows_recurrence(*tensor({768}, [](int64_t k) { return 1 + 1e-4 * learned(k); })));  // a norm's scales after a step
+  CHECK(!follows_recurrence(
+      *tensor({768}, [](int64_t k) { return 1 + 1e-4 * learned(k); })));  // a norm's scales after a step
   CHECK(!follows_recurrence(*tensor({6, 6}, [](int64_t k) { return k / 6 == k % 6 ? 1.0 : 0.0; })));
   // Sines that were trained on.
-  CHECK(!follows_recurrence(*tensor({64, 8}, [](int64_t k) { return std::sin(position(k / 8, k % 8, 8)) + 0.05 * learned(k); })));
+  CHECK(!follows_recurrence(
+      *tensor({64, 8}, [](int64_t k) { return std::sin(position(k / 8, k % 8, 8)) + 0.05 * learned(k); })));
 
   CHECK(is_mask(*tensor({1, 1, 4, 4}, [](int64_t k) { return k % 4 <= k / 4 ? 0 : -INFINITY; })));
   CHECK(is_mask(*tensor({4, 4}, [](int64_t k) { return k % 4 <= k / 4 ? 1.0 : 0.0; })));
@@ -191,8 +208,10 @@ TEST_CASE("a formula is told from what is learned") {
   CHECK(!is_mask(*tensor({4, 4}, [](int64_t) { return 0.0; })));
   CHECK(!is_mask(*tensor({4, 4}, learned)));
 
-  for (double x : {std::sqrt(32.0), 8.0, 1 / std::sqrt(8.0), 0.125, 1e-5, -1e9, -HUGE_VAL}) CHECK(is_configured_number(*tensor({}, [&](int64_t) { return x; })));
-  for (double x : {0.0, 1.0, 0.1, 0.5, 2.6592, 0.4322, 12.8493}) CHECK(!is_configured_number(*tensor({}, [&](int64_t) { return x; })));
+  for (double x : {std::sqrt(32.0), 8.0, 1 / std::sqrt(8.0), 0.125, 1e-5, -1e9, -HUGE_VAL})
+    CHECK(is_configured_number(*tensor({}, [&](int64_t) { return x; })));
+  for (double x : {0.0, 1.0, 0.1, 0.5, 2.6592, 0.4322, 12.8493})
+    CHECK(!is_configured_number(*tensor({}, [&](int64_t) { return x; })));
 }
 
 TEST_CASE("copies of the weight of one module are one parameter; those of other modules are others") {
@@ -203,16 +222,21 @@ TEST_CASE("copies of the weight of one module are one parameter; those of other 
     return w;
   };
   SUBCASE("a module's second and third call") {
-    for (auto [name, module] : {std::pair{"w.1", "/block/fc"}, {"w.2", "/block/fc_1"}, {"w.3", "/block/fc_2"}}) m.linear(copy(name), module);
+    for (auto [name, module] : {std::pair{"w.1", "/block/fc"}, {"w.2", "/block/fc_1"}, {"w.3", "/block/fc_2"}})
+      m.linear(copy(name), module);
     CHECK(m.parameters() == "table w.1(w.2)(w.3)");
-    CHECK(m.remarked("2 weights are tied to what another use of the same module has, and trained as one, such as 'w.2' to 'w.1' (--untie PATTERN)"));
+    CHECK(
+        m.remarked("2 weights are tied to what another use of the same module has, and trained as one, such as 'w.2' "
+                   "to 'w.1' (--untie PATTERN)"));
   }
   SUBCASE("one that the exporter notes") {
-    m.linear(copy("w.1"), "block.fc", false), m.linear(copy("w.2"), "block.fc", false), m.linear(copy("w.3"), "block.fc_1", false);
+    m.linear(copy("w.1"), "block.fc", false), m.linear(copy("w.2"), "block.fc", false),
+        m.linear(copy("w.3"), "block.fc_1", false);
     CHECK(m.parameters() == "table w.1(w.2) w.3");
   }
   SUBCASE("layers that were duplicated") {
-    m.linear(copy("w.1"), "/layers.0/fc"), m.linear(copy("w.2"), "/layers.1/fc"), m.linear(copy("w.3"), "/layers.1/fc2");
+    m.linear(copy("w.1"), "/layers.0/fc"), m.linear(copy("w.2"), "/layers.1/fc"),
+        m.linear(copy("w.3"), "/layers.1/fc2");
     CHECK(m.parameters() == "table w.1 w.2 w.3");
     CHECK(m.remarked("2 weights are equal to others'"));
   }
@@ -235,10 +259,12 @@ TEST_CASE("copies of the weight of one module are one parameter; those of other 
     m.hidden = &m.op("contract", {m.hidden, &w}, loops("b s k, n k -> b s n"));
     CHECK(m.parameters() == "table block.fc.weight(w.1)");
     CHECK(m.graph.find("block.fc.weight")->transposed_aliases.size() == 1);
-    for (const Use& use : m.graph.find("block.fc.weight")->uses) CHECK(use.node->text("loops") == "b s k, n k -> b s n");
+    for (const Use& use : m.graph.find("block.fc.weight")->uses)
+      CHECK(use.node->text("loops") == "b s k, n k -> b s n");
   }
   SUBCASE("as the user says") {
-    for (auto [name, module] : {std::pair{"w.1", "/a/fc"}, {"w.2", "/a/fc_1"}, {"w.3", "/b/fc"}, {"w.4", "/c/fc"}}) m.linear(copy(name), module);
+    for (auto [name, module] : {std::pair{"w.1", "/a/fc"}, {"w.2", "/a/fc_1"}, {"w.3", "/b/fc"}, {"w.4", "/c/fc"}})
+      m.linear(copy(name), module);
     PassOptions options;
     SUBCASE("tie") {
       options.tie = {"w.[34]"};
@@ -300,7 +326,8 @@ TEST_CASE("what an exporter merged is as many parameters as modules use it") {
   };
   SUBCASE("ones: a module's second call has no scale of its own") {
     Value& ones = m.filled("ln.weight", {8}, 1);
-    norm(ones, "n1", "/ln", true), norm(ones, "n2", "/ln2", true), norm(ones, "n3", "/ln_1", true), norm(ones, "n4", "/ln2_1", true);
+    norm(ones, "n1", "/ln", true), norm(ones, "n2", "/ln2", true), norm(ones, "n3", "/ln_1", true),
+        norm(ones, "n4", "/ln2_1", true);
     CHECK(m.parameters() == "table ln.weight n2.weight(n4.weight)");
   }
   SUBCASE("small tensors of duplicated layers, where the exporter notes modules") {

@@ -1,9 +1,10 @@
 // Single passes: a graph before and the whole graph after, as text; and the twins where a pass must not act.
+#include "passes/passes.h"
+
 #include <doctest/doctest.h>
 
 #include "frontend/ir/builder.h"
 #include "llvm/Support/raw_ostream.h"
-#include "passes/passes.h"
 
 using namespace optp;
 
@@ -25,7 +26,9 @@ struct Sketch {
       a.f[size_t(k)] = first + double(transposed ? k % dims[1] * dims[0] + k / dims[1] : k);
     return graph.add_data(name, to_tensor(a, DType::f32));
   }
-  Value& op(const char* op, llvm::ArrayRef<Value*> in, Attributes attributes, const char* name) { return *must(build.create(op, in, std::move(attributes), name)); }
+  Value& op(const char* op, llvm::ArrayRef<Value*> in, Attributes attributes, const char* name) {
+    return *must(build.create(op, in, std::move(attributes), name));
+  }
   void output(Value& v) { graph.outputs.push_back({v.name, &v}); }
   std::string after(const char* pass) {
     for (const Pass& p : canonical_passes())
@@ -90,8 +93,24 @@ namespace {
 std::string tied(bool equal, bool bias_is_all_ones = false) {
   Sketch s;
   Value& ids = s.graph.add_input("ids", {DType::i64, {b}});
-  Value& table = bias_is_all_ones ? s.graph.add_data("table", to_tensor([] { Array a; a.resize(true, {5, 2}); a.f.assign(10, 1); return a; }(), DType::f32)) : s.weight("table", {5, 2});
-  Value& head = bias_is_all_ones ? s.graph.add_data("head", to_tensor([] { Array a; a.resize(true, {2, 5}); a.f.assign(10, 1); return a; }(), DType::f32)) : s.weight("head", {2, 5}, equal ? 1 : 2, true);
+  Value& table = bias_is_all_ones ? s.graph.add_data("table", to_tensor(
+                                                                  [] {
+                                                                    Array a;
+                                                                    a.resize(true, {5, 2});
+                                                                    a.f.assign(10, 1);
+                                                                    return a;
+                                                                  }(),
+                                                                  DType::f32))
+                                  : s.weight("table", {5, 2});
+  Value& head = bias_is_all_ones ? s.graph.add_data("head", to_tensor(
+                                                                [] {
+                                                                  Array a;
+                                                                  a.resize(true, {2, 5});
+                                                                  a.f.assign(10, 1);
+                                                                  return a;
+                                                                }(),
+                                                                DType::f32))
+                                 : s.weight("head", {2, 5}, equal ? 1 : 2, true);
   Value& h = s.op("relu", {&s.op("gather", {&table, &ids}, {{"axis", int64_t(0)}}, "embedded")}, {}, "h");
   s.output(s.op("contract", {&h, &head}, loops("b k, k n -> b n"), "logits"));
   return s.after("tie-weights");

@@ -48,20 +48,28 @@ class Table {
  private:
   using Ints = llvm::SmallVector<int64_t, 4>;
   void node(const std::string& op, std::vector<Input> inputs, Attributes attributes = {}) {
-    samples_.push_back({op, std::move(inputs), [op, attributes](Builder& build, llvm::ArrayRef<Value*> x) { return build.create(op, x, attributes, "y"); }});
+    samples_.push_back({op, std::move(inputs), [op, attributes](Builder& build, llvm::ArrayRef<Value*> x) {
+                          return build.create(op, x, attributes, "y");
+                        }});
   }
-  void graph(const std::string& op, std::vector<Input> inputs, Make make) { samples_.push_back({op, std::move(inputs), std::move(make), false}); }
+  void graph(const std::string& op, std::vector<Input> inputs, Make make) {
+    samples_.push_back({op, std::move(inputs), std::move(make), false});
+  }
 
   void elementwise() {
-    for (const char* op : {"neg", "abs", "exp", "tanh", "sigmoid", "erf", "sin", "cos", "floor", "ceil", "round", "relu", "sign"})
+    for (const char* op :
+         {"neg", "abs", "exp", "tanh", "sigmoid", "erf", "sin", "cos", "floor", "ceil", "round", "relu", "sign"})
       for (const Dims& dims : {Dims{5, 3}, Dims{12}, Dims{}, Dims{2, 1, 9}, Dims{b * 12, 4}}) node(op, {{dims}});
     for (const char* op : {"neg", "abs", "relu", "sign"}) node(op, {{{7, 2}, DType::i64, -9, 9}});
     for (const char* op : {"log", "sqrt", "reciprocal"})
       for (const Dims& dims : {Dims{5, 3}, Dims{1}, Dims{2, s}}) node(op, {{dims, DType::f64, 0.5, 3}});
     for (const char* op : {"is_nan", "is_inf"}) node(op, {{{5, 3}}});
     node("not", {{{5, 3}, DType::boolean, 0, 1}});
-    const std::vector<std::pair<Dims, Dims>> pairs{{{5, 3}, {5, 3}}, {{4, 1, 6}, {3, 1}}, {{7}, {}}, {{1, 5}, {5, 1}}, {{b, s, 4}, {4}}, {{1}, {2, 1}}, {{3, b * 12}, {1, b * 12}}};
-    for (const char* op : {"add", "sub", "mul", "max", "min", "equal", "less", "less_equal", "greater", "greater_equal"})
+    const std::vector<std::pair<Dims, Dims>> pairs{{{5, 3}, {5, 3}},          {{4, 1, 6}, {3, 1}}, {{7}, {}},
+                                                   {{1, 5}, {5, 1}},          {{b, s, 4}, {4}},    {{1}, {2, 1}},
+                                                   {{3, b * 12}, {1, b * 12}}};
+    for (const char* op :
+         {"add", "sub", "mul", "max", "min", "equal", "less", "less_equal", "greater", "greater_equal"})
       for (const auto& [a, c] : pairs) {
         node(op, {{a}, {c}});
         node(op, {{a, DType::i64, -3, 3}, {c, DType::i64, -3, 3}});
@@ -83,7 +91,8 @@ class Table {
         node("sum", std::vector<Input>(addends, {dims, DType::i64, -9, 9}));
       }
     for (DType to : {DType::f32, DType::i64, DType::boolean}) node("cast", {{{5, 3}}}, {{"to", int64_t(to)}});
-    for (DType to : {DType::f64, DType::i32, DType::boolean}) node("cast", {{{b, 7}, DType::i64, -2, 2}}, {{"to", int64_t(to)}});
+    for (DType to : {DType::f64, DType::i32, DType::boolean})
+      node("cast", {{{b, 7}, DType::i64, -2, 2}}, {{"to", int64_t(to)}});
     node("cast", {{{9}, DType::boolean, 0, 1}}, {{"to", int64_t(DType::f64)}});
   }
 
@@ -123,8 +132,10 @@ class Table {
       gather({2, 3, 4}, 2, {2, 1});
     }
     for (DType dtype : {DType::f64, DType::i64}) {
-      auto scatter = [&](const Dims& values, int64_t axis, const Dims& index, int64_t rows, DType index_dtype = DType::i64) {
-        node("scatter_add", {{values, dtype, -4, 4}, {index, index_dtype, double(-rows), double(rows - 1)}}, {{"axis", axis}, {"rows", Dim(rows)}});
+      auto scatter = [&](const Dims& values, int64_t axis, const Dims& index, int64_t rows,
+                         DType index_dtype = DType::i64) {
+        node("scatter_add", {{values, dtype, -4, 4}, {index, index_dtype, double(-rows), double(rows - 1)}},
+             {{"axis", axis}, {"rows", Dim(rows)}});
       };
       scatter({2, 5, 3}, 0, {2, 5}, 7);
       scatter({4, 3}, 1, {3}, 6);
@@ -136,7 +147,9 @@ class Table {
   }
 
   void reductions() {
-    const std::vector<std::pair<Dims, Ints>> cases{{{5, 3}, {1}}, {{5, 3}, {0}}, {{2, 3, 4}, {0, 2}}, {{7}, {0}}, {{b, s, 4}, {2}}, {{b * 12, 2}, {0}}, {{3, 1}, {1}}, {{4, 2}, {}}};
+    const std::vector<std::pair<Dims, Ints>> cases{{{5, 3}, {1}}, {{5, 3}, {0}},    {{2, 3, 4}, {0, 2}},
+                                                   {{7}, {0}},    {{b, s, 4}, {2}}, {{b * 12, 2}, {0}},
+                                                   {{3, 1}, {1}}, {{4, 2}, {}}};
     for (const char* op : {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_mean"})
       for (const auto& [dims, axes] : cases)
         for (int64_t keep : {0, 1}) {
@@ -146,7 +159,8 @@ class Table {
     for (int64_t exclusive : {0, 1})
       for (int64_t reverse : {0, 1}) {
         node("cumsum", {{{5, 3}}}, {{"axis", int64_t(0)}, {"exclusive", exclusive}, {"reverse", reverse}});
-        node("cumsum", {{{b, s}, DType::i64, 0, 1}}, {{"axis", int64_t(1)}, {"exclusive", exclusive}, {"reverse", reverse}});
+        node("cumsum", {{{b, s}, DType::i64, 0, 1}},
+             {{"axis", int64_t(1)}, {"exclusive", exclusive}, {"reverse", reverse}});
       }
     node("softmax", {{{5, 3}}}, {{"axis", int64_t(1)}});
     node("softmax", {{{2, 3, 4}}}, {{"axis", int64_t(1)}});
@@ -159,9 +173,24 @@ class Table {
 
   void views() {
     const std::vector<std::pair<Dims, Dims>> reshapes{
-        {{36}, {3, 12}},     {{3, 12}, {36}},         {{5, 36}, {5, 3, 12}},       {{b * 12, 4}, {b, 12, 4}},   {{b, s, 12}, {b, s, 3, 4}}, {{b, s, 3, 4}, {b * s, 12}},
-        {{12, 8}, {8, 12}},  {{6, 4}, {4, 6}},        {{1, 5, 1}, {5}},            {{5}, {1, 1, 5}},            {{2, 3, 5}, {6, 5}},        {{b, 3, s, 4}, {b * 3, s, 4}},
-        {{1}, {}},           {{2, 2, 3, 3}, {4, 9}},  {{4, 9}, {2, 2, 3, 3}},      {{2, 15}, {10, 3}},          {{7, 1, 2}, {14}},          {{b * 12, 3}, {b, 4, 9}},
+        {{36}, {3, 12}},
+        {{3, 12}, {36}},
+        {{5, 36}, {5, 3, 12}},
+        {{b * 12, 4}, {b, 12, 4}},
+        {{b, s, 12}, {b, s, 3, 4}},
+        {{b, s, 3, 4}, {b * s, 12}},
+        {{12, 8}, {8, 12}},
+        {{6, 4}, {4, 6}},
+        {{1, 5, 1}, {5}},
+        {{5}, {1, 1, 5}},
+        {{2, 3, 5}, {6, 5}},
+        {{b, 3, s, 4}, {b * 3, s, 4}},
+        {{1}, {}},
+        {{2, 2, 3, 3}, {4, 9}},
+        {{4, 9}, {2, 2, 3, 3}},
+        {{2, 15}, {10, 3}},
+        {{7, 1, 2}, {14}},
+        {{b * 12, 3}, {b, 4, 9}},
     };
     for (const auto& [from, to] : reshapes) {
       node("reshape", {{from}}, {{"dims", to}});
@@ -209,40 +238,62 @@ class Table {
     concat({{7}}, 0);
     for (double value : {0.0, 2.0}) {
       node("pad", {{{5, 3}}}, {{"axis", int64_t(0)}, {"before", Dim(2)}, {"after", Dim(1)}, {"value", value}});
-      node("pad", {{{b, 4}, DType::i64, -9, 9}}, {{"axis", int64_t(1)}, {"before", Dim(0)}, {"after", s}, {"value", value}});
+      node("pad", {{{b, 4}, DType::i64, -9, 9}},
+           {{"axis", int64_t(1)}, {"before", Dim(0)}, {"after", s}, {"value", value}});
     }
   }
 
   void sources() {
     for (DType dtype : {DType::i64, DType::f64})
       for (Dim size : {Dim(7), Dim(1), Dim(16), s, b * 12})
-        for (int64_t step : {1, -3}) node("iota", {}, {{"start", Dim(2)}, {"step", Dim(step)}, {"size", size}, {"dtype", int64_t(dtype)}});
+        for (int64_t step : {1, -3})
+          node("iota", {}, {{"start", Dim(2)}, {"step", Dim(step)}, {"size", size}, {"dtype", int64_t(dtype)}});
     node("dim_tensor", {}, {{"values", Dims{b, s, b * 12}}, {"shape", Ints{3}}, {"dtype", int64_t(DType::i64)}});
     node("dim_tensor", {}, {{"values", Dims{s}}, {"shape", Ints{}}, {"dtype", int64_t(DType::i64)}});
   }
 
   // What one node alone can't show: factors that come from elsewhere, a loop that occurs twice in a value, two users.
   void several_nodes() {
-    auto made = [](Builder& build, const char* op, llvm::ArrayRef<Value*> x, Attributes attributes = {}) { return llvm::cantFail(build.create(op, x, std::move(attributes))); };
-    auto reshape = [made](Builder& build, Value& x, Dims dims) { return made(build, "reshape", {&x}, {{"dims", dims}}); };
+    auto made = [](Builder& build, const char* op, llvm::ArrayRef<Value*> x, Attributes attributes = {}) {
+      return llvm::cantFail(build.create(op, x, std::move(attributes)));
+    };
+    auto reshape = [made](Builder& build, Value& x, Dims dims) {
+      return made(build, "reshape", {&x}, {{"dims", dims}});
+    };
     graph("gather", {{{3, 12, 2}}, {{5}, DType::i64, -36, 35}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
       return build.create("gather", {reshape(build, *x[0], {36, 2}), x[1]}, {{"axis", int64_t(0)}}, "y");
     });
-    graph("gather", {{{6, 4}}, {{6}, DType::i64, 0, 5}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {  // rows and index are one loop elsewhere
-      Value* index = made(build, "add", {x[1], made(build, "cast", {made(build, "reduce_sum", {made(build, "mul", {x[0], made(build, "sub", {x[0], x[0]})})}, {{"axes", Ints{1}}})}, {{"to", int64_t(DType::i64)}})});
-      return build.create("gather", {x[0], index}, {{"axis", int64_t(0)}}, "y");
-    });
+    graph("gather", {{{6, 4}}, {{6}, DType::i64, 0, 5}},
+          [=](Builder& build, llvm::ArrayRef<Value*> x) {  // rows and index are one loop elsewhere
+            Value* index = made(
+                build, "add",
+                {x[1], made(build, "cast",
+                            {made(build, "reduce_sum", {made(build, "mul", {x[0], made(build, "sub", {x[0], x[0]})})},
+                                  {{"axes", Ints{1}}})},
+                            {{"to", int64_t(DType::i64)}})});
+            return build.create("gather", {x[0], index}, {{"axis", int64_t(0)}}, "y");
+          });
     graph("iota", {}, [=](Builder& build, llvm::ArrayRef<Value*>) {
-      Value* all = made(build, "iota", {}, {{"start", Dim(1)}, {"step", Dim(2)}, {"size", Dim(30)}, {"dtype", int64_t(DType::i64)}});
+      Value* all = made(build, "iota", {},
+                        {{"start", Dim(1)}, {"step", Dim(2)}, {"size", Dim(30)}, {"dtype", int64_t(DType::i64)}});
       return build.create("reshape", {all}, {{"dims", Dims{5, 6}}}, "y");
     });
-    auto symmetric = [made](Builder& build, Value& x) { return made(build, "add", {&x, made(build, "transpose", {&x}, {{"perm", Ints{1, 0}}})}); };
-    graph("softmax", {{{5, 5}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) { return build.create("softmax", {symmetric(build, *x[0])}, {{"axis", int64_t(1)}}, "y"); });
-    graph("relu", {{{5, 5}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) { return build.create("relu", {symmetric(build, *x[0])}, {}, "y"); });
-    graph("contract", {{{4, 4}}, {{4, 3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
-      return build.create("contract", {symmetric(build, *x[0]), x[1]}, {{"loops", std::string("i k, k n -> i n")}}, "y");
+    auto symmetric = [made](Builder& build, Value& x) {
+      return made(build, "add", {&x, made(build, "transpose", {&x}, {{"perm", Ints{1, 0}}})});
+    };
+    graph("softmax", {{{5, 5}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      return build.create("softmax", {symmetric(build, *x[0])}, {{"axis", int64_t(1)}}, "y");
     });
-    graph("reshape", {{{4, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) { return build.create("reshape", {symmetric(build, *x[0])}, {{"dims", Dims{16}}}, "y"); });
+    graph("relu", {{{5, 5}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      return build.create("relu", {symmetric(build, *x[0])}, {}, "y");
+    });
+    graph("contract", {{{4, 4}}, {{4, 3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      return build.create("contract", {symmetric(build, *x[0]), x[1]}, {{"loops", std::string("i k, k n -> i n")}},
+                          "y");
+    });
+    graph("reshape", {{{4, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      return build.create("reshape", {symmetric(build, *x[0])}, {{"dims", Dims{16}}}, "y");
+    });
     // A fused qkv: each third is split within itself, by whole heads.
     graph("slice", {{{b, 5, 36}}}, [=, b = b](Builder& build, llvm::ArrayRef<Value*> x) {
       Value* v = made(build, "slice", {x[0]}, {{"axis", int64_t(2)}, {"start", Dim(12)}, {"size", Dim(12)}});
@@ -258,34 +309,50 @@ class Table {
       Value* q = made(build, "add", {made(build, "relu", {p}), made(build, "mul", {p, x[2]})});
       return build.create("add", {q, made(build, "neg", {p})}, {}, "y");
     });
-    // Pieces of today's models: SiLU, both gelus, an RMS norm, a rotary embedding, a clipped value, a softmax behind a mask.
+    // Pieces of today's models: SiLU, both gelus, an RMS norm, a rotary embedding, a clipped value, a softmax behind a
+    // mask.
     auto number = [](Builder& build, double x) { return &build.scalar(DType::f64, x); };
-    graph("sigmoid", {{{b, 6}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) { return build.create("mul", {x[0], made(build, "sigmoid", {x[0]})}, {}, "y"); });
+    graph("sigmoid", {{{b, 6}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      return build.create("mul", {x[0], made(build, "sigmoid", {x[0]})}, {}, "y");
+    });
     graph("erf", {{{b, 6}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
       Value* e = made(build, "erf", {made(build, "div", {x[0], number(build, 1.4142135623730951)})});
-      return build.create("mul", {made(build, "mul", {x[0], made(build, "add", {e, number(build, 1)})}), number(build, 0.5)}, {}, "y");
+      return build.create(
+          "mul", {made(build, "mul", {x[0], made(build, "add", {e, number(build, 1)})}), number(build, 0.5)}, {}, "y");
     });
     graph("tanh", {{{b, 6}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
       Value* cube = made(build, "mul", {made(build, "pow", {x[0], number(build, 3)}), number(build, 0.044715)});
-      Value* t = made(build, "tanh", {made(build, "mul", {made(build, "add", {x[0], cube}), number(build, 0.7978845608028654)})});
-      return build.create("mul", {made(build, "mul", {x[0], number(build, 0.5)}), made(build, "add", {t, number(build, 1)})}, {}, "y");
+      Value* t = made(build, "tanh",
+                      {made(build, "mul", {made(build, "add", {x[0], cube}), number(build, 0.7978845608028654)})});
+      return build.create(
+          "mul", {made(build, "mul", {x[0], number(build, 0.5)}), made(build, "add", {t, number(build, 1)})}, {}, "y");
     });
     graph("reduce_mean", {{{b, 3, 6}}, {{6}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
-      Value* mean = made(build, "reduce_mean", {made(build, "pow", {x[0], number(build, 2)})}, {{"axes", Ints{2}}, {"keepdims", int64_t(1)}});
+      Value* mean = made(build, "reduce_mean", {made(build, "pow", {x[0], number(build, 2)})},
+                         {{"axes", Ints{2}}, {"keepdims", int64_t(1)}});
       Value* r = made(build, "reciprocal", {made(build, "sqrt", {made(build, "add", {mean, number(build, 1e-5)})})});
       return build.create("mul", {x[1], made(build, "mul", {x[0], r})}, {}, "y");
     });
     graph("concat", {{{2, 3, 4}}, {{3, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
-      auto half = [&](int64_t start) { return made(build, "slice", {x[0]}, {{"axis", int64_t(2)}, {"start", Dim(start)}, {"size", Dim(2)}}); };
+      auto half = [&](int64_t start) {
+        return made(build, "slice", {x[0]}, {{"axis", int64_t(2)}, {"start", Dim(start)}, {"size", Dim(2)}});
+      };
       Value* turned = made(build, "concat", {made(build, "neg", {half(2)}), half(0)}, {{"axis", int64_t(2)}});
-      return build.create("add", {made(build, "mul", {x[0], made(build, "cos", {x[1]})}), made(build, "mul", {turned, made(build, "sin", {x[1]})})}, {}, "y");
+      return build.create("add",
+                          {made(build, "mul", {x[0], made(build, "cos", {x[1]})}),
+                           made(build, "mul", {turned, made(build, "sin", {x[1]})})},
+                          {}, "y");
     });
-    graph("min", {{{5, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) { return build.create("min", {made(build, "max", {x[0], number(build, -0.75)}), number(build, 1.25)}, {}, "y"); });
+    graph("min", {{{5, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      return build.create("min", {made(build, "max", {x[0], number(build, -0.75)}), number(build, 1.25)}, {}, "y");
+    });
     graph("where", {{{2, 3, 4}}, {{3, 4}, DType::boolean, 0, 1}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
-      return build.create("softmax", {made(build, "where", {x[1], x[0], number(build, -1e9)})}, {{"axis", int64_t(2)}}, "y");
+      return build.create("softmax", {made(build, "where", {x[1], x[0], number(build, -1e9)})}, {{"axis", int64_t(2)}},
+                          "y");
     });
     graph("expand", {{{4, 1, 3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {  // grouped heads: each is repeated
-      return build.create("reshape", {made(build, "expand", {x[0]}, {{"dims", Dims{4, 2, 3}}})}, {{"dims", Dims{8, 3}}}, "y");
+      return build.create("reshape", {made(build, "expand", {x[0]}, {{"dims", Dims{4, 2, 3}}})}, {{"dims", Dims{8, 3}}},
+                          "y");
     });
   }
 

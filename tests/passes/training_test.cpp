@@ -41,8 +41,11 @@ std::vector<Case> cases() {
     auto json = must(parse_json("case.json", file->text()));
     const auto& o = *json.getAsObject();
     const auto& config = *o.getObject("config");
-    out.push_back({o.getString("name")->str(), folder, config.getInteger("num_hidden_layers") ? *config.getInteger("num_hidden_layers") : *config.getInteger("n_layer"),
-                   *o.getBoolean("tied"), *o.getBoolean("strip"), o.getString("dtype")->contains("16"), o.getString("family") == llvm::StringRef("GPTNeoX") ? 1 : 2});
+    out.push_back({o.getString("name")->str(), folder,
+                   config.getInteger("num_hidden_layers") ? *config.getInteger("num_hidden_layers")
+                                                          : *config.getInteger("n_layer"),
+                   *o.getBoolean("tied"), *o.getBoolean("strip"), o.getString("dtype")->contains("16"),
+                   o.getString("family") == llvm::StringRef("GPTNeoX") ? 1 : 2});
   }
   std::sort(out.begin(), out.end(), [](const Case& a, const Case& b) { return a.name < b.name; });
   return out;
@@ -93,9 +96,13 @@ Batch batch_of(const Case& c, const Job& job, llvm::function_ref<int64_t(int64_t
   return out;
 }
 // A third of the labels is left out.
-int64_t some_label(int64_t position, int64_t vocabulary) { return position % 3 == 1 ? -100 : (position * 7919 + 31) % vocabulary; }
+int64_t some_label(int64_t position, int64_t vocabulary) {
+  return position % 3 == 1 ? -100 : (position * 7919 + 31) % vocabulary;
+}
 
-NamedArrays run_whole(const Graph& graph, const Batch& batch) { return must(run_reference({must(bind_dims(graph, batch.dims)).get()}, {batch.arrays}))[0]; }
+NamedArrays run_whole(const Graph& graph, const Batch& batch) {
+  return must(run_reference({must(bind_dims(graph, batch.dims)).get()}, {batch.arrays}))[0];
+}
 // What all ranks' parts together are; parts that overlap must agree.
 NamedArrays run_parts(const Job& job, const Batch& batch) {
   std::vector<std::unique_ptr<Graph>> bound;
@@ -105,7 +112,8 @@ NamedArrays run_parts(const Job& job, const Batch& batch) {
     bound.push_back(must(bind_dims(*job.ranks[r], batch.dims)));
     ranks.push_back(bound.back().get());
     inputs.emplace_back();
-    for (const Value* v : ranks.back()->inputs) inputs.back()[v->name] = shard_of(batch.arrays.find(v->name)->second, *v->sharding, job.whole->mesh, int64_t(r));
+    for (const Value* v : ranks.back()->inputs)
+      inputs.back()[v->name] = shard_of(batch.arrays.find(v->name)->second, *v->sharding, job.whole->mesh, int64_t(r));
   }
   const auto results = must(run_reference(ranks, inputs));
   NamedArrays out;
@@ -123,7 +131,9 @@ NamedArrays run_parts(const Job& job, const Batch& batch) {
       const Array& part = results[r].find(o.name)->second;
       const Array before = shard_of(whole, *held, job.whole->mesh, int64_t(r));
       bool agree = true;
-      for (size_t k = 0; k < part.f.size(); ++k) agree &= std::isnan(before.f[k]) || std::abs(part.f[k] - before.f[k]) <= 1e-12 * std::max(1.0, std::abs(part.f[k]));
+      for (size_t k = 0; k < part.f.size(); ++k)
+        agree &=
+            std::isnan(before.f[k]) || std::abs(part.f[k] - before.f[k]) <= 1e-12 * std::max(1.0, std::abs(part.f[k]));
       CHECK_MESSAGE(agree, o.name, ": copies differ");
       place_shard(whole, part, *held, job.whole->mesh, int64_t(r));
     }
@@ -135,26 +145,31 @@ double largest(const Array& a) {
   for (double x : a.f) out = std::max(out, std::abs(x));
   return out;
 }
-// The largest difference, in units of the array's largest element. A gradient that is zero but for rounding (of a key's bias:
-// softmax does not see what all scores share) has none of its own: no unit is below a thousandth of all gradients' largest.
+// The largest difference, in units of the array's largest element. A gradient that is zero but for rounding (of a key's
+// bias: softmax does not see what all scores share) has none of its own: no unit is below a thousandth of all
+// gradients' largest.
 std::string compared(const Graph& whole, const NamedArrays& expected, const NamedArrays& found) {
   double all = 0;
   for (const GradientOutput& g : whole.gradients) all = std::max(all, largest(expected.find(g.output)->second));
   for (const auto& [name, e] : expected) {
     auto it = found.find(name);
     if (it == found.end() || it->second.dims != e.dims) return name + ": not there in its shape";
-    const bool gradient = llvm::any_of(whole.gradients, [&, n = &name](const GradientOutput& g) { return g.output == *n; });
+    const bool gradient =
+        llvm::any_of(whole.gradients, [&, n = &name](const GradientOutput& g) { return g.output == *n; });
     // An update divides a gradient by its own size, and so its rounding by as little as epsilon.
-    const double unit = gradient ? std::max(largest(e), 1e-3 * all) : std::max(largest(e), 1e-3), tolerance = gradient || name == "loss" ? 1e-12 : 1e-9;
+    const double unit = gradient ? std::max(largest(e), 1e-3 * all) : std::max(largest(e), 1e-3),
+                 tolerance = gradient || name == "loss" ? 1e-12 : 1e-9;
     for (size_t k = 0; k < e.f.size(); ++k)
       if (const double d = std::abs(it->second.f[k] - e.f[k]); !(d <= tolerance * unit))
-        return name + ": element " + std::to_string(k) + ": expected " + std::to_string(e.f[k]) + ", difference " + std::to_string(d / unit * 1e12) + "e-12";
+        return name + ": element " + std::to_string(k) + ": expected " + std::to_string(e.f[k]) + ", difference " +
+               std::to_string(d / unit * 1e12) + "e-12";
     if (it->second.i != e.i) return name + ": integers differ";
   }
   return "";
 }
 
-using Counts = std::map<std::string, int64_t>;  // "phase kind reduce", and "of weights" if the size does not depend on the batch
+using Counts =
+    std::map<std::string, int64_t>;  // "phase kind reduce", and "of weights" if the size does not depend on the batch
 Counts collectives(const Graph& spmd) {
   Counts out;
   for (const auto& node : spmd.nodes) {
@@ -173,17 +188,24 @@ std::string text_of(const Counts& counts) {
 }
 }  // namespace
 
-TEST_CASE("a training step communicates where the formula says: 2L + 1 forward, a maximum and a sum for the loss, 2L + 1 backward, one to clip") {
+TEST_CASE(
+    "a training step communicates where the formula says: 2L + 1 forward, a maximum and a sum for the loss, 2L + 1 "
+    "backward, one to clip") {
   for (const Case& c : cases())
     for (const double clip : {0.0, 1.0}) {
       JobOptions o = training(c, "tensor=2");
       o.training.max_gradient_norm = clip;
       const Job job = must(make_job(o));
-      Counts expected{{"forward all_reduce sum", c.sums_a_layer * c.layers + 1}, {"loss all_reduce max", 1}, {"loss all_reduce sum", 1}, {"backward all_reduce sum", c.sums_a_layer * c.layers + 1}};
+      Counts expected{{"forward all_reduce sum", c.sums_a_layer * c.layers + 1},
+                      {"loss all_reduce max", 1},
+                      {"loss all_reduce sum", 1},
+                      {"backward all_reduce sum", c.sums_a_layer * c.layers + 1}};
       if (clip > 0) expected["optimizer all_reduce sum"] = 1;
-      // Of a weight that is held whole, but meets a gradient in parts, the gradient is a sum: projections beside a split
-      // model of another width, and norms whose gradient passes on to the residual as parts. One meeting is enough for all.
-      if (c.name == "opt350m-tiny" || c.name == "gpt2-tiny" || c.name == "neox-tiny") expected["backward all_reduce sum of weights"] = 1;
+      // Of a weight that is held whole, but meets a gradient in parts, the gradient is a sum: projections beside a
+      // split model of another width, and norms whose gradient passes on to the residual as parts. One meeting is
+      // enough for all.
+      if (c.name == "opt350m-tiny" || c.name == "gpt2-tiny" || c.name == "neox-tiny")
+        expected["backward all_reduce sum of weights"] = 1;
       CAPTURE(c.name);
       CHECK(text_of(collectives(*job.spmd)) == text_of(expected));
     }
@@ -221,7 +243,8 @@ TEST_CASE("forward in a training plan is the inference plan: the same nodes, sha
     for (const auto& node : inference.spmd->nodes)
       if (node->op->name == "all_reduce") before.push_back(node->out().name + " of " + node->operand(0).name);
     for (const auto& node : job.spmd->nodes)
-      if (node->op->is_collective && node->phase == Phase::forward) now.push_back(node->out().name + " of " + node->operand(0).name);
+      if (node->op->is_collective && node->phase == Phase::forward)
+        now.push_back(node->out().name + " of " + node->operand(0).name);
     CHECK(before == now);
   }
 }
@@ -230,8 +253,10 @@ TEST_CASE("loss, gradients and updates of all ranks are those of the whole step"
   for (const Case& c : cases()) {
     if (c.stripped) continue;
     NamedArrays expected;
-    const bool every = c.name == "opt-tiny" || c.name == "llama-tiny-dynamo" || c.name == "gpt2-tiny" || c.name == "opt350m-tiny";
-    for (const std::string mesh : {"tensor=2", "tensor=3", "data=2, tensor=2", "tensor=1", "tensor=4", "tensor=5", "tensor=6", "tensor=7", "tensor=8", "data=2, tensor=3"}) {
+    const bool every =
+        c.name == "opt-tiny" || c.name == "llama-tiny-dynamo" || c.name == "gpt2-tiny" || c.name == "opt350m-tiny";
+    for (const std::string mesh : {"tensor=2", "tensor=3", "data=2, tensor=2", "tensor=1", "tensor=4", "tensor=5",
+                                   "tensor=6", "tensor=7", "tensor=8", "data=2, tensor=3"}) {
       if (!every && mesh == "tensor=1") break;
       CAPTURE(c.name);
       CAPTURE(mesh);
@@ -260,7 +285,8 @@ TEST_CASE("with the batch cut over data, gradients are summed over it and divide
       const Value* labels = job.whole->find("labels");
       CHECK(to_string(*labels->sharding) == "[data, _]");
       // The first row counts two labels and the second the rest: a mean of means would not do.
-      const Batch batch = batch_of(c, job, [](int64_t k, int64_t vocabulary) { return k > 2 && k < 9 ? -100 : some_label(k, vocabulary); });
+      const Batch batch = batch_of(
+          c, job, [](int64_t k, int64_t vocabulary) { return k > 2 && k < 9 ? -100 : some_label(k, vocabulary); });
       CHECK(compared(*job.whole, run_whole(*whole.whole, batch), run_parts(job, batch)) == "");
     }
   }
@@ -275,7 +301,8 @@ TEST_CASE("the loss is the mean cross-entropy of the labels that count, shifted 
       CAPTURE(name);
       CAPTURE(which);
       // All labels, some, one alone: the last token of the first row, which is the label of the one before it.
-      Batch batch = batch_of(c, job, [&](int64_t k, int64_t v) { return which == 0 ? (k * 31) % v : some_label(k, v); });
+      Batch batch =
+          batch_of(c, job, [&](int64_t k, int64_t v) { return which == 0 ? (k * 31) % v : some_label(k, v); });
       Array& labels = batch.arrays["labels"];
       const int64_t rows = labels.dims[0], columns = labels.dims[1];
       if (which == 2) {
@@ -301,7 +328,8 @@ TEST_CASE("the loss is the mean cross-entropy of the labels that count, shifted 
       CHECK(count == (which == 0 ? rows * (columns - 1) : which == 2 ? 1 : count));
       const NamedArrays parts = run_parts(job, batch);
       CHECK(parts.find("loss")->second.f[0] == doctest::Approx(sum / double(count)).epsilon(1e-9));
-      for (const auto& [output, a] : parts) CHECK_MESSAGE(llvm::all_of(a.f, [](double x) { return std::isfinite(x); }), output);
+      for (const auto& [output, a] : parts)
+        CHECK_MESSAGE(llvm::all_of(a.f, [](double x) { return std::isfinite(x); }), output);
     }
   }
 }
@@ -319,17 +347,21 @@ TEST_CASE("where no label counts the loss is NaN and gradients are 0, as PyTorch
       const Batch batch = batch_of(c, job, [](int64_t, int64_t) { return -100; });
       const NamedArrays whole = run_whole(*job.whole, batch);
       CHECK(std::isnan(whole.find("loss")->second.f[0]));
-      for (const GradientOutput& g : job.whole->gradients) CHECK_MESSAGE(largest(whole.find(g.output)->second) == 0, g.output);
+      for (const GradientOutput& g : job.whole->gradients)
+        CHECK_MESSAGE(largest(whole.find(g.output)->second) == 0, g.output);
       for (const Update& u : job.whole->updates)
-        if (u.kind == "parameter") CHECK_MESSAGE(whole.find(u.output)->second.f == to_array(*job.whole->find(u.input)->data).f, u.input);
+        if (u.kind == "parameter")
+          CHECK_MESSAGE(whole.find(u.output)->second.f == to_array(*job.whole->find(u.input)->data).f, u.input);
       const NamedArrays parts = run_parts(job, batch);
-      for (const GradientOutput& g : job.whole->gradients) CHECK_MESSAGE(largest(parts.find(g.output)->second) == 0, g.output);
+      for (const GradientOutput& g : job.whole->gradients)
+        CHECK_MESSAGE(largest(parts.find(g.output)->second) == 0, g.output);
     }
 }
 
 TEST_CASE("logits are what is named so, or as wide as the ids' table beside ids; hidden states are none") {
   // ids [b, s] choose rows of a table [11, 4]; outputs are made of what is found.
-  auto logits = [](const std::string& name, int64_t width, bool with_ids, const char* ids_name = "tokens") -> std::string {
+  auto logits = [](const std::string& name, int64_t width, bool with_ids,
+                   const char* ids_name = "tokens") -> std::string {
     Graph graph;
     graph.source = "m.onnx";
     Builder build(graph);
@@ -337,8 +369,13 @@ TEST_CASE("logits are what is named so, or as wide as the ids' table beside ids;
     Array table, head;
     table.resize(true, {11, 4}), head.resize(true, {4, width});
     Value* x = &graph.add_input("x", {DType::f32, {tokens[0], tokens[1], 4}});
-    if (with_ids) x = must(build.create("gather", {&graph.add_data("table", to_tensor(table, DType::f32)), &graph.add_input(ids_name, {DType::i64, tokens})}, {{"axis", int64_t(0)}}));
-    Value* y = must(build.create("contract", {x, &graph.add_data("head", to_tensor(head, DType::f32))}, {{"loops", std::string("b s h, h v -> b s v")}}));
+    if (with_ids)
+      x = must(build.create(
+          "gather",
+          {&graph.add_data("table", to_tensor(table, DType::f32)), &graph.add_input(ids_name, {DType::i64, tokens})},
+          {{"axis", int64_t(0)}}));
+    Value* y = must(build.create("contract", {x, &graph.add_data("head", to_tensor(head, DType::f32))},
+                                 {{"loops", std::string("b s h, h v -> b s v")}}));
     graph.outputs.push_back({name, y});
     return find_logits(graph) == y ? "yes" : "no";
   };
@@ -358,7 +395,9 @@ TEST_CASE("training in float64 is refused by the parameter's name before anythin
   w.resize(true, {3, 4});
   Value& parameter = graph.add_data("w", to_tensor(w, DType::f64));
   parameter.is_parameter = true;
-  CHECK(llvm::toString(choose_trained(graph, {})).find("m.onnx: parameter 'w': dtype: training is not supported in float64: expected float32, float16 or bfloat16, found float64") == 0);
+  CHECK(llvm::toString(choose_trained(graph, {}))
+            .find("m.onnx: parameter 'w': dtype: training is not supported in float64: expected float32, float16 or "
+                  "bfloat16, found float64") == 0);
 }
 
 TEST_CASE("a frozen parameter stays as it is, without gradient or state, and the others' gradients do not change") {
@@ -429,7 +468,9 @@ TEST_CASE("patterns that match nothing or leave nothing, and models without logi
   g.outputs.push_back({"y", must(build.create("relu", {&x}, {}, "y"))});
   auto loss = build_loss(g, /*undivided=*/false);
   REQUIRE(!loss);
-  CHECK(llvm::toString(loss.takeError()) == "m.onnx: no output of shape [batch, sequence, vocabulary] to train on: expected one of the name 'logits'; no input of token ids says a vocabulary; found 'y' [2, 3]");
+  CHECK(llvm::toString(loss.takeError()) ==
+        "m.onnx: no output of shape [batch, sequence, vocabulary] to train on: expected one of the name 'logits'; no "
+        "input of token ids says a vocabulary; found 'y' [2, 3]");
 }
 
 TEST_CASE("half-precision parameters are trained as float32 masters, with state like them") {

@@ -73,8 +73,7 @@ struct Case {
   // of f32, for sums of up to 130 terms; halves round their result. `sums`: for sums of `terms` products that may
   // cancel, of Σ|a·b| instead, by the bound of a sum in any order, n·u; and `roundings` results in half precision each
   // by its u.
-  void compare(ExecutableOptions options = {}, int64_t terms = 0, const Case* sums = nullptr,
-               int64_t roundings = 1) {
+  void compare(ExecutableOptions options = {}, int64_t terms = 0, const Case* sums = nullptr, int64_t roundings = 1) {
     std::string dump;
     llvm::raw_string_ostream stream(dump);
     print(stream, graph);

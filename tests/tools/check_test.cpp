@@ -17,7 +17,9 @@ struct Mutant {
 void is_found(const Mutant& m, const std::vector<std::string>& more) {
   CAPTURE(m.name);
   const Sandbox box;
-  const Result found = box.run(std::vector<std::string>{"check", export_of("opt-tiny") + "/model.onnx", "--mutant", m.name} + m.flags + small + more);
+  const Result found =
+      box.run(std::vector<std::string>{"check", export_of("opt-tiny") + "/model.onnx", "--mutant", m.name} + m.flags +
+              small + more);
   CAPTURE(found.err);
   CAPTURE(found.out);
   CHECK(found.code == 1);
@@ -47,7 +49,10 @@ TEST_CASE("a fault in a training step is found at its node, its consumer or its 
   for (const Mutant& m : std::vector<Mutant>{
            // The forward pass stays right where a column-parallel input's gradient is not summed.
            {"drop-backward-all-reduce:0", {}, "backward", "'/m/decoder/final_layer_norm/LayerNormalization/backward'"},
-           {"drop-backward-all-reduce:2", {}, "backward", "'/m/decoder/layers.1/self_attn_layer_norm/LayerNormalization/backward'"},
+           {"drop-backward-all-reduce:2",
+            {},
+            "backward",
+            "'/m/decoder/layers.1/self_attn_layer_norm/LayerNormalization/backward'"},
            {"partial-norm-gradient", {}, "backward", "'/m/decoder/final_layer_norm/LayerNormalization/backward'"},
            {"local-vocabulary-as-global", {}, "loss", "'loss/iota' of node 'loss' (iota), rank 1"},
            {"skip-tied-gradient", {}, "gradients", "gradient of " + table},
@@ -62,14 +67,21 @@ TEST_CASE("a fault in a training step is found at its node, its consumer or its 
 
 TEST_CASE("the check of a training step holds, also when nothing divides and in half precision") {
   const Sandbox box;
-  for (const auto& [name, devices] : {std::pair{"opt-tiny", "3"}, {"gpt2-tiny", "2"}, {"llama-tiny-dynamo", "5"}, {"opt-tiny-fp16", "2"}, {"opt-tiny-bf16", "3"}}) {
+  for (const auto& [name, devices] : {std::pair{"opt-tiny", "3"},
+                                      {"gpt2-tiny", "2"},
+                                      {"llama-tiny-dynamo", "5"},
+                                      {"opt-tiny-fp16", "2"},
+                                      {"opt-tiny-bf16", "3"}}) {
     CAPTURE(name);
-    const Result found = box.run({"check", export_of(name) + "/model.onnx", "--train", "--max-grad-norm", "0.5", "--devices", devices, "--dim", "batch=2", "--dim", "sequence=5"});
+    const Result found = box.run({"check", export_of(name) + "/model.onnx", "--train", "--max-grad-norm", "0.5",
+                                  "--devices", devices, "--dim", "batch=2", "--dim", "sequence=5"});
     CAPTURE(found.out);
     CAPTURE(found.err);
     CHECK(found.code == 0);
     CHECK(found.out.find("FAILS") == std::string::npos);
-    for (const char* row : {"forward", "loss", "backward", "gradients", "sgd nesterov decay", "adamw", "rmsprop centered", "memory", "stability"}) CHECK(found.out.find(std::string("\n") + row + " ") != std::string::npos);
+    for (const char* row : {"forward", "loss", "backward", "gradients", "sgd nesterov decay", "adamw",
+                            "rmsprop centered", "memory", "stability"})
+      CHECK(found.out.find(std::string("\n") + row + " ") != std::string::npos);
   }
 }
 
@@ -78,7 +90,8 @@ TEST_CASE("check --golden compares with stored arrays, and with what they should
   for (const char* name : {"opt-tiny", "opt-tiny-fp16", "opt-tiny-bf16"}) {
     CAPTURE(name);
     const std::string folder = export_of(name);
-    const std::vector<std::string> command{"check", folder + "/model.onnx", "--devices", "3", "--inputs-dir", folder + "/inputs", "--golden"};
+    const std::vector<std::string> command{"check",        folder + "/model.onnx", "--devices", "3",
+                                           "--inputs-dir", folder + "/inputs",     "--golden"};
     const Result right = box.run(command + std::vector<std::string>{folder + "/golden"});
     CAPTURE(right.err);
     CHECK(right.code == 0);

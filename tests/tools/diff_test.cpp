@@ -9,7 +9,8 @@ const std::string table = "m.model.decoder.embed_tokens.weight";
 struct Plans {
   Sandbox box;
   Plans() {
-    for (const auto& [folder, flags] : std::map<std::string, std::vector<std::string>>{{"a", {}}, {"again", {}}, {"b", {"--strategy", "origin"}}, {"three", {"--mesh", "3"}}}) {
+    for (const auto& [folder, flags] : std::map<std::string, std::vector<std::string>>{
+             {"a", {}}, {"again", {}}, {"b", {"--strategy", "origin"}}, {"three", {"--mesh", "3"}}}) {
       std::vector<std::string> words{export_of("opt-tiny") + "/model.onnx", "-o", folder};
       words.insert(words.end(), flags.begin(), flags.end());
       REQUIRE(box.run(words).code == 0);
@@ -27,8 +28,10 @@ TEST_CASE("plans of one job do not differ; those of two strategies do, and all t
   const Result other = plans.box.run({"diff", "a", "b"});
   CHECK(other.code == 1);
   CHECK(other.line() == "a and b differ");
-  for (const std::string& what : std::vector<std::string>{"strategy  megatron → origin", "[tensor, _] → [_, tensor]  " + table, "device 0\n", "device 1\n", "parameter_bytes", "all_reduce             5 → 3  (−2)",
-                                 "1× all_reduce → all_gather  /m/decoder/embed_tokens/Gather_output_0"}) {
+  for (const std::string& what :
+       std::vector<std::string>{"strategy  megatron → origin", "[tensor, _] → [_, tensor]  " + table, "device 0\n",
+                                "device 1\n", "parameter_bytes", "all_reduce             5 → 3  (−2)",
+                                "1× all_reduce → all_gather  /m/decoder/embed_tokens/Gather_output_0"}) {
     CAPTURE(what);
     CAPTURE(other.out);
     CHECK(has(other.out, what));
@@ -52,7 +55,9 @@ TEST_CASE("diff --json has the same in numbers") {
 
 TEST_CASE("a wish is answered by what it would change, or by what stands in its way") {
   const Plans plans;
-  auto want = [&](const std::string& wish) { return plans.box.run({"inspect", "a", "--model", export_of("opt-tiny") + "/model.onnx", "--want", wish}); };
+  auto want = [&](const std::string& wish) {
+    return plans.box.run({"inspect", "a", "--model", export_of("opt-tiny") + "/model.onnx", "--want", wish});
+  };
   const Result along_hidden = want(table + "=[_, tensor]");
   CHECK(along_hidden.code == 0);
   CHECK(has(along_hidden.out, "1× [tensor, _] → [_, tensor]  " + table));

@@ -20,9 +20,11 @@ TEST_CASE("docs/ops.md and docs/passes.md are what the registries say") {
 TEST_CASE("graphs between passes can be seen, on stderr and in a folder") {
   const Sandbox box;
   const std::string model = export_of("opt-tiny") + "/model.onnx";
-  const Result shown = box.run({model, "-o", "out", "--quiet", "--print-before", "tie-weights", "--print-after", "tie-weights,split", "--dump-dir", "ir"});
+  const Result shown = box.run({model, "-o", "out", "--quiet", "--print-before", "tie-weights", "--print-after",
+                                "tie-weights,split", "--dump-dir", "ir"});
   REQUIRE(shown.code == 0);
-  for (const char* head : {"# before tie-weights\nmesh tensor=2\ninput %input_ids: i64[batch, sequence]", "# after tie-weights\n", "# after split\n"}) {
+  for (const char* head : {"# before tie-weights\nmesh tensor=2\ninput %input_ids: i64[batch, sequence]",
+                           "# after tie-weights\n", "# after split\n"}) {
     CAPTURE(head);
     CHECK(shown.err.find(head) != std::string::npos);
   }

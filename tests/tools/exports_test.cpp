@@ -37,8 +37,10 @@ std::vector<Case> cases() {
     const auto& o = *json.getAsObject();
     const auto& config = *o.getObject("config");
     out.push_back({o.getString("name")->str(), folder, *o.getInteger("parameters"),
-                   config.getInteger("num_hidden_layers") ? *config.getInteger("num_hidden_layers") : *config.getInteger("n_layer"), *o.getBoolean("tied"),
-                   config.getBoolean("do_layer_norm_before") == false, *o.getBoolean("strip"), o.getString("family") == llvm::StringRef("GPTNeoX") ? 1 : 2});
+                   config.getInteger("num_hidden_layers") ? *config.getInteger("num_hidden_layers")
+                                                          : *config.getInteger("n_layer"),
+                   *o.getBoolean("tied"), config.getBoolean("do_layer_norm_before") == false, *o.getBoolean("strip"),
+                   o.getString("family") == llvm::StringRef("GPTNeoX") ? 1 : 2});
   }
   std::sort(out.begin(), out.end(), [](const Case& a, const Case& b) { return a.name < b.name; });
   return out;
@@ -112,7 +114,8 @@ TEST_CASE("every rank computes PyTorch's logits, on any number of devices") {
             bound.push_back(must(bind_dims(*job.ranks[size_t(r)], dims)));
             ranks.push_back(bound.back().get());
             NamedArrays mine;
-            for (const Value* v : ranks.back()->inputs) mine[v->name] = shard_of(whole[v->name], *v->sharding, job.whole->mesh, r);
+            for (const Value* v : ranks.back()->inputs)
+              mine[v->name] = shard_of(whole[v->name], *v->sharding, job.whole->mesh, r);
             rank_inputs.push_back(std::move(mine));
           }
           auto results = must(run_reference(ranks, rank_inputs));
@@ -126,7 +129,8 @@ TEST_CASE("every rank computes PyTorch's logits, on any number of devices") {
             REQUIRE(found.dims == expected.dims);
             double most = 0;
             for (size_t k = 0; k < expected.f.size(); ++k)
-              if (!std::isnan(expected.f[k])) most = std::max(most, std::isnan(found.f[k]) ? INFINITY : std::fabs(found.f[k] - expected.f[k]));
+              if (!std::isnan(expected.f[k]))
+                most = std::max(most, std::isnan(found.f[k]) ? INFINITY : std::fabs(found.f[k] - expected.f[k]));
             // Constants in the files are float32 (half in half models), which bounds how near the float64 truth can be.
             CHECK(most / top <= (c.name.find("16") != std::string::npos ? 1e-4 : 1e-6));
           }

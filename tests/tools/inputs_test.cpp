@@ -16,7 +16,8 @@ Words operator+(Words a, const Words& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
 }
-const std::string model = export_of("opt-tiny") + "/model.onnx", inputs = export_of("opt-tiny") + "/inputs", golden = export_of("opt-tiny") + "/golden";
+const std::string model = export_of("opt-tiny") + "/model.onnx", inputs = export_of("opt-tiny") + "/inputs",
+                  golden = export_of("opt-tiny") + "/golden";
 
 HostArray read(const std::string& path) {
   auto array = read_npy(path);
@@ -76,7 +77,8 @@ onnx::ModelProto small_model(const std::string& input) {
 TEST_CASE("a batch or sequence of none is told with its input and dim, by every verb that computes") {
   const Sandbox box;
   REQUIRE(box.run({model, "-o", "out"}).code == 0);
-  const std::string batch = "input 'input_ids': dim 'batch': expected at least 1, found 0", sequence = "input 'input_ids': dim 'sequence': expected at least 1, found 0";
+  const std::string batch = "input 'input_ids': dim 'batch': expected at least 1, found 0",
+                    sequence = "input 'input_ids': dim 'sequence': expected at least 1, found 0";
   for (const char* name : {"input_ids", "attention_mask"}) {
     write(box / ("no_batch/" + std::string(name) + ".npy"), integers({0, 5}));
     write(box / ("no_sequence/" + std::string(name) + ".npy"), integers({2, 0}));
@@ -94,7 +96,9 @@ TEST_CASE("a batch or sequence of none is told with its input and dim, by every 
     CHECK(r.line() == batch);
   }
   CHECK(!fs::exists(box / "other"));
-  CHECK(box.run({"run", "out", "-o", "res", "--input", "input_ids=rand(1)", "--input", "attention_mask=ones", "--dim", "batch=2", "--dim", "sequence=0"}).line() == sequence);
+  CHECK(box.run({"run", "out", "-o", "res", "--input", "input_ids=rand(1)", "--input", "attention_mask=ones", "--dim",
+                 "batch=2", "--dim", "sequence=0"})
+            .line() == sequence);
 }
 
 TEST_CASE("a cache of no keys is an array like any other") {
@@ -153,7 +157,8 @@ TEST_CASE("an input's name may hold an equals sign") {
 TEST_CASE("folders as ONNX's test data lay them out are read, by the tensors' names or else by number") {
   const Sandbox box;
   REQUIRE(box.run({model, "-o", "out"}).code == 0);
-  const auto ids = read(inputs + "/input_ids.npy"), mask = read(inputs + "/attention_mask.npy"), logits = read(golden + "/logits.npy");
+  const auto ids = read(inputs + "/input_ids.npy"), mask = read(inputs + "/attention_mask.npy"),
+             logits = read(golden + "/logits.npy");
   // By name in any order.
   write_pb(box / "named/input_0.pb", mask, "attention_mask");
   write_pb(box / "named/input_1.pb", ids, "input_ids");
@@ -182,7 +187,8 @@ TEST_CASE("folders as ONNX's test data lay them out are read, by the tensors' na
   write_pb(box / "named/input_1.pb", ids, "ids");
   const Result none = box.run({"run", "out", "--inputs-dir", "named", "-o", "res"});
   CHECK(none.code == 66);
-  CHECK(none.line() == "named: expected input 'input_ids', in input_ids.npy or in a numbered file, found 'attention_mask', 'ids'");
+  CHECK(none.line() ==
+        "named: expected input 'input_ids', in input_ids.npy or in a numbered file, found 'attention_mask', 'ids'");
 }
 
 TEST_CASE("another program's outputs are judged by the precision it computed in, not by the outputs' dtype") {
@@ -253,11 +259,19 @@ TEST_CASE("a mesh that the strategy can't use, or that contradicts the number of
     std::string says;
   };
   const Row rows[] = {
-      {{"--mesh", "tp=2"}, "mesh tp=2: strategy megatron cuts over the axis tensor alone, expected one of more than 1 device, found none; name it tensor, or say in a file of constraints what other axes cut"},
-      {{"--mesh", "data=2,model=2", "--strategy", "origin"}, "mesh data=2, model=2: strategy origin cuts over the axis tensor alone, expected one of more than 1 device, found none; name it tensor, or say in a file of constraints what other axes cut"},
-      {{"--mesh", "tensor=1,data=2"}, "mesh tensor=1, data=2: strategy megatron cuts over the axis tensor alone, expected one of more than 1 device, found 1; name it tensor, or say in a file of constraints what other axes cut"},
-      {{"--devices", "2", "--mesh", "tensor=3"}, "--devices 2 and --mesh tensor=3: expected one number of devices, found 3 in the mesh"},
-      {{"--devices", "2", "--mesh", "data=2,tensor=2"}, "--devices 2 and --mesh data=2,tensor=2: expected one number of devices, found 4 in the mesh"},
+      {{"--mesh", "tp=2"},
+       "mesh tp=2: strategy megatron cuts over the axis tensor alone, expected one of more than 1 device, found none; "
+       "name it tensor, or say in a file of constraints what other axes cut"},
+      {{"--mesh", "data=2,model=2", "--strategy", "origin"},
+       "mesh data=2, model=2: strategy origin cuts over the axis tensor alone, expected one of more than 1 device, "
+       "found none; name it tensor, or say in a file of constraints what other axes cut"},
+      {{"--mesh", "tensor=1,data=2"},
+       "mesh tensor=1, data=2: strategy megatron cuts over the axis tensor alone, expected one of more than 1 device, "
+       "found 1; name it tensor, or say in a file of constraints what other axes cut"},
+      {{"--devices", "2", "--mesh", "tensor=3"},
+       "--devices 2 and --mesh tensor=3: expected one number of devices, found 3 in the mesh"},
+      {{"--devices", "2", "--mesh", "data=2,tensor=2"},
+       "--devices 2 and --mesh data=2,tensor=2: expected one number of devices, found 4 in the mesh"},
   };
   for (const Row& row : rows) {
     const Result r = box.run(Words{model, "-o", "out"} + row.flags);
@@ -312,7 +326,8 @@ TEST_CASE("weights that are missing, and hold what compiling needs, are named wi
     write_text(box / "m.onnx", changed.SerializeAsString());
     const Result r = box.run({"m.onnx", "--devices", "1", "-o", "out"});
     CHECK(r.code == 65);
-    CHECK(r.line() == "m.onnx: node 'the_node' (Reshape): operand 1 '" + std::string(computed ? "positive" : "shape") + "': the new shape is needed to compile, and its weights file 'w.bin' is not there");
+    CHECK(r.line() == "m.onnx: node 'the_node' (Reshape): operand 1 '" + std::string(computed ? "positive" : "shape") +
+                          "': the new shape is needed to compile, and its weights file 'w.bin' is not there");
   }
 }
 

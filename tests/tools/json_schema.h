@@ -9,12 +9,15 @@
 
 namespace optp {
 
-// Of JSON Schema 2020-12 the keywords that ours uses; another one is an error. Gives the first place that does not fit, or "".
+// Of JSON Schema 2020-12 the keywords that ours uses; another one is an error. Gives the first place that does not fit,
+// or "".
 class Schema {
  public:
   explicit Schema(llvm::json::Value root) : root_(std::move(root)) {}
   // `what` stands at the start of places.
-  std::string fault(const llvm::json::Value& value, const std::string& what = "plan") const { return fault(*root_.getAsObject(), value, what); }
+  std::string fault(const llvm::json::Value& value, const std::string& what = "plan") const {
+    return fault(*root_.getAsObject(), value, what);
+  }
 
  private:
   static bool is(llvm::StringRef type, const llvm::json::Value& v) {
@@ -39,13 +42,15 @@ class Schema {
       } else if (k == "enum") {
         if (!llvm::is_contained(*rule.getAsArray(), v)) return place + ": enum";
       } else if (k == "minimum" || k == "maximum") {
-        if (auto n = v.getAsInteger(); n && (k == "minimum" ? *n < *rule.getAsInteger() : *n > *rule.getAsInteger())) return place + ": " + k.str();
+        if (auto n = v.getAsInteger(); n && (k == "minimum" ? *n < *rule.getAsInteger() : *n > *rule.getAsInteger()))
+          return place + ": " + k.str();
       } else if (k == "minItems" || k == "maxItems") {
         const auto n = int64_t(v.getAsArray()->size());
         if (k == "minItems" ? n < *rule.getAsInteger() : n > *rule.getAsInteger()) return place + ": " + k.str();
       } else if (k == "required") {
         for (const llvm::json::Value& name : *rule.getAsArray())
-          if (!v.getAsObject() || !v.getAsObject()->get(*name.getAsString())) return place + ": no " + name.getAsString()->str();
+          if (!v.getAsObject() || !v.getAsObject()->get(*name.getAsString()))
+            return place + ": no " + name.getAsString()->str();
       } else if (k == "properties") {
         for (const auto& [name, sub] : *rule.getAsObject())
           if (const llvm::json::Value* member = v.getAsObject() ? v.getAsObject()->get(name) : nullptr)
@@ -56,7 +61,8 @@ class Schema {
       } else if (k == "items") {
         if (const llvm::json::Array* list = v.getAsArray())
           for (size_t i = 0; i < list->size(); ++i)
-            if (auto f = fault(*rule.getAsObject(), (*list)[i], place + "[" + std::to_string(i) + "]"); !f.empty()) return f;
+            if (auto f = fault(*rule.getAsObject(), (*list)[i], place + "[" + std::to_string(i) + "]"); !f.empty())
+              return f;
       } else if (k != "$schema" && k != "title" && k != "description" && k != "$defs") {
         return "the schema has a keyword that this test does not know: " + k.str();
       }
@@ -71,6 +77,8 @@ inline llvm::json::Value json_of(const std::string& path) {
   if (!json) throw std::runtime_error(llvm::toString(json.takeError()));
   return std::move(*json);
 }
-inline Schema schema_of(const std::string& name) { return Schema(json_of(OPTP_TEST_DATA "/../../docs/" + name + ".schema.json")); }
+inline Schema schema_of(const std::string& name) {
+  return Schema(json_of(OPTP_TEST_DATA "/../../docs/" + name + ".schema.json"));
+}
 
 }  // namespace optp

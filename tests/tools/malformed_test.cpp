@@ -1,6 +1,6 @@
 // Families 47 and 51 of malformed input: plans that are not ours any more, and command lines. (48, arrays, is in
-// tests/frontend/io/npy_test.cpp; 49, ids outside their table, in run_test.cpp; 50, checkpoints, in train_test.cpp.) Each
-// gives one clear line and the right exit code, and leaves nothing behind.
+// tests/frontend/io/npy_test.cpp; 49, ids outside their table, in run_test.cpp; 50, checkpoints, in train_test.cpp.)
+// Each gives one clear line and the right exit code, and leaves nothing behind.
 #include <sys/resource.h>
 
 #include "frontend/io/output_transaction.h"
@@ -32,31 +32,41 @@ TEST_CASE("a damaged plan is refused by what is wrong with it, by run and by ins
       {"", "plan.json: expected JSON"},
       {good.substr(0, good.size() / 2), "plan.json: expected JSON"},
       {nested, "plan.json: nesting: expected at most 32 levels, found more"},
-      {replaced(good, "\"strategy\":", "\"job\": \"inference\", \"strategy\":"), "plan.json: member 'job' is there twice"},
+      {replaced(good, "\"strategy\":", "\"job\": \"inference\", \"strategy\":"),
+       "plan.json: member 'job' is there twice"},
       {replaced(good, "\"version\": 1", "\"version\": 1e400"), "plan.json: version: expected 1"},
       {replaced(good, "\"version\": 1", "\"version\": 2"), "plan.json: version: expected 1"},
       {replaced(good, "opt-partition plan", "another plan"), "plan.json: format: expected 'opt-partition plan'"},
       {replaced(good, "\"strategy\":", "\"strategies\":"), "plan.json: member 'strategy': expected text, found none"},
-      {replaced(good, "\"weights\": true", "\"weights\": 1"), "plan.json: member 'weights': expected true or false, found something else"},
+      {replaced(good, "\"weights\": true", "\"weights\": 1"),
+       "plan.json: member 'weights': expected true or false, found something else"},
       {replaced(good, "\"devices\": 2", "\"devices\": 0"), "mesh.devices: expected from 1 to 4096, found 0"},
       {replaced(good, "\"devices\": 2", "\"devices\": -1"), "mesh.devices: expected from 1 to 4096, found -1"},
-      {replaced(good, "\"devices\": 2", "\"devices\": 2147483648"), "mesh.devices: expected from 1 to 4096, found 2147483648"},
-      {replaced(good, "\"devices\": 2", "\"devices\": 1000"), "mesh.devices: expected the product of the axes' sizes, found 1000"},
+      {replaced(good, "\"devices\": 2", "\"devices\": 2147483648"),
+       "mesh.devices: expected from 1 to 4096, found 2147483648"},
+      {replaced(good, "\"devices\": 2", "\"devices\": 1000"),
+       "mesh.devices: expected the product of the axes' sizes, found 1000"},
       {replaced(good, "\"size\": 2", "\"size\": 3"), "mesh.devices: expected the product of the axes' sizes, found 2"},
-      {replaced(good, "rank0/model.onnx", "../rank0/model.onnx"), "devices[0]: file: expected 'rank0/model.onnx', found '../rank0/model.onnx'"},
-      {replaced(good, "rank0/model.onnx", "/etc/passwd"), "devices[0]: file: expected 'rank0/model.onnx', found '/etc/passwd'"},
+      {replaced(good, "rank0/model.onnx", "../rank0/model.onnx"),
+       "devices[0]: file: expected 'rank0/model.onnx', found '../rank0/model.onnx'"},
+      {replaced(good, "rank0/model.onnx", "/etc/passwd"),
+       "devices[0]: file: expected 'rank0/model.onnx', found '/etc/passwd'"},
       {replaced(good, "\"rank\": 1", "\"rank\": 0"), "devices[1]: rank: expected 1, found 0"},
       {replaced(good, table, "\"ranges\": [[[0, 130]"), "dim 0: index 129 is in two ranks' ranges that differ"},
       {replaced(good, table, "\"ranges\": [[[0, 128]"), "dim 0: index 128 is on no rank"},
-      {replaced(good, table, "\"ranges\": [[[0, 9999]"), "interval [0, 9999] of 257 indices: expected ascending ones within"},
-      {replaced(good, table, "\"ranges\": [[[-1, 129]"), "interval [-1, 129] of 257 indices: expected ascending ones within"},
+      {replaced(good, table, "\"ranges\": [[[0, 9999]"),
+       "interval [0, 9999] of 257 indices: expected ascending ones within"},
+      {replaced(good, table, "\"ranges\": [[[-1, 129]"),
+       "interval [-1, 129] of 257 indices: expected ascending ones within"},
       {replaced(good, "\"after\": []", "\"after\": [0]"), "flow[0]: after: expected positions before it"},
-      {replaced(good, "\"operator\": \"gather\"", "\"operator\": 1"), "flow[0]: member 'operator': expected text, found something else"},
+      {replaced(good, "\"operator\": \"gather\"", "\"operator\": 1"),
+       "flow[0]: member 'operator': expected text, found something else"},
   };
   for (const Row& row : rows) {
     CAPTURE(row.says);
     write_text(box / "out/plan.json", row.plan);
-    for (const auto& command : {std::vector<std::string>{"inspect", "out"}, {"run", "out", "--inputs-dir", export_of("opt-tiny") + "/inputs", "-o", "res"}}) {
+    for (const auto& command : {std::vector<std::string>{"inspect", "out"},
+                                {"run", "out", "--inputs-dir", export_of("opt-tiny") + "/inputs", "-o", "res"}}) {
       const Result r = box.run(command);
       CHECK(r.code == 65);
       CHECK(r.line().find(row.says) != std::string::npos);
@@ -69,7 +79,8 @@ TEST_CASE("a damaged plan is refused by what is wrong with it, by run and by ins
 TEST_CASE("run refuses files that are not those of the manifest") {
   const Sandbox box;
   REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "-o", "out", "--devices", "2"}).code == 0);
-  const std::vector<std::string> command = {"run", "out", "--inputs-dir", export_of("opt-tiny") + "/inputs", "-o", "res"};
+  const std::vector<std::string> command = {"run", "out", "--inputs-dir", export_of("opt-tiny") + "/inputs",
+                                            "-o",  "res"};
   const std::string data = contents(box / "out/rank1/model.onnx.data"), manifest = contents(box / "out/manifest.json");
   std::string flipped = data;
   flipped[flipped.size() / 2] ^= 1;
@@ -82,7 +93,8 @@ TEST_CASE("run refuses files that are not those of the manifest") {
   write_text(box / "out/rank1/model.onnx.data", flipped);
   refused("out/rank1/model.onnx.data: BLAKE3: expected '");
   write_text(box / "out/rank1/model.onnx.data", data.substr(0, data.size() - 1));
-  refused("out/rank1/model.onnx.data: size: expected " + std::to_string(data.size()) + " bytes as in the manifest, found " + std::to_string(data.size() - 1));
+  refused("out/rank1/model.onnx.data: size: expected " + std::to_string(data.size()) +
+          " bytes as in the manifest, found " + std::to_string(data.size() - 1));
   fs::remove(box / "out/rank1/model.onnx.data");
   refused("out/rank1/model.onnx.data: expected a file that is in the manifest, found none");
   write_text(box / "out/rank1/model.onnx.data", data);
@@ -133,7 +145,9 @@ TEST_CASE("a command line that makes no sense is refused before anything is writ
       {{model, "-o", "."}, 73, "'.': expected the name of a folder"},
       {{model, "-o", "no/such/out"}, 73, "no/such/out: its parent folder cannot be opened"},
       {{model, "-o", "/proc/out"}, 73, "/proc/out: "},
-      {{"copy/model.onnx", "-o", "copy", "--overwrite"}, 73, "copy: the folder holds an input of this run, 'model.onnx'; choose another folder"},
+      {{"copy/model.onnx", "-o", "copy", "--overwrite"},
+       73,
+       "copy: the folder holds an input of this run, 'model.onnx'; choose another folder"},
       {{"inspect", "nothing"}, 66, "nothing/plan.json"},
       {{"run", "full", "-o", "res"}, 66, "full/plan.json"},
       {{"build", "opt-9b", "-o", "m.onnx"}, 2, "opt-9b"},
@@ -156,15 +170,16 @@ TEST_CASE("a result that cannot be given is a failure, and a full disk leaves no
   REQUIRE(box.run({model, "-o", "out"}).code == 0);
   const auto before = box.names();
   const std::string inputs = export_of("opt-tiny") + "/inputs";
-  for (const auto& command : {std::vector<std::string>{"inspect", "out"}, {"ops"}, {"--version"}, {"check", model, "--inputs-dir", inputs}}) {
+  for (const auto& command :
+       {std::vector<std::string>{"inspect", "out"}, {"ops"}, {"--version"}, {"check", model, "--inputs-dir", inputs}}) {
     CAPTURE(command[0]);
     CHECK(box.run(command, {.in_child = [] { ::dup2(::open("/dev/full", O_WRONLY), 1); }}).code == 73);
     CHECK(box.run(command, {.in_child = [] { ::close(1); }}).code == 73);
     const Result piped = box.run(command, {.in_child = [] {  // a reader that is gone
-      int ends[2];
-      (void)!::pipe(ends);
-      ::dup2(ends[1], 1), ::close(ends[0]), ::close(ends[1]);
-    }});
+                                   int ends[2];
+                                   (void)!::pipe(ends);
+                                   ::dup2(ends[1], 1), ::close(ends[0]), ::close(ends[1]);
+                                 }});
     CHECK(piped.code == 73);
     CHECK(piped.line() == "stdout cannot be written");
   }
@@ -175,7 +190,10 @@ TEST_CASE("a result that cannot be given is a failure, and a full disk leaves no
   const Result partition = box.run({model, "-o", "other"}, {.in_child = limit});
   CHECK(partition.code == 73);
   CHECK(partition.line().find("cannot be written: file too large") != std::string::npos);
-  CHECK(box.run({"run", "out", "--input", "input_ids=rand(1)", "--input", "attention_mask=ones", "--dim", "batch=4", "--dim", "sequence=32", "-o", "res"}, {.in_child = limit}).code == 73);
+  CHECK(box.run({"run", "out", "--input", "input_ids=rand(1)", "--input", "attention_mask=ones", "--dim", "batch=4",
+                 "--dim", "sequence=32", "-o", "res"},
+                {.in_child = limit})
+            .code == 73);
   CHECK(box.run({"build", "opt-125m", "--layers", "1", "-o", "m.onnx"}, {.in_child = limit}).code == 73);
   CHECK(box.names() == before);
 }

@@ -29,17 +29,26 @@ TEST_CASE("a message is read field by field") {
     std::string message, json;
   };
   const Row rows[] = {
-      {Fault::bad_input, "opt-125m.onnx: node '/fc1/MatMul' (MatMul), operand 1 'onnx::MatMul_363': dtype: expected float32 as operand 0, found string",
+      {Fault::bad_input,
+       "opt-125m.onnx: node '/fc1/MatMul' (MatMul), operand 1 'onnx::MatMul_363': dtype: expected float32 as operand "
+       "0, found string",
        R"({"code":"bad-input/dtype-mismatch","expected":"float32 as operand 0","file":"opt-125m.onnx","found":"string","node":"/fc1/MatMul","op":"MatMul","tensor":"onnx::MatMul_363"})"},
-      {Fault::bad_input, "input 'mask', dim 1 (sequence): expected 4, found 5", R"({"code":"bad-input/shape-mismatch","expected":"4","found":"5","tensor":"mask"})"},
+      {Fault::bad_input, "input 'mask', dim 1 (sequence): expected 4, found 5",
+       R"({"code":"bad-input/shape-mismatch","expected":"4","found":"5","tensor":"mask"})"},
       // names hold what looks like a message
-      {Fault::bad_input, "node 'a: dtype: expected x, found y' (Add): operand 'twice' is defined nowhere", R"({"code":"bad-input/undefined","node":"a: dtype: expected x, found y","op":"Add","tensor":"twice"})"},
-      {Fault::bad_input, "2 unknown operators: node 'f' (Foo)", R"({"code":"bad-input/unknown-operator","node":"f","op":"Foo"})"},
-      {Fault::usage, "shardings.txt:3: expected PATTERN SHARDING, found 'x'", R"({"code":"usage/bad-value","expected":"PATTERN SHARDING","file":"shardings.txt","found":"'x'","line":3})"},
-      {Fault::usage, "--strategy 'best': expected megatron or origin", R"({"code":"usage/bad-value","expected":"megatron or origin","flag":"--strategy"})"},
-      {Fault::usage, "unknown flag '--devise'; did you mean --devices?", R"({"code":"usage/unknown-flag","flag":"--devise","suggestion":"--devices"})"},
+      {Fault::bad_input, "node 'a: dtype: expected x, found y' (Add): operand 'twice' is defined nowhere",
+       R"({"code":"bad-input/undefined","node":"a: dtype: expected x, found y","op":"Add","tensor":"twice"})"},
+      {Fault::bad_input, "2 unknown operators: node 'f' (Foo)",
+       R"({"code":"bad-input/unknown-operator","node":"f","op":"Foo"})"},
+      {Fault::usage, "shardings.txt:3: expected PATTERN SHARDING, found 'x'",
+       R"({"code":"usage/bad-value","expected":"PATTERN SHARDING","file":"shardings.txt","found":"'x'","line":3})"},
+      {Fault::usage, "--strategy 'best': expected megatron or origin",
+       R"({"code":"usage/bad-value","expected":"megatron or origin","flag":"--strategy"})"},
+      {Fault::usage, "unknown flag '--devise'; did you mean --devices?",
+       R"({"code":"usage/unknown-flag","flag":"--devise","suggestion":"--devices"})"},
       {Fault::not_found, "'x.onnx': no such file", R"({"code":"not-found/file","file":"x.onnx"})"},
-      {Fault::cannot_write, "full: the folder is not an output of ours", R"({"code":"cannot-write/occupied","file":"full"})"},
+      {Fault::cannot_write, "full: the folder is not an output of ours",
+       R"({"code":"cannot-write/occupied","file":"full"})"},
       {Fault::internal, "anything", R"({"code":"internal/bug"})"},
       {Fault::rank_failed, "rank 1: no answer", R"({"code":"rank-failed/rank"})"},
   };
@@ -49,12 +58,14 @@ TEST_CASE("a message is read field by field") {
     CHECK(text(found, "message") == row.message);
     CHECK(found.getInteger("exit") == int(row.fault));
     for (const char* always : {"message", "exit", "severity"}) found.erase(always);
-    CHECK(llvm::formatv("{0}", llvm::json::Value(std::move(found))).str() == llvm::formatv("{0}", llvm::json::Value(std::move(expected))).str());
+    CHECK(llvm::formatv("{0}", llvm::json::Value(std::move(found))).str() ==
+          llvm::formatv("{0}", llvm::json::Value(std::move(expected))).str());
   }
 }
 
 TEST_CASE("each kind of fault has a code for what no other row tells") {
-  for (Fault fault : {Fault::check_failed, Fault::usage, Fault::bad_input, Fault::not_found, Fault::internal, Fault::cannot_write, Fault::rank_failed, Fault::interrupted}) {
+  for (Fault fault : {Fault::check_failed, Fault::usage, Fault::bad_input, Fault::not_found, Fault::internal,
+                      Fault::cannot_write, Fault::rank_failed, Fault::interrupted}) {
     const std::string code = code_of(fault, "zzz");
     CHECK(llvm::any_of(error_codes(), [&](const ErrorCode& c) { return c.code == code && c.fault == fault; }));
   }
@@ -79,7 +90,12 @@ TEST_CASE("with --diagnostics json, before the verb or after it, stderr is one o
       {{"inspect", "--diagnostics", "json"}, 2, "usage/missing", "", ""},
       {{model, "-o", "out", "--devices", "--diagnostics", "json"}, 2, "usage/missing-value", "flag", "--devices"},
       {{"check", model, "--devices", "2", "--diagnostics", "json"}, 2, "usage/dim-without-value", "dim", "batch"},
-      {{"check", model, "--devices", "2", "--mutant", "drop-all-reduce", "--diagnostics", "json", "--inputs-dir", export_of("opt-tiny") + "/inputs"}, 1, "check-failed/difference", "", ""},
+      {{"check", model, "--devices", "2", "--mutant", "drop-all-reduce", "--diagnostics", "json", "--inputs-dir",
+        export_of("opt-tiny") + "/inputs"},
+       1,
+       "check-failed/difference",
+       "",
+       ""},
   };
   for (const Row& row : rows) {
     CAPTURE(row.code);
@@ -110,7 +126,8 @@ TEST_CASE("a misspelt flag gets its nearest, also where that makes another one m
       {{"m.onnx", "--ouput", "out"}, "unknown flag '--ouput'; did you mean --output?"},
       {{"m.onnx", "--devise=2", "-o", "out"}, "unknown flag '--devise'; did you mean --devices?"},
       {{"check", "m.onnx", "--random"}, "unknown flag '--random'; did you mean --random-weights?"},
-      {{"inspect", "out", "--devices", "2"}, "unknown flag '--devices' of inspect; it is one of partition, train, check, bench"},
+      {{"inspect", "out", "--devices", "2"},
+       "unknown flag '--devices' of inspect; it is one of partition, train, check, bench"},
       {{"inspect", "out", "--zzzz"}, "unknown flag '--zzzz' of inspect"},
       {{"inspect", "out", "more"}, "unknown argument 'more' of inspect"},
       {{"--verison"}, "unknown flag '--verison'; did you mean --version?"},
@@ -129,7 +146,8 @@ TEST_CASE("versions are JSON for programs") {
     const Result r = box.run(command);
     REQUIRE(r.code == 0);
     const llvm::json::Object o = object(r.out);
-    CHECK(box.run({"--version"}).out.find("opt-partition " + text(o, "opt-partition") + "\noneDNN " + text(o, "onednn") + "\n") == 0);
+    CHECK(box.run({"--version"})
+              .out.find("opt-partition " + text(o, "opt-partition") + "\noneDNN " + text(o, "onednn") + "\n") == 0);
     CHECK(o.getInteger("onnx_opset") == 17);
   }
 }
@@ -144,7 +162,8 @@ TEST_CASE("docs/errors.md is what the program says") {
 
 TEST_CASE("man page and completions have every verb and flag of --help, and are what the build made") {
   const Sandbox box;
-  const std::vector<std::string> verbs = {"partition", "inspect", "run", "train", "export", "check", "bench", "build", "ops", "passes"};
+  const std::vector<std::string> verbs = {"partition", "inspect", "run",   "train", "export",
+                                          "check",     "bench",   "build", "ops",   "passes"};
   std::vector<std::string> words;
   const auto add_flags = [&](std::string help) {
     std::replace(help.begin(), help.end(), ',', ' ');  // "-h,--help", or "-h,     --help"
@@ -163,7 +182,10 @@ TEST_CASE("man page and completions have every verb and flag of --help, and are 
   CHECK(words.size() > 100);
   words.insert(words.end(), verbs.begin(), verbs.end());
   const std::string folder = fs::path(OPTP_PROGRAM).parent_path().string() + "/generated/";
-  for (auto [what, file] : {std::pair{"man", "opt-partition.1"}, {"bash", "opt-partition"}, {"zsh", "_opt-partition"}, {"fish", "opt-partition.fish"}}) {
+  for (auto [what, file] : {std::pair{"man", "opt-partition.1"},
+                            {"bash", "opt-partition"},
+                            {"zsh", "_opt-partition"},
+                            {"fish", "opt-partition.fish"}}) {
     CAPTURE(what);
     const Result r = box.run({"generate", what});
     REQUIRE(r.code == 0);
@@ -171,7 +193,8 @@ TEST_CASE("man page and completions have every verb and flag of --help, and are 
     for (const std::string& word : words) {
       CAPTURE(word);
       std::string spelt = word;
-      if (what == std::string("fish") && word[0] == '-') spelt = (word[1] == '-' ? "-l " + word.substr(2) : "-s " + word.substr(1));
+      if (what == std::string("fish") && word[0] == '-')
+        spelt = (word[1] == '-' ? "-l " + word.substr(2) : "-s " + word.substr(1));
       if (what == std::string("man"))
         for (size_t k = 0; (k = spelt.find('-', k)) != std::string::npos; k += 2) spelt.insert(k, "\\");
       CHECK(r.out.find(spelt) != std::string::npos);
@@ -205,7 +228,9 @@ TEST_CASE("bash completes verbs, flags, words and paths") {
   for (const Row& row : rows) {
     CAPTURE(row.words);
     const std::string last = row.words.back() == ' ' ? " ''" : "";
-    write_text(box / "script", ". ./completion; COMP_WORDS=(opt-partition " + row.words + last + "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _opt_partition; for w in \"${COMPREPLY[@]}\"; do echo \"$w\"; done >given\n");
+    write_text(box / "script", ". ./completion; COMP_WORDS=(opt-partition " + row.words + last +
+                                   "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _opt_partition; for w in "
+                                   "\"${COMPREPLY[@]}\"; do echo \"$w\"; done >given\n");
     REQUIRE(std::system(("cd '" + box.work() + "' && bash script").c_str()) == 0);
     CHECK(contents(box / "given") == row.offers);
   }
@@ -214,7 +239,11 @@ TEST_CASE("bash completes verbs, flags, words and paths") {
 TEST_CASE("--quiet is every verb's, before it or after it") {
   const Sandbox box;
   const std::string model = export_of("opt-tiny") + "/model.onnx";
-  for (const auto& command : {std::vector<std::string>{"--quiet", model, "-o", "out"}, {model, "-o", "out", "--quiet"}, {"--quiet", "inspect", "out"}, {"ops", "--quiet"}, {"build", "opt-125m", "--no-weights", "--quiet", "-o", "m.onnx"}}) {
+  for (const auto& command : {std::vector<std::string>{"--quiet", model, "-o", "out"},
+                              {model, "-o", "out", "--quiet"},
+                              {"--quiet", "inspect", "out"},
+                              {"ops", "--quiet"},
+                              {"build", "opt-125m", "--no-weights", "--quiet", "-o", "m.onnx"}}) {
     const Result r = box.run(command);
     CHECK(r.code == 0);
     CHECK(r.err == "");
@@ -232,7 +261,9 @@ TEST_CASE("what takes long tells a terminal so within a second, and is gone from
     REQUIRE(failed == 0);
   }
   std::string seen;
-  const auto told = [&] { return seen.find("planning  ") != std::string::npos && seen.find(" %") != std::string::npos; };
+  const auto told = [&] {
+    return seen.find("planning  ") != std::string::npos && seen.find(" %") != std::string::npos;
+  };
   // Until it has told so the child runs a sixth of the time: it takes long on any machine.
   const auto read_until_end = [&](pid_t child) {
     siginfo_t end{};
@@ -241,11 +272,13 @@ TEST_CASE("what takes long tells a terminal so within a second, and is gone from
       if (!last && !told()) ::kill(child, SIGSTOP), std::this_thread::sleep_for(25ms), ::kill(child, SIGCONT);
       char part[4096];
       pollfd ready{ours, POLLIN, 0};
-      while (::poll(&ready, 1, last ? 0 : 5) > 0 && (ready.revents & POLLIN)) seen.append(part, size_t(std::max<ssize_t>(0, ::read(ours, part, sizeof part))));
+      while (::poll(&ready, 1, last ? 0 : 5) > 0 && (ready.revents & POLLIN))
+        seen.append(part, size_t(std::max<ssize_t>(0, ::read(ours, part, sizeof part))));
     }
   };
   REQUIRE(box.run({"build", "opt-175b", "--no-weights", "-o", "m.onnx"}).code == 0);
-  const Sandbox::Options terminal{.in_child = [&] { ::setenv("TERM", "xterm", 1), ::dup2(theirs, 2); }, .meanwhile = read_until_end};
+  const Sandbox::Options terminal{.in_child = [&] { ::setenv("TERM", "xterm", 1), ::dup2(theirs, 2); },
+                                  .meanwhile = read_until_end};
   const Result r = box.run({"m.onnx", "--devices", "16", "--plan-only", "-o", "out"}, terminal);
   CHECK(r.code == 0);
   CHECK(told());

@@ -40,7 +40,9 @@ TEST_CASE("the page of every model and strategy holds its plan, names each weigh
     for (const char* strategy : {"megatron", "origin"}) {
       CAPTURE(entry.path().filename().string());
       CAPTURE(strategy);
-      REQUIRE(box.run({entry.path().string() + "/model.onnx", "--devices", "3", "--strategy", strategy, "--plan-only", "-o", "out"}).code == 0);
+      REQUIRE(box.run({entry.path().string() + "/model.onnx", "--devices", "3", "--strategy", strategy, "--plan-only",
+                       "-o", "out"})
+                  .code == 0);
       const std::string page = contents(box / "out/plan.html"), text = seen(page);
       CHECK(page.size() < 1'000'000);
       CHECK(!has(page, "http"));
@@ -80,11 +82,11 @@ TEST_CASE("the page answers what a newcomer asks") {
   const Sandbox box;
   REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "--devices", "3", "-o", "out"}).code == 0);
   const std::string text = seen(contents(box / "out/plan.html"));
-  CHECK(has(text, "rows 0&nbsp;0–85 | 1&nbsp;86–171 | 2&nbsp;172–256"));    // which device holds row 200 of the table
-  CHECK(has(text, "One token moves 1,988 bytes."));                          // 5 sums of 48 floats and 257 logits
+  CHECK(has(text, "rows 0&nbsp;0–85 | 1&nbsp;86–171 | 2&nbsp;172–256"));  // which device holds row 200 of the table
+  CHECK(has(text, "One token moves 1,988 bytes."));                       // 5 sums of 48 floats and 257 logits
   CHECK(has(text, "15 weights of 15.0&nbsp;KiB are on more than one device"));
   CHECK(has(text, "more than device 2, which holds least"));
-  CHECK(has(text, "onnx::MatMul_393 (transposed)"));                         // tied to the table
+  CHECK(has(text, "onnx::MatMul_393 (transposed)"));  // tied to the table
   CHECK(has(text, "columns: 48 = 6 × 8, cut in the 6 over tensor"));
   CHECK(has(text, "layers 0–1, identical"));
 }
@@ -110,10 +112,12 @@ TEST_CASE("layers and kinds of weights are found where names say nothing") {
   std::vector<std::string> names;
   const llvm::json::Value before = json(plan);
   for (const char* list : {"parameters", "values"})
-    for (const auto& o : *before.getAsObject()->getArray(list)) names.push_back(o.getAsObject()->getString("name")->str());
+    for (const auto& o : *before.getAsObject()->getArray(list))
+      names.push_back(o.getAsObject()->getString("name")->str());
   for (size_t k = 0; k < names.size(); ++k) {
     const std::string old = "\"" + names[k] + "\"", fresh = "\"t" + std::to_string(k * 7919 % 1009) + "x\"";
-    for (size_t at = plan.find(old); at != std::string::npos; at = plan.find(old, at + fresh.size())) plan.replace(at, old.size(), fresh);
+    for (size_t at = plan.find(old); at != std::string::npos; at = plan.find(old, at + fresh.size()))
+      plan.replace(at, old.size(), fresh);
   }
   write_text(box / "out/plan.json", plan);
   REQUIRE(box.run({"inspect", "out", "--html", "page.html"}).code == 0);
@@ -126,8 +130,10 @@ TEST_CASE("names of a hostile model stay text") {
   const Sandbox box;
   REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "-o", "out"}).code == 0);
   std::string plan = contents(box / "out/plan.json");
-  const std::string name = "m.model.decoder.embed_tokens.weight", hostile = "</script><img src=x onerror=alert(1)>'&\\\"\\u202e<!--<script>";
-  for (size_t at = plan.find(name); at != std::string::npos; at = plan.find(name, at + hostile.size())) plan.replace(at, name.size(), hostile);
+  const std::string name = "m.model.decoder.embed_tokens.weight",
+                    hostile = "</script><img src=x onerror=alert(1)>'&\\\"\\u202e<!--<script>";
+  for (size_t at = plan.find(name); at != std::string::npos; at = plan.find(name, at + hostile.size()))
+    plan.replace(at, name.size(), hostile);
   write_text(box / "out/plan.json", plan);
   REQUIRE(box.run({"inspect", "out", "--html", "page.html"}).code == 0);
   const std::string page = contents(box / "page.html");
@@ -143,21 +149,33 @@ TEST_CASE("a training step's page tells of gradients, state and phases") {
   const Sandbox box;
   REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "--train", "-o", "out"}).code == 0);
   const std::string text = seen(contents(box / "out/plan.html"));
-  for (const char* word : {"optimizer state", "gradients", "backward", "What the training step adds"}) CHECK(has(text, word));
+  for (const char* word : {"optimizer state", "gradients", "backward", "What the training step adds"})
+    CHECK(has(text, word));
 }
 
 TEST_CASE("the page shows a check, a timeline and what changed, each of this plan") {
   const Sandbox box;
   const std::string model = export_of("opt-tiny") + "/model.onnx";
-  for (const auto& [folder, flags] : std::map<std::string, std::vector<std::string>>{{"out", {"--devices", "3"}}, {"origin", {"--devices", "3", "--strategy", "origin"}}, {"two", {"--devices", "2"}}, {"step", {"--devices", "3", "--train"}}}) {
+  for (const auto& [folder, flags] :
+       std::map<std::string, std::vector<std::string>>{{"out", {"--devices", "3"}},
+                                                       {"origin", {"--devices", "3", "--strategy", "origin"}},
+                                                       {"two", {"--devices", "2"}},
+                                                       {"step", {"--devices", "3", "--train"}}}) {
     std::vector<std::string> words{model, "-o", folder};
     words.insert(words.end(), flags.begin(), flags.end());
     REQUIRE(box.run(words).code == 0);
   }
-  REQUIRE(box.run({"check", model, "--devices", "3", "--dim", "batch=2", "--dim", "sequence=8", "--json", "check.json"}).code == 0);
-  REQUIRE(box.run({"check", model, "--devices", "3", "--dim", "batch=2", "--dim", "sequence=8", "--mutant", "drop-all-reduce", "--json", "broken.json"}).code == 1);
-  REQUIRE(box.run({"run", "out", "--inputs-dir", export_of("opt-tiny") + "/inputs", "-o", "res", "--profile", "trace.json"}).code == 0);
-  REQUIRE(box.run({"inspect", "out", "--html", "page.html", "--check", "check.json", "--trace", "trace.json", "--against", "origin"}).code == 0);
+  REQUIRE(box.run({"check", model, "--devices", "3", "--dim", "batch=2", "--dim", "sequence=8", "--json", "check.json"})
+              .code == 0);
+  REQUIRE(box.run({"check", model, "--devices", "3", "--dim", "batch=2", "--dim", "sequence=8", "--mutant",
+                   "drop-all-reduce", "--json", "broken.json"})
+              .code == 1);
+  REQUIRE(
+      box.run({"run", "out", "--inputs-dir", export_of("opt-tiny") + "/inputs", "-o", "res", "--profile", "trace.json"})
+          .code == 0);
+  REQUIRE(box.run({"inspect", "out", "--html", "page.html", "--check", "check.json", "--trace", "trace.json",
+                   "--against", "origin"})
+              .code == 0);
   const std::string page = contents(box / "page.html"), text = seen(page);
   for (const char* id : {"changes", "timeline", "parity"}) CHECK(has(page, "<section id=\"" + std::string(id) + "\">"));
   CHECK(has(text, "Every comparison holds at batch 2, sequence 8."));
@@ -170,9 +188,11 @@ TEST_CASE("the page shows a check, a timeline and what changed, each of this pla
   CHECK(has(seen(contents(box / "broken.html")), "The check failed"));
   CHECK(has(seen(contents(box / "broken.html")), "rank 0"));
 
-  CHECK(box.run({"inspect", "origin", "--html", "x.html", "--check", "check.json"}).line() == "--check: strategy: expected that of this plan, 'origin', found 'megatron'");
+  CHECK(box.run({"inspect", "origin", "--html", "x.html", "--check", "check.json"}).line() ==
+        "--check: strategy: expected that of this plan, 'origin', found 'megatron'");
   CHECK(box.run({"inspect", "two", "--html", "x.html", "--check", "check.json"}).code == 2);
-  CHECK(box.run({"inspect", "two", "--html", "x.html", "--trace", "trace.json"}).line() == "--trace: ranks: expected that of this plan, '2', found '3'");
+  CHECK(box.run({"inspect", "two", "--html", "x.html", "--trace", "trace.json"}).line() ==
+        "--trace: ranks: expected that of this plan, '2', found '3'");
   CHECK(box.run({"inspect", "step", "--html", "x.html", "--check", "check.json"}).code == 2);
   CHECK(box.run({"inspect", "out", "--check", "check.json"}).code == 2);
   CHECK(!fs::exists(box / "x.html"));
@@ -181,15 +201,21 @@ TEST_CASE("the page shows a check, a timeline and what changed, each of this pla
 TEST_CASE("reports and timelines that are none are bad input, at their first fault") {
   const Sandbox box;
   REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "-o", "out"}).code == 0);
-  for (const auto& [flag, text, line] : std::vector<std::tuple<std::string, std::string, std::string>>{
-           {"--check", "[]", "f.json: format: expected 'opt-partition check'"},
-           {"--check", R"({"format":"opt-partition check","version":2})", "f.json: version: expected 1"},
-           {"--check", R"({"format":"opt-partition check","version":1,"model":"m","job":"inference","strategy":"megatron","mesh":{},"dims":{},"holds":true,"comparisons":[{"name":3}]})", "f.json: comparisons[0]: is not what check --json writes"},
-           {"--trace", "{}", "f.json: traceEvents: expected a list, as run --profile writes it"},
-           {"--trace", R"({"traceEvents":[]})", "f.json: traceEvents: no run of ours in it"},
-           {"--trace", R"({"traceEvents":[{"ph":"X","pid":0,"name":"a","cat":"kernel","ts":0,"dur":1,"args":{}}]})", "f.json: traceEvents[0]: a slice of no run"},
-           {"--trace", R"({"traceEvents":[{"ph":"X","pid":-1,"name":"a","cat":"run","ts":0,"dur":1,"args":{}}]})", "f.json: traceEvents[0]: pid -1: expected a rank"},
-           {"--trace", R"({"traceEvents":[{"ph":"X","pid":0,"name":"a","cat":"run","ts":0,"dur":-1,"args":{}}]})", "f.json: traceEvents[0]: expected a time"}}) {
+  for (
+      const auto& [flag, text, line] : std::vector<std::tuple<std::string, std::string, std::string>>{
+          {"--check", "[]", "f.json: format: expected 'opt-partition check'"},
+          {"--check", R"({"format":"opt-partition check","version":2})", "f.json: version: expected 1"},
+          {"--check",
+           R"({"format":"opt-partition check","version":1,"model":"m","job":"inference","strategy":"megatron","mesh":{},"dims":{},"holds":true,"comparisons":[{"name":3}]})",
+           "f.json: comparisons[0]: is not what check --json writes"},
+          {"--trace", "{}", "f.json: traceEvents: expected a list, as run --profile writes it"},
+          {"--trace", R"({"traceEvents":[]})", "f.json: traceEvents: no run of ours in it"},
+          {"--trace", R"({"traceEvents":[{"ph":"X","pid":0,"name":"a","cat":"kernel","ts":0,"dur":1,"args":{}}]})",
+           "f.json: traceEvents[0]: a slice of no run"},
+          {"--trace", R"({"traceEvents":[{"ph":"X","pid":-1,"name":"a","cat":"run","ts":0,"dur":1,"args":{}}]})",
+           "f.json: traceEvents[0]: pid -1: expected a rank"},
+          {"--trace", R"({"traceEvents":[{"ph":"X","pid":0,"name":"a","cat":"run","ts":0,"dur":-1,"args":{}}]})",
+           "f.json: traceEvents[0]: expected a time"}}) {
     write_text(box / "f.json", text);
     const Result r = box.run({"inspect", "out", "--html", "x.html", flag, "f.json"});
     CAPTURE(text);

@@ -1,5 +1,5 @@
-// Models that count parameters in another way than by layers, against PyTorch: the count, the logits, three steps of AdamW,
-// and what the trained weights are in the model's own file. tests/data/README.md says what they are.
+// Models that count parameters in another way than by layers, against PyTorch: the count, the logits, three steps of
+// AdamW, and what the trained weights are in the model's own file. tests/data/README.md says what they are.
 #include <cmath>
 
 #include "frontend/io/input_folder.h"
@@ -15,7 +15,9 @@ T must(llvm::Expected<T> value) {
   if (!value) throw std::runtime_error(llvm::toString(value.takeError()));
   return std::move(*value);
 }
-llvm::json::Value json_of(const std::string& path) { return must(parse_json(path, must(open_input_file(path))->text())); }
+llvm::json::Value json_of(const std::string& path) {
+  return must(parse_json(path, must(open_input_file(path))->text()));
+}
 Array array_of(const std::string& path) { return to_array(must(read_npy(path))); }
 std::string model_of(const std::string& name) { return OPTP_TEST_DATA "/parameters/" + name; }
 void done(const Result& r) {
@@ -43,16 +45,20 @@ TEST_CASE("parameters are counted as PyTorch counts them, and every number of de
       CHECK(totals.getObject("trained")->getInteger("elements") == made.getAsObject()->getInteger("parameters"));
       for (const std::string suffix : {"", ".2"}) {
         done(box.run({"run", "out", "--inputs-dir", model_of(name) + "/inputs" + suffix, "-o", "res" + suffix}));
-        const Array found = array_of(box / "res" + suffix + "/logits.npy"), expected = array_of(model_of(name) + "/golden/exact/logits" + suffix + ".npy");
+        const Array found = array_of(box / "res" + suffix + "/logits.npy"),
+                    expected = array_of(model_of(name) + "/golden/exact/logits" + suffix + ".npy");
         REQUIRE(found.dims == expected.dims);
         double most = 0, top = 1;
-        for (size_t k = 0; k < found.f.size(); ++k) most = std::max(most, std::fabs(found.f[k] - expected.f[k])), top = std::max(top, std::fabs(expected.f[k]));
+        for (size_t k = 0; k < found.f.size(); ++k)
+          most = std::max(most, std::fabs(found.f[k] - expected.f[k])), top = std::max(top, std::fabs(expected.f[k]));
         CHECK(most <= 1e-5 * top);
       }
     }
 }
 
-TEST_CASE("three steps lose what PyTorch's lose, where modules are called several times and where no layer holds what is learned") {
+TEST_CASE(
+    "three steps lose what PyTorch's lose, where modules are called several times and where no layer holds what is "
+    "learned") {
   for (const std::string name : {"albert-tiny", "learned-tiny", "shared-tiny-dynamo"})
     for (const std::string devices : {"1", "2", "3"}) {
       const Sandbox box;
@@ -63,24 +69,29 @@ TEST_CASE("three steps lose what PyTorch's lose, where modules are called severa
         fs::copy(model_of(name) + "/inputs" + suffix, box / folder);
         fs::copy(golden + "labels" + suffix + ".npy", box / folder + std::string("/labels.npy"));
       }
-      done(box.run({model_of(name) + "/model.onnx", "--train", "--optimizer", "adamw", "--lr", "0.01", "--weight-decay", "0.1", "--devices", devices, "-o", "out"}));
+      done(box.run({model_of(name) + "/model.onnx", "--train", "--optimizer", "adamw", "--lr", "0.01", "--weight-decay",
+                    "0.1", "--devices", devices, "-o", "out"}));
       done(box.run({"run", "out", "-o", "res", "--inputs-dir", "a", "--inputs-dir", "b", "--steps", "3"}));
       const auto losses = losses_of(box / "res/index.json");
       const auto file = json_of(golden + "index.json");
-      const auto& expected = *file.getAsObject()->getObject("optimizers")->getObject("adamw")->getObject("losses")->getArray("exact");
+      const auto& expected =
+          *file.getAsObject()->getObject("optimizers")->getObject("adamw")->getObject("losses")->getArray("exact");
       REQUIRE(losses.size() == expected.size());
-      for (size_t k = 0; k < losses.size(); ++k) CHECK(losses[k] == doctest::Approx(*expected[k].getAsNumber()).epsilon(k == 0 ? 2e-6 : 1e-5));
+      for (size_t k = 0; k < losses.size(); ++k)
+        CHECK(losses[k] == doctest::Approx(*expected[k].getAsNumber()).epsilon(k == 0 ? 2e-6 : 1e-5));
     }
 }
 
-TEST_CASE("what was trained as one goes back to all its places in the model's file, and what was trained apart to its own") {
+TEST_CASE(
+    "what was trained as one goes back to all its places in the model's file, and what was trained apart to its own") {
   for (const std::string name : {"albert-tiny", "copied-tiny-dynamo", "shared-tiny-dynamo"}) {
     const Sandbox box;
     CAPTURE(name);
     std::string tokens;  // one batch an epoch
     for (int k = 0; k < 48; ++k) tokens += char(k * 37 % 97), tokens += '\0';
     write_text(box / "t.bin", tokens);
-    const std::vector<std::string> words{"--data", "t.bin", "--batch", "4", "--sequence", "12", "--lr", "0.01", "--devices", "2"};
+    const std::vector<std::string> words{"--data", "t.bin", "--batch", "4",         "--sequence",
+                                         "12",     "--lr",  "0.01",    "--devices", "2"};
     auto train = [&](const std::string& model, std::vector<std::string> more) {
       more.insert(more.begin(), {"train", model});
       done(box.run(more));
@@ -95,7 +106,8 @@ TEST_CASE("what was trained as one goes back to all its places in the model's fi
     train("up.onnx", with({"--save", "again", "--epochs", "1"}));
     auto first = [&](const std::string& folder) {
       for (const auto& entry : fs::directory_iterator(box / folder))
-        if (entry.path().extension() == ".json" && contents(entry.path()).find("\"losses\"") != std::string::npos) return losses_of(entry.path());
+        if (entry.path().extension() == ".json" && contents(entry.path()).find("\"losses\"") != std::string::npos)
+          return losses_of(entry.path());
       return std::vector<double>();
     };
     REQUIRE(first("run").size() == 3);
@@ -106,7 +118,8 @@ TEST_CASE("what was trained as one goes back to all its places in the model's fi
 
 TEST_CASE("inspect lists what is trained, what is frozen and what is constant, with counts") {
   const Sandbox box;
-  done(box.run({model_of("learned-tiny") + "/model.onnx", "--train", "--devices", "2", "--freeze", "*.bias", "-o", "out"}));
+  done(box.run(
+      {model_of("learned-tiny") + "/model.onnx", "--train", "--devices", "2", "--freeze", "*.bias", "-o", "out"}));
   const Result lists = box.run({"inspect", "out", "--tensors"});
   CAPTURE(lists.out);
   CHECK(lists.out.find("trained: ") == 0);
@@ -116,7 +129,8 @@ TEST_CASE("inspect lists what is trained, what is frozen and what is constant, w
   CAPTURE(text.out);
   CHECK(text.out.find("\n  trained: ") != std::string::npos);
   CHECK(text.out.find("\n  frozen: 4 tensors, 160 numbers: ") != std::string::npos);
-  const Result refused = box.run({model_of("learned-tiny") + "/model.onnx", "--devices", "2", "--untie", "x*", "-o", "other"});
+  const Result refused =
+      box.run({model_of("learned-tiny") + "/model.onnx", "--devices", "2", "--untie", "x*", "-o", "other"});
   CHECK(refused.code == 2);
   CHECK(refused.line() == "--untie 'x*': matches no weight");
 }

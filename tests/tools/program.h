@@ -64,14 +64,15 @@ class Sandbox {
   // Every file and folder, hidden ones too.
   std::vector<std::string> names() const {
     std::vector<std::string> out;
-    for (const auto& entry : fs::recursive_directory_iterator(work())) out.push_back(fs::relative(entry.path(), work()).string());
+    for (const auto& entry : fs::recursive_directory_iterator(work()))
+      out.push_back(fs::relative(entry.path(), work()).string());
     std::sort(out.begin(), out.end());
     return out;
   }
 
   struct Options {
-    std::function<void()> in_child;          // before the program starts
-    std::function<void(pid_t)> meanwhile;    // while it runs
+    std::function<void()> in_child;        // before the program starts
+    std::function<void(pid_t)> meanwhile;  // while it runs
   };
   Result run(const std::vector<std::string>& arguments, const Options& options = {}) const {
     const std::string out = path_ + "/stdout", err = path_ + "/stderr";
@@ -85,7 +86,8 @@ class Sandbox {
       for (int s : {SIGINT, SIGTERM}) ::signal(s, SIG_DFL);
       ::sigprocmask(SIG_UNBLOCK, &deadly, nullptr);
       (void)!::chdir(work().c_str());
-      for (auto [file, to] : {std::pair{&out, 1}, {&err, 2}}) ::dup2(::open(file->c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), to);
+      for (auto [file, to] : {std::pair{&out, 1}, {&err, 2}})
+        ::dup2(::open(file->c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), to);
       if (options.in_child) options.in_child();
       std::vector<char*> argv{const_cast<char*>("opt-partition")};
       for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));

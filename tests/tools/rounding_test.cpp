@@ -1,8 +1,9 @@
 // The bound of a value's rounding, by numbers that can be worked out by hand; u = 2^-53.
+#include "tools/rounding.h"
+
 #include <doctest/doctest.h>
 
 #include "frontend/ir/builder.h"
-#include "tools/rounding.h"
 
 using namespace optp;
 
@@ -26,7 +27,8 @@ struct Sums {
 
 TEST_CASE("a sum is off by what its addends are off by, and a rounding of each") {
   Sums s;
-  Value &a = s.input("a", {4, 3}, {.largest = 2, .smallest = 1, .error = 1e-9, .addend = 2}), &b = s.input("b", {4, 3}, {.largest = 1e-18, .smallest = 1e-20, .error = 7e-18, .addend = 5});
+  Value &a = s.input("a", {4, 3}, {.largest = 2, .smallest = 1, .error = 1e-9, .addend = 2}),
+        &b = s.input("b", {4, 3}, {.largest = 1e-18, .smallest = 1e-20, .error = 7e-18, .addend = 5});
   const auto add = s.bound("add", {&a, &b});
   CHECK(add.error == doctest::Approx(1e-9 + 7e-18 + 2 * u * 2).epsilon(1e-12));
   CHECK(add.addend == 5);  // b is what is left of a sum of larger numbers
@@ -38,7 +40,8 @@ TEST_CASE("a sum is off by what its addends are off by, and a rounding of each")
 
 TEST_CASE("a product is off by each operand's error times the other's size") {
   Sums s;
-  Value &a = s.input("a", {5, 3}, {.largest = 2, .smallest = 1, .error = 1e-15, .addend = 2}), &b = s.input("b", {3, 4}, {.largest = 10, .smallest = 0.5, .error = 0, .addend = 10});
+  Value &a = s.input("a", {5, 3}, {.largest = 2, .smallest = 1, .error = 1e-15, .addend = 2}),
+        &b = s.input("b", {3, 4}, {.largest = 10, .smallest = 0.5, .error = 0, .addend = 10});
   const auto product = s.bound("contract", {&a, &b}, {{"loops", std::string("m k, k n -> m n")}});
   CHECK(product.error == doctest::Approx(3 * (1e-15 * 10 + 4 * u * 20)).epsilon(1e-12));
   CHECK(product.addend == 20);

@@ -22,12 +22,14 @@ double difference(const std::vector<float>& a, const std::vector<float>& b) {
   for (size_t k = 0; k < a.size(); ++k) most = std::max(most, double(std::fabs(a[k] - b[k])));
   return most;
 }
-const std::vector<std::string> tiny = {"--layers", "2", "--hidden", "96", "--heads", "3", "--ffn", "200", "--vocab", "1003"};
+const std::vector<std::string> tiny = {"--layers", "2",     "--hidden", "96",      "--heads",
+                                       "3",        "--ffn", "200",      "--vocab", "1003"};
 std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
 }
-const std::vector<std::string> drawn_inputs = {"--input", "input_ids=rand(1)", "--input", "attention_mask=ones", "--dim", "batch=2", "--dim", "sequence=8"};
+const std::vector<std::string> drawn_inputs = {"--input", "input_ids=rand(1)", "--input", "attention_mask=ones",
+                                               "--dim",   "batch=2",           "--dim",   "sequence=8"};
 }  // namespace
 
 TEST_CASE("a model without weights is partitioned, and runs on drawn ones that are the same however it is cut") {
@@ -42,16 +44,22 @@ TEST_CASE("a model without weights is partitioned, and runs on drawn ones that a
       CHECK(!fs::exists(box / "out/rank0/model.onnx.data"));
       const Result without = box.run(std::vector<std::string>{"run", "out", "-o", "res"} + drawn_inputs);
       CHECK(without.code == 66);
-      CHECK(without.line() == "out/rank0/model.onnx: weights file 'model.onnx.data' of 'model.decoder.embed_tokens.weight' is not there; --random-weights SEED runs without it");
+      CHECK(without.line() ==
+            "out/rank0/model.onnx: weights file 'model.onnx.data' of 'model.decoder.embed_tokens.weight' is not there; "
+            "--random-weights SEED runs without it");
       CHECK(!fs::exists(box / "res"));
-      REQUIRE(box.run(std::vector<std::string>{"run", "out", "-o", "res", "--random-weights", "7"} + drawn_inputs).code == 0);
+      REQUIRE(
+          box.run(std::vector<std::string>{"run", "out", "-o", "res", "--random-weights", "7"} + drawn_inputs).code ==
+          0);
       const auto logits = floats(box / "res/logits.npy");
       CHECK(std::any_of(logits.begin(), logits.end(), [](float x) { return std::fabs(x) > 0.01; }));
       if (first.empty()) first = logits;
       CHECK(difference(first, logits) < 1e-5);  // float32 sums in another order
       fs::remove_all(box / "res");
     }
-  CHECK(box.run({"check", "m.onnx", "--devices", "3", "--random-weights", "7", "--dim", "batch=2", "--dim", "sequence=8"}).code == 0);
+  CHECK(
+      box.run({"check", "m.onnx", "--devices", "3", "--random-weights", "7", "--dim", "batch=2", "--dim", "sequence=8"})
+          .code == 0);
 }
 
 TEST_CASE("drawn ids are spread over the whole table, however its rows are split") {
@@ -59,7 +67,9 @@ TEST_CASE("drawn ids are spread over the whole table, however its rows are split
   REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "--devices", "3", "-o", "out"}).code == 0);
   CHECK(contents(box / "out/plan.json").find("\"rows\": 257") != std::string::npos);
   REQUIRE(box.run(std::vector<std::string>{"run", "out", "-o", "one"} + drawn_inputs).code == 0);
-  REQUIRE(box.run({"run", "out", "-o", "two", "--input", "input_ids=ones", "--input", "attention_mask=ones", "--dim", "batch=2", "--dim", "sequence=8"}).code == 0);
+  REQUIRE(box.run({"run", "out", "-o", "two", "--input", "input_ids=ones", "--input", "attention_mask=ones", "--dim",
+                   "batch=2", "--dim", "sequence=8"})
+              .code == 0);
   CHECK(difference(floats(box / "one/logits.npy"), floats(box / "two/logits.npy")) > 0.01);
 }
 
@@ -72,7 +82,7 @@ TEST_CASE("an ONNX tensor file is an input like a .npy file") {
   std::string proto;
   for (int64_t d : ids->dims) proto += {'\x08', char(d)};
   proto += {'\x10', '\x07', '\x4a'};
-  for (size_t n = ids->bytes.size(); ; n >>= 7) {
+  for (size_t n = ids->bytes.size();; n >>= 7) {
     proto += char(n > 127 ? (n & 127) | 128 : n);
     if (n <= 127) break;
   }
@@ -83,7 +93,8 @@ TEST_CASE("an ONNX tensor file is an input like a .npy file") {
   REQUIRE(box.run({"run", "out", "--inputs-dir", "in", "-o", "a"}).code == 0);
   REQUIRE(box.run({"run", "out", "--inputs-dir", folder + "/inputs", "-o", "b"}).code == 0);
   CHECK(contents(box / "a/logits.npy") == contents(box / "b/logits.npy"));
-  const Result other = box.run({"run", "out", "--input", "input_ids=@out/plan.json.pb", "--input", "attention_mask=ones", "-o", "c"});
+  const Result other =
+      box.run({"run", "out", "--input", "input_ids=@out/plan.json.pb", "--input", "attention_mask=ones", "-o", "c"});
   CHECK(other.code == 66);
   write_text(box / "in/input_ids.pb", "hello");
   const Result text = box.run({"run", "out", "--inputs-dir", "in", "-o", "c"});
@@ -99,9 +110,12 @@ TEST_CASE("a batch that is cut over a mesh axis is whole in the outputs, and the
   REQUIRE(box.run({folder + "/model.onnx", "--devices", "2", "-o", "one"}).code == 0);
   REQUIRE(box.run({folder + "/model.onnx", "--mesh", "data=2,tensor=2", "--sharding", "s.txt", "-o", "two"}).code == 0);
   CHECK(contents(box / "two/plan.json").find("\"dims/batch\"") != std::string::npos);
-  for (const char* out : {"one", "two"}) REQUIRE(box.run({"run", out, "--inputs-dir", folder + "/inputs", "-o", std::string(out) + ".res"}).code == 0);
+  for (const char* out : {"one", "two"})
+    REQUIRE(box.run({"run", out, "--inputs-dir", folder + "/inputs", "-o", std::string(out) + ".res"}).code == 0);
   CHECK(difference(floats(box / "one.res/logits.npy"), floats(box / "two.res/logits.npy")) < 1e-5);
-  CHECK(box.run({"check", folder + "/model.onnx", "--mesh", "data=2,tensor=2", "--sharding", "s.txt", "--inputs-dir", folder + "/inputs"}).code == 0);
+  CHECK(box.run({"check", folder + "/model.onnx", "--mesh", "data=2,tensor=2", "--sharding", "s.txt", "--inputs-dir",
+                 folder + "/inputs"})
+            .code == 0);
 }
 
 TEST_CASE("an id outside the whole table is refused on every number of devices, with and without the plan's word") {
@@ -114,10 +128,12 @@ TEST_CASE("an id outside the whole table is refused on every number of devices, 
     REQUIRE(!write_npy(box / "ids.npy", ids));
     for (const char* devices : {"1", "2", "3"}) {
       REQUIRE(box.run({folder + "/model.onnx", "--devices", devices, "-o", "out"}).code == 0);
-      const std::vector<std::string> command = {"run", "out", "--input", "input_ids=@ids.npy", "--input", "attention_mask=ones", "-o", "res"};
+      const std::vector<std::string> command = {
+          "run", "out", "--input", "input_ids=@ids.npy", "--input", "attention_mask=ones", "-o", "res"};
       const Result told = box.run(command);
       CHECK(told.code == 65);
-      CHECK(told.line() == "ids.npy: input 'input_ids': index " + std::to_string(id) + " is outside the 257 rows of the table it chooses from");
+      CHECK(told.line() == "ids.npy: input 'input_ids': index " + std::to_string(id) +
+                               " is outside the 257 rows of the table it chooses from");
       std::string plan = contents(box / "out/plan.json");
       plan.replace(plan.find("\"rows\": 257"), 11, "\"rows\": 999");
       write_text(box / "out/plan.json", plan);
@@ -137,7 +153,8 @@ TEST_CASE("names of dims may be any text: each is one extent in plan, run, check
   for (auto [from, to] : {std::pair{"batch", "b-t h"}, {"sequence", "seq-len8"}}) {
     const std::string head = std::string("\x12") + char(std::string(from).size());
     size_t found = 0;
-    for (size_t at = 0; (at = model.find(head + from, at)) != std::string::npos; ++found) model.replace(at, head.size() + std::string(to).size(), head + to);
+    for (size_t at = 0; (at = model.find(head + from, at)) != std::string::npos; ++found)
+      model.replace(at, head.size() + std::string(to).size(), head + to);
     REQUIRE(found > 0);
   }
   write_text(box / "m.onnx", model);
@@ -146,16 +163,22 @@ TEST_CASE("names of dims may be any text: each is one extent in plan, run, check
   CHECK(plan.find("\"b-t h\": {") != std::string::npos);
   CHECK(plan.find("\"seq-len8\": {") != std::string::npos);
   REQUIRE(box.run({folder + "/model.onnx", "--devices", "2", "-o", "plain"}).code == 0);
-  for (const char* out : {"out", "plain"}) REQUIRE(box.run({"run", out, "--inputs-dir", folder + "/inputs", "-o", std::string(out) + ".res"}).code == 0);
+  for (const char* out : {"out", "plain"})
+    REQUIRE(box.run({"run", out, "--inputs-dir", folder + "/inputs", "-o", std::string(out) + ".res"}).code == 0);
   CHECK(contents(box / "out.res/logits.npy") == contents(box / "plain.res/logits.npy"));
   const std::vector<std::string> dims = {"--dim", "b-t h=2", "--dim", "seq-len8=8"};
-  CHECK(box.run(std::vector<std::string>{"run", "out", "--input", "input_ids=rand(1)", "--input", "attention_mask=ones", "-o", "drawn"} + dims).code == 0);
+  CHECK(box.run(std::vector<std::string>{"run", "out", "--input", "input_ids=rand(1)", "--input", "attention_mask=ones",
+                                         "-o", "drawn"} +
+                dims)
+            .code == 0);
   CHECK(box.run(std::vector<std::string>{"check", "m.onnx", "--devices", "2"} + dims).code == 0);
   CHECK(box.run({"check", "m.onnx", "--devices", "2", "--inputs-dir", folder + "/inputs"}).code == 0);
   CHECK(box.run({"inspect", "out"}).out.find("b-t h 1") != std::string::npos);
-  CHECK(box.run({"check", "m.onnx", "--devices", "2"}).line() == "dim 'b-t h' has no value: give --dim \"b-t h=NUMBER\"");
+  CHECK(box.run({"check", "m.onnx", "--devices", "2"}).line() ==
+        "dim 'b-t h' has no value: give --dim \"b-t h=NUMBER\"");
   REQUIRE(box.run({"m.onnx", "--devices", "3", "--train", "-o", "step"}).code == 0);
-  CHECK(box.run({"run", "step", "--inputs-dir", folder + "/inputs", "--input", "labels=ones", "-o", "trained"}).code == 0);
+  CHECK(box.run({"run", "step", "--inputs-dir", folder + "/inputs", "--input", "labels=ones", "-o", "trained"}).code ==
+        0);
 }
 
 TEST_CASE("interrupted or terminated, a verb leaves nothing half-written and says by its exit code which it was") {
@@ -164,13 +187,15 @@ TEST_CASE("interrupted or terminated, a verb leaves nothing half-written and say
   const auto before = box.names();
   for (int signal : {SIGINT, SIGTERM})
     for (int delay_ms : {1, 20, 60, 150}) {
-      for (const auto& command : {std::vector<std::string>{"m.onnx", "-o", "out"}, {"build", "opt-125m", "-o", "n.onnx"}, {"check", "m.onnx", "--dim", "batch=1", "--dim", "sequence=64"}}) {
+      for (const auto& command : {std::vector<std::string>{"m.onnx", "-o", "out"},
+                                  {"build", "opt-125m", "-o", "n.onnx"},
+                                  {"check", "m.onnx", "--dim", "batch=1", "--dim", "sequence=64"}}) {
         CAPTURE(command[0]);
         CAPTURE(delay_ms);
         const Result r = box.run(command, {.meanwhile = [&](pid_t child) {
-                                             std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
-                                             ::kill(child, signal);
-                                           }});
+                                   std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
+                                   ::kill(child, signal);
+                                 }});
         CHECK((r.code == 0 || r.code == 128 + signal));
         // What is there is whole: the signal came after it was put in place.
         if (fs::exists(box / "out")) CHECK(fs::exists(box / "out/manifest.json"));

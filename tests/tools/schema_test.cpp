@@ -12,13 +12,18 @@ TEST_CASE("the plan's JSON Schema holds for what partition writes, inference and
   const Schema schema = schema_of("plan");
   const Sandbox box;
   for (const char* name : {"opt-tiny", "opt-tiny-past", "llama-tiny-dynamo", "origin-125m-structure", "opt-tiny-fp16"})
-    for (const std::vector<std::string>& flags : std::vector<std::vector<std::string>>{{"--devices", "2"}, {"--devices", "5", "--strategy", "origin"}, {"--mesh", "data=2,tensor=2"}, {"--devices", "3", "--train", "--accumulate", "2"}}) {
+    for (const std::vector<std::string>& flags :
+         std::vector<std::vector<std::string>>{{"--devices", "2"},
+                                               {"--devices", "5", "--strategy", "origin"},
+                                               {"--mesh", "data=2,tensor=2"},
+                                               {"--devices", "3", "--train", "--accumulate", "2"}}) {
       std::vector<std::string> words{export_of(name) + "/model.onnx", "-o", "out", "--overwrite"};
       words.insert(words.end(), flags.begin(), flags.end());
       const Result made = box.run(words);
       CAPTURE(name);
       CAPTURE(made.err);
-      if (made.code != 0 && flags.size() > 4 && flags[2] == "--train") continue;  // what has no [b, s, v] output is not trained
+      if (made.code != 0 && flags.size() > 4 && flags[2] == "--train")
+        continue;  // what has no [b, s, v] output is not trained
       REQUIRE(made.code == 0);
       CHECK(schema.fault(json_of(box / "out/plan.json")) == "");
     }
@@ -35,8 +40,10 @@ TEST_CASE("the plan's JSON Schema does not hold for other files") {
   };
   CHECK(changed([](JsonObject& plan) { plan["version"] = 2; }) == "plan.version: enum");
   CHECK(changed([](JsonObject& plan) { plan.erase("totals"); }) == "plan: no totals");
-  CHECK(changed([](JsonObject& plan) { (*plan.getArray("parameters"))[0].getAsObject()->erase("ranks"); }) == "plan.parameters[0]: no ranks");
-  CHECK(changed([](JsonObject& plan) { (*(*plan.getArray("collectives"))[1].getAsObject())["bytes"] = -1; }) == "plan.collectives[1].bytes: minimum");
+  CHECK(changed([](JsonObject& plan) { (*plan.getArray("parameters"))[0].getAsObject()->erase("ranks"); }) ==
+        "plan.parameters[0]: no ranks");
+  CHECK(changed([](JsonObject& plan) { (*(*plan.getArray("collectives"))[1].getAsObject())["bytes"] = -1; }) ==
+        "plan.collectives[1].bytes: minimum");
 }
 
 TEST_CASE("the JSON Schemas of check, bench, diff and results hold for what these write") {
@@ -50,7 +57,8 @@ TEST_CASE("the JSON Schemas of check, bench, diff and results hold for what thes
   REQUIRE(run({"check", model, "--devices", "2", "--json", "check.json"}, true).code == 0);
   CHECK(schema_of("check").fault(json_of(box / "check.json"), "check") == "");
   CHECK(json_of(box / "check.json").getAsObject()->getBoolean("holds") == true);
-  REQUIRE(run({"check", model, "--devices", "2", "--mutant", "drop-all-reduce", "--json", "broken.json"}, true).code == 1);
+  REQUIRE(run({"check", model, "--devices", "2", "--mutant", "drop-all-reduce", "--json", "broken.json"}, true).code ==
+          1);
   const JsonValue broken = json_of(box / "broken.json");
   CHECK(schema_of("check").fault(broken, "check") == "");
   CHECK(broken.getAsObject()->getBoolean("holds") == false);
@@ -63,10 +71,14 @@ TEST_CASE("the JSON Schemas of check, bench, diff and results hold for what thes
   write_text(box / "diff.json", differ.out);
   CHECK(schema_of("diff").fault(json_of(box / "diff.json"), "diff") == "");
   REQUIRE(box.run({model, "--train", "--optimizer", "adam", "-o", "step"}).code == 0);
-  REQUIRE(run({"run", "step", "--input", "input_ids=rand(1)", "--input", "attention_mask=ones", "--input", "labels=rand(1)", "--steps", "2", "--dump", "gradients,parameters,state", "-o", "res"}, true).code == 0);
+  REQUIRE(run({"run", "step", "--input", "input_ids=rand(1)", "--input", "attention_mask=ones", "--input",
+               "labels=rand(1)", "--steps", "2", "--dump", "gradients,parameters,state", "-o", "res"},
+              true)
+              .code == 0);
   const JsonValue results = json_of(box / "res/index.json");
   CHECK(schema_of("results").fault(results, "results") == "");
   CHECK(results.getAsObject()->getArray("losses")->size() == 2);
-  for (const char* member : {"gradients", "parameters", "state"}) CHECK(!results.getAsObject()->getObject(member)->empty());
+  for (const char* member : {"gradients", "parameters", "state"})
+    CHECK(!results.getAsObject()->getObject(member)->empty());
   CHECK(schema_of("check").fault(json_of(box / "bench.json"), "check") != "");
 }

@@ -23,14 +23,18 @@ Timeline timeline_of(const std::string& path) {
   for (const auto& entry : *json->getAsObject()->getArray("traceEvents")) {
     const auto& e = *entry.getAsObject();
     const std::string kind = e.getString("ph")->str();
-    if (kind == "X") out.ranks[*e.getInteger("pid")].push_back({*e.getNumber("ts"), *e.getNumber("ts") + *e.getNumber("dur"), e.getString("name")->str(), e.getString("cat")->str()});
-    else if (kind != "M") out.arrows[*e.getInteger("id")] += kind;
+    if (kind == "X")
+      out.ranks[*e.getInteger("pid")].push_back({*e.getNumber("ts"), *e.getNumber("ts") + *e.getNumber("dur"),
+                                                 e.getString("name")->str(), e.getString("cat")->str()});
+    else if (kind != "M")
+      out.arrows[*e.getInteger("id")] += kind;
   }
   return out;
 }
 // Of two slices that overlap one holds the other, but for what a clock's text loses.
 bool nested(std::vector<Slice> slices) {
-  std::stable_sort(slices.begin(), slices.end(), [](const Slice& a, const Slice& b) { return a.from != b.from ? a.from < b.from : a.to > b.to; });
+  std::stable_sort(slices.begin(), slices.end(),
+                   [](const Slice& a, const Slice& b) { return a.from != b.from ? a.from < b.from : a.to > b.to; });
   std::vector<double> open;
   for (const Slice& s : slices) {
     while (!open.empty() && open.back() <= s.from + 1e-3) open.pop_back();
@@ -47,7 +51,9 @@ size_t count(const std::vector<Slice>& slices, const std::string& category) {
 TEST_CASE("run --profile: each rank's slices nest, and an arrow joins the members of each collective") {
   const Sandbox box;
   REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "--devices", "3", "-o", "out"}).code == 0);
-  REQUIRE(box.run({"run", "out", "--inputs-dir", export_of("opt-tiny") + "/inputs", "-o", "res", "--profile", "trace.json"}).code == 0);
+  REQUIRE(
+      box.run({"run", "out", "--inputs-dir", export_of("opt-tiny") + "/inputs", "-o", "res", "--profile", "trace.json"})
+          .code == 0);
   const Timeline t = timeline_of(box / "trace.json");
   REQUIRE(t.ranks.size() == 3);
   for (const auto& [rank, slices] : t.ranks) {
@@ -65,19 +71,25 @@ TEST_CASE("a training step's timeline has its phases, and train and bench write 
   const Sandbox box;
   const std::string model = export_of("opt-tiny") + "/model.onnx";
   write_text(box / "t.bin", std::string(400, '\1'));
-  REQUIRE(box.run({"train", model, "--devices", "2", "--data", "t.bin", "--token-type", "uint8", "--sequence", "16", "--batch", "2", "--max-steps", "2", "--save", "run", "--profile", "trace.json"}).code == 0);
+  REQUIRE(box.run({"train", model, "--devices", "2", "--data", "t.bin", "--token-type", "uint8", "--sequence", "16",
+                   "--batch", "2", "--max-steps", "2", "--save", "run", "--profile", "trace.json"})
+              .code == 0);
   const Timeline t = timeline_of(box / "trace.json");
   REQUIRE(t.ranks.size() == 2);
   for (const auto& [rank, slices] : t.ranks) {
     CHECK(nested(slices));
     CHECK(count(slices, "run") == 2);
     for (const char* phase : {"forward", "loss", "backward", "optimizer"})
-      CHECK(std::count_if(slices.begin(), slices.end(), [&](const Slice& s) { return s.category == "phase" && s.name == phase; }) >= 2);
+      CHECK(std::count_if(slices.begin(), slices.end(),
+                          [&](const Slice& s) { return s.category == "phase" && s.name == phase; }) >= 2);
   }
-  const Result bench = box.run({"bench", model, "--devices", "2", "--dim", "batch=1", "--dim", "sequence=8", "--runs", "2", "--profile", "bench.json"});
+  const Result bench = box.run({"bench", model, "--devices", "2", "--dim", "batch=1", "--dim", "sequence=8", "--runs",
+                                "2", "--profile", "bench.json"});
   CHECK(bench.code == 0);
   CHECK(bench.out.find("\nrank 0: ") != std::string::npos);
   CHECK(bench.out.find(" % in ") != std::string::npos);  // of what, the machine's load decides in so small a model
   CHECK(timeline_of(box / "bench.json").ranks.size() == 2);
-  CHECK(box.run({"bench", model, "--devices", "2", "--dim", "batch=1", "--dim", "sequence=8", "--runs", "2", "--profile", "none/bench.json"}).code == 73);
+  CHECK(box.run({"bench", model, "--devices", "2", "--dim", "batch=1", "--dim", "sequence=8", "--runs", "2",
+                 "--profile", "none/bench.json"})
+            .code == 73);
 }

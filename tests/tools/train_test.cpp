@@ -1,5 +1,5 @@
-// train and export, run as users run them. What must never be: a checkpoint that is torn or of another run, a resumed run
-// that is not the one that was stopped, weights under a wrong name.
+// train and export, run as users run them. What must never be: a checkpoint that is torn or of another run, a resumed
+// run that is not the one that was stopped, weights under a wrong name.
 #include <doctest/doctest.h>
 #include <onnx/onnx_pb.h>
 #include <time.h>
@@ -32,12 +32,16 @@ std::string corpus(size_t count = 600) {
 struct Trainer {
   Sandbox box;
   Trainer() { write_text(box / "t.bin", corpus()); }
-  std::vector<std::string> words(const std::vector<std::string>& more, const std::string& model = opt_tiny, int devices = 2) const {
-    std::vector<std::string> out{"train", model, "--devices", std::to_string(devices), "--threads-per-device", "1", "--data", "t.bin"};
+  std::vector<std::string> words(const std::vector<std::string>& more, const std::string& model = opt_tiny,
+                                 int devices = 2) const {
+    std::vector<std::string> out{"train", model,    "--devices", std::to_string(devices), "--threads-per-device",
+                                 "1",     "--data", "t.bin"};
     out.insert(out.end(), more.begin(), more.end());
     return out;
   }
-  Result train(const std::vector<std::string>& more, const std::string& model = opt_tiny, int devices = 2) const { return box.run(words(more, model, devices)); }
+  Result train(const std::vector<std::string>& more, const std::string& model = opt_tiny, int devices = 2) const {
+    return box.run(words(more, model, devices));
+  }
   Checkpoint checkpoint(const std::string& folder) const { return llvm::cantFail(Checkpoint::open(box / folder)); }
   bool equal(const std::string& a, const std::string& b) const {
     for (const auto& entry : fs::directory_iterator(box / a))
@@ -96,9 +100,23 @@ TEST_CASE("the loss falls, and log, plot and summary tell of it") {
 
 TEST_CASE("the example of docs/training.md learns to spell") {
   const Trainer t;
-  REQUIRE(t.box.run({"build", "opt-125m", "--layers", "2", "--hidden", "64", "--heads", "4", "--ffn", "256", "--vocab", "128", "-o", "tiny.onnx"}).code == 0);
-  const Result trained = t.box.run({"train", "tiny.onnx", "--devices", "2", "--data", OPTP_TEST_DATA "/../../docs/data/harbour.txt", "--token-type", "uint8", "--optimizer", "adamw", "--lr", "3e-3",
-                                    "--schedule", "cosine", "--warmup", "10", "--batch", "8", "--sequence", "64", "--epochs", "5", "--max-steps", "120", "--save", "run"});
+  REQUIRE(t.box
+              .run({"build", "opt-125m", "--layers", "2", "--hidden", "64", "--heads", "4", "--ffn", "256", "--vocab",
+                    "128", "-o", "tiny.onnx"})
+              .code == 0);
+  const Result trained = t.box.run({"train",        "tiny.onnx",
+                                    "--devices",    "2",
+                                    "--data",       OPTP_TEST_DATA "/../../docs/data/harbour.txt",
+                                    "--token-type", "uint8",
+                                    "--optimizer",  "adamw",
+                                    "--lr",         "3e-3",
+                                    "--schedule",   "cosine",
+                                    "--warmup",     "10",
+                                    "--batch",      "8",
+                                    "--sequence",   "64",
+                                    "--epochs",     "5",
+                                    "--max-steps",  "120",
+                                    "--save",       "run"});
   CAPTURE(trained.err);
   REQUIRE(trained.code == 0);
   const auto losses = t.checkpoint("run").run().losses;
@@ -109,7 +127,8 @@ TEST_CASE("the example of docs/training.md learns to spell") {
 TEST_CASE("three steps and three more are six steps, to the bit") {
   for (const char* optimizer : {"adamw", "rmsprop"}) {
     const Trainer t;
-    const auto words = small + std::vector<std::string>{"--optimizer", optimizer, "--schedule", "cosine", "--warmup", "2", "--seed", "5"};
+    const auto words = small + std::vector<std::string>{"--optimizer", optimizer, "--schedule", "cosine",
+                                                        "--warmup",    "2",       "--seed",     "5"};
     REQUIRE(t.train(words + std::vector<std::string>{"--save", "whole", "--max-steps", "7"}).code == 0);
     REQUIRE(t.train(words + std::vector<std::string>{"--save", "parts", "--max-steps", "3", "--log", "log"}).code == 0);
     CHECK(!t.equal("whole", "parts"));
@@ -129,7 +148,9 @@ TEST_CASE("a checkpoint is the same on any number of devices: parameters, state 
   const Checkpoint before = t.checkpoint("two");
   size_t state = 0;
   for (int devices : {1, 3, 8}) {
-    REQUIRE(t.train({"--resume", "two", "--save", "other", "--overwrite", "--max-steps", "3"}, opt_tiny, devices).code == 0);
+    REQUIRE(
+        t.train({"--resume", "two", "--save", "other", "--overwrite", "--max-steps", "3"}, opt_tiny, devices).code ==
+        0);
     const Checkpoint after = t.checkpoint("other");
     CHECK(after.run().mesh == "tensor=" + std::to_string(devices));
     CHECK(after.run().step == 3);
@@ -152,11 +173,12 @@ TEST_CASE("a checkpoint is the same on any number of devices: parameters, state 
 TEST_CASE("a signal ends the step and saves; the run goes on as if nothing had been") {
   for (auto [signal, code] : {std::pair{SIGINT, 130}, {SIGTERM, 143}}) {
     const Trainer t;
-    const auto words = std::vector<std::string>{"--batch", "8", "--sequence", "16", "--epochs", "100000", "--save-every", "1000000", "--save", "run", "--log", "log"};
+    const auto words = std::vector<std::string>{"--batch",      "8",       "--sequence", "16",  "--epochs", "100000",
+                                                "--save-every", "1000000", "--save",     "run", "--log",    "log"};
     const Result r = t.box.run(t.words(words), {.in_child = {}, .meanwhile = [&, s = signal](pid_t child) {
-      t.wait_for_steps(2);
-      ::kill(child, s);
-    }});
+                                                  t.wait_for_steps(2);
+                                                  ::kill(child, s);
+                                                }});
     CHECK(r.code == code);
     const auto step = t.checkpoint("run").run().step;
     CHECK(r.line() == "interrupted after step " + std::to_string(step) + " of 500000; run holds it, --resume goes on");
@@ -164,7 +186,8 @@ TEST_CASE("a signal ends the step and saves; the run goes on as if nothing had b
     CHECK(t.log_lines() == size_t(step));
     const std::string to = std::to_string(step + 2);
     REQUIRE(t.train({"--resume", "run", "--max-steps", to}).code == 0);
-    REQUIRE(t.train({"--batch", "8", "--sequence", "16", "--epochs", "100000", "--save", "whole", "--max-steps", to}).code == 0);
+    REQUIRE(t.train({"--batch", "8", "--sequence", "16", "--epochs", "100000", "--save", "whole", "--max-steps", to})
+                .code == 0);
     CHECK(t.equal("run", "whole"));
   }
 }
@@ -179,12 +202,14 @@ TEST_CASE("killed at any moment, a run loses the steps since its last checkpoint
     const bool there = fs::exists(t.box / "run/checkpoint.json");
     const size_t lines = there ? t.log_lines() : 0;
     if (!there) fs::remove(t.box / "log");
-    const Result r = t.box.run(t.words(there ? std::vector<std::string>{"--resume", "run", "--save-every", "1", "--log", "log"} : words + std::vector<std::string>{"--save", "run"}),
-                               {.in_child = {}, .meanwhile = [&](pid_t child) {
-                                  t.wait_for_steps(lines + 2);                               // one checkpoint at least is there
-                                  ::usleep((state = state * 1664525u + 1013904223u) >> 18);  // up to 16 ms
-                                  ::kill(child, SIGKILL);
-                                }});
+    const Result r =
+        t.box.run(t.words(there ? std::vector<std::string>{"--resume", "run", "--save-every", "1", "--log", "log"}
+                                : words + std::vector<std::string>{"--save", "run"}),
+                  {.in_child = {}, .meanwhile = [&](pid_t child) {
+                     t.wait_for_steps(lines + 2);                               // one checkpoint at least is there
+                     ::usleep((state = state * 1664525u + 1013904223u) >> 18);  // up to 16 ms
+                     ::kill(child, SIGKILL);
+                   }});
     if (r.code == 0) break;  // it was done before
     ++kills;
     CHECK(r.code == 128 + SIGKILL);
@@ -206,11 +231,13 @@ TEST_CASE("a damaged checkpoint is refused, and the file named") {
     flipped[flipped.size() / 2] ^= 1;
     for (const std::string& bad : {flipped, good.substr(0, good.size() - 2), std::string()}) {
       write_text(path, bad);
-      for (const auto& words : {t.words({"--resume", "run"}), std::vector<std::string>{"export", "run", "-o", "up.onnx"}}) {
+      for (const auto& words :
+           {t.words({"--resume", "run"}), std::vector<std::string>{"export", "run", "-o", "up.onnx"}}) {
         const Result r = t.box.run(words);
         CAPTURE(file);
         CHECK(r.code == 65);
-        const bool names_it = r.line().find(std::string("run/") + file) != std::string::npos || (std::string(file) == "manifest.json" && r.line().find("run/") == 0);
+        const bool names_it = r.line().find(std::string("run/") + file) != std::string::npos ||
+                              (std::string(file) == "manifest.json" && r.line().find("run/") == 0);
         CHECK_MESSAGE(names_it, r.line());
       }
     }
@@ -225,26 +252,32 @@ TEST_CASE("a checkpoint of another run is refused, and why is said") {
   const Trainer t;
   REQUIRE(t.train(small + std::vector<std::string>{"--save", "run", "--max-steps", "1"}).code == 0);
   write_text(t.box / "other.bin", corpus(500));
-  auto refused = [&](const std::vector<std::string>& words, int code, const std::string& what, const std::string& model = opt_tiny) {
+  auto refused = [&](const std::vector<std::string>& words, int code, const std::string& what,
+                     const std::string& model = opt_tiny) {
     const Result r = t.train(words, model);
     CHECK(r.code == code);
     CHECK_MESSAGE(r.line().find(what) != std::string::npos, r.line());
   };
   const std::vector<std::string> resume{"--resume", "run"};
   refused(resume, 65, "run: a checkpoint of another model", export_of("opt-tiny-fp16") + "/model.onnx");
-  refused(resume + std::vector<std::string>{"--optimizer", "sgd"}, 65, "run: optimizer: expected sgd, as the command line says, found adam");
+  refused(resume + std::vector<std::string>{"--optimizer", "sgd"}, 65,
+          "run: optimizer: expected sgd, as the command line says, found adam");
   refused(resume + std::vector<std::string>{"--betas", "0.5,0.9"}, 65, "run: optimizer: expected adam with beta1 0.5");
   refused(resume + std::vector<std::string>{"--freeze", "*fc1*"}, 65, "run: ");
-  refused(resume + std::vector<std::string>{"--sequence", "8"}, 65, "run: sequences of 16 tokens: found --sequence 8; --rewind begins");
-  refused(resume + std::vector<std::string>{"--seed", "8"}, 65, "run: data in the order of --seed 0: found 8; --rewind begins");
+  refused(resume + std::vector<std::string>{"--sequence", "8"}, 65,
+          "run: sequences of 16 tokens: found --sequence 8; --rewind begins");
+  refused(resume + std::vector<std::string>{"--seed", "8"}, 65,
+          "run: data in the order of --seed 0: found 8; --rewind begins");
   refused(resume + std::vector<std::string>{"--data", "other.bin"}, 2, "--data");  // given twice
   Result r = t.box.run({"train", opt_tiny, "--devices", "2", "--data", "other.bin", "--resume", "run"});
   CHECK(r.code == 65);
   CHECK(r.line().find("run: it is in the middle of other data") == 0);
-  r = t.box.run({"train", opt_tiny, "--devices", "2", "--data", "other.bin", "--resume", "run", "--rewind", "--max-steps", "2"});
+  r = t.box.run(
+      {"train", opt_tiny, "--devices", "2", "--data", "other.bin", "--resume", "run", "--rewind", "--max-steps", "2"});
   CHECK(r.code == 0);
   // A default spelled out is the same optimizer.
-  r = t.box.run({"train", opt_tiny, "--devices", "2", "--data", "other.bin", "--resume", "run", "--betas", "0.9,0.999", "--weight-decay", "0", "--max-steps", "3"});
+  r = t.box.run({"train", opt_tiny, "--devices", "2", "--data", "other.bin", "--resume", "run", "--betas", "0.9,0.999",
+                 "--weight-decay", "0", "--max-steps", "3"});
   CHECK(r.code == 0);
   refused(small + std::vector<std::string>{"--save", "run"}, 73, "run: the folder is not empty; give --resume run");
   refused(small + std::vector<std::string>{"--resume", "nowhere"}, 66, "nowhere");
@@ -272,14 +305,19 @@ TEST_CASE("tokens beyond the vocabulary are refused with their place; wrong word
   refused(small, 2, "--save DIR: expected where the checkpoints go");
   refused(save + std::vector<std::string>{"--epochs", "0"}, 2, "--epochs 0: expected at least 1");
   CHECK(t.train(save + std::vector<std::string>{"--accumulate", "0"}).code == 2);
-  refused(save + std::vector<std::string>{"--lr", "-1"}, 2, "--lr: expected a finite float32 number of at least 0, found -1");
-  refused(save + std::vector<std::string>{"--inputs-dir", "in"}, 2, "--data FILE or --inputs-dir DIR: expected one of them, found both");
+  refused(save + std::vector<std::string>{"--lr", "-1"}, 2,
+          "--lr: expected a finite float32 number of at least 0, found -1");
+  refused(save + std::vector<std::string>{"--inputs-dir", "in"}, 2,
+          "--data FILE or --inputs-dir DIR: expected one of them, found both");
   refused(save + std::vector<std::string>{"--sequence", "1"}, 2, "--sequence 1: expected at least 2");
   refused(save + std::vector<std::string>{"--batch", "0"}, 2, "--batch 0: expected at least 1");
-  refused(save + std::vector<std::string>{"--schedule", "step"}, 2, "--schedule 'step': expected constant, linear or cosine");
-  refused(save + std::vector<std::string>{"--token-type", "int8"}, 2, "--token-type 'int8': expected uint8, uint16, uint32, int32 or int64");
+  refused(save + std::vector<std::string>{"--schedule", "step"}, 2,
+          "--schedule 'step': expected constant, linear or cosine");
+  refused(save + std::vector<std::string>{"--token-type", "int8"}, 2,
+          "--token-type 'int8': expected uint8, uint16, uint32, int32 or int64");
   refused(save + std::vector<std::string>{"--log", "t.bin"}, 73, "--log t.bin: it is an input of this run");
-  refused(std::vector<std::string>{"--save", "none/run"}, 73, "none/run: its parent folder cannot be opened: no such file or directory");
+  refused(std::vector<std::string>{"--save", "none/run"}, 73,
+          "none/run: its parent folder cannot be opened: no such file or directory");
 }
 
 TEST_CASE("a negative id is refused with its place") {
@@ -287,21 +325,28 @@ TEST_CASE("a negative id is refused with its place") {
   std::vector<int32_t> ids(64, 5);
   ids[17] = -1;
   write_text(t.box / "t.bin", std::string(reinterpret_cast<const char*>(ids.data()), ids.size() * 4));
-  CHECK(t.train({"--token-type", "int32", "--save", "run"}).line() == "t.bin: token 17: expected an id from 0 to 256, the model's vocabulary, found -1");
+  CHECK(t.train({"--token-type", "int32", "--save", "run"}).line() ==
+        "t.bin: token 17: expected an id from 0 to 256, the model's vocabulary, found -1");
 }
 
-TEST_CASE("a checkpoint's numbers are judged as the command line's; the parameters without decay are a part of the optimizer") {
+TEST_CASE(
+    "a checkpoint's numbers are judged as the command line's; the parameters without decay are a part of the "
+    "optimizer") {
   const Trainer t;
-  const std::vector<std::string> decay{"--optimizer", "adamw", "--weight-decay", "0.5", "--no-decay", "*bias", "--no-decay", "*norm*"};
+  const std::vector<std::string> decay{"--optimizer", "adamw", "--weight-decay", "0.5",
+                                       "--no-decay",  "*bias", "--no-decay",     "*norm*"};
   REQUIRE(t.train(small + decay + std::vector<std::string>{"--save", "whole", "--max-steps", "4"}).code == 0);
   REQUIRE(t.train(small + decay + std::vector<std::string>{"--save", "run", "--max-steps", "2"}).code == 0);
-  REQUIRE(t.train(small + std::vector<std::string>{"--optimizer", "adamw", "--weight-decay", "0.5", "--save", "all", "--max-steps", "2"}).code == 0);
+  REQUIRE(t.train(small + std::vector<std::string>{"--optimizer", "adamw", "--weight-decay", "0.5", "--save", "all",
+                                                   "--max-steps", "2"})
+              .code == 0);
   CHECK(t.checkpoint("run").run().losses[1] != t.checkpoint("all").run().losses[1]);
   CHECK(t.checkpoint("run").run().no_decay == std::vector<std::string>{"*bias", "*norm*"});
   const Result other = t.train({"--resume", "run", "--no-decay", "*bias"});
   CHECK(other.code == 65);
   CHECK(other.line() == "run: --no-decay: expected '*bias', as the command line says, found '*bias', '*norm*'");
-  CHECK(t.train({"--resume", "run", "--lr", "nan"}).line() == "--lr: expected a finite float32 number of at least 0, found nan");
+  CHECK(t.train({"--resume", "run", "--lr", "nan"}).line() ==
+        "--lr: expected a finite float32 number of at least 0, found nan");
   REQUIRE(t.train({"--resume", "run", "--max-steps", "4"}).code == 0);  // what is left open is as it was
   CHECK(t.equal("whole", "run"));
 }
@@ -330,7 +375,9 @@ TEST_CASE("train takes folders of arrays: each once an epoch, and resumed it goe
   const Trainer t;
   write_batches(t.box, "in", 5);
   auto train = [&](const std::vector<std::string>& more, int devices = 2) {
-    return t.box.run(std::vector<std::string>{"train", opt_tiny, "--devices", std::to_string(devices), "--threads-per-device", "1", "--inputs-dir", "in"} + more);
+    return t.box.run(std::vector<std::string>{"train", opt_tiny, "--devices", std::to_string(devices),
+                                              "--threads-per-device", "1", "--inputs-dir", "in"} +
+                     more);
   };
   const std::vector<std::string> words{"--epochs", "3", "--lr", "0.01", "--seed", "3"};
   Result r = train(words + std::vector<std::string>{"--save", "whole", "--log", "log"});
@@ -340,11 +387,17 @@ TEST_CASE("train takes folders of arrays: each once an epoch, and resumed it goe
   REQUIRE(losses.size() == 15);
   CHECK(losses.back() < losses.front() - 0.5);
   CHECK(contents(t.box / "log").find("\"tokens\":24") != std::string::npos);
-  // The first epoch's losses are of the folders in the order that the seed says: one step on its folder alone loses the same.
+  // The first epoch's losses are of the folders in the order that the seed says: one step on its folder alone loses the
+  // same.
   const int64_t first = shuffled(5, 3, 0)[0];
   REQUIRE(t.box.run({opt_tiny, "--train", "--devices", "2", "-o", "step"}).code == 0);
   REQUIRE(t.box.run({"run", "step", "--inputs-dir", "in/b" + std::to_string(first), "-o", "res"}).code == 0);
-  CHECK(llvm::cantFail(llvm::json::parse(contents(t.box / "res/index.json"))).getAsObject()->getArray("losses")->front().getAsNumber().value_or(0) == doctest::Approx(losses[0]).epsilon(1e-6));
+  CHECK(llvm::cantFail(llvm::json::parse(contents(t.box / "res/index.json")))
+            .getAsObject()
+            ->getArray("losses")
+            ->front()
+            .getAsNumber()
+            .value_or(0) == doctest::Approx(losses[0]).epsilon(1e-6));
 
   REQUIRE(train(words + std::vector<std::string>{"--save", "run", "--max-steps", "7"}).code == 0);
   REQUIRE(train({"--resume", "run"}).code == 0);
@@ -363,7 +416,8 @@ TEST_CASE("folders that cannot be trained on are refused before the first step, 
   const Trainer t;
   write_batches(t.box, "in", 3);
   auto refused = [&](int code, const std::string& line, const std::vector<std::string>& more = {}) {
-    const Result r = t.box.run(std::vector<std::string>{"train", opt_tiny, "--devices", "2", "--inputs-dir", "in", "--save", "run"} + more);
+    const Result r = t.box.run(
+        std::vector<std::string>{"train", opt_tiny, "--devices", "2", "--inputs-dir", "in", "--save", "run"} + more);
     CHECK(r.code == code);
     CHECK_MESSAGE(r.line().find(line) == 0, r.line());
     CHECK(!fs::exists(t.box / "run"));
@@ -379,7 +433,9 @@ TEST_CASE("folders that cannot be trained on are refused before the first step, 
     REQUIRE(!write_npy(labels, a));
   };
   label(257);
-  refused(65, "in/b1: input 'labels': index [1, 3]: expected an id from 0 to 256, the model's classes, or -100, which does not count, found 257");
+  refused(65,
+          "in/b1: input 'labels': index [1, 3]: expected an id from 0 to 256, the model's classes, or -100, which does "
+          "not count, found 257");
   REQUIRE(!write_npy(labels, tokens_of({2, 8}, 1, 61)));
   refused(65, "in/b1: input 'labels', dim 1 (sequence): expected 9, found 8");
   fs::remove(labels);
@@ -410,7 +466,11 @@ TEST_CASE("the same tokens from a .npy file give the same training") {
   }
   REQUIRE(!write_npy(t.box / "t.npy", ids));
   REQUIRE(t.train(small + std::vector<std::string>{"--save", "raw", "--max-steps", "2"}).code == 0);
-  REQUIRE(t.box.run(std::vector<std::string>{"train", opt_tiny, "--devices", "2", "--threads-per-device", "1", "--data", "t.npy", "--save", "npy", "--max-steps", "2"} + small).code == 0);
+  REQUIRE(t.box
+              .run(std::vector<std::string>{"train", opt_tiny, "--devices", "2", "--threads-per-device", "1", "--data",
+                                            "t.npy", "--save", "npy", "--max-steps", "2"} +
+                   small)
+              .code == 0);
   CHECK(contents(t.box / "raw/rank1.data") == contents(t.box / "npy/rank1.data"));
 }
 
@@ -422,7 +482,9 @@ TEST_CASE("tokens that fill up a sequence change neither loss nor weights") {
   CHECK(t.checkpoint("exact").run().losses[0] == doctest::Approx(t.checkpoint("filled").run().losses[0]).epsilon(1e-6));
 }
 
-TEST_CASE("a step of micro-batches loses what a step of as many sequences does, its last ones included; resumed, it goes on so") {
+TEST_CASE(
+    "a step of micro-batches loses what a step of as many sequences does, its last ones included; resumed, it goes on "
+    "so") {
   const Trainer t;
   // Seven sequences: of 2 + 2 and 2 + 1 micro-batches, or of 4 and 3 rows.
   write_text(t.box / "t.bin", corpus(7 * 16));
@@ -434,12 +496,15 @@ TEST_CASE("a step of micro-batches loses what a step of as many sequences does, 
   REQUIRE(rows.size() == 4);
   REQUIRE(micro.size() == 4);
   for (size_t k = 0; k < rows.size(); ++k) CHECK(micro[k] == doctest::Approx(rows[k]).epsilon(1e-5));
-  REQUIRE(t.train(words + std::vector<std::string>{"--batch", "2", "--accumulate", "2", "--save", "half", "--max-steps", "2"}).code == 0);
+  REQUIRE(t.train(words +
+                  std::vector<std::string>{"--batch", "2", "--accumulate", "2", "--save", "half", "--max-steps", "2"})
+              .code == 0);
   REQUIRE(t.train({"--resume", "half"}).code == 0);
   CHECK(losses("half") == micro);
 }
 
-TEST_CASE("export puts the weights back under their names: the model as exported gives the loss that training goes on with") {
+TEST_CASE(
+    "export puts the weights back under their names: the model as exported gives the loss that training goes on with") {
   for (const char* name : {"opt-tiny", "opt-tiny-fresh", "opt-tiny-fp16", "opt-tiny-external", "gpt2-tiny"}) {
     const Trainer t;
     const std::string model = export_of(name) + "/model.onnx";
@@ -477,9 +542,12 @@ TEST_CASE("export changes nothing but the trained tensors, and each of them to t
       const auto* turned = initializer(after, alias);
       REQUIRE(turned);
       const int64_t rows = whole.dims[0], columns = whole.dims[1];
-      bool same = turned->raw_data().size() == whole.bytes.size() && turned->dims(0) == columns && turned->dims(1) == rows;
+      bool same =
+          turned->raw_data().size() == whole.bytes.size() && turned->dims(0) == columns && turned->dims(1) == rows;
       for (int64_t r = 0; same && r < rows; ++r)
-        for (int64_t k = 0; same && k < columns; ++k) same = std::memcmp(turned->raw_data().data() + 4 * (k * rows + r), whole.bytes.data() + 4 * (r * columns + k), 4) == 0;
+        for (int64_t k = 0; same && k < columns; ++k)
+          same = std::memcmp(turned->raw_data().data() + 4 * (k * rows + r), whole.bytes.data() + 4 * (r * columns + k),
+                             4) == 0;
       CHECK(same);
       ++compared;
     }
@@ -507,7 +575,8 @@ TEST_CASE("what an exporter merged without a trace is trained apart and exported
     if (source.count(n.output(0))) continue;
     for (auto& i : *n.mutable_input())
       if (auto it = source.find(i); it != source.end()) i = it->second;
-    if (n.op_type() == "Gemm" && without_bias == 0) n.mutable_input()->RemoveLast(), ++without_bias;  // a bias of zeros is dropped
+    if (n.op_type() == "Gemm" && without_bias == 0)
+      n.mutable_input()->RemoveLast(), ++without_bias;  // a bias of zeros is dropped
     *merged.mutable_graph()->add_node() = n;
   }
   REQUIRE(without_bias == 1);
@@ -519,8 +588,11 @@ TEST_CASE("what an exporter merged without a trace is trained apart and exported
   CHECK(r.err == "");
   REQUIRE(r.code == 0);
   // The same as where Identity names them.
-  REQUIRE(t.train(words + std::vector<std::string>{"--save", "named", "--epochs", "3"}, export_of("opt-tiny-fresh") + "/model.onnx").code == 0);
-  for (size_t k = 0; k < 3; ++k) CHECK(t.checkpoint("named").run().losses[k] == doctest::Approx(t.checkpoint("run").run().losses[k]).epsilon(1e-5));
+  REQUIRE(t.train(words + std::vector<std::string>{"--save", "named", "--epochs", "3"},
+                  export_of("opt-tiny-fresh") + "/model.onnx")
+              .code == 0);
+  for (size_t k = 0; k < 3; ++k)
+    CHECK(t.checkpoint("named").run().losses[k] == doctest::Approx(t.checkpoint("run").run().losses[k]).epsilon(1e-5));
   REQUIRE(t.train({"--resume", "run", "--epochs", "4"}, t.box / "merged.onnx").code == 0);
   REQUIRE(t.train(words + std::vector<std::string>{"--save", "again"}, t.box / "up.onnx").code == 0);
   CHECK(t.checkpoint("again").run().losses[0] == doctest::Approx(t.checkpoint("run").run().losses[3]).epsilon(1e-5));

@@ -15,16 +15,27 @@
 using namespace optp;
 
 TEST_CASE("the learning rate's factor is that of transformers' schedules") {
-  // Values of get_{constant,linear,cosine}_schedule_with_warmup for 4 steps of warm-up and 12 in all, computed by hand from
-  // their definitions: 1 - 2/8, (1 + cos(pi * 2 / 8)) / 2 …
+  // Values of get_{constant,linear,cosine}_schedule_with_warmup for 4 steps of warm-up and 12 in all, computed by hand
+  // from their definitions: 1 - 2/8, (1 + cos(pi * 2 / 8)) / 2 …
   struct Row {
     Schedule schedule;
     int64_t step;
     double factor;
   };
-  for (const Row& row : std::initializer_list<Row>{{Schedule::constant, 0, 0}, {Schedule::constant, 3, 0.75}, {Schedule::constant, 4, 1}, {Schedule::constant, 99, 1},
-                                                   {Schedule::linear, 2, 0.5}, {Schedule::linear, 4, 1}, {Schedule::linear, 6, 0.75}, {Schedule::linear, 12, 0}, {Schedule::linear, 13, 0},
-                                                   {Schedule::cosine, 1, 0.25}, {Schedule::cosine, 4, 1}, {Schedule::cosine, 6, 0.8535533905932737}, {Schedule::cosine, 8, 0.5}, {Schedule::cosine, 12, 0}}) {
+  for (const Row& row : std::initializer_list<Row>{{Schedule::constant, 0, 0},
+                                                   {Schedule::constant, 3, 0.75},
+                                                   {Schedule::constant, 4, 1},
+                                                   {Schedule::constant, 99, 1},
+                                                   {Schedule::linear, 2, 0.5},
+                                                   {Schedule::linear, 4, 1},
+                                                   {Schedule::linear, 6, 0.75},
+                                                   {Schedule::linear, 12, 0},
+                                                   {Schedule::linear, 13, 0},
+                                                   {Schedule::cosine, 1, 0.25},
+                                                   {Schedule::cosine, 4, 1},
+                                                   {Schedule::cosine, 6, 0.8535533905932737},
+                                                   {Schedule::cosine, 8, 0.5},
+                                                   {Schedule::cosine, 12, 0}}) {
     CAPTURE(row.step);
     CHECK(schedule_factor(row.schedule, row.step, 4, 12) == doctest::Approx(row.factor).epsilon(1e-15));
   }
@@ -68,8 +79,14 @@ std::vector<int64_t> some_ids(size_t count, int64_t vocabulary) {
 
 TEST_CASE("ids are read in the type they were written in, and a file of a wider one is noticed") {
   const Sandbox box;
-  const std::map<std::string, std::string (*)(const std::vector<int64_t>&)> types{{"uint8", raw<uint8_t>}, {"uint16", raw<uint16_t>}, {"uint32", raw<uint32_t>}, {"int32", raw<int32_t>}, {"int64", raw<int64_t>}};
-  auto width = [](const std::string& type) { return type == "int64" ? 8 : type.find("32") != std::string::npos ? 4 : type == "uint16" ? 2 : 1; };
+  const std::map<std::string, std::string (*)(const std::vector<int64_t>&)> types{{"uint8", raw<uint8_t>},
+                                                                                  {"uint16", raw<uint16_t>},
+                                                                                  {"uint32", raw<uint32_t>},
+                                                                                  {"int32", raw<int32_t>},
+                                                                                  {"int64", raw<int64_t>}};
+  auto width = [](const std::string& type) {
+    return type == "int64" ? 8 : type.find("32") != std::string::npos ? 4 : type == "uint16" ? 2 : 1;
+  };
   // Of the last vocabulary ids of 32 bits have an upper half that is 0 or 1.
   for (int64_t vocabulary : {101, 50257, 128256})
     for (const auto& [written, write] : types) {
@@ -81,7 +98,8 @@ TEST_CASE("ids are read in the type they were written in, and a file of a wider 
         CAPTURE(written);
         CAPTURE(read);
         const TokenFile tokens = llvm::cantFail(TokenFile::open(box / "t.bin", read));
-        const std::string fault = llvm::toString(tokens.check_width(vocabulary)), beyond = llvm::toString(tokens.check_vocabulary(vocabulary));
+        const std::string fault = llvm::toString(tokens.check_width(vocabulary)),
+                          beyond = llvm::toString(tokens.check_vocabulary(vocabulary));
         if (width(read) == width(written)) {
           CHECK(fault == "");
           CHECK(beyond == "");
@@ -92,7 +110,9 @@ TEST_CASE("ids are read in the type they were written in, and a file of a wider 
           CHECK(beyond != "");
         } else if (width(read) > 1 || vocabulary == 101) {
           CHECK(fault.find("t.bin: expected ids of " + read + ", found what reads as ids of ") != std::string::npos);
-          CHECK(fault.find(width(written) == 8 ? "--token-type int64" : width(written) == 4 ? "--token-type uint32" : "--token-type uint16") != std::string::npos);
+          CHECK(fault.find(width(written) == 8   ? "--token-type int64"
+                           : width(written) == 4 ? "--token-type uint32"
+                                                 : "--token-type uint16") != std::string::npos);
         }
       }
     }
@@ -121,7 +141,8 @@ TEST_CASE("a file of llm.c says its type and its count") {
     return head + ids;
   };
   const auto ids = some_ids(50, 101);
-  for (const auto& [bytes, type] : {std::pair{file(20240520, 1, 50, raw<uint16_t>(ids)), "uint16"}, {file(20240801, 7, 50, raw<uint32_t>(ids)), "uint32"}})
+  for (const auto& [bytes, type] : {std::pair{file(20240520, 1, 50, raw<uint16_t>(ids)), "uint16"},
+                                    {file(20240801, 7, 50, raw<uint32_t>(ids)), "uint32"}})
     for (const char* asked : {type, "uint8", "int64"}) {
       write_text(box / "t.bin", bytes);
       const TokenFile tokens = llvm::cantFail(TokenFile::open(box / "t.bin", asked));
@@ -132,7 +153,9 @@ TEST_CASE("a file of llm.c says its type and its count") {
   write_text(box / "t.bin", file(20240801, 7, 51, raw<uint32_t>(ids)));
   auto cut = TokenFile::open(box / "t.bin", "uint16");
   REQUIRE(!cut);
-  CHECK(llvm::toString(cut.takeError()).find("t.bin: size: expected 1228 bytes, as its header of llm.c says (51 ids of uint32), found 1224") != std::string::npos);
+  CHECK(llvm::toString(cut.takeError())
+            .find("t.bin: size: expected 1228 bytes, as its header of llm.c says (51 ids of uint32), found 1224") !=
+        std::string::npos);
 }
 
 TEST_CASE("a rest shorter than a sequence is filled up without labels; one token alone is no sequence") {

@@ -36,7 +36,8 @@ std::string range_text(const Array& intervals) {
   for (size_t k = 0; k < intervals.size() && k < most; ++k) {
     const Array& i = *intervals[k].getAsArray();
     const int64_t start = i[0].getAsInteger().value_or(0), stop = i[1].getAsInteger().value_or(0);
-    out += (k ? ", " : "") + (stop > start ? std::to_string(start) + "–" + std::to_string(stop - 1) : std::string("nothing"));
+    out += (k ? ", " : "") +
+           (stop > start ? std::to_string(start) + "–" + std::to_string(stop - 1) : std::string("nothing"));
   }
   if (intervals.size() > most) out += ", … (" + std::to_string(intervals.size()) + " ranges)";
   return out;
@@ -68,9 +69,16 @@ std::string drawing(const Object& tensor, int64_t devices, double most_elements)
   double slices = 1;
   for (size_t d = 0; d + 2 < ndim; ++d) slices = std::min(slices * extent(d), 1e12);
   const auto drawn = size_t(std::min(slices, double(most_slices)));
-  const Side side = ndim == 1 ? Side{std::clamp(largest_side * std::sqrt(columns / std::max(1.0, most_elements)) * 6, 60.0, largest_side), 14} : side_of(rows, columns, most_elements / slices);
+  const Side side =
+      ndim == 1
+          ? Side{std::clamp(largest_side * std::sqrt(columns / std::max(1.0, most_elements)) * 6, 60.0, largest_side),
+                 14}
+          : side_of(rows, columns, most_elements / slices);
   const double step = side.width + 8, width = step * double(drawn) - 8;
-  std::string out = llvm::formatv("<svg viewBox=\"0 0 {0:f1} {1:f1}\" width=\"{0:f1}\" height=\"{1:f1}\" aria-hidden=\"true\">", width + 2, side.height + 2).str();
+  std::string out =
+      llvm::formatv("<svg viewBox=\"0 0 {0:f1} {1:f1}\" width=\"{0:f1}\" height=\"{1:f1}\" aria-hidden=\"true\">",
+                    width + 2, side.height + 2)
+          .str();
   size_t pieces = 0;
   for (size_t s = 0; s < drawn; ++s) {
     // The slice's index in each of the dims before the last two.
@@ -80,7 +88,9 @@ std::string drawing(const Object& tensor, int64_t devices, double most_elements)
     for (const Holding& h : holdings(tensor)) {
       auto holds = [&](size_t d) {
         for (const auto& v : *(*h.ranges)[d].getAsArray())
-          if (const Array& i = *v.getAsArray(); at[d] >= i[0].getAsInteger().value_or(0) && at[d] < i[1].getAsInteger().value_or(0)) return true;
+          if (const Array& i = *v.getAsArray();
+              at[d] >= i[0].getAsInteger().value_or(0) && at[d] < i[1].getAsInteger().value_or(0))
+            return true;
         return false;
       };
       bool here = true;
@@ -93,24 +103,39 @@ std::string drawing(const Object& tensor, int64_t devices, double most_elements)
       for (const auto& v : ndim < 2 ? whole_row : *(*h.ranges)[ndim - 2].getAsArray())
         for (const auto& w : *(*h.ranges)[ndim - 1].getAsArray()) {
           const Array &i = *v.getAsArray(), &j = *w.getAsArray();
-          const double y0 = double(i[0].getAsInteger().value_or(0)) / rows * side.height, y1 = double(i[1].getAsInteger().value_or(0)) / rows * side.height;
-          const double x0 = double(j[0].getAsInteger().value_or(0)) / columns * side.width, x1 = double(j[1].getAsInteger().value_or(0)) / columns * side.width;
+          const double y0 = double(i[0].getAsInteger().value_or(0)) / rows * side.height,
+                       y1 = double(i[1].getAsInteger().value_or(0)) / rows * side.height;
+          const double x0 = double(j[0].getAsInteger().value_or(0)) / columns * side.width,
+                       x1 = double(j[1].getAsInteger().value_or(0)) / columns * side.width;
           if (x1 <= x0 || y1 <= y0 || ++pieces > most_pieces) continue;
           const double x = double(s) * step + x0 + 1, y = y0 + 1;
-          out += llvm::formatv("<rect class=\"{0}\" data-d=\"{1}\" x=\"{2:f1}\" y=\"{3:f1}\" width=\"{4:f1}\" height=\"{5:f1}\"/>", kind, h.ranks[0], x, y, x1 - x0, y1 - y0).str();
-          if (shared) out += llvm::formatv("<rect class=\"hatch\" x=\"{0:f1}\" y=\"{1:f1}\" width=\"{2:f1}\" height=\"{3:f1}\"/>", x, y, x1 - x0, y1 - y0).str();
+          out +=
+              llvm::formatv(
+                  "<rect class=\"{0}\" data-d=\"{1}\" x=\"{2:f1}\" y=\"{3:f1}\" width=\"{4:f1}\" height=\"{5:f1}\"/>",
+                  kind, h.ranks[0], x, y, x1 - x0, y1 - y0)
+                  .str();
+          if (shared)
+            out += llvm::formatv("<rect class=\"hatch\" x=\"{0:f1}\" y=\"{1:f1}\" width=\"{2:f1}\" height=\"{3:f1}\"/>",
+                                 x, y, x1 - x0, y1 - y0)
+                       .str();
           if (first && x1 - x0 > 12 && y1 - y0 > 11 && !everywhere)
-            out += llvm::formatv("<text class=\"{0}\" x=\"{1:f1}\" y=\"{2:f1}\">{3}</text>", shared ? "th" : "t" + std::to_string(h.ranks[0] % 8), x + (x1 - x0) / 2, y + (y1 - y0) / 2 + 4, h.ranks[0]).str();
+            out += llvm::formatv("<text class=\"{0}\" x=\"{1:f1}\" y=\"{2:f1}\">{3}</text>",
+                                 shared ? "th" : "t" + std::to_string(h.ranks[0] % 8), x + (x1 - x0) / 2,
+                                 y + (y1 - y0) / 2 + 4, h.ranks[0])
+                       .str();
           first = false;
         }
     }
   }
   out += "</svg>";
-  if (slices > 1) out += llvm::formatv("<p class=\"note\">{0} of {1} slices</p>", drawn, grouped(int64_t(slices))).str();
+  if (slices > 1)
+    out += llvm::formatv("<p class=\"note\">{0} of {1} slices</p>", drawn, grouped(int64_t(slices))).str();
   return out;
 }
 
-std::string rows_or_dim(size_t d, size_t ndim) { return ndim == 2 ? (d == 0 ? "rows" : "columns") : "dim " + std::to_string(d); }
+std::string rows_or_dim(size_t d, size_t ndim) {
+  return ndim == 2 ? (d == 0 ? "rows" : "columns") : "dim " + std::to_string(d);
+}
 
 std::string ranges_list(const Object& tensor, int64_t devices) {
   const Array& shape = list(tensor, "shape");
@@ -128,7 +153,9 @@ std::string ranges_list(const Object& tensor, int64_t devices) {
   if (cut_dims == 1) {
     const size_t d = size_t(std::find(cut.begin(), cut.end(), true) - cut.begin());
     out += "<p class=\"ranges\"><span>" + rows_or_dim(d, shape.size()) + "</span> ";
-    for (size_t k = 0; k < held.size(); ++k) out += (k ? " | " : "") + std::string("<span>") + who(held[k], devices) + "&nbsp;" + range_text(*(*held[k].ranges)[d].getAsArray()) + "</span>";
+    for (size_t k = 0; k < held.size(); ++k)
+      out += (k ? " | " : "") + std::string("<span>") + who(held[k], devices) + "&nbsp;" +
+             range_text(*(*held[k].ranges)[d].getAsArray()) + "</span>";
     out += "</p>";
   } else {
     std::string lines;
@@ -136,16 +163,22 @@ std::string ranges_list(const Object& tensor, int64_t devices) {
       lines += "<li>" + who(h, devices) + " ";
       bool first = true;
       for (size_t d = 0; d < shape.size(); ++d)
-        if (cut[d]) lines += (first ? "" : " × ") + rows_or_dim(d, shape.size()) + " " + range_text(*(*h.ranges)[d].getAsArray()), first = false;
+        if (cut[d])
+          lines += (first ? "" : " × ") + rows_or_dim(d, shape.size()) + " " + range_text(*(*h.ranges)[d].getAsArray()),
+              first = false;
       lines += "</li>";
     }
     out += "<ul class=\"ranges\">" + lines + "</ul>";
   }
-  if (held.size() > most_lines) out = "<details><summary>ranges of " + std::to_string(held.size()) + " shards</summary>" + out + "</details>";
+  if (held.size() > most_lines)
+    out = "<details><summary>ranges of " + std::to_string(held.size()) + " shards</summary>" + out + "</details>";
   // Bytes only where they differ.
   std::set<int64_t> sizes;
   for (const Holding& h : held) sizes.insert(h.bytes);
-  out += "<p>a device holds " + (sizes.size() == 1 ? bytes(*sizes.begin()) : grouped(*sizes.begin()) + " to " + grouped(*sizes.rbegin()) + " bytes") + (held[0].ranks.size() > 1 ? ", on " + std::to_string(held[0].ranks.size()) + " devices each" : "") + "</p>";
+  out += "<p>a device holds " +
+         (sizes.size() == 1 ? bytes(*sizes.begin())
+                            : grouped(*sizes.begin()) + " to " + grouped(*sizes.rbegin()) + " bytes") +
+         (held[0].ranks.size() > 1 ? ", on " + std::to_string(held[0].ranks.size()) + " devices each" : "") + "</p>";
   return out;
 }
 // 768 = 12 × 64: what a dim of several factors is made of, and which is cut.
@@ -161,9 +194,13 @@ std::string factors_text(const Object& tensor) {
     std::string product, which;
     for (size_t k = 0; k < f->size(); ++k) {
       product += (k ? " × " : "") + times(extent_text((*f)[k]));
-      if (k < marks.size() && marks[k] != "_") which += (which.empty() ? "" : " and ") + std::string("the ") + times(extent_text((*f)[k])) + " over " + escaped(marks[k]);
+      if (k < marks.size() && marks[k] != "_")
+        which += (which.empty() ? "" : " and ") + std::string("the ") + times(extent_text((*f)[k])) + " over " +
+                 escaped(marks[k]);
     }
-    if (!which.empty()) out += "<p>" + rows_or_dim(d, factors.size()) + ": " + times(extent_text(list(tensor, "shape")[d])) + " = " + product + ", cut in " + which + "</p>";
+    if (!which.empty())
+      out += "<p>" + rows_or_dim(d, factors.size()) + ": " + times(extent_text(list(tensor, "shape")[d])) + " = " +
+             product + ", cut in " + which + "</p>";
   }
   return out;
 }
@@ -173,7 +210,10 @@ std::string atlas(const Page& page) {
   double most = 1;
   for (const Kind& k : page.kinds)
     if (list(*k.tensors[0], "shape").size() > 1) most = std::max(most, double(number(*k.tensors[0], "elements")));
-  std::string out = "<p>Each kind of weight once, cut as the devices hold it. Ranges are first–last index, counted from 0. Hatched: more than one device holds it. Areas of matrices are to scale, their sides up to 6&thinsp;:&thinsp;1 and from 26 pixels.";
+  std::string out =
+      "<p>Each kind of weight once, cut as the devices hold it. Ranges are first–last index, counted from 0. Hatched: "
+      "more than one device holds it. Areas of matrices are to scale, their sides up to 6&thinsp;:&thinsp;1 and from "
+      "26 pixels.";
   if (!page.start.empty()) out += " Names begin with <code>" + escaped(page.start) + "</code>; * is a layer.";
   out += "</p>\n<div class=\"atlas\">";
   std::string vectors;  // whole norms and biases: many, small and all the same to look at
@@ -182,9 +222,12 @@ std::string atlas(const Page& page) {
     std::string card;
     const Object& t = *k.tensors[0];
     const size_t n = k.tensors.size();
-    card += "<article><h3>" + link(text(t, "name"), k.name) + (n > 1 ? " <small>× " + grouped(int64_t(n)) + "</small>" : "") + "</h3>";
+    card += "<article><h3>" + link(text(t, "name"), k.name) +
+            (n > 1 ? " <small>× " + grouped(int64_t(n)) + "</small>" : "") + "</h3>";
     if (!k.user.empty()) card += "<p class=\"note\">used by " + escaped(k.user) + "</p>";
-    card += "<p>" + chip(list(t, "shape"), text(t, "sharding")) + " " + escaped(text(t, "dtype")) + ", " + bytes(number(t, "bytes")) + (n > 1 ? " each, " + bytes(k.bytes) + " in all" : "") + "</p>" + drawing(t, page.devices, most) + ranges_list(t, page.devices) + factors_text(t);
+    card += "<p>" + chip(list(t, "shape"), text(t, "sharding")) + " " + escaped(text(t, "dtype")) + ", " +
+            bytes(number(t, "bytes")) + (n > 1 ? " each, " + bytes(k.bytes) + " in all" : "") + "</p>" +
+            drawing(t, page.devices, most) + ranges_list(t, page.devices) + factors_text(t);
     std::string tied;
     for (const Object* o : k.tensors)
       for (const auto& a : list(*o, "aliases")) {
@@ -200,11 +243,16 @@ std::string atlas(const Page& page) {
       card += "</p></details>";
     }
     card += "</article>\n";
-    if (k.whole && list(t, "shape").size() < 2 && page.devices > 1) vectors += card, n_vectors += int64_t(n), vector_bytes += k.bytes;
-    else out += card;
+    if (k.whole && list(t, "shape").size() < 2 && page.devices > 1)
+      vectors += card, n_vectors += int64_t(n), vector_bytes += k.bytes;
+    else
+      out += card;
   }
   out += "</div>";
-  if (n_vectors) out += "<details><summary>" + grouped(n_vectors) + " norms, biases and other vectors that are whole on every device, " + bytes(vector_bytes) + "</summary><div class=\"atlas\">" + vectors + "</div></details>";
+  if (n_vectors)
+    out += "<details><summary>" + grouped(n_vectors) +
+           " norms, biases and other vectors that are whole on every device, " + bytes(vector_bytes) +
+           "</summary><div class=\"atlas\">" + vectors + "</div></details>";
   return out;
 }
 }  // namespace optp::page

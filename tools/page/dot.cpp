@@ -15,7 +15,9 @@ std::string quoted_for_dot(llvm::StringRef text) {
   for (char c : printable(text)) out += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
   return out;
 }
-std::string with_sharding(const Object& tensor) { return shape_text(list(tensor, "shape")) + " " + text(tensor, "sharding").str(); }
+std::string with_sharding(const Object& tensor) {
+  return shape_text(list(tensor, "shape")) + " " + text(tensor, "sharding").str();
+}
 
 std::string node(const Page& page, size_t k, const Object& e) {
   const std::string id = text(e, "collective").str();
@@ -33,7 +35,8 @@ std::string node(const Page& page, size_t k, const Object& e) {
   for (const auto& p : list(e, "parameters")) {
     const std::string name = p.getAsString().value_or("").str();
     const auto t = page.tensors.find(name);
-    label += "\\n" + quoted_for_dot(page.short_name(name)) + (t == page.tensors.end() ? "" : " " + quoted_for_dot(with_sharding(*t->second)));
+    label += "\\n" + quoted_for_dot(page.short_name(name)) +
+             (t == page.tensors.end() ? "" : " " + quoted_for_dot(with_sharding(*t->second)));
   }
   return llvm::formatv("n{0} [label=\"{1}\\n→ {2}\"];\n", k, label, quoted_for_dot(text(e, "sharding"))).str();
 }
@@ -42,7 +45,8 @@ std::string node(const Page& page, size_t k, const Object& e) {
 std::string plan_dot(const llvm::json::Object& plan) {
   const Page page(plan);
   const page::Array& flow = list(plan, "flow");
-  std::string out = "digraph \"" + quoted_for_dot(text(object(plan, "model"), "name")) + "\" {\nnode [shape=box, fontname=\"sans-serif\", fontsize=10];\n";
+  std::string out = "digraph \"" + quoted_for_dot(text(object(plan, "model"), "name")) +
+                    "\" {\nnode [shape=box, fontname=\"sans-serif\", fontsize=10];\n";
   int64_t next = 0;
   auto nodes = [&](int64_t to) {
     for (; next < to; ++next) out += node(page, size_t(next), *flow[size_t(next)].getAsObject());
@@ -55,7 +59,8 @@ std::string plan_dot(const llvm::json::Object& plan) {
   }
   nodes(int64_t(flow.size()));
   for (size_t k = 0; k < flow.size(); ++k)
-    for (const auto& from : list(*flow[k].getAsObject(), "after")) out += llvm::formatv("n{0} -> n{1};\n", from.getAsInteger().value_or(0), k).str();
+    for (const auto& from : list(*flow[k].getAsObject(), "after"))
+      out += llvm::formatv("n{0} -> n{1};\n", from.getAsInteger().value_or(0), k).str();
   return out + "}\n";
 }
 }  // namespace optp

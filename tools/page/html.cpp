@@ -10,12 +10,23 @@ std::string escaped(llvm::StringRef text) {
   std::string out;
   for (char c : printable(text)) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -24,8 +35,10 @@ std::string anchor(llvm::StringRef name) { return "id=\"tensor=" + escaped(name)
 std::string link(llvm::StringRef name, llvm::StringRef shown) {
   std::string target;
   for (char c : printable(name)) {
-    if (llvm::isAlnum(c) || llvm::StringRef("-._~/:").contains(c)) target += c;
-    else target += "%" + llvm::toHex(llvm::StringRef(&c, 1));
+    if (llvm::isAlnum(c) || llvm::StringRef("-._~/:").contains(c))
+      target += c;
+    else
+      target += "%" + llvm::toHex(llvm::StringRef(&c, 1));
   }
   return "<a href=\"#tensor=" + target + "\">" + escaped(shown) + "</a>";
 }
@@ -68,7 +81,9 @@ std::string seconds(double s) {
     if (s >= size) return llvm::formatv(s / size < 10 ? "{0:f2}&nbsp;{1}" : "{0:f0}&nbsp;{1}", s / size, unit).str();
   return llvm::formatv("{0:f1}&nbsp;µs", s * 1e6).str();
 }
-std::string device(int64_t rank) { return llvm::formatv("<i class=\"dev c{0}\" data-d=\"{1}\">{1}</i>", rank % 8, rank).str(); }
+std::string device(int64_t rank) {
+  return llvm::formatv("<i class=\"dev c{0}\" data-d=\"{1}\">{1}</i>", rank % 8, rank).str();
+}
 std::string times(llvm::StringRef formula) {
   std::string out;
   for (char c : escaped(formula)) out += c == '*' ? "·" : std::string(1, c);
@@ -77,7 +92,8 @@ std::string times(llvm::StringRef formula) {
 
 std::vector<std::string> dim_shardings(llvm::StringRef sharding) {
   std::vector<std::string> out;
-  const llvm::StringRef dims = sharding.take_until([](char c) { return c == ']'; }).drop_while([](char c) { return c == '['; });
+  const llvm::StringRef dims =
+      sharding.take_until([](char c) { return c == ']'; }).drop_while([](char c) { return c == '['; });
   if (dims.empty()) return out;
   llvm::SmallVector<llvm::StringRef> parts;
   dims.split(parts, ',');
@@ -101,10 +117,13 @@ std::string chip(const Array& shape, llvm::StringRef sharding) {
   for (size_t d = 0; d < shape.size(); ++d) {
     if (d) out += "&thinsp;×&thinsp;";
     const std::string extent = times(extent_text(shape[d]));
-    if (d < cuts.size() && cuts[d].find_first_not_of("(_ )") != std::string::npos) out += "<b>" + extent + "&nbsp;÷&nbsp;" + cut_text(cuts[d]) + "</b>";
-    else out += extent;
+    if (d < cuts.size() && cuts[d].find_first_not_of("(_ )") != std::string::npos)
+      out += "<b>" + extent + "&nbsp;÷&nbsp;" + cut_text(cuts[d]) + "</b>";
+    else
+      out += extent;
   }
-  if (auto at = sharding.find("partial("); at != llvm::StringRef::npos) out += " <em>partial " + escaped(sharding.drop_front(at + 8).take_until([](char c) { return c == ')'; })) + "</em>";
+  if (auto at = sharding.find("partial("); at != llvm::StringRef::npos)
+    out += " <em>partial " + escaped(sharding.drop_front(at + 8).take_until([](char c) { return c == ')'; })) + "</em>";
   return out + "</span>";
 }
 std::string table_head(llvm::ArrayRef<llvm::StringRef> columns) {
@@ -116,6 +135,7 @@ std::string table_head(llvm::ArrayRef<llvm::StringRef> columns) {
   return out + "</tr></thead>";
 }
 std::string scrolling(llvm::StringRef label, llvm::StringRef table) {
-  return "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"" + escaped(label) + "\">" + table.str() + "</div>";
+  return "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"" + escaped(label) + "\">" + table.str() +
+         "</div>";
 }
 }  // namespace optp::page

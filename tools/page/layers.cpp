@@ -23,7 +23,9 @@ std::string word(const Page& page, int64_t k) {
       if (text(entry(page, *a.getAsInteger()), "operator") == "softmax") return "attention: context";
     const auto end = std::min<int64_t>(k + 8, int64_t(list(page.plan, "flow").size()));
     for (int64_t next = k + 1; next < end; ++next)
-      if (text(entry(page, next), "operator") == "softmax" && llvm::is_contained(list(entry(page, next), "after"), llvm::json::Value(k))) return "attention: scores";
+      if (text(entry(page, next), "operator") == "softmax" &&
+          llvm::is_contained(list(entry(page, next), "after"), llvm::json::Value(k)))
+        return "attention: scores";
     return "product of activations";
   }
   if (op == "gather") return "lookup";
@@ -37,12 +39,18 @@ struct Box {
   std::vector<int64_t> entries;
 };
 std::string box(const Page& page, const Box& b, bool several) {
-  std::string out = "<div class=\"box\"><h4>" + word(page, b.entries[0]) + (b.entries.size() > 1 ? " + bias" : "") + "</h4><div>";
+  std::string out =
+      "<div class=\"box\"><h4>" + word(page, b.entries[0]) + (b.entries.size() > 1 ? " + bias" : "") + "</h4><div>";
   for (int64_t k : b.entries)
     for (const auto& p : list(entry(page, k), "parameters")) {
-      const std::string name = p.getAsString().value_or("").str(), shown = several ? folded(page.short_name(name)) : page.short_name(name);
+      const std::string name = p.getAsString().value_or("").str(),
+                        shown = several ? folded(page.short_name(name)) : page.short_name(name);
       const auto t = page.tensors.find(name);
-      out += "<p>" + (t == page.tensors.end() ? escaped(name) : link(name, shown) + " " + chip(list(*t->second, "shape"), text(*t->second, "sharding"))) + "</p>";
+      out += "<p>" +
+             (t == page.tensors.end()
+                  ? escaped(name)
+                  : link(name, shown) + " " + chip(list(*t->second, "shape"), text(*t->second, "sharding"))) +
+             "</p>";
     }
   // Exporters name transposed copies by number: the node tells which product it is.
   const Object& first = entry(page, b.entries[0]);
@@ -51,7 +59,11 @@ std::string box(const Page& page, const Box& b, bool several) {
     out += "<p class=\"note\">" + escaped(several ? folded(text(first, "node")) : text(first, "node").str()) + "</p>";
   const Object& last = entry(page, b.entries.back());
   const auto result = page.tensors.find(text(last, "result").str());
-  return out + "</div><p class=\"result\">→ " + (result == page.tensors.end() ? escaped(text(last, "result")) : link(text(last, "result"), "result") + " " + chip(list(*result->second, "shape"), text(last, "sharding"))) + "</p></div>";
+  return out + "</div><p class=\"result\">→ " +
+         (result == page.tensors.end() ? escaped(text(last, "result"))
+                                       : link(text(last, "result"), "result") + " " +
+                                             chip(list(*result->second, "shape"), text(last, "sharding"))) +
+         "</p></div>";
 }
 std::string joint(const Page& page, const Object& e) {
   const std::string id = text(e, "collective").str();
@@ -61,14 +73,18 @@ std::string joint(const Page& page, const Object& e) {
   std::string axes;
   for (const auto& a : list(c, "axes")) axes += (axes.empty() ? "" : ", ") + a.getAsString().value_or("").str();
   const llvm::json::Value* formula = c.get("bytes_formula");
-  return "<div class=\"joint\"><b>" + escaped(kind_text(text(c, "kind"), 1)) + "</b> over " + escaped(axes) + ", " + bytes(number(c, "bytes")) + (formula && formula->getAsString() ? " (<code>" + times(*formula->getAsString()) + "</code>)" : "") +
+  return "<div class=\"joint\"><b>" + escaped(kind_text(text(c, "kind"), 1)) + "</b> over " + escaped(axes) + ", " +
+         bytes(number(c, "bytes")) +
+         (formula && formula->getAsString() ? " (<code>" + times(*formula->getAsString()) + "</code>)" : "") +
          " <span>" + escaped(text(c, "reason")) + "</span></div>";
 }
 // Entries from `begin` to `end` of the flow. What has the same operands stands side by side.
 std::string drawing(const Page& page, int64_t begin, int64_t end, bool several) {
   std::string out = "<div class=\"flow\">";
   std::vector<Box> side_by_side;
-  auto operands = [&](int64_t k) { return llvm::formatv("{0}", llvm::json::Value(Array(list(entry(page, k), "after")))).str(); };
+  auto operands = [&](int64_t k) {
+    return llvm::formatv("{0}", llvm::json::Value(Array(list(entry(page, k), "after")))).str();
+  };
   auto flush = [&] {
     if (side_by_side.empty()) return;
     out += "<div class=\"step\">";
@@ -104,22 +120,29 @@ std::string layers(const Page& page) {
   const auto size = int64_t(list(page.plan, "flow").size());
   if (size == 0) return "<p>This plan does not hold the order of operations (<code>flow</code>).</p>";
   const Layers& l = page.layers;
-  std::string out = "<p>The forward graph's operations that use weights or meet, in order. <b>÷</b> marks a dim that is cut and the mesh axis it is cut over; bands are the collectives between. Boxes side by side have the same operands.</p>\n";
+  std::string out =
+      "<p>The forward graph's operations that use weights or meet, in order. <b>÷</b> marks a dim that is cut and the "
+      "mesh axis it is cut over; bands are the collectives between. Boxes side by side have the same operands.</p>\n";
   if (l.count < 2) {
     const bool long_one = size > int64_t(most_boxes);
-    if (long_one) out += "<details><summary>" + grouped(size) + " operations and collectives, none of them in equal layers</summary>";
+    if (long_one)
+      out +=
+          "<details><summary>" + grouped(size) + " operations and collectives, none of them in equal layers</summary>";
     return out + drawing(page, 0, size, false) + (long_one ? "</details>" : "");
   }
   if (l.begin(0) > 0) out += "<h3>before the layers</h3>" + drawing(page, 0, l.begin(0), false);
   for (int64_t first = 0; first < l.count;) {
     int64_t last = first;
     while (last + 1 < l.count && l.alike(first, last + 1)) ++last;
-    std::string title = first == last ? "layer " + std::to_string(first) : "layers " + std::to_string(first) + "–" + std::to_string(last) + ", identical";
+    std::string title = first == last ? "layer " + std::to_string(first)
+                                      : "layers " + std::to_string(first) + "–" + std::to_string(last) + ", identical";
     if (first > 0) title += ": cut otherwise than those before";
-    out += "<details class=\"layers\" open><summary><b>" + title + "</b></summary>" + drawing(page, l.begin(first), l.end(first, size), first != last) + "</details>\n";
+    out += "<details class=\"layers\" open><summary><b>" + title + "</b></summary>" +
+           drawing(page, l.begin(first), l.end(first, size), first != last) + "</details>\n";
     first = last + 1;
   }
-  if (l.end(l.count - 1, size) < size) out += "<h3>after the layers</h3>" + drawing(page, l.end(l.count - 1, size), size, false);
+  if (l.end(l.count - 1, size) < size)
+    out += "<h3>after the layers</h3>" + drawing(page, l.end(l.count - 1, size), size, false);
   return out;
 }
 }  // namespace optp::page

@@ -1,4 +1,5 @@
-// A plan as one HTML page: nothing but the plan and what is given beside it goes in, and the same of both gives the same bytes.
+// A plan as one HTML page: nothing but the plan and what is given beside it goes in, and the same of both gives the
+// same bytes.
 #pragma once
 #include <string>
 
@@ -12,8 +13,8 @@ namespace optp {
 struct PageEvidence {
   const llvm::json::Object* check = nullptr;  // by read_check_report
   const Trace* trace = nullptr;
-  const PlanDiff* changes = nullptr;          // from another plan to this one
-  std::string other;                          // the other's name
+  const PlanDiff* changes = nullptr;  // from another plan to this one
+  std::string other;                  // the other's name
 };
 
 // `plan` has passed check_plan. Errors: usage where the evidence is of another model, mesh or job.

@@ -17,8 +17,8 @@ using Object = llvm::json::Object;
 
 // All text of a plan goes through this: names come from models that nobody vouches for.
 std::string escaped(llvm::StringRef text);
-std::string anchor(llvm::StringRef name);                        // id="tensor=NAME"
-std::string link(llvm::StringRef name, llvm::StringRef shown);   // to that anchor
+std::string anchor(llvm::StringRef name);                       // id="tensor=NAME"
+std::string link(llvm::StringRef name, llvm::StringRef shown);  // to that anchor
 inline std::string link(llvm::StringRef name) { return link(name, name); }
 
 // Members that may be absent.
@@ -32,7 +32,7 @@ std::string bytes(int64_t n);                    // 253.7 MiB, with the exact nu
 std::string percent(double part, double whole);  // 50.7 %
 std::string device(int64_t rank);                // a chip with its number and colour
 std::string flops(double n);                     // 16.1 Gflop
-std::string seconds(double s);                  // 165 ms
+std::string seconds(double s);                   // 165 ms
 std::string times(llvm::StringRef formula);      // "3072*batch" with · for *
 // A shape with what cuts each dim: [50257 ÷ tensor, 768].
 std::string chip(const Array& shape, llvm::StringRef sharding);
@@ -44,16 +44,16 @@ std::string scrolling(llvm::StringRef label, llvm::StringRef table);  // within 
 
 // Weights at the same place of equal layers, or whose names differ in layer numbers alone, cut alike.
 struct Kind {
-  std::string name;                 // layer numbers replaced by *
-  std::string user;                 // where names say nothing: the node that uses it
+  std::string name;  // layer numbers replaced by *
+  std::string user;  // where names say nothing: the node that uses it
   std::vector<const Object*> tensors;
-  int64_t bytes = 0;                // of all
-  bool whole = false;               // on every device
+  int64_t bytes = 0;   // of all
+  bool whole = false;  // on every device
 };
 struct Layers {
   int64_t start = 0, period = 0, count = 0;  // in `operations`
   std::vector<int64_t> operations;           // positions in `flow` without the collectives
-  std::vector<int> looks;                    // of each operation and the collectives that follow it: how they are cut, numbered
+  std::vector<int> looks;  // of each operation and the collectives that follow it: how they are cut, numbered
   bool alike(int64_t layer, int64_t other) const;
   // In `flow`. A layer's last collectives stand before the next operation, or the flow's end.
   int64_t begin(int64_t layer) const { return operations[size_t(start + layer * period)]; }
@@ -67,9 +67,9 @@ struct Page {
   int64_t devices;
   bool training;
   Layers layers;
-  std::vector<Kind> kinds;                          // by bytes, largest first
-  std::string start;                                // what the names of parameters begin with
-  std::map<std::string, int64_t> causes;            // kind and text → number on the page
+  std::vector<Kind> kinds;                           // by bytes, largest first
+  std::string start;                                 // what the names of parameters begin with
+  std::map<std::string, int64_t> causes;             // kind and text → number on the page
   std::map<std::string, const Object*> collectives;  // by id
   std::map<std::string, const Object*> tensors;      // by name; parameters first
 
@@ -89,7 +89,7 @@ std::string parity(const Object& report);
 std::string changes(const Page& page, const PlanDiff& diff, llvm::StringRef other);
 std::string why(const Page& page);
 std::string values(const Page& page);
-const Trace::Run& typical_run(const Trace& trace);  // the one of median length
+const Trace::Run& typical_run(const Trace& trace);   // the one of median length
 double share_in_collectives(const Trace::Run& run);  // of rank 0's time
 extern const char* const style;
 extern const char* const script;

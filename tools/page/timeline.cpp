@@ -25,21 +25,34 @@ std::string lane_shapes(llvm::ArrayRef<StepTime> steps, double begin, double sca
     const Kind kind = kind_of(steps[k]);
     const double from = (steps[k].start_us - begin) * scale;
     double to = (end_of(steps[k]) - begin) * scale;
-    for (++k; k < steps.size() && kind_of(steps[k]) == kind && (steps[k].start_us - begin) * scale - to < thin && (to - from < thin || steps[k].duration_us * scale < thin); ++k) to = (end_of(steps[k]) - begin) * scale;
-    paths[kind] += llvm::formatv("M{0:f1} {1:f0}h{2:f1}v{3:f0}H{0:f1}z", left + from, top, std::max(to - from - 0.2, 0.2), lane - 6).str();
+    for (++k; k < steps.size() && kind_of(steps[k]) == kind && (steps[k].start_us - begin) * scale - to < thin &&
+              (to - from < thin || steps[k].duration_us * scale < thin);
+         ++k)
+      to = (end_of(steps[k]) - begin) * scale;
+    paths[kind] += llvm::formatv("M{0:f1} {1:f0}h{2:f1}v{3:f0}H{0:f1}z", left + from, top,
+                                 std::max(to - from - 0.2, 0.2), lane - 6)
+                       .str();
   }
   std::string out;
   for (int kind = 0; kind < n_kinds; ++kind)
-    if (!paths[kind].empty()) out += std::string("<path class=\"") + kind_classes[kind] + "\" d=\"" + paths[kind] + "\"/>";
+    if (!paths[kind].empty())
+      out += std::string("<path class=\"") + kind_classes[kind] + "\" d=\"" + paths[kind] + "\"/>";
   // The longest say what they are.
   std::vector<const StepTime*> longest;
   for (const StepTime& s : steps)
     if (s.duration_us * scale > 2) longest.push_back(&s);
-  std::stable_sort(longest.begin(), longest.end(), [](const StepTime* a, const StepTime* b) { return a->duration_us > b->duration_us; });
+  std::stable_sort(longest.begin(), longest.end(),
+                   [](const StepTime* a, const StepTime* b) { return a->duration_us > b->duration_us; });
   if (longest.size() > most_named) longest.resize(most_named);
   for (const StepTime* s : longest)
-    out += llvm::formatv("<rect class=\"say\" x=\"{0:f1}\" y=\"{1:f0}\" width=\"{2:f1}\" height=\"{3:f0}\"><title>{4} {5}, {6:f2} ms{7}</title></rect>", left + (s->start_us - begin) * scale, top, s->duration_us * scale, lane - 6, escaped(s->op), escaped(s->name), s->duration_us / 1e3,
-                         s->flops > 0 ? llvm::formatv(", {0:f1} GFLOP/s", s->flops / std::max(s->duration_us, 1e-9) / 1e3).str() : std::string()).str();
+    out += llvm::formatv(
+               "<rect class=\"say\" x=\"{0:f1}\" y=\"{1:f0}\" width=\"{2:f1}\" height=\"{3:f0}\"><title>{4} {5}, "
+               "{6:f2} ms{7}</title></rect>",
+               left + (s->start_us - begin) * scale, top, s->duration_us * scale, lane - 6, escaped(s->op),
+               escaped(s->name), s->duration_us / 1e3,
+               s->flops > 0 ? llvm::formatv(", {0:f1} GFLOP/s", s->flops / std::max(s->duration_us, 1e-9) / 1e3).str()
+                            : std::string())
+               .str();
   return out;
 }
 
@@ -50,17 +63,27 @@ std::string drawing(const Trace::Run& run) {
   const double length = std::max(run.duration_us(), 1e-3), scale = width / length;
   const size_t lanes = std::min(run.ranks.size(), most_lanes);
   const double bottom = double(lanes) * lane + 4;
-  std::string out = llvm::formatv("<svg class=\"time\" viewBox=\"0 0 {0:f0} {1:f0}\" role=\"img\" aria-label=\"Kernels and collectives of each rank over {2:f2} ms\">", left + width + 40, bottom + 22, length / 1e3).str();
+  std::string out = llvm::formatv(
+                        "<svg class=\"time\" viewBox=\"0 0 {0:f0} {1:f0}\" role=\"img\" aria-label=\"Kernels and "
+                        "collectives of each rank over {2:f2} ms\">",
+                        left + width + 40, bottom + 22, length / 1e3)
+                        .str();
   for (size_t r = 0; r < lanes; ++r) {
     const double top = double(r) * lane + 4;
-    out += llvm::formatv("<text x=\"0\" y=\"{0:f0}\">rank {1}</text>", top + lane / 2 + 1, r).str() + lane_shapes(run.ranks[r], begin, scale, top);
+    out += llvm::formatv("<text x=\"0\" y=\"{0:f0}\">rank {1}</text>", top + lane / 2 + 1, r).str() +
+           lane_shapes(run.ranks[r], begin, scale, top);
   }
   // Round steps, about six of them.
   double step = std::pow(10.0, std::floor(std::log10(length / 6)));
   for (double factor : {2.0, 2.5, 2.0})
     if (length / step > 8) step *= factor;
   for (double at = 0; at <= length; at += step)
-    out += llvm::formatv("<path class=\"tick\" d=\"M{0:f1} {1:f0}v5\"/><text class=\"axis\" x=\"{0:f1}\" y=\"{2:f0}\">{3} ms</text>", left + at * scale, bottom, bottom + 18, llvm::formatv(step < 1000 ? (step < 100 ? "{0:f2}" : "{0:f1}") : "{0:f0}", at / 1e3).str()).str();
+    out +=
+        llvm::formatv(
+            "<path class=\"tick\" d=\"M{0:f1} {1:f0}v5\"/><text class=\"axis\" x=\"{0:f1}\" y=\"{2:f0}\">{3} ms</text>",
+            left + at * scale, bottom, bottom + 18,
+            llvm::formatv(step < 1000 ? (step < 100 ? "{0:f2}" : "{0:f1}") : "{0:f0}", at / 1e3).str())
+            .str();
   return out + "</svg>";
 }
 
@@ -75,18 +98,27 @@ std::string by_op(const Trace::Run& run) {
   }
   double all = 0;
   for (const StepTime& s : run.ranks[busiest]) all += s.duration_us;
-  std::string table = "<table class=\"sort\">" + table_head({"op", "#times", "#ms", "#share", "#GFLOP/s", "#longest, ms", "the longest one's value"}) + "<tbody>";
+  std::string table =
+      "<table class=\"sort\">" +
+      table_head({"op", "#times", "#ms", "#share", "#GFLOP/s", "#longest, ms", "the longest one's value"}) + "<tbody>";
   for (const OpTime& t : time_by_op(run.ranks[busiest]))
-    table += llvm::formatv("<tr><td>{0}</td><td class=\"n\">{1}</td><td class=\"n\">{2:f3}</td><td class=\"n\">{3}</td><td class=\"n\">{4}</td><td class=\"n\">{5:f3}</td><td class=\"name\">{6}</td></tr>\n", escaped(t.op), grouped(t.count), t.us / 1e3, percent(t.us, all),
-                           t.flops > 0 ? llvm::formatv("{0:f1}", t.flops / std::max(t.us, 1e-9) / 1e3).str() : std::string(), t.longest_us / 1e3, escaped(t.longest)).str();
-  return "<h3>By op, on rank " + std::to_string(busiest) + ", which computes longest</h3>" + scrolling("Time by op", table + "</tbody></table>");
+    table += llvm::formatv(
+                 "<tr><td>{0}</td><td class=\"n\">{1}</td><td class=\"n\">{2:f3}</td><td class=\"n\">{3}</td><td "
+                 "class=\"n\">{4}</td><td class=\"n\">{5:f3}</td><td class=\"name\">{6}</td></tr>\n",
+                 escaped(t.op), grouped(t.count), t.us / 1e3, percent(t.us, all),
+                 t.flops > 0 ? llvm::formatv("{0:f1}", t.flops / std::max(t.us, 1e-9) / 1e3).str() : std::string(),
+                 t.longest_us / 1e3, escaped(t.longest))
+                 .str();
+  return "<h3>By op, on rank " + std::to_string(busiest) + ", which computes longest</h3>" +
+         scrolling("Time by op", table + "</tbody></table>");
 }
 }  // namespace
 
 const Trace::Run& typical_run(const Trace& trace) {
   std::vector<const Trace::Run*> runs;
   for (const Trace::Run& r : trace.runs()) runs.push_back(&r);
-  std::stable_sort(runs.begin(), runs.end(), [](const Trace::Run* a, const Trace::Run* b) { return a->duration_us() < b->duration_us(); });
+  std::stable_sort(runs.begin(), runs.end(),
+                   [](const Trace::Run* a, const Trace::Run* b) { return a->duration_us() < b->duration_us(); });
   return *runs[runs.size() / 2];
 }
 double share_in_collectives(const Trace::Run& run) {
@@ -97,11 +129,17 @@ double share_in_collectives(const Trace::Run& run) {
 
 std::string timeline(const Trace& trace) {
   const Trace::Run& run = typical_run(trace);
-  std::string out = "<p class=\"answer\"><b>" + seconds(run.duration_us() / 1e6) + "</b> for " + escaped(run.what) + (trace.runs().size() > 1 ? ", the one of median length of " + std::to_string(trace.runs().size()) : "") + ". Rank 0: " + escaped(cause_of(run.ranks[0])) + ".</p>";
+  std::string out =
+      "<p class=\"answer\"><b>" + seconds(run.duration_us() / 1e6) + "</b> for " + escaped(run.what) +
+      (trace.runs().size() > 1 ? ", the one of median length of " + std::to_string(trace.runs().size()) : "") +
+      ". Rank 0: " + escaped(cause_of(run.ranks[0])) + ".</p>";
   out += "<ul class=\"legend\">";
-  for (int kind = 0; kind < n_kinds; ++kind) out += std::string("<li><i class=\"") + kind_classes[kind] + "\"></i>" + kind_names[kind] + "</li>";
+  for (int kind = 0; kind < n_kinds; ++kind)
+    out += std::string("<li><i class=\"") + kind_classes[kind] + "\"></i>" + kind_names[kind] + "</li>";
   out += "</ul>" + scrolling("Timeline", drawing(run));
-  if (run.ranks.size() > most_lanes) out += "<p class=\"note\">The first " + std::to_string(most_lanes) + " of " + std::to_string(run.ranks.size()) + " ranks.</p>";
+  if (run.ranks.size() > most_lanes)
+    out += "<p class=\"note\">The first " + std::to_string(most_lanes) + " of " + std::to_string(run.ranks.size()) +
+           " ranks.</p>";
   return out + by_op(run);
 }
 }  // namespace optp::page

@@ -1,5 +1,3 @@
-#include "frontend/io/interrupts.h"
-#include "frontend/io/manifest.h"
 #include "frontend/io/output_transaction.h"
 
 #include <fcntl.h>
@@ -7,6 +5,8 @@
 #include <sys/resource.h>
 
 #include "frontend/io/input_folder.h"
+#include "frontend/io/interrupts.h"
+#include "frontend/io/manifest.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/BLAKE3.h"
 #include "tests/frontend/io/scratch_folder.h"
@@ -284,7 +284,9 @@ TEST_CASE("a full disk is one error, and then nothing is left") {
     if (failure(write_file_atomically(scratch / "big", std::string(2 << 20, 'x'))).fault != Fault::cannot_write)
       return 7;
     file->reset();
-    { OutputTransaction gone = std::move(*transaction); }
+    {
+      OutputTransaction gone = std::move(*transaction);
+    }
     return 0;
   });
   CHECK(code == 0);
@@ -306,7 +308,9 @@ TEST_CASE("a signal while writing is an error that leaves nothing, and without w
                        if (failure(transaction->create("more")).fault != Fault::interrupted) return 4;
                        if (failure(transaction->commit()).fault != Fault::interrupted) return 5;
                        file->reset();
-                       { OutputTransaction gone = std::move(*transaction); }
+                       {
+                         OutputTransaction gone = std::move(*transaction);
+                       }
                        ::raise(signal);
                        return 6;
                      }).first;

@@ -1,6 +1,7 @@
+#include "frontend/ir/dim.h"
+
 #include <doctest/doctest.h>
 
-#include "frontend/ir/dim.h"
 #include "frontend/ir/dtype.h"
 #include "frontend/ir/sharding.h"
 
@@ -15,9 +16,17 @@ Dim dim(const char* text) {
 }  // namespace
 
 TEST_CASE("equal extents are one object and print canonically") {
-  for (auto [in, out] : std::initializer_list<std::pair<const char*, const char*>>{
-           {"past + sequence", "past + sequence"}, {"sequence+past", "past + sequence"}, {"64*part(12, tensor)", "64*part(12, tensor)"}, {"12*64", "768"},
-           {"batch*12", "12*batch"}, {"(a + b)*2 - a", "a + 2*b"}, {"a - a", "0"}, {"floor(a*4, 2)", "2*a"}, {"min(3, 5)", "3"}, {"max(a, 0)", "a"}}) {
+  for (auto [in, out] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"past + sequence", "past + sequence"},
+                                                                  {"sequence+past", "past + sequence"},
+                                                                  {"64*part(12, tensor)", "64*part(12, tensor)"},
+                                                                  {"12*64", "768"},
+                                                                  {"batch*12", "12*batch"},
+                                                                  {"(a + b)*2 - a", "a + 2*b"},
+                                                                  {"a - a", "0"},
+                                                                  {"floor(a*4, 2)", "2*a"},
+                                                                  {"min(3, 5)", "3"},
+                                                                  {"max(a, 0)", "a"}}) {
     CAPTURE(in);
     CHECK(dim(in).text() == out);
     CHECK(dim(in) == dim(out));

@@ -35,7 +35,8 @@ struct Case {
   int64_t total() const { return past + keys; }
   std::string text() const {
     std::string out;
-    for (int64_t n : {opset, heads, kv_heads, mode, left, right, queries, keys, past, int64_t(mask), int64_t(cache), int64_t(causal), int64_t(flat)})
+    for (int64_t n : {opset, heads, kv_heads, mode, left, right, queries, keys, past, int64_t(mask), int64_t(cache),
+                      int64_t(causal), int64_t(flat)})
       out += std::to_string(n) + " ";
     return out + std::to_string(softcap);
   }
@@ -45,9 +46,13 @@ struct Case {
 struct Numbers4 {
   Numbers dims;
   std::vector<double> values;
-  double& at(int64_t a, int64_t b, int64_t c, int64_t d) { return values[size_t(((a * dims[1] + b) * dims[2] + c) * dims[3] + d)]; }
+  double& at(int64_t a, int64_t b, int64_t c, int64_t d) {
+    return values[size_t(((a * dims[1] + b) * dims[2] + c) * dims[3] + d)];
+  }
   // An extent of 1 stands for all indices.
-  double broadcast(int64_t a, int64_t b, int64_t c, int64_t d) { return at(dims[0] == 1 ? 0 : a, dims[1] == 1 ? 0 : b, dims[2] == 1 ? 0 : c, d); }
+  double broadcast(int64_t a, int64_t b, int64_t c, int64_t d) {
+    return at(dims[0] == 1 ? 0 : a, dims[1] == 1 ? 0 : b, dims[2] == 1 ? 0 : c, d);
+  }
 };
 Numbers4 drawn(std::mt19937& random, Numbers dims) {
   Numbers4 out{dims, {}};
@@ -64,7 +69,8 @@ Numbers4 projected(const Numbers4& x, const Numbers4& w, int64_t heads, int64_t 
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t n = 0; n < width; ++n)
         for (int64_t k = 0; k < hidden; ++k)
-          out.at(b, n / size, r, n % size) += x.values[size_t((b * rows + r) * hidden + k)] * w.values[size_t(k * width + n)];
+          out.at(b, n / size, r, n % size) +=
+              x.values[size_t((b * rows + r) * hidden + k)] * w.values[size_t(k * width + n)];
   return out;
 }
 Numbers4 joined(Numbers4 past, Numbers4 now) {
@@ -100,7 +106,8 @@ Sample sample_of(const Case& c, unsigned seed) {
   if (c.cache == Cache::counted) s.counts = {c.keys - 1, c.queries - 2};
   const int64_t keys = c.total();
   switch (c.mask) {
-    case Mask::none: break;
+    case Mask::none:
+      break;
     case Mask::choice:
       s.mask = drawn(random, {batch, 1, c.queries, keys});
       for (double& v : s.mask.values) v = v > -0.3 ? 0 : -INFINITY;
@@ -120,7 +127,9 @@ Sample sample_of(const Case& c, unsigned seed) {
       s.mask = drawn(random, {batch, 1, 1, keys});
       for (int64_t t = 0; t < keys; ++t) s.mask.at(1, 0, 0, t) = t == 1 ? 0 : -INFINITY;
       break;
-    case Mask::shorter: s.mask = drawn(random, {batch, 1, c.queries, keys - 1}); break;
+    case Mask::shorter:
+      s.mask = drawn(random, {batch, 1, c.queries, keys - 1});
+      break;
   }
   return s;
 }
@@ -135,7 +144,10 @@ Answer answer_of(const Case& c, Sample& s) {
   Numbers4 v = projected(s.inputs["memory"], s.weights["wv"], c.kv_heads, v_head);
   if (c.cache == Cache::past) k = joined(s.inputs["past_k"], k), v = joined(s.inputs["past_v"], v);
   const int64_t keys = c.total();
-  Answer out{{{batch, c.queries, hidden}, std::vector<double>(size_t(batch * c.queries * hidden))}, k, v, {{batch, c.heads, c.queries, keys}, std::vector<double>(size_t(batch * c.heads * c.queries * keys))}};
+  Answer out{{{batch, c.queries, hidden}, std::vector<double>(size_t(batch * c.queries * hidden))},
+             k,
+             v,
+             {{batch, c.heads, c.queries, keys}, std::vector<double>(size_t(batch * c.heads * c.queries * keys))}};
   for (int64_t b = 0; b < batch; ++b)
     for (int64_t h = 0; h < c.heads; ++h)
       for (int64_t i = 0; i < c.queries; ++i) {
@@ -167,7 +179,8 @@ Answer answer_of(const Case& c, Sample& s) {
           if (c.mode == 3) out.shown.at(b, h, i, j) = share[size_t(j)];
           for (int64_t d = 0; d < v_head; ++d)
             for (int64_t n = 0; n < hidden; ++n)
-              out.y.values[size_t((b * c.queries + i) * hidden + n)] += share[size_t(j)] * v.at(b, of, j, d) * s.weights["wo"].values[size_t((h * v_head + d) * hidden + n)];
+              out.y.values[size_t((b * c.queries + i) * hidden + n)] +=
+                  share[size_t(j)] * v.at(b, of, j, d) * s.weights["wo"].values[size_t((h * v_head + d) * hidden + n)];
         }
       }
   return out;
@@ -184,7 +197,8 @@ void name_dims(onnx::ModelProto& m, const std::string& input, const Names& dims)
   for (auto& v : *m.mutable_graph()->mutable_input())
     if (v.name() == input)
       for (size_t k = 0; k < dims.size(); ++k)
-        if (!dims[k].empty()) v.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(int(k))->set_dim_param(dims[k]);
+        if (!dims[k].empty())
+          v.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(int(k))->set_dim_param(dims[k]);
 }
 void add_output(onnx::ModelProto& m, const std::string& name) { m.mutable_graph()->add_output()->set_name(name); }
 
@@ -204,7 +218,8 @@ onnx::ModelProto model_of(const Case& c, Sample& s) {
   name_dims(m, "x", {"b", "s"});
   name_dims(m, "memory", {"b", keys});
   for (const auto& [name, w] : s.weights) add_numbers(m, name, w);
-  for (auto [name, from, heads, size] : {std::tuple{"q", "x", c.heads, head}, {"k", "memory", c.kv_heads, head}, {"v", "memory", c.kv_heads, v_head}}) {
+  for (auto [name, from, heads, size] :
+       {std::tuple{"q", "x", c.heads, head}, {"k", "memory", c.kv_heads, head}, {"v", "memory", c.kv_heads, v_head}}) {
     const std::string n = name;
     add_node(m, "MatMul", n + "_proj", {from, "w" + n}, {c.flat ? n : n + "_flat"});
     if (c.flat) continue;
@@ -217,8 +232,10 @@ onnx::ModelProto model_of(const Case& c, Sample& s) {
     // Leading extents of 1 are left out: a mask has from 1 to 4 dims.
     Numbers dims = s.mask.dims;
     Names names{dims[0] == batch ? "b" : "", "", dims[2] == c.queries ? "s" : "", ""};
-    if (c.mask == Mask::shorter) names[3] = counted ? "m" : c.cache == Cache::past ? "p + " + std::to_string(c.keys - 1) : "";
-    else names[3] = c.cache == Cache::past ? "p + t" : "t";
+    if (c.mask == Mask::shorter)
+      names[3] = counted ? "m" : c.cache == Cache::past ? "p + " + std::to_string(c.keys - 1) : "";
+    else
+      names[3] = c.cache == Cache::past ? "p + t" : "t";
     while (dims[0] == 1) dims.erase(dims.begin()), names.erase(names.begin());
     add_input(m, "mask", c.mask == Mask::choice ? onnx::TensorProto::BOOL : onnx::TensorProto::FLOAT, dims);
     name_dims(m, "mask", names);
@@ -263,8 +280,10 @@ Array array_of(const Numbers4& from, bool floating = true) {
   Array a;
   a.resize(floating, from.dims);
   for (size_t k = 0; k < from.values.size(); ++k)
-    if (floating) a.f[k] = from.values[k];
-    else a.i[k] = from.values[k] == 0;
+    if (floating)
+      a.f[k] = from.values[k];
+    else
+      a.i[k] = from.values[k] == 0;
   return a;
 }
 HostArrays inputs_of(const Case& c, const Sample& s) {
@@ -301,7 +320,8 @@ std::map<std::string, Array> run(const std::string& model, int64_t devices, cons
   std::vector<const Graph*> ranks;
   std::vector<HostArrays> parts;
   for (size_t r = 0; r < job.ranks.size(); ++r) {
-    graphs.push_back(must(bind_dims(*must(import_onnx(folder / ("out/rank" + std::to_string(r) + "/model.onnx"))), dims)));
+    graphs.push_back(
+        must(bind_dims(*must(import_onnx(folder / ("out/rank" + std::to_string(r) + "/model.onnx"))), dims)));
     ranks.push_back(graphs.back().get());
     parts.push_back(rank_part(inputs, *must(bind_dims(*job.ranks[r], dims)), job.whole->mesh, int64_t(r)));
   }
@@ -314,7 +334,8 @@ std::map<std::string, Array> run(const std::string& model, int64_t devices, cons
     for (Dim d : output.value->type.dims) extents.push_back(must(evaluate(d, dims)));
     whole.resize(true, extents);
     for (size_t r = 0; r < ranks.size(); ++r)
-      place_shard(whole, to_array(results[r][output.name]), *job.ranks[r]->outputs[k].value->sharding, job.whole->mesh, int64_t(r));
+      place_shard(whole, to_array(results[r][output.name]), *job.ranks[r]->outputs[k].value->sharding, job.whole->mesh,
+                  int64_t(r));
   }
   return wholes;
 }
@@ -355,7 +376,8 @@ TEST_CASE("attention with any masks, cache, heads and stage is what its text say
     for (int64_t devices : {1, 2, 3}) {
       CAPTURE(devices);
       auto found = run(model, devices, inputs_of(c, s));
-      for (auto [name, expected] : {std::pair{"y", &answer.y}, {"present_k", &answer.k}, {"present_v", &answer.v}, {"shown", &answer.shown}}) {
+      for (auto [name, expected] :
+           {std::pair{"y", &answer.y}, {"present_k", &answer.k}, {"present_v", &answer.v}, {"shown", &answer.shown}}) {
         auto it = found.find(name);
         if (it == found.end()) continue;
         CAPTURE(name);
@@ -409,7 +431,13 @@ TEST_CASE("what attention can't mean is refused") {
     if (a.name() == "left_window_size") a.set_i(-2);
   refuse("a negative window", m, {"left_window_size -2: expected -1 or more"});
   m = model({.keys = 3, .mask = Mask::shorter});
-  m.mutable_graph()->mutable_input(2)->mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(3)->set_dim_value(4);
+  m.mutable_graph()
+      ->mutable_input(2)
+      ->mutable_type()
+      ->mutable_tensor_type()
+      ->mutable_shape()
+      ->mutable_dim(3)
+      ->set_dim_value(4);
   refuse("a mask of more keys than there are", m, {"operand 3 'mask': expected at most 3 keys, found 4"});
 }
 

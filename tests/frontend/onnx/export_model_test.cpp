@@ -250,8 +250,10 @@ TEST_CASE("collectives read back are those that were written, the sum of a batch
     };
     Value& whole = s.op("all_gather", {&x}, with("g", {{"total", batch}}), "whole");
     const Dim local = floor_div(rank == 1 ? batch + 1 : batch, 2);
-    s.output("cut", s.op("reduce_scatter", {&whole}, with("c", {{"reduce", std::string("sum")}, {"total", batch}, {"local", local}}), "cut"));
-    const std::string path = scratch.put("model.onnx", get(model_bytes(s.graph, {.metadata = {{"rank", std::to_string(rank)}}})));
+    s.output("cut", s.op("reduce_scatter", {&whole},
+                         with("c", {{"reduce", std::string("sum")}, {"total", batch}, {"local", local}}), "cut"));
+    const std::string path =
+        scratch.put("model.onnx", get(model_bytes(s.graph, {.metadata = {{"rank", std::to_string(rank)}}})));
     const auto read = get(import_onnx(path));
     CHECK(read->size() == 2);  // the parts are not added up at run time
     CHECK(read->find("whole")->type == Type{f32, {batch, 3}});
@@ -343,7 +345,8 @@ TEST_CASE("without weights a graph refers to a file that is not written, and the
   good(write_rank_model(s.graph, out, "rank0", {.weights = false}));
   good(out.commit());
   good(verify_manifest(scratch / "out", true));
-  CHECK(contents(scratch / "out/manifest.json").find("\"absent\":[\n\"rank0/model.onnx.data\"\n]") != std::string::npos);
+  CHECK(contents(scratch / "out/manifest.json").find("\"absent\":[\n\"rank0/model.onnx.data\"\n]") !=
+        std::string::npos);
   const auto read = get(import_onnx(scratch / "out/rank0/model.onnx"));
   CHECK(read->find("w")->data->missing == "model.onnx.data");
   CHECK(!read->find("table")->data->is_missing());

@@ -101,8 +101,14 @@ std::vector<Sample> samples() {
   const std::vector<double> wanted = {0, 6, -1, 2, -7, 4};
   out.push_back({"sum", {x, x, x}, {}});
   for (DType i : {i64, i32}) {
-    out.push_back({"scatter_add", {{f32, {batch, 3, 4}}, {i, {batch, 3}}}, {{"axis", int64_t(0)}, {"rows", Dim(7)}}, {{}, wanted}});
-    out.push_back({"scatter_add", {{f32, {5, batch, 3, 4}}, {i, {batch, 3}}}, {{"axis", int64_t(1)}, {"rows", Dim(7)}}, {{}, wanted}});
+    out.push_back({"scatter_add",
+                   {{f32, {batch, 3, 4}}, {i, {batch, 3}}},
+                   {{"axis", int64_t(0)}, {"rows", Dim(7)}},
+                   {{}, wanted}});
+    out.push_back({"scatter_add",
+                   {{f32, {5, batch, 3, 4}}, {i, {batch, 3}}},
+                   {{"axis", int64_t(1)}, {"rows", Dim(7)}},
+                   {{}, wanted}});
     out.push_back({"gather", {table, {i, {batch, 3}}}, {{"axis", int64_t(0)}}, {{}, wanted}});
     out.push_back({"gather", {{f32, {2, 7, 3}}, {i, {batch, 3}}}, {{"axis", int64_t(1)}}, {{}, wanted}});
     // Ranks with rows 0 to 2, 3 to 4 and none of 7; what they don't hold must not leak, though it is NaN.

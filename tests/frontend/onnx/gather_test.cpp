@@ -23,7 +23,9 @@ Array integers(llvm::ArrayRef<int64_t> dims, std::vector<int64_t> values) {
 onnx::ModelProto two_inputs(const char* op, size_t x_dims, Numbers index_dims) {
   auto m = empty_model();
   auto& x = add_input(m, "x", onnx::TensorProto::FLOAT, Numbers(x_dims, -1));
-  for (size_t d = 0; d < x_dims; ++d) x.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(int(d))->set_dim_param("x" + std::to_string(d));
+  for (size_t d = 0; d < x_dims; ++d)
+    x.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(int(d))->set_dim_param("x" +
+                                                                                                 std::to_string(d));
   add_input(m, "index", onnx::TensorProto::INT64, index_dims);
   add_node(m, op, "the_node", {"x", "index"}, {"y"});
   m.mutable_graph()->add_output()->set_name("y");
@@ -55,7 +57,8 @@ TEST_CASE("GatherElements takes each element by an index along one axis") {
     std::vector<int64_t> dims{2, 4, 3};  // smaller than x's, as ONNX allows, and longer along the axis
     dims[along] = 6;
     Array index = integers(dims, {});  // from -extent to extent - 1
-    for (size_t k = 0; k < size_t(count_of(dims)); ++k) index.i.push_back((int64_t(k) * 7) % (2 * x.dims[along]) - x.dims[along]);
+    for (size_t k = 0; k < size_t(count_of(dims)); ++k)
+      index.i.push_back((int64_t(k) * 7) % (2 * x.dims[along]) - x.dims[along]);
     auto y = result_of(m, x, index);
     REQUIRE_MESSAGE(bool(y), llvm::toString(y.takeError()));
     REQUIRE(llvm::ArrayRef(y->dims) == llvm::ArrayRef(index.dims));
@@ -81,7 +84,9 @@ TEST_CASE("GatherND takes slices by index tuples") {
 
 TEST_CASE("an index outside of its own dim is refused, also where it is inside of the flattened ones") {
   const Array x = floats({3, 4, 2});
-  for (const Array& index : {integers({1, 2}, {0, 4}), integers({1, 2}, {0, -5}), integers({1, 2}, {3, 0}), integers({1, 2}, {-4, 0}), integers({1, 2}, {1, INT64_MAX}), integers({1, 2}, {INT64_MIN, 1})}) {
+  for (const Array& index :
+       {integers({1, 2}, {0, 4}), integers({1, 2}, {0, -5}), integers({1, 2}, {3, 0}), integers({1, 2}, {-4, 0}),
+        integers({1, 2}, {1, INT64_MAX}), integers({1, 2}, {INT64_MIN, 1})}) {
     CAPTURE(index.i[0]);
     CAPTURE(index.i[1]);
     auto y = result_of(two_inputs("GatherND", 3, {-1, 2}), x, index);

@@ -181,7 +181,9 @@ TEST_CASE("heads that say nothing or nonsense are refused") {
        [](auto& m) { add_node(m, "Gelu", "act2", {"y"}, {"z"}).set_domain("com.microsoft"); },
        {"'act2' (Gelu)", "com.microsoft"}},
       {"another version of a domain we know",
-       [=](auto& m) { opset(m, "com.microsoft", 2), add_node(m, "Gelu", "act2", {"y"}, {"z"}).set_domain("com.microsoft"); },
+       [=](auto& m) {
+         opset(m, "com.microsoft", 2), add_node(m, "Gelu", "act2", {"y"}, {"z"}).set_domain("com.microsoft");
+       },
        {"'act2' (Gelu)", "'com.microsoft'", "version: expected 1, found 2"}},
       {"an unknown domain",
        [=](auto& m) { opset(m, "my.own", 1), add_node(m, "Relu", "act2", {"y"}, {"z"}).set_domain("my.own"); },

@@ -365,7 +365,8 @@ TEST_CASE("entries of external data are given once; those that are not known are
   folder.refuse("none", external({}));
   folder.refuse("no location", external({{"offset", "0"}}), {"initializer 'w'", "location"});
   // As ONNX's own reader: keys of other writers are passed over, and it is said.
-  for (const std::string& key : {std::string("ofset"), std::string(), std::string("offset\0", 7), std::string("hash")}) {
+  for (const std::string& key :
+       {std::string("ofset"), std::string(), std::string("offset\0", 7), std::string("hash")}) {
     auto graph = folder.accept("an unknown key", external({{"location", "w.bin"}, {key, "0"}}));
     REQUIRE(graph);
     REQUIRE(graph->remarks.size() == 1);

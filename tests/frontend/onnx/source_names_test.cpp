@@ -12,8 +12,10 @@ template <typename Proto>
 void note(Proto& node, const std::string& key, const std::string& value) {
   onnx::StringStringEntryProto entry;
   entry.set_key(key), entry.set_value(value);
-  if constexpr (requires { node.add_metadata_props(); }) *node.add_metadata_props() = entry;
-  else node.mutable_unknown_fields()->AddLengthDelimited(9, entry.SerializeAsString());
+  if constexpr (requires { node.add_metadata_props(); })
+    *node.add_metadata_props() = entry;
+  else
+    node.mutable_unknown_fields()->AddLengthDelimited(9, entry.SerializeAsString());
 }
 // y = Gemm(x, w) as one line of producer, version and beta.
 int64_t parameters(const char* producer, const char* version, float beta) {
@@ -33,9 +35,11 @@ int64_t parameters(const char* producer, const char* version, float beta) {
 }  // namespace
 
 TEST_CASE("a node's module is what the exporter notes, or its name without operators") {
-  const std::pair<const char*, const char*> names[] = {
-      {"/m/layers.0/fc1/MatMul", "/m/layers.0/fc1"}, {"/m/block/fc_1/MatMul_12", "/m/block/fc_1"}, {"/up/MatMul/MatMulAddFusion", "/up"},
-      {"/MatMul", ""},                               {"model/dense/Tensordot/MatMul", "model/dense/Tensordot"}};
+  const std::pair<const char*, const char*> names[] = {{"/m/layers.0/fc1/MatMul", "/m/layers.0/fc1"},
+                                                       {"/m/block/fc_1/MatMul_12", "/m/block/fc_1"},
+                                                       {"/up/MatMul/MatMulAddFusion", "/up"},
+                                                       {"/MatMul", ""},
+                                                       {"model/dense/Tensordot/MatMul", "model/dense/Tensordot"}};
   for (auto [name, path] : names) {
     onnx::NodeProto n;
     n.set_name(name);
@@ -47,7 +51,9 @@ TEST_CASE("a node's module is what the exporter notes, or its name without opera
     CHECK(!module_of(n).known);
   }
   const std::pair<const char*, const char*> scopes[] = {
-      {"['', 'm', 'm.block', 'm.block.fc', 'linear_4']", "m.block.fc"}, {"['', 'mul']", ""}, {"['', 'block@1', 'block@1.fc', 'linear']", "block.fc"}};
+      {"['', 'm', 'm.block', 'm.block.fc', 'linear_4']", "m.block.fc"},
+      {"['', 'mul']", ""},
+      {"['', 'block@1', 'block@1.fc', 'linear']", "block.fc"}};
   for (auto [text, path] : scopes) {
     onnx::NodeProto n;
     n.set_name("/a/b/MatMul");
@@ -60,7 +66,8 @@ TEST_CASE("a node's module is what the exporter notes, or its name without opera
 }
 
 TEST_CASE("names that exporters make up are told from the model's") {
-  for (const char* name : {"onnx::MatMul_363", "val_12", "ones", "zeros_2", "_to_copy_3", "/m/Constant_output_0", "421", "Constant_7"}) {
+  for (const char* name :
+       {"onnx::MatMul_363", "val_12", "ones", "zeros_2", "_to_copy_3", "/m/Constant_output_0", "421", "Constant_7"}) {
     CAPTURE(name);
     CHECK(is_generated_name(name));
   }

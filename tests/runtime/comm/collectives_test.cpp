@@ -105,11 +105,11 @@ TEST_CASE("all_reduce gives all members the naive reference's bytes, small and l
             const std::vector<Bytes> in = inputs(dtype, dims, size, 1);
             const Bytes expected = reference_reduce(dtype, reduce, in);
             std::vector<Bytes> source = in, out(size, Bytes(expected.size(), 0xee));
-            CHECK(
-                run_ranks(world, [&](Communicator& comm) {
-                  Bytes& target = in_place ? source[comm.rank()] : out[comm.rank()];
-                  return comm.all_reduce({"x", dtype, dims}, group, reduce, source[comm.rank()].data(), target.data());
-                }) == successes(size));
+            CHECK(run_ranks(world, [&](Communicator& comm) {
+                    Bytes& target = in_place ? source[comm.rank()] : out[comm.rank()];
+                    return comm.all_reduce({"x", dtype, dims}, group, reduce, source[comm.rank()].data(),
+                                           target.data());
+                  }) == successes(size));
             for (int rank = 0; rank < size; ++rank) {
               CHECK((in_place ? source : out)[rank] == expected);
               if (!in_place) CHECK(source[rank] == in[rank]);
@@ -198,11 +198,11 @@ TEST_CASE("all_to_all turns a split along one axis into a split along another") 
               expected[rank] = chunk_of(whole, dims, size_bytes(dtype), split, size, rank);
               out[rank].resize(expected[rank].size(), 0xee);
             }
-            CHECK(
-                run_ranks(world, [&](Communicator& comm) {
-                  const Bytes in = chunk_of(whole, dims, size_bytes(dtype), concat, size, comm.rank());
-                  return comm.all_to_all({"x", dtype, dims}, group, split, concat, in.data(), out[comm.rank()].data());
-                }) == successes(size));
+            CHECK(run_ranks(world, [&](Communicator& comm) {
+                    const Bytes in = chunk_of(whole, dims, size_bytes(dtype), concat, size, comm.rank());
+                    return comm.all_to_all({"x", dtype, dims}, group, split, concat, in.data(),
+                                           out[comm.rank()].data());
+                  }) == successes(size));
             CHECK(out == expected);
           }
   }
@@ -233,16 +233,16 @@ TEST_CASE("an all_reduce gives the same bytes on all members and in every run") 
       const std::vector<Bytes> in = inputs(DType::f32, {n}, size, 7);
       const Bytes expected = reference_reduce(DType::f32, Reduce::sum, in);
       std::vector<int> wrong(size, 0);
-      CHECK(
-          run_ranks(world, [&](Communicator& comm) -> llvm::Error {
-            for (int repeat = 0; repeat < 100; ++repeat) {
-              Bytes data = in[comm.rank()];
-              if (llvm::Error e = comm.all_reduce({"x", DType::f32, {n}}, group, Reduce::sum, data.data(), data.data()))
-                return e;
-              wrong[comm.rank()] += data != expected;
-            }
-            return llvm::Error::success();
-          }) == successes(size));
+      CHECK(run_ranks(world, [&](Communicator& comm) -> llvm::Error {
+              for (int repeat = 0; repeat < 100; ++repeat) {
+                Bytes data = in[comm.rank()];
+                if (llvm::Error e =
+                        comm.all_reduce({"x", DType::f32, {n}}, group, Reduce::sum, data.data(), data.data()))
+                  return e;
+                wrong[comm.rank()] += data != expected;
+              }
+              return llvm::Error::success();
+            }) == successes(size));
       CHECK(wrong == std::vector<int>(size, 0));
     }
 }

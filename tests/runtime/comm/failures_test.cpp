@@ -110,17 +110,17 @@ TEST_CASE("a late rank is named with the collective and with what it does instea
     const std::vector<int> all = all_ranks(4);
     const int64_t n = large ? 100000 : 2;
     const auto start = std::chrono::steady_clock::now();
-    CHECK(
-        run_ranks(world,
-                  [&](Communicator& comm) -> llvm::Error {
-                    std::vector<float> data(n);
-                    if (llvm::Error e = comm.barrier({"b"}, all)) return e;
-                    if (comm.rank() == 2) std::this_thread::sleep_for(600ms);
-                    return comm.all_reduce({"layer0.out", DType::f32, {n}}, all, Reduce::sum, data.data(), data.data());
-                  }) ==
-        times(4, "all_reduce 'layer0.out' (sum) f32[" + std::to_string(n) +
-                     "] over {0, 1, 2, 3}: rank 2 did not come within 0.2 s: rank 2 is in none, its last was "
-                     "barrier 'b' over {0, 1, 2, 3}"));
+    CHECK(run_ranks(world,
+                    [&](Communicator& comm) -> llvm::Error {
+                      std::vector<float> data(n);
+                      if (llvm::Error e = comm.barrier({"b"}, all)) return e;
+                      if (comm.rank() == 2) std::this_thread::sleep_for(600ms);
+                      return comm.all_reduce({"layer0.out", DType::f32, {n}}, all, Reduce::sum, data.data(),
+                                             data.data());
+                    }) ==
+          times(4, "all_reduce 'layer0.out' (sum) f32[" + std::to_string(n) +
+                       "] over {0, 1, 2, 3}: rank 2 did not come within 0.2 s: rank 2 is in none, its last was "
+                       "barrier 'b' over {0, 1, 2, 3}"));
     CHECK(seconds_since(start) < 30);
   }
 }
@@ -201,42 +201,24 @@ TEST_CASE("our own mistakes are errors at once, and the others are not left wait
   float data[8] = {};
   const std::vector<int> both = {0, 1};
   const Case cases[] = {
-      {[&](Communicator& c) {
-         return c.all_reduce({"x", DType::u8, {2}}, both, Reduce::sum, data, data);
-       },
+      {[&](Communicator& c) { return c.all_reduce({"x", DType::u8, {2}}, both, Reduce::sum, data, data); },
        "all_reduce 'x' (sum) u8[2]: dtype: can't be reduced"},
-      {[&](Communicator& c) {
-         return c.all_gather({"x", DType::f32, {2}}, both, 1, data, data);
-       },
+      {[&](Communicator& c) { return c.all_gather({"x", DType::f32, {2}}, both, 1, data, data); },
        "all_gather 'x' (axis 1) f32[2]: axis: not a dim"},
-      {[&](Communicator& c) {
-         return c.all_to_all({"x", DType::f32, {2, 2}}, both, 0, 0, data, data);
-       },
+      {[&](Communicator& c) { return c.all_to_all({"x", DType::f32, {2, 2}}, both, 0, 0, data, data); },
        "all_to_all 'x' (split 0, concat 0) f32[2, 2]: axes: not two dims"},
-      {[&](Communicator& c) {
-         return c.broadcast({"x", DType::f32, {2}}, both, 2, data);
-       },
+      {[&](Communicator& c) { return c.broadcast({"x", DType::f32, {2}}, both, 2, data); },
        "broadcast 'x' (root 2) f32[2]: root: not a member"},
-      {[&](Communicator& c) {
-         return c.broadcast({"x", DType::string, {2}}, both, 0, data);
-       },
+      {[&](Communicator& c) { return c.broadcast({"x", DType::string, {2}}, both, 0, data); },
        "broadcast 'x' (root 0) string[2]: dtype: has no size"},
-      {[&](Communicator& c) {
-         return c.broadcast({"x", DType::f32, {-2}}, both, 0, data);
-       },
+      {[&](Communicator& c) { return c.broadcast({"x", DType::f32, {-2}}, both, 0, data); },
        "broadcast 'x' (root 0) f32[-2]: shape: negative extent"},
       {[&](Communicator& c) {
          return c.broadcast({"x", DType::f32, {int64_t(1) << 40, 0, int64_t(1) << 40}}, both, 0, data);
        },
        "broadcast 'x' (root 0) f32[1099511627776, 0, 1099511627776]: shape: more than 2^63 bytes"},
-      {[&](Communicator& c) {
-         return c.barrier({"x"}, {0, 2});
-       },
-       "group {0, 2}: no rank 2 among 2"},
-      {[&](Communicator& c) {
-         return c.barrier({"x"}, {1, 1});
-       },
-       "group {1, 1}: rank 1 twice"},
+      {[&](Communicator& c) { return c.barrier({"x"}, {0, 2}); }, "group {0, 2}: no rank 2 among 2"},
+      {[&](Communicator& c) { return c.barrier({"x"}, {1, 1}); }, "group {1, 1}: rank 1 twice"},
       {[&](Communicator& c) { return c.barrier({"x"}, {0}); }, "group {0}: rank 1 uses it, and is not in it"},
   };
   for (const Case& c : cases) {

@@ -1,12 +1,13 @@
-// Random graphs of eight nodes and more: products, softmax, norms, reductions, views and collectives in any order, so that
-// fusion, buffers that are taken over and views meet as no model's graph makes them meet. Run by one rank or several.
+// Random graphs of eight nodes and more: products, softmax, norms, reductions, views and collectives in any order, so
+// that fusion, buffers that are taken over and views meet as no model's graph makes them meet. Run by one rank or
+// several.
 //
-// What an output may be off by comes from the graph itself: the reference runs again a few times on a copy in which every
-// value is disturbed by up to 2^-22 of the value's largest element, four times what storing it in float32 costs at its
-// largest element, and by float32's smallest normal number, below which kernels give 0. A kernel's result may differ by
-// 32 times the largest difference that this makes in that output, plus as much of its own largest element: what cancels
-// or is amplified in this graph is known, a step left out or applied twice is far outside. An output that float32 does
-// not determine to three digits by this measure says nothing; how many there were is printed.
+// What an output may be off by comes from the graph itself: the reference runs again a few times on a copy in which
+// every value is disturbed by up to 2^-22 of the value's largest element, four times what storing it in float32 costs
+// at its largest element, and by float32's smallest normal number, below which kernels give 0. A kernel's result may
+// differ by 32 times the largest difference that this makes in that output, plus as much of its own largest element:
+// what cancels or is amplified in this graph is known, a step left out or applied twice is far outside. An output that
+// float32 does not determine to three digits by this measure says nothing; how many there were is printed.
 #include "runtime/run_ranks.h"
 #include "tests/runtime/kernel_case.h"
 #include "tests/runtime/random/random_cases.h"
@@ -31,7 +32,8 @@ class RandomGraph {
     input({batch, sequence, heads, extent()});
     const int64_t nodes = 8 + random.below(17);
     for (int tries = 0; int64_t(graph.size()) < nodes && tries < 400; ++tries) grow();
-    // What nothing uses, so that all nodes live, and a few on the way: an intermediate that is an output must be written.
+    // What nothing uses, so that all nodes live, and a few on the way: an intermediate that is an output must be
+    // written.
     for (Value* v : pool_)
       if (v->producer && (v->uses.empty() || random_.below(12) == 0))
         graph.outputs.push_back({"out" + std::to_string(graph.outputs.size()), v});
@@ -111,7 +113,8 @@ class RandomGraph {
         const bool transposed = random_.below(2);
         std::string rows;
         for (int64_t d = 0; d + 1 < ndim; ++d) rows += "d" + std::to_string(d) + " ";
-        Value* w = data(transposed ? Extents{out, dims.back()} : Extents{dims.back(), out}, 2 / std::sqrt(double(dims.back())));
+        Value* w = data(transposed ? Extents{out, dims.back()} : Extents{dims.back(), out},
+                        2 / std::sqrt(double(dims.back())));
         return add("contract", {x, w}, {{"loops", rows + "k, " + (transposed ? "n k" : "k n") + " -> " + rows + "n"}});
       }
       case 7: {  // of two values that share all but one dim, heads before or behind
@@ -258,11 +261,12 @@ void try_graph(Random& random, int64_t ranks, Covered& covered) {
   const std::vector<const Graph*> graphs(size_t(ranks), &graph);
   std::map<std::string, double> sizes;
   std::map<std::string, llvm::SmallVector<int64_t, 4>> shapes;
-  auto exact = run_reference(graphs, inputs, [&](const Node&, llvm::ArrayRef<const Value*> v, llvm::ArrayRef<const Array*> a) {
-    for (const Array* one : a) sizes[v[0]->name] = std::max(sizes[v[0]->name], largest(*one));
-    shapes[v[0]->name] = a[0]->dims;
-    return llvm::Error::success();
-  });
+  auto exact =
+      run_reference(graphs, inputs, [&](const Node&, llvm::ArrayRef<const Value*> v, llvm::ArrayRef<const Array*> a) {
+        for (const Array* one : a) sizes[v[0]->name] = std::max(sizes[v[0]->name], largest(*one));
+        shapes[v[0]->name] = a[0]->dims;
+        return llvm::Error::success();
+      });
   REQUIRE_MESSAGE(bool(exact), text(exact.takeError()));
   for (const auto& [name, size] : sizes)
     if (!(size < 1e30)) return covered.count("too large");
@@ -281,7 +285,8 @@ void try_graph(Random& random, int64_t ranks, Covered& covered) {
     // What is the same on all ranks is disturbed alike.
     for (const auto& node : graph.nodes)
       if (node->op->is_collective)
-        for (size_t r = 1; r < own.size(); ++r) own[r]["noise." + node->out().name] = own[0]["noise." + node->out().name];
+        for (size_t r = 1; r < own.size(); ++r)
+          own[r]["noise." + node->out().name] = own[0]["noise." + node->out().name];
     auto result = run_reference(disturbed, own);
     REQUIRE_MESSAGE(bool(result), text(result.takeError()));
     for (size_t r = 0; r < size_t(ranks); ++r)

@@ -30,7 +30,8 @@ struct Loops {
 };
 
 Loops random_loops(Random& random) {
-  static constexpr int64_t usual[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 15, 16, 17, 24, 31, 32, 33, 47, 48, 49, 63, 64, 65, 66, 96, 100, 127, 128, 129, 200};
+  static constexpr int64_t usual[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  12, 13,  15,  16,  17,  24, 31,
+                                      32, 33, 47, 48, 49, 63, 64, 65, 66, 96, 100, 127, 128, 129, 200};
   for (;;) {
     Loops l;
     auto add = [&](const char* name, bool in_a, bool in_b, bool in_y, int64_t extent) {
@@ -54,7 +55,8 @@ Loops random_loops(Random& random) {
       for (auto* list : {&l.a, &l.b, &l.y}) std::shuffle(list->begin(), list->end(), random.engine);
     else
       for (auto* list : {&l.a, &l.b, &l.y})
-        if (list->size() > 2 && random.below(2)) std::swap((*list)[batches ? size_t(batches) - 1 : 0], (*list)[size_t(batches)]);
+        if (list->size() > 2 && random.below(2))
+          std::swap((*list)[batches ? size_t(batches) - 1 : 0], (*list)[size_t(batches)]);
     return l;
   }
 }
@@ -78,8 +80,9 @@ std::vector<Step> random_steps(Random& random, Case& draw, llvm::ArrayRef<int64_
     if (s.kind != Step::add) continue;
     llvm::SmallVector<int64_t, 6> own(dims.begin(), dims.end());
     switch (random.below(5)) {
-      case 0: break;  // a residual
-      case 1:         // a bias
+      case 0:
+        break;  // a residual
+      case 1:   // a bias
         own.assign(dims.begin() + (dims.empty() ? 0 : int64_t(dims.size()) - 1), dims.end());
         break;
       case 2:
@@ -89,7 +92,8 @@ std::vector<Step> random_steps(Random& random, Case& draw, llvm::ArrayRef<int64_
       case 3:
         if (!own.empty()) own.back() = 1;
         break;
-      default: own.assign(own.empty() ? 0 : 1, 1);
+      default:
+        own.assign(own.empty() ? 0 : 1, 1);
     }
     s.addend = draw.draw(DType::f32, own);
   }
@@ -114,10 +118,18 @@ void apply(Case& to, bool absolute, Value*& v, const std::vector<Step>& steps, D
       other = &to.build.scalar(dtype, absolute ? std::fabs(s.factor) : s.factor);
     }
     switch (s.kind) {
-      case Step::add: v = s.swapped ? to.node("add", {other, v}) : to.node("add", {v, other}); break;
-      case Step::multiply: v = s.swapped ? to.node("mul", {other, v}) : to.node("mul", {v, other}); break;
-      case Step::divide: v = to.node("div", {v, other}); break;
-      case Step::relu: v = to.node("relu", {v}); break;
+      case Step::add:
+        v = s.swapped ? to.node("add", {other, v}) : to.node("add", {v, other});
+        break;
+      case Step::multiply:
+        v = s.swapped ? to.node("mul", {other, v}) : to.node("mul", {v, other});
+        break;
+      case Step::divide:
+        v = to.node("div", {v, other});
+        break;
+      case Step::relu:
+        v = to.node("relu", {v});
+        break;
     }
   }
 }
@@ -153,7 +165,8 @@ TEST_CASE("random products with chains of steps compute what evaluate says") {
     }
     int64_t results = 1;
     for (int64_t n : y) results *= n;
-    c.compare({.threads = int(threads)}, results ? loops.product() / results + int64_t(steps.size()) + 2 : 0, &sums, 1 + int64_t(steps.size()));
+    c.compare({.threads = int(threads)}, results ? loops.product() / results + int64_t(steps.size()) + 2 : 0, &sums,
+              1 + int64_t(steps.size()));
     covered.count("cases");
     covered.count(std::string(to_string(dtype)));
     covered.count("steps", int64_t(steps.size()));

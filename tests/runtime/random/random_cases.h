@@ -1,5 +1,5 @@
-// How many random cases a run makes, from which seed: OPTP_CASES and OPTP_SEED in the environment, else a few hundred of
-// a fixed one. What was covered is printed, so that a property that tests nothing is seen.
+// How many random cases a run makes, from which seed: OPTP_CASES and OPTP_SEED in the environment, else a few hundred
+// of a fixed one. What was covered is printed, so that a property that tests nothing is seen.
 #pragma once
 #include <cstdio>
 #include <cstdlib>
