@@ -3,8 +3,8 @@
 //   before   %t = transpose(%w) {perm = [1, 0]}   %y = contract(%x, %t) {loops = "b m k, k n -> b m n"}
 //   after    %y = contract(%x, %w) {loops = "b m k, n k -> b m n"}
 // For weights this is what lets a transposed head and its table be seen as one.
+#include "frontend/ir/contract_loops.h"
 #include "frontend/ir/op.h"
-#include "passes/ops/contract.h"
 #include "passes/passes.h"
 
 namespace optp {

@@ -1,9 +1,9 @@
 // One rank's graph from the SPMD graph: part and start become numbers, data becomes what this rank holds, mesh axes
 // become groups of ranks. After this no collective is removed or moved on one rank: all ranks must meet.
 #include "frontend/ir/builder.h"
+#include "frontend/ir/contract_loops.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/DenseMap.h"
-#include "passes/ops/contract.h"
 #include "passes/passes.h"
 
 namespace optp {

@@ -6,12 +6,12 @@
 // What nodes of one module use, which is called several times (ALBERT's layers): its weight is transposed once a call.
 // Nodes of different modules decide against it: layers that were duplicated are trained on their own. What is
 // constant-valued is never tied: a fresh model's norms are all ones, a fresh adapter's products all zeros.
+#include "frontend/ir/contract_loops.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/MapVector.h"
 #include "passes/modules.h"
-#include "passes/ops/contract.h"
 #include "passes/passes.h"
 #include "passes/patterns.h"
 #include "passes/weights.h"

@@ -8,14 +8,14 @@
 #include "frontend/io/input_folder.h"
 #include "frontend/io/interrupts.h"
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/error_codes.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "runtime/instruction_set.h"
-#include "tools/command.h"
-#include "tools/diagnostics.h"
-#include "tools/progress.h"
+#include "tools/cli/command.h"
+#include "tools/cli/progress.h"
 
 namespace {
 using namespace optp;

@@ -209,4 +209,12 @@ void for_each_run(const Tensor& tensor, llvm::ArrayRef<Intervals> held,
     sink(tensor.bytes.slice(size_t(start) * element, size_t(length) * element));
   });
 }
+std::string index_text(int64_t linear, llvm::ArrayRef<int64_t> dims) {
+  std::string out;
+  for (size_t d = dims.size(); d-- > 0;) {
+    out = std::to_string(linear % dims[d]) + (out.empty() ? "" : ", ") + out;
+    linear /= dims[d];
+  }
+  return "[" + out + "]";
+}
 }  // namespace optp

@@ -50,4 +50,7 @@ void for_each_run(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Intervals> held,
 void for_each_run(const Tensor& tensor, llvm::ArrayRef<Intervals> held,
                   llvm::function_ref<void(llvm::ArrayRef<char>)> sink);
 
+std::string index_text(int64_t linear,
+                       llvm::ArrayRef<int64_t> dims);  // of the element at row-major `linear`: "[0, 3, 17]"
+
 }  // namespace optp

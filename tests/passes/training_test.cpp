@@ -14,9 +14,9 @@
 #include "frontend/io/npy.h"
 #include "frontend/ir/builder.h"
 #include "frontend/ir/op.h"
+#include "passes/plan/job.h"
 #include "runtime/reference.h"
-#include "tools/inputs.h"
-#include "tools/job.h"
+#include "tools/run/inputs.h"
 
 using namespace optp;
 namespace fs = std::filesystem;

@@ -4,13 +4,13 @@
 
 #include "frontend/io/output_transaction.h"
 #include "frontend/onnx/export.h"
+#include "passes/plan/job.h"
 #include "runtime/reference.h"
 #include "tests/frontend/onnx/model_file.h"
-#include "tools/check_training.h"
-#include "tools/comparison.h"
-#include "tools/execution.h"
-#include "tools/job.h"
-#include "tools/prepare.h"
+#include "tools/check/check_training.h"
+#include "tools/check/comparison.h"
+#include "tools/run/execution.h"
+#include "tools/run/prepare.h"
 
 using namespace optp;
 

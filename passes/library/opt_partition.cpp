@@ -1,0 +1,55 @@
+#include "passes/library/opt_partition.h"
+
+#include "frontend/ir/error_codes.h"
+#include "frontend/onnx/import.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "passes/plan/job.h"
+#include "passes/plan/plan.h"
+
+namespace opt_partition {
+namespace {
+[[noreturn]] void raise(llvm::Error error) {
+  optp::Fault fault = optp::Fault::internal;
+  std::string message;  // of several errors the first decides, as in the program
+  llvm::handleAllErrors(
+      std::move(error),
+      [&](const optp::Diagnostic& d) {
+        if (message.empty()) fault = d.fault;
+        message += (message.empty() ? "" : "\n") + d.message;
+      },
+      [&](const llvm::ErrorInfoBase& other) { message += (message.empty() ? "" : "\n") + other.message(); });
+  throw Error(optp::code_of(fault, message), int(fault), message);
+}
+Tensor tensor(const std::string& name, const optp::Type& type) {
+  Tensor out{name, optp::long_name(type.dtype).str(), {}};
+  for (optp::Dim d : type.dims) out.dims.emplace_back(d.text());
+  return out;
+}
+}  // namespace
+
+Model read_model(const std::string& path) {
+  auto graph = optp::import_onnx(path);
+  if (!graph) raise(graph.takeError());
+  Model out;
+  for (const optp::Value* v : (*graph)->inputs) out.inputs.push_back(tensor(v->name, v->type));
+  for (const optp::GraphOutput& o : (*graph)->outputs) out.outputs.push_back(tensor(o.name, o.value->type));
+  return out;
+}
+
+std::string make_plan(const PlanOptions& o) {
+  optp::JobOptions options;
+  options.model = o.model, options.mesh = o.mesh, options.strategy = o.strategy,
+  options.sharding_file = o.sharding_file, options.train = o.train;
+  if (o.sharded_outputs) options.outputs = "sharded";
+  optp::DimValues dims;
+  for (const auto& [name, extent] : o.dims) dims[name] = extent;
+  auto job = optp::make_job(options);
+  if (!job) raise(job.takeError());
+  auto plan = optp::make_plan(*job, optp::example_dims(*job->whole, dims), OPTP_VERSION,
+                              /*weights=*/false);  // none are written
+  if (!plan) raise(plan.takeError());
+  return llvm::formatv("{0:1}\n", *plan);
+}
+
+std::string version() { return OPTP_VERSION; }
+}  // namespace opt_partition

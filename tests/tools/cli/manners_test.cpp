@@ -1,0 +1,291 @@
+// How the program behaves towards people's shells and other programs: errors as data, suggestions, completions, quiet.
+#include <poll.h>
+#include <pty.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <thread>
+
+#include "frontend/ir/error_codes.h"
+#include "llvm/Support/JSON.h"
+#include "tests/tools/program.h"
+
+using namespace optp;
+using namespace std::chrono_literals;
+
+namespace {
+llvm::json::Object object(const std::string& line) {
+  auto value = llvm::json::parse(line);
+  if (!value || !value->getAsObject()) FAIL("no JSON object: " << line);
+  return std::move(*value->getAsObject());
+}
+std::string text(const llvm::json::Object& o, const char* member) { return o.getString(member).value_or("").str(); }
+}  // namespace
+
+TEST_CASE("a message is read field by field") {
+  struct Row {
+    Fault fault;
+    std::string message, json;
+  };
+  const Row rows[] = {
+      {Fault::bad_input,
+       "opt-125m.onnx: node '/fc1/MatMul' (MatMul), operand 1 'onnx::MatMul_363': dtype: expected float32 as operand "
+       "0, found string",
+       R"({"code":"bad-input/dtype-mismatch","expected":"float32 as operand 0","file":"opt-125m.onnx","found":"string","node":"/fc1/MatMul","op":"MatMul","tensor":"onnx::MatMul_363"})"},
+      {Fault::bad_input, "input 'mask', dim 1 (sequence): expected 4, found 5",
+       R"({"code":"bad-input/shape-mismatch","expected":"4","found":"5","tensor":"mask"})"},
+      // names hold what looks like a message
+      {Fault::bad_input, "node 'a: dtype: expected x, found y' (Add): operand 'twice' is defined nowhere",
+       R"({"code":"bad-input/undefined","node":"a: dtype: expected x, found y","op":"Add","tensor":"twice"})"},
+      {Fault::bad_input, "2 unknown operators: node 'f' (Foo)",
+       R"({"code":"bad-input/unknown-operator","node":"f","op":"Foo"})"},
+      {Fault::usage, "shardings.txt:3: expected PATTERN SHARDING, found 'x'",
+       R"({"code":"usage/bad-value","expected":"PATTERN SHARDING","file":"shardings.txt","found":"'x'","line":3})"},
+      {Fault::usage, "--strategy 'best': expected megatron or origin",
+       R"({"code":"usage/bad-value","expected":"megatron or origin","flag":"--strategy"})"},
+      {Fault::usage, "unknown flag '--devise'; did you mean --devices?",
+       R"({"code":"usage/unknown-flag","flag":"--devise","suggestion":"--devices"})"},
+      {Fault::not_found, "'x.onnx': no such file", R"({"code":"not-found/file","file":"x.onnx"})"},
+      {Fault::cannot_write, "full: the folder is not an output of ours",
+       R"({"code":"cannot-write/occupied","file":"full"})"},
+      {Fault::internal, "anything", R"({"code":"internal/bug"})"},
+      {Fault::rank_failed, "rank 1: no answer", R"({"code":"rank-failed/rank"})"},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.message);
+    llvm::json::Object found = error_object(row.fault, int(row.fault), row.message), expected = object(row.json);
+    CHECK(text(found, "message") == row.message);
+    CHECK(found.getInteger("exit") == int(row.fault));
+    for (const char* always : {"message", "exit", "severity"}) found.erase(always);
+    CHECK(llvm::formatv("{0}", llvm::json::Value(std::move(found))).str() ==
+          llvm::formatv("{0}", llvm::json::Value(std::move(expected))).str());
+  }
+}
+
+TEST_CASE("each kind of fault has a code for what no other row tells") {
+  for (Fault fault : {Fault::check_failed, Fault::usage, Fault::bad_input, Fault::not_found, Fault::internal,
+                      Fault::cannot_write, Fault::rank_failed, Fault::interrupted}) {
+    const std::string code = code_of(fault, "zzz");
+    CHECK(llvm::any_of(error_codes(), [&](const ErrorCode& c) { return c.code == code && c.fault == fault; }));
+  }
+}
+
+TEST_CASE("with --diagnostics json, before the verb or after it, stderr is one object a line and stdout as ever") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  write_text(box / "bad.onnx", "no model");
+  write_text(box / "full/theirs", "x");
+  struct Row {
+    std::vector<std::string> command;
+    int exit;
+    std::string code, member, value;
+  };
+  const Row rows[] = {
+      {{"--diagnostics", "json", "bad.onnx", "-o", "out"}, 65, "bad-input/not-this-format", "file", "bad.onnx"},
+      {{"partition", "--diagnostics=json", "nothing.onnx", "-o", "out"}, 66, "not-found/file", "file", "nothing.onnx"},
+      {{model, "-o", "full", "--diagnostics", "json"}, 73, "cannot-write/occupied", "file", "full"},
+      {{"--diagnostics", "json", "insepct", "out"}, 2, "usage/unknown-verb", "suggestion", "inspect"},
+      {{"inspect", "--jsn", "--diagnostics", "json"}, 2, "usage/unknown-flag", "suggestion", "--json"},
+      {{"inspect", "--diagnostics", "json"}, 2, "usage/missing", "", ""},
+      {{model, "-o", "out", "--devices", "--diagnostics", "json"}, 2, "usage/missing-value", "flag", "--devices"},
+      {{"check", model, "--devices", "2", "--diagnostics", "json"}, 2, "usage/dim-without-value", "dim", "batch"},
+      {{"check", model, "--devices", "2", "--mutant", "drop-all-reduce", "--diagnostics", "json", "--inputs-dir",
+        export_of("opt-tiny") + "/inputs"},
+       1,
+       "check-failed/difference",
+       "",
+       ""},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.code);
+    const Result r = box.run(row.command);
+    CHECK(r.code == row.exit);
+    REQUIRE(std::count(r.err.begin(), r.err.end(), '\n') == 1);
+    const llvm::json::Object o = object(r.err);
+    CHECK(text(o, "code") == row.code);
+    CHECK(o.getInteger("exit") == row.exit);
+    if (!row.member.empty()) CHECK(text(o, row.member.c_str()) == row.value);
+  }
+  const Result done = box.run({"--diagnostics", "json", model, "-o", "out"});
+  CHECK(done.code == 0);
+  CHECK(done.err == "");
+  const Result wrong = box.run({"--diagnostics", "xml", "ops"});
+  CHECK(wrong.code == 2);
+  CHECK(wrong.line() == "--diagnostics 'xml': expected text or json");
+  CHECK(box.run({"ops", "--diagnostics"}).code == 2);
+}
+
+TEST_CASE("a misspelt flag gets its nearest, also where that makes another one missing") {
+  const Sandbox box;
+  struct Row {
+    std::vector<std::string> command;
+    std::string says;
+  };
+  const Row rows[] = {
+      {{"m.onnx", "--ouput", "out"}, "unknown flag '--ouput'; did you mean --output?"},
+      {{"m.onnx", "--devise=2", "-o", "out"}, "unknown flag '--devise'; did you mean --devices?"},
+      {{"check", "m.onnx", "--random"}, "unknown flag '--random'; did you mean --random-weights?"},
+      {{"inspect", "out", "--devices", "2"},
+       "unknown flag '--devices' of inspect; it is one of partition, train, check, bench"},
+      {{"inspect", "out", "--zzzz"}, "unknown flag '--zzzz' of inspect"},
+      {{"inspect", "out", "more"}, "unknown argument 'more' of inspect"},
+      {{"--verison"}, "unknown flag '--verison'; did you mean --version?"},
+      {{"bnch", "m.onnx"}, "unknown verb 'bnch'; did you mean bench?"},
+  };
+  for (const Row& row : rows) {
+    const Result r = box.run(row.command);
+    CHECK(r.code == 2);
+    CHECK(r.line() == row.says);
+  }
+}
+
+TEST_CASE("versions are JSON for programs") {
+  const Sandbox box;
+  for (const auto& command : {std::vector<std::string>{"--version", "--json"}, {"--json", "--version"}}) {
+    const Result r = box.run(command);
+    REQUIRE(r.code == 0);
+    const llvm::json::Object o = object(r.out);
+    CHECK(box.run({"--version"})
+              .out.find("opt-partition " + text(o, "opt-partition") + "\noneDNN " + text(o, "onednn") + "\n") == 0);
+    CHECK(o.getInteger("onnx_opset") == 17);
+  }
+}
+
+TEST_CASE("docs/errors.md is what the program says") {
+  const Sandbox box;
+  const Result r = box.run({"generate", "errors"});
+  const std::string path = OPTP_TEST_DATA "/../../docs/errors.md";
+  if (std::getenv("UPDATE_GOLDEN")) write_text(path, r.out);
+  CHECK(r.out == contents(path));
+}
+
+TEST_CASE("man page and completions have every verb and flag of --help, and are what the build made") {
+  const Sandbox box;
+  const std::vector<std::string> verbs = {"partition", "inspect", "run",   "train", "export",
+                                          "check",     "bench",   "build", "ops",   "passes"};
+  std::vector<std::string> words;
+  const auto add_flags = [&](std::string help) {
+    std::replace(help.begin(), help.end(), ',', ' ');  // "-h,--help", or "-h,     --help"
+    std::istringstream lines(help);
+    for (std::string line; std::getline(lines, line);) {
+      std::istringstream each(line);
+      for (std::string name; each >> name && name[0] == '-' && name.size() > 1;) words.push_back(name);
+    }
+  };
+  const std::string help = box.run({"--help"}).out;
+  add_flags(help);
+  for (const std::string& verb : verbs) {
+    CHECK(help.find("\n  " + verb + " ") != std::string::npos);
+    add_flags(box.run({verb, "--help"}).out);
+  }
+  CHECK(words.size() > 100);
+  words.insert(words.end(), verbs.begin(), verbs.end());
+  const std::string folder = fs::path(OPTP_PROGRAM).parent_path().string() + "/generated/";
+  for (auto [what, file] : {std::pair{"man", "opt-partition.1"},
+                            {"bash", "opt-partition"},
+                            {"zsh", "_opt-partition"},
+                            {"fish", "opt-partition.fish"}}) {
+    CAPTURE(what);
+    const Result r = box.run({"generate", what});
+    REQUIRE(r.code == 0);
+    CHECK(r.out == contents(folder + file));
+    for (const std::string& word : words) {
+      CAPTURE(word);
+      std::string spelt = word;
+      if (what == std::string("fish") && word[0] == '-')
+        spelt = (word[1] == '-' ? "-l " + word.substr(2) : "-s " + word.substr(1));
+      if (what == std::string("man"))
+        for (size_t k = 0; (k = spelt.find('-', k)) != std::string::npos; k += 2) spelt.insert(k, "\\");
+      CHECK(r.out.find(spelt) != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("bash completes verbs, flags, words and paths") {
+  const Sandbox box;
+  write_text(box / "completion", box.run({"generate", "bash"}).out);
+  write_text(box / "out/plan.json", "{}");
+  write_text(box / "a model.onnx", "");
+  struct Row {
+    std::string words, offers;  // of the last word
+  };
+  const Row rows[] = {
+      {"insp", "inspect\n"},
+      {"inspect --js", "--json\n"},
+      {"m.onnx --devi", "--devices\n"},  // the verb that needs no name
+      {"--diagnostics json che", "check\n"},
+      {"--diagnostics json check m.onnx --golde", "--golden\n"},
+      {"partition m.onnx --strategy m", "megatron\n"},
+      {"partition m.onnx --strategy = o", "origin\n"},
+      {"train m.onnx --schedule c", "constant\ncosine\n"},
+      {"run o", "out\n"},
+      {"run out -o a", ""},  // a folder, not a file
+      {"check a", "a model.onnx\n"},
+      {"build opt-1.", "opt-1.3b\n"},
+      {"bench m.onnx --runs ", ""},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.words);
+    const std::string last = row.words.back() == ' ' ? " ''" : "";
+    write_text(box / "script", ". ./completion; COMP_WORDS=(opt-partition " + row.words + last +
+                                   "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _opt_partition; for w in "
+                                   "\"${COMPREPLY[@]}\"; do echo \"$w\"; done >given\n");
+    REQUIRE(std::system(("cd '" + box.work() + "' && bash script").c_str()) == 0);
+    CHECK(contents(box / "given") == row.offers);
+  }
+}
+
+TEST_CASE("--quiet is every verb's, before it or after it") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  for (const auto& command : {std::vector<std::string>{"--quiet", model, "-o", "out"},
+                              {model, "-o", "out", "--quiet"},
+                              {"--quiet", "inspect", "out"},
+                              {"ops", "--quiet"},
+                              {"build", "opt-125m", "--no-weights", "--quiet", "-o", "m.onnx"}}) {
+    const Result r = box.run(command);
+    CHECK(r.code == 0);
+    CHECK(r.err == "");
+  }
+  CHECK(box.run({model, "-o", "out"}).err.find("out: 2 devices") == 0);
+}
+
+TEST_CASE("what takes long tells a terminal so within a second, and is gone from the line when done") {
+  const Sandbox box;
+  int ours = -1, theirs = -1;
+  if (const int failed = ::openpty(&ours, &theirs, nullptr, nullptr, nullptr); failed && !fs::exists("/dev/pts/ptmx")) {
+    MESSAGE("skipped: it needs a pseudo-terminal, and /dev/pts is not mounted");
+    return;
+  } else {
+    REQUIRE(failed == 0);
+  }
+  std::string seen;
+  const auto told = [&] {
+    return seen.find("planning  ") != std::string::npos && seen.find(" %") != std::string::npos;
+  };
+  // Until it has told so the child runs a sixth of the time: it takes long on any machine.
+  const auto read_until_end = [&](pid_t child) {
+    siginfo_t end{};
+    for (bool last = false; !last;) {
+      last = ::waitid(P_PID, id_t(child), &end, WEXITED | WNOHANG | WNOWAIT) != 0 || end.si_pid != 0;
+      if (!last && !told()) ::kill(child, SIGSTOP), std::this_thread::sleep_for(25ms), ::kill(child, SIGCONT);
+      char part[4096];
+      pollfd ready{ours, POLLIN, 0};
+      while (::poll(&ready, 1, last ? 0 : 5) > 0 && (ready.revents & POLLIN))
+        seen.append(part, size_t(std::max<ssize_t>(0, ::read(ours, part, sizeof part))));
+    }
+  };
+  REQUIRE(box.run({"build", "opt-175b", "--no-weights", "-o", "m.onnx"}).code == 0);
+  const Sandbox::Options terminal{.in_child = [&] { ::setenv("TERM", "xterm", 1), ::dup2(theirs, 2); },
+                                  .meanwhile = read_until_end};
+  const Result r = box.run({"m.onnx", "--devices", "16", "--plan-only", "-o", "out"}, terminal);
+  CHECK(r.code == 0);
+  CHECK(told());
+  const size_t cleared = seen.rfind("\r\x1b[K");
+  CHECK(seen.find("out: 16 devices", cleared) != std::string::npos);
+  seen.clear();
+  CHECK(box.run({"m.onnx", "--devices", "2", "--plan-only", "-o", "out", "--quiet"}, terminal).code == 0);
+  CHECK(seen == "");
+  ::close(ours), ::close(theirs);
+}

@@ -1,0 +1,189 @@
+// What is emitted is what is run: ranks read back from their files give, bit for bit, what the graphs that were checked
+// give in memory.
+#include <cmath>
+#include <functional>
+
+#include "frontend/io/npy.h"
+#include "frontend/io/output_transaction.h"
+#include "frontend/ir/op.h"
+#include "frontend/onnx/export.h"
+#include "passes/plan/job.h"
+#include "passes/plan/plan.h"
+#include "tests/tools/program.h"
+#include "tools/run/execution.h"
+#include "tools/run/run.h"
+#include "tools/run/stepper.h"
+
+using namespace optp;
+
+namespace {
+template <typename T>
+T must(llvm::Expected<T> value) {
+  if (!value) FAIL(llvm::toString(value.takeError()));
+  return std::move(*value);
+}
+void must(llvm::Error e) {
+  if (e) FAIL(llvm::toString(std::move(e)));
+}
+struct Case {
+  std::string name, model, inputs;
+};
+// Exports with their weights: the small ones.
+std::vector<Case> cases() {
+  std::vector<Case> out;
+  for (const auto& entry : fs::directory_iterator(OPTP_TEST_DATA "/exports")) {
+    const std::string folder = entry.path().string();
+    if (folder.find("structure") == std::string::npos)
+      out.push_back({entry.path().filename().string(), folder + "/model.onnx", folder + "/inputs"});
+  }
+  std::sort(out.begin(), out.end(), [](const Case& a, const Case& b) { return a.name < b.name; });
+  return out;
+}
+const Case encoder_decoder{"encoder-decoder", OPTP_TEST_DATA "/encoder-decoder/model.onnx",
+                           OPTP_TEST_DATA "/encoder-decoder/inputs"};
+
+// Collectives in the order in which the rank comes to them, without the sums of extents, which a reader knows.
+std::vector<std::string> meetings(const Graph& graph) {
+  std::vector<std::string> out;
+  for (const auto& node : graph.nodes)
+    if (node->op->is_collective) out.push_back(node->text("id").str());
+  return out;
+}
+std::vector<std::unique_ptr<Graph>> clones(const std::vector<std::unique_ptr<Graph>>& graphs) {
+  std::vector<std::unique_ptr<Graph>> out;
+  for (const auto& g : graphs) out.push_back(g->clone());
+  return out;
+}
+
+class Written {
+ public:
+  Written(const Case& c, int64_t devices, bool train) {
+    JobOptions o;
+    o.model = c.model;
+    o.devices = devices;
+    o.train = train;
+    o.training.optimizer.name = "adamw";
+    o.training.max_gradient_norm = 0.5;  // a sum over all ranks
+    job_ = must(make_job(o));
+    {
+      auto out = must(OutputTransaction::begin(box_ / "out"));
+      for (size_t r = 0; r < job_.ranks.size(); ++r)
+        must(write_rank_model(*job_.ranks[r], out, "rank" + std::to_string(r),
+                              {.metadata = {{"rank", std::to_string(r)}}}));
+      must(out.commit());
+    }
+    for (size_t r = 0; r < job_.ranks.size(); ++r) {
+      read_.push_back(must(read_rank(box_ / ("out/rank" + std::to_string(r) + "/model.onnx"))));
+      read_.back()->updates = job_.ranks[r]->updates;
+      read_.back()->gradients = job_.ranks[r]->gradients;
+      CHECK(meetings(*read_.back()) == meetings(*job_.ranks[r]));
+      CHECK(meetings(*read_.back()) == meetings(*read_.front()));
+    }
+    plan_ = must(make_plan(job_, example_dims(*job_.whole, {}), "", true));
+    std::vector<Port> all = must(ports(*plan_->getAsObject(), "inputs", job_.ranks.size()));
+    for (const Port& p : all)
+      if (p.role == "data" || p.role == "labels") inputs_.push_back(p);
+    std::vector<std::string> given;
+    if (train) given = {"labels=ones"};
+    batch_ = must(read_batch(given, {}, c.inputs, inputs_));
+    shards_ = must(shards_of(batch_, inputs_, job_.ranks.size()));
+  }
+
+  std::vector<HostArrays> run(const std::vector<std::unique_ptr<Graph>>& graphs) const {
+    std::vector<std::unique_ptr<Graph>> bound;
+    std::vector<const Graph*> ranks;
+    for (const auto& g : graphs) {
+      bound.push_back(must(bind_dims(*g, batch_.dims)));
+      ranks.push_back(bound.back().get());
+    }
+    return must(execute(ranks, shards_, {.threads_per_device = 1}));
+  }
+  // Two steps; what each rank then holds, and its last gradients.
+  std::vector<HostArrays> train(const std::vector<std::unique_ptr<Graph>>& graphs) const {
+    auto stepper = must(Stepper::create(clones(graphs), {.threads_per_device = 1, .gradients = true}));
+    for (int step = 0; step < 2; ++step) must(stepper->step(batch_.dims, shards_, 1e-2));
+    std::vector<HostArrays> out;
+    for (size_t r = 0; r < graphs.size(); ++r) {
+      out.push_back(stepper->values(r));
+      for (const GradientOutput& g : graphs[r]->gradients)
+        if (const HostArray* array = stepper->gradient(r, g.output)) out.back()[g.output] = *array;
+    }
+    return out;
+  }
+
+  const Job& job() const { return job_; }
+  const std::vector<std::unique_ptr<Graph>>& read() const { return read_; }
+
+ private:
+  Sandbox box_;
+  Job job_;
+  std::vector<std::unique_ptr<Graph>> read_;
+  std::optional<llvm::json::Value> plan_;
+  std::vector<Port> inputs_;
+  Batch batch_;
+  std::vector<HostArrays> shards_;
+};
+void check_same(const std::vector<HostArrays>& memory, const std::vector<HostArrays>& files) {
+  REQUIRE(memory.size() == files.size());
+  for (size_t r = 0; r < memory.size(); ++r) {
+    REQUIRE(memory[r].size() == files[r].size());
+    for (const auto& [name, array] : memory[r]) {
+      CAPTURE(r);
+      CAPTURE(name);
+      auto other = files[r].find(name);
+      REQUIRE(other != files[r].end());
+      CHECK(other->second.dims == array.dims);
+      CHECK(other->second.bytes == array.bytes);
+    }
+  }
+}
+// A sanitizer looks at the code that runs, which the number of devices does not change, and is twenty times slower.
+std::vector<int64_t> device_counts() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return {5};
+#else
+  return {1, 2, 3, 5, 8};
+#endif
+}
+void for_every_export(bool train, const std::function<void(const Written&)>& check) {
+  std::vector<Case> all = cases();
+  all.push_back(encoder_decoder);
+  for (const Case& c : all)
+    for (int64_t devices : device_counts()) {
+      CAPTURE(c.name);
+      CAPTURE(devices);
+      check(Written(c, devices, train));
+    }
+}
+}  // namespace
+
+TEST_CASE("the files of every export's ranks give what the ranks give in memory, bit for bit") {
+  for_every_export(/*train=*/false, [](const Written& w) { check_same(w.run(w.job().ranks), w.run(w.read())); });
+}
+
+TEST_CASE("so do the files of training steps: gradients, parameters and state after two steps") {
+  for_every_export(/*train=*/true, [](const Written& w) { check_same(w.train(w.job().ranks), w.train(w.read())); });
+}
+
+TEST_CASE("a rank without heads comes to every collective, though it uses none of some results") {
+  const Written w(encoder_decoder, 5, /*train=*/false);
+  size_t unused = 0;
+  for (const auto& graph : w.job().ranks) {
+    auto clone = graph->clone();
+    for (auto& node : clone->nodes) node->attributes.erase("group");  // no longer a rank's: what is dead goes
+    clone->erase_dead();
+    unused += meetings(*graph).size() - meetings(*clone).size();
+  }
+  CHECK(unused > 0);  // else this case shows nothing
+  check_same(w.run(w.job().ranks), w.run(w.read()));
+
+  const Sandbox box;
+  REQUIRE(box.run({encoder_decoder.model, "--devices", "5", "-o", "out"}).code == 0);
+  REQUIRE(box.run({"run", "out", "--inputs-dir", encoder_decoder.inputs, "-o", "res"}).code == 0);
+  const Array found = to_array(must(read_npy(box / "res/logits.npy")));
+  const Array golden = to_array(must(read_npy(OPTP_TEST_DATA "/encoder-decoder/golden/logits.npy")));
+  REQUIRE(found.dims == golden.dims);
+  double most = 0;
+  for (size_t k = 0; k < golden.f.size(); ++k) most = std::max(most, std::abs(found.f[k] - golden.f[k]));
+  CHECK(most < 1e-5);  // the parity that check promises of float32
+}

@@ -1,0 +1,292 @@
+// check: does the partitioned model compute what the whole one does? Three comparisons, since a fault shared by both
+// sides of one proves nothing:
+//   meaning     the file's own graph in float64, op by op, against the canonical graph in the runtime
+//   local       every value of every rank against its shard of the whole run's value, in float64: a fault is at its
+//   first place end to end  the ranks in the runtime against the float64 truth
+#include <cmath>
+#include <map>
+
+#include "frontend/io/output_transaction.h"
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+#include "passes/plan/job.h"
+#include "passes/plan/plan.h"
+#include "runtime/reference.h"
+#include "tools/check/check_report.h"
+#include "tools/check/check_training.h"
+#include "tools/check/comparison.h"
+#include "tools/check/mutants.h"
+#include "tools/cli/command.h"
+#include "tools/cli/job_options.h"
+#include "tools/cli/progress.h"
+#include "tools/run/execution.h"
+#include "tools/run/inputs.h"
+#include "tools/run/machine_memory.h"
+#include "tools/run/prepare.h"
+
+namespace optp {
+namespace {
+
+struct CheckOptions {
+  JobOptions job;
+  std::vector<std::string> inputs;
+  std::string inputs_dir, golden, random_weights, mutant, json;
+  int64_t threads = 0;
+};
+
+class Checker {
+ public:
+  Checker(const CheckOptions& o, Job job) : o_(o), job_(std::move(job)) {}
+
+  llvm::Error run() {
+    {
+      const Progress preparing("preparing");
+      if (auto e = prepare()) return e;
+    }
+    // A step is a node in float64, by far the slowest: of the file's graph, of the whole one, of each rank's.
+    progress_.emplace("checking",
+                      int64_t(job_.imported->size() + job_.whole->size() + ranks_[0]->size() * ranks_.size()));
+    if (auto e = whole()) return e;
+    if (auto e = local()) return e;
+    if (auto e = end_to_end()) return e;
+    progress_.reset();
+    if (o_.job.train) {
+      TrainingCheckOptions training{o_.job, o_.inputs, o_.inputs_dir, o_.random_weights, o_.mutant, o_.threads};
+      auto checked = check_training(training);
+      if (!checked) return checked.takeError();
+      rows_.insert(rows_.end(), checked->rows.begin(), checked->rows.end());
+      if (fault_.empty()) fault_ = checked->fault;
+    }
+    const CheckReport report{llvm::sys::path::filename(job_.whole->source).str(),
+                             o_.job.train ? "training" : "inference",
+                             job_.passes.strategy,
+                             job_.whole->mesh,
+                             dims_,
+                             std::move(rows_),
+                             fault_};
+    llvm::outs() << to_text(report);
+    if (!o_.json.empty())
+      if (auto e = write_file_atomically(o_.json, llvm::StringRef(llvm::formatv("{0:2}\n", to_json(report)).str())))
+        return e;
+    if (!fault_.empty()) return error(Fault::check_failed, fault_);
+    return llvm::Error::success();
+  }
+
+ private:
+  llvm::Error prepare() {
+    if (auto e = prepare_weights(job_, o_.random_weights)) return e;
+    auto dims = parse_dims(o_.job.dims);
+    if (!dims) return dims.takeError();
+    dims_ = *dims;
+    auto inputs = prepare_inputs(*job_.imported, o_.inputs, o_.inputs_dir, dims_);
+    if (!inputs) return inputs.takeError();
+    inputs_ = std::move(*inputs);
+    for (const auto& [name, a] : inputs_) arrays_[name] = to_array(a);
+    for (auto& rank : job_.ranks) {
+      auto bound = bind_to_run(*rank, dims_);
+      if (!bound) return bound.takeError();
+      ranks_.push_back(std::move(*bound));
+      rank_graphs_.push_back(ranks_.back().get());
+    }
+    if (!o_.mutant.empty() && !o_.job.train)
+      for (size_t r = 0; r < ranks_.size(); ++r)
+        if (auto e = apply_mutant(*ranks_[r], int64_t(r), o_.mutant)) return e;
+    for (int64_t r = 0; r < int64_t(ranks_.size()); ++r) {
+      rank_inputs_.push_back(rank_part(inputs_, *rank_graphs_[size_t(r)], job_.whole->mesh, r));
+      NamedArrays& mine = rank_arrays_.emplace_back();
+      for (const auto& [name, a] : rank_inputs_.back()) mine[name] = to_array(a);
+    }
+    return llvm::Error::success();
+  }
+
+  double runtime_tolerance(DType dtype) const {
+    // float32 rounds at 6e-8; sums of n terms in blocks lose a few more bits. 1e-5 is the stated promise, not a fit.
+    return dtype == DType::f16 ? 4e-3 : dtype == DType::bf16 ? 3e-2 : 1e-5;
+  }
+
+  llvm::Error whole() {
+    auto imported = bind_to_run(*job_.imported, dims_);
+    if (!imported) return imported.takeError();
+    auto truth =
+        run_reference({imported->get()}, {arrays_},
+                      [&](const Node&, llvm::ArrayRef<const Value*>, llvm::ArrayRef<const Array*>) -> llvm::Error {
+                        progress_->add(1);
+                        return llvm::Error::success();
+                      });
+    if (!truth) return truth.takeError();
+    truth_ = std::move((*truth)[0]);
+    auto canonical = bind_to_run(*job_.whole, dims_);
+    if (!canonical) return canonical.takeError();
+    whole_ = std::move(*canonical);
+    auto results = execute({whole_.get()}, {inputs_}, {.threads_per_device = o_.threads});
+    if (!results) return results.takeError();
+    compare("meaning", "the file's graph in float64", (*results)[0]);
+    return llvm::Error::success();
+  }
+  void compare(llvm::StringRef name, llvm::StringRef against, const HostArrays& results) {
+    Row row{name.str(), against.str(), "", 0, 0, 0, 0, true};
+    for (const auto& [output, expected] : truth_) {
+      const HostArray& host = results.find(output)->second;
+      const Array found = to_array(host);
+      int64_t at = 0;
+      const double d = difference(found, expected, false, &at);
+      ++row.values;
+      row.elements += expected.elements();
+      row.tolerance = std::max(row.tolerance, runtime_tolerance(host.dtype));
+      row.error = std::max(row.error, d);
+      if (!(d <= runtime_tolerance(host.dtype)))
+        fail(row, name + ": output " + quoted(output) + expected_found(expected, found, at));
+    }
+    rows_.push_back(std::move(row));
+  }
+  void fail(Row& row, const llvm::Twine& what) {
+    row.holds = false;
+    if (fault_.empty()) fault_ = what.str();
+  }
+
+  // Another program computes in half precision what the file says in half precision, whatever it widens at its ends;
+  // this one in float32. What is only stored so, and widened where it is used, both compute in float32.
+  double half_tolerance() const {
+    double out = 0;
+    for (const auto& node : job_.imported->nodes)
+      for (const auto& v : node->results)
+        if (is_half(v->type.dtype)) out = std::max(out, runtime_tolerance(v->type.dtype));
+    return out;
+  }
+  // Stored arrays of another program, and beside them, in exact/, what it should have found. In half precision that
+  // program's own error and one rounding of the result are allowed.
+  llvm::Error golden(const HostArrays& results) {
+    Row row{"golden", o_.golden, "", 0, 0, 0, 0, true};
+    Row exact{"exact", o_.golden + "/exact", "", 0, 0, 0, 0, true};
+    double own = 0;
+    auto files = TensorFolder::open(o_.golden, TensorFolder::Kind::outputs),
+         exact_files = TensorFolder::open(o_.golden + "/exact", TensorFolder::Kind::outputs);
+    if (!files || !exact_files) return llvm::joinErrors(files.takeError(), exact_files.takeError());
+    const double half = half_tolerance();
+    for (size_t number = 0; number < job_.whole->outputs.size(); ++number) {
+      const std::string& output = job_.whole->outputs[number].name;
+      const HostArray& host = results.find(output)->second;
+      const Array found = to_array(host);
+      auto stored = [&](const TensorFolder& folder) -> llvm::Expected<std::optional<Array>> {
+        auto file = folder.find(output, number);
+        if (!file) return file.takeError();
+        if (!*file) return std::nullopt;
+        Array out = to_array((*file)->array);
+        if (out.dims != found.dims)
+          return bad_input((*file)->file + ": expected the output's shape " +
+                           to_string(Dims(found.dims.begin(), found.dims.end())) + ", found " +
+                           to_string(Dims(out.dims.begin(), out.dims.end())));
+        return out;
+      };
+      auto compare = [&](Row& to, const Array& expected, double tolerance) {
+        int64_t at = 0;
+        const double d = difference(found, expected, true, &at);
+        ++to.values;
+        to.elements += expected.elements();
+        to.tolerance = std::max(to.tolerance, tolerance);
+        to.error = std::max(to.error, d);
+        if (!(d <= tolerance)) fail(to, to.name + ": output " + quoted(output) + expected_found(expected, found, at));
+      };
+      auto theirs = stored(*files), truth = stored(*exact_files);
+      if (!theirs || !truth) return llvm::joinErrors(theirs.takeError(), truth.takeError());
+      if (*theirs)
+        compare(row, **theirs,
+                is_float(host.dtype) ? std::max(half, runtime_tolerance(host.dtype)) : runtime_tolerance(host.dtype));
+      if (!*theirs || !*truth) continue;
+      const double error = difference(**theirs, **truth, true);
+      own = std::max(own, error);
+      compare(
+          exact, **truth,
+          is_half(host.dtype) ? error + (host.dtype == DType::f16 ? 0x1p-10 : 0x1p-7) : runtime_tolerance(host.dtype));
+    }
+    if (row.values == 0) return error(Fault::not_found, o_.golden + ": no .npy or .pb file of an output");
+    rows_.push_back(std::move(row));
+    if (exact.values > 0) {
+      exact.note = llvm::formatv("golden's own error {0:E2}", own).str();
+      rows_.push_back(std::move(exact));
+    }
+    return llvm::Error::success();
+  }
+
+  llvm::Error local() {
+    Row row{"local", "shards of the whole run's values, float64", "", 0, 0, 0, LocalComparison::tolerance, true};
+    LocalComparison comparison(job_.whole->mesh, rank_graphs_);
+    if (auto e = comparison.run(*whole_, arrays_, rank_arrays_, progress_)) return e;
+    const LocalComparison::Found found = comparison.all();
+    row.values = found.values, row.elements = found.elements, row.error = found.error;
+    if (!comparison.fault().empty()) fail(row, "local: " + comparison.fault());
+    rows_.push_back(std::move(row));
+    return llvm::Error::success();
+  }
+
+  llvm::Error end_to_end() {
+    auto results = execute(rank_graphs_, rank_inputs_, {.threads_per_device = o_.threads});
+    if (!results) return results.takeError();
+    HostArrays joined;
+    const Mesh& mesh = job_.whole->mesh;
+    for (size_t k = 0; k < rank_graphs_[0]->outputs.size(); ++k) {
+      const GraphOutput& o = rank_graphs_[0]->outputs[k];
+      Array whole;
+      whole.resize(is_float(o.value->type.dtype), truth_[o.name].dims);
+      for (int64_t r = 0; r < mesh.devices(); ++r)
+        place_shard(whole, to_array((*results)[size_t(r)][o.name]), *o.value->sharding, mesh, r);
+      joined[o.name] = host_array(whole, o.value->type.dtype);
+    }
+    compare("end to end",
+            llvm::formatv("{0} device{1}, float64 truth", mesh.devices(), mesh.devices() > 1 ? "s" : "").str(), joined);
+    if (!o_.golden.empty()) return golden(joined);
+    return llvm::Error::success();
+  }
+
+  const CheckOptions& o_;
+  Job job_;
+  DimValues dims_;
+  HostArrays inputs_;
+  NamedArrays arrays_, truth_;
+  std::unique_ptr<Graph> whole_;
+  std::vector<std::unique_ptr<Graph>> ranks_;
+  std::vector<const Graph*> rank_graphs_;
+  std::vector<NamedArrays> rank_arrays_;
+  std::vector<HostArrays> rank_inputs_;
+  std::vector<Row> rows_;
+  std::string fault_;
+  std::optional<Progress> progress_;
+};
+}  // namespace
+
+Command add_check(CLI::App& app) {
+  auto o = std::make_shared<CheckOptions>();
+  CLI::App* c = app.add_subcommand("check", "prove that the parts compute what the whole does; exit 1 if not");
+  add_job_options(*c, o->job);
+  c->add_flag("--train", o->job.train,
+              "the training step, too: loss, gradients, backward values, optimizers, memory, stability");
+  add_training_options(*c, o->job);
+  c->add_option("--input", o->inputs,
+                "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--inputs-dir", o->inputs_dir,
+                "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")
+      ->type_name("DIR");
+  c->add_option("--golden", o->golden,
+                "folder with OUTPUT.npy or .pb (or output_0.pb …) to compare with, and in exact/ what it should have "
+                "been; NaN there carries no promise")
+      ->type_name("DIR");
+  c->add_option("--json", o->json, "write what was found to this file too; inspect --check puts it on the plan's page")
+      ->type_name("FILE");
+  c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
+  c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
+  c->add_option("--mutant", o->mutant,
+                "break one thing, to see it caught: drop-all-reduce[:N], row-bias-everywhere, shift-shard[:NAME]")
+      ->group("");
+  return {c, [o] {
+            // The forward part of a training step is the inference plan's.
+            JobOptions forward = o->job;
+            forward.train = false;
+            auto job = make_job(forward);
+            if (!job) return job.takeError();
+            return Checker(*o, std::move(*job)).run();
+          }};
+}
+}  // namespace optp

@@ -1,0 +1,25 @@
+// What a check found: a table for people, JSON for programs and for the plan's page (docs/check.schema.json).
+#pragma once
+#include <string>
+#include <vector>
+
+#include "llvm/Support/JSON.h"
+#include "passes/plan/job.h"
+#include "tools/check/comparison.h"
+#include "tools/run/inputs.h"
+
+namespace optp {
+
+struct CheckReport {
+  std::string model, job, strategy;
+  Mesh mesh;
+  DimValues dims;
+  std::vector<Row> rows;
+  std::string fault;  // the first one found; empty: the check holds
+};
+std::string to_text(const CheckReport& report);
+llvm::json::Value to_json(const CheckReport& report);
+llvm::Expected<llvm::json::Value> read_check_report(
+    const std::string& path);  // its members are there and of their types
+
+}  // namespace optp

@@ -1,0 +1,21 @@
+// check --train: the six groups that say whether a partitioned training step computes what the whole one does.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "passes/plan/job.h"
+#include "tools/check/comparison.h"
+
+namespace optp {
+struct TrainingCheckOptions {
+  JobOptions job;  // of a training job
+  std::vector<std::string> inputs;
+  std::string inputs_dir, random_weights, mutant;
+  int64_t threads = 0;
+};
+struct TrainingCheck {
+  std::vector<Row> rows;
+  std::string fault;  // the first one found; empty: all groups hold
+};
+llvm::Expected<TrainingCheck> check_training(const TrainingCheckOptions& options);
+}  // namespace optp

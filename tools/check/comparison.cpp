@@ -1,0 +1,213 @@
+#include "tools/check/comparison.h"
+
+#include <cmath>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/raw_ostream.h"
+#include "tools/cli/progress.h"
+
+namespace optp {
+namespace {
+// Masks hold the lowest float; it says nothing of what the others are.
+constexpr double mask_like = 1e30;
+double largest(const Array& a) {
+  double top = 0;
+  for (int64_t k = 0; k < a.elements(); ++k)
+    if (const double x = std::fabs(a.number(k)); x > top && x < mask_like) top = x;
+  return top;
+}
+void widen(Roundings::Size& size, const Array& a) {
+  for (int64_t k = 0; k < a.elements(); ++k)
+    if (const double x = std::fabs(a.number(k)); x > 0 && x < mask_like) {
+      size.largest = std::max(size.largest, x);
+      size.smallest = size.smallest == 0 ? x : std::min(size.smallest, x);
+    }
+}
+double distance(double x, double y) {
+  if (std::isnan(x) != std::isnan(y)) return INFINITY;
+  if (std::isinf(x) || std::isinf(y)) return x == y ? 0 : INFINITY;
+  return std::isnan(x) ? 0 : std::fabs(x - y);
+}
+}  // namespace
+
+double difference(const Array& a, const Array& b, bool skip_nan, int64_t* worst, double floor) {
+  double top = floor, most = 0;
+  for (int64_t k = 0; k < b.elements(); ++k)
+    if (double x = std::fabs(b.number(k)); x > top && std::isfinite(x)) top = x;
+  for (int64_t k = 0; k < b.elements(); ++k) {
+    const double x = a.number(k), y = b.number(k);
+    if (skip_nan && std::isnan(y)) continue;
+    if (const double d = distance(x, y); d > most) {
+      most = d;
+      if (worst) *worst = k;
+    }
+  }
+  return top > 0 ? most / top : most;
+}
+Array scalar(double x, bool floating) {
+  Array a;
+  a.resize(floating, {});
+  if (floating)
+    a.f[0] = x;
+  else
+    a.i[0] = int64_t(x);
+  return a;
+}
+std::string expected_found(const Array& expected, const Array& found, int64_t at) {
+  // Enough digits that two float32 that differ are seen to differ.
+  std::string out;
+  llvm::raw_string_ostream(out) << ", index " << index_text(at, expected.dims) << ": expected "
+                                << llvm::format("%.9g", expected.number(at)) << ", found "
+                                << llvm::format("%.9g", found.number(at));
+  return out;
+}
+
+llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, llvm::ArrayRef<NamedArrays> rank_inputs,
+                                 std::optional<Progress>& progress) {
+  constexpr int64_t most_kept_elements = int64_t(1) << 26;
+  llvm::DenseMap<const Value*, double> scales;
+  auto scale_of = [&](const Value& v) {
+    auto it = scales.find(&v);
+    if (it != scales.end()) return it->second;
+    double top = 0;
+    if (auto in = inputs.find(v.name); in != inputs.end())
+      top = largest(in->second);
+    else if (v.is_data() && is_float(v.type.dtype))
+      top = largest(to_array(*v.data));
+    return scales[&v] = top;
+  };
+  auto keep = [&](const Node& node, llvm::ArrayRef<const Value*> vs,
+                  llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
+    if (progress) progress->add(1);
+    double scale = largest(*arrays[0]);
+    for (const Value* v : node.operands)
+      if (is_float(v->type.dtype)) scale = std::max(scale, 1e-4 * scale_of(*v));
+    scales[vs[0]] = scale;
+    // An optimizer divides a gradient by its own size and so makes what is left of a sum that cancels (a key bias's
+    // gradient is 0) as large as all else.
+    if (arrays[0]->elements() <= most_kept_elements && (node.phase != Phase::optimizer || vs[0]->ndim() == 0))
+      kept_[vs[0]->name] = {*arrays[0], scale};
+    return llvm::Error::success();
+  };
+  auto truth = run_reference({&whole}, {inputs}, keep);
+  if (!truth) return truth.takeError();
+  outputs_ = std::move((*truth)[0]);
+  for (const Value* v : ranks_[0]->inputs) {
+    Roundings::Size size;
+    for (const NamedArrays& mine : rank_inputs)
+      if (auto it = mine.find(v->name); it != mine.end()) widen(size, it->second);
+    size.addend = size.largest;
+    roundings_.record(*v, size);
+  }
+  for (const Value* v : ranks_[0]->data()) {
+    if (!is_float(v->type.dtype) || v->data->is_missing()) continue;
+    Roundings::Size size;
+    widen(size, to_array(*v->data));
+    size.addend = size.largest;
+    roundings_.record(*v, size);
+  }
+  auto ranks = run_reference(
+      ranks_, rank_inputs, [&](const Node& node, llvm::ArrayRef<const Value*> vs, llvm::ArrayRef<const Array*> arrays) {
+        if (progress) progress->add(mesh_.devices());
+        return look(node, vs, arrays);
+      });
+  if (!ranks) return ranks.takeError();
+  return llvm::Error::success();
+}
+
+llvm::Error LocalComparison::look(const Node& node, llvm::ArrayRef<const Value*> vs,
+                                  llvm::ArrayRef<const Array*> arrays) {
+  Roundings::Size size;
+  for (const Array* a : arrays) widen(size, *a);
+  const Roundings::Bound bound = roundings_.of(node);
+  size.addend = Roundings::addend_of(size.largest, bound);
+  size.error =
+      compare_with_whole(node, vs, arrays, std::min(bound.error / tolerance, bound.addend)).value_or(bound.error);
+  roundings_.record(*vs[0], size);
+  return llvm::Error::success();
+}
+
+double LocalComparison::addend_of(llvm::StringRef output) const {
+  for (const GraphOutput& o : ranks_[0]->outputs)
+    if (const auto* size = o.name == output ? roundings_.find(*o.value) : nullptr) return size->addend;
+  return 0;
+}
+
+std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm::ArrayRef<const Value*> vs,
+                                                          llvm::ArrayRef<const Array*> arrays, double floor) {
+  if (!fault_.empty() || !vs[0]->sharding) return std::nullopt;
+  // A resharded form names the value it is a form of.
+  std::string logical = vs[0]->name;
+  for (const Value* v = vs[0]; v && !kept_.contains(logical) && !v->cause.from.empty(); v = ranks_[0]->find(logical))
+    logical = v->cause.from;
+  auto it = kept_.find(logical);
+  if (it == kept_.end()) return std::nullopt;
+  const Array& expected = it->second.array;
+  const double scale = std::max(it->second.scale, floor);
+  const Sharding& s = *vs[0]->sharding;
+  if (expected.dims.size() != s.dims.size()) return std::nullopt;
+  if (s.is_partial() && s.reduce != Reduce::sum) return std::nullopt;
+  ++found_[size_t(node.phase)].values;
+  if (s.is_partial()) {
+    // The ranks' addends together are the value. Replicas of an addend along other axes count once.
+    Array sum;
+    sum.resize(expected.is_float, expected.dims);
+    const Axes used = s.axes();
+    for (int64_t r = 0; r < mesh_.devices(); ++r) {
+      bool first = true;
+      for (const MeshAxis& a : mesh_.axes)
+        if (!llvm::is_contained(used, a.name) && mesh_.coordinate(a.name, r) != 0) first = false;
+      if (first) place_shard(sum, *arrays[size_t(r)], s, mesh_, r);
+    }
+    return compare(node, *vs[0], sum, expected, scale, "sum over the ranks");
+  }
+  double most = 0;
+  for (int64_t r = 0; r < mesh_.devices() && fault_.empty(); ++r)
+    most = std::max(most, compare(node, *vs[0], *arrays[size_t(r)], shard_of(expected, s, mesh_, r), scale,
+                                  "rank " + llvm::Twine(r)));
+  return most;
+}
+
+double LocalComparison::compare(const Node& node, const Value& value, const Array& found, const Array& expected,
+                                double scale, const llvm::Twine& who) {
+  Found& f = found_[size_t(node.phase)];
+  const std::string place = "value " + quoted(value.name) + " of " + describe(node) + ", " + who.str();
+  if (found.dims != expected.dims) {
+    f.error = INFINITY;
+    fault_ = place + ": wrong shape";
+    fault_phase_ = node.phase;
+    return INFINITY;
+  }
+  double most = 0, apart = 0;
+  int64_t at = 0;
+  for (int64_t k = 0; k < expected.elements(); ++k) {
+    const double x = found.number(k), y = expected.number(k);
+    double d = distance(x, y);
+    if (d == 0) continue;
+    apart = std::max(apart, d);
+    const double by = std::max(scale, std::isfinite(y) ? std::fabs(y) : 0.0);
+    d = by > 0 ? d / by : INFINITY;
+    if (d > most) most = d, at = k;
+  }
+  f.elements += expected.elements();
+  f.error = std::max(f.error, most);
+  if (!(most <= tolerance)) {
+    fault_ = place + expected_found(expected, found, at);
+    fault_phase_ = node.phase;
+  }
+  return apart;
+}
+
+LocalComparison::Found LocalComparison::all() const {
+  Found out;
+  for (const Found& f : found_) {
+    out.values += f.values;
+    out.elements += f.elements;
+    out.error = std::max(out.error, f.error);
+  }
+  return out;
+}
+}  // namespace optp

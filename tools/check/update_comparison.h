@@ -1,0 +1,20 @@
+// One optimizer's update of one parameter against the same in float64 arithmetic.
+#pragma once
+#include "passes/training.h"
+#include "runtime/reference.h"
+#include "tools/check/comparison.h"
+
+namespace optp {
+constexpr double float32_rounding = 0x1p-24;
+
+struct StepOfParameter {
+  const Value* parameter;
+  Array gradient;             // clipped
+  NamedArrays before, after;  // the parameter and its state, by the inputs' names
+  int64_t step = 0;           // steps done before
+  double learning_rate = 0;
+};
+// Adds what was compared to the row, whose error is in units of what is allowed: 16 roundings of what an element adds
+// up. Gives the first difference beyond that, or no text.
+llvm::Expected<std::string> compare_update(const StepOfParameter& step, const TrainingOptions& options, Row& row);
+}  // namespace optp

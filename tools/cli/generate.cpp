@@ -1,0 +1,28 @@
+// generate: the man page, completions and the page of error codes, from the program itself; the build calls it. Hidden.
+#include "frontend/ir/error_codes.h"
+#include "llvm/Support/raw_ostream.h"
+#include "tools/cli/command.h"
+#include "tools/cli/interface.h"
+
+namespace optp {
+Command add_generate(CLI::App& app) {
+  auto what = std::make_shared<std::string>();
+  CLI::App* c = app.add_subcommand("generate", "man, bash, zsh, fish or errors")->group("");
+  c->add_option("what", *what, "what to write to stdout")->required();
+  return {c, [&app, what]() -> llvm::Error {
+            if (*what == "man")
+              llvm::outs() << man_page(interface_of(app), OPTP_VERSION);
+            else if (*what == "bash")
+              llvm::outs() << bash_completion(interface_of(app));
+            else if (*what == "zsh")
+              llvm::outs() << zsh_completion(interface_of(app));
+            else if (*what == "fish")
+              llvm::outs() << fish_completion(interface_of(app));
+            else if (*what == "errors")
+              llvm::outs() << errors_markdown();
+            else
+              return error(Fault::usage, quoted(*what) + ": expected man, bash, zsh, fish or errors");
+            return llvm::Error::success();
+          }};
+}
+}  // namespace optp

@@ -1,0 +1,83 @@
+#include "tools/cli/job_options.h"
+
+#include "llvm/Support/raw_ostream.h"
+#include "tools/cli/progress.h"
+
+namespace optp {
+void report_progress(JobOptions& o) {
+  struct Shown {
+    std::string what;
+    std::optional<Progress> line;
+  };
+  auto shown = std::make_shared<Shown>();
+  o.progress = [shown](const std::string& what, int64_t done, int64_t total) {
+    if (what != shown->what) {
+      shown->line.reset();
+      if (!what.empty()) shown->line.emplace(what, total);
+      shown->what = what;
+    }
+    if (shown->line) shown->line->set(done);
+  };
+  o.show = [](llvm::StringRef text) {
+    const auto held = Progress::hold();
+    llvm::errs() << text;
+  };
+}
+
+void add_job_options(CLI::App& command, JobOptions& o) {
+  report_progress(o);
+  command.add_option("model", o.model, "ONNX file")->required()->type_name("FILE");
+  command.add_option("--devices", o.devices, "number of devices along the mesh axis 'tensor'");
+  command.add_option("--mesh", o.mesh, "named axes, e.g. data=2,tensor=4; strategies cut over tensor");
+  command.add_option("--strategy", o.strategy, "megatron or origin")
+      ->type_name("megatron|origin")
+      ->capture_default_str();
+  command.add_option("--sharding", o.sharding_file, "file of constraints: PATTERN SHARDING, one a line")
+      ->type_name("FILE");
+  command.add_option("--outputs", o.outputs, "whole or sharded")->type_name("whole|sharded")->capture_default_str();
+  command.add_option("--dim", o.dims, "NAME=NUMBER: an extent for sizes and runs (repeatable)");
+  command.add_option("--print-before", o.print_before, "PASS: print the graph before it to stderr (repeatable)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->group("For developers");
+  command.add_option("--print-after", o.print_after, "PASS: print the graph after it to stderr (repeatable)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->group("For developers");
+  command.add_option("--stop-after", o.stop_after, "PASS: end after it")->group("For developers");
+  command.add_option("--dump-dir", o.dump_dir, "folder for the graph after each pass, as text")
+      ->type_name("DIR")
+      ->group("For developers");
+  command.add_flag("--no-tie", o.untied, "keep apart what has equal contents, but what --tie names");
+  command.add_option("--tie", o.tie, "PATTERN of weights that are one where their contents are equal (repeatable)");
+  command.add_option("--untie", o.untie, "PATTERN of weights that are kept apart (repeatable)");
+  command.add_flag("--keep-shared", o.keep_shared, "keep norms and biases that the exporter merged as one parameter");
+}
+
+void add_training_options(CLI::App& command, JobOptions& o) {
+  TrainingOptions& t = o.training;
+  command.add_option("--optimizer", t.optimizer.name, "sgd, adam, adamw or rmsprop, as torch.optim defines them")
+      ->type_name("sgd|adam|adamw|rmsprop")
+      ->capture_default_str();
+  command.add_option("--lr", t.learning_rate, "learning rate; rmsprop's default is 0.01, the others' 0.001");
+  command.add_option("--momentum", t.optimizer.momentum, "of sgd and rmsprop");
+  command.add_flag("--nesterov", t.optimizer.nesterov, "sgd with Nesterov's momentum");
+  command.add_option("--weight-decay", t.optimizer.weight_decay, "adamw's default is 0.01, the others' 0");
+  command.add_option("--betas", o.betas, "of adam and adamw: B1,B2")->delimiter(',')->expected(2);
+  command.add_option("--eps", t.optimizer.epsilon, "of adam, adamw and rmsprop");
+  command.add_option("--alpha", t.optimizer.alpha, "smoothing of rmsprop");
+  command.add_flag("--centered", t.optimizer.centered, "rmsprop by the variance of the gradient");
+  command
+      .add_option("--accumulate", t.accumulate,
+                  "micro-batches in a step: their gradients are summed up, and divided once")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 20));
+  command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm");
+  command
+      .add_option("--no-decay", t.no_decay,
+                  "PATTERN of parameters that weight decay leaves out, as biases and norms (repeatable)")
+      ->allow_extra_args(false);
+  command.add_option("--freeze", t.freeze, "PATTERN of parameters that are not trained (repeatable)");
+  command.add_option("--trainable", t.trainable, "PATTERN: train these alone (repeatable)");
+}
+
+}  // namespace optp

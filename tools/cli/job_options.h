@@ -1,0 +1,13 @@
+// The options that all verbs share which take a model file, as flags of the command line.
+#pragma once
+#include <CLI/CLI.hpp>
+
+#include "passes/plan/job.h"
+
+namespace optp {
+
+void add_job_options(CLI::App& command, JobOptions& options);
+void add_training_options(CLI::App& command, JobOptions& options);  // the optimizer's; not whether to train
+void report_progress(JobOptions& options);                          // as one line on stderr; with the above
+
+}  // namespace optp

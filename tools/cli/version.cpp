@@ -1,0 +1,70 @@
+// --version: what a bug report needs.
+#include <google/protobuf/stubs/common.h>
+
+#include <boost/version.hpp>
+#include <dnnl.hpp>
+
+#include "frontend/io/input_folder.h"
+#include "llvm/Config/llvm-config.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/JSON.h"
+#include "runtime/instruction_set.h"
+#include "runtime/kernels/onednn_product.h"
+#include "tools/cli/command.h"
+
+namespace optp {
+namespace {
+std::string onednn_instruction_set() {
+  switch (dnnl::get_effective_cpu_isa()) {
+    case dnnl::cpu_isa::sse41:
+      return "SSE4.1";
+    case dnnl::cpu_isa::avx:
+      return "AVX";
+    case dnnl::cpu_isa::avx2:
+      return "AVX2";
+    case dnnl::cpu_isa::avx2_vnni:
+      return "AVX2 VNNI";
+    case dnnl::cpu_isa::avx512_core:
+      return "AVX-512";
+    case dnnl::cpu_isa::avx512_core_vnni:
+      return "AVX-512 VNNI";
+    case dnnl::cpu_isa::avx512_core_bf16:
+      return "AVX-512 bfloat16";
+    default:
+      return "newest known";
+  }
+}
+std::string onednn() {
+  const dnnl_version_t* d = dnnl::version();
+  return llvm::formatv("{0}.{1}.{2}", d->major, d->minor, d->patch);
+}
+std::string protobuf() {
+  const int v = GOOGLE_PROTOBUF_VERSION;
+  return llvm::formatv("{0}.{1}.{2}", v / 1000000, v / 1000 % 1000, v % 1000);
+}
+std::string boost() { return llvm::formatv("{0}.{1}", BOOST_VERSION / 100000, BOOST_VERSION / 100 % 1000); }
+}  // namespace
+
+std::string version_text() {
+  return "opt-partition " OPTP_VERSION "\noneDNN " + onednn() + "\nONNX schema: written as IR 8, opset 17\nprotobuf " +
+         protobuf() + "\nLLVM " LLVM_VERSION_STRING "\nBoost " + boost() + "\nMPI not built in\ninstruction set " +
+         onednn_instruction_set() + ", own kernels " + to_string(instruction_set()).str();
+}
+std::string version_json() {
+  kernels::try_usual_product_forms(dnnl::engine(dnnl::engine::kind::cpu, 0));
+  llvm::json::Array refused;
+  for (const std::string& form : kernels::refused_product_forms()) refused.push_back(form);
+  return llvm::formatv("{0:2}",
+                       llvm::json::Value(llvm::json::Object{{"opt-partition", OPTP_VERSION},
+                                                            {"onednn", onednn()},
+                                                            {"onnx_ir", 8},
+                                                            {"onnx_opset", 17},
+                                                            {"protobuf", protobuf()},
+                                                            {"llvm", LLVM_VERSION_STRING},
+                                                            {"boost", boost()},
+                                                            {"mpi", false},
+                                                            {"instruction_set", onednn_instruction_set()},
+                                                            {"own_instruction_set", to_string(instruction_set())},
+                                                            {"refused_products", std::move(refused)}}));
+}
+}  // namespace optp

@@ -1,0 +1,141 @@
+#include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "tools/cli/progress.h"
+#include "tools/plan/page/parts.h"
+#include "tools/plan/plan_text.h"
+
+namespace optp::page {
+std::string escaped(llvm::StringRef text) {
+  std::string out;
+  for (char c : printable(text)) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+std::string anchor(llvm::StringRef name) { return "id=\"tensor=" + escaped(name) + "\""; }
+std::string link(llvm::StringRef name, llvm::StringRef shown) {
+  std::string target;
+  for (char c : printable(name)) {
+    if (llvm::isAlnum(c) || llvm::StringRef("-._~/:").contains(c))
+      target += c;
+    else
+      target += "%" + llvm::toHex(llvm::StringRef(&c, 1));
+  }
+  return "<a href=\"#tensor=" + target + "\">" + escaped(shown) + "</a>";
+}
+
+llvm::StringRef text(const Object& o, llvm::StringRef member) { return o.getString(member).value_or(""); }
+int64_t number(const Object& o, llvm::StringRef member) { return o.getInteger(member).value_or(0); }
+const Array& list(const Object& o, llvm::StringRef member) {
+  static const Array none;
+  const Array* a = o.getArray(member);
+  return a ? *a : none;
+}
+const Object& object(const Object& o, llvm::StringRef member) {
+  static const Object none;
+  const Object* a = o.getObject(member);
+  return a ? *a : none;
+}
+std::string extent_text(const llvm::json::Value& v) {
+  if (auto n = v.getAsInteger()) return std::to_string(*n);
+  return v.getAsString().value_or("?").str();
+}
+
+std::string bytes(int64_t n) {
+  if (n < 1024) return std::to_string(n) + "&nbsp;B";
+  std::string shown = bytes_text(double(n));
+  shown.replace(shown.find(' '), 1, "&nbsp;");
+  return "<span title=\"" + grouped(n) + " bytes\">" + shown + "</span>";
+}
+std::string percent(double part, double whole) {
+  if (whole <= 0) return "0&nbsp;%";
+  return llvm::formatv("{0:f1}&nbsp;%", 100 * part / whole).str();
+}
+std::string flops(double n) {
+  const char* const unit[] = {"flop", "kflop", "Mflop", "Gflop", "Tflop", "Pflop"};
+  int k = 0;
+  while (n >= 1000 && k < 5) n /= 1000, ++k;
+  return llvm::formatv("{0:f1}&nbsp;{1}", n, unit[k]).str();
+}
+std::string seconds(double s) {
+  for (auto [unit, size] : {std::pair{"s", 1.0}, {"ms", 1e-3}})
+    if (s >= size) return llvm::formatv(s / size < 10 ? "{0:f2}&nbsp;{1}" : "{0:f0}&nbsp;{1}", s / size, unit).str();
+  return llvm::formatv("{0:f1}&nbsp;µs", s * 1e6).str();
+}
+std::string device(int64_t rank) {
+  return llvm::formatv("<i class=\"dev c{0}\" data-d=\"{1}\">{1}</i>", rank % 8, rank).str();
+}
+std::string times(llvm::StringRef formula) {
+  std::string out;
+  for (char c : escaped(formula)) out += c == '*' ? "·" : std::string(1, c);
+  return out;
+}
+
+std::vector<std::string> dim_shardings(llvm::StringRef sharding) {
+  std::vector<std::string> out;
+  const llvm::StringRef dims =
+      sharding.take_until([](char c) { return c == ']'; }).drop_while([](char c) { return c == '['; });
+  if (dims.empty()) return out;
+  llvm::SmallVector<llvm::StringRef> parts;
+  dims.split(parts, ',');
+  for (llvm::StringRef p : parts) out.push_back(p.trim().str());
+  return out;
+}
+bool is_whole(llvm::StringRef sharding) { return sharding.find_first_not_of("[_, ]()") == llvm::StringRef::npos; }
+// The axes of "(_ data*tensor _)".
+static std::string cut_text(llvm::StringRef cut) {
+  std::string out;
+  llvm::SmallVector<llvm::StringRef> factors;
+  cut.trim("()").split(factors, ' ', -1, false);
+  for (llvm::StringRef f : factors)
+    if (f != "_") out += (out.empty() ? "" : "&nbsp;") + times(f);
+  return out;
+}
+std::string chip(const Array& shape, llvm::StringRef sharding) {
+  const std::vector<std::string> cuts = dim_shardings(sharding);
+  std::string out = "<span class=\"chip\">";
+  if (shape.empty()) out += "scalar";
+  for (size_t d = 0; d < shape.size(); ++d) {
+    if (d) out += "&thinsp;×&thinsp;";
+    const std::string extent = times(extent_text(shape[d]));
+    if (d < cuts.size() && cuts[d].find_first_not_of("(_ )") != std::string::npos)
+      out += "<b>" + extent + "&nbsp;÷&nbsp;" + cut_text(cuts[d]) + "</b>";
+    else
+      out += extent;
+  }
+  if (auto at = sharding.find("partial("); at != llvm::StringRef::npos)
+    out += " <em>partial " + escaped(sharding.drop_front(at + 8).take_until([](char c) { return c == ')'; })) + "</em>";
+  return out + "</span>";
+}
+std::string table_head(llvm::ArrayRef<llvm::StringRef> columns) {
+  std::string out = "<thead><tr>";
+  for (llvm::StringRef c : columns) {
+    const bool n = c.consume_front("#");
+    out += std::string("<th scope=\"col\"") + (n ? " class=\"n\"" : "") + ">" + c.str() + "</th>";
+  }
+  return out + "</tr></thead>";
+}
+std::string scrolling(llvm::StringRef label, llvm::StringRef table) {
+  return "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"" + escaped(label) + "\">" + table.str() +
+         "</div>";
+}
+}  // namespace optp::page

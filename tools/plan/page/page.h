@@ -1,0 +1,25 @@
+// A plan as one HTML page: nothing but the plan and what is given beside it goes in, and the same of both gives the
+// same bytes.
+#pragma once
+#include <string>
+
+#include "llvm/Support/JSON.h"
+#include "tools/plan/plan_diff.h"
+#include "tools/run/trace.h"
+
+namespace optp {
+
+// What is known of a plan beyond itself; the page has a section for each that is there.
+struct PageEvidence {
+  const llvm::json::Object* check = nullptr;  // by read_check_report
+  const Trace* trace = nullptr;
+  const PlanDiff* changes = nullptr;  // from another plan to this one
+  std::string other;                  // the other's name
+};
+
+// `plan` has passed check_plan. Errors: usage where the evidence is of another model, mesh or job.
+llvm::Expected<std::string> plan_page(const llvm::json::Object& plan, const PageEvidence& evidence = {});
+// The plan's operations and collectives in Graphviz's language; layers are clusters.
+std::string plan_dot(const llvm::json::Object& plan);
+
+}  // namespace optp

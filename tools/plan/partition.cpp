@@ -1,0 +1,108 @@
+// partition: model in, plan and rank graphs out.
+#include <sys/stat.h>
+
+#include "frontend/io/files.h"
+#include "frontend/io/output_transaction.h"
+#include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/export.h"
+#include "llvm/Support/raw_ostream.h"
+#include "passes/plan/plan.h"
+#include "tools/cli/command.h"
+#include "tools/cli/job_options.h"
+#include "tools/cli/progress.h"
+#include "tools/plan/page/page.h"
+#include "tools/plan/plan_text.h"
+#include "tools/run/activation_peak.h"
+
+namespace optp {
+namespace {
+struct PartitionOptions {
+  JobOptions job;
+  std::string out;
+  bool no_weights = false, plan_only = false, no_html = false, overwrite = false;
+  std::string dump_dir;
+};
+
+llvm::Error partition(const PartitionOptions& o) {
+  auto asked = parse_dims(o.job.dims);
+  if (!asked) return asked.takeError();
+  std::optional<Progress> planning(std::in_place, "planning");
+  auto job = make_job(o.job);
+  if (!job) return job.takeError();
+  // What no run could have is no example, either.
+  if (auto possible = bind_input_dims(*job->imported, {}, *asked); !possible) return possible.takeError();
+  const bool weights = !o.no_weights && !o.plan_only && !weights_missing(*job->whole);
+  const DimValues examples = example_dims(*job->whole, *asked);
+  auto plan = make_plan(*job, examples, OPTP_VERSION, weights);
+  if (!plan) return plan.takeError();
+  if (auto e = add_activation_peaks(*plan, *job, examples)) return e;
+  planning.reset();
+  OutputOptions writing{.overwrite = o.overwrite};
+  for (const std::string& input : {o.job.model, o.job.sharding_file})
+    if (struct stat status; stat(input.c_str(), &status) == 0) writing.inputs.push_back(id_of(status));
+  auto out = OutputTransaction::begin(o.out, writing);
+  if (!out) return out.takeError();
+  int64_t bytes = 0;
+  for (const auto& device : *plan->getAsObject()->getArray("devices"))
+    for (const char* part : {"parameter_bytes", "constant_bytes"})
+      bytes += device.getAsObject()->getInteger(part).value_or(0);
+  std::optional<Progress> progress(std::in_place, "writing " + o.out, bytes, Progress::Unit::bytes);
+  for (size_t r = 0; r < job->ranks.size() && !o.plan_only; ++r) {
+    const ExportOptions options{.metadata = {{"rank", std::to_string(r)},
+                                             {"devices", std::to_string(job->ranks.size())},
+                                             {"mesh", to_string(job->whole->mesh)},
+                                             {"strategy", job->passes.strategy},
+                                             {"job", o.job.train ? "training" : "inference"}},
+                                .weights = weights,
+                                .wrote = [&](int64_t more) { progress->add(more); }};
+    if (auto e = write_rank_model(*job->ranks[r], *out, "rank" + std::to_string(r), options)) return e;
+  }
+  auto add = [&](const char* name, llvm::StringRef text) -> llvm::Error {
+    auto file = out->create(name);
+    if (!file) return file.takeError();
+    if (auto e = (*file)->write(text)) return e;
+    return (*file)->finish();
+  };
+  if (auto e = add("plan.json", llvm::formatv("{0:1}\n", *plan).str())) return e;
+  if (!o.no_html) {
+    auto page = plan_page(*plan->getAsObject());
+    if (!page) return page.takeError();
+    if (auto e = add("plan.html", *page)) return e;
+  }
+  if (auto e = out->commit()) return e;
+  progress.reset();
+  if (!Progress::silenced()) {
+    const auto* totals = plan->getAsObject()->getObject("totals");
+    std::string idle;
+    for (const MeshAxis& axis : idle_axes(*job->whole)) idle += "; nothing is cut over the mesh axis " + axis.name;
+    llvm::errs() << o.out << ": " << job->ranks.size() << (job->ranks.size() == 1 ? " device, " : " devices, ")
+                 << *totals->getInteger("parameter_elements")
+                 << " parameters; communicated: " << collectives_text(*totals) << idle
+                 << (o.plan_only ? "; the plan alone, without graphs"
+                     : weights   ? ""
+                                 : "; without weights")
+                 << "\n";
+  }
+  return llvm::Error::success();
+}
+}  // namespace
+
+Command add_partition(CLI::App& app) {
+  auto o = std::make_shared<PartitionOptions>();
+  CLI::App* c = app.add_subcommand(
+      "partition",
+      "split a model: writes plan.json, plan.html and one graph with its weights a device (the default verb)");
+  add_job_options(*c, o->job);
+  c->add_flag("--train", o->job.train, "the whole training step: loss, gradients, optimizer");
+  add_training_options(*c, o->job);
+  c->add_option("-o,--output", o->out, "folder to write; an earlier output of ours is replaced")
+      ->required()
+      ->type_name("DIR");
+  c->add_flag("--no-weights", o->no_weights,
+              "plan and graphs without weights, as where a model's weights are not at hand");
+  c->add_flag("--plan-only", o->plan_only, "plan.json and its page, without graphs");
+  c->add_flag("--no-html", o->no_html, "no plan.html, the plan as a page");
+  c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds");
+  return {c, [o] { return partition(*o); }};
+}
+}  // namespace optp

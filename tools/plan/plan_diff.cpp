@@ -1,0 +1,187 @@
+#include "tools/plan/plan_diff.h"
+
+#include <algorithm>
+#include <map>
+
+#include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/raw_ostream.h"
+#include "tools/cli/progress.h"
+
+namespace optp {
+namespace {
+using JsonArray = llvm::json::Array;
+using JsonObject = llvm::json::Object;
+
+std::string text_of(const JsonObject& o, llvm::StringRef member) { return o.getString(member).value_or("").str(); }
+std::string mesh_text(const JsonObject& plan) {
+  std::string out;
+  for (const auto& a : *plan.getObject("mesh")->getArray("axes"))
+    out += (out.empty() ? "" : " × ") + text_of(*a.getAsObject(), "name") + "=" +
+           std::to_string(a.getAsObject()->getInteger("size").value_or(0));
+  return out;
+}
+// Of each parameter, by name.
+std::map<std::string, std::string> shardings_of(const JsonObject& plan, std::vector<std::string>& order) {
+  std::map<std::string, std::string> out;
+  for (const auto& entry : *plan.getArray("parameters")) {
+    const JsonObject& p = *entry.getAsObject();
+    const std::string name = text_of(p, "name");
+    out[name] = text_of(p, "sharding");
+    order.push_back(name);
+  }
+  return out;
+}
+// The values that meet, by name, and how.
+std::map<std::string, std::string> meetings_of(const JsonObject& plan, std::vector<std::string>& order) {
+  std::map<std::string, std::string> out;
+  for (const auto& entry : *plan.getArray("collectives")) {
+    const JsonObject& c = *entry.getAsObject();
+    const std::string name = text_of(c, "of");
+    std::string& kinds = out[name];
+    kinds += (kinds.empty() ? "" : ", ") + text_of(c, "kind");
+    if (!llvm::is_contained(order, name)) order.push_back(name);
+  }
+  return out;
+}
+std::vector<PlanDiff::Change> changes(const std::map<std::string, std::string>& a,
+                                      const std::map<std::string, std::string>& b, llvm::ArrayRef<std::string> order) {
+  std::vector<PlanDiff::Change> out;
+  auto value = [](const auto& map, const std::string& name) {
+    const auto it = map.find(name);
+    return it == map.end() ? std::string("none") : it->second;
+  };
+  llvm::StringMap<bool> done;
+  for (const std::string& name : order)
+    if (done.try_emplace(name, true).second)
+      if (const std::string from = value(a, name), to = value(b, name); from != to) out.push_back({name, from, to});
+  return out;
+}
+std::string signed_text(int64_t n, bool is_bytes) {
+  return std::string(n < 0 ? "−" : "+") + (is_bytes ? bytes_text(double(std::abs(n))) : std::to_string(std::abs(n)));
+}
+std::string number_text(int64_t n, bool is_bytes) { return is_bytes ? bytes_text(double(n)) : std::to_string(n); }
+void print_pairs(llvm::raw_ostream& out, llvm::ArrayRef<PlanDiff::Pair> pairs) {
+  for (const PlanDiff::Pair& p : pairs)
+    if (p.a != p.b)
+      out << llvm::formatv("  {0,-22} {1} → {2}  ({3})\n", p.what, number_text(p.a, p.is_bytes),
+                           number_text(p.b, p.is_bytes), signed_text(p.b - p.a, p.is_bytes));
+}
+// Changes alike are one line.
+void print_changes(llvm::raw_ostream& out, llvm::ArrayRef<PlanDiff::Change> changes) {
+  std::vector<std::pair<const PlanDiff::Change*, size_t>> kinds;
+  for (const PlanDiff::Change& c : changes) {
+    auto it = llvm::find_if(kinds, [&](const auto& k) { return k.first->from == c.from && k.first->to == c.to; });
+    if (it == kinds.end())
+      kinds.push_back({&c, 1});
+    else
+      ++it->second;
+  }
+  for (const auto& [c, count] : kinds)
+    out << llvm::formatv("  {0,4}× {1} → {2}  {3}{4}\n", count, c->from, c->to, printable(c->name),
+                         count > 1 ? " and " + std::to_string(count - 1) + " more" : std::string());
+}
+llvm::json::Value pairs_json(llvm::ArrayRef<PlanDiff::Pair> pairs) {
+  JsonObject out;
+  for (const PlanDiff::Pair& p : pairs) out[p.what] = JsonArray{p.a, p.b};
+  return out;
+}
+llvm::json::Value changes_json(llvm::ArrayRef<PlanDiff::Change> changes) {
+  JsonArray out;
+  for (const PlanDiff::Change& c : changes) out.push_back(JsonObject{{"name", c.name}, {"from", c.from}, {"to", c.to}});
+  return out;
+}
+bool differ(llvm::ArrayRef<PlanDiff::Pair> pairs) {
+  return llvm::any_of(pairs, [](const PlanDiff::Pair& p) { return p.a != p.b; });
+}
+}  // namespace
+
+bool PlanDiff::same() const {
+  return settings.empty() && shardings.empty() && moved.empty() && !differ(numbers) && !differ(collectives) &&
+         llvm::none_of(devices, [](const auto& d) { return differ(d); });
+}
+
+PlanDiff diff_plans(const JsonObject& a, const JsonObject& b) {
+  PlanDiff out;
+  for (const char* member : {"job", "strategy", "outputs_as"})
+    if (text_of(a, member) != text_of(b, member))
+      out.settings.push_back({member, text_of(a, member), text_of(b, member)});
+  for (const char* member : {"name", "blake3"})
+    if (const std::string from = text_of(*a.getObject("model"), member), to = text_of(*b.getObject("model"), member);
+        from != to)
+      out.settings.push_back({std::string("model ") + member, from, to});
+  if (mesh_text(a) != mesh_text(b)) out.settings.push_back({"mesh", mesh_text(a), mesh_text(b)});
+  const JsonArray &of_a = *a.getArray("devices"), &of_b = *b.getArray("devices");
+  out.numbers.push_back({"devices", int64_t(of_a.size()), int64_t(of_b.size())});
+  std::vector<std::string> names, meetings;
+  const auto from = shardings_of(a, names), to = shardings_of(b, names);
+  out.shardings = changes(from, to, names);
+  const auto met = meetings_of(a, meetings), meet = meetings_of(b, meetings);
+  out.moved = changes(met, meet, meetings);
+  for (size_t r = 0; r < std::min(of_a.size(), of_b.size()); ++r) {
+    std::vector<PlanDiff::Pair>& pairs = out.devices.emplace_back();
+    for (const char* member :
+         {"parameter_bytes", "constant_bytes", "state_bytes", "gradient_bytes", "activation_peak_bytes", "flops"})
+      pairs.push_back({member, of_a[r].getAsObject()->getInteger(member).value_or(0),
+                       of_b[r].getAsObject()->getInteger(member).value_or(0),
+                       llvm::StringRef(member).ends_with("bytes")});
+  }
+  const JsonObject &totals_a = *a.getObject("totals"), &totals_b = *b.getObject("totals");
+  for (const auto& [kind, n] : *totals_b.getObject("collectives"))
+    out.collectives.push_back(
+        {kind.str(), totals_a.getObject("collectives")->getInteger(kind).value_or(0), n.getAsInteger().value_or(0)});
+  llvm::sort(out.collectives, [](const auto& x, const auto& y) { return x.what < y.what; });
+  out.collectives.push_back({"bytes", totals_a.getInteger("collective_bytes").value_or(0),
+                             totals_b.getInteger("collective_bytes").value_or(0), true});
+  return out;
+}
+
+llvm::json::Value to_json(const PlanDiff& d) {
+  JsonArray devices;
+  for (size_t r = 0; r < d.devices.size(); ++r) {
+    llvm::json::Value entry = pairs_json(d.devices[r]);
+    (*entry.getAsObject())["rank"] = int64_t(r);
+    devices.push_back(std::move(entry));
+  }
+  return JsonObject{{"same", d.same()},
+                    {"settings", changes_json(d.settings)},
+                    {"numbers", pairs_json(d.numbers)},
+                    {"shardings", changes_json(d.shardings)},
+                    {"devices", std::move(devices)},
+                    {"collectives", pairs_json(d.collectives)},
+                    {"moved", changes_json(d.moved)}};
+}
+
+std::string to_text(const PlanDiff& d) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  for (const PlanDiff::Change& c : d.settings)
+    out << c.name << "  " << printable(c.from) << " → " << printable(c.to) << "\n";
+  if (differ(d.numbers)) print_pairs(out, d.numbers);
+  if (!d.shardings.empty()) {
+    out << "parameters cut otherwise: " << d.shardings.size() << "\n";
+    print_changes(out, d.shardings);
+  }
+  for (size_t r = 0; r < d.devices.size(); ++r) {
+    if (!differ(d.devices[r])) continue;
+    size_t last = r;
+    auto alike = [&](size_t other) {
+      for (size_t k = 0; k < d.devices[r].size(); ++k)
+        if (d.devices[other][k].a != d.devices[r][k].a || d.devices[other][k].b != d.devices[r][k].b) return false;
+      return true;
+    };
+    while (last + 1 < d.devices.size() && alike(last + 1)) ++last;
+    out << "device " << r << (last > r ? "–" + std::to_string(last) : std::string()) << "\n";
+    print_pairs(out, d.devices[r]);
+    r = last;
+  }
+  if (differ(d.collectives) || !d.moved.empty()) {
+    out << "what is communicated\n";
+    print_pairs(out, d.collectives);
+    print_changes(out, d.moved);
+  }
+  return text;
+}
+}  // namespace optp

@@ -1,0 +1,132 @@
+#include "tools/run/inputs.h"
+
+#include <cmath>
+#include <random>
+
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
+#include "frontend/onnx/tensor.h"
+#include "passes/weights.h"
+#include "tools/run/machine_memory.h"
+#include "tools/run/tensor_folder.h"
+
+namespace optp {
+
+std::vector<InputSpec> input_specs(const Graph& graph) {
+  std::vector<InputSpec> out;
+  // Of several tables the one with the fewest rows says which ids are valid.
+  for (const Value* v : graph.inputs)
+    out.push_back({v->name, long_name(v->type.dtype).str(), v->type.dims, rows_indexed(*v)});
+  return out;
+}
+
+namespace {
+llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const DimValues& dims, DType dtype) {
+  Array a;
+  llvm::SmallVector<int64_t, 4> shape;
+  for (Dim d : spec.dims) {
+    auto n = evaluate(d, dims);
+    if (!n) return with_prefix("input " + quoted(spec.name), n.takeError());
+    shape.push_back(*n);
+  }
+  if (auto e = fits_in_memory("input " + quoted(spec.name), DType::f64, shape)) return e;  // drawn in 8 bytes a number
+  a.resize(is_float(dtype), shape);
+  uint64_t seed = 0;
+  llvm::StringRef text = how;
+  if (text.consume_front("rand(") && text.consume_back(")")) {
+    if (text.getAsInteger(10, seed))
+      return error(Fault::usage, "input " + quoted(spec.name) + ": expected rand(SEED), found " + quoted(how));
+    std::mt19937_64 random(seed ^ std::hash<std::string>()(spec.name));
+    for (double& x : a.f) {  // Box-Muller, so that the numbers are the same with every standard library
+      const double u = double(random() >> 11) * 0x1p-53 + 0x1p-54, v = double(random() >> 11) * 0x1p-53;
+      x = std::sqrt(-2 * std::log(u)) * std::cos(2 * M_PI * v);
+    }
+    const uint64_t rows = spec.rows > 0 ? uint64_t(spec.rows) : 2;
+    for (int64_t& x : a.i) x = spec.rows > 0 || dtype == DType::boolean ? int64_t(random() % rows) : 1;
+  } else if (how == "ones" || how == "zeros") {
+    std::fill(a.f.begin(), a.f.end(), how == "ones");
+    std::fill(a.i.begin(), a.i.end(), how == "ones");
+  } else {
+    return error(Fault::usage, "input " + quoted(spec.name) +
+                                   ": expected @FILE.npy, @FILE.pb, rand(SEED), ones or zeros, found " + quoted(how));
+  }
+  return host_array(a, dtype);
+}
+}  // namespace
+
+llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::ArrayRef<std::string> given,
+                                       llvm::StringRef folder, DimValues& dims,
+                                       const std::function<llvm::Expected<DimValues>(const Shapes&, DimValues)>& bind,
+                                       bool synthesise) {
+  HostArrays out;
+  std::map<std::string, std::string> how;
+  auto take = [&](const InputSpec& spec, llvm::StringRef path, HostArray array) -> llvm::Error {
+    const DType wanted = *dtype_from(spec.dtype);
+    if (array.dtype != wanted) {
+      // Integers of another width and half floats stored as float32 are the same numbers; float for int is a mistake.
+      if (is_float(array.dtype) != is_float(wanted))
+        return bad_input(path + ": input " + quoted(spec.name) + ": dtype: expected " + spec.dtype + ", found " +
+                         long_name(array.dtype));
+      array = host_array(to_array(array), wanted);
+    }
+    if (spec.rows > 0 && !is_float(array.dtype)) {
+      const Array ids = to_array(array);
+      for (int64_t id : ids.i)
+        if (id < -spec.rows || id >= spec.rows)
+          return bad_input(path + ": input " + quoted(spec.name) + ": index " + llvm::Twine(id) + " is outside the " +
+                           llvm::Twine(spec.rows) + " rows of the table it chooses from");
+    }
+    out[spec.name] = std::move(array);
+    return llvm::Error::success();
+  };
+  for (const std::string& text : given) {
+    // A name may hold '=' itself: of the model's names the longest that fits is meant.
+    const InputSpec* spec = nullptr;
+    for (const InputSpec& s : specs)
+      if (llvm::StringRef(text).starts_with(s.name + "=") && (!spec || s.name.size() > spec->name.size())) spec = &s;
+    llvm::StringRef value = spec ? llvm::StringRef(text).drop_front(spec->name.size() + 1) : "";
+    if (!spec) {
+      const llvm::StringRef name = llvm::StringRef(text).split('=').first;
+      std::string known;
+      for (const InputSpec& s : specs) known += (known.empty() ? "" : ", ") + s.name;
+      return error(Fault::usage,
+                   "--input " + quoted(text) + ": the model has no input " + quoted(name) + "; it has " + known);
+    }
+    if (value.consume_front("@")) {
+      auto array = value.ends_with(".pb") ? read_tensor_file(value) : read_npy(value);
+      if (!array) return array.takeError();
+      if (auto e = take(*spec, value, std::move(*array))) return e;
+    } else {
+      how[spec->name] = value.str();
+    }
+  }
+  if (!folder.empty()) {
+    auto files = TensorFolder::open(folder, TensorFolder::Kind::inputs);
+    if (!files) return files.takeError();
+    for (size_t k = 0; k < specs.size(); ++k) {
+      const InputSpec& spec = specs[k];
+      if (out.contains(spec.name) || how.contains(spec.name)) continue;
+      auto found = files->find(spec.name, k);
+      if (!found) return found.takeError();
+      if (!*found) return files->none_of(spec.name);
+      if (auto e = take(spec, (*found)->file, std::move((*found)->array))) return e;
+    }
+  }
+  Shapes shapes;
+  for (const auto& [name, a] : out) shapes[name].assign(a.dims.begin(), a.dims.end());
+  auto bound = bind(shapes, dims);
+  if (!bound) return bound.takeError();
+  dims = *bound;
+  for (const InputSpec& spec : specs) {
+    if (out.contains(spec.name)) continue;
+    auto it = how.find(spec.name);
+    if (it == how.end() && !synthesise)
+      return error(Fault::usage, "input " + quoted(spec.name) + " is not given; --input " + spec.name +
+                                     "=@FILE.npy, rand(SEED) or ones");
+    auto array = made(spec, it == how.end() ? "rand(1)" : llvm::StringRef(it->second), dims, *dtype_from(spec.dtype));
+    if (!array) return array.takeError();
+    out[spec.name] = std::move(*array);
+  }
+  return out;
+}
+}  // namespace optp

@@ -1,0 +1,43 @@
+#include "tools/run/prepare.h"
+
+#include "frontend/ir/diagnostic.h"
+#include "runtime/reference.h"
+#include "tools/run/draw_weights.h"
+
+namespace optp {
+
+llvm::Error prepare_weights(Job& job, llvm::StringRef random_weights) {
+  if (!random_weights.empty()) {
+    auto seed = parse_seed(random_weights);
+    if (!seed) return seed.takeError();
+    std::vector<Graph*> graphs{job.imported.get(), job.whole.get(), job.spmd.get()};
+    for (auto& g : job.ranks) graphs.push_back(g.get());
+    draw_weights(graphs, *seed);
+  }
+  return need_weights(*job.whole);
+}
+
+llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<std::string> given,
+                                          llvm::StringRef folder, DimValues& dims) {
+  auto bind = [&](const Shapes& shapes, DimValues values) -> llvm::Expected<DimValues> {
+    auto bound = bind_input_dims(imported, shapes, std::move(values));
+    if (!bound) return bound;
+    for (const Value* v : imported.inputs)
+      for (Dim d : v->type.dims)
+        for (const std::string& s : symbols_of(d))
+          if (!bound->contains(s))
+            return error(Fault::usage, "dim " + quoted(s) + " has no value: give --dim " +
+                                           (s == Dim::symbol(s).text() ? s + "=NUMBER" : "\"" + s + "=NUMBER\""));
+    return bound;
+  };
+  return make_inputs(input_specs(imported), given, folder, dims, bind, true);
+}
+
+HostArrays rank_part(const HostArrays& whole, const Graph& rank_graph, const Mesh& mesh, int64_t rank) {
+  HostArrays out;
+  for (const Value* v : rank_graph.inputs)
+    if (auto it = whole.find(v->name); it != whole.end())
+      out[v->name] = host_array(shard_of(to_array(it->second), *v->sharding, mesh, rank), it->second.dtype);
+  return out;
+}
+}  // namespace optp

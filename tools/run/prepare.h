@@ -1,0 +1,18 @@
+// What check and bench do before they compute: weights that are there, inputs whose extents are all known, each rank's
+// part.
+#pragma once
+#include "passes/plan/job.h"
+#include "tools/run/inputs.h"
+
+namespace optp {
+
+// Draws weights whose file is missing, where a seed is given; an error names one that is then still missing.
+llvm::Error prepare_weights(Job& job, llvm::StringRef random_weights);
+// The model's inputs: given, read from `folder`, or made. `dims` says extents and takes those that the inputs say; a
+// named dim that stays open is an error.
+llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<std::string> given,
+                                          llvm::StringRef folder, DimValues& dims);
+// What a rank takes of whole arrays; of its other inputs nothing.
+HostArrays rank_part(const HostArrays& whole, const Graph& rank_graph, const Mesh& mesh, int64_t rank);
+
+}  // namespace optp

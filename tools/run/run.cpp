@@ -1,0 +1,179 @@
+// run: a partitioned model on given inputs. Reads only what partition wrote: plan.json and the rank graphs.
+#include "tools/run/run.h"
+
+#include "frontend/io/manifest.h"
+#include "frontend/io/output_transaction.h"
+#include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/import.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/raw_ostream.h"
+#include "passes/passes.h"
+#include "passes/plan/plan.h"
+#include "tools/cli/command.h"
+#include "tools/cli/progress.h"
+#include "tools/run/draw_weights.h"
+#include "tools/run/execution.h"
+#include "tools/run/labels.h"
+#include "tools/run/machine_memory.h"
+#include "tools/run/outputs.h"
+#include "tools/run/tensor_folder.h"
+#include "tools/run/trace.h"
+
+namespace optp {
+llvm::Expected<std::unique_ptr<Graph>> read_rank(llvm::StringRef model_file) {
+  auto graph = import_onnx(model_file);
+  if (!graph) return graph;
+  const PassOptions passes;
+  if (auto e = absorb_transposes(**graph, passes)) return e;
+  if (auto e = merge_views(**graph, passes)) return e;
+  (*graph)->erase_dead();
+  return graph;
+}
+llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayRef<std::string> asked,
+                                 llvm::StringRef folder, llvm::ArrayRef<Port> inputs) {
+  // Whole inputs are matched with the plan's global shapes.
+  Graph global;
+  std::vector<InputSpec> specs;  // a rank graph knows of the rows it holds only; of all rows the plan
+  for (const Port& p : inputs) {
+    global.add_input(p.name, {p.dtype, p.dims});
+    specs.push_back({p.name, long_name(p.dtype).str(), p.dims, p.rows});
+  }
+  auto dims = parse_dims(asked);
+  if (!dims) return dims.takeError();
+  auto arrays = make_inputs(
+      specs, given, folder, *dims,
+      [&](const Shapes& shapes, DimValues values) { return bind_input_dims(global, shapes, std::move(values)); },
+      false);
+  if (!arrays) return arrays.takeError();
+  Shapes shapes;
+  for (const auto& [name, a] : *arrays) shapes[name].assign(a.dims.begin(), a.dims.end());
+  auto bound = bind_input_dims(global, shapes, *dims);
+  if (!bound) return bound.takeError();
+  for (const Port& p : inputs)
+    if (p.role == "labels")
+      if (auto e = check_labels((folder.empty() ? "" : folder + ": ") + llvm::Twine("input ") + quoted(p.name),
+                                arrays->find(p.name)->second, p, *bound))
+        return e;
+  return Batch{std::move(*arrays), std::move(*bound)};
+}
+llvm::Expected<std::vector<HostArrays>> shards_of(const Batch& batch, llvm::ArrayRef<Port> inputs, size_t devices) {
+  std::vector<HostArrays> out(devices);
+  for (size_t r = 0; r < devices; ++r)
+    for (const Port& p : inputs) {
+      const HostArray& whole = batch.arrays.find(p.name)->second;
+      auto at = rank_indices(p, r, batch.dims, whole.dims);
+      if (!at) return at.takeError();
+      out[r][p.name] = take(whole, *at);
+    }
+  return out;
+}
+
+namespace {
+llvm::Expected<std::vector<std::unique_ptr<Graph>>> load_ranks(const RunOptions& o, const llvm::json::Object& top,
+                                                               size_t devices) {
+  std::vector<std::unique_ptr<Graph>> graphs;
+  for (size_t r = 0; r < devices; ++r) {
+    auto graph = read_rank(o.folder + "/rank" + std::to_string(r) + "/model.onnx");
+    if (!graph) return graph.takeError();
+    if (!o.random_weights.empty()) {
+      auto seed = parse_seed(o.random_weights);
+      if (!seed) return seed.takeError();
+      if (auto e = draw_shards(**graph, *seed, [&](const Value& v) { return shard_in(top, v.name, r); })) return e;
+    }
+    if (auto e = need_weights(**graph)) return e;
+    graphs.push_back(std::move(*graph));
+  }
+  return graphs;
+}
+
+llvm::Error run(const RunOptions& o) {
+  std::optional<Progress> progress(std::in_place, "reading " + o.folder);
+  auto plan = read_plan(o.folder);
+  if (!plan) return plan.takeError();
+  if (!o.no_verify)
+    if (auto e = verify_manifest(o.folder, /*hashes=*/true, {}, /*others=*/true)) return e;
+  const auto& top = *plan->getAsObject();
+  const auto* mesh = top.getObject("mesh");
+  const int64_t devices = mesh ? mesh->getInteger("devices").value_or(0) : 0;
+  if (devices < 1 || devices > 4096) return bad_input(o.folder + "/plan.json: mesh.devices: expected from 1 to 4096");
+  auto inputs = ports(top, "inputs", size_t(devices)), outputs = ports(top, "outputs", size_t(devices));
+  if (!inputs || !outputs) return llvm::joinErrors(inputs.takeError(), outputs.takeError());
+
+  auto loaded = load_ranks(o, top, size_t(devices));
+  if (!loaded) return loaded.takeError();
+  std::vector<std::unique_ptr<Graph>> graphs = std::move(*loaded);
+  progress.reset();
+  if (top.getString("job") == llvm::StringRef("training"))
+    return run_steps(o, top, std::move(graphs), *inputs, *outputs);
+  if (o.steps || !o.dump.empty() || o.learning_rate || o.inputs_dirs.size() > 1)
+    return error(Fault::usage,
+                 "--steps, --dump, --lr and several --inputs-dir are for training plans; this one is for inference");
+  auto batch = read_batch(o.inputs, o.dims, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], *inputs);
+  if (!batch) return batch.takeError();
+  auto rank_inputs = shards_of(*batch, *inputs, size_t(devices));
+  if (!rank_inputs) return rank_inputs.takeError();
+  std::vector<std::unique_ptr<Graph>> bound;
+  std::vector<const Graph*> ranks;
+  for (const auto& graph : graphs) {
+    auto g = bind_to_run(*graph, batch->dims);
+    if (!g) return with_prefix("to bind all extents give --dim NAME=NUMBER", g.takeError());
+    bound.push_back(std::move(*g));
+    ranks.push_back(bound.back().get());
+  }
+  Trace trace;
+  progress.emplace("running");
+  auto results =
+      execute(ranks, *rank_inputs, {.threads_per_device = o.threads, .trace = o.profile.empty() ? nullptr : &trace});
+  if (!results) return results.takeError();
+  if (!o.profile.empty())
+    if (auto e = trace.write(o.profile, top.getObject("model")->getString("name").value_or(""))) return e;
+
+  std::vector<HostArray> wholes;
+  for (const Port& p : *outputs) {
+    auto whole = join(p, batch->dims, [&](size_t r) { return &(*results)[r][p.name]; }, size_t(devices));
+    if (!whole) return whole.takeError();
+    wholes.push_back(std::move(*whole));
+  }
+  std::vector<std::string> files;
+  for (const Port& p : *outputs) {
+    std::string file = file_name_of(p.name);
+    while (llvm::is_contained(files, file + ".npy")) file += "_";
+    files.push_back(file + ".npy");
+  }
+  if (auto e = write_outputs(o.out, files, wholes, "")) return e;
+  progress.reset();
+  for (size_t k = 0; k < files.size(); ++k) {
+    llvm::outs() << o.out << "/" << files[k] << "  " << long_name(wholes[k].dtype) << " [";
+    for (size_t d = 0; d < wholes[k].dims.size(); ++d) llvm::outs() << (d ? ", " : "") << wholes[k].dims[d];
+    llvm::outs() << "]\n";
+  }
+  return llvm::Error::success();
+}
+}  // namespace
+
+Command add_run(CLI::App& app) {
+  auto o = std::make_shared<RunOptions>();
+  CLI::App* c = app.add_subcommand("run", "run a partitioned model; outputs become .npy files");
+  c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
+  c->add_option("--input", o->inputs,
+                "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--inputs-dir", o->inputs_dirs,
+                "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them "
+                "(training: repeatable, taken in turn)")
+      ->type_name("DIR")
+      ->allow_extra_args(false);
+  c->add_option("--steps", o->steps, "of a training plan: how many steps; one for each folder of inputs if not given");
+  c->add_option("--dump", o->dump, "of a training plan: gradients, parameters, state")
+      ->type_name("gradients|parameters|state")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  c->add_option("--lr", o->learning_rate, "of a training plan: a learning rate other than the plan's");
+  c->add_option("--dim", o->dims, "NAME=NUMBER (repeatable)");
+  c->add_option("-o,--output", o->out, "folder for the outputs")->required()->type_name("DIR");
+  c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
+  c->add_option("--profile", o->profile, "write the timeline to this file, for Perfetto")->type_name("FILE");
+  c->add_flag("--no-verify", o->no_verify, "do not compare the files with the manifest's sizes and hashes");
+  c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
+  return {c, [o] { return run(*o); }};
+}
+}  // namespace optp

@@ -1,0 +1,41 @@
+// What runs of an inference plan and steps of a training plan share.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "llvm/Support/JSON.h"
+#include "tools/run/inputs.h"
+#include "tools/run/ports.h"
+
+namespace optp {
+struct RunOptions {
+  std::string folder, out;
+  std::vector<std::string> inputs, dims, inputs_dirs, dump;
+  int64_t steps = 0;
+  std::optional<double> learning_rate;
+  int64_t threads = 0;
+  std::string random_weights, profile;
+  bool no_verify = false;
+};
+
+// A rank's file as it runs. Its collectives are those of the file: one whose result this rank does not use stays.
+llvm::Expected<std::unique_ptr<Graph>> read_rank(llvm::StringRef model_file);
+
+// The whole inputs of one run or step, and the named dims that their shapes say.
+struct Batch {
+  HostArrays arrays;
+  DimValues dims;
+};
+// `given`: --input; `dims`: --dim; `folder`: of what is not given, or empty.
+llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayRef<std::string> dims,
+                                 llvm::StringRef folder, llvm::ArrayRef<Port> inputs);
+llvm::Expected<std::vector<HostArrays>> shards_of(const Batch& batch, llvm::ArrayRef<Port> inputs,
+                                                  size_t devices);  // by rank
+
+// Steps of a training plan on given inputs, the folders in turn. Writes index.json: the losses, and where what was
+// asked for lies, whole and in the layout and under the names of the model's initializers.
+llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& plan, std::vector<std::unique_ptr<Graph>> graphs,
+                      llvm::ArrayRef<Port> inputs, llvm::ArrayRef<Port> outputs);
+}  // namespace optp

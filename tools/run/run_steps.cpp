@@ -1,0 +1,178 @@
+#include <cstring>
+
+#include "frontend/io/interrupts.h"
+#include "frontend/io/json.h"
+#include "frontend/io/output_transaction.h"
+#include "frontend/ir/diagnostic.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/raw_ostream.h"
+#include "passes/training.h"
+#include "tools/cli/progress.h"
+#include "tools/run/labels.h"
+#include "tools/run/outputs.h"
+#include "tools/run/run.h"
+#include "tools/run/stepper.h"
+#include "tools/run/tensor_folder.h"
+#include "tools/run/trace.h"
+
+namespace optp {
+namespace {
+HostArray transposed(const HostArray& in) {
+  HostArray out{in.dtype, {in.dims[1], in.dims[0]}, std::vector<char>(in.bytes.size())};
+  const size_t element = size_t(size_bytes(in.dtype)), rows = size_t(in.dims[0]), columns = size_t(in.dims[1]);
+  for (size_t r = 0; r < rows; ++r)
+    for (size_t c = 0; c < columns; ++c)
+      std::memcpy(out.bytes.data() + (c * rows + r) * element, in.bytes.data() + (r * columns + c) * element, element);
+  return out;
+}
+}  // namespace
+
+llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::vector<std::unique_ptr<Graph>> graphs,
+                      llvm::ArrayRef<Port> inputs, llvm::ArrayRef<Port> outputs) {
+  bool dump_gradients = false, dump_parameters = false, dump_state = false;
+  for (const std::string& what : o.dump) {
+    if (what == "gradients")
+      dump_gradients = true;
+    else if (what == "parameters")
+      dump_parameters = true;
+    else if (what == "state")
+      dump_state = true;
+    else
+      return error(Fault::usage, "--dump " + quoted(what) + ": expected gradients, parameters or state");
+  }
+  TrainingOptions asked;
+  asked.learning_rate = o.learning_rate;
+  if (auto outside = outside_domain(asked))
+    return error(Fault::usage, llvm::Twine(outside->flag) + ": " + outside->text);
+  if (o.steps < 0) return error(Fault::usage, "--steps: expected at least 1");
+  const size_t devices = graphs.size();
+  std::vector<Port> data;
+  for (const Port& p : inputs)
+    if (p.role == "data" || p.role == "labels") data.push_back(p);
+  const auto* updates = top.getArray("updates");
+  const auto* training = top.getObject("training");
+  if (!updates || !training || !training->getNumber("learning_rate"))
+    return bad_input("plan.json: updates or training.learning_rate is missing");
+  for (auto& graph : graphs) {
+    for (const auto& entry : *updates) {
+      const auto* u = entry.getAsObject();
+      if (!u || !u->getString("input") || !u->getString("output"))
+        return bad_input("plan.json: an entry of updates is malformed");
+      const auto port = llvm::find_if(inputs, [&](const Port& p) { return p.name == *u->getString("input"); });
+      if (port == inputs.end()) return bad_input("plan.json: updates: no input " + quoted(*u->getString("input")));
+      graph->updates.push_back({port->name, u->getString("output")->str(), port->parameter, port->role});
+    }
+    for (const Port& p : outputs)
+      if (p.role == "gradient") graph->gradients.push_back({p.parameter, p.name});
+  }
+  std::optional<Progress> preparing(std::in_place, "preparing");
+  auto stepper = Stepper::create(
+      std::move(graphs), {.threads_per_device = o.threads, .gradients = dump_gradients, .profile = !o.profile.empty()});
+  if (!stepper) return stepper.takeError();
+
+  std::vector<Batch> batches;
+  std::vector<std::string> folders = o.inputs_dirs;
+  if (folders.empty()) folders.push_back("");
+  for (const std::string& folder : folders) {
+    auto batch = read_batch(o.inputs, o.dims, folder, data);
+    if (!batch) return batch.takeError();
+    batches.push_back(std::move(*batch));
+  }
+  llvm::json::Array losses;
+  Trace trace;
+  DimValues dims;
+  // A step takes as many folders as it has micro-batches.
+  const int64_t micro_batches = training->getInteger("accumulate").value_or(1);
+  if (micro_batches < 1)
+    return bad_input("plan.json: training.accumulate: expected at least 1, found " + llvm::Twine(micro_batches));
+  const int64_t steps = o.steps ? o.steps : std::max<int64_t>(1, int64_t(batches.size()) / micro_batches);
+  preparing.reset();
+  std::optional<Progress> progress(std::in_place, "training", steps * micro_batches);
+  int64_t counted = 0;  // labels of the step
+  for (int64_t m = 0; m < steps * micro_batches; ++m) {
+    progress->set(m);
+    const int64_t s = m / micro_batches;
+    const Batch& batch = batches[size_t(m) % batches.size()];
+    auto shards = shards_of(batch, data, devices);
+    if (!shards) return shards.takeError();
+    if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
+    for (const Port& p : data)
+      if (p.role == "labels") counted += counted_labels(batch.arrays.find(p.name)->second);
+    if ((m + 1) % micro_batches != 0) {
+      if (auto e = (*stepper)->accumulate(batch.dims, std::move(*shards)))
+        return with_prefix("step " + llvm::Twine(s + 1), std::move(e));
+      continue;
+    }
+    if (counted == 0) return with_prefix("step " + llvm::Twine(s + 1), no_label_counts());
+    counted = 0;
+    auto loss = (*stepper)->step(batch.dims, std::move(*shards),
+                                 o.learning_rate.value_or(*training->getNumber("learning_rate")));
+    if (!loss) return with_prefix("step " + llvm::Twine(s + 1), loss.takeError());
+    if (!o.profile.empty()) trace.add("step " + std::to_string(s + 1), *(*stepper)->last_run());
+    losses.push_back(number_or_null(*loss));
+    dims = batch.dims;
+  }
+  if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
+
+  if (!o.profile.empty())
+    if (auto e = trace.write(o.profile, top.getObject("model")->getString("name").value_or(""))) return e;
+  std::vector<std::string> files;
+  std::vector<HostArray> arrays;
+  llvm::json::Object gradients, parameters, state;
+  // Under each of the parameter's names, in that name's own layout.
+  auto add = [&](const Port& port, llvm::function_ref<const HostArray*(size_t)> part,
+                 llvm::function_ref<void(llvm::StringRef name, std::string file)> note,
+                 llvm::StringRef suffix) -> llvm::Error {
+    auto whole = join(port, dims, part, devices);
+    if (!whole) return whole.takeError();
+    const llvm::json::Object* entry = nullptr;
+    for (const auto& p : *top.getArray("parameters"))
+      if (p.getAsObject() && p.getAsObject()->getString("name") == llvm::StringRef(port.parameter))
+        entry = p.getAsObject();
+    auto write = [&](llvm::StringRef name, HostArray array) {
+      std::string file = std::to_string(files.size()) + "-" + file_name_of(name).substr(0, 120) + suffix.str() + ".npy";
+      files.push_back(file);
+      arrays.push_back(std::move(array));
+      note(name, file);
+    };
+    for (const auto& alias : entry && entry->getArray("aliases") ? *entry->getArray("aliases") : llvm::json::Array()) {
+      const auto* turned = entry->getArray("transposed_aliases");
+      const bool is_turned = turned && llvm::is_contained(*turned, alias) && whole->dims.size() == 2;
+      if (auto name = alias.getAsString()) write(*name, is_turned ? transposed(*whole) : *whole);
+    }
+    write(port.parameter, std::move(*whole));
+    return llvm::Error::success();
+  };
+  for (const Port& p : outputs)
+    if (p.role == "gradient" && dump_gradients)
+      if (auto e = add(
+              p, [&](size_t r) { return (*stepper)->gradient(r, p.name); },
+              [&](llvm::StringRef name, std::string file) { gradients[name.str()] = file; }, ".grad"))
+        return e;
+  for (const Port& p : inputs) {
+    auto held = [&](size_t r) { return &(*stepper)->values(r)[p.name]; };
+    if (p.role == "parameter" && dump_parameters)
+      if (auto e = add(p, held, [&](llvm::StringRef name, std::string file) { parameters[name.str()] = file; }, ""))
+        return e;
+    if (p.role == "state" && dump_state)
+      if (auto e = add(
+              p, held,
+              [&](llvm::StringRef name, std::string file) {
+                if (!state.getObject(name)) state[name.str()] = llvm::json::Object();
+                (*state.getObject(name))[p.kind] = file;
+              },
+              "." + file_name_of(p.kind)))
+        return e;
+  }
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::formatv(
+      "{0:2}\n", llvm::json::Value(llvm::json::Object{{"losses", std::move(losses)},
+                                                      {"gradients", std::move(gradients)},
+                                                      {"parameters", std::move(parameters)},
+                                                      {"state", std::move(state)}}));
+  if (auto e = write_outputs(o.out, files, arrays, text)) return e;
+  progress.reset();
+  llvm::outs() << text;
+  return llvm::Error::success();
+}
+}  // namespace optp

@@ -1,0 +1,208 @@
+#include "tools/run/trace.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "frontend/io/input_folder.h"
+#include "frontend/io/json.h"
+#include "frontend/io/output_transaction.h"
+#include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/raw_ostream.h"
+
+namespace optp {
+namespace {
+double end_of(const StepTime& s) { return s.start_us + s.duration_us; }
+}  // namespace
+
+void Trace::add(llvm::StringRef what, const RankThreads& ranks) {
+  if (runs_.size() == most_runs) return;
+  Run& run = runs_.emplace_back();
+  run.what = what.str();
+  for (size_t r = 0; r < ranks.size(); ++r) run.ranks.push_back(ranks.executable(r).profile().vec());
+}
+
+llvm::Error Trace::write(const std::string& path, llvm::StringRef model) const {
+  double begin = INFINITY;
+  size_t ranks = 0;
+  for (const Run& run : runs_)
+    for (const auto& steps : run.ranks) {
+      ranks = std::max(ranks, run.ranks.size());
+      if (!steps.empty()) begin = std::min(begin, steps.front().start_us);
+    }
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  llvm::json::OStream json(stream);
+  auto event = [&](const char* kind, llvm::StringRef name, size_t rank, llvm::function_ref<void()> more) {
+    json.object([&] {
+      json.attribute("ph", kind);
+      json.attribute("name", name);
+      json.attribute("pid", int64_t(rank));
+      json.attribute("tid", 0);
+      more();
+    });
+  };
+  auto slice = [&](llvm::StringRef name, llvm::StringRef category, size_t rank, double from, double to,
+                   llvm::function_ref<void()> arguments) {
+    event("X", name, rank, [&] {
+      json.attribute("cat", category);
+      json.attribute("ts", from - begin);
+      json.attribute("dur", to - from);
+      json.attributeObject("args", arguments);
+    });
+  };
+  struct Member {
+    size_t rank;
+    double at;
+  };
+  json.object([&] {
+    json.attribute("displayTimeUnit", "ms");
+    json.attributeObject("otherData", [&] { json.attribute("model", model); });
+    json.attributeArray("traceEvents", [&] {
+      for (size_t r = 0; r < ranks; ++r) {
+        event("M", "process_name", r,
+              [&] { json.attributeObject("args", [&] { json.attribute("name", "rank " + std::to_string(r)); }); });
+        event("M", "process_sort_index", r,
+              [&] { json.attributeObject("args", [&] { json.attribute("sort_index", int64_t(r)); }); });
+        event("M", "thread_name", r, [&] { json.attributeObject("args", [&] { json.attribute("name", "device"); }); });
+      }
+      int64_t arrow = 0;
+      for (const Run& run : runs_) {
+        std::map<std::string, std::vector<Member>> meetings;
+        for (size_t r = 0; r < run.ranks.size(); ++r) {
+          const auto& steps = run.ranks[r];
+          if (steps.empty()) continue;
+          slice(run.what, "run", r, steps.front().start_us, end_of(steps.back()), [] {});
+          for (size_t k = 0; k < steps.size();) {
+            size_t end = k;
+            while (end < steps.size() && steps[end].phase == steps[k].phase) ++end;
+            slice(to_string(steps[k].phase), "phase", r, steps[k].start_us, end_of(steps[end - 1]), [] {});
+            k = end;
+          }
+          for (const StepTime& s : steps) {
+            slice(s.op, s.collective.empty() ? "kernel" : "collective", r, s.start_us, end_of(s), [&] {
+              json.attribute("value", s.name);
+              json.attribute("phase", to_string(s.phase));
+              json.attribute("bytes", s.bytes);
+              if (!s.collective.empty()) json.attribute("id", s.collective);
+              if (s.flops > 0) {
+                json.attribute("flops", s.flops);
+                json.attribute("gflop_per_s", s.flops / s.duration_us / 1e3);
+              }
+            });
+            if (!s.collective.empty()) meetings[s.collective].push_back({r, s.start_us + s.duration_us / 2});
+          }
+        }
+        for (auto& [id, members] : meetings) {
+          if (members.size() < 2) continue;
+          std::stable_sort(members.begin(), members.end(),
+                           [](const Member& a, const Member& b) { return a.at < b.at; });
+          for (size_t k = 0; k < members.size(); ++k)
+            event(k == 0                    ? "s"
+                  : k + 1 == members.size() ? "f"
+                                            : "t",
+                  "meets", members[k].rank, [&] {
+                    json.attribute("cat", "collective");
+                    json.attribute("id", arrow);
+                    json.attribute("ts", members[k].at - begin);
+                    if (k > 0) json.attribute("bp", "e");
+                  });
+          ++arrow;
+        }
+      }
+    });
+  });
+  stream << "\n";
+  return write_file_atomically(path, llvm::StringRef(text));
+}
+
+double Trace::Run::duration_us() const {
+  double begin = INFINITY, end = -INFINITY;
+  for (const auto& steps : ranks)
+    for (const StepTime& s : steps) begin = std::min(begin, s.start_us), end = std::max(end, end_of(s));
+  return std::max(0.0, end - begin);
+}
+
+llvm::Expected<Trace> Trace::read(const std::string& path) {
+  constexpr int64_t most_ranks = 4096;
+  constexpr double most_us = 1e15;  // thirty years
+  auto file = open_input_file(path);
+  if (!file) return file.takeError();
+  auto json = parse_json(path, (*file)->text());
+  if (!json) return json.takeError();
+  const llvm::json::Object* top = json->getAsObject();
+  const llvm::json::Array* events = top ? top->getArray("traceEvents") : nullptr;
+  if (!events) return bad_input(path + ": traceEvents: expected a list, as run --profile writes it");
+  Trace trace;
+  // A rank's runs come before what they hold, and in the order of time.
+  std::map<int64_t, size_t> runs_of;
+  for (size_t k = 0; k < events->size(); ++k) {
+    const llvm::json::Object* e = (*events)[k].getAsObject();
+    auto bad = [&](const llvm::Twine& what) {
+      return bad_input(path + ": traceEvents[" + llvm::Twine(k) + "]: " + what);
+    };
+    if (!e || !e->getString("ph")) return bad("expected an event");
+    if (e->getString("ph") != llvm::StringRef("X")) continue;
+    const auto rank = e->getInteger("pid");
+    const auto name = e->getString("name"), category = e->getString("cat");
+    const auto start = e->getNumber("ts"), duration = e->getNumber("dur");
+    const llvm::json::Object* arguments = e->getObject("args");
+    if (!rank || !name || !category || !start || !duration || !arguments)
+      return bad("expected pid, name, cat, ts, dur and args");
+    if (*rank < 0 || *rank >= most_ranks) return bad("pid " + llvm::Twine(*rank) + ": expected a rank");
+    if (!(*start >= 0 && *start < most_us && *duration >= 0 && *duration < most_us)) return bad("expected a time");
+    if (*category == "run") {
+      const size_t run = runs_of[*rank]++;
+      if (run >= trace.runs_.size()) trace.runs_.emplace_back().what = name->str();
+      if (trace.runs_[run].ranks.size() <= size_t(*rank)) trace.runs_[run].ranks.resize(size_t(*rank) + 1);
+    } else if (*category == "kernel" || *category == "collective") {
+      const auto it = runs_of.find(*rank);
+      if (it == runs_of.end()) return bad("a slice of no run");
+      StepTime step;
+      step.op = name->str(), step.name = arguments->getString("value").value_or("").str(), step.start_us = *start,
+      step.duration_us = *duration;
+      step.flops = arguments->getNumber("flops").value_or(0), step.bytes = arguments->getInteger("bytes").value_or(0);
+      if (*category == "collective") step.collective = arguments->getString("id").value_or("?").str();
+      for (Phase phase : {Phase::forward, Phase::loss, Phase::backward, Phase::optimizer})
+        if (arguments->getString("phase") == to_string(phase)) step.phase = phase;
+      trace.runs_[it->second - 1].ranks[size_t(*rank)].push_back(std::move(step));
+    }
+  }
+  if (trace.runs_.empty()) return bad_input(path + ": traceEvents: no run of ours in it");
+  return trace;
+}
+
+std::vector<OpTime> time_by_op(llvm::ArrayRef<StepTime> steps) {
+  std::map<std::string, OpTime> ops;
+  for (const StepTime& s : steps) {
+    const std::string op = llvm::StringRef(s.op).split('+').first.str();
+    OpTime& t = ops[op];
+    t.op = op, t.us += s.duration_us, t.flops += s.flops, ++t.count;
+    t.collective = !s.collective.empty();
+    if (s.duration_us > t.longest_us) t.longest_us = s.duration_us, t.longest = s.name;
+  }
+  std::vector<OpTime> out;
+  for (auto& [op, t] : ops) out.push_back(std::move(t));
+  std::stable_sort(out.begin(), out.end(), [](const OpTime& a, const OpTime& b) { return a.us > b.us; });
+  return out;
+}
+
+std::string cause_of(llvm::ArrayRef<StepTime> steps) {
+  double all = 0;
+  for (const StepTime& s : steps) all += s.duration_us;
+  std::vector<std::string> parts;
+  for (const OpTime& t : time_by_op(steps)) {
+    if (parts.size() == 3 || t.us < 0.02 * all) break;
+    std::string part = llvm::formatv("{0:f0} % in {1}", 100 * t.us / all, t.op).str();
+    if (t.collective)
+      part += ", longest of '" + t.longest + "'";
+    else if (t.flops > 0)
+      part += llvm::formatv(" at {0:f1} GFLOP/s", t.flops / t.us / 1e3).str();
+    parts.push_back(std::move(part));
+  }
+  return llvm::join(parts, "; ");
+}
+}  // namespace optp
