@@ -8,11 +8,11 @@
 #include "passes/passes.h"
 
 namespace optp {
-llvm::Error absorb_transposes(Graph& graph, const PassOptions&) {
+llvm::Error absorb_transposes(Graph& graph, const PassOptions& options) {
   for (auto& node : graph.nodes) {
     if (node->op->name != "contract") continue;
     for (unsigned k = 0; k < 2; ++k) {
-      while (node->operand(k).producer && node->operand(k).producer->op->name == "transpose") {
+      while (node->operand(k).producer && node->operand(k).producer->op->name == "transpose" && options.may_rewrite()) {
         const Node& transpose = *node->operand(k).producer;
         auto loops = parse_contract(node->text("loops"));
         if (!loops) return loops.takeError();
@@ -32,6 +32,7 @@ llvm::Error absorb_transposes(Graph& graph, const PassOptions&) {
     if (node.op->name != "transpose") continue;
     Value& in = node.operand(0);
     if (!in.producer || in.producer->op->name != "contract" || in.uses.size() != 1 || graph.is_output(in)) continue;
+    if (!options.may_rewrite()) break;
     Node& product = *in.producer;
     auto loops = parse_contract(product.text("loops"));
     if (!loops) return loops.takeError();

@@ -3,6 +3,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringSet.h"
 #include "passes/factors.h"
+#include "passes/input_dependence.h"
 #include "passes/partials.h"
 #include "passes/passes.h"
 #include "passes/sharding_rules.h"
@@ -408,7 +409,7 @@ llvm::Error annotate(Graph& graph, const PassOptions& options) {
     if (!factors) return factors.takeError();
     Annotator annotator(graph, options, *factors);
     if (auto e = annotator.run()) return e;
-    auto joined = join_partials(graph, *factors, [&](const Value& v) { return annotator.is_pinned(v); });
+    auto joined = join_partials(graph, *factors, options, [&](const Value& v) { return annotator.is_pinned(v); });
     if (!joined) return joined.takeError();
     if (!*joined) break;
   }

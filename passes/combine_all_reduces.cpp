@@ -28,7 +28,8 @@ bool alike(const Node& a, const Node& b) {
          a.operand(0).type.dtype == b.operand(0).type.dtype;
 }
 
-llvm::Error combine(Graph& graph, Node& first, Node& second) {
+// Gives the one that the two become.
+llvm::Expected<Node*> combine(Graph& graph, Node& first, Node& second) {
   // What waits for the first, up to the second, moves after it.
   llvm::SmallVector<Node*> waiting;
   llvm::DenseSet<const Node*> waits{&first};
@@ -81,7 +82,7 @@ llvm::Error combine(Graph& graph, Node& first, Node& second) {
   for (Node* node : waiting) graph.nodes.splice(place, graph.nodes, node->place);
   graph.erase(first);
   graph.erase(second);
-  return llvm::Error::success();
+  return (*sum)->producer;
 }
 
 // Does `second` wait for `first`?
@@ -97,17 +98,28 @@ bool depends(const Node& first, const Node& second) {
 }
 }  // namespace
 
-llvm::Error combine_all_reduces(Graph& spmd) {
-  std::vector<Node*> small;
+llvm::Error combine_all_reduces(Graph& spmd, const PassOptions& options) {
+  std::vector<Node*> small;  // in order
   for (auto& node : spmd.nodes)
     if (node->op->name == "all_reduce" && is_small(node->operand(0))) small.push_back(node.get());
-  for (size_t k = 0; k + 1 < small.size(); ++k)
-    if (alike(*small[k], *small[k + 1]) && !depends(*small[k], *small[k + 1])) {
-      Node& second = *small[k + 1];
-      if (auto e = combine(spmd, *small[k], second)) return e;
-      // The joined one may take a third.
-      return combine_all_reduces(spmd);
+  for (size_t k = 0; k + 1 < small.size();) {
+    if (!alike(*small[k], *small[k + 1]) || depends(*small[k], *small[k + 1])) {
+      ++k;
+      continue;
     }
+    if (!options.may_rewrite()) break;
+    auto joined = combine(spmd, *small[k], *small[k + 1]);
+    if (!joined) return joined.takeError();
+    // The joined one may take a third; grown large, it stands between its neighbours no more.
+    const auto at = small.begin() + ptrdiff_t(k);
+    small.erase(at + 1);
+    if (is_small((*joined)->operand(0))) {
+      small[k] = *joined;
+    } else {
+      small.erase(at);
+      if (k > 0) --k;
+    }
+  }
   return llvm::Error::success();
 }
 }  // namespace optp

@@ -11,6 +11,7 @@
 #include "frontend/ir/op.h"
 #include "llvm/ADT/SetVector.h"
 #include "passes/formulas.h"
+#include "passes/input_dependence.h"
 #include "passes/passes.h"
 #include "passes/patterns.h"
 #include "passes/weights.h"

@@ -10,8 +10,8 @@ namespace optp {
 namespace {
 class Joiner {
  public:
-  Joiner(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> keep)
-      : graph_(graph), factors_(factors), keep_(keep) {}
+  Joiner(Graph& graph, const Factors& factors, const PassOptions& options, llvm::function_ref<bool(const Value&)> keep)
+      : graph_(graph), factors_(factors), options_(options), keep_(keep) {}
 
   llvm::Expected<bool> run() {
     bool changed = false;
@@ -66,7 +66,7 @@ class Joiner {
       if (joins) state = made;
       (joins ? partial : rest).push_back(v);
     }
-    if (partial.size() < 2) return false;
+    if (partial.size() < 2 || !options_.may_rewrite()) return false;
     Builder build(graph_);
     build.set_fold(false);
     build.before(&last);
@@ -95,12 +95,14 @@ class Joiner {
 
   Graph& graph_;
   const Factors& factors_;
+  const PassOptions& options_;
   llvm::function_ref<bool(const Value&)> keep_;
   llvm::DenseSet<const Node*> gone_;
 };
 }  // namespace
 
-llvm::Expected<bool> join_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> keep) {
-  return Joiner(graph, factors, keep).run();
+llvm::Expected<bool> join_partials(Graph& graph, const Factors& factors, const PassOptions& options,
+                                   llvm::function_ref<bool(const Value&)> keep) {
+  return Joiner(graph, factors, options, keep).run();
 }
 }  // namespace optp

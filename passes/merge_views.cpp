@@ -3,7 +3,7 @@
 #include "passes/passes.h"
 
 namespace optp {
-llvm::Error merge_views(Graph& graph, const PassOptions&) {
+llvm::Error merge_views(Graph& graph, const PassOptions& options) {
   for (auto it = graph.nodes.begin(); it != graph.nodes.end();) {
     Node& node = **it++;
     if (node.op->name != "reshape" && node.op->name != "expand") continue;
@@ -12,10 +12,13 @@ llvm::Error merge_views(Graph& graph, const PassOptions&) {
     while (in->type.dims != node.out().type.dims && node.op->name == "reshape" && in->producer &&
            in->producer->op->name == "reshape")
       in = &in->producer->operand(0);
-    if (in->type.dims == node.out().type.dims) {
+    const bool is_none = in->type.dims == node.out().type.dims;
+    if (!is_none && in == &node.operand(0)) continue;
+    if (!options.may_rewrite()) break;
+    if (is_none) {
       graph.replace_all_uses(node.out(), *in);
       graph.erase(node);
-    } else if (in != &node.operand(0)) {
+    } else {
       graph.set_operand(node, 0, *in);
     }
   }

@@ -2,6 +2,7 @@
 #pragma once
 #include "frontend/ir/graph.h"
 #include "passes/factors.h"
+#include "passes/passes.h"
 
 namespace optp {
 
@@ -22,7 +23,8 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
 // values are taken as they are.
 void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen);
 // Of an annotated graph; values that are to be kept stay as they are. True if it made adds, which have no sharding yet.
-llvm::Expected<bool> join_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> keep);
+llvm::Expected<bool> join_partials(Graph& graph, const Factors& factors, const PassOptions& options,
+                                   llvm::function_ref<bool(const Value&)> keep);
 // Makes binary adds of sums: what is partial alike is added up first, reduced once, and then the rest is added.
 llvm::Error lower_sums(Graph& graph);
 }  // namespace optp

@@ -1,11 +1,10 @@
-// All passes: each a function from graph to graph in a file of its own. pipeline.cpp puts them in order.
+// All passes: each a function from graph to graph in a file of its own. pipeline.h puts them in order.
 #pragma once
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "frontend/ir/graph.h"
-#include "llvm/ADT/DenseSet.h"
 
 namespace optp {
 
@@ -16,6 +15,11 @@ struct Constraint {
 
 enum class OutputLayout { whole, sharded };
 
+// For finding the rewrite that breaks something: a pass stops after so many.
+struct RewriteLimit {
+  int64_t left = 0;
+};
+
 struct PassOptions {
   std::string strategy = "megatron";
   std::vector<Constraint> constraints;
@@ -24,7 +28,9 @@ struct PassOptions {
   std::vector<std::string> tie, untie;  // patterns of weights that are tied where their contents are equal, or are not
   std::vector<std::string> trainable;   // what a pattern without * names is a parameter, whatever it looks like
   bool keep_shared = false;
-  bool compute_half = false;  // compute in the model's own half precision instead of float32
+  RewriteLimit* limit = nullptr;  // null: none
+  // Passes that rewrite ask before each rewrite.
+  bool may_rewrite() const { return !limit || limit->left-- > 0; }
 };
 
 llvm::Error absorb_transposes(Graph& graph, const PassOptions& options);
@@ -40,7 +46,7 @@ llvm::SmallVector<MeshAxis, 2> idle_axes(const Graph& graph);  // of several dev
 // One SPMD graph with symbolic local shapes and collectives, right for every rank of graph.mesh.
 llvm::Expected<std::unique_ptr<Graph>> split(const Graph& graph, const PassOptions& options);
 // Small all-reduces that wait for the same axes become one, in the SPMD graph.
-llvm::Error combine_all_reduces(Graph& spmd);
+llvm::Error combine_all_reduces(Graph& spmd, const PassOptions& options);
 // This rank's graph: every part and start a number.
 llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t rank);
 // The whole graph with named dims replaced by numbers.
@@ -51,25 +57,5 @@ llvm::Expected<std::unique_ptr<Graph>> bind_dims(const Graph& graph, const DimVa
 llvm::Expected<DimValues> bind_input_dims(
     const Graph& graph, const std::map<std::string, llvm::SmallVector<int64_t, 4>, std::less<>>& shapes,
     DimValues values = {});
-
-struct Pass {
-  const char* name;
-  const char* summary;
-  llvm::Error (*run)(Graph&, const PassOptions&);
-};
-llvm::ArrayRef<Pass> canonical_passes();                                           // from import to a canonical graph
-llvm::Error run_pass(const Pass& pass, Graph& graph, const PassOptions& options);  // and drops what it left unused
-// Runs the canonical passes, verifying after each.
-llvm::Error canonicalise(Graph& graph, const PassOptions& options);
-
-// Does `value` depend on a graph input? (Weights and what is computed from them alone do not.)
-class InputDependence {
- public:
-  explicit InputDependence(const Graph& graph);
-  bool operator()(const Value& v) const { return dependent_.contains(&v); }
-
- private:
-  llvm::DenseSet<const Value*> dependent_;
-};
 
 }  // namespace optp

@@ -1,43 +1,117 @@
-// The passes in order. annotate, split and materialise follow; they are called by name since they make new graphs.
+// The table of stages. Where the order of two matters, the later one says why.
+#include "passes/pipeline.h"
+
 #include "frontend/ir/diagnostic.h"
-#include "passes/passes.h"
+#include "passes/partials.h"
 
 namespace optp {
 namespace {
-const Pass passes[] = {
-    // Before tying: a transposed copy of a table is one only once its transpose is in the product's loops.
-    {"absorb-transposes", "a transpose before a product becomes an order of its loops", absorb_transposes},
-    {"merge-views", "reshapes of reshapes and of what already has the shape", merge_views},
+using enum Stage::When;
+using enum Stage::Flag;
+using Run = llvm::Error (*)(Compilation&, int64_t);
+
+template <llvm::Error (*pass)(Graph&, const PassOptions&)>
+llvm::Error on_whole(Compilation& c, int64_t) {
+  return pass(*c.whole, c.passes);
+}
+// A stage was asked for by name on a graph that the one before it did not come from.
+llvm::Error out_of_order(llvm::StringRef stage, llvm::StringRef before) {
+  return error(Fault::usage, "pass " + stage + " runs only after " + before + ", in one run of the pipeline");
+}
+llvm::Error begin_training(Compilation& c, int64_t) {
+  c.inference = c.whole->clone();
+  return choose_trained(*c.whole, c.training);
+}
+llvm::Error loss(Compilation& c, int64_t) {
+  auto made = build_loss(*c.whole, /*undivided=*/c.training.accumulate > 1);
+  if (!made) return made.takeError();
+  c.loss = *made;
+  return llvm::Error::success();
+}
+llvm::Error gradients(Compilation& c, int64_t) {
+  if (!c.loss) return out_of_order("differentiate", "build-loss");
+  auto made = differentiate(*c.whole, *c.loss->logits, *c.loss->dlogits);
+  if (!made) return made.takeError();
+  c.gradients = std::move(*made);
+  return llvm::Error::success();
+}
+llvm::Error micro_batches(Compilation& c, int64_t) {
+  if (c.training.accumulate <= 1) return llvm::Error::success();
+  if (c.gradients.empty()) return out_of_order("accumulate", "differentiate");
+  return accumulate_micro_batches(*c.whole, *c.loss, c.gradients);
+}
+llvm::Error outputs(Compilation& c, int64_t) {
+  if (!c.loss || c.gradients.empty()) return out_of_order("training-outputs", "differentiate");
+  set_training_outputs(*c.whole, *c.loss, c.gradients);
+  return llvm::Error::success();
+}
+llvm::Error next_parameters(Compilation& c, int64_t) {
+  if (c.gradients.empty()) return out_of_order("optimizer", "differentiate");
+  return add_optimizer(*c.whole, c.gradients, c.training);
+}
+llvm::Error make_spmd(Compilation& c, int64_t) {
+  auto made = split(*c.whole, c.passes);
+  if (!made) return made.takeError();
+  c.spmd = std::move(*made);
+  return llvm::Error::success();
+}
+llvm::Error make_rank(Compilation& c, int64_t rank) {
+  auto made = materialise(*c.spmd, rank);
+  if (!made) return made.takeError();
+  c.ranks.push_back(std::move(*made));
+  return llvm::Error::success();
+}
+
+const Stage stages[] = {
+    // Before tying: a transposed copy of a table is one only once its transpose is in the product's loops. Of a rank
+    // graph: ONNX's products need the transposes that ours do without.
+    {"absorb-transposes", "a transpose before or after a product becomes an order of its loops", emitted,
+     on_whole<absorb_transposes>, sweeps | counts},
+    {"merge-views", "reshapes of reshapes, and of what already has the shape, become one or none", emitted,
+     on_whole<merge_views>, sweeps | counts},
     // Before classes of factors are formed: a bias shared by two layers would tie their shardings together.
-    {"unshare-parameters", "what the exporter merged becomes one parameter a module", unshare_parameters},
+    {"unshare-parameters", "what the exporter merged becomes one parameter per module", always,
+     on_whole<unshare_parameters>, sweeps | counts},
     {"tie-weights",
-     "a table and a head with equal contents become one parameter, and so do the copies of a module's weight",
-     tie_weights},
-    {"find-parameters", "which initializers are trained", find_parameters},
-    {"precision", "half-precision weights are computed with in float32", precision},
-    {"find-states", "outputs that extend an input: key/value caches", find_states},
+     "a table and a head with equal contents become one parameter, and so do the copies of a module's weight", always,
+     on_whole<tie_weights>, sweeps | counts},
+    // After tying, which decides what is one tensor, and before precision, whose casts stand between a parameter and
+    // its use.
+    {"find-parameters", "decides which initializers are trained", always, on_whole<find_parameters>, sweeps},
+    {"precision", "half-precision weights are widened to float32 where they are used", always, on_whole<precision>,
+     sweeps},
+    {"find-states", "outputs that extend an input become states: key/value caches", always, on_whole<find_states>,
+     sweeps},
+    {"annotate", "gives every value a sharding and its cause; keeps partial sums as far as they may go", always,
+     on_whole<annotate>, counts},
+    // Training starts from an annotated graph, so that the forward part of its plan is the inference plan.
+    {"choose-trained", "decides which parameters are trained and which are frozen", training, begin_training},
+    {"widen-masters", "half-precision parameters get float32 masters", training,
+     [](Compilation& c, int64_t) { return widen_masters(*c.whole); }},
+    {"build-loss", "the mean cross-entropy of the logits with labels", training, loss},
+    {"differentiate", "the gradient of every trained parameter", training, gradients},
+    // Between gradients and optimizer: sums over micro-batches are divided once, before they are clipped.
+    {"accumulate", "gradients and loss are summed over micro-batches, and divided once", training, micro_batches},
+    {"training-outputs", "loss and gradients become the outputs", training, outputs},
+    {"optimizer", "state, and the next value of every parameter", training, next_parameters, sweeps},
+    {"annotate-training", "what training added is sharded as the parameters and the forward part are", training,
+     on_whole<annotate_training>},
+    // After partial sums are known: those that are partial alike are added up before they are reduced.
+    {"lower-sums", "sums of many become binary adds, partial ones first", training,
+     [](Compilation& c, int64_t) { return lower_sums(*c.whole); }},
+    {"split", "local shapes, and collectives where data must travel", always, make_spmd, sweeps | makes_graph},
+    // On the SPMD graph, so that all ranks combine alike.
+    {"combine-all-reduces", "small all-reduces over the same axes become one", always,
+     [](Compilation& c, int64_t) { return combine_all_reduces(*c.spmd, c.passes); }, counts | on_spmd},
+    // Last: from here on no collective may be removed or moved on one rank alone.
+    {"materialise", "one graph per rank: every extent a number or a named dim", always, make_rank,
+     per_rank | on_spmd | makes_graph},
 };
 }  // namespace
 
-llvm::ArrayRef<Pass> canonical_passes() { return passes; }
-llvm::Error canonicalise(Graph& graph, const PassOptions& options) {
-  for (const Pass& pass : passes)
-    if (auto e = run_pass(pass, graph, options)) return e;
-  return llvm::Error::success();
-}
-llvm::Error run_pass(const Pass& pass, Graph& graph, const PassOptions& options) {
-  if (auto e = pass.run(graph, options)) return e;
-  graph.erase_dead();
-#ifndef NDEBUG
-  if (auto e = verify(graph)) return with_prefix(llvm::Twine("after ") + pass.name, std::move(e));
-#endif
-  return llvm::Error::success();
-}
-
-InputDependence::InputDependence(const Graph& graph) {
-  for (const Value* v : graph.inputs) dependent_.insert(v);
-  for (const auto& node : graph.nodes)
-    if (llvm::any_of(node->operands, [&](const Value* v) { return dependent_.contains(v); }))
-      for (const auto& r : node->results) dependent_.insert(r.get());
+llvm::ArrayRef<Stage> pipeline() { return stages; }
+const Stage* find_stage(llvm::StringRef name) {
+  const auto* at = llvm::find_if(stages, [&](const Stage& s) { return s.name == name; });
+  return at == std::end(stages) ? nullptr : at;
 }
 }  // namespace optp

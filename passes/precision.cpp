@@ -1,4 +1,4 @@
-// Half-precision models are computed in float32 unless asked otherwise: weights stay half in files and memory plans,
+// Half-precision models are computed in float32: weights stay half in files and memory plans,
 // and explicit casts say what is computed in what.
 //   before   %y = contract(%x: f16[..], %w: f16[..])
 //   after    %w.f32 = cast(%w)   %y = contract(%x: f32[..], %w.f32)
@@ -8,8 +8,7 @@
 #include "passes/weights.h"
 
 namespace optp {
-llvm::Error precision(Graph& graph, const PassOptions& options) {
-  if (options.compute_half) return llvm::Error::success();
+llvm::Error precision(Graph& graph, const PassOptions&) {
   Node* first = graph.nodes.empty() ? nullptr : graph.nodes.front().get();
   Builder build(graph);
   build.set_fold(false);

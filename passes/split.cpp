@@ -185,9 +185,6 @@ llvm::Expected<std::unique_ptr<Graph>> split(const Graph& graph, const PassOptio
   out->remarks = graph.remarks;
   out->mesh = graph.mesh;
   if (auto e = Splitter(graph, options, *factors, *out).run()) return e;
-  out->erase_dead();
-  if (auto e = combine_all_reduces(*out)) return e;
-  if (auto e = verify(*out)) return e;
   return out;
 }
 }  // namespace optp

@@ -32,7 +32,8 @@ bool assumed_tied(const Graph& graph, const Value& table, const Value& weight, b
 
 class Tying {
  public:
-  Tying(Graph& graph, Patterns tie, Patterns untie) : graph_(graph), tie_(std::move(tie)), untie_(std::move(untie)) {}
+  Tying(Graph& graph, const PassOptions& options, Patterns tie, Patterns untie)
+      : graph_(graph), options_(options), tie_(std::move(tie)), untie_(std::move(untie)) {}
 
   llvm::Error run(bool by_itself) {
     for (Value* v : graph_.data())
@@ -79,7 +80,7 @@ class Tying {
             equal = assumed = true, transposed = t;
           if (equal) break;
         }
-        if (!equal) continue;
+        if (!equal || !options_.may_rewrite()) continue;
         graph_.remarks.push_back("'" + weight->name + "' is tied to '" + table->name + "'" +
                                  (assumed      ? " (assumed from its shape and place: the weights' bytes are not there)"
                                   : transposed ? ", which it equals transposed"
@@ -112,6 +113,7 @@ class Tying {
           equal = true;
           const bool asked = asked_.contains(owner) && asked_.contains(v);
           if (!asked && !(by_itself && of_one_module(*owner, *v))) continue;
+          if (!options_.may_rewrite()) continue;
           if (!tied_++) example_ = {v->name, owner->name};
           if (auto e = replace(*v, *owner, transposed)) return e;
           tied = true;
@@ -170,6 +172,7 @@ class Tying {
   }
 
   Graph& graph_;
+  const PassOptions& options_;
   Patterns tie_, untie_;
   llvm::DenseSet<const Value*> asked_, apart_;
   std::optional<Modules> modules_;
@@ -183,6 +186,6 @@ llvm::Error tie_weights(Graph& graph, const PassOptions& options) {
   if (!tie) return tie.takeError();
   auto untie = Patterns::parse(options.untie, "--untie");
   if (!untie) return untie.takeError();
-  return Tying(graph, std::move(*tie), std::move(*untie)).run(options.tie_weights);
+  return Tying(graph, options, std::move(*tie), std::move(*untie)).run(options.tie_weights);
 }
 }  // namespace optp

@@ -1,6 +1,4 @@
-// The passes that make a training step of an annotated inference graph. In order: choose_trained, widen_masters,
-// build_loss, differentiate, accumulate_micro_batches, add_optimizer, annotate_training; then split and materialise as
-// ever.
+// The passes that make a training step of an annotated inference graph; pipeline.h has them in order.
 #pragma once
 #include <optional>
 
@@ -78,14 +76,13 @@ llvm::Expected<std::vector<ParameterGradient>> differentiate(Graph& graph, Value
 // begin with zero again.
 llvm::Error accumulate_micro_batches(Graph& graph, Loss& loss, llvm::MutableArrayRef<ParameterGradient> gradients);
 
+// Loss and gradients become the graph's outputs, instead of what inference gives; there are no caches.
+void set_training_outputs(Graph& graph, const Loss& loss, llvm::ArrayRef<ParameterGradient> gradients);
+
 // Adds state, the next parameters and the graph's updates.
 llvm::Error add_optimizer(Graph& graph, llvm::ArrayRef<ParameterGradient> gradients, const TrainingOptions& options);
 
 // Shardings of all that has none yet: by the classes of what has, which stays as it is.
 llvm::Error annotate_training(Graph& graph, const PassOptions& options);
-
-// All of the above: an annotated inference graph becomes an annotated training step with outputs loss, gradients,
-// updates.
-llvm::Error make_training_step(Graph& graph, const PassOptions& passes, const TrainingOptions& options);
 
 }  // namespace optp

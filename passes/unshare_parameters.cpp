@@ -68,7 +68,7 @@ llvm::Error unshare_parameters(Graph& graph, const PassOptions& options) {
                       [&](const Use& a, const Use& b) { return is_named_after(*v, a) && !is_named_after(*v, b); });
     llvm::SmallVector<Own, 4> owners;
     for (const Use& use : uses) {
-      if (!is_wanted(use)) continue;
+      if (!is_wanted(use) || (!owners.empty() && !options.may_rewrite())) continue;
       // Of the module's parameters the one that this call, the uses being in order, has not used yet.
       Own* own = nullptr;
       size_t known = 0;

@@ -253,31 +253,4 @@ std::string describe(const Node& node) {
   if (!node.name.empty()) return "node " + quoted(node.name) + " (" + op + ")";
   return "node of " + quoted(node.results.empty() ? "" : node.out().name) + " (" + op + ")";
 }
-
-llvm::Error verify(const Graph& graph) {
-  auto broken = [&](const llvm::Twine& what) { return error(Fault::internal, graph.name + ": " + what); };
-  llvm::DenseSet<const Value*> defined;
-  llvm::StringMap<const Value*> names;
-  auto define = [&](const Value& v) { return names.try_emplace(v.name, &v).second && defined.insert(&v).second; };
-  for (const Value* v : graph.inputs)
-    if (!define(*v)) return broken("two values named " + quoted(v->name));
-  for (const Value* v : graph.data())
-    if (!define(*v)) return broken("two values named " + quoted(v->name));
-  for (const auto& node : graph.nodes) {
-    for (unsigned k = 0; k < node->operands.size(); ++k) {
-      const Value* v = node->operands[k];
-      if (!defined.contains(v)) return broken(describe(*node) + " uses " + quoted(v->name) + " before it is defined");
-      if (!llvm::is_contained(v->uses, Use{node.get(), k}))
-        return broken(quoted(v->name) + " does not know its use by " + describe(*node));
-    }
-    for (const auto& r : node->results) {
-      if (!define(*r)) return broken("two values named " + quoted(r->name));
-      if (r->producer != node.get()) return broken(quoted(r->name) + " names another producer");
-      if (r->type.dtype == DType::undefined) return broken(quoted(r->name) + " has no type");
-    }
-  }
-  for (const GraphOutput& o : graph.outputs)
-    if (!defined.contains(o.value)) return broken("output " + quoted(o.name) + " is not defined");
-  return llvm::Error::success();
-}
 }  // namespace optp

@@ -202,7 +202,7 @@ std::string to_string(const Node& node);
 // "node 'NAME' (OP)" as in diagnostics.
 std::string describe(const Node& node);
 
-// SSA, order, names and use lists; our own mistake if it fails.
+// Names, order, use lists, types, attributes and shardings; Fault::internal if it fails: a pass is wrong.
 llvm::Error verify(const Graph& graph);
 
 }  // namespace optp

@@ -145,7 +145,8 @@ const RegisteredOp scatter_add{{
         if (auto e = must_agree(node, "values and index", dims[size_t(axis) + d], node.operand(1).type.dims[d]))
           return e;
       dims.erase(dims.begin() + axis, dims.begin() + axis + long(n));
-      dims.insert(dims.begin() + axis, node.dim("rows"));
+      // A rank that has a part of the rows still counts all of them, for indices from the end.
+      dims.insert(dims.begin() + axis, node.dim("local_rows", node.dim("rows")));
       return one(node.operand(0).type.dtype, dims);
     },
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
@@ -179,6 +180,7 @@ const RegisteredOp scatter_add{{
       const int loop = rule.results[0][size_t(node.integer("axis"))];
       if (!sharding.is_split(loop)) return llvm::Error::success();
       node.attributes["row_start"] = sharding.start(loop);
+      node.attributes["local_rows"] = sharding.local(loop, rule.loops[size_t(loop)].extent);
       return llvm::Error::success();
     },
     .gradient =

@@ -1,12 +1,9 @@
 #include "passes/plan/job.h"
 
 #include "frontend/io/input_folder.h"
-#include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/import.h"
 #include "llvm/ADT/ScopeExit.h"
-#include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/raw_ostream.h"
 
 namespace optp {
 
@@ -43,128 +40,12 @@ llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path) {
   return out;
 }
 
-std::vector<Stage> stages(bool training) {
-  std::vector<Stage> out;
-  for (const Pass& p : canonical_passes()) out.push_back({p.name, p.summary});
-  out.push_back({"annotate", "every value gets a sharding and its cause"});
-  if (training) out.push_back({"training", "loss, gradients and the optimizer's step; the forward's shardings stay"});
-  out.push_back({"split", "local shapes, and collectives where data must travel"});
-  out.push_back({"materialise", "one graph a rank: every extent a number or a named dim"});
-  return out;
-}
-
-namespace {
 TrainingOptions training_of(const JobOptions& o) {
   TrainingOptions out = o.training;
   if (!out.learning_rate) out.learning_rate = default_learning_rate(out.optimizer.name);
   if (o.betas.size() == 2) out.optimizer.beta1 = o.betas[0], out.optimizer.beta2 = o.betas[1];
   return out;
 }
-
-// Shows graphs between stages, and knows where to stop.
-class Watch {
- public:
-  explicit Watch(const JobOptions& o) : o_(o), stages_(stages(o.train)) {}
-  llvm::Error begin() {
-    std::vector<std::string> asked = o_.print_before;
-    asked.insert(asked.end(), o_.print_after.begin(), o_.print_after.end());
-    if (!o_.stop_after.empty()) asked.push_back(o_.stop_after);
-    for (const std::string& name : asked) {
-      if (llvm::any_of(stages_, [&](const Stage& s) { return s.name == name; })) continue;
-      std::string known;
-      for (const Stage& s : stages_) known += (known.empty() ? "" : ", ") + s.name;
-      return error(Fault::usage, "no pass is named " + quoted(name) + "; there are " + known);
-    }
-    if (o_.dump_dir.empty()) return llvm::Error::success();
-    auto out = OutputTransaction::begin(o_.dump_dir);
-    if (!out) return out.takeError();
-    dumps_.emplace(std::move(*out));
-    return llvm::Error::success();
-  }
-  void before(llvm::StringRef stage, const Graph& graph) {
-    if (llvm::is_contained(o_.print_before, stage)) show("before " + stage.str(), graph);
-  }
-  // Of materialise once for each rank.
-  llvm::Error after(llvm::StringRef stage, const Graph& graph, std::optional<int64_t> rank = std::nullopt) {
-    const std::string of = rank ? " of rank " + std::to_string(*rank) : "";
-    if (llvm::is_contained(o_.print_after, stage)) show("after " + stage.str() + of, graph);
-    if (dumps_) {
-      const auto at = llvm::find_if(stages_, [&](const Stage& s) { return s.name == stage; }) - stages_.begin();
-      const std::string name = (at < 9 ? "0" : "") + std::to_string(at + 1) + "-" + stage.str() +
-                               (rank ? "-" + std::to_string(*rank) : "") + ".ir";
-      std::string text;
-      llvm::raw_string_ostream stream(text);
-      print(stream, graph);
-      auto file = dumps_->create(name);
-      if (!file) return file.takeError();
-      if (auto e = (*file)->write(llvm::StringRef(text))) return e;
-      if (auto e = (*file)->finish()) return e;
-    }
-    return llvm::Error::success();
-  }
-  bool stops(llvm::StringRef stage) const { return o_.stop_after == stage; }
-  llvm::Error end() { return dumps_ ? dumps_->commit() : llvm::Error::success(); }
-
- private:
-  void show(const std::string& when, const Graph& graph) {
-    std::string text;
-    llvm::raw_string_ostream stream(text);
-    stream << "# " << when << "\n";
-    print(stream, graph);
-    if (o_.show) o_.show(text);
-  }
-  const JobOptions& o_;
-  std::vector<Stage> stages_;
-  std::optional<OutputTransaction> dumps_;
-};
-
-llvm::Error run_stages(const JobOptions& o, Job& job, Watch& watch) {
-  const int64_t total = int64_t(stages(o.train).size()) - 1 + job.whole->mesh.devices();
-  int64_t done = 0;
-  auto advance = [&] {
-    ++done;
-    if (o.progress) o.progress("planning", done, total);
-  };
-  if (o.progress) o.progress("planning", 0, total);
-  for (const Pass& pass : canonical_passes()) {
-    watch.before(pass.name, *job.whole);
-    if (auto e = run_pass(pass, *job.whole, job.passes)) return e;
-    if (auto e = watch.after(pass.name, *job.whole)) return e;
-    advance();
-    if (watch.stops(pass.name)) return llvm::Error::success();
-  }
-  watch.before("annotate", *job.whole);
-  if (auto e = annotate(*job.whole, job.passes)) return e;
-  if (auto e = watch.after("annotate", *job.whole)) return e;
-  advance();
-  if (watch.stops("annotate")) return llvm::Error::success();
-  if (o.train) {
-    watch.before("training", *job.whole);
-    const TrainingOptions& training = job.training = training_of(o);
-    job.inference = job.whole->clone();
-    if (auto e = make_training_step(*job.whole, job.passes, training)) return e;
-    if (auto e = watch.after("training", *job.whole)) return e;
-    advance();
-    if (watch.stops("training")) return llvm::Error::success();
-  }
-  watch.before("split", *job.whole);
-  auto spmd = split(*job.whole, job.passes);
-  if (!spmd) return spmd.takeError();
-  job.spmd = std::move(*spmd);
-  if (auto e = watch.after("split", *job.spmd)) return e;
-  advance();
-  if (watch.stops("split")) return llvm::Error::success();
-  watch.before("materialise", *job.spmd);
-  for (int64_t r = 0; r < job.whole->mesh.devices(); ++r) {
-    auto rank = materialise(*job.spmd, r);
-    if (!rank) return rank.takeError();
-    job.ranks.push_back(std::move(*rank));
-    if (auto e = watch.after("materialise", *job.ranks.back(), r)) return e;
-    advance();
-  }
-  return llvm::Error::success();
-}
-}  // namespace
 
 llvm::Expected<Job> make_job(const JobOptions& o) {
   Job job;
@@ -202,11 +83,28 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   job.imported = std::move(*imported);
   job.imported->mesh = *mesh;
   job.whole = job.imported->clone();
-  Watch watch(o);
-  if (auto e = watch.begin()) return e;
-  if (auto e = run_stages(o, job, watch)) return e;
-  if (auto e = watch.end()) return e;
-  if (!o.stop_after.empty() && job.ranks.empty()) return error(Fault::stopped, "stopped after " + o.stop_after);
+  job.trains = o.train;
+  job.training = training_of(o);
+  auto watch = Watch::create(o.watch, o.train);
+  if (!watch) return watch.takeError();
+  StageHooks hooks = watch->hooks();
+  if (o.progress) hooks.progress = [&](int64_t done, int64_t total) { o.progress("planning", done, total); };
+  if (auto e = run_pipeline(job, hooks)) return e;
+  if (auto e = watch->end()) return e;
+  if (!o.watch.stop_after.empty() && job.ranks.empty())
+    return error(Fault::stopped, "stopped after " + o.watch.stop_after);
   return job;
+}
+
+llvm::Expected<Job> retrain(const Job& job, const TrainingOptions& training) {
+  if (auto e = check_settings(training)) return e;
+  Job out;
+  out.passes = job.passes;
+  out.trains = true;
+  out.training = training;
+  out.imported = job.imported->clone();
+  out.whole = (job.inference ? job.inference : job.whole)->clone();
+  if (auto e = run_pipeline(out, {}, "choose-trained")) return e;
+  return out;
 }
 }  // namespace optp

@@ -55,7 +55,7 @@ class Checker {
     progress_.reset();
     if (o_.job.train) {
       TrainingCheckOptions training{o_.job, o_.inputs, o_.inputs_dir, o_.random_weights, o_.mutant, o_.threads};
-      auto checked = check_training(training);
+      auto checked = check_training(training, job_);
       if (!checked) return checked.takeError();
       rows_.insert(rows_.end(), checked->rows.begin(), checked->rows.end());
       if (fault_.empty()) fault_ = checked->fault;

@@ -57,7 +57,7 @@ struct Batch {
 
 class TrainingChecker {
  public:
-  explicit TrainingChecker(const TrainingCheckOptions& o) : o_(o), job_options_(o.job) { job_options_.train = true; }
+  TrainingChecker(const TrainingCheckOptions& o, const Job& forward) : o_(o), job_options_(o.job), forward_(forward) {}
 
   llvm::Expected<TrainingCheck> run() {
     auto job = load(job_options_.training.optimizer);
@@ -82,7 +82,7 @@ class TrainingChecker {
       options.training.optimizer.beta2 = optimizer.beta1.value_or(0.9), options.betas.clear();
     if (broken && o_.mutant == "clip-not-applied") options.training.max_gradient_norm = 0;
     if (optimizer.name != job_options_.training.optimizer.name) options.training.learning_rate.reset();
-    auto job = make_job(options);
+    auto job = retrain(forward_, training_of(options));
     if (!job) return job.takeError();
     if (auto e = prepare_weights(*job, o_.random_weights)) return e;
     return job;
@@ -534,6 +534,7 @@ class TrainingChecker {
 
   const TrainingCheckOptions& o_;
   JobOptions job_options_;
+  const Job& forward_;  // annotated
   Job job_;
   DimValues dims_;
   std::vector<Batch> batches_;
@@ -545,7 +546,7 @@ class TrainingChecker {
 };
 }  // namespace
 
-llvm::Expected<TrainingCheck> check_training(const TrainingCheckOptions& options) {
-  return TrainingChecker(options).run();
+llvm::Expected<TrainingCheck> check_training(const TrainingCheckOptions& options, const Job& forward) {
+  return TrainingChecker(options, forward).run();
 }
 }  // namespace optp

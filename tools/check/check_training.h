@@ -8,7 +8,7 @@
 
 namespace optp {
 struct TrainingCheckOptions {
-  JobOptions job;  // of a training job
+  JobOptions job;
   std::vector<std::string> inputs;
   std::string inputs_dir, random_weights, mutant;
   int64_t threads = 0;
@@ -17,5 +17,6 @@ struct TrainingCheck {
   std::vector<Row> rows;
   std::string fault;  // the first one found; empty: all groups hold
 };
-llvm::Expected<TrainingCheck> check_training(const TrainingCheckOptions& options);
+// `forward`: the inference job of the same options, whose forward part the step has, too.
+llvm::Expected<TrainingCheck> check_training(const TrainingCheckOptions& options, const Job& forward);
 }  // namespace optp

@@ -18,7 +18,7 @@ void report_progress(JobOptions& o) {
     }
     if (shown->line) shown->line->set(done);
   };
-  o.show = [](llvm::StringRef text) {
+  o.watch.print = [](llvm::StringRef text) {
     const auto held = Progress::hold();
     llvm::errs() << text;
   };
@@ -36,18 +36,21 @@ void add_job_options(CLI::App& command, JobOptions& o) {
       ->type_name("FILE");
   command.add_option("--outputs", o.outputs, "whole or sharded")->type_name("whole|sharded")->capture_default_str();
   command.add_option("--dim", o.dims, "NAME=NUMBER: an extent for sizes and runs (repeatable)");
-  command.add_option("--print-before", o.print_before, "PASS: print the graph before it to stderr (repeatable)")
+  command.add_option("--print-before", o.watch.print_before, "PASS: print the graph before it to stderr (repeatable)")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->group("For developers");
-  command.add_option("--print-after", o.print_after, "PASS: print the graph after it to stderr (repeatable)")
+  command.add_option("--print-after", o.watch.print_after, "PASS: print the graph after it to stderr (repeatable)")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->group("For developers");
-  command.add_option("--stop-after", o.stop_after, "PASS: end after it")->group("For developers");
-  command.add_option("--dump-dir", o.dump_dir, "folder for the graph after each pass, as text")
+  command.add_option("--stop-after", o.watch.stop_after, "PASS: end after it")->group("For developers");
+  command.add_option("--dump-dir", o.watch.dump_dir, "folder for the graph after each pass, as text")
       ->type_name("DIR")
       ->group("For developers");
+  command.add_option("--rewrite-limit", o.watch.rewrite_limit, "PASS:N: the pass stops after N rewrites")
+      ->group("For developers");
+  command.add_flag("--time-passes", o.watch.time, "how long each pass took, on stderr")->group("For developers");
   command.add_flag("--no-tie", o.untied, "keep apart what has equal contents, but what --tie names");
   command.add_option("--tie", o.tie, "PATTERN of weights that are one where their contents are equal (repeatable)");
   command.add_option("--untie", o.untie, "PATTERN of weights that are kept apart (repeatable)");

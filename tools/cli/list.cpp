@@ -3,8 +3,7 @@
 #include "frontend/onnx/lowering.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
-#include "passes/passes.h"
-#include "passes/plan/job.h"
+#include "passes/pipeline.h"
 #include "runtime/kernel.h"
 #include "tools/cli/command.h"
 
@@ -64,16 +63,33 @@ llvm::Error list_ops(bool markdown) {
   out << "\n";
   return llvm::Error::success();
 }
+const char* text(Stage::When when) {
+  switch (when) {
+    case Stage::When::always:
+      return "always";
+    case Stage::When::emitted:
+      return "always, and on a rank graph that is run";
+    case Stage::When::training:
+      return "training";
+  }
+  return "";
+}
 llvm::Error list_passes(bool markdown) {
   auto& out = llvm::outs();
   if (markdown)
-    out << "# Passes\nWritten by `opt-partition passes --markdown`; a test compares. `--print-before PASS`, "
-           "`--print-after PASS`, `--stop-after PASS` and `--dump-dir DIR` of partition, check and bench show what "
-           "each makes, in the form of [ir.md](ir.md).\n\n"
-           "In this order; `training` only where a step is asked for.\n\n| pass | what it does |\n| --- | --- |\n";
-  for (const Stage& s : stages(/*training=*/true))
+    out << "# Passes\nWritten by `opt-partition passes --markdown`; a test compares. The graph is verified after "
+           "each.\n\n"
+           "`partition`, `check`, `bench` and `train` look into the pipeline, in the form of [ir.md](ir.md): "
+           "`--print-before PASS` and `--print-after PASS` print the graph, `--stop-after PASS` ends there, "
+           "`--dump-dir DIR` "
+           "writes the graph after every pass, `--time-passes` says how long each took. `--rewrite-limit PASS:N` lets "
+           "a pass "
+           "that counts its rewrites do only the first N, to find the one that breaks something.\n\n"
+           "In this order:\n\n| pass | what it does | when | counts |\n| --- | --- | --- | --- |\n";
+  for (const Stage& s : pipeline())
     if (markdown)
-      out << "| `" << s.name << "` | " << s.summary << " |\n";
+      out << "| `" << s.name << "` | " << s.summary << " | " << text(s.when) << " | "
+          << (s.is(Stage::counts) ? "yes" : "–") << " |\n";
     else
       out << left(s.name, 20) << s.summary << "\n";
   return llvm::Error::success();

@@ -20,7 +20,6 @@ struct PartitionOptions {
   JobOptions job;
   std::string out;
   bool no_weights = false, plan_only = false, no_html = false, overwrite = false;
-  std::string dump_dir;
 };
 
 llvm::Error partition(const PartitionOptions& o) {

@@ -7,7 +7,7 @@
 #include "frontend/onnx/import.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
-#include "passes/passes.h"
+#include "passes/pipeline.h"
 #include "passes/plan/plan.h"
 #include "tools/cli/command.h"
 #include "tools/cli/progress.h"
@@ -23,10 +23,7 @@ namespace optp {
 llvm::Expected<std::unique_ptr<Graph>> read_rank(llvm::StringRef model_file) {
   auto graph = import_onnx(model_file);
   if (!graph) return graph;
-  const PassOptions passes;
-  if (auto e = absorb_transposes(**graph, passes)) return e;
-  if (auto e = merge_views(**graph, passes)) return e;
-  (*graph)->erase_dead();
+  if (auto e = prepare_emitted(**graph)) return e;
   return graph;
 }
 llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayRef<std::string> asked,

@@ -471,7 +471,9 @@ TEST_CASE("training through queries without keys has finite gradients") {
   o.job.train = true;
   o.inputs = {"mask=@" + (folder / "mask.npy"), "ids=rand(3)"};
   o.job.dims = {"b=2"};
-  const TrainingCheck found = must(check_training(o));
+  JobOptions forward = o.job;
+  forward.train = false;
+  const TrainingCheck found = must(check_training(o, must(make_job(forward))));
   CHECK(found.fault == "");
   for (const Row& row : found.rows) {
     CAPTURE(row.name);

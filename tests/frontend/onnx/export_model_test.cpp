@@ -8,7 +8,7 @@
 #include "frontend/ir/builder.h"
 #include "frontend/onnx/export.h"
 #include "frontend/onnx/import.h"
-#include "passes/passes.h"
+#include "passes/pipeline.h"
 #include "tests/frontend/io/scratch_folder.h"
 
 namespace optp {

@@ -1,7 +1,7 @@
 // What a file's names and notes tell of its source: modules of nodes, made-up names, a bias that was dropped.
 #include "frontend/onnx/source_names.h"
 
-#include "passes/passes.h"
+#include "passes/pipeline.h"
 #include "tests/frontend/onnx/model_file.h"
 
 using namespace optp;

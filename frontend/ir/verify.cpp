@@ -1,0 +1,106 @@
+// What holds for every graph between two passes. If it does not, the pass before is wrong, and not the model.
+#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
+#include "llvm/ADT/DenseSet.h"
+
+namespace optp {
+namespace {
+class Verifier {
+ public:
+  explicit Verifier(const Graph& graph) : graph_(graph) {}
+
+  llvm::Error run() {
+    for (const Value* v : graph_.inputs)
+      if (auto e = define(*v, nullptr)) return e;
+    for (const Value* v : graph_.data())
+      if (auto e = define(*v, nullptr)) return e;
+    for (const auto& node : graph_.nodes) {
+      if (auto e = check_operands(*node)) return e;
+      for (const auto& r : node->results)
+        if (auto e = define(*r, node.get())) return e;
+      if (auto e = check_types(*node)) return e;
+    }
+    for (const auto& node : graph_.nodes)
+      for (const auto& r : node->results)
+        if (auto e = check_uses(*r)) return e;
+    for (const GraphOutput& o : graph_.outputs)
+      if (!defined_.contains(o.value)) return broken("output " + quoted(o.name) + " is not defined");
+    return llvm::Error::success();
+  }
+
+ private:
+  llvm::Error broken(const llvm::Twine& what) const { return error(Fault::internal, graph_.name + ": " + what); }
+
+  llvm::Error define(const Value& v, const Node* producer) {
+    if (graph_.find(v.name) != &v) return broken("two values are named " + quoted(v.name) + ", or it has another name");
+    defined_.insert(&v);
+    if (v.producer != producer) return broken(quoted(v.name) + " names another producer");
+    if (v.type.dtype == DType::undefined) return broken(quoted(v.name) + " has no type");
+    return v.sharding ? check_sharding(v, *v.sharding) : llvm::Error::success();
+  }
+  llvm::Error check_operands(const Node& node) const {
+    for (unsigned k = 0; k < node.operands.size(); ++k) {
+      const Value* v = node.operands[k];
+      if (!defined_.contains(v)) return broken(describe(node) + " uses " + quoted(v->name) + " before it is defined");
+      if (!llvm::is_contained(v->uses, Use{const_cast<Node*>(&node), k}))
+        return broken(quoted(v->name) + " does not know its use by " + describe(node));
+    }
+    return llvm::Error::success();
+  }
+  llvm::Error check_uses(const Value& v) const {
+    for (const Use& use : v.uses)
+      if (use.operand >= use.node->operands.size() || use.node->operands[use.operand] != &v)
+        return broken(quoted(v.name) + " names a use that is none");
+    return llvm::Error::success();
+  }
+  // Results have the types that the op infers, which reads the attributes it needs.
+  llvm::Error check_types(const Node& node) const {
+    if (!node.op->infer) return llvm::Error::success();
+    auto types = node.op->infer(node);
+    if (!types) return with_prefix(graph_.name, types.takeError());
+    if (types->size() != node.results.size())
+      return broken(describe(node) + ": expected " + llvm::Twine(types->size()) + " results, found " +
+                    llvm::Twine(node.results.size()));
+    for (size_t k = 0; k < types->size(); ++k)
+      if ((*types)[k] != node.results[k]->type)
+        return broken(describe(node) + ": result " + quoted(node.results[k]->name) + ": expected " +
+                      to_string((*types)[k]) + ", found " + to_string(node.results[k]->type));
+    return llvm::Error::success();
+  }
+  // Axes are the mesh's, each used once; the factors of a dim make up its extent.
+  llvm::Error check_sharding(const Value& v, const Sharding& s) const {
+    auto wrong = [&](const llvm::Twine& what) { return broken(quoted(v.name) + ": sharding " + to_string(s) + what); };
+    const llvm::ArrayRef<Dim> dims = v.logical_dims.empty() ? v.type.dims : v.logical_dims;
+    if (s.dims.size() != dims.size())
+      return wrong(": expected " + llvm::Twine(dims.size()) + " dims, found " + llvm::Twine(s.dims.size()));
+    if (s.is_partial() != (s.reduce != Reduce::none)) return wrong(": partial sums have axes and a kind, or neither");
+    llvm::SmallVector<llvm::StringRef, 4> used;
+    auto use = [&](llvm::ArrayRef<std::string> axes) -> llvm::Error {
+      for (const std::string& axis : axes) {
+        if (!graph_.mesh.find(axis)) return wrong(": mesh " + to_string(graph_.mesh) + " has no axis " + quoted(axis));
+        if (llvm::is_contained(used, axis)) return wrong(": axis " + quoted(axis) + " is used twice");
+        used.push_back(axis);
+      }
+      return llvm::Error::success();
+    };
+    if (auto e = use(s.partial)) return e;
+    for (size_t d = 0; d < dims.size(); ++d) {
+      Dim product = 1;
+      for (const FactorSharding& f : s.dims[d].factors) {
+        if (auto e = use(f.axes)) return e;
+        product = product * f.extent;
+      }
+      if (!s.dims[d].factors.empty() && product != dims[d])
+        return wrong(": dim " + llvm::Twine(d) + ": factors of " + product.text() + " elements, expected " +
+                     dims[d].text());
+    }
+    return llvm::Error::success();
+  }
+
+  const Graph& graph_;
+  llvm::DenseSet<const Value*> defined_;
+};
+}  // namespace
+
+llvm::Error verify(const Graph& graph) { return Verifier(graph).run(); }
+}  // namespace optp

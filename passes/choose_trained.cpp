@@ -1,0 +1,38 @@
+// Which parameters are trained, and which weight decay leaves out: by name patterns, as users give them.
+#include "frontend/ir/diagnostic.h"
+#include "passes/patterns.h"
+#include "passes/training.h"
+
+namespace optp {
+llvm::Error choose_trained(Graph& graph, const TrainingOptions& options) {
+  auto mark = [&](llvm::ArrayRef<std::string> patterns, const char* flag, llvm::function_ref<void(Value&)> each,
+                  bool constants_too = false) -> llvm::Error {
+    auto wanted = Patterns::parse(patterns, flag);
+    if (!wanted) return wanted.takeError();
+    for (Value* v : graph.data())
+      if ((v->is_parameter || (constants_too && is_float(v->type.dtype))) && wanted->matches(*v)) each(*v);
+    return wanted->unmatched("parameter");
+  };
+  for (Value* v : graph.data()) v->frozen = v->is_parameter && !options.trainable.empty();
+  if (auto e = mark(options.trainable, "--trainable", [](Value& v) { v.frozen = false; })) return e;
+  if (auto e = mark(options.freeze, "--freeze", [](Value& v) { v.frozen = v.is_parameter; }, true))
+    return e;  // to freeze a constant is no mistake
+  if (auto e = mark(options.no_decay, "--no-decay", [](Value&) {})) return e;
+  if (llvm::none_of(graph.data(), [](const Value* v) { return v->is_parameter && !v->frozen; }))
+    return error(Fault::usage, graph.source + ": no parameter is left to train");
+  // Optimizers, loss and what is compared with them are float32's.
+  for (const Value* v : graph.data())
+    if (v->is_parameter && !v->frozen && v->type.dtype == DType::f64)
+      return bad_input(graph.source + ": parameter " + quoted(v->name) +
+                       ": dtype: training is not supported in float64: expected float32, float16 or bfloat16, found "
+                       "float64; export the model in float32, or leave it out by --freeze");
+  return llvm::Error::success();
+}
+
+bool decays(const Value& parameter, const TrainingOptions& options) {
+  auto patterns = Patterns::parse(options.no_decay, "--no-decay");
+  if (patterns) return !patterns->matches(parameter);
+  llvm::consumeError(patterns.takeError());  // choose_trained has said so
+  return true;
+}
+}  // namespace optp

@@ -1,0 +1,82 @@
+// The pipeline: one table of every stage from an imported graph to rank graphs, and the one driver that runs it.
+//
+// A stage is a pass with its place: a function that changes the newest graph of a compilation, or makes the next one
+// (`split` the SPMD graph, `materialise` one graph per rank). Passes know nothing of the table.
+#pragma once
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "passes/passes.h"
+#include "passes/training.h"
+
+namespace optp {
+
+// What a compilation has made so far.
+struct Compilation {
+  PassOptions passes;
+  bool trains = false;
+  TrainingOptions training;          // of a training step
+  std::unique_ptr<Graph> whole;      // imported, then canonical, then annotated; then, if it trains, the whole step
+  std::unique_ptr<Graph> inference;  // the annotated graph that training started from; null unless it trains
+  std::unique_ptr<Graph> spmd;       // after split: right for every rank, with symbolic local shapes
+  std::vector<std::unique_ptr<Graph>> ranks;  // after materialise
+  // What the stages of training hand on to each other.
+  std::optional<Loss> loss;
+  std::vector<ParameterGradient> gradients;
+
+  Graph& newest() const { return spmd ? *spmd : *whole; }
+};
+
+struct Stage {
+  const char* name;
+  const char* summary;
+  enum class When {
+    always,
+    emitted,   // and once more on a rank graph that was read from its file, before it runs
+    training,  // where a training step is asked for
+  } when;
+  llvm::Error (*run)(Compilation& c, int64_t rank);
+  enum Flag : unsigned {
+    per_rank = 1,  // runs once for each rank; others once, with rank 0
+    sweeps = 2,    // what nothing uses after it is dropped
+    counts = 4,    // asks before each rewrite, so that --rewrite-limit can stop it there
+    on_spmd = 8,   // takes the SPMD graph; others the whole one
+    makes_graph = 16,
+  };
+  unsigned flags = 0;
+  bool is(Flag flag) const { return (flags & flag) != 0; }
+};
+llvm::ArrayRef<Stage> pipeline();
+const Stage* find_stage(llvm::StringRef name);  // null where there is none
+
+// Who watches a run of the pipeline.
+struct StageHooks {
+  std::function<void(const Stage& stage, const Graph& graph)> before;
+  // Of a stage that runs once for each rank after each, with the rank's graph.
+  std::function<llvm::Error(const Stage& stage, const Graph& graph, std::optional<int64_t> rank, double ms)> after;
+  std::function<void(int64_t done, int64_t total)> progress;
+  std::string stop_after;                                        // a stage's name; empty: none
+  std::optional<std::pair<std::string, int64_t>> rewrite_limit;  // a stage, and after how many rewrites it stops
+};
+
+// Runs the stages in order, from `from` on where one is given, and verifies the graph after each. Errors: those of the
+// passes; Fault::internal, naming the stage, where a graph does not verify.
+llvm::Error run_pipeline(Compilation& compilation, const StageHooks& hooks = {}, llvm::StringRef from = "");
+// The same up to a canonical graph: what comes before shardings.
+llvm::Error canonicalise(Graph& graph, const PassOptions& options);
+// An annotated inference graph becomes an annotated training step with outputs loss, gradients and updates.
+llvm::Error make_training_step(Graph& graph, const PassOptions& passes, const TrainingOptions& options);
+// A rank graph that was read from its file becomes what was emitted: ONNX products know one order of dims, so the
+// exporter put transposes and reshapes around ours.
+llvm::Error prepare_emitted(Graph& graph);
+// One pass on a graph that stays the same object, as the pipeline runs it. Errors: usage, where it makes another graph.
+llvm::Error run_pass(llvm::StringRef name, Graph& graph, const PassOptions& options = {});
+// One stage on one graph, verified. `rank`: for materialise. Gives the graph after it.
+llvm::Expected<std::unique_ptr<Graph>> run_stage(const Stage& stage, std::unique_ptr<Graph> graph,
+                                                 const PassOptions& options, const TrainingOptions& training,
+                                                 int64_t rank = 0);
+
+}  // namespace optp
