@@ -1,10 +1,7 @@
-// Where the loops of one node are split, given the shardings of its values; and what users' constraints mean.
+// Where the loops of one node are split, given the shardings of its values.
 #pragma once
-#include <vector>
-
 #include "passes/factors.h"
 #include "passes/partials.h"
-#include "passes/passes.h"
 
 namespace optp {
 
@@ -12,8 +9,5 @@ namespace optp {
 NodeAxes node_axes(const Node& node, const Factors& factors);
 // A dim's or loop's sharding under these axes.
 DimSharding sharded(const Factors::DimFactors& dim, const NodeAxes& axes);
-
-llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(const Graph& graph, const Factors& factors,
-                                                                            const Constraint& constraint);
 
 }  // namespace optp

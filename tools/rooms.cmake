@@ -7,6 +7,7 @@ set(rooms
   "frontend/models    frontend/ir frontend/io"
   "passes/ops         frontend/ir"
   "passes             frontend/ir passes/ops"
+  "passes/strategies  frontend/ir passes"
   "passes/plan        frontend/ir frontend/io frontend/onnx passes"
   "passes/library     frontend/ir frontend/onnx passes/plan"
   "runtime/comm       frontend/ir"

@@ -4,6 +4,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/import.h"
 #include "llvm/ADT/ScopeExit.h"
+#include "passes/strategy.h"
 
 namespace optp {
 
@@ -59,8 +60,8 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
                                    ": expected one number of devices, found " + llvm::Twine(mesh->devices()) +
                                    " in the mesh");
   job.passes.strategy = o.strategy;
-  if (o.strategy != "megatron" && o.strategy != "origin")
-    return error(Fault::usage, "--strategy " + quoted(o.strategy) + ": expected megatron or origin");
+  if (!find_strategy(o.strategy) || find_strategy(o.strategy)->axis)
+    return error(Fault::usage, "--strategy " + quoted(o.strategy) + ": expected " + strategy_names());
   if (o.outputs != "whole" && o.outputs != "sharded")
     return error(Fault::usage, "--outputs " + quoted(o.outputs) + ": expected whole or sharded");
   job.passes.outputs = o.outputs == "whole" ? OutputLayout::whole : OutputLayout::sharded;

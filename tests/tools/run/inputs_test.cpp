@@ -259,15 +259,9 @@ TEST_CASE("a mesh that the strategy can't use, or that contradicts the number of
     std::string says;
   };
   const Row rows[] = {
-      {{"--mesh", "tp=2"},
-       "mesh tp=2: strategy megatron cuts over the axis tensor alone, expected one of more than 1 device, found none; "
-       "name it tensor, or say in a file of constraints what other axes cut"},
-      {{"--mesh", "data=2,model=2", "--strategy", "origin"},
-       "mesh data=2, model=2: strategy origin cuts over the axis tensor alone, expected one of more than 1 device, "
-       "found none; name it tensor, or say in a file of constraints what other axes cut"},
-      {{"--mesh", "tensor=1,data=2"},
-       "mesh tensor=1, data=2: strategy megatron cuts over the axis tensor alone, expected one of more than 1 device, "
-       "found 1; name it tensor, or say in a file of constraints what other axes cut"},
+      {{"--mesh", "model=2,expert=2", "--strategy", "origin"},
+       "mesh model=2, expert=2: strategy origin cuts over one axis, expected one that is called tensor, found several "
+       "others; name one of them tensor, or say in a file of constraints what they cut"},
       {{"--devices", "2", "--mesh", "tensor=3"},
        "--devices 2 and --mesh tensor=3: expected one number of devices, found 3 in the mesh"},
       {{"--devices", "2", "--mesh", "data=2,tensor=2"},
