@@ -1,12 +1,14 @@
 #include "passes/input_dependence.h"
 
-#include "llvm/ADT/STLExtras.h"
+#include "frontend/ir/reachable.h"
 
 namespace optp {
 InputDependence::InputDependence(const Graph& graph) {
-  for (const Value* v : graph.inputs) dependent_.insert(v);
-  for (const auto& node : graph.nodes)
-    if (llvm::any_of(node->operands, [&](const Value* v) { return dependent_.contains(v); }))
-      for (const auto& r : node->results) dependent_.insert(r.get());
+  llvm::SmallVector<const Node*> users;
+  for (const Value* v : graph.inputs) {
+    inputs_.insert(v);
+    for (const Use& use : v->uses) users.push_back(use.node);
+  }
+  nodes_ = reachable_from(graph, users);
 }
 }  // namespace optp

@@ -7,9 +7,10 @@ namespace optp {
 class InputDependence {
  public:
   explicit InputDependence(const Graph& graph);
-  bool operator()(const Value& v) const { return dependent_.contains(&v); }
+  bool operator()(const Value& v) const { return v.producer ? nodes_.contains(v.producer) : inputs_.contains(&v); }
 
  private:
-  llvm::DenseSet<const Value*> dependent_;
+  llvm::DenseSet<const Node*> nodes_;
+  llvm::DenseSet<const Value*> inputs_;
 };
 }  // namespace optp

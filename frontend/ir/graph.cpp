@@ -5,6 +5,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
+#include "frontend/ir/reachable.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/StringSet.h"
@@ -127,17 +128,12 @@ bool is_meeting(const Node& node) { return node.op->is_collective && node.attrib
 
 // What outputs and the nodes that `is_kept` names are made from.
 llvm::DenseSet<const Node*> live_nodes(const Graph& graph, llvm::function_ref<bool(const Node&)> is_kept) {
-  llvm::DenseSet<const Node*> live;
+  llvm::SmallVector<const Node*> roots;
   for (const GraphOutput& output : graph.outputs)
-    if (output.value->producer) live.insert(output.value->producer);
-  for (auto it = graph.nodes.rbegin(); it != graph.nodes.rend(); ++it) {
-    const Node& node = **it;
-    if (is_kept(node)) live.insert(&node);
-    if (!live.contains(&node)) continue;
-    for (const Value* v : node.operands)
-      if (v->producer) live.insert(v->producer);
-  }
-  return live;
+    if (output.value->producer) roots.push_back(output.value->producer);
+  for (const auto& node : graph.nodes)
+    if (is_kept(*node)) roots.push_back(node.get());
+  return needed_by(graph, roots);
 }
 }  // namespace
 

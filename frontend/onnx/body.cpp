@@ -1,6 +1,4 @@
 // Nodes of a graph, a function or a branch: each name is defined once, attributes are what they say, no cycle.
-#include <set>
-
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/lowering.h"
 #include "frontend/onnx/model.h"
@@ -46,88 +44,6 @@ llvm::Error check_attributes(const onnx::NodeProto& n, const BodyRules& rules) {
   }
   return llvm::Error::success();
 }
-
-// Names that a graph within a node takes from outside it.
-void visit_captured(const onnx::GraphProto& g, llvm::function_ref<void(const std::string&)> visit) {
-  llvm::StringSet<> own;
-  for (const auto& t : g.initializer()) own.insert(t.name());
-  for (const auto& v : g.input()) own.insert(v.name());
-  for (const auto& n : g.node())
-    for (const auto& o : n.output()) own.insert(o);
-  auto used = [&](const std::string& name) {
-    if (!own.contains(name)) visit(name);
-  };
-  for (const auto& n : g.node()) {
-    for (const auto& i : n.input()) used(i);
-    for (const onnx::GraphProto* sub : subgraphs_of(n)) visit_captured(*sub, used);
-  }
-  for (const auto& o : g.output()) used(o.name());
-}
-
-// The loop that some node which never became ready waits in.
-llvm::Error cycle_error(const NodeList& nodes, const llvm::StringMap<int>& producer, llvm::ArrayRef<char> done) {
-  int at = 0;
-  while (done[size_t(at)]) ++at;
-  std::vector<int> path, seen(size_t(nodes.size()), -1);
-  auto waits_for = [&](const std::string& name) {
-    auto it = producer.find(name);
-    return it != producer.end() && !done[size_t(it->second)] ? it->second : -1;
-  };
-  while (seen[size_t(at)] < 0) {
-    seen[size_t(at)] = int(path.size());
-    path.push_back(at);
-    int next = -1;
-    auto consider = [&](const std::string& name) {
-      if (next < 0) next = waits_for(name);
-    };
-    for (const auto& i : nodes[at].input()) consider(i);
-    for (const onnx::GraphProto* sub : subgraphs_of(nodes[at])) visit_captured(*sub, consider);
-    at = next;
-  }
-  std::string names;
-  const std::vector<int> cycle(path.begin() + seen[size_t(at)], path.end());
-  for (size_t k = 0; k < cycle.size() && k < 5; ++k) names += (k ? " <- " : "") + describe(nodes[cycle[k]]);
-  return bad_input("the graph has a cycle of " + llvm::Twine(cycle.size()) + " nodes: " + names);
-}
-
-// Files with nodes out of order exist; a cycle is named. Iterative: a chain may be as long as the file allows.
-llvm::Error sort(Body& body) {
-  const NodeList& nodes = *body.nodes;
-  const size_t count = size_t(nodes.size());
-  llvm::StringMap<int> producer;
-  for (int k = 0; k < nodes.size(); ++k)
-    for (const auto& o : nodes[k].output())
-      if (!o.empty()) producer[o] = k;
-  std::vector<int> waiting(count, 0);
-  std::vector<llvm::SmallVector<int, 2>> users(count);
-  for (int k = 0; k < nodes.size(); ++k) {
-    auto wait_for = [&](const std::string& name) {
-      auto it = producer.find(name);
-      if (it == producer.end()) return;
-      ++waiting[size_t(k)];
-      users[size_t(it->second)].push_back(k);
-    };
-    for (const auto& i : nodes[k].input()) wait_for(i);
-    for (const onnx::GraphProto* sub : subgraphs_of(nodes[k])) visit_captured(*sub, wait_for);
-  }
-  // In file order wherever that is possible, so that plans follow the file.
-  std::vector<char> done(count, 0);
-  std::set<int> ready;
-  for (int k = 0; k < nodes.size(); ++k)
-    if (waiting[size_t(k)] == 0) ready.insert(k);
-  int previous = -1;
-  while (!ready.empty()) {
-    const int k = *ready.begin();
-    ready.erase(ready.begin());
-    body.was_sorted &= k > previous;
-    previous = k;
-    body.order.push_back(k);
-    done[size_t(k)] = 1;
-    for (int u : users[size_t(k)])
-      if (--waiting[size_t(u)] == 0) ready.insert(u);
-  }
-  return body.order.size() < count ? cycle_error(nodes, producer, done) : llvm::Error::success();
-}
 }  // namespace
 
 llvm::SmallVector<const onnx::GraphProto*, 2> subgraphs_of(const onnx::NodeProto& node) {
@@ -169,7 +85,7 @@ llvm::Expected<Body> read_body(const NodeList& nodes, llvm::StringSet<> defined,
   }
   Body body;
   body.nodes = &nodes;
-  if (auto e = sort(body)) return e;
+  if (auto e = sort_nodes(body)) return e;
   return body;
 }
 

@@ -26,13 +26,16 @@ inline llvm::StringRef domain_of(llvm::StringRef domain) { return domain == "ai.
 llvm::Expected<Opsets> read_opsets(const google::protobuf::RepeatedPtrField<onnx::OperatorSetIdProto>& imports);
 int64_t opset_of(const onnx::NodeProto& node, const Opsets& opsets);  // 0: the domain is not imported
 
-// The nodes of a graph, a function or a branch, and the order in which they can run: the file's wherever that is
-// possible.
+// The nodes of a graph, a function or a branch, and an order in which they can run: the file's where it is one.
 struct Body {
   const NodeList* nodes = nullptr;
   std::vector<int> order;
   bool was_sorted = true;
 };
+// Names that a graph within a node takes from outside it.
+void visit_captured(const onnx::GraphProto& g, llvm::function_ref<void(const std::string&)> visit);
+// Fills in the order and whether the file had it. Errors: bad_input for a cycle, with its nodes.
+llvm::Error sort_nodes(Body& body);
 // Names are defined once and before they are used. `defined` holds those that are there already; where `outer` is set,
 // others may stand outside. `in_function`: attributes may refer to the function's.
 struct BodyRules {
