@@ -24,11 +24,9 @@ std::string seed(Seeding& s) {
     if (v->ndim() > 0 && !batch.constant() && v->type.dims[0] == batch)
       if (const Factors::Class c = s.factors.of(*v, 0).classes.front(); !llvm::is_contained(classes, c))
         classes.push_back(c);
-  for (Factors::Class c : classes) {
-    const Node* whole = s.factors.info(c).needs_whole;
-    if (whole && c == own) return describe(*whole) + " needs the whole batch";
-    if (!whole) s.split(c, "the batch");
-  }
+  // Where some op can't work on a part of the batch (masks that older exporters compute by flat indices), it is
+  // gathered for that op alone.
+  for (Factors::Class c : classes) s.split(c, "the batch");
   return "";
 }
 const RegisteredStrategy data({

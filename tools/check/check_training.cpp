@@ -152,8 +152,12 @@ class TrainingChecker {
       if (auto e = check_labels(place + ": input 'labels'", (*whole)["labels"], *classes)) return e;
       if (counted_labels((*whole)["labels"]) == 0) return with_prefix(place, no_label_counts());
       Batch batch;
-      for (int64_t r = 0; r < devices(); ++r)
-        batch.ranks.push_back(rank_part(*whole, *job_.ranks[size_t(r)], mesh(), r));
+      for (int64_t r = 0; r < devices(); ++r) {
+        // A batch that is split has its part of numbers only.
+        auto bound = bind_dims(*job_.ranks[size_t(r)], dims_);
+        if (!bound) return bound.takeError();
+        batch.ranks.push_back(rank_part(*whole, **bound, mesh(), r));
+      }
       batch.whole = std::move(*whole);
       batches_.push_back(std::move(batch));
     }
