@@ -10,9 +10,9 @@
 namespace optp {
 llvm::Error absorb_transposes(Graph& graph, const PassOptions& options) {
   for (auto& node : graph.nodes) {
-    if (node->op->name != "contract") continue;
+    if (!node->op->is(Trait::product)) continue;
     for (unsigned k = 0; k < 2; ++k) {
-      while (node->operand(k).producer && node->operand(k).producer->op->name == "transpose" && options.may_rewrite()) {
+      while (node->operand(k).producer && node->operand(k).producer->op->is(Trait::permutes) && options.may_rewrite()) {
         const Node& transpose = *node->operand(k).producer;
         auto loops = parse_contract(node->text("loops"));
         if (!loops) return loops.takeError();
@@ -29,9 +29,9 @@ llvm::Error absorb_transposes(Graph& graph, const PassOptions& options) {
   // The same after it, where the transpose is the product's only use.
   for (auto it = graph.nodes.begin(); it != graph.nodes.end();) {
     Node& node = **it++;
-    if (node.op->name != "transpose") continue;
+    if (!node.op->is(Trait::permutes)) continue;
     Value& in = node.operand(0);
-    if (!in.producer || in.producer->op->name != "contract" || in.uses.size() != 1 || graph.is_output(in)) continue;
+    if (!in.producer || !in.producer->op->is(Trait::product) || in.uses.size() != 1 || graph.is_output(in)) continue;
     if (!options.may_rewrite()) break;
     Node& product = *in.producer;
     auto loops = parse_contract(product.text("loops"));

@@ -154,7 +154,7 @@ class Annotator {
   // A product whose activation comes split along what it sums takes its weight split the same way: no gather is needed.
   void propagate_pins() {
     for (auto& node : graph_.nodes) {
-      if (node->op->name != "contract") continue;
+      if (!node->op->is(Trait::product)) continue;
       const Rule& rule = factors_.rule(*node);
       for (unsigned k : {0u, 1u}) {
         Value &x = node->operand(k), &w = node->operand(1 - k);

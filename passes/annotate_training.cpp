@@ -96,7 +96,7 @@ class Follower {
           if (!v->sharding) pin(*v, *graph_.find(u.parameter));
     // What is summed up to a pinned gradient is made as it is wanted, not whole and then cut.
     for (const auto& node : llvm::reverse(graph_.nodes))
-      if (node->op->name == "sum" && node->out().sharding)
+      if (node->op->is(Trait::adds_many) && node->out().sharding)
         for (Value* v : node->operands)
           if (!v->sharding && v->uses.size() == 1) pin(*v, node->out());
   }
@@ -105,7 +105,7 @@ class Follower {
   void follow_weights() {
     for (const auto& node : graph_.nodes) {
       Value& out = node->out();
-      if (node->op->name != "contract" || out.sharding) continue;
+      if (!node->op->is(Trait::product) || out.sharding) continue;
       const Rule& rule = factors_.rule(*node);
       for (unsigned k : {0u, 1u}) {
         const Value& weight = node->operand(k);

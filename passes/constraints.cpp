@@ -67,7 +67,7 @@ llvm::Expected<Sharding> layer_wish(const Graph& graph, const Factors& factors, 
     for (Dim e : factors.of(v, d).extents) s.dims[d].factors.push_back({e, {}});
   for (const Use& use : v.uses) {
     const Rule& rule = factors.rule(*use.node);
-    if (use.node->op->name != "contract") {
+    if (!use.node->op->is(Trait::product)) {
       if (by_column && v.ndim() == 1) {  // a column-parallel layer's bias
         s.dims[0].factors[0].axes = {axis->name};
         return s;

@@ -39,22 +39,22 @@ class Search {
  private:
   // In the order of the graph: which values are activations, which only count positions, and what meets an activation.
   void look_at(const Node& node) {
-    const std::string& op = node.op->name;
     bool activation = false, positional = false;
     for (const Value* v : node.operands) {
       activation |= is_activation(*v);
       positional |= positional_.contains(v);
     }
     if (!is_float(node.out().type.dtype)) return;
-    if (op == "iota" || (op == "cast" && is_integer(node.operand(0).type.dtype))) positional = true;
+    if (node.op->is(Trait::counts) || (node.op->is(Trait::converts) && is_integer(node.operand(0).type.dtype)))
+      positional = true;
     if (node.origin == "RotaryEmbedding") {
-      positional |= op == "gather";  // its operands are activations and tables of sines by definition
-    } else if (op == "gather") {
+      positional |= node.op->is(Trait::looks_up);  // its operands are activations and tables of sines by definition
+    } else if (node.op->is(Trait::looks_up)) {
       // Rows of a table that is not learned are positions in another form.
       if (depends_(node.operand(1)) && !depends_(node.operand(0)) && !meet({const_cast<Node*>(&node), 0}))
         positional = true;
       activation = !positional;
-    } else if (op == "contract") {
+    } else if (node.op->is(Trait::product)) {
       for (unsigned k : {0u, 1u}) {
         const Value &w = node.operand(k), &x = node.operand(1 - k);
         if (depends_(w) || !depends_(x)) continue;
@@ -88,8 +88,7 @@ class Search {
         any |= decide(v, at);
         continue;
       }
-      if (!v.producer || !v.producer->op->gradient || v.producer->op->name == "sin" || v.producer->op->name == "cos")
-        continue;
+      if (!v.producer || !v.producer->op->gradient || v.producer->op->is(Trait::waves)) continue;
       for (unsigned k = 0; k < v.producer->operands.size(); ++k) open.push_back({v.producer, k});
     }
     return any;

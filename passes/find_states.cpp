@@ -7,10 +7,10 @@ llvm::Error find_states(Graph& graph, const PassOptions&) {
   graph.states.clear();
   for (const GraphOutput& output : graph.outputs) {
     const Value* v = output.value;
-    if (v->producer && v->producer->op->name == "cast") v = &v->producer->operand(0);
-    if (!v->producer || v->producer->op->name != "concat") continue;
+    if (v->producer && v->producer->op->is(Trait::converts)) v = &v->producer->operand(0);
+    if (!v->producer || !v->producer->op->is(Trait::joins)) continue;
     const Value* input = &v->producer->operand(0);
-    if (input->producer && input->producer->op->name == "cast") input = &input->producer->operand(0);
+    if (input->producer && input->producer->op->is(Trait::converts)) input = &input->producer->operand(0);
     if (llvm::is_contained(graph.inputs, input))
       graph.states.push_back({input->name, output.name, v->producer->integer("axis")});
   }

@@ -19,7 +19,7 @@ class Joiner {
     for (auto& node : graph_.nodes) nodes.push_back(node.get());
     // From the end: a chain is met at its last add first, and taken apart with all that it adds.
     for (Node* node : llvm::reverse(nodes)) {
-      if (gone_.contains(node) || node->op->name != "add" || made_as(node->out()).is_partial()) continue;
+      if (gone_.contains(node) || !node->op->is(Trait::adds) || made_as(node->out()).is_partial()) continue;
       auto joined = join(*node);
       if (!joined) return joined.takeError();
       changed |= *joined;
@@ -44,7 +44,7 @@ class Joiner {
       Value& value = *open.pop_back_val();
       Node* add = value.producer;
       const bool used_within = &value == &root || (value.uses.size() == 1 && !graph_.is_output(value) && !keep_(value));
-      if (!add || add->op->name != "add" || value.type != root.type || !used_within || made_as(value).is_partial()) {
+      if (!add || !add->op->is(Trait::adds) || value.type != root.type || !used_within || made_as(value).is_partial()) {
         addends.push_back(&value);
         continue;
       }

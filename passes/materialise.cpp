@@ -25,7 +25,7 @@ llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t ra
       node.attributes["group"] = group;
       continue;
     }
-    if (node.op->name != "contract") continue;
+    if (!node.op->is(Trait::empty_is_zero)) continue;
     // Nothing to sum on this rank: zeros in place of a product that would leave its result unwritten.
     bool empty = false;
     for (const Value* v : node.operands) empty |= llvm::is_contained(v->type.dims, Dim(0));

@@ -6,11 +6,11 @@ namespace optp {
 llvm::Error merge_views(Graph& graph, const PassOptions& options) {
   for (auto it = graph.nodes.begin(); it != graph.nodes.end();) {
     Node& node = **it++;
-    if (node.op->name != "reshape" && node.op->name != "expand") continue;
+    if (!node.op->is(Trait::reshapes | Trait::repeats)) continue;
     // Upwards, until something has the shape already: that one keeps its name.
     Value* in = &node.operand(0);
-    while (in->type.dims != node.out().type.dims && node.op->name == "reshape" && in->producer &&
-           in->producer->op->name == "reshape")
+    while (in->type.dims != node.out().type.dims && node.op->is(Trait::reshapes) && in->producer &&
+           in->producer->op->is(Trait::reshapes))
       in = &in->producer->operand(0);
     const bool is_none = in->type.dims == node.out().type.dims;
     if (!is_none && in == &node.operand(0)) continue;

@@ -11,10 +11,10 @@ namespace optp {
 namespace {
 // The vector that is added to a product right after it, if it is no other layer's by chance.
 const Value* bias_of(const Node& node) {
-  if (node.op->name != "contract") return nullptr;
+  if (!node.op->is(Trait::product)) return nullptr;
   const Value* y = &node.out();
-  while (y->uses.size() == 1 && y->uses[0].node->op->name == "reshape") y = &y->uses[0].node->out();
-  if (y->uses.size() != 1 || y->uses[0].node->op->name != "add") return nullptr;
+  while (y->uses.size() == 1 && y->uses[0].node->op->is(Trait::reshapes)) y = &y->uses[0].node->out();
+  if (y->uses.size() != 1 || !y->uses[0].node->op->is(Trait::adds)) return nullptr;
   const Value& other = y->uses[0].node->operand(1 - y->uses[0].operand);
   return other.is_data() && !other.data->is_missing() && !is_constant_valued(*other.data) ? &other : nullptr;
 }
@@ -66,7 +66,7 @@ Modules::Modules(const Graph& graph) {
   bool any_unknown = false;
   for (const auto& node : graph.nodes) {
     any_unknown |= !node->module.known;
-    if (node->module.known && !node->module.counts_calls && node->op->name == "contract" &&
+    if (node->module.known && !node->module.counts_calls && node->op->is(Trait::product) &&
         (node->operand(0).is_data() || node->operand(1).is_data()))
       ++products_[node->module.path];
   }

@@ -182,7 +182,7 @@ llvm::Error lower_sums(Graph& graph) {
   build.set_fold(false);
   for (auto it = graph.nodes.begin(); it != graph.nodes.end();) {
     Node& node = **it++;
-    if (node.op->name != "sum") continue;
+    if (!node.op->is(Trait::adds_many)) continue;
     build.before(&node);
     build.at(node.name, node.origin);
     build.phase(node.phase);
@@ -212,7 +212,7 @@ llvm::Error lower_sums(Graph& graph) {
     const std::string name = out.name;
     graph.replace_all_uses(out, *total);
     graph.erase(node);
-    if (total->producer && total->producer->op->name == "add" && !graph.find(name)) graph.rename(*total, name);
+    if (total->producer && total->producer->op->is(Trait::adds) && !graph.find(name)) graph.rename(*total, name);
   }
   return llvm::Error::success();
 }

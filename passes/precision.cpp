@@ -33,7 +33,7 @@ llvm::Error precision(Graph& graph, const PassOptions&) {
   }
   // Rows are looked up as they are stored; widening the table would cost its size.
   for (Node* node : nodes) {
-    if (node->op->name != "gather" || !is_half(node->operand(0).type.dtype)) continue;
+    if (!node->op->is(Trait::looks_up) || !is_half(node->operand(0).type.dtype)) continue;
     build.before(std::next(node->place) == graph.nodes.end() ? nullptr : std::next(node->place)->get());
     auto wide = build.create("cast", {&node->out()}, {{"to", int64_t(DType::f32)}}, node->out().name + ".f32");
     if (!wide) return wide.takeError();
@@ -45,8 +45,9 @@ llvm::Error precision(Graph& graph, const PassOptions&) {
   for (const GraphOutput& o : graph.outputs)
     if (is_half(o.value->type.dtype) && o.value->producer) half_outputs[o.value] = o.value->type.dtype;
   for (Node* node : nodes) {
-    if (node->op->name == "cast" && is_half(DType(node->integer("to")))) node->attributes["to"] = int64_t(DType::f32);
-    if (node->op->name == "gather" && is_half(node->operand(0).type.dtype)) continue;
+    if (node->op->is(Trait::converts) && is_half(DType(node->integer("to"))))
+      node->attributes["to"] = int64_t(DType::f32);
+    if (node->op->is(Trait::looks_up) && is_half(node->operand(0).type.dtype)) continue;
     for (auto& r : node->results)
       if (is_half(r->type.dtype)) r->type.dtype = DType::f32;
   }
@@ -62,7 +63,7 @@ llvm::Error precision(Graph& graph, const PassOptions&) {
   // Casts from float32 to float32 are left where the model cast up or down.
   for (auto it = graph.nodes.begin(); it != graph.nodes.end();) {
     Node& node = **it++;
-    if (node.op->name == "cast" && node.operand(0).type.dtype == node.out().type.dtype) {
+    if (node.op->is(Trait::converts) && node.operand(0).type.dtype == node.out().type.dtype) {
       graph.replace_all_uses(node.out(), node.operand(0));
       graph.erase(node);
     }

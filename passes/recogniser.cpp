@@ -90,14 +90,12 @@ void Recogniser::look_at_values() {
 // Through views and casts only: then the ids themselves, not positions made from a mask.
 bool Recogniser::is_input_index(const Value& index) const {
   const Value* v = &index;
-  while (v->producer && (v->producer->op->name == "reshape" || v->producer->op->name == "cast" ||
-                         v->producer->op->name == "transpose" || v->producer->op->name == "expand"))
-    v = &v->producer->operand(0);
+  while (v->producer && v->producer->op->is(view_traits)) v = &v->producer->operand(0);
   return !v->producer && !v->is_data();
 }
 bool Recogniser::is_learned(const Value& table) {
   const Value* v = &table;
-  while (v->producer && v->producer->op->name == "cast") v = &v->producer->operand(0);
+  while (v->producer && v->producer->op->is(Trait::converts)) v = &v->producer->operand(0);
   return !v->is_data() || v->is_parameter;
 }
 void Recogniser::look_at_product(const Node& node) {
@@ -126,11 +124,11 @@ void Recogniser::look_at_product(const Node& node) {
 }
 void Recogniser::look_at(const Node& node) {
   const Rule& rule = factors_.rule(node);
-  if (node.op->name == "contract") return look_at_product(node);
+  if (node.op->is(Trait::product)) return look_at_product(node);
   for (int loop = 0; loop < int(rule.loops.size()); ++loop) {
     if (rule.loops[size_t(loop)].reduce == Reduce::none) continue;
     each_class(node, loop, [&](Facts& f) {
-      if (node.op->name == "gather" && !depends_(node.operand(0))) {
+      if (node.op->is(Trait::looks_up) && !depends_(node.operand(0))) {
         // Rows of sines are no vocabulary: small, and looked up for nothing if they are whole.
         if (is_input_index(node.operand(1)) && is_learned(node.operand(0)))
           f.table_rows = true;

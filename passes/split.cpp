@@ -139,22 +139,22 @@ class Splitter {
       // A sum that no user may take in parts is reduced here, once; so is a result that was asked elsewhere.
       if (!same_placement(computed[k], *node.results[k]->sharding)) {
         auto v = as(*node.results[k], *node.results[k]->sharding,
-                    made.is_partial() ? sum_reason(node) : std::string("asked so by a constraint"));
+                    made.is_partial() ? sum_reason(node, made) : std::string("asked so by a constraint"));
         if (!v) return v.takeError();
       }
     }
     return llvm::Error::success();
   }
-  static std::string sum_reason(const Node& node) {
-    if (node.phase == Phase::loss && node.op->name == "reduce_max")
+  static std::string sum_reason(const Node& node, const PartialState& made) {
+    if (node.phase == Phase::loss && made.reduce == Reduce::max)
       return "largest logit of each device's part of the vocabulary";
     if (node.phase == Phase::loss) return "each device has the terms of its part of the vocabulary";
-    if (node.phase == Phase::backward && node.op->name == "contract")
+    if (node.phase == Phase::backward && node.op->is(Trait::product))
       return "gradient of a column-parallel product's input: each device has its columns' part";
     if (node.phase == Phase::backward) return "the gradients of a value's several users are parts of a sum";
-    if (node.op->name == "contract") return "row-parallel product: each device has summed its part of the inner dim";
+    if (node.op->is(Trait::product)) return "row-parallel product: each device has summed its part of the inner dim";
     if (node.phase == Phase::optimizer) return "the squared norm of gradients that are held in parts";
-    if (node.op->name == "gather")
+    if (node.op->is(Trait::looks_up))
       return "vocab-parallel lookup: each device has the rows it holds, zeros for the others";
     return "each device has a part of the sum";
   }

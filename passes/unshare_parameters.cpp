@@ -14,7 +14,7 @@ constexpr int64_t most_merged_elements = 1024;  // of a tensor that the exporter
 
 std::string name_of_use(const Use& use) {
   const std::string place = use.node->name.empty() ? use.node->out().name : use.node->name;
-  return place + (use.node->op->name == "contract" || (use.node->op->name == "layer_norm" && use.operand == 1)
+  return place + (use.node->op->is(Trait::product) || (use.node->op->is(Trait::normalizes) && use.operand == 1)
                       ? ".weight"
                       : ".bias");
 }
@@ -24,8 +24,7 @@ bool is_named_after(const Value& v, const Use& use) {
 }
 bool is_added_or_scales(const Use& use) {
   if (is_scale_or_bias(use)) return true;
-  const std::string& op = use.node->op->name;
-  return (op == "add" || op == "mul") && use.node->operands.size() == 2 &&
+  return use.node->op->is(Trait::adds | Trait::multiplies) && use.node->operands.size() == 2 &&
          !use.node->operand(1 - use.operand).is_data();
 }
 // What a normalization is given that has no scale or bias is no parameter.

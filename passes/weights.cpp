@@ -6,13 +6,13 @@
 
 namespace optp {
 
-bool is_table(const Use& use) { return use.node->op->name == "gather" && use.operand == 0; }
-bool is_contract_weight(const Use& use) { return use.node->op->name == "contract"; }
+bool is_table(const Use& use) { return use.node->op->is(Trait::looks_up) && use.operand == 0; }
+bool is_contract_weight(const Use& use) { return use.node->op->is(Trait::product); }
 bool is_scale_or_bias(const Use& use) {
-  const std::string& op = use.node->op->name;
-  if (op == "layer_norm") return use.operand > 0;
+  const OpDef& op = *use.node->op;
+  if (op.is(Trait::normalizes)) return use.operand > 0;
   const Value& v = use.node->operand(use.operand);
-  if (v.ndim() != 1 || use.node->operands.size() != 2 || (op != "add" && op != "mul")) return false;
+  if (v.ndim() != 1 || use.node->operands.size() != 2 || !op.is(Trait::adds | Trait::multiplies)) return false;
   const Value& other = use.node->operand(1 - use.operand);
   // An extent-1 dim would be a scalar by another name; a longer operand is what a bias is added to.
   return !other.is_data() && other.ndim() > 1 && v.type.dims[0] == other.type.dims.back();
@@ -26,13 +26,13 @@ int64_t rows_indexed(const Value& input) {
   while (!open.empty()) {
     const Value* at = open.pop_back_val();
     for (const Use& use : at->uses) {
-      const std::string& op = use.node->op->name;
-      if (op == "gather" && use.operand == 1) {
+      const OpDef& op = *use.node->op;
+      if (op.is(Trait::looks_up) && use.operand == 1) {
         if (auto held = use.node->operand(0).type.dims[size_t(use.node->integer("axis"))].constant()) {
           const int64_t all = use.node->dim("rows", *held).constant().value_or(*held);
           rows = rows == 0 ? all : std::min(rows, all);
         }
-      } else if (op == "reshape" || op == "cast" || op == "transpose") {
+      } else if (op.is(Trait::reshapes | Trait::converts | Trait::permutes)) {
         open.push_back(&use.node->out());
       }
     }

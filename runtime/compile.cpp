@@ -185,9 +185,9 @@ llvm::Error Executable::State::compile() {
   KernelContext attempt = context;
   attempt.plan_only = true;
   if (options.fuse)
-    for (const char* op : {"softmax", "contract"})
+    for (const Fusion anchor : {Fusion::takes_before, Fusion::takes_after})
       for (const auto& node : graph.nodes) {
-        if (node->op->name != op) continue;
+        if (fusion_of(*node) != anchor) continue;
         // Kernels say what they can do: fewer steps are tried until one runs.
         for (size_t most = 8;; --most) {
           FusedStep step = fuse(graph, *node, taken, most);

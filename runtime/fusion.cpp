@@ -14,13 +14,14 @@ struct Link {
 };
 std::optional<Link> link(const Node& node, const Value& value) {
   if (node.out().type != value.type || !floating32(value)) return std::nullopt;
-  const std::string& op = node.op->name;
-  if (op == "relu") return Link{{Fused::Kind::relu}, nullptr};
+  const Fusion fusion = fusion_of(node);
+  if (fusion == Fusion::is_relu) return Link{{Fused::Kind::relu}, nullptr};
   if (node.operands.size() != 2 || node.operands[0] == node.operands[1]) return std::nullopt;
   const Value& other = node.operand(node.operands[0] == &value ? 1 : 0);
-  if (op == "add") return Link{{Fused::Kind::add}, &other};
-  if (op == "mul" || (op == "div" && node.operands[0] == &value))
-    if (auto s = scalar_constant(other)) return Link{{Fused::Kind::scale, 0, op == "mul" ? *s : 1 / *s}, nullptr};
+  if (fusion == Fusion::is_add) return Link{{Fused::Kind::add}, &other};
+  const bool multiplies = fusion == Fusion::is_multiply;
+  if (multiplies || (fusion == Fusion::is_divide && node.operands[0] == &value))
+    if (auto s = scalar_constant(other)) return Link{{Fused::Kind::scale, 0, multiplies ? *s : 1 / *s}, nullptr};
   return std::nullopt;
 }
 }  // namespace
@@ -35,7 +36,7 @@ FusedStep fuse(const Graph& graph, const Node& anchor, const llvm::DenseSet<cons
     l.fused.operand = unsigned(step.operands.size());
     step.operands.push_back(l.other);
   };
-  if (anchor.op->name == "softmax") {
+  if (fusion_of(anchor) == Fusion::takes_before) {
     const Value* head = &anchor.operand(0);
     while (step.before.size() < most && inner(graph, *head) && !taken.contains(head->producer)) {
       // Of add's two operands the one that has the result's shape and is itself inner goes on; else any of that shape.
@@ -53,7 +54,7 @@ FusedStep fuse(const Graph& graph, const Node& anchor, const llvm::DenseSet<cons
       head = next;
     }
     step.operands[0] = head;
-  } else if (anchor.op->name == "contract" && floating32(anchor.out())) {
+  } else if (fusion_of(anchor) == Fusion::takes_after && floating32(anchor.out())) {
     while (step.after.size() < most && inner(graph, step.last->out())) {
       const Node& node = *step.last->out().uses[0].node;
       auto l = link(node, step.last->out());

@@ -45,6 +45,11 @@ const KernelDef* find_kernel(llvm::StringRef op, DType dtype) {
     if (k->op == op && (k->dtypes.empty() || llvm::is_contained(k->dtypes, dtype))) return k;
   return nullptr;
 }
+Fusion fusion_of(const Node& node) {
+  const DType dtype = node.operands.empty() ? node.out().type.dtype : node.operand(0).type.dtype;
+  const KernelDef* kernel = find_kernel(node.op->name, dtype);
+  return kernel ? kernel->fusion : Fusion::none;
+}
 std::vector<const KernelDef*> all_kernels() {
   std::vector<const KernelDef*> out = registry();
   std::sort(out.begin(), out.end(), [](const KernelDef* a, const KernelDef* b) { return a->op < b->op; });

@@ -62,12 +62,25 @@ struct Kernel {
   int64_t scratch_bytes = 0;
 };
 
+// How a kernel takes part in fusion: it runs the elementwise steps of its neighbours, or is such a step.
+enum class Fusion {
+  none,
+  takes_before,  // steps that lead to its operand 0
+  takes_after,   // steps that its result goes through
+  is_add,        // a step: adds an operand of the same shape, or one that is broadcast to it
+  is_multiply,   // a step where the other operand is a constant number
+  is_divide,     // the same, of operand 0
+  is_relu,
+};
+
 struct KernelDef {
   std::string op;
   std::vector<DType> dtypes;  // of operand 0
   llvm::Expected<Kernel> (*compile)(const Work& work, const KernelContext& context);
+  Fusion fusion = Fusion::none;
 };
 const KernelDef* find_kernel(llvm::StringRef op, DType dtype);
+Fusion fusion_of(const Node& node);           // of its op's kernel for the dtype of operand 0
 std::vector<const KernelDef*> all_kernels();  // sorted by op
 
 // A node whose result is bytes of its operand 0, as they lie there, needs no kernel: it is a view of them.

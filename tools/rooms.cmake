@@ -4,6 +4,7 @@ set(rooms
   "frontend/ir"
   "frontend/io        frontend/ir"
   "frontend/onnx      frontend/ir frontend/io"
+  "frontend/onnx/operators  frontend/ir frontend/io frontend/onnx"
   "frontend/models    frontend/ir frontend/io"
   "passes/ops         frontend/ir"
   "passes             frontend/ir passes/ops"
@@ -22,7 +23,7 @@ set(rooms
 # Who may include whose headers.
 set(libraries
   "dnnl.hpp           runtime runtime/kernels tools/cli"
-  "onnx/onnx_pb.h     frontend/onnx frontend/models"
+  "onnx/onnx_pb.h     frontend/onnx frontend/onnx/operators frontend/models"
   "CLI/CLI.hpp        tools tools/cli tools/run tools/train tools/check tools/plan")
 
 if(NOT CMAKE_SCRIPT_MODE_FILE)

@@ -1,6 +1,7 @@
 // What the compiler knows of an op, and the registry of ops. Instances are registered from passes/ops; everything else
 // knows ops by name or by what their OpDef says.
 #pragma once
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,30 @@ struct LoopSharding {
   Dim local(int loop, Dim extent) const { return loops[size_t(loop)].local_extent(extent); }
 };
 
+// What passes, kernels and tools ask about an op instead of its name. A new op that has a trait takes part in what asks
+// for it; one that has none is still split, run and differentiated by its rule.
+enum class Trait : uint32_t {
+  product = 1u << 0,         // sums products of its two operands over named loops (attribute "loops")
+  reshapes = 1u << 1,        // its operand's elements, in row-major order, with other dims
+  permutes = 1u << 2,        // its operand's dims in another order (attribute "perm")
+  repeats = 1u << 3,         // its operand repeated along dims
+  converts = 1u << 4,        // its operand in another dtype (attribute "to")
+  joins = 1u << 5,           // its operands one after the other along attribute "axis"
+  cuts = 1u << 6,            // attribute "size" indices of its operand along "axis", from "start" on by "step"
+  looks_up = 1u << 7,        // slices of operand 0, a table, that the indices in operand 1 choose
+  counts = 1u << 8,          // numbers that count positions
+  adds = 1u << 9,            // operand 0 + operand 1
+  multiplies = 1u << 10,     // operand 0 · operand 1
+  divides = 1u << 11,        // operand 0 / operand 1
+  adds_many = 1u << 12,      // the sum of any number of operands, until lower-sums makes binary adds of it
+  waves = 1u << 13,          // sines and cosines: of numbers that count, a table of positions
+  normalizes = 1u << 14,     // operand 1 scales it, operand 2 is its bias
+  empty_is_zero = 1u << 15,  // where nothing is to be summed its result is zeros, which no kernel writes
+};
+constexpr Trait operator|(Trait a, Trait b) { return Trait(uint32_t(a) | uint32_t(b)); }
+// The same elements, perhaps repeated or rounded: what they are a view of is what they mean.
+constexpr Trait view_traits = Trait::reshapes | Trait::permutes | Trait::repeats | Trait::converts;
+
 using Arrays = std::vector<Array>;
 
 class GradientContext;  // frontend/ir/formula.h
@@ -75,7 +100,10 @@ struct OpDef {
   // comparisons).
   void (*gradient)(GradientContext& c) = nullptr;
   bool is_collective = false;
+  Trait traits = Trait(0);
   std::vector<std::string> examples;
+
+  bool is(Trait any) const { return (uint32_t(traits) & uint32_t(any)) != 0; }  // one of these
 };
 
 llvm::ArrayRef<const OpDef*> all_ops();  // sorted by name

@@ -156,13 +156,16 @@ void ExportContext::close() {
     for (onnx::NodeProto& n : *list) *proto_.add_node() = std::move(n);
 }
 
-const ExportRow* find_export(llvm::StringRef op) {
-  for (auto rows : {elementwise_export(), contract_export(), gather_export(), reduction_export(), shape_export(),
-                    collective_export()})
-    for (const ExportRow& row : rows)
-      if (op == row.op) return &row;
-  return nullptr;
+namespace {
+llvm::StringMap<const ExportRow*>& registry() {
+  static llvm::StringMap<const ExportRow*> rows;
+  return rows;
 }
+}  // namespace
+RegisteredExports::RegisteredExports(llvm::ArrayRef<ExportRow> rows) {
+  for (const ExportRow& row : rows) registry()[row.op] = &row;
+}
+const ExportRow* find_export(llvm::StringRef op) { return registry().lookup(op); }
 
 DType wider(DType dtype, TypeSet types) {
   if (contains(types, dtype)) return dtype;

@@ -129,13 +129,10 @@ class ExportContext {
   ~ExportContext();
 };
 
-llvm::ArrayRef<ExportRow> elementwise_export();
-llvm::ArrayRef<ExportRow> contract_export();
-llvm::ArrayRef<ExportRow> gather_export();
-llvm::ArrayRef<ExportRow> reduction_export();  // with norms and the running sum
-llvm::ArrayRef<ExportRow> shape_export();
-llvm::ArrayRef<ExportRow> collective_export();
-
+// The rows of one file of frontend/onnx/operators, which register themselves.
+struct RegisteredExports {
+  explicit RegisteredExports(llvm::ArrayRef<ExportRow> rows);
+};
 const ExportRow* find_export(llvm::StringRef op);
 
 // An operator of the row's name with this node's operands, through a wider type where it does not take theirs.

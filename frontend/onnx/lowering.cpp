@@ -175,6 +175,16 @@ llvm::Expected<Value*> LoweringContext::cast(Value& v, DType to) {
   return op("cast", {&v}, {{"to", int64_t(to)}});
 }
 
+namespace {
+llvm::SmallVector<const LoweringRow*, 0>& registry() {
+  static llvm::SmallVector<const LoweringRow*, 0> rows;
+  return rows;
+}
+}  // namespace
+RegisteredLowerings::RegisteredLowerings(llvm::ArrayRef<LoweringRow> rows) {
+  for (const LoweringRow& row : rows) registry().push_back(&row);
+}
+
 const LoweringRow* find_lowering(llvm::StringRef op_type, llvm::StringRef domain, int64_t opset) {
   static const llvm::StringMap<llvm::SmallVector<const LoweringRow*, 2>> by_operator = [] {
     llvm::StringMap<llvm::SmallVector<const LoweringRow*, 2>> map;
@@ -187,11 +197,5 @@ const LoweringRow* find_lowering(llvm::StringRef op_type, llvm::StringRef domain
     if (domain == row->domain && row->since <= opset && (!best || row->since > best->since)) best = row;
   return best;
 }
-llvm::SmallVector<const LoweringRow*, 0> all_lowerings() {
-  llvm::SmallVector<const LoweringRow*, 0> out;
-  for (auto rows : {elementwise_rows(), shape_rows(), indexing_rows(), product_rows(), reduction_rows(), block_rows(),
-                    attention_rows(), collective_rows()})
-    for (const LoweringRow& row : rows) out.push_back(&row);
-  return out;
-}
+llvm::SmallVector<const LoweringRow*, 0> all_lowerings() { return registry(); }
 }  // namespace optp

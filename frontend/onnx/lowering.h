@@ -95,15 +95,10 @@ struct LoweringRow {
 // "node 'NAME' (OPERATOR)"; both come from the file and are cut and escaped.
 std::string describe(const onnx::NodeProto& node);
 
-llvm::ArrayRef<LoweringRow> elementwise_rows();
-llvm::ArrayRef<LoweringRow> shape_rows();
-llvm::ArrayRef<LoweringRow> indexing_rows();
-llvm::ArrayRef<LoweringRow> product_rows();
-llvm::ArrayRef<LoweringRow> reduction_rows();
-llvm::ArrayRef<LoweringRow> block_rows();  // normalisations, activations made of several ops
-llvm::ArrayRef<LoweringRow> attention_rows();
-llvm::ArrayRef<LoweringRow> collective_rows();  // our own domain
-
+// The rows of one file of frontend/onnx/operators, which register themselves.
+struct RegisteredLowerings {
+  explicit RegisteredLowerings(llvm::ArrayRef<LoweringRow> rows);
+};
 const LoweringRow* find_lowering(llvm::StringRef op_type, llvm::StringRef domain, int64_t opset);
 llvm::SmallVector<const LoweringRow*, 0> all_lowerings();
 

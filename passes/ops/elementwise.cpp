@@ -266,6 +266,10 @@ void power_gradient(GradientContext& c) {
   if (c.needs(1)) c.dx[1] = c.unbroadcast(c.mul(c.dy, c.mul(c.y(), c.op("log", {x}))), *p);
 }
 
+OpDef with(Trait trait, OpDef op) {
+  op.traits = op.traits | trait;
+  return op;
+}
 const RegisteredOp neg{differentiable(neg_op(), [](GradientContext& c) { c.dx[0] = c.neg(c.dy); })};
 const RegisteredOp abs_{
     differentiable(unary_op("abs", "|x|", unary_any<[](auto x) { return x < 0 ? negative(x) : x; }>, infer_unary),
@@ -288,10 +292,12 @@ const RegisteredOp sigmoid{
 const RegisteredOp erf_{
     differentiable(unary_op("erf", "error function", unary_float<[](double x) { return std::erf(x); }>),
                    unary_gradient<[](auto& c) { return c.mul(c.exp(c.neg(c.mul(c.x(), c.x()))), M_2_SQRTPI); }>)};
-const RegisteredOp sin_{differentiable(unary_op("sin", "sine", unary_float<[](double x) { return std::sin(x); }>),
-                                       unary_gradient<[](auto& c) { return c.op("cos", {c.x()}); }>)};
-const RegisteredOp cos_{differentiable(unary_op("cos", "cosine", unary_float<[](double x) { return std::cos(x); }>),
-                                       unary_gradient<[](auto& c) { return c.neg(c.op("sin", {c.x()})); }>)};
+const RegisteredOp sin_{
+    with(Trait::waves, differentiable(unary_op("sin", "sine", unary_float<[](double x) { return std::sin(x); }>),
+                                      unary_gradient<[](auto& c) { return c.op("cos", {c.x()}); }>))};
+const RegisteredOp cos_{
+    with(Trait::waves, differentiable(unary_op("cos", "cosine", unary_float<[](double x) { return std::cos(x); }>),
+                                      unary_gradient<[](auto& c) { return c.neg(c.op("sin", {c.x()})); }>))};
 const RegisteredOp floor_{
     differentiable(unary_op("floor", "⌊x⌋", unary_float<[](double x) { return std::floor(x); }>), no_slope)};
 const RegisteredOp ceil_{
@@ -312,31 +318,34 @@ const RegisteredOp is_inf{
 const RegisteredOp not_{
     unary_op("not", "logical not", unary_any<[](auto x) { return decltype(x)(x == 0); }>, infer_logical, content_not)};
 
-const RegisteredOp add{differentiable(binary_op("add", "a + b", binary<wrapping<[](auto a, auto b) { return a + b; }>>,
-                                                rule_of<Linear::jointly>, binary_content<content_add>),
-                                      [](GradientContext& c) {
-                                        for (unsigned k : {0u, 1u})
-                                          if (c.needs(k)) c.dx[k] = c.unbroadcast(c.dy, *c.x(k));
-                                      })};
+const RegisteredOp add{
+    with(Trait::adds, differentiable(binary_op("add", "a + b", binary<wrapping<[](auto a, auto b) { return a + b; }>>,
+                                               rule_of<Linear::jointly>, binary_content<content_add>),
+                                     [](GradientContext& c) {
+                                       for (unsigned k : {0u, 1u})
+                                         if (c.needs(k)) c.dx[k] = c.unbroadcast(c.dy, *c.x(k));
+                                     }))};
 const RegisteredOp sub{differentiable(binary_op("sub", "a - b", binary<wrapping<[](auto a, auto b) { return a - b; }>>,
                                                 rule_of<Linear::jointly>, binary_content<content_sub>),
                                       [](GradientContext& c) {
                                         if (c.needs(0)) c.dx[0] = c.unbroadcast(c.dy, *c.x(0));
                                         if (c.needs(1)) c.dx[1] = c.unbroadcast(c.neg(c.dy), *c.x(1));
                                       })};
-const RegisteredOp mul{differentiable(binary_op("mul", "a · b", binary<wrapping<[](auto a, auto b) { return a * b; }>>,
+const RegisteredOp mul{with(
+    Trait::multiplies, differentiable(binary_op("mul", "a · b", binary<wrapping<[](auto a, auto b) { return a * b; }>>,
                                                 rule_of<Linear::in_each_operand>, binary_content<content_mul>),
                                       [](GradientContext& c) {
                                         for (unsigned k : {0u, 1u})
                                           if (c.needs(k)) c.dx[k] = c.unbroadcast(c.mul(c.dy, c.x(1 - k)), *c.x(k));
-                                      })};
-const RegisteredOp div_{differentiable(binary_op("div", "a / b; integers truncate", binary<divide>, division_rule,
-                                                 binary_content<content_div>, infer_division),
-                                       [](GradientContext& c) {
-                                         if (c.needs(0)) c.dx[0] = c.unbroadcast(c.div(c.dy, c.x(1)), *c.x(0));
-                                         if (c.needs(1))
-                                           c.dx[1] = c.unbroadcast(c.neg(c.div(c.mul(c.dy, c.y()), c.x(1))), *c.x(1));
-                                       })};
+                                      }))};
+const RegisteredOp div_{
+    with(Trait::divides, differentiable(binary_op("div", "a / b; integers truncate", binary<divide>, division_rule,
+                                                  binary_content<content_div>, infer_division),
+                                        [](GradientContext& c) {
+                                          if (c.needs(0)) c.dx[0] = c.unbroadcast(c.div(c.dy, c.x(1)), *c.x(0));
+                                          if (c.needs(1))
+                                            c.dx[1] = c.unbroadcast(c.neg(c.div(c.mul(c.dy, c.y()), c.x(1))), *c.x(1));
+                                        }))};
 // a - b · q with a whole number q, which is constant between its jumps.
 const RegisteredOp mod{differentiable(binary_op("mod", "remainder; sign of the divisor", binary<remainder>,
                                                 rule_of<Linear::none>, binary_content<content_mod>, infer_division),
@@ -484,6 +493,7 @@ const RegisteredOp cast{{
           if (is_float(c.x()->type.dtype))
             c.dx[0] = is_half(c.x()->type.dtype) ? c.dy : c.cast(c.dy, c.x()->type.dtype);
         },
+    .traits = Trait::converts,
 }};
 }  // namespace
 }  // namespace optp::ops

@@ -61,6 +61,7 @@ const RegisteredOp layer_norm{{
           if (c.needs(1)) c.dx[1] = c.unbroadcast(c.mul(c.dy, normal), *c.x(1));
           if (c.dx.size() > 2 && c.needs(2)) c.dx[2] = c.unbroadcast(c.dy, *c.x(2));
         },
+    .traits = Trait::normalizes,
 }};
 const RegisteredOp softmax{{
     .name = "softmax",

@@ -122,6 +122,7 @@ const RegisteredOp slice{{
       return llvm::Error::success();
     },
     .gradient = slice_gradient,
+    .traits = Trait::cuts,
 }};
 
 bool equal_operands(const Node& node, size_t axis) {
@@ -213,6 +214,7 @@ const RegisteredOp concat{{
             start = start + size;
           }
         },
+    .traits = Trait::joins,
 }};
 
 // pad "axis" with "before" and "after" elements of "value"

@@ -41,6 +41,7 @@ const RegisteredOp iota{{
       node.attributes["size"] = sharding.local(0, node.dim("size"));
       return llvm::Error::success();
     },
+    .traits = Trait::counts,
 }};
 const RegisteredOp dim_tensor{{
     .name = "dim_tensor",

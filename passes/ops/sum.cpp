@@ -34,6 +34,7 @@ const RegisteredOp sum{{
         [](GradientContext& c) {
           for (unsigned k = 0; k < c.node.operands.size(); ++k) c.dx[k] = c.dy;
         },
+    .traits = Trait::adds_many,
 }};
 }  // namespace
 }  // namespace optp::ops

@@ -91,6 +91,7 @@ const RegisteredOp reshape{{
       return llvm::Error::success();
     },
     .gradient = [](GradientContext& c) { c.dx[0] = c.reshape(c.dy, c.x()->type.dims); },
+    .traits = Trait::reshapes,
 }};
 
 // transpose by attribute "perm": result dim d is operand dim perm[d]
@@ -141,6 +142,7 @@ const RegisteredOp transpose{{
           for (size_t d = 0; d < perm.size(); ++d) inverse[size_t(perm[d])] = int64_t(d);
           c.dx[0] = c.op("transpose", {c.dy}, {{"perm", inverse}});
         },
+    .traits = Trait::permutes,
 }};
 
 // expand (numpy's broadcast_to) to attribute "dims"
@@ -179,6 +181,7 @@ const RegisteredOp expand{{
       return llvm::Error::success();
     },
     .gradient = [](GradientContext& c) { c.dx[0] = c.unbroadcast(c.dy, *c.x()); },
+    .traits = Trait::repeats,
 }};
 }  // namespace
 }  // namespace optp::ops

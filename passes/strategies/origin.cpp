@@ -9,7 +9,7 @@ namespace {
 bool split_tables(Seeding& s) {
   bool any = false;
   for (const auto& node : s.graph.nodes) {
-    if (node->op->name != "gather" || !node->operand(0).is_data() || node->operand(0).ndim() != 2 ||
+    if (!node->op->is(Trait::looks_up) || !node->operand(0).is_data() || node->operand(0).ndim() != 2 ||
         node->integer("axis") != 0)
       continue;
     Value &table = node->operand(0), &rows = node->out();
@@ -18,7 +18,7 @@ bool split_tables(Seeding& s) {
     // A half-precision table and rows are widened where they are used.
     for (Value* v : {&table, &rows})
       for (const Use& use : v->uses)
-        if (use.node->op->name == "cast") split.push_back(&use.node->out());
+        if (use.node->op->is(Trait::converts)) split.push_back(&use.node->out());
     for (Value* v : split)
       s.split_only(*v, unsigned(v->ndim()) - 1, "an embedding is split along hidden", v == &table ? nullptr : &table);
     any = true;

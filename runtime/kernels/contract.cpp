@@ -277,6 +277,9 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
   return kernel;
 }
 
-const RegisteredKernel contract{{.op = "contract", .dtypes = {DType::f32, DType::bf16}, .compile = compile_contract}};
+const RegisteredKernel contract{{.op = "contract",
+                                 .dtypes = {DType::f32, DType::bf16},
+                                 .compile = compile_contract,
+                                 .fusion = Fusion::takes_after}};
 }  // namespace
 }  // namespace optp::kernels

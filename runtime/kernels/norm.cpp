@@ -126,6 +126,7 @@ llvm::Expected<Kernel> softmax(const Work& work, const KernelContext& context) {
 }
 
 const RegisteredKernel layer_norm_kernel{{.op = "layer_norm", .dtypes = {DType::f32}, .compile = layer_norm}};
-const RegisteredKernel softmax_kernel{{.op = "softmax", .dtypes = {DType::f32}, .compile = softmax}};
+const RegisteredKernel softmax_kernel{
+    {.op = "softmax", .dtypes = {DType::f32}, .compile = softmax, .fusion = Fusion::takes_before}};
 }  // namespace
 }  // namespace optp::kernels

@@ -11,7 +11,7 @@ bool add_before_sum(Graph& graph, llvm::function_ref<bool(const Node& sum, const
   for (auto& node : graph.nodes) {
     if (node->op->name != "all_reduce" || node->out().uses.size() != 1) continue;
     Node& add = *node->out().uses[0].node;
-    if (add.op->name != "add") continue;
+    if (!add.op->is(Trait::adds)) continue;
     Value& rest = add.operand(1 - node->out().uses[0].operand);
     if (!wanted(*node, rest)) continue;
     // The rest may be made after the sum: then so is the sum. What uses it, the add, comes later still.
@@ -98,7 +98,7 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
   if (kind == "skip-tied-gradient") {
     for (const GradientOutput& g : graph.gradients)
       for (GraphOutput& o : graph.outputs)
-        if (o.name == g.output && o.value->producer && o.value->producer->op->name == "add") {
+        if (o.name == g.output && o.value->producer && o.value->producer->op->is(Trait::adds)) {
           Value &sum = *o.value, &first = sum.producer->operand(0);
           graph.replace_all_uses(sum, first);
           return llvm::Error::success();
@@ -131,7 +131,7 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
   if (kind == "local-vocabulary-as-global") {
     // A rank's first column, found as its number times the columns that it has itself.
     Node* columns =
-        nth(graph, 0, [](const Node& node) { return node.phase == Phase::loss && node.op->name == "iota"; });
+        nth(graph, 0, [](const Node& node) { return node.phase == Phase::loss && node.op->is(Trait::counts); });
     if (!columns) return none();
     columns->attributes["start"] = columns->dim("size") * Dim(rank);
     return llvm::Error::success();
@@ -166,18 +166,18 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
   }
   if (kind == "vocabulary-off-by-one") {
     Node* lookup =
-        nth(graph, 0, [](const Node& node) { return node.op->name == "gather" && node.find<Dim>("row_start"); });
+        nth(graph, 0, [](const Node& node) { return node.op->is(Trait::looks_up) && node.find<Dim>("row_start"); });
     if (!lookup) return none();
     if (rank == 1) lookup->attributes["row_start"] = lookup->dim("row_start") + Dim(1);
     return llvm::Error::success();
   }
   if (kind == "bias-correction-off-by-one") {
     Node* next = nth(graph, 0, [](const Node& node) {
-      return node.phase == Phase::optimizer && node.op->name == "add" && node.operand(0).name == "step";
+      return node.phase == Phase::optimizer && node.op->is(Trait::adds) && node.operand(0).name == "step";
     });
     if (!next) return none();
     for (const Use& use : llvm::SmallVector<Use, 4>(next->out().uses.begin(), next->out().uses.end()))
-      if (use.node->op->name == "cast") {
+      if (use.node->op->is(Trait::converts)) {
         Node& more =
             graph.add_node(*next->op, {&next->out(), &next->operand(1)}, {next->out().type}, {"mutant"}, use.node);
         graph.set_operand(*use.node, use.operand, more.out());
@@ -188,7 +188,8 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
   if (kind == "decay-on-one-rank") {
     bool any = false;
     for (auto& node : graph.nodes) {
-      if (node->phase != Phase::optimizer || node->op->name != "mul" || !node->operand(0).is_parameter) continue;
+      if (node->phase != Phase::optimizer || !node->op->is(Trait::multiplies) || !node->operand(0).is_parameter)
+        continue;
       any = true;
       if (rank == 0) graph.replace_all_uses(node->out(), node->operand(0));
     }

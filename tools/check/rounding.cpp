@@ -61,7 +61,7 @@ Roundings::Bound Roundings::of(const Node& node) const {
       return {terms * (errors + (terms + 1) * unit * product), largest_addend};
     }
     case Linear::in_first:
-      if (node.op->name != "div" || in[1].smallest == 0) return {};
+      if (!node.op->is(Trait::divides) || in[1].smallest == 0) return {};
       return {in[0].error / in[1].smallest + unit * in[0].largest / in[1].smallest, in[0].addend / in[1].smallest};
   }
   return {};

@@ -1,6 +1,7 @@
 #include "tools/cli/job_options.h"
 
 #include "llvm/Support/raw_ostream.h"
+#include "passes/strategy.h"
 #include "tools/cli/progress.h"
 
 namespace optp {
@@ -25,17 +26,21 @@ void report_progress(JobOptions& o) {
 }
 
 void add_job_options(CLI::App& command, JobOptions& o) {
+  std::string strategies;
+  for (const Strategy* s : all_strategies())
+    if (!s->axis) strategies += (strategies.empty() ? "" : "|") + std::string(s->name);
   report_progress(o);
   command.add_option("model", o.model, "ONNX file")->required()->type_name("FILE");
-  command.add_option("--devices", o.devices, "number of devices along the mesh axis 'tensor'");
-  command.add_option("--mesh", o.mesh, "named axes, e.g. data=2,tensor=4; strategies cut over tensor");
-  command.add_option("--strategy", o.strategy, "megatron or origin")
-      ->type_name("megatron|origin")
+  command.add_option("--devices", o.devices, "number of devices, all along the mesh axis tensor");
+  command.add_option("--mesh", o.mesh,
+                     "named axes, e.g. data=2,tensor=4: data splits the batch, the other axis is the strategy's");
+  command.add_option("--strategy", o.strategy, "what is split; see docs/sharding-your-model.md")
+      ->type_name(strategies)
       ->capture_default_str();
-  command.add_option("--sharding", o.sharding_file, "file of constraints: PATTERN SHARDING, one a line")
+  command.add_option("--sharding", o.sharding_file, "file of constraints: PATTERN SHARDING, one per line")
       ->type_name("FILE");
   command.add_option("--outputs", o.outputs, "whole or sharded")->type_name("whole|sharded")->capture_default_str();
-  command.add_option("--dim", o.dims, "NAME=NUMBER: an extent for sizes and runs (repeatable)");
+  command.add_option("--dim", o.dims, "NAME=NUMBER: the value of a named dim (repeatable)");
   command.add_option("--print-before", o.watch.print_before, "PASS: print the graph before it to stderr (repeatable)")
       ->delimiter(',')
       ->allow_extra_args(false)
@@ -44,17 +49,18 @@ void add_job_options(CLI::App& command, JobOptions& o) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->group("For developers");
-  command.add_option("--stop-after", o.watch.stop_after, "PASS: end after it")->group("For developers");
+  command.add_option("--stop-after", o.watch.stop_after, "PASS: stop after it")->group("For developers");
   command.add_option("--dump-dir", o.watch.dump_dir, "folder for the graph after each pass, as text")
       ->type_name("DIR")
       ->group("For developers");
   command.add_option("--rewrite-limit", o.watch.rewrite_limit, "PASS:N: the pass stops after N rewrites")
       ->group("For developers");
   command.add_flag("--time-passes", o.watch.time, "how long each pass took, on stderr")->group("For developers");
-  command.add_flag("--no-tie", o.untied, "keep apart what has equal contents, but what --tie names");
-  command.add_option("--tie", o.tie, "PATTERN of weights that are one where their contents are equal (repeatable)");
-  command.add_option("--untie", o.untie, "PATTERN of weights that are kept apart (repeatable)");
-  command.add_flag("--keep-shared", o.keep_shared, "keep norms and biases that the exporter merged as one parameter");
+  command.add_flag("--no-tie", o.untied, "keep weights with equal contents apart, except those that --tie names");
+  command.add_option("--tie", o.tie, "PATTERN of weights to tie where their contents are equal (repeatable)");
+  command.add_option("--untie", o.untie, "PATTERN of weights to keep apart (repeatable)");
+  command.add_flag("--keep-shared", o.keep_shared,
+                   "keep norms and biases that the exporter merged as one shared parameter");
 }
 
 void add_training_options(CLI::App& command, JobOptions& o) {
@@ -62,22 +68,21 @@ void add_training_options(CLI::App& command, JobOptions& o) {
   command.add_option("--optimizer", t.optimizer.name, "sgd, adam, adamw or rmsprop, as torch.optim defines them")
       ->type_name("sgd|adam|adamw|rmsprop")
       ->capture_default_str();
-  command.add_option("--lr", t.learning_rate, "learning rate; rmsprop's default is 0.01, the others' 0.001");
-  command.add_option("--momentum", t.optimizer.momentum, "of sgd and rmsprop");
+  command.add_option("--lr", t.learning_rate, "learning rate; default 0.01 for rmsprop, else 0.001");
+  command.add_option("--momentum", t.optimizer.momentum, "sgd and rmsprop: momentum");
   command.add_flag("--nesterov", t.optimizer.nesterov, "sgd with Nesterov's momentum");
-  command.add_option("--weight-decay", t.optimizer.weight_decay, "adamw's default is 0.01, the others' 0");
-  command.add_option("--betas", o.betas, "of adam and adamw: B1,B2")->delimiter(',')->expected(2);
-  command.add_option("--eps", t.optimizer.epsilon, "of adam, adamw and rmsprop");
-  command.add_option("--alpha", t.optimizer.alpha, "smoothing of rmsprop");
-  command.add_flag("--centered", t.optimizer.centered, "rmsprop by the variance of the gradient");
+  command.add_option("--weight-decay", t.optimizer.weight_decay, "default 0.01 for adamw, else 0");
+  command.add_option("--betas", o.betas, "adam and adamw: B1,B2")->delimiter(',')->expected(2);
+  command.add_option("--eps", t.optimizer.epsilon, "adam, adamw and rmsprop: added to the denominator");
+  command.add_option("--alpha", t.optimizer.alpha, "rmsprop: smoothing");
+  command.add_flag("--centered", t.optimizer.centered, "rmsprop: divide by the standard deviation of the gradient");
   command
-      .add_option("--accumulate", t.accumulate,
-                  "micro-batches in a step: their gradients are summed up, and divided once")
+      .add_option("--accumulate", t.accumulate, "micro-batches per step; their gradients are summed and divided once")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 20));
   command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm");
   command
       .add_option("--no-decay", t.no_decay,
-                  "PATTERN of parameters that weight decay leaves out, as biases and norms (repeatable)")
+                  "PATTERN of parameters that weight decay skips, such as biases and norms (repeatable)")
       ->allow_extra_args(false);
   command.add_option("--freeze", t.freeze, "PATTERN of parameters that are not trained (repeatable)");
   command.add_option("--trainable", t.trainable, "PATTERN: train these alone (repeatable)");

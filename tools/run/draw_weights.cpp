@@ -12,8 +12,8 @@ namespace optp {
 namespace {
 float mean_of(const Value& v) {
   const bool scale = llvm::any_of(v.uses, [&](const Use& use) {
-    const std::string& op = use.node->op->name;
-    return (op == "layer_norm" && use.operand == 1) || (op == "mul" && v.ndim() == 1);
+    const OpDef& op = *use.node->op;
+    return (op.is(Trait::normalizes) && use.operand == 1) || (op.is(Trait::multiplies) && v.ndim() == 1);
   });
   return scale ? 1 : 0;
 }

@@ -245,6 +245,6 @@ Lowered attention(LoweringContext& c) {
 }
 
 const LoweringRow rows[] = {{"Attention", 23, attention}, {"Attention", 24, attention}, {"Attention", 25, attention}};
+const RegisteredLowerings registered{rows};
 }  // namespace
-llvm::ArrayRef<LoweringRow> attention_rows() { return rows; }
 }  // namespace optp

@@ -220,6 +220,6 @@ const LoweringRow rows[] = {
     {"Swish", 24, swish<false>},
     {"RotaryEmbedding", 23, rotary_embedding},
 };
+const RegisteredLowerings registered{rows};
 }  // namespace
-llvm::ArrayRef<LoweringRow> block_rows() { return rows; }
 }  // namespace optp

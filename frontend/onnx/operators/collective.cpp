@@ -71,6 +71,6 @@ const LoweringRow rows[] = {
     {"AllGather", 1, all_gather, "opt_partition"},
     {"ReduceScatter", 1, reduce_scatter, "opt_partition"},
 };
+const RegisteredLowerings registered{rows};
 }  // namespace
-llvm::ArrayRef<LoweringRow> collective_rows() { return rows; }
 }  // namespace optp

@@ -236,6 +236,6 @@ const LoweringRow rows[] = {
     {"Dropout", 7, dropout},
     {"LeakyRelu", 6, leaky_relu},
 };
+const RegisteredLowerings registered{rows};
 }  // namespace
-llvm::ArrayRef<LoweringRow> elementwise_rows() { return rows; }
 }  // namespace optp

@@ -24,6 +24,6 @@ const ExportRow rows[] = {
     {"reduce_scatter", write_collective, "ReduceScatter"}, {"all_to_all", write_collective, "AllToAll"},
     {"broadcast", write_collective, "Broadcast"},
 };
+const RegisteredExports registered{rows};
 }  // namespace
-llvm::ArrayRef<ExportRow> collective_export() { return rows; }
 }  // namespace optp

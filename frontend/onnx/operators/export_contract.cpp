@@ -202,6 +202,6 @@ void write_contract(ExportContext& c) {
     seen(c, c.step(product->op, inputs, attributes), after, true);
 }
 const ExportRow rows[] = {{"contract", write_contract}};
+const RegisteredExports registered{rows};
 }  // namespace
-llvm::ArrayRef<ExportRow> contract_export() { return rows; }
 }  // namespace optp

@@ -75,6 +75,6 @@ const ExportRow rows[] = {
     {"where", write_where},
     {"cast", write_cast},
 };
+const RegisteredExports registered{rows};
 }  // namespace
-llvm::ArrayRef<ExportRow> elementwise_export() { return rows; }
 }  // namespace optp

@@ -74,6 +74,6 @@ void write_scatter_add(ExportContext& c) {
   c.finish("Transpose", {c.step("ScatterND", {zeros, tuple, values}, add)}, {{"perm", back}});
 }
 const ExportRow rows[] = {{"gather", write_gather}, {"scatter_add", write_scatter_add}};
+const RegisteredExports registered{rows};
 }  // namespace
-llvm::ArrayRef<ExportRow> gather_export() { return rows; }
 }  // namespace optp

@@ -90,6 +90,6 @@ const ExportRow rows[] = {
     {"softmax", write_softmax},
     {"layer_norm", write_layer_norm},
 };
+const RegisteredExports registered{rows};
 }  // namespace
-llvm::ArrayRef<ExportRow> reduction_export() { return rows; }
 }  // namespace optp

@@ -51,6 +51,6 @@ const ExportRow rows[] = {
     {"slice", write_slice},     {"concat", write_concat},         {"pad", write_pad},
     {"iota", write_iota},       {"dim_tensor", write_dim_tensor},
 };
+const RegisteredExports registered{rows};
 }  // namespace
-llvm::ArrayRef<ExportRow> shape_export() { return rows; }
 }  // namespace optp

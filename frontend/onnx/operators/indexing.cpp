@@ -159,6 +159,6 @@ const LoweringRow rows[] = {{"Gather", 1, gather},
                             {"GatherND", 11, gather_nd},
                             {"ScatterND", 16, scatter_nd},
                             {"OneHot", 9, one_hot}};
+const RegisteredLowerings registered{rows};
 }  // namespace
-llvm::ArrayRef<LoweringRow> indexing_rows() { return rows; }
 }  // namespace optp

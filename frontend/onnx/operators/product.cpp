@@ -152,6 +152,6 @@ const LoweringRow rows[] = {
     {"FusedGemm", 1, fused_gemm, "com.microsoft"},
     {"FusedMatMul", 1, fused_matmul, "com.microsoft"},
 };
+const RegisteredLowerings registered{rows};
 }  // namespace
-llvm::ArrayRef<LoweringRow> product_rows() { return rows; }
 }  // namespace optp

@@ -93,6 +93,6 @@ const LoweringRow rows[] = {
     {"LogSoftmax", 1, log_softmax},
     {"CumSum", 11, cumsum},
 };
+const RegisteredLowerings registered{rows};
 }  // namespace
-llvm::ArrayRef<LoweringRow> reduction_rows() { return rows; }
 }  // namespace optp

@@ -454,6 +454,6 @@ const LoweringRow rows[] = {
     {"Range", 11, range},
     {"Trilu", 14, trilu},
 };
+const RegisteredLowerings registered{rows};
 }  // namespace
-llvm::ArrayRef<LoweringRow> shape_rows() { return rows; }
 }  // namespace optp
