@@ -116,7 +116,7 @@ void declare_flags_of_all_verbs(CLI::App& app) {
   static std::string form;
   app.add_flag("--quiet", quiet, "no progress and no summary on stderr")->group("Everywhere");
   app.add_option("--diagnostics", form,
-                 "how errors are told on stderr: text, or json, one object a line (docs/errors.md)")
+                 "error format on stderr: text, or json with one object per line (docs/errors.md)")
       ->type_name("text|json")
       ->group("Everywhere");
 }

@@ -259,10 +259,11 @@ class Checker {
 
 Command add_check(CLI::App& app) {
   auto o = std::make_shared<CheckOptions>();
-  CLI::App* c = app.add_subcommand("check", "prove that the parts compute what the whole does; exit 1 if not");
+  CLI::App* c =
+      app.add_subcommand("check", "check that the partitioned model computes the same as the whole; exit 1 if not");
   add_job_options(*c, o->job);
   c->add_flag("--train", o->job.train,
-              "the training step, too: loss, gradients, backward values, optimizers, memory, stability");
+              "also check the training step: loss, gradients, backward values, optimizers, memory, stability");
   add_training_options(*c, o->job);
   c->add_option("--input", o->inputs,
                 "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
@@ -270,13 +271,13 @@ Command add_check(CLI::App& app) {
                 "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")
       ->type_name("DIR");
   c->add_option("--golden", o->golden,
-                "folder with OUTPUT.npy or .pb (or output_0.pb …) to compare with, and in exact/ what it should have "
-                "been; NaN there carries no promise")
+                "folder with OUTPUT.npy or .pb (or output_0.pb …) to compare with; its folder exact/ may hold "
+                "higher-precision references; NaNs are ignored")
       ->type_name("DIR");
-  c->add_option("--json", o->json, "write what was found to this file too; inspect --check puts it on the plan's page")
+  c->add_option("--json", o->json, "also write the result to this file; inspect --check puts it on the plan's page")
       ->type_name("FILE");
-  c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
-  c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
+  c->add_option("--threads-per-device", o->threads, "OpenMP threads per device");
+  c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");
   c->add_option("--mutant", o->mutant,
                 "break one thing, to see it caught: drop-all-reduce[:N], row-bias-everywhere, shift-shard[:NAME]")
       ->group("");

@@ -39,7 +39,7 @@ Command add_build(CLI::App& app) {
   auto o = std::make_shared<BuildCommandOptions>();
   CLI::App* c =
       app.add_subcommand("build", "write an OPT of a preset's size (opt-125m … opt-175b, origin-125m) as an ONNX file");
-  c->add_option("preset", o->preset, "whose sizes to take")
+  c->add_option("preset", o->preset, "preset")
       ->required()
       ->type_name("opt-125m|opt-350m|opt-1.3b|opt-2.7b|opt-6.7b|opt-13b|opt-30b|opt-66b|opt-175b|origin-125m");
   c->add_option("-o,--output", o->out, "ONNX file to write")->required()->type_name("FILE");
@@ -48,8 +48,8 @@ Command add_build(CLI::App& app) {
   c->add_option("--heads", o->heads, "attention heads");
   c->add_option("--ffn", o->ffn, "inner size of the MLP");
   c->add_option("--vocab", o->vocab, "vocabulary");
-  c->add_option("--seed", o->seed, "of the weights")->capture_default_str();
-  c->add_flag("--untied", o->untied, "a head of its own");
+  c->add_option("--seed", o->seed, "seed for the weights")->capture_default_str();
+  c->add_flag("--untied", o->untied, "untie the output head");
   c->add_flag("--no-weights", o->no_weights, "structure only: no weights file");
   return {c, [o] { return build(*o); }};
 }

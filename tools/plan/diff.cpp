@@ -28,8 +28,8 @@ llvm::Error diff(const DiffOptions& o) {
 
 Command add_diff(CLI::App& app) {
   auto o = std::make_shared<DiffOptions>();
-  CLI::App* c = app.add_subcommand(
-      "diff", "compare two plans: shardings, bytes of each device, collectives; exit 1 if they differ");
+  CLI::App* c =
+      app.add_subcommand("diff", "compare two plans: shardings, bytes per device, collectives; exit 1 if they differ");
   c->add_option("a", o->a, "folder written by partition")->required()->type_name("DIR");
   c->add_option("b", o->b, "another")->required()->type_name("DIR");
   c->add_flag("--json", o->json, "as JSON");

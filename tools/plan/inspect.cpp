@@ -197,8 +197,8 @@ llvm::Error inspect(const InspectOptions& o) {
 
 Command add_inspect(CLI::App& app) {
   auto o = std::make_shared<InspectOptions>();
-  CLI::App* c =
-      app.add_subcommand("inspect", "print a plan: what each device holds, how weights are cut, what is communicated");
+  CLI::App* c = app.add_subcommand("inspect",
+                                   "print a plan: what each device holds, how weights are split, what is communicated");
   c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
   c->add_flag("--json", o->json, "the whole plan");
   c->add_option("--tensor", o->tensor, "one tensor's shards");
@@ -206,7 +206,7 @@ Command add_inspect(CLI::App& app) {
       ->type_name("auto|always|never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->capture_default_str();
-  c->add_flag("--tensors", o->tensors, "which tensors are trained, which frozen, which constant, with counts");
+  c->add_flag("--tensors", o->tensors, "which tensors are trained, frozen or constant, with counts");
   c->add_flag("--dot", o->dot, "operations and collectives, for Graphviz");
   c->add_option("--html", o->html, "write the plan as a page to this file")->type_name("FILE");
   c->add_option("--check", o->check, "with --html: what check --json found")->type_name("FILE");
@@ -214,7 +214,7 @@ Command add_inspect(CLI::App& app) {
   c->add_option("--against", o->against, "with --html: another plan, to show what changed from it")->type_name("DIR");
   c->add_option("--why", o->why, "the chain of decisions behind one tensor's sharding");
   c->add_option("--want", o->want, "NAME=SHARDING: what this would change, or what stands in its way");
-  c->add_option("--model", o->model, "with --want: the model file, if not beside");
+  c->add_option("--model", o->model, "with --want: the model file, if not next to the plan");
   return {c, [o] { return inspect(*o); }};
 }
 }  // namespace optp

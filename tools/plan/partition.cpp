@@ -90,16 +90,16 @@ Command add_partition(CLI::App& app) {
   auto o = std::make_shared<PartitionOptions>();
   CLI::App* c = app.add_subcommand(
       "partition",
-      "split a model: writes plan.json, plan.html and one graph with its weights a device (the default verb)");
+      "split a model: write plan.json, plan.html and, per device, a graph with its weights (the default verb)");
   add_job_options(*c, o->job);
-  c->add_flag("--train", o->job.train, "the whole training step: loss, gradients, optimizer");
+  c->add_flag("--train", o->job.train, "plan the whole training step: loss, gradients, optimizer");
   add_training_options(*c, o->job);
-  c->add_option("-o,--output", o->out, "folder to write; an earlier output of ours is replaced")
+  c->add_option("-o,--output", o->out, "folder to write; an earlier output of opt-partition is replaced")
       ->required()
       ->type_name("DIR");
   c->add_flag("--no-weights", o->no_weights,
-              "plan and graphs without weights, as where a model's weights are not at hand");
-  c->add_flag("--plan-only", o->plan_only, "plan.json and its page, without graphs");
+              "write plan and graphs without weights, as for a model whose weights are missing");
+  c->add_flag("--plan-only", o->plan_only, "write plan.json and its page only, no graphs");
   c->add_flag("--no-html", o->no_html, "no plan.html, the plan as a page");
   c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds");
   return {c, [o] { return partition(*o); }};

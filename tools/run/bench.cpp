@@ -155,12 +155,12 @@ Command add_bench(CLI::App& app) {
   c->add_option("--inputs-dir", o->inputs_dir,
                 "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")
       ->type_name("DIR");
-  c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
+  c->add_option("--threads-per-device", o->threads, "OpenMP threads per device");
   c->add_option("--runs", o->runs, "timed runs")->capture_default_str();
-  c->add_option("--warm-up", o->warm_up, "runs before")->capture_default_str();
+  c->add_option("--warm-up", o->warm_up, "untimed runs first")->capture_default_str();
   c->add_option("--json", o->json, "write the numbers to this file")->type_name("FILE");
   c->add_option("--profile", o->profile, "write one run's timeline to this file, for Perfetto")->type_name("FILE");
-  c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
+  c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");
   return {c, [o] { return bench(*o); }};
 }
 }  // namespace optp

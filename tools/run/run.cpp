@@ -150,7 +150,7 @@ llvm::Error run(const RunOptions& o) {
 
 Command add_run(CLI::App& app) {
   auto o = std::make_shared<RunOptions>();
-  CLI::App* c = app.add_subcommand("run", "run a partitioned model; outputs become .npy files");
+  CLI::App* c = app.add_subcommand("run", "run a partitioned model and write its outputs as .npy files");
   c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
   c->add_option("--input", o->inputs,
                 "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
@@ -159,18 +159,18 @@ Command add_run(CLI::App& app) {
                 "(training: repeatable, taken in turn)")
       ->type_name("DIR")
       ->allow_extra_args(false);
-  c->add_option("--steps", o->steps, "of a training plan: how many steps; one for each folder of inputs if not given");
-  c->add_option("--dump", o->dump, "of a training plan: gradients, parameters, state")
+  c->add_option("--steps", o->steps, "training plans: number of steps (default: one per folder of inputs)");
+  c->add_option("--dump", o->dump, "training plans: what else to write")
       ->type_name("gradients|parameters|state")
       ->delimiter(',')
       ->allow_extra_args(false);
-  c->add_option("--lr", o->learning_rate, "of a training plan: a learning rate other than the plan's");
+  c->add_option("--lr", o->learning_rate, "training plans: a learning rate other than the plan's");
   c->add_option("--dim", o->dims, "NAME=NUMBER (repeatable)");
   c->add_option("-o,--output", o->out, "folder for the outputs")->required()->type_name("DIR");
-  c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
+  c->add_option("--threads-per-device", o->threads, "OpenMP threads per device");
   c->add_option("--profile", o->profile, "write the timeline to this file, for Perfetto")->type_name("FILE");
   c->add_flag("--no-verify", o->no_verify, "do not compare the files with the manifest's sizes and hashes");
-  c->add_option("--random-weights", o->random_weights, "SEED: draw weights whose file is missing");
+  c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");
   return {c, [o] { return run(*o); }};
 }
 }  // namespace optp

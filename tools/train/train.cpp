@@ -398,12 +398,12 @@ llvm::Error train(const TrainOptions& o) {
 Command add_train(CLI::App& app) {
   auto o = std::make_shared<TrainOptions>();
   CLI::App* c = app.add_subcommand(
-      "train", "train a model on a file of tokens or on given arrays, with checkpoints to go on from");
+      "train", "train a model on a file of tokens or on given arrays, with checkpoints to resume from");
   add_job_options(*c, o->job);
   add_training_options(*c, o->job);
   c->add_option("--data", o->data, "token ids: raw little-endian numbers, .npy, or a file of llm.c")->type_name("FILE");
   c->add_option("--inputs-dir", o->inputs_dir,
-                "instead of --data: folder with a folder for each batch, which holds NAME.npy or NAME.pb for every "
+                "instead of --data: folder with one folder per batch, holding NAME.npy or NAME.pb for every "
                 "input and labels.npy")
       ->type_name("DIR");
   c->add_option("--token-type", o->token_type,
@@ -415,13 +415,12 @@ Command add_train(CLI::App& app) {
   c->add_option("--sequence", o->sequence, "tokens in a sequence, of --data (128)");
   c->add_option("--epochs", o->epochs, "times that all data are seen (1)");
   c->add_option("--max-steps", o->max_steps, "stop after this step; the schedule still spans all epochs");
-  c->add_option("--seed", o->seed, "of the order of the sequences (0)");
+  c->add_option("--seed", o->seed, "seed for the order of the sequences (0)");
   c->add_option("--schedule", o->schedule, "of the learning rate: constant, linear or cosine (constant)")
       ->type_name("constant|linear|cosine");
   c->add_option("--warmup", o->warmup, "steps in which the learning rate rises from 0");
   c->add_option("--save", o->save, "folder that holds the latest checkpoint")->type_name("DIR");
-  c->add_option("--save-every", o->save_every,
-                "steps from checkpoint to checkpoint; there is one after each epoch, too");
+  c->add_option("--save-every", o->save_every, "steps between checkpoints; each epoch also ends with one");
   c->add_option("--resume", o->resume, "go on from this checkpoint; what other flags leave open is as it was")
       ->type_name("DIR");
   c->add_flag("--rewind", o->rewind, "with --resume: begin with the data's first epoch");
@@ -430,9 +429,9 @@ Command add_train(CLI::App& app) {
        "--profile", o->profile,
        "write the timeline of the first " + std::to_string(Trace::most_runs) + " steps to this file, for Perfetto")
       ->type_name("FILE");
-  c->add_option("--log", o->log, "file of JSON lines, one a step")->type_name("FILE");
-  c->add_option("--plot", o->plot, "SVG file with the curve of the loss")->type_name("FILE");
-  c->add_option("--threads-per-device", o->threads, "OpenMP threads of each device");
+  c->add_option("--log", o->log, "file of JSON lines, one per step")->type_name("FILE");
+  c->add_option("--plot", o->plot, "SVG file of the loss curve")->type_name("FILE");
+  c->add_option("--threads-per-device", o->threads, "OpenMP threads per device");
   o->given = [c](const char* flag) { return c->count(flag) > 0; };
   return {c, [o] { return train(*o); }};
 }
