@@ -38,6 +38,14 @@ struct DimParser {
     rest = rest.drop_front();
     return true;
   }
+  // Behind a minus: the lowest number has no positive one.
+  std::optional<Dim> negative_number() {
+    int64_t n = 0;
+    const llvm::StringRef digits = rest.take_while(llvm::isDigit);
+    if (digits.empty() || llvm::StringRef("-" + digits.str()).getAsInteger(10, n)) return std::nullopt;
+    rest = rest.drop_front(digits.size());
+    return Dim(n);
+  }
   std::optional<Dim> quoted_name() {
     std::string name;
     while (!rest.empty() && rest[0] != '\'') {
@@ -68,6 +76,8 @@ struct DimParser {
       return d;
     }
     if (eat('-')) {
+      space();
+      if (auto n = negative_number()) return n;
       auto d = factor();
       if (!d) return std::nullopt;
       return Dim(-1) * *d;
@@ -103,8 +113,8 @@ struct DimParser {
     if (word == "max" || word == "Max") return maximum(*a, *b);
     return std::nullopt;
   }
-  std::optional<Dim> term() {
-    auto d = factor();
+  std::optional<Dim> term() { return term(factor()); }
+  std::optional<Dim> term(std::optional<Dim> d) {
     while (d) {
       if (eat('*')) {
         auto e = factor();
@@ -128,20 +138,29 @@ struct DimParser {
     while (d) {
       const bool plus = eat('+'), minus = !plus && eat('-');
       if (!plus && !minus) break;
-      auto e = term();
+      space();
+      // Of a quotient the minus is not the numerator's.
+      const bool divides = rest.ltrim("0123456789").ltrim().starts_with("/");
+      const auto negative = minus && !divides ? negative_number() : std::nullopt;
+      auto e = negative ? term(negative) : term();
       if (!e) return std::nullopt;
-      d = plus ? *d + *e : *d - *e;
+      d = plus || negative ? *d + *e : *d - *e;
     }
     return d;
   }
 };
 }  // namespace
 
-llvm::Expected<Dim> parse_dim(llvm::StringRef text) {
+std::optional<Dim> take_dim(llvm::StringRef& text) {
   DimParser parser{text};
   auto d = parser.sum();
-  parser.space();
-  if (!d || !parser.rest.empty() || d->is_overflow())
+  text = parser.rest;
+  return d;
+}
+llvm::Expected<Dim> parse_dim(llvm::StringRef text) {
+  llvm::StringRef rest = text;
+  auto d = take_dim(rest);
+  if (!d || !rest.trim().empty() || d->is_overflow())
     return bad_input("expected an extent such as 'past + sequence', found " + quoted(text));
   return *d;
 }

@@ -244,6 +244,11 @@ llvm::StringRef to_string(Phase phase) {
   }
   return "";
 }
+std::optional<Phase> phase_from(llvm::StringRef text) {
+  for (Phase p : {Phase::forward, Phase::loss, Phase::backward, Phase::optimizer})
+    if (to_string(p) == text) return p;
+  return std::nullopt;
+}
 std::string describe(const Node& node) {
   const std::string op = node.origin.empty() ? node.op->name : node.origin;
   if (!node.name.empty()) return "node " + quoted(node.name) + " (" + op + ")";

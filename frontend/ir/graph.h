@@ -81,6 +81,7 @@ using Attribute =
 // Which part of a training step a node belongs to. All of an inference graph is forward.
 enum class Phase { forward, loss, backward, optimizer };
 llvm::StringRef to_string(Phase phase);
+std::optional<Phase> phase_from(llvm::StringRef text);
 
 // Which module of the model's source a node was exported from, where the file says so.
 struct ModulePath {
@@ -195,8 +196,9 @@ class Graph {
 // through the same nodes and the same collectives.
 void erase_dead(llvm::ArrayRef<Graph*> ranks);
 
-// Textual form, one line a node. See docs/ir.md.
+// Textual form, one line a node. See docs/ir.md; parse.h reads it.
 void print(llvm::raw_ostream& out, const Graph& graph);
+std::string to_string(const Graph& graph);
 std::string to_string(const Node& node);
 
 // "node 'NAME' (OP)" as in diagnostics.

@@ -82,9 +82,13 @@ using Arrays = std::vector<Array>;
 
 class GradientContext;  // frontend/ir/formula.h
 
+constexpr int any_number = -1;
+
 struct OpDef {
   std::string name;
   std::string summary;
+  int operands = 1;                       // how many it takes; any_number: one or more
+  std::vector<std::string> extents = {};  // the attributes that hold extents: [2, 3] in one of these are dims
   // Loops and marks. Null: the op has no rule and runs whole.
   llvm::Expected<Rule> (*rule)(const Node& node) = nullptr;
   // Result types from operands and attributes; errors are the user's: dtype clashes, wrong shapes.

@@ -8,6 +8,7 @@ OpDef collective(const char* name, const char* summary, decltype(OpDef::infer) i
   OpDef op;
   op.name = name;
   op.summary = summary;
+  op.extents = {"total", "local"};
   op.infer = infer;
   op.is_collective = true;
   return op;

@@ -209,6 +209,7 @@ void gradient(GradientContext& c) {
 const RegisteredOp contract{{
     .name = "contract",
     .summary = "sum of products over named loops: MatMul, Gemm, Einsum of two operands",
+    .operands = 2,
     .rule = rule,
     .infer = infer,
     .evaluate = evaluate,

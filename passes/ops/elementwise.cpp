@@ -224,6 +224,7 @@ OpDef binary_op(const char* name, const char* summary, decltype(OpDef::evaluate)
   OpDef op;
   op.name = name;
   op.summary = summary;
+  op.operands = 2;
   op.rule = rule;
   op.infer = infer;
   op.evaluate = evaluate;
@@ -385,6 +386,7 @@ const RegisteredOp xor_{binary_op("xor", "logical exclusive or",
 const RegisteredOp where{{
     .name = "where",
     .summary = "x where the condition holds, else y",
+    .operands = 3,
     .rule = rule_of<Linear::none>,
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       if (node.operand(0).type.dtype != DType::boolean)

@@ -14,6 +14,8 @@ const RegisteredOp gather{{
     .name = "gather",
     .summary =
         "slices of operand 0 along one axis, chosen by the indices in operand 1; indices below 0 count from the end",
+    .operands = 2,
+    .extents = {"row_start", "rows"},
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       const size_t axis = size_t(node.integer("axis"));
       Rule rule;
@@ -113,6 +115,8 @@ const RegisteredOp scatter_add{{
     .name = "scatter_add",
     .summary =
         "zeros of attribute \"rows\" along one axis, to which operand 0's slices are added at the indices in operand 1",
+    .operands = 2,
+    .extents = {"row_start", "rows"},
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       const size_t axis = size_t(node.integer("axis"));
       Rule rule;

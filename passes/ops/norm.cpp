@@ -10,6 +10,7 @@ namespace {
 const RegisteredOp layer_norm{{
     .name = "layer_norm",
     .summary = "(x - mean) / √(variance + epsilon) · scale + bias over the last axis",
+    .operands = any_number,
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       return same_shape_rule(node, {int64_t(node.out().ndim()) - 1}, Linear::none);
     },

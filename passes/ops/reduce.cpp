@@ -131,6 +131,7 @@ const RegisteredOp reduce_prod{
 const RegisteredOp reduce_mean{
     {.name = "reduce_mean",
      .summary = "mean over axes; of integers truncated",
+     .extents = {"count"},
      .rule =
          [](const Node& node) {
            return is_float(node.operand(0).type.dtype) ? rule_of<Reduce::sum, Linear::jointly>(node)

@@ -47,6 +47,7 @@ void slice_gradient(GradientContext& c) {
 const RegisteredOp slice{{
     .name = "slice",
     .summary = "a range of indices along one axis",
+    .extents = {"start", "size"},
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       const SliceOf s = parts_of(node);
       Rule rule;
@@ -132,6 +133,7 @@ bool equal_operands(const Node& node, size_t axis) {
 const RegisteredOp concat{{
     .name = "concat",
     .summary = "operands one after the other along one axis",
+    .operands = any_number,
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       const size_t axis = size_t(node.integer("axis"));
       Rule rule;
@@ -221,6 +223,7 @@ const RegisteredOp concat{{
 const RegisteredOp pad{{
     .name = "pad",
     .summary = "constant elements before and after along one axis",
+    .extents = {"before", "after"},
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       Rule rule;
       const size_t axis = size_t(node.integer("axis"));

@@ -7,6 +7,8 @@ namespace {
 const RegisteredOp iota{{
     .name = "iota",
     .summary = "start + step · index",
+    .operands = 0,
+    .extents = {"start", "size", "step"},
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       Rule rule;
       rule.results.push_back({rule.add(node.dim("size"))});
@@ -46,6 +48,8 @@ const RegisteredOp iota{{
 const RegisteredOp dim_tensor{{
     .name = "dim_tensor",
     .summary = "an integer tensor whose elements are extents",
+    .operands = 0,
+    .extents = {"values"},
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       Rule rule;
       rule.results.emplace_back();

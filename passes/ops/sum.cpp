@@ -8,6 +8,7 @@ namespace {
 const RegisteredOp sum{{
     .name = "sum",
     .summary = "a + b + c …, all of one shape",
+    .operands = any_number,
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       auto rule = elementwise_rule(node);
       if (rule) rule->linear = Linear::addends;

@@ -51,6 +51,7 @@ llvm::Expected<Rule> reshape_rule(const Node& node) {
 const RegisteredOp reshape{{
     .name = "reshape",
     .summary = "the same elements, row-major, in other dims",
+    .extents = {"dims"},
     .rule = reshape_rule,
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       const Dim from = product(node.operand(0).type.dims), to = product(node.dims("dims"));
@@ -149,6 +150,7 @@ const RegisteredOp transpose{{
 const RegisteredOp expand{{
     .name = "expand",
     .summary = "dims of extent 1 repeated",
+    .extents = {"dims"},
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       auto rule = elementwise_rule(node);
       if (rule) rule->linear = Linear::view;

@@ -54,6 +54,10 @@ TEST_CASE("arithmetic beyond 64 bits is caught") {
   CHECK_FALSE(solve_equal(dim("a") * Dim(INT64_MIN), dim("a") * big).has_value());
   CHECK((Dim(INT64_MIN) * dim("a")).text() == "-9223372036854775808*a");
   CHECK((dim("b") + Dim(INT64_MIN)).text() == "b - 9223372036854775808");
+  CHECK(dim("-9223372036854775808*a") == Dim(INT64_MIN) * dim("a"));
+  CHECK(dim("b - 9223372036854775808") == dim("b") + Dim(INT64_MIN));
+  CHECK(dim("b - 7/2") == dim("b - 3"));
+  CHECK(dim("b + -7/2") == dim("b - 4"));
 }
 TEST_CASE("bounds follow from dims being at least 1") {
   CHECK(proved_less(dim("0"), dim("batch")));

@@ -1,0 +1,70 @@
+#include "frontend/ir/sharding_text.h"
+
+namespace optp {
+namespace {
+std::string axes_text(llvm::ArrayRef<std::string> axes) {
+  std::string out;
+  for (const std::string& axis : axes) out += (out.empty() ? "" : "*") + axis;
+  return out;
+}
+std::string dim_text(const DimSharding& dim, Dim global) {
+  if (!dim.is_split()) return "_";
+  if (dim.factors.size() == 1 && dim.factors[0].extent == global) return axes_text(dim.factors[0].axes);
+  std::string out;
+  for (const FactorSharding& f : dim.factors) {
+    out += (out.empty() ? "(" : ", ") + f.extent.text();
+    if (!f.axes.empty()) out += " over " + axes_text(f.axes);
+  }
+  return out + ")";
+}
+Axes read_axes(TextCursor& in) {
+  Axes out;
+  do out.push_back(in.name("a mesh axis"));
+  while (in.eat("*"));
+  return out;
+}
+DimSharding read_dim(TextCursor& in, Dim global) {
+  DimSharding out;
+  if (in.eat_word("_")) return out;
+  if (!in.eat("(")) {
+    out.factors.push_back({global, read_axes(in)});
+    return out;
+  }
+  do {
+    const Dim extent = in.dim();
+    out.factors.push_back({extent, in.eat_word("over") ? read_axes(in) : Axes()});
+  } while (in.eat(","));
+  in.must(")");
+  return out;
+}
+}  // namespace
+
+std::string sharding_text(const Sharding& sharding, llvm::ArrayRef<Dim> global) {
+  std::string out = "[";
+  for (size_t d = 0; d < sharding.dims.size(); ++d)
+    out += (d ? ", " : "") + dim_text(sharding.dims[d], d < global.size() ? global[d] : Dim(0));
+  out += "]";
+  if (sharding.is_partial())
+    out += " partial(" + to_string(sharding.reduce).str() + ": " + axes_text(sharding.partial) + ")";
+  return out;
+}
+
+Sharding read_sharding(TextCursor& in, llvm::ArrayRef<Dim> global) {
+  Sharding out;
+  in.must("[");
+  for (Dim d : global) {
+    if (!out.dims.empty()) in.must(",");
+    out.dims.push_back(read_dim(in, d));
+  }
+  in.must("]");
+  if (!in.eat_word("partial")) return out;
+  in.must("(");
+  const auto reduce = reduce_from(in.name("sum, max or min"));
+  if (!reduce) in.fail_last("sum, max or min");
+  out.reduce = reduce.value_or(Reduce::none);
+  in.must(":");
+  out.partial = read_axes(in);
+  in.must(")");
+  return out;
+}
+}  // namespace optp
