@@ -1,4 +1,4 @@
-// ops and passes: what is supported, from the registries.
+// ops and passes: what is supported, from the registries; passes --run: one of them on a graph as text.
 #include "frontend/ir/op.h"
 #include "frontend/onnx/lowering.h"
 #include "llvm/ADT/StringExtras.h"
@@ -6,6 +6,7 @@
 #include "passes/pipeline.h"
 #include "runtime/kernel.h"
 #include "tools/cli/command.h"
+#include "tools/cli/run_pass.h"
 
 namespace optp {
 namespace {
@@ -102,9 +103,22 @@ Command add_ops(CLI::App& app) {
   return {c, [markdown] { return list_ops(*markdown); }};
 }
 Command add_passes(CLI::App& app) {
-  auto markdown = std::make_shared<bool>(false);
-  CLI::App* c = app.add_subcommand("passes", "list the passes in order");
-  c->add_flag("--markdown", *markdown, "as docs/passes.md");
-  return {c, [markdown] { return list_passes(*markdown); }};
+  struct Options {
+    bool markdown = false;
+    RunPassOptions run;
+  };
+  auto o = std::make_shared<Options>();
+  CLI::App* c = app.add_subcommand("passes", "list the passes in order, or run one on a graph that is given as text");
+  c->add_flag("--markdown", o->markdown, "as docs/passes.md");
+  auto* run = c->add_option("--run", o->run.pass, "PASS: run it on the graph in FILE and print what it becomes")
+                  ->type_name("PASS");
+  auto* file = c->add_option("file", o->run.file, "a graph as --dump-dir writes it (docs/ir.md)")->type_name("FILE");
+  auto* words = c->add_option("options", o->run.options,
+                              "of the pass: strategy=origin, rank=1, keep-shared … (docs/ir.md lists them)")
+                    ->type_name("OPTION");
+  run->needs(file);
+  file->needs(run);
+  words->needs(run);
+  return {c, [o] { return o->run.pass.empty() ? list_passes(o->markdown) : print_after_pass(o->run); }};
 }
 }  // namespace optp

@@ -1,0 +1,217 @@
+#include "passes/named_passes.h"
+
+#include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/StringExtras.h"
+#include "passes/partials.h"
+
+namespace optp {
+namespace {
+struct Option {
+  const char* name;
+  bool (*set)(NamedPassOptions&, llvm::StringRef value);  // false: not a value of this option
+};
+template <auto member>
+bool set_text(NamedPassOptions& o, llvm::StringRef value) {
+  member(o) = value.str();
+  return !value.empty();
+}
+template <auto list>
+bool append(NamedPassOptions& o, llvm::StringRef value) {
+  list(o).push_back(value.str());
+  return !value.empty();
+}
+template <auto member>
+bool set_number(NamedPassOptions& o, llvm::StringRef value) {
+  double number = 0;
+  if (value.getAsDouble(number)) return false;
+  member(o) = number;
+  return true;
+}
+bool set_constraint(NamedPassOptions& o, llvm::StringRef value) {
+  const auto [pattern, wish] = value.split(' ');
+  o.passes.constraints.push_back({pattern.str(), wish.trim().str(), "constrain"});
+  return !pattern.empty() && !wish.trim().empty();
+}
+bool set_outputs(NamedPassOptions& o, llvm::StringRef value) {
+  o.passes.outputs = value == "sharded" ? OutputLayout::sharded : OutputLayout::whole;
+  return value == "sharded" || value == "whole";
+}
+
+#define OPTP_MEMBER(member) [](NamedPassOptions& o) -> auto& { return o.member; }
+const Option options_[] = {
+    {"keep-shared", [](NamedPassOptions& o, llvm::StringRef v) { return o.passes.keep_shared = v.empty(); }},
+    {"no-tie", [](NamedPassOptions& o, llvm::StringRef v) { return !(o.passes.tie_weights = !v.empty()); }},
+    {"half", [](NamedPassOptions& o, llvm::StringRef v) { return o.passes.compute_half = v.empty(); }},
+    {"nesterov", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.optimizer.nesterov = v.empty(); }},
+    {"centered", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.optimizer.centered = v.empty(); }},
+    {"outputs", set_outputs},
+    {"constrain", set_constraint},
+    {"strategy", set_text<OPTP_MEMBER(passes.strategy)>},
+    {"tie", append<OPTP_MEMBER(passes.tie)>},
+    {"untie", append<OPTP_MEMBER(passes.untie)>},
+    {"freeze", append<OPTP_MEMBER(training.freeze)>},
+    {"no-decay", append<OPTP_MEMBER(training.no_decay)>},
+    {"optimizer", set_text<OPTP_MEMBER(training.optimizer.name)>},
+    {"lr", set_number<OPTP_MEMBER(training.learning_rate)>},
+    {"momentum", set_number<OPTP_MEMBER(training.optimizer.momentum)>},
+    {"weight-decay", set_number<OPTP_MEMBER(training.optimizer.weight_decay)>},
+    {"max-grad-norm", set_number<OPTP_MEMBER(training.max_gradient_norm)>},
+    {"accumulate",
+     [](NamedPassOptions& o, llvm::StringRef v) {
+       return !v.getAsInteger(10, o.training.accumulate) && o.training.accumulate > 0;
+     }},
+    {"trainable",
+     [](NamedPassOptions& o, llvm::StringRef v) {
+       o.passes.trainable.push_back(v.str());
+       return append<OPTP_MEMBER(training.trainable)>(o, v);
+     }},
+    {"rank", [](NamedPassOptions& o, llvm::StringRef v) { return !v.getAsInteger(10, o.rank) && o.rank >= 0; }},
+    {"from", set_text<OPTP_MEMBER(from)>},
+    {"gradient", set_text<OPTP_MEMBER(gradient)>},
+    {"total", set_text<OPTP_MEMBER(total)>},
+    {"count", set_text<OPTP_MEMBER(count)>},
+};
+#undef OPTP_MEMBER
+}  // namespace
+
+llvm::Expected<NamedPassOptions> parse_pass_options(llvm::ArrayRef<std::string> words) {
+  NamedPassOptions out;
+  for (const std::string& word : words) {
+    const auto [name, value] = llvm::StringRef(word).split('=');
+    const auto* option = llvm::find_if(options_, [&](const Option& o) { return name == o.name; });
+    if (option == std::end(options_)) {
+      std::string known;
+      for (const Option& o : options_) known += (known.empty() ? "" : ", ") + std::string(o.name);
+      return error(Fault::usage, "no option of a pass is named " + quoted(name) + "; there are " + known);
+    }
+    if (!option->set(out, value))
+      return error(Fault::usage, "option " + quoted(word) + ": no value of " + option->name);
+  }
+  return out;
+}
+
+namespace {
+llvm::Expected<Value*> named_value(const Graph& graph, llvm::StringRef option, llvm::StringRef name) {
+  if (Value* v = graph.find(name)) return v;
+  return error(Fault::usage, "option " + option + ": expected a value of the graph, found " + quoted(name));
+}
+GraphOutput* output_of(Graph& graph, llvm::StringRef name) {
+  auto it = llvm::find_if(graph.outputs, [&](const GraphOutput& o) { return o.name == name; });
+  return it == graph.outputs.end() ? nullptr : &*it;
+}
+// The gradients that the graph says it has.
+llvm::Expected<std::vector<ParameterGradient>> gradients_of(Graph& graph) {
+  std::vector<ParameterGradient> out;
+  for (const GradientOutput& g : graph.gradients) {
+    Value* parameter = graph.find(g.parameter);
+    GraphOutput* output = output_of(graph, g.output);
+    if (!parameter || !output)
+      return bad_input("gradient of " + quoted(g.parameter) + ": expected a parameter and an output, found neither " +
+                       quoted(g.parameter) + " nor " + quoted(g.output));
+    out.push_back({parameter, output->value});
+  }
+  return out;
+}
+
+llvm::Error run_build_loss(Graph& graph, const NamedPassOptions& o) {
+  auto loss = build_loss(graph, o.training.accumulate > 1);
+  if (!loss) return loss.takeError();
+  graph.outputs.clear();
+  if (loss->loss)
+    graph.outputs = {{"loss", loss->loss}};
+  else
+    graph.outputs = {{"total", loss->total}, {"count", loss->count}};
+  graph.outputs.push_back({loss->dlogits->name, loss->dlogits});
+  return llvm::Error::success();
+}
+llvm::Error run_differentiate(Graph& graph, const NamedPassOptions& o) {
+  auto from = named_value(graph, "from", o.from);
+  if (!from) return from.takeError();
+  auto gradient = named_value(graph, "gradient", o.gradient);
+  if (!gradient) return gradient.takeError();
+  auto gradients = differentiate(graph, **from, **gradient);
+  if (!gradients) return gradients.takeError();
+  for (auto [parameter, value] : *gradients) {
+    graph.gradients.push_back({parameter->name, parameter->name + ".grad"});
+    graph.outputs.push_back({parameter->name + ".grad", value});
+  }
+  return llvm::Error::success();
+}
+llvm::Error run_accumulate(Graph& graph, const NamedPassOptions& o) {
+  auto total = named_value(graph, "total", o.total);
+  if (!total) return total.takeError();
+  auto count = named_value(graph, "count", o.count);
+  if (!count) return count.takeError();
+  auto gradients = gradients_of(graph);
+  if (!gradients) return gradients.takeError();
+  Loss loss{nullptr, nullptr, nullptr, *total, *count};
+  if (auto e = accumulate_micro_batches(graph, loss, *gradients)) return e;
+  graph.outputs.push_back({"loss", loss.loss});
+  for (size_t k = 0; k < gradients->size(); ++k)
+    output_of(graph, graph.gradients[k].output)->value = (*gradients)[k].gradient;
+  return llvm::Error::success();
+}
+llvm::Error run_optimizer(Graph& graph, const NamedPassOptions& o) {
+  if (auto e = check_settings(o.training)) return e;
+  auto gradients = gradients_of(graph);
+  if (!gradients) return gradients.takeError();
+  return add_optimizer(graph, *gradients, o.training);
+}
+llvm::Error run_join_partials(Graph& graph, const NamedPassOptions&) {
+  auto factors = Factors::of(graph);
+  if (!factors) return factors.takeError();
+  return join_partials(graph, *factors, [](const Value&) { return false; }).takeError();
+}
+
+// What follows the canonical passes and works on a graph in place.
+struct Step {
+  const char* name;
+  llvm::Error (*run)(Graph&, const NamedPassOptions&);
+};
+const Step steps[] = {
+    {"annotate", [](Graph& g, const NamedPassOptions& o) { return annotate(g, o.passes); }},
+    {"join-partials", run_join_partials},
+    {"choose-trained", [](Graph& g, const NamedPassOptions& o) { return choose_trained(g, o.training); }},
+    {"widen-masters", [](Graph& g, const NamedPassOptions&) { return widen_masters(g); }},
+    {"build-loss", run_build_loss},
+    {"differentiate", run_differentiate},
+    {"accumulate", run_accumulate},
+    {"optimizer", run_optimizer},
+    {"annotate-training", [](Graph& g, const NamedPassOptions& o) { return annotate_training(g, o.passes); }},
+    {"lower-sums", [](Graph& g, const NamedPassOptions&) { return lower_sums(g); }},
+    {"training", [](Graph& g, const NamedPassOptions& o) { return make_training_step(g, o.passes, o.training); }},
+    {"combine-all-reduces", [](Graph& g, const NamedPassOptions&) { return combine_all_reduces(g); }},
+};
+}  // namespace
+
+std::vector<std::string> named_passes() {
+  std::vector<std::string> out;
+  for (const Pass& p : canonical_passes()) out.push_back(p.name);
+  for (const Step& s : steps) out.push_back(s.name);
+  out.insert(out.end() - 1, "split");  // which itself ends with combine-all-reduces
+  out.push_back("materialise");
+  return out;
+}
+llvm::Expected<std::unique_ptr<Graph>> run_named_pass(llvm::StringRef name, std::unique_ptr<Graph> graph,
+                                                      const NamedPassOptions& o) {
+  for (const Pass& pass : canonical_passes())
+    if (name == pass.name) {
+      if (auto e = run_pass(pass, *graph, o.passes)) return e;
+      return graph;
+    }
+  for (const Step& step : steps)
+    if (name == step.name) {
+      if (auto e = step.run(*graph, o)) return e;
+      graph->erase_dead();
+      return graph;
+    }
+  if (name == "split") return split(*graph, o.passes);
+  if (name == "materialise") {
+    if (o.rank >= graph->mesh.devices())
+      return error(Fault::usage, "option rank: expected one below " + llvm::Twine(graph->mesh.devices()) + ", found " +
+                                     llvm::Twine(o.rank));
+    return materialise(*graph, o.rank);
+  }
+  return error(Fault::usage, "no pass is named " + quoted(name) + "; there are " + llvm::join(named_passes(), ", "));
+}
+}  // namespace optp

@@ -1,0 +1,21 @@
+// Any pass by its name, on any graph: what a developer's command and the tests of passes run.
+#pragma once
+#include "passes/passes.h"
+#include "passes/training.h"
+
+namespace optp {
+
+// "strategy=origin", "keep-shared", "rank=1" …: one word an option, as a line of a test's text gives them.
+struct NamedPassOptions {
+  PassOptions passes;
+  TrainingOptions training;
+  int64_t rank = 0;
+  // Values by name: what differentiate starts from and its gradient, and what accumulate adds up.
+  std::string from, gradient, total, count;
+};
+llvm::Expected<NamedPassOptions> parse_pass_options(llvm::ArrayRef<std::string> words);
+
+std::vector<std::string> named_passes();  // canonical passes, the steps of annotate, training and split, in order
+llvm::Expected<std::unique_ptr<Graph>> run_named_pass(llvm::StringRef name, std::unique_ptr<Graph> graph,
+                                                      const NamedPassOptions& options);
+}  // namespace optp
