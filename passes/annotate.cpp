@@ -1,6 +1,7 @@
 // Gives every value a sharding: a strategy chooses classes of factors to split, found by structure and not by names
 // (Megatron-LM, arXiv:1909.08053 section 3); then partial sums are kept as far as they may go.
 #include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 #include "passes/constraints.h"
 #include "passes/factors.h"
@@ -22,7 +23,7 @@ class Annotator {
     class_cause_.resize(factors_.size());
     if (auto e = seed()) return e;
     if (auto e = constrain()) return e;
-    place_all();
+    for (Value* v : values()) place(*v);
     propagate_pins();
     find_partials(graph_, factors_, [](const Value&) { return false; });
     return llvm::Error::success();
@@ -110,11 +111,34 @@ class Annotator {
               const int cls = factors_.of(*value, d).classes[k];
               class_axes_[size_t(cls)] = sharding.dims[d].factors[k].axes;
               class_cause_[size_t(cls)] = cause.text;
+              constrained_.insert(cls);
             }
         }
         pin(*value, sharding, cause);
       }
     }
+    for (Value* v : values())
+      if (auto e = settle(*v)) return e;
+    return llvm::Error::success();
+  }
+  // A mesh axis cuts one dim of a tensor. What a constraint cuts takes the axis from what the strategy cut beside it.
+  llvm::Error settle(const Value& v) {
+    if (is_pinned(v)) return llvm::Error::success();
+    llvm::StringMap<int> owners;
+    for (unsigned d = 0; d < v.ndim(); ++d)
+      for (int c : factors_.of(v, d).classes)
+        for (const std::string& axis : Axes(class_axes_[size_t(c)])) {
+          int& owner = owners.try_emplace(axis, c).first->second;
+          if (owner == c) continue;
+          if (constrained_.contains(c) && constrained_.contains(owner))
+            return error(Fault::usage, "mesh axis " + axis + " cuts two dims of " + quoted(v.name) + ", by " +
+                                           class_cause_[size_t(owner)] + " and by " + class_cause_[size_t(c)] +
+                                           ": expected one dim");
+          const int loser = constrained_.contains(c) ? owner : c;
+          if (loser == owner) owner = c;
+          class_axes_[size_t(loser)].clear();
+          class_cause_[size_t(loser)].clear();
+        }
     return llvm::Error::success();
   }
 
@@ -144,11 +168,12 @@ class Annotator {
         }
     return out.empty() ? "whole: no strategy or constraint splits it" : out;
   }
-  void place_all() {
-    for (Value* v : graph_.inputs) place(*v);
-    for (Value* v : graph_.data()) place(*v);
-    for (auto& node : graph_.nodes)
-      for (auto& r : node->results) place(*r);
+  std::vector<Value*> values() const {
+    std::vector<Value*> out(graph_.inputs.begin(), graph_.inputs.end());
+    for (Value* v : graph_.data()) out.push_back(v);
+    for (const auto& node : graph_.nodes)
+      for (const auto& r : node->results) out.push_back(r.get());
+    return out;
   }
 
   // A product whose activation comes split along what it sums takes its weight split the same way: no gather is needed.
@@ -179,6 +204,7 @@ class Annotator {
   Recogniser recogniser_;
   std::vector<Axes> class_axes_;
   std::vector<std::string> class_cause_;
+  llvm::DenseSet<int> constrained_;  // classes
   llvm::DenseMap<const Value*, std::pair<Sharding, Cause>> pins_;
 };
 }  // namespace
