@@ -3,6 +3,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
 #include "passes/partials.h"
+#include "passes/pipeline.h"
 
 namespace optp {
 namespace {
@@ -41,7 +42,6 @@ bool set_outputs(NamedPassOptions& o, llvm::StringRef value) {
 const Option options_[] = {
     {"keep-shared", [](NamedPassOptions& o, llvm::StringRef v) { return o.passes.keep_shared = v.empty(); }},
     {"no-tie", [](NamedPassOptions& o, llvm::StringRef v) { return !(o.passes.tie_weights = !v.empty()); }},
-    {"half", [](NamedPassOptions& o, llvm::StringRef v) { return o.passes.compute_half = v.empty(); }},
     {"nesterov", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.optimizer.nesterov = v.empty(); }},
     {"centered", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.optimizer.centered = v.empty(); }},
     {"outputs", set_outputs},
@@ -157,61 +157,49 @@ llvm::Error run_optimizer(Graph& graph, const NamedPassOptions& o) {
   if (!gradients) return gradients.takeError();
   return add_optimizer(graph, *gradients, o.training);
 }
-llvm::Error run_join_partials(Graph& graph, const NamedPassOptions&) {
+llvm::Error run_join_partials(Graph& graph, const NamedPassOptions& o) {
   auto factors = Factors::of(graph);
   if (!factors) return factors.takeError();
-  return join_partials(graph, *factors, [](const Value&) { return false; }).takeError();
+  return join_partials(graph, *factors, o.passes, [](const Value&) { return false; }).takeError();
 }
 
-// What follows the canonical passes and works on a graph in place.
+// Stages that take from the graph and the options what the pipeline hands on between them, and one that is no stage.
 struct Step {
   const char* name;
   llvm::Error (*run)(Graph&, const NamedPassOptions&);
 };
 const Step steps[] = {
-    {"annotate", [](Graph& g, const NamedPassOptions& o) { return annotate(g, o.passes); }},
-    {"join-partials", run_join_partials},
-    {"choose-trained", [](Graph& g, const NamedPassOptions& o) { return choose_trained(g, o.training); }},
-    {"widen-masters", [](Graph& g, const NamedPassOptions&) { return widen_masters(g); }},
     {"build-loss", run_build_loss},
     {"differentiate", run_differentiate},
     {"accumulate", run_accumulate},
     {"optimizer", run_optimizer},
-    {"annotate-training", [](Graph& g, const NamedPassOptions& o) { return annotate_training(g, o.passes); }},
-    {"lower-sums", [](Graph& g, const NamedPassOptions&) { return lower_sums(g); }},
+    {"join-partials", run_join_partials},
     {"training", [](Graph& g, const NamedPassOptions& o) { return make_training_step(g, o.passes, o.training); }},
-    {"combine-all-reduces", [](Graph& g, const NamedPassOptions&) { return combine_all_reduces(g); }},
 };
 }  // namespace
 
 std::vector<std::string> named_passes() {
   std::vector<std::string> out;
-  for (const Pass& p : canonical_passes()) out.push_back(p.name);
-  for (const Step& s : steps) out.push_back(s.name);
-  out.insert(out.end() - 1, "split");  // which itself ends with combine-all-reduces
-  out.push_back("materialise");
+  for (const Stage& s : pipeline()) out.push_back(s.name);
+  for (const Step& s : steps)
+    if (!llvm::is_contained(out, s.name)) out.push_back(s.name);
   return out;
 }
 llvm::Expected<std::unique_ptr<Graph>> run_named_pass(llvm::StringRef name, std::unique_ptr<Graph> graph,
                                                       const NamedPassOptions& o) {
-  for (const Pass& pass : canonical_passes())
-    if (name == pass.name) {
-      if (auto e = run_pass(pass, *graph, o.passes)) return e;
-      return graph;
-    }
   for (const Step& step : steps)
     if (name == step.name) {
       if (auto e = step.run(*graph, o)) return e;
       graph->erase_dead();
+      if (auto e = verify(*graph)) return e;
       return graph;
     }
-  if (name == "split") return split(*graph, o.passes);
-  if (name == "materialise") {
-    if (o.rank >= graph->mesh.devices())
-      return error(Fault::usage, "option rank: expected one below " + llvm::Twine(graph->mesh.devices()) + ", found " +
-                                     llvm::Twine(o.rank));
-    return materialise(*graph, o.rank);
-  }
-  return error(Fault::usage, "no pass is named " + quoted(name) + "; there are " + llvm::join(named_passes(), ", "));
+  const Stage* stage = find_stage(name);
+  if (!stage)
+    return error(Fault::usage, "no pass is named " + quoted(name) + "; there are " + llvm::join(named_passes(), ", "));
+  if (stage->is(Stage::per_rank) && o.rank >= graph->mesh.devices())
+    return error(Fault::usage, "option rank: expected one below " + llvm::Twine(graph->mesh.devices()) + ", found " +
+                                   llvm::Twine(o.rank));
+  return run_stage(*stage, std::move(graph), o.passes, o.training, o.rank);
 }
 }  // namespace optp

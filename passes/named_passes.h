@@ -15,7 +15,7 @@ struct NamedPassOptions {
 };
 llvm::Expected<NamedPassOptions> parse_pass_options(llvm::ArrayRef<std::string> words);
 
-std::vector<std::string> named_passes();  // canonical passes, the steps of annotate, training and split, in order
+std::vector<std::string> named_passes();  // the pipeline's stages in order, and what is part of one
 llvm::Expected<std::unique_ptr<Graph>> run_named_pass(llvm::StringRef name, std::unique_ptr<Graph> graph,
                                                       const NamedPassOptions& options);
 }  // namespace optp
