@@ -337,7 +337,9 @@ Dim bind_rank(Dim d, const Mesh& mesh, int64_t rank) {
     if (a.kind == Leaf::symbol) return of(&a);
     Dim size = bind_rank(a.a, mesh, rank), first = 0;
     for (const std::string& axis : a.axes) {
-      const int64_t k = mesh.find(axis)->size, i = mesh.coordinate(axis, rank);
+      const MeshAxis* split = mesh.find(axis);
+      if (!split) continue;  // one device along it
+      const int64_t k = split->size, i = mesh.coordinate(axis, rank);
       const Dim quotient = floor_div(size, k), rest = size - Dim(k) * quotient;
       first = first + Dim(i) * quotient + minimum(Dim(i), rest);
       size = floor_div(size + Dim(k - 1 - i), k);

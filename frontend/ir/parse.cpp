@@ -183,6 +183,10 @@ class GraphReader {
   }
   void make(TextCursor& in, llvm::StringRef at, const OpDef& op, llvm::ArrayRef<Value*> operands,
             llvm::ArrayRef<std::string> names, Attributes attributes, llvm::ArrayRef<Typed> types) {
+    if (auto axes = attributes.find("axes"); op.is_collective && axes != attributes.end())
+      if (const auto* names_of = std::get_if<std::vector<std::string>>(&axes->second))
+        for (const std::string& axis : *names_of)
+          if (!graph_->mesh.find(axis)) return in.fail_with("the mesh has no axis " + quoted(axis), at);
     node_ = &graph_->add_node(op, operands, llvm::SmallVector<Type, 2>(names.size()), names);
     node_->attributes = std::move(attributes);
     for (size_t k = 0; k < types.size(); ++k) types[k].give(node_->out(k));
@@ -325,7 +329,10 @@ class GraphReader {
 llvm::Expected<std::unique_ptr<Graph>> parse_graph(llvm::StringRef text, llvm::StringRef place) {
   auto graph = GraphReader(place).read(text);
   if (!graph) return graph.takeError();
-  if (auto e = verify(**graph)) return with_prefix(place, std::move(e));
+  if (auto e = verify(**graph)) {
+    const std::string message = llvm::toString(std::move(e));  // begins with the graph's name
+    return bad_input(place + ": " + llvm::StringRef(message).drop_front((*graph)->name.size() + 2));
+  }
   return graph;
 }
 }  // namespace optp

@@ -16,6 +16,7 @@ class Verifier {
       if (auto e = define(*v, nullptr)) return e;
     for (const auto& node : graph_.nodes) {
       if (auto e = check_operands(*node)) return e;
+      if (auto e = check_attributes(*node)) return e;
       for (const auto& r : node->results)
         if (auto e = define(*r, node.get())) return e;
       if (auto e = check_types(*node)) return e;
@@ -39,12 +40,25 @@ class Verifier {
     return v.sharding ? check_sharding(v, *v.sharding) : llvm::Error::success();
   }
   llvm::Error check_operands(const Node& node) const {
+    const int wanted = node.op->operands;
+    if (wanted == any_number ? node.operands.empty() : int(node.operands.size()) != wanted)
+      return broken(describe(node) + ": expected " + (wanted == any_number ? "1 or more" : std::to_string(wanted)) +
+                    " operands, found " + std::to_string(node.operands.size()));
     for (unsigned k = 0; k < node.operands.size(); ++k) {
       const Value* v = node.operands[k];
       if (!defined_.contains(v)) return broken(describe(node) + " uses " + quoted(v->name) + " before it is defined");
       if (!llvm::is_contained(v->uses, Use{const_cast<Node*>(&node), k}))
         return broken(quoted(v->name) + " does not know its use by " + describe(node));
     }
+    return llvm::Error::success();
+  }
+  // What the op lists as extents is one, and nothing else: the textual form tells them apart by that.
+  llvm::Error check_attributes(const Node& node) const {
+    for (const auto& [key, value] : node.attributes)
+      if (const bool is_extent = std::holds_alternative<Dim>(value) || std::holds_alternative<Dims>(value);
+          is_extent != llvm::is_contained(node.op->extents, key))
+        return broken(describe(node) + ": attribute " + quoted(key) + (is_extent ? " is an extent" : " is no extent") +
+                      ", op '" + node.op->name + "' says otherwise");
     return llvm::Error::success();
   }
   llvm::Error check_uses(const Value& v) const {

@@ -116,7 +116,7 @@ const RegisteredOp scatter_add{{
     .summary =
         "zeros of attribute \"rows\" along one axis, to which operand 0's slices are added at the indices in operand 1",
     .operands = 2,
-    .extents = {"row_start", "rows"},
+    .extents = {"row_start", "rows", "local_rows"},
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       const size_t axis = size_t(node.integer("axis"));
       Rule rule;

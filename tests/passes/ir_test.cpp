@@ -90,7 +90,7 @@ std::string result_of(llvm::StringRef pass, llvm::StringRef file, const Case& c)
 }
 std::vector<fs::path> files() {
   std::vector<fs::path> out;
-  for (const auto& entry : fs::directory_iterator(OPTP_TEST_SOURCE "/passes"))
+  for (const auto& entry : fs::directory_iterator(OPTP_SOURCE "/tests/passes"))
     if (entry.path().extension() == ".ir") out.push_back(entry.path());
   std::sort(out.begin(), out.end());
   return out;

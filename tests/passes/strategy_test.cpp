@@ -27,11 +27,14 @@ std::string sharding_of(const Job& job, const char* name) {
   REQUIRE(v != nullptr);
   return to_string(*v->sharding);
 }
+// Without the causes, which name who asked.
 std::string text_of(const Graph& g) {
-  std::string out;
-  llvm::raw_string_ostream stream(out);
-  print(stream, g);
-  return out;
+  const auto copy = g.clone();
+  for (Value* v : copy->inputs) v->cause = {};
+  for (Value* v : copy->data()) v->cause = {};
+  for (const auto& node : copy->nodes)
+    for (const auto& r : node->results) r->cause = {};
+  return to_string(*copy);
 }
 }  // namespace
 

@@ -8,6 +8,16 @@
 using namespace optp;
 
 namespace {
+// No op of ours has two results; a graph may.
+const RegisteredOp halves{{
+    .name = "halves",
+    .summary = "an operand's first and second half",
+    .extents = {"each"},
+    .infer = [](const Node& node) -> llvm::Expected<llvm::SmallVector<Type, 1>> {
+      const Type half{node.operand(0).type.dtype, {node.dim("each")}};
+      return llvm::SmallVector<Type, 1>{half, half};
+    },
+}};
 std::string printed(llvm::StringRef text) {
   auto graph = parse_graph(text, "g.ir");
   if (!graph) return llvm::toString(graph.takeError());
@@ -33,12 +43,12 @@ data %narrow: f32[2] = f16[2] [1.5, inf]
 data %unknown: u8[3]
 data %words: string[2] = strings
 guard past + s = total at "node 'x'"
-%"a result", %b = pad(%x) {after = 1, axis = 0, before = past, value = -1e-05} : f16[b, 5], f16[2, 5] [_, tensor] partial(max: data)
+%"a result", %b = halves(%x) {each = past, value = -1e-05, words = [a, "b c"]} : f16[past], f16[past] [tensor] partial(max: data)
   node "" (aten::pad), module "" counts calls, backward
   because "first"
   %b anonymous
   %b because "second" from %x
-%g = all_gather(%b) {axes = [tensor], axis = 1, group = [0, 1], id = "\x0a\u2028ü", total = 30} : f16[2, 30]
+%g = all_gather(%b) {axes = [tensor], axis = 0, group = [0, 1], id = "\x0a\u2028ü", total = 30} : f16[30]
 output "a result" = %"a result"
 output g = %g
 state %ids -> g axis 1
@@ -76,6 +86,7 @@ TEST_CASE("what can't be read is named by line and column, with what was expecte
            {"input %x: f32[2 +]", "g.ir:1:15: expected an extent such as 768 or past + sequence, found '2'"},
            {"input %x: f32[2] [_, _]", "g.ir:1:20: expected ']', found ','"},
            {"input %x: f32[2] [tensor]", "g.ir:1:18: the mesh has no axis 'tensor'"},
+           {"%y = all_reduce(%x: f32[2]) {axes = [tensor]}", "g.ir:1:6: the mesh has no axis 'tensor'"},
            {"input %x: f32[2] f32[2]", "g.ir:1:18: expected the end of the line, found 'f32'"},
            {"input %x: f32[2]\ninput %x: f32[2]", "g.ir:2:7: a second value named 'x'"},
            {"%y = relu(%x)", "g.ir:1:11: 'x' is not defined before it is used"},
