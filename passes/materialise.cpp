@@ -32,11 +32,13 @@ llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t ra
     if (!empty || llvm::is_contained(node.out().type.dims, Dim(0))) continue;
     build.before(&node);
     build.at(node.name, node.origin);
+    build.phase(node.phase);
     auto zeros = build.create("expand", {&build.scalar(node.out().type.dtype, 0)}, {{"dims", node.out().type.dims}},
                               node.out().name + ".empty");
     if (!zeros) return zeros.takeError();
     (*zeros)->sharding = node.out().sharding;
     (*zeros)->logical_dims = node.out().logical_dims;
+    (*zeros)->cause = node.out().cause;
     const std::string name = node.out().name;
     graph->replace_all_uses(node.out(), **zeros);
     graph->erase(node);

@@ -156,6 +156,9 @@ class Splitter {
     if (node.phase == Phase::optimizer) return "the squared norm of gradients that are held in parts";
     if (node.op->is(Trait::looks_up))
       return "vocab-parallel lookup: each device has the rows it holds, zeros for the others";
+    if (made.reduce != Reduce::sum)
+      return std::string("each device has the ") + (made.reduce == Reduce::max ? "largest" : "smallest") +
+             " of its part";
     return "each device has a part of the sum";
   }
   static std::string reason_of(const Node& node, const Value& v) {
@@ -171,31 +174,24 @@ class Splitter {
   llvm::DenseMap<const Value*, llvm::SmallVector<Held, 2>> held_;
 };
 
-// What all of this relies on: every value has a sharding, and a mesh axis stands in it once.
-llvm::Error is_placed(const Value& v) {
-  if (!v.sharding)
+llvm::Error is_annotated(const Graph& graph) {
+  auto look = [](const Value& v) -> llvm::Error {
+    if (v.sharding) return llvm::Error::success();
     return bad_input(quoted(v.name) + ": expected a sharding, as annotate gives every value, found none");
-  const Axes axes = v.sharding->axes();
-  for (size_t k = 0; k < axes.size(); ++k)
-    if (llvm::is_contained(llvm::ArrayRef<std::string>(axes).take_front(k), axes[k]))
-      return bad_input(quoted(v.name) + ": sharding " + to_string(*v.sharding) +
-                       ": expected each mesh axis once, found " + axes[k] + " twice");
-  return llvm::Error::success();
-}
-llvm::Error is_placed(const Graph& graph) {
+  };
   for (const Value* v : graph.inputs)
-    if (auto e = is_placed(*v)) return e;
+    if (auto e = look(*v)) return e;
   for (const Value* v : graph.data())
-    if (auto e = is_placed(*v)) return e;
+    if (auto e = look(*v)) return e;
   for (const auto& node : graph.nodes)
     for (const auto& r : node->results)
-      if (auto e = is_placed(*r)) return e;
+      if (auto e = look(*r)) return e;
   return llvm::Error::success();
 }
 }  // namespace
 
 llvm::Expected<std::unique_ptr<Graph>> split(const Graph& graph, const PassOptions& options) {
-  if (auto e = is_placed(graph)) return e;
+  if (auto e = is_annotated(graph)) return e;
   auto factors = Factors::of(graph);
   if (!factors) return factors.takeError();
   auto out = std::make_unique<Graph>();

@@ -50,6 +50,10 @@ class Tying {
       graph_.remarks.push_back(count_text(tied_, "weight is", "weights are") +
                                " tied to what another use of the same module has, and trained as one, such as " +
                                quoted(example_.first) + " to " + quoted(example_.second) + " (--untie PATTERN)");
+    if (asked_tied_)
+      graph_.remarks.push_back(count_text(asked_tied_, "weight is", "weights are") +
+                               " tied to an equal one as --tie asks, and trained as one, such as " +
+                               quoted(asked_example_.first) + " to " + quoted(asked_example_.second));
     if (equal_)
       graph_.remarks.push_back(
           count_text(equal_, "weight is equal to another's", "weights are equal to others'") + ", such as " +
@@ -114,7 +118,7 @@ class Tying {
           const bool asked = asked_.contains(owner) && asked_.contains(v);
           if (!asked && !(by_itself && of_one_module(*owner, *v))) continue;
           if (!options_.may_rewrite()) continue;
-          if (!tied_++) example_ = {v->name, owner->name};
+          if (!(asked ? asked_tied_ : tied_)++) (asked ? asked_example_ : example_) = {v->name, owner->name};
           if (auto e = replace(*v, *owner, transposed)) return e;
           tied = true;
           break;
@@ -176,8 +180,8 @@ class Tying {
   Patterns tie_, untie_;
   llvm::DenseSet<const Value*> asked_, apart_;
   std::optional<Modules> modules_;
-  size_t tied_ = 0, equal_ = 0;
-  std::pair<std::string, std::string> example_, equal_example_;
+  size_t tied_ = 0, asked_tied_ = 0, equal_ = 0;
+  std::pair<std::string, std::string> example_, asked_example_, equal_example_;
 };
 }  // namespace
 
