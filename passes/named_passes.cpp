@@ -66,6 +66,7 @@ const Option options_[] = {
        return append<OPTP_MEMBER(training.trainable)>(o, v);
      }},
     {"rank", [](NamedPassOptions& o, llvm::StringRef v) { return !v.getAsInteger(10, o.rank) && o.rank >= 0; }},
+    {"loss", set_text<OPTP_MEMBER(loss)>},
     {"from", set_text<OPTP_MEMBER(from)>},
     {"gradient", set_text<OPTP_MEMBER(gradient)>},
     {"total", set_text<OPTP_MEMBER(total)>},
@@ -151,6 +152,15 @@ llvm::Error run_accumulate(Graph& graph, const NamedPassOptions& o) {
     output_of(graph, graph.gradients[k].output)->value = (*gradients)[k].gradient;
   return llvm::Error::success();
 }
+llvm::Error run_training_outputs(Graph& graph, const NamedPassOptions& o) {
+  auto loss = named_value(graph, "loss", o.loss);
+  if (!loss) return loss.takeError();
+  auto gradients = gradients_of(graph);
+  if (!gradients) return gradients.takeError();
+  graph.gradients.clear();
+  set_training_outputs(graph, {*loss, nullptr, nullptr, nullptr, nullptr}, *gradients);
+  return llvm::Error::success();
+}
 llvm::Error run_optimizer(Graph& graph, const NamedPassOptions& o) {
   if (auto e = check_settings(o.training)) return e;
   auto gradients = gradients_of(graph);
@@ -163,7 +173,7 @@ llvm::Error run_join_partials(Graph& graph, const NamedPassOptions& o) {
   return join_partials(graph, *factors, o.passes, [](const Value&) { return false; }).takeError();
 }
 
-// Stages that take from the graph and the options what the pipeline hands on between them, and one that is no stage.
+// Stages that take from those before them what a text does not say, and what is no stage.
 struct Step {
   const char* name;
   llvm::Error (*run)(Graph&, const NamedPassOptions&);
@@ -172,6 +182,7 @@ const Step steps[] = {
     {"build-loss", run_build_loss},
     {"differentiate", run_differentiate},
     {"accumulate", run_accumulate},
+    {"training-outputs", run_training_outputs},
     {"optimizer", run_optimizer},
     {"join-partials", run_join_partials},
     {"training", [](Graph& g, const NamedPassOptions& o) { return make_training_step(g, o.passes, o.training); }},
@@ -190,7 +201,7 @@ llvm::Expected<std::unique_ptr<Graph>> run_named_pass(llvm::StringRef name, std:
   for (const Step& step : steps)
     if (name == step.name) {
       if (auto e = step.run(*graph, o)) return e;
-      graph->erase_dead();
+      if (const Stage* stage = find_stage(name); stage && stage->is(Stage::sweeps)) graph->erase_dead();
       if (auto e = verify(*graph)) return e;
       return graph;
     }

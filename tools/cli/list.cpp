@@ -85,7 +85,8 @@ llvm::Error list_passes(bool markdown) {
            "`--dump-dir DIR` "
            "writes the graph after every pass, `--time-passes` says how long each took. `--rewrite-limit PASS:N` lets "
            "a pass "
-           "that counts its rewrites do only the first N, to find the one that breaks something.\n\n"
+           "that counts its rewrites do only the first N, to find the one that breaks something. "
+           "`passes --run PASS FILE` runs one pass on such a text.\n\n"
            "In this order:\n\n| pass | what it does | when | counts |\n| --- | --- | --- | --- |\n";
   for (const Stage& s : pipeline())
     if (markdown)

@@ -23,7 +23,7 @@ TEST_CASE("graphs between passes can be seen, on stderr and in a folder") {
   const Result shown = box.run({model, "-o", "out", "--quiet", "--print-before", "tie-weights", "--print-after",
                                 "tie-weights,split", "--dump-dir", "ir"});
   REQUIRE(shown.code == 0);
-  for (const char* head : {"# before tie-weights\nmesh tensor=2\ninput %input_ids: i64[batch, sequence]",
+  for (const char* head : {"# before tie-weights\ngraph ", "\nmesh tensor=2\ninput %input_ids: i64[batch, sequence]\n",
                            "# after tie-weights\n", "# after split\n"}) {
     CAPTURE(head);
     CHECK(shown.err.find(head) != std::string::npos);
