@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <fstream>
+
 #include "frontend/ir/op.h"
 
 using namespace optp;
@@ -61,6 +63,13 @@ remark "nothing is \"cut\""
   // What says nothing is not printed: a node without a name has none.
   expected.replace(expected.find("node \"\" "), 8, "node ");
   CHECK(printed(text) == expected);
+}
+TEST_CASE("the example of docs/ir.md reads as it prints") {
+  std::ifstream page(OPTP_SOURCE "/docs/ir.md");
+  const std::string text{std::istreambuf_iterator<char>(page), {}};
+  const size_t begin = text.find("```\n") + 4, end = text.find("```\n", begin);
+  REQUIRE(end < text.size());
+  CHECK(printed(text.substr(begin, end - begin)) == text.substr(begin, end - begin));
 }
 TEST_CASE("by hand, types and inputs may be left out, and comments put in") {
   CHECK(printed("# relu of a sum\n\n%s = add(%x: f32[b, 8], %y: f32[8] [_])\r\n%r = relu(%s)\noutput r = %r") ==
