@@ -8,11 +8,11 @@
 namespace optp {
 llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t rank) {
   auto graph = spmd.clone();
+  graph->rank = rank;
   map_dims(*graph, [&](Dim d) { return has_rank_terms(d) ? bind_rank(d, spmd.mesh, rank) : d; });
   for (Value* v : graph->data()) {
     if (!v->sharding || v->sharding->is_replicated()) continue;
-    for (size_t d = 0; d < v->ndim(); ++d)
-      v->held.push_back(intervals(v->data->dims[d], v->sharding->dims[d], spmd.mesh, rank));
+    v->shard = Shard::of(v->data->dims, *v->sharding, spmd.mesh, rank);
   }
   Builder build(*graph);
   build.set_fold(false);

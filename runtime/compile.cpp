@@ -89,7 +89,8 @@ llvm::Error Executable::State::load(const Value& v) {
   }
   llvm::SmallVector<llvm::ArrayRef<char>, 1> one;
   int64_t total = 0, runs = 0;
-  for_each_run(*v.data, v.held, [&](llvm::ArrayRef<char> run) {
+  const Shard shard = v.data_shard();
+  for_each_run(shard, *v.data, [&](llvm::ArrayRef<char> run) {
     if (runs++ == 0) one.push_back(run);
     total += int64_t(run.size());
   });
@@ -102,7 +103,7 @@ llvm::Error Executable::State::load(const Value& v) {
   }
   root.owned = Bytes(spec.bytes());
   char* to = static_cast<char*>(root.owned.get());
-  for_each_run(*v.data, v.held, [&](llvm::ArrayRef<char> run) {
+  for_each_run(shard, *v.data, [&](llvm::ArrayRef<char> run) {
     std::memcpy(to, run.data(), run.size());
     to += run.size();
   });

@@ -16,17 +16,18 @@ std::string shape_text(DType dtype, llvm::ArrayRef<int64_t> dims) {
 }
 }  // namespace
 
-llvm::Error Executable::State::run(const HostInputs& inputs, HostOutputs& outputs) {
+llvm::Error Executable::State::run(const HostInputs& inputs, HostArrays& outputs) {
   const TeamSize team(context.threads);
   for (size_t k = 0; k < graph.inputs.size(); ++k) {
     const Value& v = *graph.inputs[k];
     auto it = inputs.find(v.name);
     if (it == inputs.end()) return error(Fault::usage, "input " + quoted(v.name) + " is not given");
     const TensorSpec spec = spec_of(v);
-    if (it->second.dtype != spec.dtype || it->second.dims != spec.dims)
+    const HostArray& given = *it->second;
+    if (given.dtype != spec.dtype || given.dims != spec.dims)
       return bad_input("input " + quoted(v.name) + ": expected " + shape_text(spec.dtype, spec.dims) + ", found " +
-                       shape_text(it->second.dtype, it->second.dims));
-    base[size_t(places.lookup(&v).root)] = const_cast<char*>(static_cast<const char*>(it->second.data));
+                       shape_text(given.dtype, given.dims));
+    base[size_t(places.lookup(&v).root)] = const_cast<char*>(given.bytes.data());
   }
   for (const GraphOutput& o : graph.outputs) {
     const TensorSpec spec = spec_of(*o.value);
@@ -80,6 +81,12 @@ std::string Executable::State::Step::label() const {
   return out;
 }
 
+HostInputs inputs_of(const HostArrays& arrays) {
+  HostInputs out;
+  for (const auto& [name, array] : arrays) out[name] = &array;
+  return out;
+}
+
 Executable::Executable() = default;
 Executable::~Executable() = default;
 
@@ -104,7 +111,7 @@ llvm::Expected<MemoryNumbers> Executable::plan_memory_of(const Graph& rank_graph
   }
   return state.memory;
 }
-llvm::Error Executable::run(const HostInputs& inputs, HostOutputs& outputs) {
+llvm::Error Executable::run(const HostInputs& inputs, HostArrays& outputs) {
   try {
     return state_->run(inputs, outputs);
   } catch (const dnnl::error& e) {

@@ -13,8 +13,8 @@ namespace optp {
 
 class Communicator;
 
-using HostInputs = std::map<std::string, HostArrayRef, std::less<>>;
-using HostOutputs = std::map<std::string, HostArray, std::less<>>;
+using HostInputs = std::map<std::string, const HostArray*, std::less<>>;
+HostInputs inputs_of(const HostArrays& arrays);  // they must outlive it
 
 enum class MissingWeights { refuse, fill };  // fill: with small numbers, to measure a model without its weights
 
@@ -56,7 +56,7 @@ class Executable {
   ~Executable();
 
   // Arrays in `outputs` that have the right dtype and dims are written in place, others are made.
-  llvm::Error run(const HostInputs& inputs, HostOutputs& outputs);
+  llvm::Error run(const HostInputs& inputs, HostArrays& outputs);
 
   const MemoryNumbers& memory() const;
   double flops() const;

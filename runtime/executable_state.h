@@ -71,7 +71,7 @@ struct Executable::State {
   State(const Graph& g, const ExecutableOptions& o) : graph(g), options(o) {}
 
   llvm::Error compile();
-  llvm::Error run(const HostInputs& inputs, HostOutputs& outputs);
+  llvm::Error run(const HostInputs& inputs, HostArrays& outputs);
 
   int root_of(int r) const {
     while (roots[size_t(r)].merged >= 0) r = roots[size_t(r)].merged;

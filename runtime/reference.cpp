@@ -10,18 +10,6 @@
 namespace optp {
 namespace {
 
-llvm::SmallVector<Intervals, 4> held_by(llvm::ArrayRef<int64_t> whole, const Sharding& sharding, const Mesh& mesh,
-                                        int64_t rank) {
-  llvm::SmallVector<Intervals, 4> out;
-  for (size_t d = 0; d < whole.size(); ++d) {
-    if (sharding.dims[d].is_split())
-      out.push_back(intervals(whole[d], sharding.dims[d], mesh, rank));
-    else
-      out.push_back({{0, whole[d]}});
-  }
-  return out;
-}
-
 class Lockstep {
  public:
   Lockstep(llvm::ArrayRef<const Graph*> ranks, const ReferenceTap& tap)
@@ -67,7 +55,7 @@ class Lockstep {
   const Array& value(size_t r, const Value& v) {
     auto it = values_[r].find(&v);
     if (it != values_[r].end()) return it->second;
-    return values_[r][&v] = to_array(*v.data, v.held);
+    return values_[r][&v] = to_array(*v.data, v.data_shard());
   }
   void release(size_t r, const Value* v) {
     if (ranks_[r]->is_output(*v)) return;
@@ -128,10 +116,7 @@ class Lockstep {
         if (node.op->name == "reduce_scatter") {
           const size_t axis = size_t(node.integer("axis"));
           const int64_t k = llvm::find(group, int64_t(r)) - group.begin(), n = int64_t(group.size());
-          Mesh line{{{"group", n}}};
-          Sharding s = replicated(out.dims.size());
-          s.dims[axis].factors = {{Dim(out.dims[axis]), {"group"}}};
-          out = shard_of(out, s, line, k);
+          out = take(Shard::chunk_of(out.dims, axis, n, k), out);
         }
       } else {
         const size_t axis = size_t(node.integer("axis"));
@@ -139,11 +124,9 @@ class Lockstep {
         llvm::SmallVector<int64_t, 4> dims(own.dims.begin(), own.dims.end());
         dims[axis] = *node.dim("total").constant();
         out.resize(own.is_float, dims);
-        Mesh line{{{"group", int64_t(group.size())}}};
-        Sharding s = replicated(dims.size());
-        s.dims[axis].factors = {{Dim(dims[axis]), {"group"}}};
         for (size_t m = 0; m < group.size(); ++m)
-          place_shard(out, value(size_t(group[m]), nodes[size_t(group[m])]->operand(0)), s, line, int64_t(m));
+          put(Shard::chunk_of(dims, axis, int64_t(group.size()), int64_t(m)), out,
+              value(size_t(group[m]), nodes[size_t(group[m])]->operand(0)));
       }
       Arrays results;
       results.push_back(std::move(out));
@@ -162,42 +145,5 @@ class Lockstep {
 llvm::Expected<std::vector<NamedArrays>> run_reference(llvm::ArrayRef<const Graph*> ranks,
                                                        llvm::ArrayRef<NamedArrays> inputs, const ReferenceTap& tap) {
   return Lockstep(ranks, tap).run(inputs);
-}
-
-Array shard_of(const Array& whole, const Sharding& sharding, const Mesh& mesh, int64_t rank) {
-  const auto held = held_by(whole.dims, sharding, mesh, rank);
-  llvm::SmallVector<int64_t, 4> dims;
-  for (const Intervals& h : held) {
-    int64_t n = 0;
-    for (auto [start, length] : h) n += length;
-    dims.push_back(n);
-  }
-  Array out;
-  out.resize(whole.is_float, dims);
-  size_t to = 0;
-  for_each_run(whole.dims, held, [&](int64_t at, int64_t length) {
-    if (out.is_float)
-      std::copy_n(whole.f.begin() + at, length, out.f.begin() + long(to));
-    else
-      std::copy_n(whole.i.begin() + at, length, out.i.begin() + long(to));
-    to += size_t(length);
-  });
-  return out;
-}
-void place_shard(Array& whole, const Array& shard, const Sharding& sharding, const Mesh& mesh, int64_t rank) {
-  const auto held = held_by(whole.dims, sharding, mesh, rank);
-  size_t from = 0;
-  const bool add = sharding.is_partial();
-  for_each_run(whole.dims, held, [&](int64_t at, int64_t length) {
-    auto place = [&](auto& into, const auto& values) {
-      for (int64_t k = 0; k < length; ++k)
-        into[size_t(at + k)] = values[from + size_t(k)] + (add ? into[size_t(at + k)] : 0);
-    };
-    if (whole.is_float)
-      place(whole.f, shard.f);
-    else
-      place(whole.i, shard.i);
-    from += size_t(length);
-  });
 }
 }  // namespace optp

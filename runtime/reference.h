@@ -20,9 +20,4 @@ llvm::Expected<std::vector<NamedArrays>> run_reference(llvm::ArrayRef<const Grap
                                                        llvm::ArrayRef<NamedArrays> inputs,
                                                        const ReferenceTap& tap = nullptr);
 
-// What rank r holds of a whole array.
-Array shard_of(const Array& whole, const Sharding& sharding, const Mesh& mesh, int64_t rank);
-// Writes a rank's shard into its place in the whole; adds it where the value is a partial sum.
-void place_shard(Array& whole, const Array& shard, const Sharding& sharding, const Mesh& mesh, int64_t rank);
-
 }  // namespace optp

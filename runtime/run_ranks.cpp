@@ -109,7 +109,7 @@ llvm::Expected<std::unique_ptr<RankThreads>> RankThreads::create(llvm::ArrayRef<
   if (e) return e;
   return out;
 }
-llvm::Error RankThreads::run(llvm::ArrayRef<HostInputs> inputs, std::vector<HostOutputs>& outputs) {
+llvm::Error RankThreads::run(llvm::ArrayRef<HostInputs> inputs, std::vector<HostArrays>& outputs) {
   if (inputs.size() != size())
     return error(Fault::internal, "inputs of " + llvm::Twine(inputs.size()) + " ranks for " + llvm::Twine(size()));
   outputs.resize(size());

@@ -21,7 +21,7 @@ class RankThreads {
   ~RankThreads();
 
   // inputs: each rank's own. An error in one rank ends the others and is the one returned; nothing runs after it.
-  llvm::Error run(llvm::ArrayRef<HostInputs> inputs, std::vector<HostOutputs>& outputs);
+  llvm::Error run(llvm::ArrayRef<HostInputs> inputs, std::vector<HostArrays>& outputs);
 
   size_t size() const;
   const Executable& executable(size_t rank) const;

@@ -14,6 +14,8 @@ namespace optp {
 
 std::string to_string(const Type& type) { return to_string(type.dtype).str() + to_string(type.dims); }
 
+Shard Value::data_shard() const { return shard ? *shard : Shard::whole_of(data->dims); }
+
 int64_t Node::integer(llvm::StringRef key, int64_t otherwise) const {
   const auto* v = find<int64_t>(key);
   return v ? *v : otherwise;
@@ -171,6 +173,7 @@ void erase_dead(llvm::ArrayRef<Graph*> ranks) {
 }
 void Graph::make_input(Value& data) {
   data.data.reset();
+  data.shard.reset();
   inputs.push_back(&data);
 }
 std::vector<Value*> Graph::data() const {
@@ -190,6 +193,7 @@ std::unique_ptr<Graph> Graph::clone() const {
   copy->gradients = gradients;
   copy->remarks = remarks;
   copy->mesh = mesh;
+  copy->rank = rank;
   llvm::DenseMap<const Value*, Value*> map;
   auto carry = [&](const Value& from, Value& to) {
     to.is_anonymous = from.is_anonymous;
@@ -202,7 +206,7 @@ std::unique_ptr<Graph> Graph::clone() const {
     to.sharding = from.sharding;
     to.logical_dims = from.logical_dims;
     to.cause = from.cause;
-    to.held = from.held;
+    to.shard = from.shard;
     to.type = from.type;
     map[&from] = &to;
   };

@@ -11,7 +11,7 @@
 #include "frontend/ir/dim.h"
 #include "frontend/ir/dtype.h"
 #include "frontend/ir/mesh.h"
-#include "frontend/ir/sharding.h"
+#include "frontend/ir/shard.h"
 #include "frontend/ir/tensor.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/SmallVector.h"
@@ -69,9 +69,10 @@ struct Value {
   std::optional<Sharding> sharding;
   Dims logical_dims;  // global extents, after split
   Cause cause;
-  llvm::SmallVector<Intervals, 4> held;  // after materialise: what of `data` this rank holds; empty: all
+  std::optional<Shard> shard;  // after materialise: which elements of `data` this rank holds; none: all
 
   bool is_data() const { return data != nullptr; }
+  Shard data_shard() const;  // `shard`, or all of `data`
   size_t ndim() const { return type.dims.size(); }
 };
 
@@ -156,6 +157,7 @@ class Graph {
   std::vector<GradientOutput> gradients;
   std::vector<std::string> remarks;  // what a user should know of the compilation
   Mesh mesh;
+  std::optional<int64_t> rank;  // whose graph this is, once it is one rank's
 
   Graph() = default;
   Graph(const Graph&) = delete;

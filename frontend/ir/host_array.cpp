@@ -1,5 +1,7 @@
 #include "frontend/ir/host_array.h"
 
+#include "frontend/ir/diagnostic.h"
+
 namespace optp {
 HostArray host_array(const Array& array, DType dtype) { return {dtype, array.dims, to_bytes(array, dtype)}; }
 Array to_array(const HostArray& array) {
@@ -8,5 +10,32 @@ Array to_array(const HostArray& array) {
   tensor.dims = array.dims;
   tensor.bytes = array.bytes;
   return to_array(tensor);
+}
+
+namespace {
+HostArray taken(const Shard& shard, DType dtype, llvm::ArrayRef<char> whole) {
+  HostArray out{dtype, shard.shape(), std::vector<char>(size_t(shard.elements() * size_bytes(dtype)))};
+  take(shard, whole, out.bytes, size_bytes(dtype));
+  return out;
+}
+}  // namespace
+HostArray take(const Shard& shard, const HostArray& whole) { return taken(shard, whole.dtype, whole.bytes); }
+HostArray take(const Shard& shard, const Tensor& whole) { return taken(shard, whole.dtype, whole.bytes); }
+
+llvm::Expected<HostArray> join(DType dtype, llvm::ArrayRef<int64_t> whole, llvm::ArrayRef<Shard> shards,
+                               llvm::function_ref<llvm::Expected<llvm::ArrayRef<char>>(size_t)> part) {
+  const int64_t element = size_bytes(dtype);
+  HostArray out{dtype, Extents(whole), std::vector<char>(size_t(count_of(whole) * element))};
+  for (size_t k = 0; k < shards.size(); ++k) {
+    auto bytes = part(k);
+    if (!bytes) return bytes.takeError();
+    if (const int64_t expected = shards[k].elements() * element; int64_t(bytes->size()) != expected)
+      return bad_input("shard " + to_string(shards[k], 4) + ": expected " + llvm::Twine(expected) + " bytes, found " +
+                       llvm::Twine(bytes->size()));
+    put(shards[k], out.bytes, *bytes, element);
+  }
+  if (auto at = held_by_none(whole, shards))
+    return bad_input("element " + to_string(Dims(at->begin(), at->end())) + ": no shard holds it");
+  return out;
 }
 }  // namespace optp

@@ -22,6 +22,19 @@ Shard Shard::of(llvm::ArrayRef<int64_t> whole, const Sharding& sharding, const M
   return llvm::cantFail(SymbolicShard::of(dims, sharding, mesh, rank).bind({}));
 }
 
+std::vector<Shard> Shard::of_all(llvm::ArrayRef<int64_t> whole, const Sharding& sharding, const Mesh& mesh) {
+  std::vector<Shard> out;
+  for (int64_t r = 0; r < mesh.devices(); ++r) out.push_back(of(whole, sharding, mesh, r));
+  return out;
+}
+
+Shard Shard::chunk_of(llvm::ArrayRef<int64_t> whole, size_t dim, int64_t n, int64_t i) {
+  Shard out = whole_of(whole);
+  const int64_t start = chunk_start(whole[dim], n, i), size = chunk_size(whole[dim], n, i);
+  out.dims[dim] = {size > 0 ? Interval{start, start + size} : Interval{}};
+  return out;
+}
+
 llvm::Expected<Shard> Shard::checked(llvm::ArrayRef<int64_t> whole, llvm::ArrayRef<ShardDim> dims) {
   if (whole.size() != dims.size())
     return bad_input("expected intervals of " + llvm::Twine(whole.size()) + " dims, found " + llvm::Twine(dims.size()));

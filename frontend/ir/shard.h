@@ -4,6 +4,7 @@
 #pragma once
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "frontend/ir/sharding.h"
 #include "llvm/ADT/ArrayRef.h"
@@ -30,6 +31,10 @@ struct Shard {
   static Shard whole_of(llvm::ArrayRef<int64_t> whole);
   // What `rank` holds. The factors' extents must be numbers.
   static Shard of(llvm::ArrayRef<int64_t> whole, const Sharding& sharding, const Mesh& mesh, int64_t rank);
+  // Of each rank of the mesh.
+  static std::vector<Shard> of_all(llvm::ArrayRef<int64_t> whole, const Sharding& sharding, const Mesh& mesh);
+  // The balanced chunk of member i of n along one dim, all of the others.
+  static Shard chunk_of(llvm::ArrayRef<int64_t> whole, size_t dim, int64_t n, int64_t i);
   // Intervals from outside. They must lie in the whole, ascend and not overlap; those that touch become one.
   static llvm::Expected<Shard> checked(llvm::ArrayRef<int64_t> whole, llvm::ArrayRef<ShardDim> dims);
 

@@ -112,33 +112,4 @@ Dims local_dims(llvm::ArrayRef<Dim> global, const Sharding& sharding) {
   for (size_t i = 0; i < global.size(); ++i) out.push_back(sharding.dims[i].local_extent(global[i]));
   return out;
 }
-
-Intervals intervals(int64_t extent, const DimSharding& sharding, const Mesh& mesh, int64_t rank) {
-  Intervals held{{0, extent}};
-  if (!sharding.is_split()) return held;
-  // From the minor end: what is held of the block so far, repeated for each held index of the factor above it.
-  int64_t block = 1;
-  held = {{0, 1}};
-  for (auto f = sharding.factors.rbegin(); f != sharding.factors.rend(); ++f) {
-    const int64_t n = *f->extent.constant();
-    const int64_t size = *bind_rank(Dim::part(f->extent, f->axes), mesh, rank).constant();
-    const int64_t start = *bind_rank(Dim::start(f->extent, f->axes), mesh, rank).constant();
-    Intervals next;
-    // Whole blocks touch: one step for all.
-    const bool whole = held.size() == 1 && held[0].first == 0 && held[0].second == block;
-    if (whole && size > 0 && block > 0) next.push_back({start * block, size * block});
-    for (int64_t i = start; i < start + size && !whole; ++i)
-      for (auto [s, length] : held) {
-        if (length == 0) continue;
-        if (!next.empty() && next.back().first + next.back().second == i * block + s)
-          next.back().second += length;
-        else
-          next.push_back({i * block + s, length});
-      }
-    block *= n;
-    held = std::move(next);
-  }
-  if (held.empty()) held.push_back({0, 0});
-  return held;
-}
 }  // namespace optp

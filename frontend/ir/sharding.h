@@ -4,7 +4,6 @@
 #pragma once
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "frontend/ir/dim.h"
 #include "frontend/ir/reduce.h"
@@ -38,10 +37,5 @@ std::string to_string(const Sharding& sharding);
 Sharding replicated(size_t ndim);
 
 Dims local_dims(llvm::ArrayRef<Dim> global, const Sharding& sharding);
-
-// The indices of a dim that a rank holds: intervals {start, length} in ascending order, one for each index of the
-// factors above a split one. Extents must be numbers.
-using Intervals = llvm::SmallVector<std::pair<int64_t, int64_t>, 1>;
-Intervals intervals(int64_t extent, const DimSharding& sharding, const Mesh& mesh, int64_t rank);
 
 }  // namespace optp

@@ -104,18 +104,11 @@ Array to_array(const Tensor& tensor) {
   widen(tensor.dtype, tensor.bytes, out, 0);
   return out;
 }
-Array to_array(const Tensor& tensor, llvm::ArrayRef<Intervals> held) {
-  if (held.empty()) return to_array(tensor);
+Array to_array(const Tensor& tensor, const Shard& shard) {
   Array out;
-  llvm::SmallVector<int64_t, 4> dims;
-  for (const Intervals& h : held) {
-    int64_t n = 0;
-    for (auto [start, length] : h) n += length;
-    dims.push_back(n);
-  }
-  out.resize(is_float(tensor.dtype), dims);
+  out.resize(is_float(tensor.dtype), shard.shape());
   size_t at = 0;
-  for_each_run(tensor, held, [&](llvm::ArrayRef<char> run) {
+  for_each_run(shard, tensor, [&](llvm::ArrayRef<char> run) {
     widen(tensor.dtype, run, out, at);
     at += run.size() / size_t(size_bytes(tensor.dtype));
   });
@@ -176,37 +169,47 @@ std::shared_ptr<const Tensor> to_tensor(const Array& array, DType dtype) {
   return make_tensor(dtype, array.dims, to_bytes(array, dtype));
 }
 
-void for_each_run(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Intervals> held,
-                  llvm::function_ref<void(int64_t, int64_t)> visit) {
-  const size_t ndim = dims.size();
-  llvm::SmallVector<int64_t, 4> stride(ndim + 1, 1);
-  for (size_t d = ndim; d-- > 0;) stride[d] = stride[d + 1] * dims[d];
-  // Trailing dims that are held whole belong to one run.
-  size_t inner = ndim;
-  while (inner > 0 && held[inner - 1].size() == 1 &&
-         held[inner - 1][0] == std::pair<int64_t, int64_t>{0, dims[inner - 1]})
-    --inner;
-  auto walk = [&](auto&& self, size_t d, int64_t offset) -> void {
-    if (d >= inner) return visit(offset, stride[d]);
-    for (auto [start, length] : held[d]) {
-      if (d + 1 == inner) {
-        if (length > 0) visit(offset + start * stride[d + 1], length * stride[d + 1]);
-      } else {
-        for (int64_t k = start; k < start + length; ++k) self(self, d + 1, offset + k * stride[d + 1]);
-      }
-    }
-  };
-  for (const Intervals& h : held)
-    for (auto [start, length] : h)
-      if (length == 0 && h.size() == 1) return;
-  walk(walk, 0, 0);
+namespace {
+// The elements of a list, as bytes.
+template <typename T>
+llvm::ArrayRef<char> bytes_of(const std::vector<T>& list) {
+  return {reinterpret_cast<const char*>(list.data()), list.size() * sizeof(T)};
 }
-void for_each_run(const Tensor& tensor, llvm::ArrayRef<Intervals> held,
-                  llvm::function_ref<void(llvm::ArrayRef<char>)> sink) {
-  if (held.empty()) return sink(tensor.bytes);
-  const auto element = size_t(size_bytes(tensor.dtype));
-  for_each_run(tensor.dims, held, [&](int64_t start, int64_t length) {
-    sink(tensor.bytes.slice(size_t(start) * element, size_t(length) * element));
+template <typename T>
+llvm::MutableArrayRef<char> bytes_of(std::vector<T>& list) {
+  return {reinterpret_cast<char*>(list.data()), list.size() * sizeof(T)};
+}
+}  // namespace
+
+Array take(const Shard& shard, const Array& whole) {
+  Array out;
+  out.resize(whole.is_float, shard.shape());
+  if (whole.is_float)
+    take(shard, bytes_of(whole.f), bytes_of(out.f), sizeof(double));
+  else
+    take(shard, bytes_of(whole.i), bytes_of(out.i), sizeof(int64_t));
+  return out;
+}
+void put(const Shard& shard, Array& whole, const Array& part) {
+  if (whole.is_float)
+    put(shard, bytes_of(whole.f), bytes_of(part.f), sizeof(double));
+  else
+    put(shard, bytes_of(whole.i), bytes_of(part.i), sizeof(int64_t));
+}
+void add(const Shard& shard, Array& whole, const Array& part) {
+  size_t from = 0;
+  for_each_run(shard, [&](int64_t start, int64_t length) {
+    for (int64_t k = start; k < start + length; ++k, ++from)
+      if (whole.is_float)
+        whole.f[size_t(k)] += part.f[from];
+      else
+        whole.i[size_t(k)] += part.i[from];
+  });
+}
+void for_each_run(const Shard& shard, const Tensor& tensor, llvm::function_ref<void(llvm::ArrayRef<char>)> sink) {
+  const int64_t element = size_bytes(tensor.dtype);
+  for_each_run(shard, [&](int64_t start, int64_t length) {
+    sink(tensor.bytes.slice(size_t(start * element), size_t(length * element)));
   });
 }
 std::string index_text(int64_t linear, llvm::ArrayRef<int64_t> dims) {

@@ -1,15 +1,18 @@
-// Bytes of a tensor that a file or a fold gave: mapped, never copied on import.
+// The two forms of a tensor's elements in the compiler: a model's data, as its file has them, and what ops compute
+// with.
 #pragma once
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "frontend/ir/dtype.h"
-#include "frontend/ir/sharding.h"
+#include "frontend/ir/shard.h"
 #include "llvm/ADT/ArrayRef.h"
 
 namespace optp {
 
+// A parameter or constant: read-only, shared by the graphs that have it, mapped from its file and never copied on
+// import, and maybe missing.
 struct Tensor {
   DType dtype = DType::undefined;
   llvm::SmallVector<int64_t, 4> dims;
@@ -23,7 +26,7 @@ struct Tensor {
 
 std::shared_ptr<const Tensor> make_tensor(DType dtype, llvm::ArrayRef<int64_t> dims, std::vector<char> bytes);
 
-// The meaning of an op is computed on these: float64 or int64, row-major. bool is 0 or 1.
+// What the meaning of an op is computed on: float64 or int64, row-major, whatever the dtype. bool is 0 or 1.
 struct Array {
   llvm::SmallVector<int64_t, 4> dims;
   bool is_float = true;
@@ -37,18 +40,16 @@ struct Array {
 int64_t count_of(llvm::ArrayRef<int64_t> dims);  // elements, of dims that were checked before
 
 Array to_array(const Tensor& tensor);
-// Only what the intervals of each dim hold.
-Array to_array(const Tensor& tensor, llvm::ArrayRef<Intervals> held);
+Array to_array(const Tensor& tensor, const Shard& shard);  // only what the shard holds
 std::vector<char> to_bytes(const Array& array, DType dtype);
 std::shared_ptr<const Tensor> to_tensor(const Array& array, DType dtype);
 
-// Calls `visit` with first element and length of each run that the intervals of each dim hold, row-major; neighbours
-// are merged.
-void for_each_run(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Intervals> held,
-                  llvm::function_ref<void(int64_t start, int64_t length)> visit);
-// Calls `sink` with the runs of bytes that the intervals of each dim hold, in row-major order; neighbours are merged.
-void for_each_run(const Tensor& tensor, llvm::ArrayRef<Intervals> held,
-                  llvm::function_ref<void(llvm::ArrayRef<char>)> sink);
+// What a shard holds of `whole`; a rank's part in its place in the whole, or added to what is there.
+Array take(const Shard& shard, const Array& whole);
+void put(const Shard& shard, Array& whole, const Array& part);
+void add(const Shard& shard, Array& whole, const Array& part);
+// Calls `sink` with the runs of the tensor's bytes that the shard holds, in row-major order.
+void for_each_run(const Shard& shard, const Tensor& tensor, llvm::function_ref<void(llvm::ArrayRef<char>)> sink);
 
 std::string index_text(int64_t linear,
                        llvm::ArrayRef<int64_t> dims);  // of the element at row-major `linear`: "[0, 3, 17]"

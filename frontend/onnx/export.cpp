@@ -13,30 +13,8 @@ namespace {
 // What Debian 12's ONNX 1.12 can read and check.
 constexpr int64_t ir_version = 8, opset = 17;
 constexpr const char* data_file = "model.onnx.data";
-constexpr int64_t alignment = 4096;  // a page: what maps the file can use the bytes in place
-
-llvm::SmallVector<int64_t, 4> local_dims(const Value& v) {
-  llvm::SmallVector<int64_t, 4> dims(v.data->dims.begin(), v.data->dims.end());
-  for (size_t d = 0; d < v.held.size(); ++d) {
-    dims[d] = 0;
-    for (auto [start, length] : v.held[d]) dims[d] += length;
-  }
-  return dims;
-}
-// "[_, tensor]: [0:768, 0:1536] of [768, 3072]"; a fused dim lists the first of its intervals.
-std::string held_text(const Value& v) {
-  constexpr size_t most_listed = 8;
-  std::string out = to_string(*v.sharding) + ": [", whole;
-  for (size_t d = 0; d < v.held.size(); ++d) {
-    const Intervals& h = v.held[d];
-    if (d) out += ", ", whole += ", ";
-    for (size_t k = 0; k < h.size() && k < most_listed; ++k)
-      out += (k ? "+" : "") + std::to_string(h[k].first) + ":" + std::to_string(h[k].first + h[k].second);
-    if (h.size() > most_listed) out += "+ and " + std::to_string(h.size() - most_listed) + " more";
-    whole += std::to_string(v.data->dims[d]);
-  }
-  return out + "] of [" + whole + "]";
-}
+constexpr size_t most_intervals = 8;  // in a document string
+constexpr int64_t alignment = 4096;   // a page: what maps the file can use the bytes in place
 
 // A name as it came where it can't be taken for an expression when it is read again.
 std::string text_of(Dim d) {
@@ -104,9 +82,10 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
     onnx::TensorProto& t = *proto.add_initializer();
     t.set_name(context.name_of(*v));
     t.set_data_type(int(v->type.dtype));
-    const auto dims = local_dims(*v);
+    const Shard shard = v->data_shard();
+    const Extents dims = shard.shape();
     for (int64_t d : dims) t.add_dims(d);
-    if (v->sharding && !v->held.empty()) t.set_doc_string(held_text(*v));
+    if (v->sharding && v->shard) t.set_doc_string(to_string(*v->sharding) + ": " + to_string(shard, most_intervals));
     const int64_t bytes = count_of(dims) * size_bytes(v->type.dtype);
     const bool absent = v->data->is_missing();
     if (absent && options.weights)
@@ -116,7 +95,7 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
     if (bytes == 0 || (kept && !absent)) {
       std::string& raw = *t.mutable_raw_data();
       if (bytes > 0)
-        for_each_run(*v->data, v->held, [&](llvm::ArrayRef<char> run) { raw.append(run.data(), run.size()); });
+        for_each_run(shard, *v->data, [&](llvm::ArrayRef<char> run) { raw.append(run.data(), run.size()); });
       continue;
     }
     const int64_t offset = (end + alignment - 1) / alignment * alignment;
@@ -193,7 +172,7 @@ llvm::Error write_rank_model(const Graph& graph, OutputTransaction& out, llvm::S
   for (const Value* v : written->external) {
     if (auto e = (*data)->pad_to(alignment)) return e;
     llvm::Error failed = llvm::Error::success();
-    for_each_run(*v->data, v->held, [&](llvm::ArrayRef<char> run) {
+    for_each_run(v->data_shard(), *v->data, [&](llvm::ArrayRef<char> run) {
       if (!failed) failed = (*data)->write(run);
       if (options.wrote) options.wrote(int64_t(run.size()));
     });

@@ -2,6 +2,7 @@
 
 #include "frontend/io/input_folder.h"
 #include "frontend/io/json.h"
+#include "frontend/io/shard_json.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "frontend/onnx/export.h"
@@ -16,44 +17,14 @@ using JsonArray = llvm::json::Array;
 using JsonObject = llvm::json::Object;
 using JsonValue = llvm::json::Value;
 
-JsonValue extent(Dim d) {
-  if (auto n = d.constant()) return *n;
-  return d.text();
-}
+JsonValue extent(Dim d) { return to_json(d); }
 JsonArray shape(llvm::ArrayRef<Dim> dims) {
   JsonArray out;
   for (Dim d : dims) out.push_back(extent(d));
   return out;
 }
-// The indices of a dim that a rank holds; the four-number form only where the number of intervals is symbolic.
-JsonArray range(Dim global, const DimSharding& sharding, const Mesh& mesh, int64_t rank) {
-  if (!sharding.is_split()) return JsonArray{JsonArray{0, extent(global)}};
-  if (llvm::all_of(sharding.factors, [](const FactorSharding& f) { return f.extent.constant().has_value(); })) {
-    JsonArray out;
-    for (auto [start, length] : intervals(*global.constant(), sharding, mesh, rank))
-      out.push_back(JsonArray{start, start + length});
-    return out;
-  }
-  Dim above = 1, below = 1, start = 0, size = 1, split = 1;
-  bool seen = false;
-  for (const FactorSharding& f : sharding.factors) {
-    if (!f.axes.empty() && !seen) {
-      seen = true;
-      split = f.extent;
-      start = bind_rank(Dim::start(f.extent, f.axes), mesh, rank);
-      size = bind_rank(Dim::part(f.extent, f.axes), mesh, rank);
-    } else {
-      (seen ? below : above) = (seen ? below : above) * f.extent;
-    }
-  }
-  if (above.is(1)) return JsonArray{JsonArray{extent(start * below), extent((start + size) * below)}};
-  return JsonArray{
-      JsonArray{extent(start * below), extent((start + size) * below), extent(above), extent(split * below)}};
-}
 JsonArray ranges(llvm::ArrayRef<Dim> global, const Sharding& s, const Mesh& mesh, int64_t rank) {
-  JsonArray out;
-  for (size_t d = 0; d < global.size(); ++d) out.push_back(range(global[d], s.dims[d], mesh, rank));
-  return out;
+  return ranges_of(SymbolicShard::of(global, s, mesh, rank));
 }
 JsonArray local_shape(llvm::ArrayRef<Dim> global, const Sharding& s, const Mesh& mesh, int64_t rank) {
   Dims local = local_dims(global, s);

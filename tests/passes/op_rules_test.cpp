@@ -165,9 +165,10 @@ std::string differs(const Whole& whole, const Graph& spmd, llvm::ArrayRef<std::u
   std::vector<const Graph*> graphs;
   for (size_t r = 0; r < ranks.size(); ++r) {
     graphs.push_back(ranks[r].get());
-    for (const Value* v : spmd.inputs)
-      inputs[r][v->name] =
-          shard_of(whole.inputs.find(v->name)->second, with_numbers(*v->sharding), spmd.mesh, int64_t(r));
+    for (const Value* v : spmd.inputs) {
+      const Array& array = whole.inputs.find(v->name)->second;
+      inputs[r][v->name] = take(Shard::of(array.dims, with_numbers(*v->sharding), spmd.mesh, int64_t(r)), array);
+    }
   }
   // What a rank computes must have the shape that its graph says.
   std::string wrong;
@@ -181,17 +182,17 @@ std::string differs(const Whole& whole, const Graph& spmd, llvm::ArrayRef<std::u
   auto results = run_reference(graphs, inputs, tap);
   if (!results) return llvm::toString(results.takeError());
   if (!wrong.empty()) return wrong;
-  const Sharding held = with_numbers(*spmd.outputs[0].value->sharding);
+  const std::vector<Shard> shards =
+      Shard::of_all(whole.result.dims, with_numbers(*spmd.outputs[0].value->sharding), spmd.mesh);
   // Every rank's own shard is compared: copies must agree, too.
   for (size_t r = 0; r < ranks.size(); ++r) {
     const Array& got = (*results)[r]["y"];
-    if (!close(got, shard_of(whole.result, held, spmd.mesh, int64_t(r))))
-      return "rank " + std::to_string(r) + ": its part of the result";
+    if (!close(got, take(shards[r], whole.result))) return "rank " + std::to_string(r) + ": its part of the result";
   }
   Array joined;
   joined.resize(whole.result.is_float, whole.result.dims);
   std::fill(joined.f.begin(), joined.f.end(), NAN);
-  for (size_t r = 0; r < ranks.size(); ++r) place_shard(joined, (*results)[r]["y"], held, spmd.mesh, int64_t(r));
+  for (size_t r = 0; r < ranks.size(); ++r) put(shards[r], joined, (*results)[r]["y"]);
   return close(joined, whole.result) ? "" : "the parts together are not the whole";
 }
 std::string said(int64_t cases) { return std::to_string(cases) + " cases of seed " + std::to_string(seed); }
@@ -524,15 +525,14 @@ TEST_CASE("every collective computes, on parts that differ in size, what its mem
       if (scatters) attributes["local"] = part;
       if (gathers || scatters) attributes["axis"] = int64_t(0);
       g.outputs.push_back({"y", must(build.create(op->name, {&x}, attributes, "y"))});
-      Sharding cut = replicated(2);
-      cut.dims[0].factors = {{n, {"tensor"}}};
+      auto chunk = [&](int64_t r) { return Shard::chunk_of({7, 2}, 0, members, r); };
       const Array whole = random_array(random, {{n, 2}});
       std::vector<NamedArrays> inputs;
       inputs.resize(size_t(members));
       Array sum;
       sum.resize(true, whole.dims);
       for (int64_t r = 0; r < members; ++r) {
-        Array own = gathers ? shard_of(whole, cut, g.mesh, r) : random_array(random, {{n, 2}});
+        Array own = gathers ? take(chunk(r), whole) : random_array(random, {{n, 2}});
         if (!gathers) sum = joined(sum, own, Reduce::sum);
         inputs[size_t(r)]["x"] = std::move(own);
       }
@@ -541,7 +541,7 @@ TEST_CASE("every collective computes, on parts that differ in size, what its mem
       for (const auto& rank : ranks) graphs.push_back(rank.get());
       auto results = must(run_reference(graphs, inputs));
       for (int64_t r = 0; r < members; ++r) {
-        const Array expected = gathers ? whole : scatters ? shard_of(sum, cut, g.mesh, r) : sum;
+        const Array expected = gathers ? whole : scatters ? take(chunk(r), sum) : sum;
         CHECK_MESSAGE(close(results[size_t(r)]["y"], expected), op->name, " of ", members);
       }
     }

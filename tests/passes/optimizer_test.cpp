@@ -265,12 +265,10 @@ TEST_CASE("the runtime's steps in float32 are within a few roundings of the exac
     const auto wanted = expected(c, step);
     auto executable = must(Executable::compile(step.graph));
     const auto got = found(c, step, [&](const Graph& g, const NamedArrays& inputs) {
-      std::map<std::string, HostArray> arrays;
-      HostInputs refs;
+      HostArrays arrays;
       for (const Value* v : g.inputs) arrays[v->name] = host_array(inputs.find(v->name)->second, v->type.dtype);
-      for (const auto& [name, a] : arrays) refs[name] = a;
-      HostOutputs outputs;
-      if (auto e = executable->run(refs, outputs)) throw std::runtime_error(llvm::toString(std::move(e)));
+      HostArrays outputs;
+      if (auto e = executable->run(inputs_of(arrays), outputs)) throw std::runtime_error(llvm::toString(std::move(e)));
       NamedArrays out;
       for (const auto& [name, a] : outputs) out[name] = to_array(a);
       return out;

@@ -112,8 +112,10 @@ NamedArrays run_parts(const Job& job, const Batch& batch) {
     bound.push_back(must(bind_dims(*job.ranks[r], batch.dims)));
     ranks.push_back(bound.back().get());
     inputs.emplace_back();
-    for (const Value* v : ranks.back()->inputs)
-      inputs.back()[v->name] = shard_of(batch.arrays.find(v->name)->second, *v->sharding, job.whole->mesh, int64_t(r));
+    for (const Value* v : ranks.back()->inputs) {
+      const Array& whole = batch.arrays.find(v->name)->second;
+      inputs.back()[v->name] = take(Shard::of(whole.dims, *v->sharding, job.whole->mesh, int64_t(r)), whole);
+    }
   }
   const auto results = must(run_reference(ranks, inputs));
   NamedArrays out;
@@ -129,13 +131,14 @@ NamedArrays run_parts(const Job& job, const Batch& batch) {
         if (mine.name == o.name) held = &*mine.value->sharding;
       REQUIRE(held);
       const Array& part = results[r].find(o.name)->second;
-      const Array before = shard_of(whole, *held, job.whole->mesh, int64_t(r));
+      const Shard shard = Shard::of(dims, *held, job.whole->mesh, int64_t(r));
+      const Array before = take(shard, whole);
       bool agree = true;
       for (size_t k = 0; k < part.f.size(); ++k)
         agree &=
             std::isnan(before.f[k]) || std::abs(part.f[k] - before.f[k]) <= 1e-12 * std::max(1.0, std::abs(part.f[k]));
       CHECK_MESSAGE(agree, o.name, ": copies differ");
-      place_shard(whole, part, *held, job.whole->mesh, int64_t(r));
+      put(shard, whole, part);
     }
   }
   return out;

@@ -52,7 +52,7 @@ struct Case {
   }
   void output(Value* v) { graph.outputs.push_back({"out" + std::to_string(graph.outputs.size()), v}); }
 
-  HostOutputs run(ExecutableOptions options = {}) {
+  HostArrays run(ExecutableOptions options = {}) {
     auto executable = Executable::compile(graph, options);
     REQUIRE_MESSAGE(bool(executable), text(executable.takeError()));
     steps = (*executable)->steps();
@@ -60,9 +60,9 @@ struct Case {
     HostInputs inputs;
     for (const Value* v : graph.inputs) {
       host[v->name] = host_array(arrays.find(v->name)->second, v->type.dtype);
-      inputs[v->name] = host[v->name];
+      inputs[v->name] = &host[v->name];
     }
-    HostOutputs outputs;
+    HostArrays outputs;
     for (int again = 0; again < 2; ++again) {  // a second run finds what the first left
       const std::string e = text((*executable)->run(inputs, outputs));
       REQUIRE(e == "");
@@ -87,7 +87,7 @@ struct Case {
       REQUIRE_MESSAGE(bool(scale), text(scale.takeError()));
       scales = *scale;
     }
-    const HostOutputs found = run(options);
+    const HostArrays found = run(options);
     for (const GraphOutput& o : graph.outputs) {
       const Array e = (*expected)[0].find(o.name)->second, f = to_array(found.find(o.name)->second);
       REQUIRE(e.elements() == f.elements());

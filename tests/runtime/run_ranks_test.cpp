@@ -32,20 +32,30 @@ TEST_CASE("ranks sum and gather, run after run; a failing rank is named") {
   const std::vector<const Graph*> graphs(3, graph.get());
   auto ranks = RankThreads::create(graphs);
   REQUIRE(bool(ranks));
-  std::vector<float> table = {1, 2, 3, 4, 5, 6};
-  std::vector<int64_t> index = {0, 1, 2};
-  std::vector<HostInputs> inputs(3);
-  for (size_t r = 0; r < 3; ++r)
-    inputs[r] = {{"table", {DType::f32, {3, 2}, table.data()}}, {"index", {DType::i64, {1}, &index[r]}}};
-  std::vector<HostOutputs> outputs;
+  Array table;
+  table.resize(true, {3, 2});
+  table.f = {1, 2, 3, 4, 5, 6};
+  auto index = [](int64_t row) {
+    Array a;
+    a.resize(false, {1});
+    a.i = {row};
+    return host_array(a, DType::i64);
+  };
+  std::vector<HostArrays> arrays(3);
+  std::vector<HostInputs> inputs;
+  for (size_t r = 0; r < 3; ++r) {
+    arrays[r] = {{"table", host_array(table, DType::f32)}, {"index", index(int64_t(r))}};
+    inputs.push_back(inputs_of(arrays[r]));
+  }
+  std::vector<HostArrays> outputs;
   for (int again = 0; again < 3; ++again) {
     REQUIRE(llvm::toString((*ranks)->run(inputs, outputs)) == "");
-    for (const HostOutputs& o : outputs) {
+    for (const HostArrays& o : outputs) {
       const Array all = to_array(o.find("all")->second);
       CHECK(all.f == std::vector<double>{9, 12, 9, 12, 9, 12});
     }
   }
-  index[1] = 9;
+  arrays[1]["index"] = index(9);
   const std::string e = llvm::toString((*ranks)->run(inputs, outputs));
   CHECK(e.find("rank 1: ") == 0);
   CHECK(e.find("index 9") != std::string::npos);

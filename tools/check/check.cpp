@@ -95,7 +95,7 @@ class Checker {
       for (size_t r = 0; r < ranks_.size(); ++r)
         if (auto e = apply_mutant(*ranks_[r], int64_t(r), o_.mutant)) return e;
     for (int64_t r = 0; r < int64_t(ranks_.size()); ++r) {
-      rank_inputs_.push_back(rank_part(inputs_, *rank_graphs_[size_t(r)], job_.whole->mesh, r));
+      rank_inputs_.push_back(take_shards(inputs_, *rank_graphs_[size_t(r)], job_.whole->mesh, r));
       NamedArrays& mine = rank_arrays_.emplace_back();
       for (const auto& [name, a] : rank_inputs_.back()) mine[name] = to_array(a);
     }
@@ -229,11 +229,11 @@ class Checker {
     const Mesh& mesh = job_.whole->mesh;
     for (size_t k = 0; k < rank_graphs_[0]->outputs.size(); ++k) {
       const GraphOutput& o = rank_graphs_[0]->outputs[k];
-      Array whole;
-      whole.resize(is_float(o.value->type.dtype), truth_[o.name].dims);
-      for (int64_t r = 0; r < mesh.devices(); ++r)
-        place_shard(whole, to_array((*results)[size_t(r)][o.name]), *o.value->sharding, mesh, r);
-      joined[o.name] = host_array(whole, o.value->type.dtype);
+      const auto& dims = truth_[o.name].dims;
+      auto whole = join(o.value->type.dtype, dims, Shard::of_all(dims, *o.value->sharding, mesh),
+                        [&](size_t r) -> llvm::Expected<llvm::ArrayRef<char>> { return (*results)[r][o.name].bytes; });
+      if (!whole) return with_prefix("output " + quoted(o.name), whole.takeError());
+      joined[o.name] = std::move(*whole);
     }
     compare("end to end",
             llvm::formatv("{0} device{1}, float64 truth", mesh.devices(), mesh.devices() > 1 ? "s" : "").str(), joined);

@@ -156,7 +156,7 @@ class TrainingChecker {
         // A batch that is split has its part of numbers only.
         auto bound = bind_dims(*job_.ranks[size_t(r)], dims_);
         if (!bound) return bound.takeError();
-        batch.ranks.push_back(rank_part(*whole, **bound, mesh(), r));
+        batch.ranks.push_back(take_shards(*whole, **bound, mesh(), r));
       }
       batch.whole = std::move(*whole);
       batches_.push_back(std::move(batch));
@@ -190,15 +190,13 @@ class TrainingChecker {
     graphs.push_back(job.whole->clone());
     return Stepper::create(std::move(graphs), {.threads_per_device = o_.threads, .gradients = true});
   }
-  // The ranks' parts of an array put together; each element must be on some rank.
-  Array joined(const Value& like, llvm::function_ref<const HostArray*(size_t)> part) const {
-    Array out;
-    llvm::SmallVector<int64_t, 4> dims;
-    for (Dim d : like.type.dims) dims.push_back(*d.constant());
-    out.resize(is_float(like.type.dtype), dims);
-    for (double& x : out.f) x = NAN;
-    for (int64_t r = 0; r < devices(); ++r) place_shard(out, to_array(*part(size_t(r))), *like.sharding, mesh(), r);
-    return out;
+  // The ranks' shards of an array put together.
+  llvm::Expected<Array> joined(const Value& like, llvm::function_ref<const HostArray*(size_t)> part) const {
+    const Extents& dims = like.data->dims;
+    auto whole = join(part(0)->dtype, dims, Shard::of_all(dims, *like.sharding, mesh()),
+                      [&](size_t r) -> llvm::Expected<llvm::ArrayRef<char>> { return part(r)->bytes; });
+    if (!whole) return with_prefix(quoted(like.name), whole.takeError());
+    return to_array(*whole);
   }
 
   // What an optimizer does to each element has a comparison of its own, and takes most of the memory: of its values
@@ -252,7 +250,7 @@ class TrainingChecker {
     for (int64_t r = 0; r < devices(); ++r) {
       NamedArrays mine;
       for (const Value* v : ranks[size_t(r)]->inputs)
-        mine[v->name] = shard_of(inputs[v->name], *v->sharding, mesh(), r);
+        mine[v->name] = take(Shard::of(inputs[v->name].dims, *v->sharding, mesh(), r), inputs[v->name]);
       rank_inputs.push_back(std::move(mine));
     }
     std::optional<Progress> progress;
@@ -317,15 +315,16 @@ class TrainingChecker {
     for (size_t k = 0; k < job_.whole->gradients.size(); ++k) {
       const GradientOutput& g = job_.whole->gradients[k];
       const Array& expected = truth_[g.output];
-      const Array found = gradient_of(job_, **ranks, g);
+      auto found = gradient_of(job_, **ranks, g);
+      if (!found) return found.takeError();
       int64_t at = 0;
-      const double error = error_of(found, expected, &at), yardstick = whole_errors[k];
+      const double error = error_of(*found, expected, &at), yardstick = whole_errors[k];
       const double ratio =
           error / std::max({8 * yardstick, 2e-6 * largest(expected), 8 * float32_rounding * addends_[g.output], 1e-30});
       ++row.values;
       row.elements += expected.elements();
       row.error = std::max(row.error, ratio);
-      if (!(ratio <= 1)) fail(row, "gradient of " + quoted(g.parameter) + expected_found(expected, found, at));
+      if (!(ratio <= 1)) fail(row, "gradient of " + quoted(g.parameter) + expected_found(expected, *found, at));
     }
     rows_.push_back(std::move(row));
     memory_ = measured(**ranks);
@@ -333,17 +332,37 @@ class TrainingChecker {
     return llvm::Error::success();
   }
 
-  Array gradient_of(const Job& job, const Stepper& ranks, const GradientOutput& g) const {
+  llvm::Expected<Array> gradient_of(const Job& job, const Stepper& ranks, const GradientOutput& g) const {
     return joined(*job.whole->find(g.parameter), [&](size_t r) { return ranks.gradient(r, g.output); });
   }
   // Of torch.nn.utils.clip_grad_norm_, from the whole gradients.
-  double clip_factor(const Job& job, const Stepper& ranks) const {
+  llvm::Expected<double> clip_factor(const Job& job, const Stepper& ranks) const {
     const double most = job.training.max_gradient_norm;
     if (most <= 0) return 1;
     double squares = 0;
-    for (const GradientOutput& g : job.whole->gradients)
-      for (double x : gradient_of(job, ranks, g).f) squares += x * x;
+    for (const GradientOutput& g : job.whole->gradients) {
+      auto gradient = gradient_of(job, ranks, g);
+      if (!gradient) return gradient.takeError();
+      for (double x : gradient->f) squares += x * x;
+    }
     return std::min(1.0, most / (std::sqrt(squares) + 1e-6));
+  }
+  // What a step did to a parameter and its state, put together from the ranks. `before`: what these had held.
+  llvm::Expected<StepOfParameter> step_of(const Job& job, Stepper& ranks, std::vector<HostArrays>& before,
+                                          const GradientOutput& g, double clip) const {
+    const Value& parameter = *job.whole->find(g.parameter);
+    auto gradient = gradient_of(job, ranks, g);
+    if (!gradient) return gradient.takeError();
+    StepOfParameter out{.parameter = &parameter, .gradient = std::move(*gradient)};
+    for (double& x : out.gradient.f) x *= clip;
+    for (const Update& u : job.whole->updates) {
+      if (u.parameter != g.parameter) continue;
+      auto old = joined(parameter, [&](size_t r) { return &before[r].find(u.input)->second; });
+      auto now = joined(parameter, [&](size_t r) { return &ranks.values(r).find(u.input)->second; });
+      if (!old || !now) return llvm::joinErrors(old.takeError(), now.takeError());
+      out.before[u.input] = std::move(*old), out.after[u.input] = std::move(*now);
+    }
+    return out;
   }
   static std::vector<std::pair<std::string, OptimizerOptions>> all_optimizers() {
     std::vector<std::pair<std::string, OptimizerOptions>> out;
@@ -385,22 +404,16 @@ class TrainingChecker {
         for (int64_t r = 0; r < devices(); ++r) before.push_back((*ranks)->values(size_t(r)));
         auto loss = (*ranks)->step(dims_, batches_[size_t(s) % 2].ranks, *job->training.learning_rate);
         if (!loss) return loss.takeError();
-        const double clip = clip_factor(*job, **ranks);
+        auto clip = clip_factor(*job, **ranks);
+        if (!clip) return clip.takeError();
         const auto& list = job->whole->gradients;
         std::vector<Row> parts(list.size(), Row{});
         std::vector<std::string> faults(list.size());
         llvm::parallelFor(0, list.size(), [&](size_t k) {
-          const GradientOutput& g = list[k];
-          const Value& parameter = *job->whole->find(g.parameter);
-          StepOfParameter step{
-              .parameter = &parameter, .gradient = gradient_of(*job, **ranks, g), .step = s, .learning_rate = rate};
-          for (double& x : step.gradient.f) x *= clip;
-          for (const Update& u : job->whole->updates) {
-            if (u.parameter != g.parameter) continue;
-            step.before[u.input] = joined(parameter, [&](size_t r) { return &before[r][u.input]; });
-            step.after[u.input] = joined(parameter, [&](size_t r) { return &(*ranks)->values(r)[u.input]; });
-          }
-          auto found = compare_update(step, job->training, parts[k]);
+          auto step = step_of(*job, **ranks, before, list[k], *clip);
+          if (!step) return void(faults[k] = llvm::toString(step.takeError()));
+          step->step = s, step->learning_rate = rate;
+          auto found = compare_update(*step, job->training, parts[k]);
           faults[k] = found ? *found : llvm::toString(found.takeError());
         });
         for (size_t k = 0; k < list.size(); ++k) {
@@ -438,20 +451,10 @@ class TrainingChecker {
     // Each element of a parameter on at least one device, and none beyond the model's.
     for (const Value* v : job_.whole->data()) {
       if (!v->is_parameter) continue;
-      Array seen;
-      seen.resize(false, v->data->dims);
-      for (int64_t r = 0; r < devices(); ++r) {
-        Array ones = shard_of(seen, *v->sharding, mesh(), r);
-        for (int64_t& x : ones.i) x = 1;
-        place_shard(seen, ones, *v->sharding, mesh(), r);
-      }
-      int64_t unique = 0;
-      for (int64_t x : seen.i) unique += x;
       ++row.values;
-      row.elements += unique;
-      if (unique != v->data->elements())
-        fail(row, quoted(v->name) + ": expected " + llvm::Twine(v->data->elements()) + " elements, found " +
-                      llvm::Twine(unique));
+      row.elements += v->data->elements();
+      if (auto at = held_by_none(v->data->dims, Shard::of_all(v->data->dims, *v->sharding, mesh())))
+        fail(row, quoted(v->name) + ": element " + to_string(Dims(at->begin(), at->end())) + " is on no device");
     }
     auto plan = make_plan(job_, dims_, "", true);
     if (!plan) return plan.takeError();

@@ -160,14 +160,15 @@ std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm
       bool first = true;
       for (const MeshAxis& a : mesh_.axes)
         if (!llvm::is_contained(used, a.name) && mesh_.coordinate(a.name, r) != 0) first = false;
-      if (first) place_shard(sum, *arrays[size_t(r)], s, mesh_, r);
+      if (first) add(Shard::of(sum.dims, s, mesh_, r), sum, *arrays[size_t(r)]);
     }
     return compare(node, *vs[0], sum, expected, scale, "sum over the ranks");
   }
   double most = 0;
   for (int64_t r = 0; r < mesh_.devices() && fault_.empty(); ++r)
-    most = std::max(most, compare(node, *vs[0], *arrays[size_t(r)], shard_of(expected, s, mesh_, r), scale,
-                                  "rank " + llvm::Twine(r)));
+    most =
+        std::max(most, compare(node, *vs[0], *arrays[size_t(r)], take(Shard::of(expected.dims, s, mesh_, r), expected),
+                               scale, "rank " + llvm::Twine(r)));
   return most;
 }
 

@@ -198,12 +198,12 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
   if (kind == "shift-shard") {
     bool any = false;
     for (Value* v : graph.data()) {
-      if (!v->is_parameter || v->held.empty() || (!argument.empty() && v->name != argument)) continue;
+      if (!v->is_parameter || !v->shard || (!argument.empty() && v->name != argument)) continue;
       any = true;
       if (rank == 1)
-        for (size_t d = 0; d < v->held.size(); ++d)
-          if (v->held[d].size() == 1 && v->held[d][0].first > 0) {
-            --v->held[d][0].first;
+        for (ShardDim& dim : v->shard->dims)
+          if (dim.size() == 1 && dim[0].start > 0) {
+            --dim[0].start, --dim[0].stop;
             return llvm::Error::success();
           }
       if (rank != 1) return llvm::Error::success();

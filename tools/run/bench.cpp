@@ -50,16 +50,14 @@ llvm::Error bench(const BenchOptions& o) {
     if (!g) return g.takeError();
     bound.push_back(std::move(*g));
     ranks.push_back(bound.back().get());
-    arrays[r] = rank_part(*inputs, *ranks.back(), job->whole->mesh, int64_t(r));
-    for (const auto& [name, array] : arrays[r]) {
-      rank_inputs[r][name] = array;
-    }
+    arrays[r] = take_shards(*inputs, *ranks.back(), job->whole->mesh, int64_t(r));
+    rank_inputs[r] = inputs_of(arrays[r]);
   }
   RankThreadsOptions options;
   options.threads_per_device = threads_for(int64_t(ranks.size()), o.threads);
   auto world = RankThreads::create(ranks, options);
   if (!world) return world.takeError();
-  std::vector<HostOutputs> outputs;
+  std::vector<HostArrays> outputs;
   std::vector<double> ms;
   progress.emplace("timing", o.warm_up + o.runs);
   for (int64_t k = 0; k < o.warm_up + o.runs; ++k) {

@@ -90,41 +90,16 @@ llvm::Error draw_shards(Graph& rank, uint64_t seed, llvm::function_ref<llvm::Exp
     if (!is_drawn(*v)) continue;
     auto shard = find(*v);
     if (!shard) return shard.takeError();
-    const size_t ndim = shard->dims.size();
-    bool same = ndim == v->ndim() && shard->indices.size() == ndim;
-    for (size_t d = 0; same && d < ndim; ++d) same = int64_t(shard->indices[d].size()) == v->data->dims[d];
-    if (!same) return bad_input(rank.source + ": initializer " + quoted(v->name) + ": the plan says another shape");
-    // Trailing dims that are whole are one run with the dim before them.
-    int64_t inner = 1;
-    size_t last = ndim;
-    while (last > 0 && int64_t(shard->indices[last - 1].size()) == shard->dims[last - 1]) inner *= shard->dims[--last];
-    std::vector<float> values(is_float(v->type.dtype) ? size_t(count_of(v->data->dims)) : 0);
+    if (shard->shape() != v->data->dims)
+      return bad_input(rank.source + ": initializer " + quoted(v->name) + ": the plan says another shape");
+    std::vector<float> values(is_float(v->type.dtype) ? size_t(shard->elements()) : 0);
     const float mean = mean_of(*v);
-    size_t at = 0;
-    auto walk = [&](auto&& self, size_t d, int64_t row) -> void {
-      if (values.empty()) return;
-      if (d == last) {
-        draw(seed, v->name, mean, row * inner, llvm::MutableArrayRef<float>(values).slice(at, size_t(inner)));
-        at += size_t(inner);
-        return;
-      }
-      const auto& list = shard->indices[d];
-      for (size_t k = 0; k < list.size();) {
-        size_t end = k + 1;
-        if (d + 1 == last)  // neighbours are one run
-          while (end < list.size() && list[end] == list[end - 1] + 1) ++end;
-        const int64_t next = row * shard->dims[d] + list[k];
-        if (d + 1 == last) {
-          const size_t n = (end - k) * size_t(inner);
-          draw(seed, v->name, mean, next * inner, llvm::MutableArrayRef<float>(values).slice(at, n));
-          at += n;
-        } else {
-          self(self, d + 1, next);
-        }
-        k = end;
-      }
-    };
-    walk(walk, 0, 0);
+    llvm::MutableArrayRef<float> left(values);
+    if (!values.empty())
+      for_each_run(*shard, [&](int64_t start, int64_t length) {
+        draw(seed, v->name, mean, start, left.take_front(size_t(length)));
+        left = left.drop_front(size_t(length));
+      });
     v->data = tensor_of(v->type.dtype, v->data->dims, std::move(values));
   }
   return llvm::Error::success();

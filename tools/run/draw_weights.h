@@ -3,7 +3,6 @@
 #include <string>
 
 #include "frontend/ir/graph.h"
-#include "tools/run/execution.h"
 
 namespace optp {
 
@@ -14,11 +13,7 @@ llvm::Expected<uint64_t> parse_seed(llvm::StringRef text);
 // there. Tensors of one name are one in all graphs, and a tied copy is what it is tied to.
 void draw_weights(llvm::ArrayRef<Graph*> graphs, uint64_t seed);
 
-// A rank's graph as it was read back: `find` says which part of which whole tensor it has under a name.
-struct Shard {
-  llvm::SmallVector<int64_t, 4> dims;  // of the whole
-  Indices indices;
-};
+// A rank's graph as it was read back: `find` says which shard of which whole tensor it has under a name.
 llvm::Error draw_shards(Graph& rank, uint64_t seed, llvm::function_ref<llvm::Expected<Shard>(const Value&)> find);
 
 // An error that names the first file of weights that is missing.

@@ -17,9 +17,4 @@ int threads_for(int64_t devices, int64_t asked);  // asked, or the cores shared 
 // One thread a device; outputs by name, for each rank.
 llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ranks, llvm::ArrayRef<HostArrays> inputs,
                                                 const ExecutionOptions& options);
-
-// A cut of a plan: which indices of each dim a rank holds.
-using Indices = std::vector<std::vector<int64_t>>;
-HostArray take(const HostArray& whole, const Indices& indices);
-void put(HostArray& whole, const HostArray& part, const Indices& indices);
 }  // namespace optp

@@ -15,13 +15,12 @@ namespace optp {
 std::vector<InputSpec> input_specs(const Graph& graph) {
   std::vector<InputSpec> out;
   // Of several tables the one with the fewest rows says which ids are valid.
-  for (const Value* v : graph.inputs)
-    out.push_back({v->name, long_name(v->type.dtype).str(), v->type.dims, rows_indexed(*v)});
+  for (const Value* v : graph.inputs) out.push_back({v->name, v->type.dtype, v->type.dims, rows_indexed(*v)});
   return out;
 }
 
 namespace {
-llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const DimValues& dims, DType dtype) {
+llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const DimValues& dims) {
   Array a;
   llvm::SmallVector<int64_t, 4> shape;
   for (Dim d : spec.dims) {
@@ -30,7 +29,7 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
     shape.push_back(*n);
   }
   if (auto e = fits_in_memory("input " + quoted(spec.name), DType::f64, shape)) return e;  // drawn in 8 bytes a number
-  a.resize(is_float(dtype), shape);
+  a.resize(is_float(spec.dtype), shape);
   uint64_t seed = 0;
   llvm::StringRef text = how;
   if (text.consume_front("rand(") && text.consume_back(")")) {
@@ -42,7 +41,7 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
       x = std::sqrt(-2 * std::log(u)) * std::cos(2 * M_PI * v);
     }
     const uint64_t rows = spec.rows > 0 ? uint64_t(spec.rows) : 2;
-    for (int64_t& x : a.i) x = spec.rows > 0 || dtype == DType::boolean ? int64_t(random() % rows) : 1;
+    for (int64_t& x : a.i) x = spec.rows > 0 || spec.dtype == DType::boolean ? int64_t(random() % rows) : 1;
   } else if (how == "ones" || how == "zeros") {
     std::fill(a.f.begin(), a.f.end(), how == "ones");
     std::fill(a.i.begin(), a.i.end(), how == "ones");
@@ -50,7 +49,7 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
     return error(Fault::usage, "input " + quoted(spec.name) +
                                    ": expected @FILE.npy, @FILE.pb, rand(SEED), ones or zeros, found " + quoted(how));
   }
-  return host_array(a, dtype);
+  return host_array(a, spec.dtype);
 }
 }  // namespace
 
@@ -61,13 +60,12 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
   HostArrays out;
   std::map<std::string, std::string> how;
   auto take = [&](const InputSpec& spec, llvm::StringRef path, HostArray array) -> llvm::Error {
-    const DType wanted = *dtype_from(spec.dtype);
-    if (array.dtype != wanted) {
+    if (array.dtype != spec.dtype) {
       // Integers of another width and half floats stored as float32 are the same numbers; float for int is a mistake.
-      if (is_float(array.dtype) != is_float(wanted))
-        return bad_input(path + ": input " + quoted(spec.name) + ": dtype: expected " + spec.dtype + ", found " +
-                         long_name(array.dtype));
-      array = host_array(to_array(array), wanted);
+      if (is_float(array.dtype) != is_float(spec.dtype))
+        return bad_input(path + ": input " + quoted(spec.name) + ": dtype: expected " + long_name(spec.dtype) +
+                         ", found " + long_name(array.dtype));
+      array = host_array(to_array(array), spec.dtype);
     }
     if (spec.rows > 0 && !is_float(array.dtype)) {
       const Array ids = to_array(array);
@@ -123,7 +121,7 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
     if (it == how.end() && !synthesise)
       return error(Fault::usage, "input " + quoted(spec.name) + " is not given; --input " + spec.name +
                                      "=@FILE.npy, rand(SEED) or ones");
-    auto array = made(spec, it == how.end() ? "rand(1)" : llvm::StringRef(it->second), dims, *dtype_from(spec.dtype));
+    auto array = made(spec, it == how.end() ? "rand(1)" : llvm::StringRef(it->second), dims);
     if (!array) return array.takeError();
     out[spec.name] = std::move(*array);
   }

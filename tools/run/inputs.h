@@ -6,15 +6,15 @@
 
 #include "frontend/io/npy.h"
 #include "frontend/ir/graph.h"
-#include "frontend/ir/tensor.h"
+#include "frontend/ir/host_array.h"
 #include "tools/run/tensor_folder.h"
 
 namespace optp {
-using HostArrays = std::map<std::string, HostArray, std::less<>>;
 using Shapes = std::map<std::string, llvm::SmallVector<int64_t, 4>, std::less<>>;
 
 struct InputSpec {
-  std::string name, dtype;
+  std::string name;
+  DType dtype = DType::undefined;
   Dims dims;
   int64_t rows = 0;  // an index: of how many rows; 0 for others
 };

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "frontend/ir/graph.h"
+#include "frontend/ir/host_array.h"
+#include "frontend/ir/symbolic_shard.h"
 #include "llvm/Support/JSON.h"
-#include "tools/run/draw_weights.h"
-#include "tools/run/execution.h"
 
 namespace optp {
 
@@ -15,21 +15,19 @@ struct Port {
   std::string name;
   DType dtype;
   Dims dims;
-  const llvm::json::Array* ranks;  // of the plan, which outlives this
-  int64_t rows = 0;                // of the table that an input of ids indexes
+  std::vector<SymbolicShard> shards;  // what each rank takes or gives
+  int64_t rows = 0;                   // of the table that an input of ids indexes
   std::string role, parameter, kind;
   std::optional<Dim> classes;  // of labels: how many there are
 };
 
 // `list` is "inputs" or "outputs". Errors: bad_input, where the plan is not as its schema says.
 llvm::Expected<std::vector<Port>> ports(const llvm::json::Object& plan, llvm::StringRef list, size_t devices);
-// Which indices of each dim of the whole a rank takes or gives.
-llvm::Expected<Indices> rank_indices(const Port& port, size_t rank, const DimValues& dims,
-                                     llvm::ArrayRef<int64_t> whole);
-// The ranks' parts put together.
+llvm::Expected<Shard> shard_of(const Port& port, size_t rank, const DimValues& dims);
+// The ranks' shards put together.
 llvm::Expected<HostArray> join(const Port& port, const DimValues& dims,
-                               llvm::function_ref<const HostArray*(size_t rank)> part, size_t devices);
-// Which part of which whole tensor a rank's initializer is.
-llvm::Expected<Shard> shard_in(const llvm::json::Object& plan, llvm::StringRef name, size_t rank);
+                               llvm::function_ref<const HostArray*(size_t rank)> part);
+// Which elements of which whole tensor a rank's initializer of this name has.
+llvm::Expected<Shard> data_shard(const llvm::json::Object& plan, llvm::StringRef name, size_t rank);
 
 }  // namespace optp

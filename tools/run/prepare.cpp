@@ -1,7 +1,6 @@
 #include "tools/run/prepare.h"
 
 #include "frontend/ir/diagnostic.h"
-#include "runtime/reference.h"
 #include "tools/run/draw_weights.h"
 
 namespace optp {
@@ -33,11 +32,11 @@ llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<
   return make_inputs(input_specs(imported), given, folder, dims, bind, true);
 }
 
-HostArrays rank_part(const HostArrays& whole, const Graph& rank_graph, const Mesh& mesh, int64_t rank) {
+HostArrays take_shards(const HostArrays& whole, const Graph& rank_graph, const Mesh& mesh, int64_t rank) {
   HostArrays out;
   for (const Value* v : rank_graph.inputs)
     if (auto it = whole.find(v->name); it != whole.end())
-      out[v->name] = host_array(shard_of(to_array(it->second), *v->sharding, mesh, rank), it->second.dtype);
+      out[v->name] = take(Shard::of(it->second.dims, *v->sharding, mesh, rank), it->second);
   return out;
 }
 }  // namespace optp

@@ -13,6 +13,6 @@ llvm::Error prepare_weights(Job& job, llvm::StringRef random_weights);
 llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<std::string> given,
                                           llvm::StringRef folder, DimValues& dims);
 // What a rank takes of whole arrays; of its other inputs nothing.
-HostArrays rank_part(const HostArrays& whole, const Graph& rank_graph, const Mesh& mesh, int64_t rank);
+HostArrays take_shards(const HostArrays& whole, const Graph& rank_graph, const Mesh& mesh, int64_t rank);
 
 }  // namespace optp

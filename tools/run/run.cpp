@@ -33,7 +33,7 @@ llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayR
   std::vector<InputSpec> specs;  // a rank graph knows of the rows it holds only; of all rows the plan
   for (const Port& p : inputs) {
     global.add_input(p.name, {p.dtype, p.dims});
-    specs.push_back({p.name, long_name(p.dtype).str(), p.dims, p.rows});
+    specs.push_back({p.name, p.dtype, p.dims, p.rows});
   }
   auto dims = parse_dims(asked);
   if (!dims) return dims.takeError();
@@ -53,14 +53,14 @@ llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayR
         return e;
   return Batch{std::move(*arrays), std::move(*bound)};
 }
-llvm::Expected<std::vector<HostArrays>> shards_of(const Batch& batch, llvm::ArrayRef<Port> inputs, size_t devices) {
+llvm::Expected<std::vector<HostArrays>> take_shards(const Batch& batch, llvm::ArrayRef<Port> inputs, size_t devices) {
   std::vector<HostArrays> out(devices);
   for (size_t r = 0; r < devices; ++r)
     for (const Port& p : inputs) {
       const HostArray& whole = batch.arrays.find(p.name)->second;
-      auto at = rank_indices(p, r, batch.dims, whole.dims);
-      if (!at) return at.takeError();
-      out[r][p.name] = take(whole, *at);
+      auto shard = shard_of(p, r, batch.dims);
+      if (!shard) return shard.takeError();
+      out[r][p.name] = take(*shard, whole);
     }
   return out;
 }
@@ -75,7 +75,7 @@ llvm::Expected<std::vector<std::unique_ptr<Graph>>> load_ranks(const RunOptions&
     if (!o.random_weights.empty()) {
       auto seed = parse_seed(o.random_weights);
       if (!seed) return seed.takeError();
-      if (auto e = draw_shards(**graph, *seed, [&](const Value& v) { return shard_in(top, v.name, r); })) return e;
+      if (auto e = draw_shards(**graph, *seed, [&](const Value& v) { return data_shard(top, v.name, r); })) return e;
     }
     if (auto e = need_weights(**graph)) return e;
     graphs.push_back(std::move(*graph));
@@ -107,7 +107,7 @@ llvm::Error run(const RunOptions& o) {
                  "--steps, --dump, --lr and several --inputs-dir are for training plans; this one is for inference");
   auto batch = read_batch(o.inputs, o.dims, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], *inputs);
   if (!batch) return batch.takeError();
-  auto rank_inputs = shards_of(*batch, *inputs, size_t(devices));
+  auto rank_inputs = take_shards(*batch, *inputs, size_t(devices));
   if (!rank_inputs) return rank_inputs.takeError();
   std::vector<std::unique_ptr<Graph>> bound;
   std::vector<const Graph*> ranks;
@@ -127,7 +127,7 @@ llvm::Error run(const RunOptions& o) {
 
   std::vector<HostArray> wholes;
   for (const Port& p : *outputs) {
-    auto whole = join(p, batch->dims, [&](size_t r) { return &(*results)[r][p.name]; }, size_t(devices));
+    auto whole = join(p, batch->dims, [&](size_t r) { return &(*results)[r][p.name]; });
     if (!whole) return whole.takeError();
     wholes.push_back(std::move(*whole));
   }

@@ -31,8 +31,8 @@ struct Batch {
 // `given`: --input; `dims`: --dim; `folder`: of what is not given, or empty.
 llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayRef<std::string> dims,
                                  llvm::StringRef folder, llvm::ArrayRef<Port> inputs);
-llvm::Expected<std::vector<HostArrays>> shards_of(const Batch& batch, llvm::ArrayRef<Port> inputs,
-                                                  size_t devices);  // by rank
+llvm::Expected<std::vector<HostArrays>> take_shards(const Batch& batch, llvm::ArrayRef<Port> inputs,
+                                                    size_t devices);  // by rank
 
 // Steps of a training plan on given inputs, the folders in turn. Writes index.json: the losses, and where what was
 // asked for lies, whole and in the layout and under the names of the model's initializers.

@@ -93,7 +93,7 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
     progress->set(m);
     const int64_t s = m / micro_batches;
     const Batch& batch = batches[size_t(m) % batches.size()];
-    auto shards = shards_of(batch, data, devices);
+    auto shards = take_shards(batch, data, devices);
     if (!shards) return shards.takeError();
     if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
     for (const Port& p : data)
@@ -123,7 +123,7 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
   auto add = [&](const Port& port, llvm::function_ref<const HostArray*(size_t)> part,
                  llvm::function_ref<void(llvm::StringRef name, std::string file)> note,
                  llvm::StringRef suffix) -> llvm::Error {
-    auto whole = join(port, dims, part, devices);
+    auto whole = join(port, dims, part);
     if (!whole) return whole.takeError();
     const llvm::json::Object* entry = nullptr;
     for (const auto& p : *top.getArray("parameters"))

@@ -9,21 +9,6 @@
 
 namespace optp {
 namespace {
-HostArray held_data(const Value& v) {
-  HostArray out;
-  out.dtype = v.data->dtype;
-  for (size_t d = 0; d < v.data->dims.size(); ++d) {
-    int64_t n = v.data->dims[d];
-    if (!v.held.empty()) {
-      n = 0;
-      for (auto [start, length] : v.held[d]) n += length;
-    }
-    out.dims.push_back(n);
-  }
-  for_each_run(*v.data, v.held,
-               [&](llvm::ArrayRef<char> run) { out.bytes.insert(out.bytes.end(), run.begin(), run.end()); });
-  return out;
-}
 HostArray f32_scalar(double x) {
   Array a;
   a.resize(true, {});
@@ -55,7 +40,7 @@ llvm::Expected<std::unique_ptr<Stepper>> Stepper::create(std::vector<std::unique
       Value* v = graph->find(u.input);
       if (!v) return bad_input(graph->source + ": updates: no input " + quoted(u.input));
       if (v->is_data()) {
-        values[u.input] = held_data(*v);
+        values[u.input] = take(v->data_shard(), *v->data);
         graph->make_input(*v);
       } else {
         auto array = zeros(*v);
@@ -105,9 +90,9 @@ llvm::Error Stepper::run(const DimValues& dims, std::vector<HostArrays> inputs, 
   const HostArray rate = f32_scalar(learning_rate);
   std::vector<HostInputs> refs(graphs_.size());
   for (size_t r = 0; r < graphs_.size(); ++r) {
-    for (const auto& [name, a] : inputs[r]) refs[r][name] = a;
-    for (const auto& [name, a] : values_[r]) refs[r][name] = a;
-    refs[r]["learning_rate"] = rate;
+    refs[r] = inputs_of(inputs[r]);
+    refs[r].merge(inputs_of(values_[r]));
+    refs[r]["learning_rate"] = &rate;
   }
   if (auto e = (*threads)->run(refs, outputs_)) return e;
   // What was written becomes what is read, and the other way round.

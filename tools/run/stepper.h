@@ -48,7 +48,7 @@ class Stepper {
   StepperOptions options_;
   std::vector<std::unique_ptr<Graph>> graphs_;
   std::vector<HostArrays> values_;
-  std::vector<HostOutputs> outputs_;
+  std::vector<HostArrays> outputs_;
   std::map<std::pair<DimValues, bool>, Bound>
       bound_;  // one for each set of extents that was met, and apart for all but the last micro-batch
   bool accumulated_ = false;

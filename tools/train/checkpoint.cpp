@@ -4,6 +4,7 @@
 
 #include "frontend/io/json.h"
 #include "frontend/io/manifest.h"
+#include "frontend/io/shard_json.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -171,31 +172,10 @@ llvm::Expected<RunRecord> run_from(const JsonObject& top, const std::string& pat
   return r;
 }
 
-// Intervals of each dim, within its extent, or nothing.
-std::optional<Indices> indices_in(const JsonArray* ranges, llvm::ArrayRef<int64_t> dims) {
-  if (!ranges || ranges->size() != dims.size()) return std::nullopt;
-  Indices out;
-  for (size_t d = 0; d < dims.size(); ++d) {
-    auto& list = out.emplace_back();
-    const JsonArray* intervals = (*ranges)[d].getAsArray();
-    if (!intervals) return std::nullopt;
-    for (const auto& interval : *intervals) {
-      const JsonArray* parts = interval.getAsArray();
-      if (!parts || (parts->size() != 2 && parts->size() != 4)) return std::nullopt;
-      int64_t n[4] = {0, 0, 1, 0};
-      for (size_t k = 0; k < parts->size(); ++k) {
-        const auto x = (*parts)[k].getAsInteger();
-        if (!x || *x < 0 || *x > dims[d]) return std::nullopt;
-        n[k] = *x;
-      }
-      for (int64_t i = 0; i < n[2]; ++i)
-        for (int64_t j = n[0]; j < n[1]; ++j) {
-          if (i * n[3] + j >= dims[d] || int64_t(list.size()) >= dims[d]) return std::nullopt;
-          list.push_back(i * n[3] + j);
-        }
-    }
-  }
-  return out;
+llvm::Expected<Shard> bound_shard_from(const JsonArray& ranges, llvm::ArrayRef<int64_t> whole) {
+  auto shard = shard_from(ranges, Dims(whole.begin(), whole.end()));
+  if (!shard) return shard.takeError();
+  return shard->bind({});
 }
 
 llvm::Expected<CheckpointTensor> tensor_from(const llvm::json::Value& value, const std::string& path,
@@ -217,29 +197,28 @@ llvm::Expected<CheckpointTensor> tensor_from(const llvm::json::Value& value, con
       llvm::any_of(t.dims, [&](int64_t d) { return d > stored_bytes; }) || size_bytes(t.dtype) == 0 ||
       t.dims.size() > size_t(Limits().max_ndim))
     return bad_input(place + ": expected a numeric dtype and a shape that the files can hold");
-  int64_t covered = 0;
+  std::vector<Shard> shards;
   for (const auto& each : parts) {
     Reader part(each.getAsObject(), place + ": ranks");
-    CheckpointTensor::Part out{size_t(part.count("rank")), part.count("offset"), part.count("size_bytes"), {}};
+    const auto rank = size_t(part.count("rank"));
+    const int64_t offset = part.count("offset"), part_bytes = part.count("size_bytes");
     const JsonArray& ranges = part.list("ranges");
     if (auto e = part.take()) return e;
-    auto at = indices_in(&ranges, t.dims);
-    if (out.rank >= files.size() || !at)
-      return bad_input(place + ": ranks: expected ranks of the mesh with ranges within the shape");
-    out.indices = std::move(*at);
-    int64_t n = size_bytes(t.dtype);
-    for (const auto& dim : out.indices) n *= int64_t(dim.size());
-    if (n != out.size_bytes)
-      return bad_input(place + ": rank " + llvm::Twine(out.rank) + ": size: expected " + llvm::Twine(n) +
-                       " bytes of its ranges, found " + llvm::Twine(out.size_bytes));
-    auto bytes = files[out.rank]->range(uint64_t(out.offset), uint64_t(out.size_bytes));
+    if (rank >= files.size())
+      return bad_input(place + ": ranks: expected ranks of the mesh, found " + llvm::Twine(rank));
+    const std::string at = place + ": rank " + std::to_string(rank);
+    auto shard = bound_shard_from(ranges, t.dims);
+    if (!shard) return with_prefix(at + ": ranges", shard.takeError());
+    if (const int64_t n = shard->elements() * size_bytes(t.dtype); n != part_bytes)
+      return bad_input(at + ": size: expected " + llvm::Twine(n) + " bytes of its ranges, found " +
+                       llvm::Twine(part_bytes));
+    auto bytes = files[rank]->range(uint64_t(offset), uint64_t(part_bytes));
     if (!bytes) return with_prefix(place, bytes.takeError());
-    covered += n;
-    t.parts.push_back(std::move(out));
+    shards.push_back(*shard);
+    t.parts.push_back({rank, offset, part_bytes, std::move(*shard)});
   }
-  if (covered != *whole_bytes)
-    return bad_input(place + ": expected parts of " + llvm::Twine(*whole_bytes) + " bytes in all, found " +
-                     llvm::Twine(covered));
+  if (auto at = held_by_none(t.dims, shards))
+    return bad_input(place + ": ranks: no rank has element " + to_string(Dims(at->begin(), at->end())));
   return t;
 }
 }  // namespace
@@ -284,17 +263,13 @@ const CheckpointTensor* Checkpoint::find(llvm::StringRef name) const {
 }
 
 llvm::Expected<HostArray> Checkpoint::whole(const CheckpointTensor& tensor) const {
-  HostArray out{tensor.dtype, tensor.dims, std::vector<char>(size_t(*size_bytes(tensor.dtype, tensor.dims)))};
-  for (const auto& part : tensor.parts) {
-    auto bytes = files_[part.rank]->range(uint64_t(part.offset), uint64_t(part.size_bytes));
-    if (!bytes) return bytes.takeError();
-    HostArray own;
-    own.dtype = tensor.dtype;
-    own.bytes.assign(bytes->begin(), bytes->end());
-    put(out, own, part.indices);
+  std::vector<Shard> shards;
+  for (const auto& part : tensor.parts) shards.push_back(part.shard);
+  return join(tensor.dtype, tensor.dims, shards, [&](size_t k) -> llvm::Expected<llvm::ArrayRef<char>> {
+    const CheckpointTensor::Part& part = tensor.parts[k];
     if (auto e = files_[part.rank]->check_unchanged()) return e;
-  }
-  return out;
+    return files_[part.rank]->range(uint64_t(part.offset), uint64_t(part.size_bytes));
+  });
 }
 
 llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const Graph& whole,
@@ -306,16 +281,15 @@ llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const
     if (!file) return file.takeError();
     for (size_t k = 0; k < ports.size(); ++k) {
       // What an earlier rank holds, too, is equal to the bit and written once.
-      auto ranges = [&](size_t rank) { return (*ports[k].ranks)[rank].getAsObject()->getArray("ranges"); };
-      bool there = false;
-      for (size_t before = 0; before < r; ++before) there |= *ranges(before) == *ranges(r);
+      const auto& shards = ports[k].shards;
+      const bool there = llvm::is_contained(llvm::ArrayRef(shards).take_front(r), shards[r]);
       const HostArray& own = held(r, ports[k].name);
       if (there || own.bytes.empty()) continue;
       if (auto e = (*file)->pad_to(alignment)) return e;
       parts[k].push_back(JsonObject{{"rank", int64_t(r)},
                                     {"offset", (*file)->offset()},
                                     {"size_bytes", int64_t(own.bytes.size())},
-                                    {"ranges", JsonArray(*ranges(r))}});
+                                    {"ranges", ranges_of(shards[r])}});
       if (auto e = (*file)->write(llvm::ArrayRef<char>(own.bytes))) return e;
     }
     if (auto e = (*file)->finish()) return e;

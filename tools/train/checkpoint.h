@@ -48,7 +48,7 @@ struct CheckpointTensor {
   struct Part {  // what one rank holds and no rank before it does
     size_t rank;
     int64_t offset, size_bytes;
-    Indices indices;
+    Shard shard;
   };
   std::vector<Part> parts;
 };

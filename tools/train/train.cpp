@@ -17,6 +17,7 @@
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
+#include "tools/run/draw_weights.h"
 #include "tools/run/labels.h"
 #include "tools/run/stepper.h"
 #include "tools/run/trace.h"
@@ -121,9 +122,9 @@ llvm::Error restore(const Checkpoint& from, llvm::ArrayRef<Port> held, Stepper& 
     auto whole = from.whole(*tensor);
     if (!whole) return whole.takeError();
     for (size_t r = 0; r < stepper.ranks(); ++r) {
-      auto at = rank_indices(p, r, {}, whole->dims);
-      if (!at) return at.takeError();
-      stepper.values(r)[p.name] = take(*whole, *at);
+      auto shard = shard_of(p, r, {});
+      if (!shard) return shard.takeError();
+      stepper.values(r)[p.name] = take(*shard, *whole);
     }
   }
   for (const CheckpointTensor& t : from.tensors())

@@ -4,6 +4,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "passes/training.h"
+#include "tools/run/inputs.h"
 #include "tools/run/labels.h"
 
 namespace optp {
@@ -117,9 +118,9 @@ llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm:
                          to_string(p.dims));
     }
     for (size_t r = 0; r < ranks_; ++r) {
-      auto at = rank_indices(p, r, out.dims, whole.dims);
-      if (!at) return at.takeError();
-      out.ranks[r][p.name] = take(whole, *at);
+      auto shard = shard_of(p, r, out.dims);
+      if (!shard) return shard.takeError();
+      out.ranks[r][p.name] = take(*shard, whole);
     }
   }
   return out;

@@ -118,7 +118,7 @@ llvm::Expected<std::string> TrainingData::hash_of(const std::string& folder, std
 llvm::Expected<TrainingBatch> TrainingData::read(const Folder& folder) const {
   auto batch = read_batch({}, dims_, folder.path, ports_);
   if (!batch) return in_folder(folder.path, batch.takeError());
-  auto shards = shards_of(*batch, ports_, ranks_);
+  auto shards = take_shards(*batch, ports_, ranks_);
   if (!shards) return shards.takeError();
   TrainingBatch out{.ranks = std::move(*shards), .dims = batch->dims};
   for (const Port& p : ports_)

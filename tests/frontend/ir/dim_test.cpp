@@ -101,15 +101,9 @@ TEST_CASE("chunks are balanced, cover everything and nest") {
       CHECK(*start == *bind_rank(Dim::start(n, axes), *mesh, r).constant());
     }
 }
-TEST_CASE("a split of a middle factor is one interval for each index above it") {
-  auto mesh = parse_mesh("2");
-  REQUIRE(bool(mesh));
-  DimSharding d;  // a fused qkv: 3 × 5 heads × 4
-  d.factors = {{3, {}}, {5, {"tensor"}}, {4, {}}};
-  CHECK(intervals(60, d, *mesh, 0) == Intervals{{0, 12}, {20, 12}, {40, 12}});
-  CHECK(intervals(60, d, *mesh, 1) == Intervals{{12, 8}, {32, 8}, {52, 8}});
-  Sharding s;
-  s.dims = {DimSharding(), d};
+TEST_CASE("a split factor makes a dim's local extent a product with the rank's part") {
+  Sharding s;  // a fused qkv: 3 × 5 heads × 4
+  s.dims = {DimSharding(), DimSharding{{{3, {}}, {5, {"tensor"}}, {4, {}}}}};
   CHECK(to_string(s) == "[_, (_ tensor _)]");
   CHECK(to_string(local_dims({Dim(7), Dim(60)}, s)) == "[7, 12*part(5, tensor)]");
 }

@@ -323,7 +323,7 @@ std::map<std::string, Array> run(const std::string& model, int64_t devices, cons
     graphs.push_back(
         must(bind_dims(*must(import_onnx(folder / ("out/rank" + std::to_string(r) + "/model.onnx"))), dims)));
     ranks.push_back(graphs.back().get());
-    parts.push_back(rank_part(inputs, *must(bind_dims(*job.ranks[r], dims)), job.whole->mesh, int64_t(r)));
+    parts.push_back(take_shards(inputs, *must(bind_dims(*job.ranks[r], dims)), job.whole->mesh, int64_t(r)));
   }
   auto results = must(execute(ranks, parts, {.threads_per_device = 1}));
   std::map<std::string, Array> wholes;
@@ -334,8 +334,8 @@ std::map<std::string, Array> run(const std::string& model, int64_t devices, cons
     for (Dim d : output.value->type.dims) extents.push_back(must(evaluate(d, dims)));
     whole.resize(true, extents);
     for (size_t r = 0; r < ranks.size(); ++r)
-      place_shard(whole, to_array(results[r][output.name]), *job.ranks[r]->outputs[k].value->sharding, job.whole->mesh,
-                  int64_t(r));
+      put(Shard::of(extents, *job.ranks[r]->outputs[k].value->sharding, job.whole->mesh, int64_t(r)), whole,
+          to_array(results[r][output.name]));
   }
   return wholes;
 }

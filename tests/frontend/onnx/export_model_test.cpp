@@ -71,7 +71,7 @@ std::map<std::string, std::string> external(const onnx::TensorProto& t) {
 void cut_layer(Sketch& s, int64_t rank) {
   Value &x = s.input("x", {batch, 8}), &w = s.data("w", {8, 1024}), &b = s.data("b", {4});
   w.sharding = Sharding{{DimSharding{}, DimSharding{{{Dim(1024), {"tensor"}}}}}};
-  w.held = {{{0, 8}}, {{512 * rank, 512}}};
+  w.shard = Shard{{8, 1024}, {{{0, 8}}, {{512 * rank, 512 * (rank + 1)}}}};
   w.type.dims = {8, 512};
   s.output("y", s.op("contract", {&x, &w}, {{"loops", std::string("b k, k n -> b n")}}, "y"));
   s.output("b.out", s.op("neg", {&b}, {}, "b.out"));

@@ -307,9 +307,9 @@ void try_graph(Random& random, int64_t ranks, Covered& covered) {
   for (size_t r = 0; r < size_t(ranks); ++r)
     for (const auto& [name, array] : inputs[r]) {
       host[r][name] = host_array(array, DType::f32);
-      host_inputs[r][name] = host[r][name];
+      host_inputs[r][name] = &host[r][name];
     }
-  std::vector<HostOutputs> found;
+  std::vector<HostArrays> found;
   for (int again = 0; again < 2; ++again) {
     const std::string e = text((*world)->run(host_inputs, found));
     REQUIRE(e == "");

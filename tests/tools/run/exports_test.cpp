@@ -115,7 +115,7 @@ TEST_CASE("every rank computes PyTorch's logits, on any number of devices") {
             ranks.push_back(bound.back().get());
             NamedArrays mine;
             for (const Value* v : ranks.back()->inputs)
-              mine[v->name] = shard_of(whole[v->name], *v->sharding, job.whole->mesh, r);
+              mine[v->name] = take(Shard::of(whole[v->name].dims, *v->sharding, job.whole->mesh, r), whole[v->name]);
             rank_inputs.push_back(std::move(mine));
           }
           auto results = must(run_reference(ranks, rank_inputs));

@@ -86,7 +86,7 @@ class Written {
     std::vector<std::string> given;
     if (train) given = {"labels=ones"};
     batch_ = must(read_batch(given, {}, c.inputs, inputs_));
-    shards_ = must(shards_of(batch_, inputs_, job_.ranks.size()));
+    shards_ = must(take_shards(batch_, inputs_, job_.ranks.size()));
   }
 
   std::vector<HostArrays> run(const std::vector<std::unique_ptr<Graph>>& graphs) const {
