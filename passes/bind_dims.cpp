@@ -1,9 +1,24 @@
 // Named dims become numbers, once the inputs of a run are known.
+#include "frontend/ir/collective.h"
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
 #include "passes/map_dims.h"
 #include "passes/passes.h"
 
 namespace optp {
+namespace {
+// The extents are numbers now, on all ranks.
+void drop_extent_sums(Graph& graph) {
+  for (auto it = graph.nodes.begin(); it != graph.nodes.end();) {
+    Node& node = **it++;
+    if (!node.op->collective || !call_of(node).extent || !node.out().uses.empty()) continue;
+    Node* part = node.operand(0).producer;
+    graph.erase(node);
+    if (part && part->out().uses.empty() && !graph.is_output(part->out())) graph.erase(*part);
+  }
+}
+}  // namespace
+
 llvm::Expected<std::unique_ptr<Graph>> bind_dims(const Graph& source, const DimValues& values) {
   auto graph = source.clone();
   llvm::Error failed = llvm::Error::success();
@@ -29,6 +44,7 @@ llvm::Expected<std::unique_ptr<Graph>> bind_dims(const Graph& source, const DimV
       return bad_input(g.at + ": " + g.left.text() + " = " + llvm::Twine(*l) + " must equal " + g.right.text() + " = " +
                        llvm::Twine(*r));
   }
+  drop_extent_sums(*graph);
   for (auto& node : graph->nodes)
     for (auto& r : node->results)
       for (Dim d : r->type.dims)

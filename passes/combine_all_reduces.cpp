@@ -3,6 +3,7 @@
 //   before   %a.all_reduce = all_reduce(%a)   %b.all_reduce = all_reduce(%b)
 //   after    %c = all_reduce(concat(reshape(%a), reshape(%b)))   …  = reshape(slice(%c))
 #include "frontend/ir/builder.h"
+#include "frontend/ir/collective.h"
 #include "frontend/ir/diagnostic.h"
 #include "passes/passes.h"
 
@@ -23,9 +24,8 @@ bool is_small(const Value& v) {
   return count.constant() && *count.constant() <= (named ? most_a_token : most);
 }
 bool alike(const Node& a, const Node& b) {
-  return a.op == b.op && a.op->name == "all_reduce" && a.phase == b.phase && a.text("reduce") == b.text("reduce") &&
-         *a.find<std::vector<std::string>>("axes") == *b.find<std::vector<std::string>>("axes") &&
-         a.operand(0).type.dtype == b.operand(0).type.dtype;
+  const CollectiveCall x = call_of(a), y = call_of(b);
+  return a.phase == b.phase && x.reduce == y.reduce && x.axes == y.axes && x.dtype == y.dtype;
 }
 
 // Gives the one that the two become.
@@ -101,7 +101,7 @@ bool depends(const Node& first, const Node& second) {
 llvm::Error combine_all_reduces(Graph& spmd, const PassOptions& options) {
   std::vector<Node*> small;  // in order
   for (auto& node : spmd.nodes)
-    if (node->op->name == "all_reduce" && is_small(node->operand(0))) small.push_back(node.get());
+    if (node->op->collective == Collective::all_reduce && is_small(node->operand(0))) small.push_back(node.get());
   for (size_t k = 0; k + 1 < small.size();) {
     if (!alike(*small[k], *small[k + 1]) || depends(*small[k], *small[k + 1])) {
       ++k;

@@ -1,6 +1,7 @@
 // One rank's graph from the SPMD graph: part and start become numbers, data becomes what this rank holds, mesh axes
 // become groups of ranks. After this no collective is removed or moved on one rank: all ranks must meet.
 #include "frontend/ir/builder.h"
+#include "frontend/ir/collective.h"
 #include "frontend/ir/diagnostic.h"
 #include "passes/map_dims.h"
 #include "passes/passes.h"
@@ -18,11 +19,10 @@ llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t ra
   build.set_fold(false);
   for (auto it = graph->nodes.begin(); it != graph->nodes.end();) {
     Node& node = **it++;
-    if (node.op->is_collective) {
-      const auto* axes = node.find<std::vector<std::string>>("axes");
-      llvm::SmallVector<int64_t, 4> group;
-      for (int64_t r : spmd.mesh.group(*axes, rank)) group.push_back(r);
-      node.attributes["group"] = group;
+    if (node.op->collective) {
+      CollectiveCall call = call_of(node);
+      call.group.assign(spmd.mesh.group(call.axes, rank));
+      node.attributes = attributes_of(call);
       continue;
     }
     if (!node.op->is(Trait::empty_is_zero)) continue;
@@ -45,6 +45,7 @@ llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t ra
     graph->rename(**zeros, name);
   }
   // What only fed that product stays: the other ranks need this one at its collectives.
+  if (auto e = sum_extents(*graph)) return e;
   return graph;
 }
 }  // namespace optp

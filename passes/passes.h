@@ -49,6 +49,8 @@ llvm::Expected<std::unique_ptr<Graph>> split(const Graph& graph, const PassOptio
 llvm::Error combine_all_reduces(Graph& spmd, const PassOptions& options);
 // This rank's graph: every part and start a number.
 llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t rank);
+// Where a rank has a part of a named extent and needs to know the whole: materialise's last step.
+llvm::Error sum_extents(Graph& rank_graph);
 // The whole graph with named dims replaced by numbers.
 llvm::Expected<std::unique_ptr<Graph>> bind_dims(const Graph& graph, const DimValues& values);
 

@@ -18,7 +18,7 @@ struct Resharder {
     if (!made) return made.takeError();
     at = *made;
     // Members meet by id: a value that is gathered twice meets at two.
-    if (at->producer->op->is_collective) at->producer->attributes["id"] = at->name;
+    if (at->producer->op->collective) at->producer->attributes["id"] = at->name;
     return llvm::Error::success();
   }
   void mark() {

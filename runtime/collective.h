@@ -1,26 +1,18 @@
-// A collective node's call to the communicator. Apart from executable.cpp: the transport's words for a reduction are
-// its own.
+// A collective node as a step: its call, and what of it needs no other rank.
 #pragma once
-#include <cstdint>
-#include <string>
-
-#include "frontend/ir/dtype.h"
-#include "llvm/ADT/SmallVector.h"
-#include "llvm/Support/Error.h"
+#include "runtime/comm/call.h"
 
 namespace optp {
 
 class Communicator;
 
-struct CollectiveCall {
-  std::string op, id, reduce;  // op: the node's; reduce: "sum", "max", "min"
-  DType dtype = DType::undefined;
-  llvm::SmallVector<int64_t, 4> dims;  // whole along the axes that are cut or joined
+struct CollectiveStep {
+  Call call;
   llvm::SmallVector<int, 8> group;
-  int axis = 0, concat_axis = 0, root = 0;
 };
-bool in_place(const CollectiveCall& call);  // may `in` and `out` be the same buffer?
-llvm::Error communicate(Communicator* communicator, const CollectiveCall& call, const void* in, void* out,
+llvm::Expected<CollectiveStep> collective_step(const Node& node);
+bool in_place(const CollectiveStep& step);  // may `in` and `out` be the same buffer?
+llvm::Error communicate(Communicator* communicator, const CollectiveStep& step, const void* in, void* out,
                         int64_t in_bytes);
 
 }  // namespace optp

@@ -31,24 +31,6 @@ FusedStep alone(const Node& node) {
   return step;
 }
 
-llvm::Expected<CollectiveCall> collective_of(const Node& node) {
-  CollectiveCall call;
-  call.op = node.op->name;
-  call.id = node.text("id").str();
-  call.reduce = node.text("reduce").str();
-  call.dtype = node.operand(0).type.dtype;
-  call.axis = int(node.integer("axis", node.integer("split_axis")));
-  call.concat_axis = int(node.integer("concat_axis"));
-  call.root = int(node.integer("root"));
-  for (int64_t r : node.integers("group")) call.group.push_back(int(r));
-  if (call.group.empty()) return node_error(node, "a collective without a group of ranks");
-  // all_to_all joins along one axis what it cuts along another: its input is whole along the cut one.
-  const Value& shape = call.op == "all_gather" ? node.out() : node.operand(0);
-  for (Dim d : shape.type.dims) call.dims.push_back(d.constant().value_or(-1));
-  if (call.op == "all_to_all")
-    call.dims[size_t(call.concat_axis)] = node.out().type.dims[size_t(call.concat_axis)].constant().value_or(-1);
-  return call;
-}
 }  // namespace
 
 int Executable::State::add_root(Root::Kind kind, int64_t bytes) {
@@ -125,7 +107,7 @@ Work Executable::State::work_of(const FusedStep& fused) const {
 
 // A node of constants is computed now, unless that would only make a small thing large.
 llvm::Expected<bool> Executable::State::fold(const Node& node) {
-  if (node.op->is_collective) return false;
+  if (node.op->collective) return false;
   int64_t from = 1 << 20, to = 0;
   for (const Value* v : node.operands) {
     if (!constant_bytes(*v)) return false;
@@ -235,8 +217,8 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   step.nodes = fused.nodes;
   for (const Node* n : fused.nodes) step.flops += flops_of(*n);
   step.work = work_of(fused);
-  if (fused.anchor->op->is_collective) {
-    auto call = collective_of(*fused.anchor);
+  if (fused.anchor->op->collective) {
+    auto call = collective_step(*fused.anchor);
     if (!call) return call.takeError();
     step.kernel.in_place = in_place(*call) ? 1 : 0;
     step.collective = std::move(*call);

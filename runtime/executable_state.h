@@ -50,7 +50,7 @@ struct Executable::State {
     llvm::SmallVector<Place, 1> out;
     int64_t scratch_offset = 0;
     double flops = 0;
-    std::optional<CollectiveCall> collective;
+    std::optional<CollectiveStep> collective;
 
     std::string label() const;  // its ops
   };

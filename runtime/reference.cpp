@@ -3,12 +3,50 @@
 #include <algorithm>
 #include <cmath>
 
+#include "frontend/ir/collective.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseMap.h"
 
 namespace optp {
 namespace {
+
+Array reduced(Reduce reduce, llvm::ArrayRef<const Array*> in) {
+  Array out = *in[0];
+  auto combine = [&](auto& into, const auto& from) {
+    for (size_t k = 0; k < into.size(); ++k)
+      into[k] = reduce == Reduce::sum
+                    ? into[k] + from[k]
+                    : (reduce == Reduce::max ? std::max(into[k], from[k]) : std::min(into[k], from[k]));
+  };
+  for (const Array* other : in.drop_front()) {
+    combine(out.f, other->f);
+    combine(out.i, other->i);
+  }
+  return out;
+}
+// What member `me` gets, all members' inputs being `in`.
+Array result_of(const CollectiveCall& call, llvm::ArrayRef<const Array*> in, int64_t me) {
+  const auto members = int64_t(in.size());
+  auto chunk = [&](llvm::ArrayRef<int64_t> whole, int64_t axis, int64_t member) {
+    return Shard::chunk_of(whole, size_t(axis), members, member);
+  };
+  if (call.kind == Collective::all_reduce) return reduced(call.reduce, in);
+  if (call.kind == Collective::reduce_scatter) {
+    const Array whole = reduced(call.reduce, in);
+    return take(chunk(whole.dims, call.cut_axis, me), whole);
+  }
+  // The chunks joined; of an all-to-all only that part of each which is this member's.
+  auto part_of = [&](const Array& from) {
+    return cuts(call.kind) ? take(chunk(from.dims, call.cut_axis, me), from) : from;
+  };
+  Array out;
+  Extents dims = part_of(*in[0]).dims;
+  dims[size_t(call.join_axis)] = *call.dims[size_t(call.join_axis)].constant();
+  out.resize(in[0]->is_float, dims);
+  for (int64_t m = 0; m < members; ++m) put(chunk(dims, call.join_axis, m), out, part_of(*in[size_t(m)]));
+  return out;
+}
 
 class Lockstep {
  public:
@@ -30,7 +68,7 @@ class Lockstep {
     for (size_t step = 0; step < ranks_[0]->size(); ++step) {
       llvm::SmallVector<const Node*, 8> nodes;
       for (auto& it : at) nodes.push_back((it++)->get());
-      if (auto e = nodes[0]->op->is_collective ? communicate(nodes) : compute(nodes)) return e;
+      if (auto e = nodes[0]->op->collective ? communicate(nodes) : compute(nodes)) return e;
       if (tap_) {
         for (size_t k = 0; k < nodes[0]->results.size(); ++k) {
           llvm::SmallVector<const Value*, 8> vs;
@@ -93,44 +131,12 @@ class Lockstep {
   }
   llvm::Error communicate(llvm::ArrayRef<const Node*> nodes) {
     for (size_t r = 0; r < nodes.size(); ++r) {
-      const Node& node = *nodes[r];
-      const auto group = node.integers("group");
-      Array out;
-      if (node.op->name == "all_reduce" || node.op->name == "reduce_scatter") {
-        const Reduce reduce = reduce_from(node.text("reduce")).value_or(Reduce::sum);
-        for (size_t m = 0; m < group.size(); ++m) {
-          const Array& in = value(size_t(group[m]), nodes[size_t(group[m])]->operand(0));
-          if (m == 0) {
-            out = in;
-            continue;
-          }
-          auto join = [&](auto& into, const auto& from) {
-            for (size_t k = 0; k < into.size(); ++k)
-              into[k] = reduce == Reduce::sum
-                            ? into[k] + from[k]
-                            : (reduce == Reduce::max ? std::max(into[k], from[k]) : std::min(into[k], from[k]));
-          };
-          join(out.f, in.f);
-          join(out.i, in.i);
-        }
-        if (node.op->name == "reduce_scatter") {
-          const size_t axis = size_t(node.integer("axis"));
-          const int64_t k = llvm::find(group, int64_t(r)) - group.begin(), n = int64_t(group.size());
-          out = take(Shard::chunk_of(out.dims, axis, n, k), out);
-        }
-      } else {
-        const size_t axis = size_t(node.integer("axis"));
-        const Array& own = value(r, node.operand(0));
-        llvm::SmallVector<int64_t, 4> dims(own.dims.begin(), own.dims.end());
-        dims[axis] = *node.dim("total").constant();
-        out.resize(own.is_float, dims);
-        for (size_t m = 0; m < group.size(); ++m)
-          put(Shard::chunk_of(dims, axis, int64_t(group.size()), int64_t(m)), out,
-              value(size_t(group[m]), nodes[size_t(group[m])]->operand(0)));
-      }
+      const CollectiveCall call = call_of(*nodes[r]);
+      std::vector<const Array*> in;
+      for (int64_t member : call.group) in.push_back(&value(size_t(member), nodes[size_t(member)]->operand(0)));
       Arrays results;
-      results.push_back(std::move(out));
-      keep(r, node, std::move(results));
+      results.push_back(result_of(call, in, llvm::find(call.group, int64_t(r)) - call.group.begin()));
+      keep(r, *nodes[r], std::move(results));
     }
     return llvm::Error::success();
   }

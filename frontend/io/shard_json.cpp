@@ -42,7 +42,7 @@ namespace {
 llvm::Expected<SymbolicInterval> interval_from(const llvm::json::Value& value) {
   const JsonArray* numbers = value.getAsArray();
   if (!numbers || numbers->size() < 2 || numbers->size() % 2 != 0)
-    return bad_input("expected an interval of 2 or 4 extents");
+    return bad_input("expected an interval of 2 extents, and pairs of 2 more");
   llvm::SmallVector<Dim, 4> dims;
   for (const auto& number : *numbers) {
     auto d = dim_from(number);

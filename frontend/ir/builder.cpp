@@ -65,7 +65,7 @@ llvm::Expected<Value*> Builder::fold(Node& node) {
     known->resize(false, out.content->dims);
     for (size_t k = 0; k < out.content->elements.size(); ++k) known->i[k] = *out.content->elements[k].constant();
   } else {
-    if (node.op->is_collective || !node.op->evaluate) return &out;
+    if (node.op->collective || !node.op->evaluate) return &out;
     Arrays arrays;
     arrays.reserve(node.operands.size());
     for (Value* v : node.operands) {

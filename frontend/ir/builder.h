@@ -5,8 +5,6 @@
 
 namespace optp {
 
-using Attributes = std::map<std::string, Attribute, std::less<>>;
-
 class Builder {
  public:
   explicit Builder(Graph& graph) : graph_(graph) {}

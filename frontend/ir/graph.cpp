@@ -126,7 +126,7 @@ bool Graph::is_output(const Value& value) const {
 }
 namespace {
 // A rank's graph: materialise, or the reader of a rank's file, has said who meets.
-bool is_meeting(const Node& node) { return node.op->is_collective && node.attributes.contains("group"); }
+bool is_meeting(const Node& node) { return node.op->collective && node.attributes.contains("group"); }
 
 // What outputs and the nodes that `is_kept` names are made from.
 llvm::DenseSet<const Node*> live_nodes(const Graph& graph, llvm::function_ref<bool(const Node&)> is_kept) {

@@ -79,6 +79,8 @@ struct Value {
 using Attribute =
     std::variant<int64_t, double, std::string, llvm::SmallVector<int64_t, 4>, Dim, Dims, std::vector<std::string>>;
 
+using Attributes = std::map<std::string, Attribute, std::less<>>;
+
 // Which part of a training step a node belongs to. All of an inference graph is forward.
 enum class Phase { forward, loss, backward, optimizer };
 llvm::StringRef to_string(Phase phase);
@@ -98,7 +100,7 @@ struct Node {
   std::string origin;  // the ONNX operator it came from; empty for what passes made
   ModulePath module;
   Phase phase = Phase::forward;
-  std::map<std::string, Attribute, std::less<>> attributes;
+  Attributes attributes;
   llvm::SmallVector<Value*, 3> operands;
   std::vector<std::unique_ptr<Value>> results;
   std::list<std::unique_ptr<Node>>::iterator place;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "frontend/ir/collective.h"
 #include "frontend/ir/graph.h"
 
 namespace optp {
@@ -103,7 +104,7 @@ struct OpDef {
   // Reverse mode: from the result's gradient those of the operands that need one. Null: none passes (rounding,
   // comparisons).
   void (*gradient)(GradientContext& c) = nullptr;
-  bool is_collective = false;
+  std::optional<Collective> collective;  // the op is this one
   Trait traits = Trait(0);
   std::vector<std::string> examples;
 

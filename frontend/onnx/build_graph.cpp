@@ -375,6 +375,7 @@ struct GraphBuilder::State {
     graph = std::make_unique<Graph>();
     graph->name = model.graph().name().empty() ? "graph" : model.graph().name();
     graph->source = model.path;
+    graph->rank = model.rank;
     builder = std::make_unique<Builder>(*graph);
     named.clear();
     calls.clear();

@@ -56,12 +56,14 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
   auto& standard = *model.add_opset_import();
   standard.set_domain("");
   standard.set_version(opset);
-  if (llvm::any_of(graph.nodes, [](const auto& node) { return node->op->is_collective; })) {
+  if (llvm::any_of(graph.nodes, [](const auto& node) { return node->op->collective; })) {
     auto& ours = *model.add_opset_import();
     ours.set_domain("opt_partition");
     ours.set_version(1);
   }
-  for (const auto& [key, value] : options.metadata) {
+  auto metadata = options.metadata;
+  if (graph.rank) metadata["rank"] = std::to_string(*graph.rank);
+  for (const auto& [key, value] : metadata) {
     auto& entry = *model.add_metadata_props();
     entry.set_key("opt_partition." + key);
     entry.set_value(value);
@@ -112,6 +114,7 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
   }
 
   for (const auto& node : graph.nodes) {
+    if (context.is_written(*node)) continue;
     const ExportRow* row = find_export(node->op->name);
     if (!row) return error(Fault::internal, describe(*node) + ": op " + quoted(node->op->name) + " has no ONNX form");
     context.begin(*node, *row);
@@ -140,11 +143,6 @@ llvm::Expected<std::string> serialized(const onnx::ModelProto& model) {
   return bytes;
 }
 }  // namespace
-
-std::vector<DimMeeting> dim_meetings(const Graph& graph) {
-  onnx::GraphProto proto;
-  return ExportContext(graph, proto).meetings();
-}
 
 llvm::Expected<std::string> model_bytes(const Graph& graph, const ExportOptions& options) {
   auto written = to_proto(graph, options);

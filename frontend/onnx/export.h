@@ -11,7 +11,8 @@
 namespace optp {
 
 struct ExportOptions {
-  // What a reader should know of the file: "rank", "devices", "mesh", "strategy". Keys become "opt_partition.KEY".
+  // What a reader should know of the file beside its rank: "devices", "mesh", "strategy". Keys become
+  // "opt_partition.KEY".
   std::map<std::string, std::string> metadata;
   int64_t inline_below_bytes = 1024;  // smaller tensors are kept in the model file
   // False: the graph refers to FOLDER/model.onnx.data, and no such file is written. Constants whose bytes are at hand
@@ -24,14 +25,6 @@ struct ExportOptions {
 // Fault::not_found names the file of weights that are missing; without `weights` such a graph is written all the same.
 llvm::Error write_rank_model(const Graph& rank_graph, OutputTransaction& out, llvm::StringRef folder,
                              const ExportOptions& options = {});
-
-// A rank that gets a part of a named extent (of the batch, say) may have to know the whole of it: the ranks then add up
-// their parts. Such an all-reduce of one number is in the graph as written, not in the Graph.
-struct DimMeeting {
-  std::string id, tensor, input;  // "dims/batch"; what it makes; the input that has the part
-  std::vector<std::string> axes;
-};
-std::vector<DimMeeting> dim_meetings(const Graph& rank_graph);
 
 // The bytes of model.onnx alone.
 llvm::Expected<std::string> model_bytes(const Graph& rank_graph, const ExportOptions& options = {});

@@ -5,7 +5,6 @@
 #include "frontend/ir/diagnostic.h"
 
 namespace optp {
-namespace {
 onnx::NodeProto make_node(llvm::StringRef op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes,
                           llvm::StringRef name, llvm::StringRef output) {
   onnx::NodeProto node;
@@ -32,7 +31,6 @@ onnx::NodeProto make_node(llvm::StringRef op, llvm::ArrayRef<std::string> inputs
   }
   return node;
 }
-}  // namespace
 
 ExportContext::ExportContext(const Graph& graph, onnx::GraphProto& proto) : graph_(graph), proto_(proto) {
   // Names of the graph's interface come first: an inner value that bears the name of an output it is not, is renamed.

@@ -5,6 +5,8 @@
 #include <variant>
 #include <vector>
 
+#include "frontend/ir/collective.h"
+#include "frontend/ir/dim_sources.h"
 #include "frontend/ir/graph.h"
 #include "frontend/ir/op.h"
 #include "frontend/onnx/export.h"
@@ -49,6 +51,9 @@ struct ExportAttribute {
 };
 using ExportAttributes = std::vector<ExportAttribute>;
 
+onnx::NodeProto make_node(llvm::StringRef op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes,
+                          llvm::StringRef name, llvm::StringRef output);
+
 // One graph while it is written. Values are spoken of by their names in the file. The first failure is kept, and what
 // follows it does not matter.
 class ExportContext {
@@ -86,25 +91,17 @@ class ExportContext {
   std::string unique_name(llvm::StringRef wish);
   void fail(llvm::Error error);
   llvm::Error take_failure();
-  void close();  // puts the nodes into the graph
-  std::vector<DimMeeting> meetings() const { return meetings_; }
+  void close();                                                                 // puts the nodes into the graph
+  bool is_written(const Node& node) const { return written_.contains(&node); }  // at the start of the graph already
 
  private:
-  struct Extent {
-    Dim dim;
+  struct Extent {  // where one of sources_ is at hand
     const Value* input;
     size_t axis;
-    llvm::ArrayRef<int64_t> group;  // not empty: its parts on these ranks are added up
-  };
-  struct Source {  // (extent - rest) / coefficient
-    Extent extent;
-    Dim rest = 0;
-    int64_t coefficient = 1;
   };
   void find_sources();
-  void solve_sources();
-  bool is_known(Dim d) const;
   std::string compute(Dim d);
+  void write_extent_sum(const Node& node);
   std::string dim_node(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs,
                        const ExportAttributes& attributes = {});
   std::string constant(DType dtype, llvm::ArrayRef<int64_t> dims, const Array& array);
@@ -119,8 +116,8 @@ class ExportContext {
   llvm::StringSet<> names_, node_names_;
   std::map<std::string, std::string> constants_;  // type, dims and bytes to name
   std::vector<Extent> extents_;
-  std::vector<DimMeeting> meetings_;
-  std::map<std::string, Source> sources_;  // of dims, by their text
+  DimSources sources_;
+  llvm::DenseSet<const Node*> written_;
   llvm::StringMap<std::string> dims_, dim_scalars_, dim_lists_;
   int next_dim_ = 0, next_constant_ = 0;
   llvm::Error failure_ = llvm::Error::success();
@@ -133,6 +130,9 @@ class ExportContext {
 struct RegisteredExports {
   explicit RegisteredExports(llvm::ArrayRef<ExportRow> rows);
 };
+// What all collectives have in a file.
+ExportAttributes attributes_of_file(const CollectiveCall& call);
+
 const ExportRow* find_export(llvm::StringRef op);
 
 // An operator of the row's name with this node's operands, through a wider type where it does not take theirs.

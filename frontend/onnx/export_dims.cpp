@@ -6,76 +6,31 @@
 #include "frontend/onnx/export_context.h"
 
 namespace optp {
-namespace {
-Dim dim_of(const DimProduct& product) {
-  Dim d = product.coefficient;
-  for (Dim factor : product.factors) d = d * factor;
-  return d;
-}
-}  // namespace
 
-bool ExportContext::is_known(Dim d) const {
-  if (d.constant() || sources_.contains(d.text())) return true;
-  for (const DimProduct& product : products_of(d))
-    for (Dim factor : product.factors) {
-      if (sources_.contains(factor.text())) continue;
-      auto call = call_of(factor);
-      if (!call || !is_known(call->a) || !is_known(call->b)) return false;
-    }
-  return true;
-}
-
-void ExportContext::solve_sources() {
-  for (const Extent& e : extents_) sources_.try_emplace(e.dim.text(), Source{e});
-  // past + sequence gives past once sequence is known. Each round finds one more, or is the last.
-  for (bool found = true; found;) {
-    found = false;
-    for (const Extent& e : extents_)
-      for (const DimProduct& product : products_of(e.dim)) {
-        if (product.factors.size() != 1) continue;
-        const Dim unknown = product.factors[0], rest = e.dim - dim_of(product);
-        if (is_known(unknown) || !is_known(rest)) continue;
-        sources_.try_emplace(unknown.text(), Source{e, rest, product.coefficient});
-        found = true;
-        break;
-      }
-  }
-}
 void ExportContext::find_sources() {
+  Dims dims;
   for (const Value* v : graph_.inputs)
-    for (size_t axis = 0; axis < v->ndim(); ++axis)
-      if (!v->type.dims[axis].constant()) extents_.push_back({v->type.dims[axis], v, axis, {}});
-  solve_sources();
-
-  // A rank that gets a part of the batch may have to know the whole of it. All ranks then add up their parts, whether
-  // or not their own nodes use the sum: all must meet.
-  auto unknown = [&](const Value& v) { return llvm::any_of(v.type.dims, [&](Dim d) { return !is_known(d); }); };
-  if (llvm::none_of(graph_.nodes, [&](const auto& node) { return unknown(node->out()); })) return;
-  auto group_of = [&](const DimSharding& sharding) -> llvm::ArrayRef<int64_t> {
-    const FactorSharding* split = nullptr;
-    for (const FactorSharding& f : sharding.factors)
-      if (!f.axes.empty()) {
-        if (split) return {};
-        split = &f;
-      }
-    for (const auto& node : graph_.nodes)
-      if (const auto* axes = node->find<std::vector<std::string>>("axes");
-          split && axes && node->op->is_collective && llvm::equal(*axes, split->axes))
-        return node->integers("group");
-    return {};
-  };
-  for (const Value* v : graph_.inputs)
-    for (size_t axis = 0; v->sharding && axis < v->logical_dims.size() && axis < v->sharding->dims.size(); ++axis) {
-      const Dim whole = v->logical_dims[axis];
-      const auto group = group_of(v->sharding->dims[axis]);
-      if (group.empty() || is_known(whole)) continue;
-      extents_.push_back({whole, v, axis, group});
-      solve_sources();
-      const std::string sum = dim(whole);
-      for (const FactorSharding& f : v->sharding->dims[axis].factors)
-        if (!f.axes.empty())
-          meetings_.push_back({"dims/" + whole.text(), sum, v->name, {f.axes.begin(), f.axes.end()}});
+    for (size_t axis = 0; axis < v->ndim(); ++axis) {
+      extents_.push_back({v, axis});
+      dims.push_back(v->type.dims[axis]);
     }
+  sources_.add(dims);
+  for (const auto& node : graph_.nodes)
+    if (node->op->collective && call_of(*node).extent) write_extent_sum(*node);
+}
+// The ranks add up their parts of an extent before anything is computed from it.
+void ExportContext::write_extent_sum(const Node& node) {
+  const CollectiveCall call = call_of(node);
+  const Node* part = node.operand(0).producer;
+  const std::string sum = name_of(node.out());
+  dim_nodes_.push_back(
+      make_node("AllReduce", {dim(part->dims("values")[0])}, attributes_of_file(call), unique_node_name(sum), sum));
+  dim_nodes_.back().set_domain("opt_partition");
+  written_.insert(&node);
+  if (part->out().uses.size() == 1) written_.insert(part);
+  extents_.push_back({nullptr, 0});
+  sources_.add({*call.extent});
+  dims_[call.extent->text()] = sum;
 }
 
 std::string ExportContext::dim(Dim d) {
@@ -90,23 +45,13 @@ std::string ExportContext::compute(Dim d) {
     fail(error(Fault::internal, "extent " + quoted(d.text()) + " is not bound to a rank"));
     return "";
   }
-  if (auto it = sources_.find(d.text()); it != sources_.end()) {
-    const Source s = it->second;
-    if (s.rest.is(0) && s.coefficient == 1) {
-      const Extent& e = s.extent;
-      const std::string here =
-          dim_node("Shape", {name_of(*e.input)}, {{"start", int64_t(e.axis)}, {"end", int64_t(e.axis) + 1}});
-      if (e.group.empty()) return here;
-      const std::string sum = dim_node("AllReduce", {here},
-                                       {{"id", "dims/" + d.text()},
-                                        {"group", llvm::SmallVector<int64_t, 4>(e.group)},
-                                        {"reduce", std::string("sum")}});
-      dim_nodes_.back().set_domain("opt_partition");
-      return sum;
-    }
-    std::string value = dim(s.extent.dim);
-    if (!s.rest.is(0)) value = dim_node("Sub", {value, dim(s.rest)});
-    return s.coefficient == 1 ? value : dim_node("Div", {value, integers({s.coefficient})});
+  if (const DimSources::Source* s = sources_.find(d)) {
+    const Extent& e = extents_[s->extent];
+    if (s->rest.is(0) && s->coefficient == 1)
+      return dim_node("Shape", {name_of(*e.input)}, {{"start", int64_t(e.axis)}, {"end", int64_t(e.axis) + 1}});
+    std::string value = dim(sources_.extent(*s));
+    if (!s->rest.is(0)) value = dim_node("Sub", {value, dim(s->rest)});
+    return s->coefficient == 1 ? value : dim_node("Div", {value, integers({s->coefficient})});
   }
   const auto products = products_of(d);
   if (products.size() == 1 && products[0].coefficient == 1 && products[0].factors.size() == 1) {

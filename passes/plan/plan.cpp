@@ -271,8 +271,8 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
 
   JsonArray collectives;
   collectives.reserve(whole.size());
-  std::map<std::string, int64_t> counts{
-      {"all_reduce", 0}, {"all_gather", 0}, {"reduce_scatter", 0}, {"all_to_all", 0}, {"broadcast", 0}};
+  std::map<std::string, int64_t> counts;
+  for (Collective kind : collective_ops) counts[to_string(kind).str()] = 0;
   Dim moved = 0;
   auto groups_along = [&](llvm::ArrayRef<std::string> axes) {
     JsonArray groups;
@@ -288,51 +288,41 @@ llvm::Expected<JsonValue> make_plan(const Job& job, const DimValues& examples, l
     }
     return groups;
   };
-  for (const DimMeeting& m : dim_meetings(*job.ranks[0])) {
-    ++counts["all_reduce"];
-    moved = moved + Dim(8);
-    JsonArray axes;
-    for (const std::string& a : m.axes) axes.push_back(a);
-    collectives.push_back(JsonObject{{"id", m.id},
-                                     {"kind", "all_reduce"},
-                                     {"reduce", "sum"},
-                                     {"axes", std::move(axes)},
-                                     {"groups", groups_along(m.axes)},
-                                     {"tensor", m.tensor},
-                                     {"of", m.input},
-                                     {"dtype", "int64"},
-                                     {"shape", JsonArray{1}},
-                                     {"bytes_formula", 8},
-                                     {"bytes", 8},
-                                     {"phase", "forward"},
-                                     {"reason", "input '" + m.input + "' has a part of " + m.id.substr(5) +
-                                                    " on each device, and shapes need the whole"}});
-  }
-  for (const auto& node : job.spmd->nodes) {
-    if (!node->op->is_collective) continue;
-    ++counts[node->op->name];
+  // First the sums of extents, which each rank's graph has from materialise.
+  std::vector<const Node*> meetings;
+  for (const auto& node : job.ranks[0]->nodes)
+    if (node->op->collective && call_of(*node).extent) meetings.push_back(node.get());
+  for (const auto& node : job.spmd->nodes)
+    if (node->op->collective) meetings.push_back(node.get());
+  for (const Node* node : meetings) {
+    const CollectiveCall call = call_of(*node);
+    ++counts[to_string(call.kind).str()];
     const optp::Value& out = node->out();
-    const Dim bytes = elements(out.type.dims) * Dim(size_bytes(out.type.dtype));
+    const Dim bytes = elements(call.dims) * Dim(size_bytes(call.dtype));
     moved = moved + bytes;
-    const auto& axes = *node->find<std::vector<std::string>>("axes");
     JsonArray axis_names;
-    for (const std::string& a : axes) axis_names.push_back(a);
-    JsonObject entry{{"id", node->text("id")},
-                     {"kind", node->op->name},
+    for (const std::string& a : call.axes) axis_names.push_back(a);
+    JsonObject entry{{"id", call.id},
+                     {"kind", to_string(call.kind)},
                      {"axes", std::move(axis_names)},
-                     {"groups", groups_along(axes)},
+                     {"groups", groups_along(call.axes)},
                      {"tensor", out.name},
                      {"of", out.cause.from.empty() ? node->operand(0).name : out.cause.from},
                      {"dtype", long_name(out.type.dtype)},
-                     {"shape", shape(out.type.dims)},
+                     {"shape", shape(call.dims)},
                      {"bytes_formula", extent(bytes)},
                      {"bytes", number(bytes, examples)},
-                     {"reason", node->text("reason")},
+                     {"reason", call.reason},
                      {"phase", to_string(node->phase)}};
-    if (!node->text("reduce").empty()) entry["reduce"] = node->text("reduce");
-    if (node->find<int64_t>("axis")) entry["axis"] = node->integer("axis");
-    if (const Node* producer = node->operand(0).producer) entry["producer"] = node_name(*producer);
-    entry["consumers"] = consumers(*job.spmd, out);
+    if (reduces(call.kind)) entry["reduce"] = to_string(call.reduce);
+    if (cuts(call.kind) && joins(call.kind))
+      entry["split_axis"] = call.cut_axis, entry["concat_axis"] = call.join_axis;
+    else if (cuts(call.kind) || joins(call.kind))
+      entry["axis"] = cuts(call.kind) ? call.cut_axis : call.join_axis;
+    if (!call.extent) {
+      if (const Node* producer = node->operand(0).producer) entry["producer"] = node_name(*producer);
+      entry["consumers"] = consumers(*job.spmd, out);
+    }
     collectives.push_back(std::move(entry));
   }
 

@@ -112,9 +112,9 @@ llvm::Error check_tensor(const std::string& place, const JsonObject* t, int64_t 
       if (!list || list->empty()) return bad_input(at + ": ranges: expected a list of intervals for each dim");
       for (const JsonValue& v : *list) {
         const JsonArray* interval = v.getAsArray();
-        if (!interval || (interval->size() != 2 && interval->size() != 4) ||
+        if (!interval || interval->size() < 2 || interval->size() % 2 != 0 ||
             !llvm::all_of(*interval, [](const JsonValue& x) { return is_a(&x, Kind::extent); }))
-          return bad_input(at + ": ranges: expected intervals of 2 or 4 extents");
+          return bad_input(at + ": ranges: expected intervals of 2 extents, and pairs of 2 more");
       }
     }
   }

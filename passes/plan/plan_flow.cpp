@@ -56,7 +56,7 @@ llvm::json::Array plan_flow(const Job& job) {
     const bool join = branches > 1 && llvm::is_contained({"add", "sub", "mul", "div", "sum"}, op);
     const bool shown = !parameters.empty() || op == "softmax" || op == "layer_norm" || is_activation(op) || join ||
                        (op == "contract" && !places.empty());
-    if (node->op->is_collective) {
+    if (node->op->collective) {
       flow.push_back(llvm::json::Object{{"collective", node->text("id")}, {"after", after()}});
     } else if (shown && node->phase == Phase::forward && is_float(node->out().type.dtype) &&
                whole.find(node->out().name)) {

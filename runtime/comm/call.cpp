@@ -7,26 +7,32 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CheckedArithmetic.h"
 #include "llvm/Support/xxhash.h"
-#include "runtime/comm/chunks.h"
 #include "runtime/comm/reduce.h"
 
 namespace optp {
 namespace {
 
-bool has_reduce(const Call& call) {
-  return call.kind == Collective::all_reduce || call.kind == Collective::reduce_scatter;
-}
-
 llvm::ArrayRef<uint8_t> bytes_of(const void* data, size_t bytes) { return {static_cast<const uint8_t*>(data), bytes}; }
 
 }  // namespace
+
+Call bound(const CollectiveCall& call) {
+  Call out{.kind = call.kind,
+           .id = call.id,
+           .dtype = call.dtype,
+           .reduce = call.reduce,
+           .cut_axis = int(call.cut_axis),
+           .join_axis = int(call.join_axis)};
+  for (Dim d : call.dims) out.dims.push_back(d.constant().value_or(-1));
+  return out;
+}
 
 uint64_t fingerprint(const Call& call) {
   const uint64_t parts[] = {uint64_t(call.kind),
                             uint64_t(call.reduce),
                             uint64_t(call.dtype),
-                            uint64_t(call.axis),
-                            uint64_t(call.concat_axis),
+                            uint64_t(call.cut_axis),
+                            uint64_t(call.join_axis),
                             llvm::xxh3_64bits(llvm::StringRef(call.id)),
                             llvm::xxh3_64bits(bytes_of(call.dims.data(), call.dims.size() * sizeof(int64_t)))};
   return llvm::xxh3_64bits(bytes_of(parts, sizeof parts));
@@ -39,16 +45,13 @@ std::string describe(const Call& call) {
       text += (" (" + to_string(call.reduce) + ")").str();
       break;
     case Collective::all_gather:
-      text += " (axis " + std::to_string(call.axis) + ")";
+      text += " (axis " + std::to_string(call.join_axis) + ")";
       break;
     case Collective::reduce_scatter:
-      text += (" (" + to_string(call.reduce) + ", axis " + llvm::Twine(call.axis) + ")").str();
+      text += (" (" + to_string(call.reduce) + ", axis " + llvm::Twine(call.cut_axis) + ")").str();
       break;
     case Collective::all_to_all:
-      text += " (split " + std::to_string(call.axis) + ", concat " + std::to_string(call.concat_axis) + ")";
-      break;
-    case Collective::broadcast:
-      text += " (root " + std::to_string(call.axis) + ")";
+      text += " (split " + std::to_string(call.cut_axis) + ", concat " + std::to_string(call.join_axis) + ")";
       break;
     case Collective::barrier:
       return text;
@@ -66,8 +69,8 @@ std::string differences(const Call& a, const Call& b) {
   if (a.dims != b.dims) found.push_back("shape");
   if (a.kind == b.kind) {
     if (a.reduce != b.reduce) found.push_back("reduce");
-    if (a.axis != b.axis) found.push_back(a.kind == Collective::broadcast ? "root" : "axis");
-    if (a.concat_axis != b.concat_axis) found.push_back("concat axis");
+    if (a.cut_axis != b.cut_axis) found.push_back(joins(a.kind) ? "split axis" : "axis");
+    if (a.join_axis != b.join_axis) found.push_back(cuts(a.kind) ? "concat axis" : "axis");
   }
   return llvm::join(found, " and ");
 }
@@ -78,11 +81,11 @@ std::string print_group(llvm::ArrayRef<int> group) {
   return text + "}";
 }
 
-llvm::Error check(const Call& call, int members) {
+llvm::Error check(const Call& call) {
   auto wrong = [&](const llvm::Twine& what) { return error(Fault::internal, describe(call) + ": " + what); };
   if (call.kind == Collective::barrier) return llvm::Error::success();
   if (size_bytes(call.dtype) == 0) return wrong("dtype: has no size");
-  if (has_reduce(call) && !can_reduce(call.dtype)) return wrong("dtype: can't be reduced");
+  if (reduces(call.kind) && !can_reduce(call.dtype)) return wrong("dtype: can't be reduced");
   int64_t bytes = size_bytes(call.dtype);
   for (int64_t extent : call.dims) {
     if (extent < 0) return wrong("shape: negative extent");
@@ -92,13 +95,11 @@ llvm::Error check(const Call& call, int members) {
     bytes = *next;
   }
   const int ndim = int(call.dims.size());
-  auto inside = [](int index, int end) { return index >= 0 && index < end; };
-  if (call.kind == Collective::broadcast && !inside(call.axis, members)) return wrong("root: not a member");
-  if ((call.kind == Collective::all_gather || call.kind == Collective::reduce_scatter) && !inside(call.axis, ndim))
-    return wrong("axis: not a dim");
-  if (call.kind == Collective::all_to_all &&
-      (!inside(call.axis, ndim) || !inside(call.concat_axis, ndim) || call.axis == call.concat_axis))
+  auto inside = [&](int axis) { return axis >= 0 && axis < ndim; };
+  const bool cut = cuts(call.kind), join = joins(call.kind);
+  if (cut && join && (call.cut_axis == call.join_axis || !inside(call.cut_axis) || !inside(call.join_axis)))
     return wrong("axes: not two dims");
+  if ((cut && !inside(call.cut_axis)) || (join && !inside(call.join_axis))) return wrong("axis: not a dim");
   return llvm::Error::success();
 }
 
@@ -117,31 +118,15 @@ llvm::Error check_group(llvm::ArrayRef<int> group, int rank, int world_size) {
   return llvm::Error::success();
 }
 
-int64_t product(llvm::ArrayRef<int64_t> dims) {
-  int64_t elements = 1;
-  for (int64_t extent : dims) elements *= extent;
-  return elements;
-}
-
 Around around(llvm::ArrayRef<int64_t> dims, int axis) {
-  return {product(dims.take_front(axis)), dims[axis], product(dims.drop_front(axis + 1))};
+  return {count_of(dims.take_front(axis)), dims[axis], count_of(dims.drop_front(axis + 1))};
 }
 
 int64_t input_bytes(const Call& call, int members, int member) {
-  auto chunk = [&](int axis) {
-    const Around at = around(call.dims, axis);
-    return at.outer * chunks::size(at.total, members, member) * at.inner * size_bytes(call.dtype);
-  };
-  switch (call.kind) {
-    case Collective::all_gather:
-      return chunk(call.axis);
-    case Collective::all_to_all:
-      return chunk(call.concat_axis);
-    case Collective::barrier:
-      return 0;
-    default:
-      return product(call.dims) * size_bytes(call.dtype);
-  }
+  if (call.kind == Collective::barrier) return 0;
+  if (!joins(call.kind)) return count_of(call.dims) * size_bytes(call.dtype);
+  const Around at = around(call.dims, call.join_axis);
+  return at.outer * chunk_size(at.total, members, member) * at.inner * size_bytes(call.dtype);
 }
 
 }  // namespace optp

@@ -24,14 +24,13 @@ class FlightRecorder {
 
   // The next entry, taken from the oldest. Only the rank itself begins entries; it may read them without a lock, and
   // so may those who know that it waits inside of this one.
-  template <class Fill>
-  Entry& begin(llvm::ArrayRef<int> group, Fill fill) {
+  Entry& begin(llvm::ArrayRef<int> group, const Call& call) {
     std::lock_guard lock(mutex_);
     Entry& entry = (*ring_)[count_ % capacity];
     entry.number = ++count_;
     entry.group = group;
     entry.state.store(State::waiting, std::memory_order_relaxed);
-    fill(entry.call);
+    entry.call = call;
     return entry;
   }
 

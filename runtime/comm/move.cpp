@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "frontend/ir/mesh.h"
 #include "runtime/comm/call.h"
-#include "runtime/comm/chunks.h"
 
 namespace optp {
 
@@ -21,9 +21,9 @@ void copy_rows(void* out, int64_t out_stride, const void* in, int64_t in_stride,
 void place_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int axis, int members, int from, const void* in,
                  void* out) {
   const Around at = around(dims, axis);
-  const int64_t inner = at.inner * element_bytes, chunk = chunks::size(at.total, members, from) * inner;
+  const int64_t inner = at.inner * element_bytes, chunk = chunk_size(at.total, members, from) * inner;
   if (chunk == 0) return;
-  copy_rows(static_cast<char*>(out) + chunks::start(at.total, members, from) * inner, at.total * inner, in, chunk,
+  copy_rows(static_cast<char*>(out) + chunk_start(at.total, members, from) * inner, at.total * inner, in, chunk,
             at.outer, chunk);
 }
 
@@ -34,15 +34,15 @@ void exchange_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int spl
     int64_t in, out, in_start, out_start, copied;
   };
   const int64_t split = dims[split_axis], concat = dims[concat_axis];
-  const Axis at_split = {split, chunks::size(split, members, to), chunks::start(split, members, to), 0,
-                         chunks::size(split, members, to)};
-  const Axis at_concat = {chunks::size(concat, members, from), concat, 0, chunks::start(concat, members, from),
-                          chunks::size(concat, members, from)};
+  const Axis at_split = {split, chunk_size(split, members, to), chunk_start(split, members, to), 0,
+                         chunk_size(split, members, to)};
+  const Axis at_concat = {chunk_size(concat, members, from), concat, 0, chunk_start(concat, members, from),
+                          chunk_size(concat, members, from)};
   const bool split_first = split_axis < concat_axis;
   const Axis &first = split_first ? at_split : at_concat, &second = split_first ? at_concat : at_split;
   const int axis1 = std::min(split_axis, concat_axis), axis2 = std::max(split_axis, concat_axis);
-  const int64_t outer = product(dims.take_front(axis1)), middle = product(dims.slice(axis1 + 1, axis2 - axis1 - 1));
-  const int64_t inner = product(dims.drop_front(axis2 + 1)) * element_bytes;
+  const int64_t outer = count_of(dims.take_front(axis1)), middle = count_of(dims.slice(axis1 + 1, axis2 - axis1 - 1));
+  const int64_t inner = count_of(dims.drop_front(axis2 + 1)) * element_bytes;
   const int64_t in_stride = second.in * inner, out_stride = second.out * inner;
   if (outer * first.copied * middle * second.copied * inner == 0) return;
   for (int64_t o = 0; o < outer; ++o)

@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "frontend/ir/dtype.h"
+#include "frontend/ir/reduce.h"
 #include "llvm/ADT/ArrayRef.h"
-#include "runtime/comm/communicator.h"
 
 namespace optp {
 

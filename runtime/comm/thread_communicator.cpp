@@ -17,11 +17,9 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/Threading.h"
 #include "llvm/Support/raw_ostream.h"
-#include "runtime/comm/chunks.h"
 #include "runtime/comm/flight_recorder.h"
 #include "runtime/comm/meeting.h"
 #include "runtime/comm/move.h"
@@ -85,13 +83,6 @@ struct World {
   std::vector<std::unique_ptr<Meeting>> meetings;  // of the groups met so far: a few
 };
 
-// A call's arguments besides stamp and buffers.
-struct Arguments {
-  Collective kind;
-  Reduce reduce = Reduce::sum;
-  int axis = -1, concat_axis = -1;
-};
-
 // What a member sees of all when they have met.
 struct Table {
   const Call& call;
@@ -113,73 +104,67 @@ struct Table {
   const Meeting::Turn& turn(int member) const { return meeting.seat(member).turns[meeting.seat(index).turn & 1]; }
 };
 
+// What each member moves, having met.
+void move_all_reduce(const Table& all) {
+  const int64_t elements = count_of(all.call.dims);
+  if (elements == 0) return;
+  const int64_t start = all.copied ? 0 : chunk_start(elements, all.members, all.index);
+  const int64_t count = all.copied ? elements : chunk_size(elements, all.members, all.index);
+  llvm::SmallVector<void*, 8> outs;
+  for (int member = 0; member < all.members; ++member)
+    if (!all.copied || member == all.index)
+      outs.push_back(static_cast<char*>(all.out(member)) + start * all.element_bytes());
+  reduce(all.call.dtype, all.call.reduce, all.ins(start * all.element_bytes()), outs, {.elements = count});
+}
+void move_all_gather(const Table& all) {
+  for (int from = 0; from < all.members; ++from)
+    place_chunk(all.call.dims, all.element_bytes(), all.call.join_axis, all.members, from, all.in(from),
+                all.out(all.index));
+}
+void move_reduce_scatter(const Table& all) {
+  const Around at = around(all.call.dims, all.call.cut_axis);
+  const int64_t start = chunk_start(at.total, all.members, all.index) * at.inner;
+  const int64_t count = chunk_size(at.total, all.members, all.index) * at.inner;
+  if (at.outer * count == 0) return;
+  void* own = all.out(all.index);
+  reduce(all.call.dtype, all.call.reduce, all.ins(start * all.element_bytes()), own,
+         {.rows = at.outer, .elements = count, .in_stride = at.total * at.inner, .out_stride = count});
+}
+void move_all_to_all(const Table& all) {
+  for (int from = 0; from < all.members; ++from)
+    exchange_chunk(all.call.dims, all.element_bytes(), all.call.cut_axis, all.call.join_axis, all.members, from,
+                   all.index, all.in(from), all.out(all.index));
+}
+void move(const Table& all) {
+  switch (all.call.kind) {
+    case Collective::all_reduce:
+      return move_all_reduce(all);
+    case Collective::all_gather:
+      return move_all_gather(all);
+    case Collective::reduce_scatter:
+      return move_reduce_scatter(all);
+    case Collective::all_to_all:
+      return move_all_to_all(all);
+    case Collective::barrier:
+      return;
+  }
+}
+
 class ThreadCommunicator final : public Communicator {
  public:
   ThreadCommunicator(World& world, int rank) : world_(world), recorder_(world.recorders[rank]), rank_(rank) {}
   int rank() const override { return rank_; }
   int size() const override { return int(world_.recorders.size()); }
 
-  llvm::Error all_reduce(const CollectiveStamp& stamp, llvm::ArrayRef<int> group, Reduce reduce, const void* in,
-                         void* out) override {
-    return run(stamp, {.kind = Collective::all_reduce, .reduce = reduce}, group, in, out, [](const Table& all) {
-      const int64_t elements = product(all.call.dims);
-      if (elements == 0) return;
-      const int64_t start = all.copied ? 0 : chunks::start(elements, all.members, all.index);
-      const int64_t count = all.copied ? elements : chunks::size(elements, all.members, all.index);
-      llvm::SmallVector<void*, 8> outs;
-      for (int member = 0; member < all.members; ++member)
-        if (!all.copied || member == all.index)
-          outs.push_back(static_cast<char*>(all.out(member)) + start * all.element_bytes());
-      optp::reduce(all.call.dtype, all.call.reduce, all.ins(start * all.element_bytes()), outs, {.elements = count});
-    });
-  }
-
-  llvm::Error all_gather(const CollectiveStamp& stamp, llvm::ArrayRef<int> group, int axis, const void* in,
-                         void* out) override {
-    return run(stamp, {.kind = Collective::all_gather, .axis = axis}, group, in, out, [](const Table& all) {
-      for (int from = 0; from < all.members; ++from)
-        place_chunk(all.call.dims, all.element_bytes(), all.call.axis, all.members, from, all.in(from),
-                    all.out(all.index));
-    });
-  }
-
-  llvm::Error reduce_scatter(const CollectiveStamp& stamp, llvm::ArrayRef<int> group, Reduce reduce, int axis,
-                             const void* in, void* out) override {
-    return run(stamp, {.kind = Collective::reduce_scatter, .reduce = reduce, .axis = axis}, group, in, out,
-               [](const Table& all) {
-                 const Around at = around(all.call.dims, all.call.axis);
-                 const int64_t start = chunks::start(at.total, all.members, all.index) * at.inner;
-                 const int64_t count = chunks::size(at.total, all.members, all.index) * at.inner;
-                 if (at.outer * count == 0) return;
-                 void* own = all.out(all.index);
-                 optp::reduce(
-                     all.call.dtype, all.call.reduce, all.ins(start * all.element_bytes()), own,
-                     {.rows = at.outer, .elements = count, .in_stride = at.total * at.inner, .out_stride = count});
-               });
-  }
-
-  llvm::Error all_to_all(const CollectiveStamp& stamp, llvm::ArrayRef<int> group, int split_axis, int concat_axis,
-                         const void* in, void* out) override {
-    return run(stamp, {.kind = Collective::all_to_all, .axis = split_axis, .concat_axis = concat_axis}, group, in, out,
-               [](const Table& all) {
-                 for (int from = 0; from < all.members; ++from)
-                   exchange_chunk(all.call.dims, all.element_bytes(), all.call.axis, all.call.concat_axis, all.members,
-                                  from, all.index, all.in(from), all.out(all.index));
-               });
-  }
-
-  llvm::Error broadcast(const CollectiveStamp& stamp, llvm::ArrayRef<int> group, int root, void* data) override {
-    const bool gives = root >= 0 && root < int(group.size()) && group[root] == rank_;
-    return run(stamp, {.kind = Collective::broadcast, .axis = root}, group, gives ? data : nullptr,
-               gives ? nullptr : data, [](const Table& all) {
-                 const int64_t bytes = input_bytes(all.call, all.members, all.call.axis);
-                 if (all.index != all.call.axis)
-                   copy_rows(all.out(all.index), bytes, all.in(all.call.axis), bytes, 1, bytes);
-               });
-  }
-
-  llvm::Error barrier(const CollectiveStamp& stamp, llvm::ArrayRef<int> group) override {
-    return run(stamp, {.kind = Collective::barrier}, group, nullptr, nullptr, [](const Table&) {});
+  llvm::Error run(const Call& call, llvm::ArrayRef<int> group, const void* in, void* out) override {
+    if (world_.failed) return world_.failure();  // also keeps entries that others may still read
+    llvm::Expected<Place> place = find(group);
+    if (!place) return own_fault(place.takeError());
+    Entry& entry = recorder_.begin(place->meeting->group(), call);
+    llvm::Error result = run(entry, *place->meeting, place->index, in, out);
+    entry.state.store(result ? FlightRecorder::State::failed : FlightRecorder::State::completed,
+                      std::memory_order_relaxed);
+    return result;
   }
 
   void abort(llvm::StringRef message) override { world_.fail("rank " + llvm::Twine(rank_) + " failed: " + message); }
@@ -208,30 +193,9 @@ class ThreadCommunicator final : public Communicator {
     return fault;
   }
 
-  llvm::Error run(const CollectiveStamp& stamp, const Arguments& arguments, llvm::ArrayRef<int> group, const void* in,
-                  void* out, llvm::function_ref<void(const Table&)> move) {
-    if (world_.failed) return world_.failure();  // also keeps entries that others may still read
-    llvm::Expected<Place> place = find(group);
-    if (!place) return own_fault(place.takeError());
-    Entry& entry = recorder_.begin(place->meeting->group(), [&](Call& call) {
-      call.kind = arguments.kind;
-      call.reduce = arguments.reduce;
-      call.dtype = stamp.dtype;
-      call.axis = arguments.axis;
-      call.concat_axis = arguments.concat_axis;
-      call.id.assign(stamp.id.data(), stamp.id.size());
-      call.dims.assign(stamp.dims.begin(), stamp.dims.end());
-    });
-    llvm::Error result = run(entry, *place->meeting, place->index, in, out, move);
-    entry.state.store(result ? FlightRecorder::State::failed : FlightRecorder::State::completed,
-                      std::memory_order_relaxed);
-    return result;
-  }
-
-  llvm::Error run(Entry& entry, Meeting& meeting, int index, const void* in, void* out,
-                  llvm::function_ref<void(const Table&)> move) {
+  llvm::Error run(Entry& entry, Meeting& meeting, int index, const void* in, void* out) {
     const Call& call = entry.call;
-    if (llvm::Error wrong = check(call, meeting.size())) return own_fault(std::move(wrong));
+    if (llvm::Error wrong = check(call)) return own_fault(std::move(wrong));
     Meeting::Seat& seat = meeting.seat(index);
     const uint64_t come = ++seat.turn * 2, done = come + 1;
     Meeting::Turn& turn = seat.turns[seat.turn & 1];

@@ -218,7 +218,7 @@ void check_split(const Whole& whole, OutputLayout layout, Count& count) {
     after = text_of(*spmd);
     std::set<std::string> ids;
     for (const auto& node : spmd->nodes)
-      if (node->op->is_collective) {
+      if (node->op->collective) {
         ++count.collectives[node->op->name];
         if (!ids.insert(node->text("id").str()).second) wrong = "two collectives meet as " + node->text("id").str();
       }
@@ -278,7 +278,7 @@ Array joined(const Array& a, const Array& b, Reduce reduce) {
 
 TEST_CASE("every op that is registered has samples") {
   for (const OpDef* op : all_ops())
-    if (!op->is_collective)
+    if (!op->collective)
       CHECK_MESSAGE(!table().of(op->name).empty(), "no samples of op ", op->name,
                     ": add some to tests/passes/samples.h");
 }
@@ -509,39 +509,38 @@ TEST_CASE("mutants: a dropped sum, a start that is one off and a bias on every r
 TEST_CASE("every collective computes, on parts that differ in size, what its members hold together") {
   Random random(seed);
   for (const OpDef* op : all_ops()) {
-    if (!op->is_collective) continue;
+    if (!op->collective) continue;
+    const Collective kind = *op->collective;
+    CHECK(op->name == to_string(kind));
     for (const int64_t members : {1, 2, 3, 5, 8}) {
       Graph g;
       g.mesh = must(parse_mesh(std::to_string(members)));
       Builder build(g);
-      const Dim n = 7, part = Dim::part(n, {"tensor"});
-      const bool gathers = op->name == "all_gather", scatters = op->name == "reduce_scatter";
-      Value& x = g.add_input("x", {DType::f64, {gathers ? part : n, 2}});
-      Attributes attributes{{"axes", std::vector<std::string>{"tensor"}}};
-      if (gathers)
-        attributes["total"] = n;
-      else
-        attributes["reduce"] = std::string("sum");
-      if (scatters) attributes["local"] = part;
-      if (gathers || scatters) attributes["axis"] = int64_t(0);
-      g.outputs.push_back({"y", must(build.create(op->name, {&x}, attributes, "y"))});
-      auto chunk = [&](int64_t r) { return Shard::chunk_of({7, 2}, 0, members, r); };
-      const Array whole = random_array(random, {{n, 2}});
+      const Extents extents{7, 4};
+      CollectiveCall call{.kind = kind, .id = "c", .axes = {"tensor"}, .dims = {7, 4}};
+      Dims own{7, 4};
+      if (reduces(kind)) call.reduce = Reduce::sum;
+      if (cuts(kind)) call.cut_axis = 0, call.local = Dim::part(7, {"tensor"});
+      if (joins(kind)) {
+        call.join_axis = cuts(kind) ? 1 : 0;
+        own[size_t(call.join_axis)] = Dim::part(extents[size_t(call.join_axis)], {"tensor"});
+      }
+      Value& x = g.add_input("x", {DType::f64, own});
+      g.outputs.push_back({"y", must(build.create(op->name, {&x}, attributes_of(call), "y"))});
+      auto chunk = [&](int64_t axis, int64_t r) { return Shard::chunk_of(extents, size_t(axis), members, r); };
+      Array whole = random_array(random, {{7, 4}});
       std::vector<NamedArrays> inputs;
-      inputs.resize(size_t(members));
-      Array sum;
-      sum.resize(true, whole.dims);
       for (int64_t r = 0; r < members; ++r) {
-        Array own = gathers ? take(chunk(r), whole) : random_array(random, {{n, 2}});
-        if (!gathers) sum = joined(sum, own, Reduce::sum);
-        inputs[size_t(r)]["x"] = std::move(own);
+        Array in = joins(kind) ? take(chunk(call.join_axis, r), whole) : random_array(random, {{7, 4}});
+        if (reduces(kind)) whole = r == 0 ? in : joined(whole, in, Reduce::sum);
+        inputs.push_back({{"x", std::move(in)}});
       }
       const auto ranks = rank_graphs(g);
       std::vector<const Graph*> graphs;
       for (const auto& rank : ranks) graphs.push_back(rank.get());
       auto results = must(run_reference(graphs, inputs));
       for (int64_t r = 0; r < members; ++r) {
-        const Array expected = gathers ? whole : scatters ? take(chunk(r), sum) : sum;
+        const Array expected = cuts(kind) ? take(chunk(call.cut_axis, r), whole) : whole;
         CHECK_MESSAGE(close(results[size_t(r)]["y"], expected), op->name, " of ", members);
       }
     }

@@ -176,7 +176,7 @@ using Counts =
 Counts collectives(const Graph& spmd) {
   Counts out;
   for (const auto& node : spmd.nodes) {
-    if (!node->op->is_collective) continue;
+    if (!node->op->collective) continue;
     std::string what = to_string(node->phase).str() + " " + node->op->name;
     if (!node->text("reduce").empty()) what += " " + node->text("reduce").str();
     if (node->phase == Phase::backward && product(node->out().type.dims).constant()) what += " of weights";
@@ -246,7 +246,7 @@ TEST_CASE("forward in a training plan is the inference plan: the same nodes, sha
     for (const auto& node : inference.spmd->nodes)
       if (node->op->name == "all_reduce") before.push_back(node->out().name + " of " + node->operand(0).name);
     for (const auto& node : job.spmd->nodes)
-      if (node->op->is_collective && node->phase == Phase::forward)
+      if (node->op->collective && node->phase == Phase::forward)
         now.push_back(node->out().name + " of " + node->operand(0).name);
     CHECK(before == now);
   }

@@ -108,7 +108,7 @@ TEST_CASE("gather masks rows of other ranks, and names the node of a bad index")
   REQUIRE(bool(executable));
   const HostArray table = host_array(c.arrays["in0"], DType::f32), index = host_array(c.arrays["in1"], DType::i64);
   HostArrays outputs;
-  const std::string e = text((*executable)->run({{"in0", table}, {"in1", index}}, outputs));
+  const std::string e = text((*executable)->run({{"in0", &table}, {"in1", &index}}, outputs));
   CHECK(e.find("'embed'") != std::string::npos);
   CHECK(e.find("index 2") != std::string::npos);
 }

@@ -9,7 +9,7 @@ namespace {
 // y = all_reduce(p) + rest becomes all_reduce(p + rest): the rest counts once a rank.
 bool add_before_sum(Graph& graph, llvm::function_ref<bool(const Node& sum, const Value& rest)> wanted) {
   for (auto& node : graph.nodes) {
-    if (node->op->name != "all_reduce" || node->out().uses.size() != 1) continue;
+    if (node->op->collective != Collective::all_reduce || node->out().uses.size() != 1) continue;
     Node& add = *node->out().uses[0].node;
     if (!add.op->is(Trait::adds)) continue;
     Value& rest = add.operand(1 - node->out().uses[0].operand);
@@ -58,7 +58,7 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
     if (!argument.empty() && argument.getAsInteger(10, wanted))
       return error(Fault::usage, "--mutant " + quoted(mutant));
     for (auto& node : graph.nodes)
-      if (node->op->name == "all_reduce" && seen++ == wanted) {
+      if (node->op->collective == Collective::all_reduce && seen++ == wanted) {
         graph.replace_all_uses(node->out(), node->operand(0));
         graph.erase(*node);
         return llvm::Error::success();
@@ -66,7 +66,9 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
     return none();
   }
   int64_t n = 0;
-  const auto is_sum = [](const Node& node) { return node.op->name == "all_reduce" && node.text("reduce") == "sum"; };
+  const auto is_sum = [](const Node& node) {
+    return node.op->collective == Collective::all_reduce && node.text("reduce") == "sum";
+  };
   if (kind == "double-all-reduce" || kind == "mean-for-sum" || kind == "drop-backward-all-reduce") {
     if (!argument.empty() && argument.getAsInteger(10, n)) return error(Fault::usage, "--mutant " + quoted(mutant));
     Node* sum = nth(graph, n, [&](const Node& node) {

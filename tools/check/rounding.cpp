@@ -27,7 +27,7 @@ Roundings::Bound Roundings::of(const Node& node) const {
   for (const Size& s : in)
     largest = std::max(largest, s.largest), error = std::max(error, s.error), sum += s.largest,
     addend = std::max(addend, s.addend);
-  if (node.op->is_collective)
+  if (node.op->collective)
     return {double(devices_) * (error + double(devices_) * unit * largest), addend};  // a sum over all, at most
   if (!node.op->rule) return {};
   auto rule = node.op->rule(node);

@@ -24,7 +24,7 @@ std::string kernels_of(llvm::StringRef op) {
   }
   return any ? "every dtype" : dtypes.empty() ? "–" : llvm::join(dtypes, ", ");
 }
-std::string sharding_of(const OpDef& op) { return op.is_collective ? "collective" : op.rule ? "by rule" : "whole"; }
+std::string sharding_of(const OpDef& op) { return op.collective ? "collective" : op.rule ? "by rule" : "whole"; }
 
 llvm::Error list_ops(bool markdown) {
   auto& out = llvm::outs();

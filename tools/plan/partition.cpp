@@ -47,8 +47,7 @@ llvm::Error partition(const PartitionOptions& o) {
       bytes += device.getAsObject()->getInteger(part).value_or(0);
   std::optional<Progress> progress(std::in_place, "writing " + o.out, bytes, Progress::Unit::bytes);
   for (size_t r = 0; r < job->ranks.size() && !o.plan_only; ++r) {
-    const ExportOptions options{.metadata = {{"rank", std::to_string(r)},
-                                             {"devices", std::to_string(job->ranks.size())},
+    const ExportOptions options{.metadata = {{"devices", std::to_string(job->ranks.size())},
                                              {"mesh", to_string(job->whole->mesh)},
                                              {"strategy", job->passes.strategy},
                                              {"job", o.job.train ? "training" : "inference"}},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "frontend/ir/collective.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -111,9 +112,9 @@ std::string kind_text(llvm::StringRef kind, int64_t n) {
 std::string collectives_text(const llvm::json::Object& totals) {
   std::string out;
   if (const llvm::json::Object* counts = totals.getObject("collectives"))
-    for (const char* kind : {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast"})
-      if (const int64_t n = counts->getInteger(kind).value_or(0))
-        out += (out.empty() ? "" : ", ") + std::to_string(n) + " " + kind_text(kind, n);
+    for (Collective kind : collective_ops)
+      if (const int64_t n = counts->getInteger(to_string(kind)).value_or(0))
+        out += (out.empty() ? "" : ", ") + std::to_string(n) + " " + kind_text(to_string(kind), n);
   return out.empty() ? "nothing" : out;
 }
 

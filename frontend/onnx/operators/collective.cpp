@@ -1,4 +1,6 @@
 // Our own domain (docs/collectives.md), so that rank graphs can be read back and run.
+#include "frontend/ir/collective.h"
+
 #include "frontend/ir/mesh.h"
 #include "frontend/onnx/lowering.h"
 
@@ -6,70 +8,76 @@ namespace optp {
 namespace {
 using Values = llvm::SmallVector<Value*, 2>;
 
-llvm::Expected<Attributes> common(LoweringContext& c) {
-  auto group = c.integers("group");
-  if (!group || group->empty()) return c.fail("group: expected ranks");
-  Attributes out{{"group", *group}, {"id", c.text("id", "")}, {"reason", std::string()}};
-  if (c.has_attribute("reduce")) {
-    if (!reduce_from(c.text("reduce", "")))
-      return c.fail("reduce: expected sum, max or min, found " + quoted(c.text("reduce", "")));
-    out["reduce"] = c.text("reduce", "");
-  }
-  return out;
+llvm::Expected<int64_t> axis_of(LoweringContext& c, const char* name, const Value& x) {
+  if (!c.has_attribute(name)) return c.fail(llvm::Twine(name) + " is missing");
+  return c.axis(c.integer(name, 0), x.ndim());
 }
-Lowered all_reduce(LoweringContext& c) {
-  OPTP_TRY(x, c.need(0));
-  OPTP_TRY(attributes, common(c));
-  if (!attributes.contains("reduce")) return c.fail("reduce is missing");
-  // "dims/batch": the ranks add up their parts of a named extent. Its value is that name, known without being summed.
-  const std::string id = c.text("id", "");
-  if (auto part = content_of(*x); part && part->elements.size() == 1 && llvm::StringRef(id).starts_with("dims/")) {
-    OPTP_TRY(whole, parse_dim(llvm::StringRef(id).drop_front(5)));
-    return Values{&c.build.dim_tensor(part->dims, {whole}, x->type.dtype)};
-  }
-  OPTP_TRY(y, c.op("all_reduce", {x}, attributes));
-  return Values{y};
-}
-llvm::Expected<Dim> total(LoweringContext& c) {
+llvm::Expected<Dim> total_of(LoweringContext& c) {
   if (c.has_attribute("total")) return Dim(c.integer("total", 0));
   OPTP_TRY(dims, c.known_dims(1, "total"));
   if (dims.size() != 1) return c.fail("total: expected one number");
   return dims[0];
 }
-Lowered all_gather(LoweringContext& c) {
-  OPTP_TRY(x, c.need(0));
-  OPTP_TRY(attributes, common(c));
-  OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
-  OPTP_TRY(whole, total(c));
-  attributes["axis"] = axis;
-  attributes["total"] = whole;
-  OPTP_TRY(y, c.op("all_gather", {x}, attributes));
-  return Values{y};
-}
-Lowered reduce_scatter(LoweringContext& c) {
-  OPTP_TRY(x, c.need(0));
-  OPTP_TRY(attributes, common(c));
-  if (!attributes.contains("reduce")) return c.fail("reduce is missing");
-  OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
-  OPTP_TRY(whole, total(c));
-  if (whole != x->type.dims[size_t(axis)])
-    return c.fail("total: expected " + x->type.dims[size_t(axis)].text() + " as the input, found " + whole.text());
-  const auto group = std::get<llvm::SmallVector<int64_t, 4>>(attributes["group"]);
-  const auto* me = llvm::find(group, c.rank.value_or(-1));
-  if (me == group.end())
+llvm::Error read_axes(LoweringContext& c, const Value& x, CollectiveCall& call) {
+  const bool both = cuts(call.kind) && joins(call.kind);
+  if (cuts(call.kind)) {
+    OPTP_TRY(axis, axis_of(c, both ? "split_axis" : "axis", x));
+    call.cut_axis = axis;
+  }
+  if (joins(call.kind)) {
+    OPTP_TRY(axis, axis_of(c, both ? "concat_axis" : "axis", x));
+    call.join_axis = axis;
+  }
+  if (both && call.cut_axis == call.join_axis)
+    return c.fail("concat_axis: expected another than split_axis, found " + llvm::Twine(call.join_axis));
+  if (!cuts(call.kind) && !joins(call.kind)) return llvm::Error::success();
+  OPTP_TRY(total, total_of(c));
+  if (joins(call.kind))
+    call.dims[size_t(call.join_axis)] = total;
+  else if (const Dim own = call.dims[size_t(call.cut_axis)]; total != own)
+    return c.fail("total: expected " + own.text() + " as the input, found " + total.text());
+  if (!cuts(call.kind)) return llvm::Error::success();
+  const auto* me = llvm::find(call.group, c.rank.value_or(-1));
+  if (me == call.group.end())
     return c.fail("group: expected one with the rank that the file's metadata 'opt_partition.rank' names");
   const std::vector<std::string> members{"members"};
-  attributes["axis"] = axis;
-  attributes["total"] = whole;
-  attributes["local"] =
-      bind_rank(Dim::part(whole, members), Mesh{{{members[0], int64_t(group.size())}}}, me - group.begin());
-  OPTP_TRY(y, c.op("reduce_scatter", {x}, attributes));
+  call.local = bind_rank(Dim::part(call.dims[size_t(call.cut_axis)], members),
+                         Mesh{{{members[0], int64_t(call.group.size())}}}, me - call.group.begin());
+  return llvm::Error::success();
+}
+
+Lowered lower(LoweringContext& c, Collective kind) {
+  OPTP_TRY(x, c.need(0));
+  CollectiveCall call{.kind = kind, .id = c.text("id", ""), .dtype = x->type.dtype, .dims = x->type.dims};
+  auto group = c.integers("group");
+  if (!group || group->empty()) return c.fail("group: expected ranks");
+  call.group = *group;
+  if (reduces(kind)) {
+    if (!c.has_attribute("reduce")) return c.fail("reduce is missing");
+    auto reduce = reduce_from(c.text("reduce", ""));
+    if (!reduce) return c.fail("reduce: expected sum, max or min, found " + quoted(c.text("reduce", "")));
+    call.reduce = *reduce;
+  }
+  if (auto e = read_axes(c, *x, call)) return e;
+  // The ranks add up their parts of a named extent. Its value is that name, known without being summed.
+  auto part = content_of(*x);
+  if (kind == Collective::all_reduce && c.has_attribute("extent") && part && part->elements.size() == 1) {
+    OPTP_TRY(extent, parse_dim(c.text("extent", "")));
+    call.extent = extent;
+  }
+  OPTP_TRY(y, c.op(to_string(kind), {x}, attributes_of(call)));
+  if (call.extent) return Values{&c.build.dim_tensor(part->dims, {*call.extent}, x->type.dtype)};
   return Values{y};
 }
+template <Collective kind>
+Lowered lower(LoweringContext& c) {
+  return lower(c, kind);
+}
 const LoweringRow rows[] = {
-    {"AllReduce", 1, all_reduce, "opt_partition"},
-    {"AllGather", 1, all_gather, "opt_partition"},
-    {"ReduceScatter", 1, reduce_scatter, "opt_partition"},
+    {"AllReduce", 1, lower<Collective::all_reduce>, "opt_partition"},
+    {"AllGather", 1, lower<Collective::all_gather>, "opt_partition"},
+    {"AllToAll", 1, lower<Collective::all_to_all>, "opt_partition"},
+    {"ReduceScatter", 1, lower<Collective::reduce_scatter>, "opt_partition"},
 };
 const RegisteredLowerings registered{rows};
 }  // namespace

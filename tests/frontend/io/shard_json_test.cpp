@@ -36,9 +36,9 @@ TEST_CASE("what are no intervals of a whole's dims is refused") {
   for (auto [text, why] : std::initializer_list<std::pair<const char*, const char*>>{
            {"[]", "expected intervals of 1 dims, found 0"},
            {"[5]", "expected a list of intervals for each dim"},
-           {"[[5]]", "expected an interval of 2 or 4 extents"},
-           {"[[[5]]]", "expected an interval of 2 or 4 extents"},
-           {"[[[0,1,2]]]", "expected an interval of 2 or 4 extents"},
+           {"[[5]]", "expected an interval of 2 extents, and pairs of 2 more"},
+           {"[[[5]]]", "expected an interval of 2 extents, and pairs of 2 more"},
+           {"[[[0,1,2]]]", "expected an interval of 2 extents, and pairs of 2 more"},
            {"[[[0,1.5]]]", "expected an extent"},
            {"[[[0,\"1 +\"]]]", "expected an extent such as"}}) {
     CAPTURE(text);

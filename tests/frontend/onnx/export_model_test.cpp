@@ -67,6 +67,16 @@ std::map<std::string, std::string> external(const onnx::TensorProto& t) {
   for (const auto& e : t.external_data()) out[e.key()] = e.value();
   return out;
 }
+// x gathered to the whole batch, which is the sum of the ranks' parts.
+Value& batch_gathered(Sketch& s, Value& x, Ints group) {
+  Value& part = s.build.dim_tensor({1}, {x.type.dims[0]}, i64, "dims/batch/part");
+  const CollectiveCall sum{
+      .kind = Collective::all_reduce, .id = "dims/batch", .reduce = Reduce::sum, .group = group, .extent = batch};
+  s.op("all_reduce", {&part}, attributes_of(sum), "dims/batch");
+  const CollectiveCall gather{
+      .kind = Collective::all_gather, .id = "g", .group = group, .join_axis = 0, .dims = {batch, 3}};
+  return s.op("all_gather", {&x}, attributes_of(gather), "whole");
+}
 // x[batch, 8] · w[8, 512 of 1024], cut over two ranks, and a bias that all hold.
 void cut_layer(Sketch& s, int64_t rank) {
   Value &x = s.input("x", {batch, 8}), &w = s.data("w", {8, 1024}), &b = s.data("b", {4});
@@ -80,8 +90,9 @@ void cut_layer(Sketch& s, int64_t rank) {
 
 TEST_CASE("a model states IR 8, opset 17, and our domain only where it is used") {
   Sketch s;
+  s.graph.rank = 1;
   s.output("y", s.op("relu", {&s.input("x", {batch})}, {}, "y"));
-  const auto model = s.proto({.metadata = {{"rank", "1"}, {"mesh", "tensor=2"}}});
+  const auto model = s.proto({.metadata = {{"mesh", "tensor=2"}}});
   CHECK(model.ir_version() == 8);
   REQUIRE(model.opset_import_size() == 1);
   CHECK(model.opset_import(0).domain() == "");
@@ -177,24 +188,19 @@ TEST_CASE("a graph that is not bound to a rank is our mistake") {
   CHECK(failure(model_bytes(s.graph)).fault == Fault::internal);
 }
 
-TEST_CASE("a rank that gets a part of the batch adds up the parts where the whole is needed") {
+TEST_CASE("a sum of the batch's parts is written before what is computed from it") {
   Sketch s;
-  s.graph.mesh = get(parse_mesh("data=2"));
+  s.graph.rank = 0;
   Value& x = s.input("x", {floor_div(batch + 1, 2), 3});
-  x.sharding = Sharding{{DimSharding{{{batch, {"data"}}}}, DimSharding{}}};
-  x.logical_dims = {batch, 3};
-  const Attributes gather = {{"axes", AxisList{"data"}},
-                             {"group", Ints{0, 1}},
-                             {"id", std::string("x")},
-                             {"axis", int64_t(0)},
-                             {"total", batch}};
-  s.output("y", s.op("all_gather", {&x}, gather, "y"));
+  s.output("whole", batch_gathered(s, x, {0, 1}));
   const auto model = s.proto();
-  CHECK(nodes(model) == Lines{"dims/0 = Shape(x)", "dims/1 = AllReduce(dims/0)", "y = AllGather(x, dims/1)"});
+  CHECK(nodes(model) ==
+        Lines{"dims/0 = Shape(x)", "dims/batch = AllReduce(dims/0)", "whole = AllGather(x, dims/batch)"});
   CHECK(model.graph().node(1).domain() == "opt_partition");
   CHECK(attribute(model.graph().node(1), "id") == "dims/batch");
   CHECK(attribute(model.graph().node(1), "group") == "0 1 ");
   CHECK(attribute(model.graph().node(1), "reduce") == "sum");
+  CHECK(attribute(model.graph().node(1), "extent") == "batch");
 }
 
 TEST_CASE("collectives carry what docs/collectives.md asks for") {
@@ -215,14 +221,22 @@ TEST_CASE("collectives carry what docs/collectives.md asks for") {
                              {"total", batch},
                              {"local", floor_div(batch, 2)}}),
                        "cut"));
+  s.output("turned", s.op("all_to_all", {&part},
+                          with({{"id", std::string("t")},
+                                {"split_axis", int64_t(1)},
+                                {"concat_axis", int64_t(0)},
+                                {"total", Dim(5)},
+                                {"local", Dim(2)}}),
+                          "turned"));
   const auto model = s.proto();
-  CHECK(nodes(model, "dims/") ==
-        Lines{"sum = AllReduce(x)", "whole = AllGather(part)", "cut = ReduceScatter(x, dims/0)"});
+  CHECK(nodes(model, "dims/") == Lines{"sum = AllReduce(x)", "whole = AllGather(part)",
+                                       "cut = ReduceScatter(x, dims/0)", "turned = AllToAll(part)"});
   REQUIRE(model.opset_import_size() == 2);
   CHECK(model.opset_import(1).domain() == "opt_partition");
   CHECK(model.opset_import(1).version() == 1);
-  const auto &sum = model.graph().node(1), &whole = model.graph().node(2), &cut = model.graph().node(3);
-  for (const auto* n : {&sum, &whole, &cut}) {
+  const auto &sum = model.graph().node(1), &whole = model.graph().node(2), &cut = model.graph().node(3),
+             &turned = model.graph().node(4);
+  for (const auto* n : {&sum, &whole, &cut, &turned}) {
     CHECK(n->domain() == "opt_partition");
     CHECK(attribute(*n, "group") == "1 3 ");
   }
@@ -234,40 +248,99 @@ TEST_CASE("collectives carry what docs/collectives.md asks for") {
   CHECK(attribute(whole, "reduce") == "none");
   CHECK(attribute(cut, "reduce") == "sum");
   CHECK(attribute(cut, "total") == "none");  // it is input 1
+  CHECK(attribute(turned, "split_axis") == "1");
+  CHECK(attribute(turned, "concat_axis") == "0");
+  CHECK(attribute(turned, "total") == "5");
+  CHECK(attribute(sum, "extent") == "none");
 }
 
-TEST_CASE("collectives read back are those that were written, the sum of a batch's parts being the batch") {
+TEST_CASE("a graph read back has its rank, its collectives, and the batch for the sum of its parts") {
   const ScratchFolder scratch;
   for (int64_t rank : {1, 3}) {
     Sketch s;
-    s.graph.mesh = get(parse_mesh("data=2"));
-    Value& x = s.input("x", {floor_div(batch + 1, 2), 3});
-    x.sharding = Sharding{{DimSharding{{{batch, {"data"}}}}, DimSharding{}}};
-    x.logical_dims = {batch, 3};
-    auto with = [](const char* id, Attributes more) {
-      more.insert({{"axes", AxisList{"data"}}, {"group", Ints{1, 3}}, {"id", std::string(id)}, {"axis", int64_t(0)}});
-      return more;
-    };
-    Value& whole = s.op("all_gather", {&x}, with("g", {{"total", batch}}), "whole");
+    s.graph.rank = rank;
     const Dim local = floor_div(rank == 1 ? batch + 1 : batch, 2);
-    s.output("cut", s.op("reduce_scatter", {&whole},
-                         with("c", {{"reduce", std::string("sum")}, {"total", batch}, {"local", local}}), "cut"));
-    const std::string path =
-        scratch.put("model.onnx", get(model_bytes(s.graph, {.metadata = {{"rank", std::to_string(rank)}}})));
-    const auto read = get(import_onnx(path));
-    CHECK(read->size() == 2);  // the parts are not added up at run time
-    CHECK(read->find("whole")->type == Type{f32, {batch, 3}});
+    Value& whole = batch_gathered(s, s.input("x", {local, 3}), {1, 3});
+    const CollectiveCall scatter{.kind = Collective::reduce_scatter,
+                                 .id = "c",
+                                 .reduce = Reduce::max,
+                                 .group = {1, 3},
+                                 .cut_axis = 0,
+                                 .local = local,
+                                 .dtype = f32,
+                                 .dims = {batch, 3}};
+    const CollectiveCall turn{.kind = Collective::all_to_all,
+                              .id = "t",
+                              .group = {1, 3},
+                              .cut_axis = 1,
+                              .join_axis = 0,
+                              .local = rank == 1 ? 2 : 1,
+                              .dtype = f32,
+                              .dims = {batch, 3}};
+    Value& cut = s.op("reduce_scatter", {&whole}, attributes_of(scatter), "cut");
+    s.output("turned", s.op("all_to_all", {&cut}, attributes_of(turn), "turned"));
+    const auto read = get(import_onnx(scratch.put("model.onnx", get(model_bytes(s.graph)))));
+    CHECK(read->rank == rank);
+    std::vector<CollectiveCall> calls;
+    for (const auto& node : read->nodes)
+      if (node->op->collective) calls.push_back(call_of(*node));
+    REQUIRE(calls.size() == 4);
+    CHECK(calls[0].id == "dims/batch");
+    CHECK(calls[0].extent == batch);
+    CHECK(calls[1].id == "g");
+    CHECK(calls[1].dims == Dims{batch, 3});
+    for (auto [found, written] : {std::pair{&calls[2], &scatter}, {&calls[3], &turn}}) {
+      CHECK(found->kind == written->kind);
+      CHECK(found->id == written->id);
+      CHECK(found->reduce == written->reduce);
+      CHECK(found->group == written->group);
+      CHECK(found->cut_axis == written->cut_axis);
+      CHECK(found->join_axis == written->join_axis);
+      CHECK(found->local == written->local);
+      CHECK(found->dims == written->dims);
+    }
     CHECK(read->find("cut")->type == Type{f32, {local, 3}});
-    const Node& scatter = *read->find("cut")->producer;
-    CHECK(scatter.op->name == "reduce_scatter");
-    CHECK(scatter.dim("total") == batch);
-    CHECK(scatter.text("id") == "c");
-    const auto meetings = dim_meetings(s.graph);
-    REQUIRE(meetings.size() == 1);
-    CHECK(meetings[0].id == "dims/batch");
-    CHECK(meetings[0].tensor == "dims/1");
-    CHECK(meetings[0].input == "x");
-    CHECK(meetings[0].axes == AxisList{"data"});
+    CHECK(read->find("turned")->type == Type{f32, {batch, rank == 1 ? 2 : 1}});
+  }
+}
+
+TEST_CASE("what is no collective is refused where it is read, with what is wrong") {
+  const ScratchFolder scratch;
+  Sketch s;
+  s.graph.rank = 0;
+  const CollectiveCall turn{.kind = Collective::all_to_all,
+                            .id = "t",
+                            .group = {0, 1},
+                            .cut_axis = 1,
+                            .join_axis = 0,
+                            .local = 2,
+                            .dims = {5, 4}};
+  s.output("y", s.op("all_to_all", {&s.input("x", {3, 4})}, attributes_of(turn), "y"));
+  const auto good_model = s.proto();
+  auto refused = [&](const std::function<void(onnx::NodeProto&)>& change) {
+    onnx::ModelProto model = good_model;
+    change(*model.mutable_graph()->mutable_node(0));
+    return failure(import_onnx(scratch.put("model.onnx", model.SerializeAsString()))).message;
+  };
+  auto set = [](const char* name, int64_t n) {
+    return [=](onnx::NodeProto& node) {
+      for (auto& a : *node.mutable_attribute())
+        if (a.name() == name) a.set_i(n);
+    };
+  };
+  auto drop = [](const char* name) {
+    return [=](onnx::NodeProto& node) {
+      for (int k = node.attribute_size(); k-- > 0;)
+        if (node.attribute(k).name() == name) node.mutable_attribute()->DeleteSubrange(k, 1);
+    };
+  };
+  for (const auto& [message, why] : {std::pair{refused(drop("split_axis")), "split_axis is missing"},
+                                     {refused(drop("group")), "group: expected ranks"},
+                                     {refused(set("concat_axis", 1)), "concat_axis: expected another than split_axis"},
+                                     {refused(set("split_axis", 2)), "axis"},
+                                     {refused(drop("total")), "operand 1 is missing"}}) {
+    CAPTURE(message);
+    CHECK(message.find(why) != std::string::npos);
   }
 }
 

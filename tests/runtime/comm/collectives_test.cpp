@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cmath>
 
-#include "runtime/comm/chunks.h"
+#include "frontend/ir/mesh.h"
 #include "tests/runtime/comm/ranks.h"
 
 using namespace optp;
@@ -14,9 +14,9 @@ namespace {
 
 constexpr int world_sizes[] = {1, 2, 3, 5, 8};
 constexpr DType reducible[] = {DType::f32, DType::f64, DType::f16, DType::bf16, DType::i32, DType::i64};
-using Dims = std::vector<int64_t>;
+using Sizes = std::vector<int64_t>;
 
-int64_t elements(const Dims& dims) {
+int64_t elements(const Sizes& dims) {
   int64_t n = 1;
   for (int64_t extent : dims) n *= extent;
   return n;
@@ -69,10 +69,10 @@ Bytes reference_reduce(DType dtype, Reduce reduce, const std::vector<Bytes>& in)
 }
 
 // Member i's chunk of the whole along an axis.
-Bytes chunk_of(const Bytes& whole, const Dims& dims, int64_t element_bytes, int axis, int members, int i) {
+Bytes chunk_of(const Bytes& whole, const Sizes& dims, int64_t element_bytes, int axis, int members, int i) {
   Bytes out;
   std::vector<int64_t> index(dims.size(), 0);
-  const int64_t start = chunks::start(dims[axis], members, i), end = start + chunks::size(dims[axis], members, i);
+  const int64_t start = chunk_start(dims[axis], members, i), end = start + chunk_size(dims[axis], members, i);
   for (int64_t flat = 0; flat < elements(dims); ++flat) {
     int64_t rest = flat;
     for (int axis = int(dims.size()) - 1; axis >= 0; --axis) index[axis] = rest % dims[axis], rest /= dims[axis];
@@ -82,7 +82,7 @@ Bytes chunk_of(const Bytes& whole, const Dims& dims, int64_t element_bytes, int 
   return out;
 }
 
-std::vector<Bytes> inputs(DType dtype, const Dims& dims, int members, uint64_t seed) {
+std::vector<Bytes> inputs(DType dtype, const Sizes& dims, int members, uint64_t seed) {
   std::vector<Bytes> in;
   for (int member = 0; member < members; ++member)
     in.push_back(random_tensor(dtype, elements(dims), seed * 100 + member));
@@ -96,7 +96,7 @@ TEST_CASE("all_reduce gives all members the naive reference's bytes, small and l
     for (DType dtype : reducible) {
       ThreadWorld world(size);
       const std::vector<int> group = all_ranks(size);
-      for (const Dims& dims : {Dims{0}, Dims{1}, Dims{3}, Dims{7, 11}, Dims{4099}, Dims{50257}, Dims{}})
+      for (const Sizes& dims : {Sizes{0}, Sizes{1}, Sizes{3}, Sizes{7, 11}, Sizes{4099}, Sizes{50257}, Sizes{}})
         for (Reduce reduce : {Reduce::sum, Reduce::max, Reduce::min})
           for (bool in_place : {false, true}) {
             CAPTURE(size);
@@ -107,8 +107,8 @@ TEST_CASE("all_reduce gives all members the naive reference's bytes, small and l
             std::vector<Bytes> source = in, out(size, Bytes(expected.size(), 0xee));
             CHECK(run_ranks(world, [&](Communicator& comm) {
                     Bytes& target = in_place ? source[comm.rank()] : out[comm.rank()];
-                    return comm.all_reduce({"x", dtype, dims}, group, reduce, source[comm.rank()].data(),
-                                           target.data());
+                    return all_reduce(comm, {"x", dtype, dims}, group, reduce, source[comm.rank()].data(),
+                                      target.data());
                   }) == successes(size));
             for (int rank = 0; rank < size; ++rank) {
               CHECK((in_place ? source : out)[rank] == expected);
@@ -123,7 +123,8 @@ TEST_CASE("all_gather joins uneven and empty chunks along any axis") {
     ThreadWorld world(size);
     const std::vector<int> group = all_ranks(size);
     for (DType dtype : {DType::f32, DType::f16, DType::i64, DType::boolean})
-      for (const Dims& dims : {Dims{50257}, Dims{3, 12, 5}, Dims{2, 3}, Dims{3, 2, 5003}, Dims{0, 4}, Dims{4, 0}})
+      for (const Sizes& dims :
+           {Sizes{50257}, Sizes{3, 12, 5}, Sizes{2, 3}, Sizes{3, 2, 5003}, Sizes{0, 4}, Sizes{4, 0}})
         for (int axis = 0; axis < int(dims.size()); ++axis) {
           CAPTURE(size);
           CAPTURE(axis);
@@ -131,7 +132,7 @@ TEST_CASE("all_gather joins uneven and empty chunks along any axis") {
           std::vector<Bytes> out(size, Bytes(whole.size(), 0xee));
           CHECK(run_ranks(world, [&](Communicator& comm) {
                   const Bytes in = chunk_of(whole, dims, size_bytes(dtype), axis, size, comm.rank());
-                  return comm.all_gather({"x", dtype, dims}, group, axis, in.data(), out[comm.rank()].data());
+                  return all_gather(comm, {"x", dtype, dims}, group, axis, in.data(), out[comm.rank()].data());
                 }) == successes(size));
           for (int rank = 0; rank < size; ++rank) CHECK(out[rank] == whole);
         }
@@ -145,10 +146,10 @@ TEST_CASE("all_gather's input may lie at its place in the output") {
     const Bytes whole = random_tensor(DType::f32, n, 3);
     std::vector<Bytes> out(5, Bytes(whole.size(), 0xee));
     CHECK(run_ranks(world, [&](Communicator& comm) {
-            uint8_t* own = out[comm.rank()].data() + chunks::start(n, 5, comm.rank()) * 4;
+            uint8_t* own = out[comm.rank()].data() + chunk_start(n, 5, comm.rank()) * 4;
             const Bytes in = chunk_of(whole, {n}, 4, 0, 5, comm.rank());
             std::memcpy(own, in.data(), in.size());
-            return comm.all_gather({"x", DType::f32, {n}}, group, 0, own, out[comm.rank()].data());
+            return all_gather(comm, {"x", DType::f32, {n}}, group, 0, own, out[comm.rank()].data());
           }) == successes(5));
     for (int rank = 0; rank < 5; ++rank) CHECK(out[rank] == whole);
   }
@@ -159,7 +160,7 @@ TEST_CASE("reduce_scatter gives each member its chunk of the all_reduce") {
     ThreadWorld world(size);
     const std::vector<int> group = all_ranks(size);
     for (DType dtype : reducible)
-      for (const Dims& dims : {Dims{50257}, Dims{3, 12, 5}, Dims{2, 3}, Dims{2, 8200}, Dims{0, 4}, Dims{4, 0}})
+      for (const Sizes& dims : {Sizes{50257}, Sizes{3, 12, 5}, Sizes{2, 3}, Sizes{2, 8200}, Sizes{0, 4}, Sizes{4, 0}})
         for (int axis = 0; axis < int(dims.size()); ++axis)
           for (Reduce reduce : {Reduce::sum, Reduce::max}) {
             CAPTURE(size);
@@ -172,8 +173,8 @@ TEST_CASE("reduce_scatter gives each member its chunk of the all_reduce") {
               out[rank].resize(expected[rank].size(), 0xee);
             }
             CHECK(run_ranks(world, [&](Communicator& comm) {
-                    return comm.reduce_scatter({"x", dtype, dims}, group, reduce, axis, in[comm.rank()].data(),
-                                               out[comm.rank()].data());
+                    return reduce_scatter(comm, {"x", dtype, dims}, group, reduce, axis, in[comm.rank()].data(),
+                                          out[comm.rank()].data());
                   }) == successes(size));
             CHECK(out == expected);
           }
@@ -185,7 +186,7 @@ TEST_CASE("all_to_all turns a split along one axis into a split along another") 
     ThreadWorld world(size);
     const std::vector<int> group = all_ranks(size);
     for (DType dtype : {DType::f32, DType::bf16, DType::u8})
-      for (const Dims& dims : {Dims{12, 5}, Dims{2, 7, 3, 12}, Dims{3, 2}, Dims{64, 3, 300}, Dims{4, 0, 3}})
+      for (const Sizes& dims : {Sizes{12, 5}, Sizes{2, 7, 3, 12}, Sizes{3, 2}, Sizes{64, 3, 300}, Sizes{4, 0, 3}})
         for (int split = 0; split < int(dims.size()); ++split)
           for (int concat = 0; concat < int(dims.size()); ++concat) {
             if (split == concat) continue;
@@ -200,28 +201,11 @@ TEST_CASE("all_to_all turns a split along one axis into a split along another") 
             }
             CHECK(run_ranks(world, [&](Communicator& comm) {
                     const Bytes in = chunk_of(whole, dims, size_bytes(dtype), concat, size, comm.rank());
-                    return comm.all_to_all({"x", dtype, dims}, group, split, concat, in.data(),
-                                           out[comm.rank()].data());
+                    return all_to_all(comm, {"x", dtype, dims}, group, split, concat, in.data(),
+                                      out[comm.rank()].data());
                   }) == successes(size));
             CHECK(out == expected);
           }
-  }
-}
-
-TEST_CASE("broadcast copies the root's data") {
-  for (int size : world_sizes) {
-    ThreadWorld world(size);
-    const std::vector<int> group = all_ranks(size);
-    for (int64_t n : {0, 1, 1000, 100000})
-      for (int root = 0; root < size; ++root) {
-        const Bytes given = random_tensor(DType::f32, n, 6);
-        std::vector<Bytes> data(size, Bytes(given.size(), 0xee));
-        data[root] = given;
-        CHECK(run_ranks(world, [&](Communicator& comm) {
-                return comm.broadcast({"x", DType::f32, {n}}, group, root, data[comm.rank()].data());
-              }) == successes(size));
-        for (int rank = 0; rank < size; ++rank) CHECK(data[rank] == given);
-      }
   }
 }
 
@@ -237,7 +221,7 @@ TEST_CASE("an all_reduce gives the same bytes on all members and in every run") 
               for (int repeat = 0; repeat < 100; ++repeat) {
                 Bytes data = in[comm.rank()];
                 if (llvm::Error e =
-                        comm.all_reduce({"x", DType::f32, {n}}, group, Reduce::sum, data.data(), data.data()))
+                        all_reduce(comm, {"x", DType::f32, {n}}, group, Reduce::sum, data.data(), data.data()))
                   return e;
                 wrong[comm.rank()] += data != expected;
               }
@@ -256,10 +240,10 @@ TEST_CASE("the group's order is the order of additions and of chunks") {
   CHECK(run_ranks(world, [&](Communicator& comm) -> llvm::Error {
           if (comm.rank() == 1) return llvm::Error::success();
           float value = values[comm.rank()];
-          if (llvm::Error e = comm.all_reduce({"s", DType::f32, {1}}, group, Reduce::sum, &value, &sum[comm.rank()]))
+          if (llvm::Error e = all_reduce(comm, {"s", DType::f32, {1}}, group, Reduce::sum, &value, &sum[comm.rank()]))
             return e;
           const uint8_t own = uint8_t(comm.rank());
-          return comm.all_gather({"g", DType::u8, {3}}, group, 0, &own, joined[comm.rank()].data());
+          return all_gather(comm, {"g", DType::u8, {3}}, group, 0, &own, joined[comm.rank()].data());
         }) == successes(4));
   for (int rank : group) {
     CHECK(sum[rank] == 0);
@@ -278,14 +262,14 @@ TEST_CASE("groups of two mesh axes and of one rank run at the same time") {
           for (int step = 0; step < 300; ++step) {
             int64_t value = comm.rank() + 1000 * step, sum = 0;
             for (int i = 0; i <= d; ++i)  // the first row runs less often than the second
-              if (llvm::Error e = comm.all_reduce({"t", DType::i64, {}}, tensor, Reduce::sum, &value, &sum)) return e;
+              if (llvm::Error e = all_reduce(comm, {"t", DType::i64, {}}, tensor, Reduce::sum, &value, &sum)) return e;
             if (sum != 4000 * step + 16 * d + 6) return error(Fault::check_failed, "tensor sum");
             for (int64_t i = 0; i < 40000; ++i) put(big, i, float(comm.rank() + i));
-            if (llvm::Error e = comm.all_reduce({"d", DType::f32, {40000}}, data, Reduce::sum, big.data(), big.data()))
+            if (llvm::Error e = all_reduce(comm, {"d", DType::f32, {40000}}, data, Reduce::sum, big.data(), big.data()))
               return e;
             for (int64_t i = 0; i < 40000; i += 777)
               if (get<float>(big, i) != float(2 * t + 4 + 2 * i)) return error(Fault::check_failed, "data sum");
-            if (llvm::Error e = comm.all_reduce({"s", DType::i64, {}}, self, Reduce::sum, &value, &value)) return e;
+            if (llvm::Error e = all_reduce(comm, {"s", DType::i64, {}}, self, Reduce::sum, &value, &value)) return e;
             if (value != comm.rank() + 1000 * step) return error(Fault::check_failed, "own sum");
           }
           return llvm::Error::success();
@@ -299,7 +283,7 @@ TEST_CASE("8 ranks pass 10,000 barriers, however few the cores") {
   CHECK(run_ranks(world, [&](Communicator& comm) -> llvm::Error {
           for (int i = 0; i < 10000; ++i) {
             come.fetch_add(1);
-            if (llvm::Error e = comm.barrier({"b"}, group)) return e;
+            if (llvm::Error e = barrier(comm, "b", group)) return e;
             if (come.load() < 8 * (i + 1)) return error(Fault::check_failed, "passed before all had come");
           }
           return llvm::Error::success();

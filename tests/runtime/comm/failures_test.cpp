@@ -25,19 +25,20 @@ TEST_CASE("members whose stamps differ are named with what differs") {
     std::function<llvm::Error(Communicator&, llvm::ArrayRef<int>, void*)> first, second;
     std::string what, first_text, second_text;
   };
-  auto sum = [](llvm::StringRef id, DType dtype, std::vector<int64_t> dims, Reduce reduce = Reduce::sum) {
+  auto sum = [](std::string id, DType dtype, std::vector<int64_t> dims, Reduce reduce = Reduce::sum) {
     return [=](Communicator& comm, llvm::ArrayRef<int> group, void* data) {
-      return comm.all_reduce({id, dtype, dims}, group, reduce, data, data);
+      return all_reduce(comm, {id, dtype, dims}, group, reduce, data, data);
     };
   };
   auto gather = [](int axis) {
     return [=](Communicator& comm, llvm::ArrayRef<int> group, void* data) {
-      return comm.all_gather({"a", DType::f32, {2, 2}}, group, axis, data, static_cast<char*>(data) + 1024);
+      return all_gather(comm, {"a", DType::f32, {2, 2}}, group, axis, data, static_cast<char*>(data) + 1024);
     };
   };
-  auto root = [](int root) {
+  auto exchange = [](int split) {
     return [=](Communicator& comm, llvm::ArrayRef<int> group, void* data) {
-      return comm.broadcast({"a", DType::f32, {2}}, group, root, data);
+      return all_to_all(comm, {"a", DType::f32, {2, 2}}, group, split, 1 - split, data,
+                        static_cast<char*>(data) + 1024);
     };
   };
   const Case cases[] = {
@@ -54,7 +55,8 @@ TEST_CASE("members whose stamps differ are named with what differs") {
       {sum("a", DType::f32, {2, 2}), gather(0), "kind", "all_reduce 'a' (sum) f32[2, 2]",
        "all_gather 'a' (axis 0) f32[2, 2]"},
       {gather(0), gather(1), "axis", "all_gather 'a' (axis 0) f32[2, 2]", "all_gather 'a' (axis 1) f32[2, 2]"},
-      {root(0), root(1), "root", "broadcast 'a' (root 0) f32[2]", "broadcast 'a' (root 1) f32[2]"},
+      {exchange(0), exchange(1), "split axis and concat axis", "all_to_all 'a' (split 0, concat 1) f32[2, 2]",
+       "all_to_all 'a' (split 1, concat 0) f32[2, 2]"},
       {sum("a", DType::f32, {2}), sum("b", DType::f64, {4}), "id and dtype and shape", "all_reduce 'a' (sum) f32[2]",
        "all_reduce 'b' (sum) f64[4]"},
   };
@@ -64,7 +66,7 @@ TEST_CASE("members whose stamps differ are named with what differs") {
     std::vector<Bytes> data(2, Bytes(400000));
     CHECK(run_ranks(world,
                     [&](Communicator& comm) -> llvm::Error {
-                      if (llvm::Error e = comm.barrier({"before"}, group)) return e;
+                      if (llvm::Error e = barrier(comm, "before", group)) return e;
                       return (comm.rank() == 0 ? c.first : c.second)(comm, group, data[comm.rank()].data());
                     }) == times(2, "ranks 0 and 1 of group {0, 1} diverged at its collective 2: different " + c.what +
                                        ": rank 0 runs " + c.first_text + ", rank 1 runs " + c.second_text));
@@ -77,8 +79,8 @@ TEST_CASE("a diverged member is named though a third one never comes, and ranks 
   const auto messages = run_ranks(world, [&](Communicator& comm) -> llvm::Error {
     const std::vector<int> left = {0, 1, 2}, right = {3, 4, 5};
     if (comm.rank() == 2 || comm.rank() == 5) return llvm::Error::success();
-    if (comm.rank() >= 3) return comm.barrier({"right"}, right);
-    return comm.barrier({comm.rank() == 0 ? "left" : "wrong"}, left);
+    if (comm.rank() >= 3) return barrier(comm, "right", right);
+    return barrier(comm, comm.rank() == 0 ? "left" : "wrong", left);
   });
   const std::string expected =
       "ranks 0 and 1 of group {0, 1, 2} diverged at its collective 1: different id: rank 0 runs barrier 'left', rank 1 "
@@ -96,11 +98,11 @@ TEST_CASE("when a rank aborts, all that wait get its message, and so does who co
             std::this_thread::sleep_for(30ms);
             comm.abort("no memory");
             comm.abort("a later one is not the cause");
-            return comm.barrier({"later"}, all);
+            return barrier(comm, "later", all);
           }
-          if (comm.rank() == 0) return comm.barrier({"p"}, pair);
+          if (comm.rank() == 0) return barrier(comm, "p", pair);
           float data[4] = {};
-          return comm.all_reduce({"x", DType::f32, {4}}, all, Reduce::sum, data, data);
+          return all_reduce(comm, {"x", DType::f32, {4}}, all, Reduce::sum, data, data);
         }) == times(4, "rank 3 failed: no memory"));
 }
 
@@ -113,10 +115,10 @@ TEST_CASE("a late rank is named with the collective and with what it does instea
     CHECK(run_ranks(world,
                     [&](Communicator& comm) -> llvm::Error {
                       std::vector<float> data(n);
-                      if (llvm::Error e = comm.barrier({"b"}, all)) return e;
+                      if (llvm::Error e = barrier(comm, "b", all)) return e;
                       if (comm.rank() == 2) std::this_thread::sleep_for(600ms);
-                      return comm.all_reduce({"layer0.out", DType::f32, {n}}, all, Reduce::sum, data.data(),
-                                             data.data());
+                      return all_reduce(comm, {"layer0.out", DType::f32, {n}}, all, Reduce::sum, data.data(),
+                                        data.data());
                     }) ==
           times(4, "all_reduce 'layer0.out' (sum) f32[" + std::to_string(n) +
                        "] over {0, 1, 2, 3}: rank 2 did not come within 0.2 s: rank 2 is in none, its last was "
@@ -128,7 +130,7 @@ TEST_CASE("a late rank is named with the collective and with what it does instea
 TEST_CASE("several late ranks are all named") {
   ThreadWorld world(4, {.timeout_seconds = 0.2});
   const auto messages = run_ranks(world, [&](Communicator& comm) -> llvm::Error {
-    return comm.rank() == 1 ? comm.barrier({"b"}, all_ranks(4)) : llvm::Error::success();
+    return comm.rank() == 1 ? barrier(comm, "b", all_ranks(4)) : llvm::Error::success();
   });
   CHECK(messages[1] ==
         "barrier 'b' over {0, 1, 2, 3}: ranks {0, 2, 3} did not come within 0.2 s: rank 0 has begun no collective; "
@@ -142,7 +144,7 @@ TEST_CASE("ranks that wait for each other in different groups are found before t
   const auto messages = run_ranks(world, [&](Communicator& comm) -> llvm::Error {
     const int r = comm.rank();
     const std::vector<int> with_next = {std::min(r, (r + 1) % 3), std::max(r, (r + 1) % 3)};
-    return comm.barrier({("b" + llvm::Twine(r)).str()}, with_next);
+    return barrier(comm, ("b" + llvm::Twine(r)).str(), with_next);
   });
   CHECK(seconds_since(start) < 50);
   CHECK(messages[0] == messages[1]);
@@ -160,7 +162,7 @@ TEST_CASE("a failure in the midst of large collectives leaves no one with freed 
     const auto messages = run_ranks(world, [&](Communicator& comm) -> llvm::Error {
       for (int i = 0;; ++i) {
         std::vector<float> data(100000, 1), out(100000);  // freed at once on an error: a sanitizer sees late readers
-        if (llvm::Error e = comm.all_reduce({"x", DType::f32, {100000}}, all, Reduce::sum, data.data(), out.data()))
+        if (llvm::Error e = all_reduce(comm, {"x", DType::f32, {100000}}, all, Reduce::sum, data.data(), out.data()))
           return e;
         if (comm.rank() == repeat % 4 && i == 3 + repeat / 8) {
           std::this_thread::sleep_for(std::chrono::microseconds(repeat * 37));
@@ -183,7 +185,7 @@ TEST_CASE("the world can be stopped from outside, at any moment of a large colle
       while (true) {
         std::vector<float> data(100000, 1);
         if (llvm::Error e =
-                comm.all_reduce({"x", DType::f32, {100000}}, all_ranks(3), Reduce::sum, data.data(), data.data()))
+                all_reduce(comm, {"x", DType::f32, {100000}}, all_ranks(3), Reduce::sum, data.data(), data.data()))
           return e;
         if (data[0] != 3 || data[99999] != 3) return error(Fault::check_failed, "wrong sum");
       }
@@ -201,30 +203,28 @@ TEST_CASE("our own mistakes are errors at once, and the others are not left wait
   float data[8] = {};
   const std::vector<int> both = {0, 1};
   const Case cases[] = {
-      {[&](Communicator& c) { return c.all_reduce({"x", DType::u8, {2}}, both, Reduce::sum, data, data); },
+      {[&](Communicator& c) { return all_reduce(c, {"x", DType::u8, {2}}, both, Reduce::sum, data, data); },
        "all_reduce 'x' (sum) u8[2]: dtype: can't be reduced"},
-      {[&](Communicator& c) { return c.all_gather({"x", DType::f32, {2}}, both, 1, data, data); },
+      {[&](Communicator& c) { return all_gather(c, {"x", DType::f32, {2}}, both, 1, data, data); },
        "all_gather 'x' (axis 1) f32[2]: axis: not a dim"},
-      {[&](Communicator& c) { return c.all_to_all({"x", DType::f32, {2, 2}}, both, 0, 0, data, data); },
+      {[&](Communicator& c) { return all_to_all(c, {"x", DType::f32, {2, 2}}, both, 0, 0, data, data); },
        "all_to_all 'x' (split 0, concat 0) f32[2, 2]: axes: not two dims"},
-      {[&](Communicator& c) { return c.broadcast({"x", DType::f32, {2}}, both, 2, data); },
-       "broadcast 'x' (root 2) f32[2]: root: not a member"},
-      {[&](Communicator& c) { return c.broadcast({"x", DType::string, {2}}, both, 0, data); },
-       "broadcast 'x' (root 0) string[2]: dtype: has no size"},
-      {[&](Communicator& c) { return c.broadcast({"x", DType::f32, {-2}}, both, 0, data); },
-       "broadcast 'x' (root 0) f32[-2]: shape: negative extent"},
+      {[&](Communicator& c) { return all_gather(c, {"x", DType::string, {2}}, both, 0, data, data); },
+       "all_gather 'x' (axis 0) string[2]: dtype: has no size"},
+      {[&](Communicator& c) { return all_gather(c, {"x", DType::f32, {-2}}, both, 0, data, data); },
+       "all_gather 'x' (axis 0) f32[-2]: shape: negative extent"},
       {[&](Communicator& c) {
-         return c.broadcast({"x", DType::f32, {int64_t(1) << 40, 0, int64_t(1) << 40}}, both, 0, data);
+         return all_gather(c, {"x", DType::f32, {int64_t(1) << 40, 0, int64_t(1) << 40}}, both, 0, data, data);
        },
-       "broadcast 'x' (root 0) f32[1099511627776, 0, 1099511627776]: shape: more than 2^63 bytes"},
-      {[&](Communicator& c) { return c.barrier({"x"}, {0, 2}); }, "group {0, 2}: no rank 2 among 2"},
-      {[&](Communicator& c) { return c.barrier({"x"}, {1, 1}); }, "group {1, 1}: rank 1 twice"},
-      {[&](Communicator& c) { return c.barrier({"x"}, {0}); }, "group {0}: rank 1 uses it, and is not in it"},
+       "all_gather 'x' (axis 0) f32[1099511627776, 0, 1099511627776]: shape: more than 2^63 bytes"},
+      {[&](Communicator& c) { return barrier(c, "x", {0, 2}); }, "group {0, 2}: no rank 2 among 2"},
+      {[&](Communicator& c) { return barrier(c, "x", {1, 1}); }, "group {1, 1}: rank 1 twice"},
+      {[&](Communicator& c) { return barrier(c, "x", {0}); }, "group {0}: rank 1 uses it, and is not in it"},
   };
   for (const Case& c : cases) {
     ThreadWorld world(2);
     const auto messages = run_ranks(
-        world, [&](Communicator& comm) { return comm.rank() == 1 ? c.call(comm) : comm.barrier({"wait"}, both); });
+        world, [&](Communicator& comm) { return comm.rank() == 1 ? c.call(comm) : barrier(comm, "wait", both); });
     CHECK(messages == std::vector<std::string>{"rank 1 failed: " + c.message, "fault 70: " + c.message});
   }
 }
@@ -236,9 +236,9 @@ TEST_CASE("the flight record keeps the last 1024 collectives of each rank") {
     int64_t value = 1, sum = 0;
     for (int i = 0; i < 1100; ++i)
       if (llvm::Error e =
-              comm.all_reduce({("s" + llvm::Twine(i)).str(), DType::i64, {1}}, both, Reduce::sum, &value, &sum))
+              all_reduce(comm, {("s" + llvm::Twine(i)).str(), DType::i64, {1}}, both, Reduce::sum, &value, &sum))
         return e;
-    return comm.rank() == 0 ? comm.barrier({"end\n"}, both) : llvm::Error::success();
+    return comm.rank() == 0 ? barrier(comm, "end\n", both) : llvm::Error::success();
   });
   const std::string record = world.communicator(0).flight_record();
   CHECK(std::count(record.begin(), record.end(), '\n') == 1024);

@@ -50,6 +50,38 @@ inline std::vector<int> all_ranks(int size) {
 
 inline std::vector<std::string> successes(int size) { return std::vector<std::string>(size); }
 
+// Collectives with their arguments one by one.
+struct Tensor {
+  std::string id;
+  DType dtype = DType::undefined;
+  std::vector<int64_t> dims;
+};
+inline Call call_on(const Tensor& t, Call call) {
+  call.id = t.id, call.dtype = t.dtype;
+  call.dims.assign(t.dims.begin(), t.dims.end());
+  return call;
+}
+inline llvm::Error all_reduce(Communicator& comm, const Tensor& t, llvm::ArrayRef<int> group, Reduce reduce,
+                              const void* in, void* out) {
+  return comm.run(call_on(t, {.kind = Collective::all_reduce, .reduce = reduce}), group, in, out);
+}
+inline llvm::Error all_gather(Communicator& comm, const Tensor& t, llvm::ArrayRef<int> group, int axis, const void* in,
+                              void* out) {
+  return comm.run(call_on(t, {.kind = Collective::all_gather, .join_axis = axis}), group, in, out);
+}
+inline llvm::Error reduce_scatter(Communicator& comm, const Tensor& t, llvm::ArrayRef<int> group, Reduce reduce,
+                                  int axis, const void* in, void* out) {
+  return comm.run(call_on(t, {.kind = Collective::reduce_scatter, .reduce = reduce, .cut_axis = axis}), group, in, out);
+}
+inline llvm::Error all_to_all(Communicator& comm, const Tensor& t, llvm::ArrayRef<int> group, int split_axis,
+                              int concat_axis, const void* in, void* out) {
+  return comm.run(call_on(t, {.kind = Collective::all_to_all, .cut_axis = split_axis, .join_axis = concat_axis}), group,
+                  in, out);
+}
+inline llvm::Error barrier(Communicator& comm, const std::string& id, llvm::ArrayRef<int> group) {
+  return comm.run({.kind = Collective::barrier, .id = id}, group, nullptr, nullptr);
+}
+
 // A small generator, the same everywhere.
 struct Random {
   uint64_t state;

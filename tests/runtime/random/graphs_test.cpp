@@ -79,7 +79,7 @@ class RandomGraph {
     const Extents dims = extents(*x);
     const int64_t ndim = int64_t(dims.size()), axis = ndim ? random_.below(ndim) : 0;
     if (count(dims) > 1500) return;
-    switch (random_.below(ranks_ > 1 ? 20 : 17)) {
+    switch (random_.below(ranks_ > 1 ? 22 : 17)) {
       case 0: {
         static const char* const ops[] = {"relu", "tanh", "sigmoid", "neg", "abs", "erf", "sin", "cos"};
         return add(ops[random_.below(std::size(ops))], {x});
@@ -195,6 +195,24 @@ class RandomGraph {
         static const char* const reduce[] = {"sum", "sum", "max", "min"};
         return add("all_reduce", {x}, collective({{"reduce", std::string(reduce[random_.below(std::size(reduce))])}}));
       }
+      case 19: {  // all ranks have one graph, so their chunks are of one size
+        const int64_t n = ndim == 0 ? 0 : dims[size_t(axis)];
+        if (n == 0 || n % ranks_ != 0) return;
+        return add(
+            "reduce_scatter", {x},
+            collective(
+                {{"axis", axis}, {"reduce", std::string("sum")}, {"total", Dim(n)}, {"local", Dim(n / ranks_)}}));
+      }
+      case 20: {
+        const int64_t n = ndim < 2 ? 0 : dims[size_t(axis)];
+        if (n == 0 || n % ranks_ != 0) return;
+        const int64_t join = (axis + 1) % int64_t(ndim);
+        return add("all_to_all", {x},
+                   collective({{"split_axis", axis},
+                               {"concat_axis", join},
+                               {"total", Dim(dims[size_t(join)] * ranks_)},
+                               {"local", Dim(n / ranks_)}}));
+      }
       default: {
         if (ndim == 0) return;
         return add("all_gather", {x}, collective({{"axis", axis}, {"total", Dim(dims[size_t(axis)] * ranks_)}}));
@@ -284,7 +302,7 @@ void try_graph(Random& random, int64_t ranks, Covered& covered) {
       }
     // What is the same on all ranks is disturbed alike.
     for (const auto& node : graph.nodes)
-      if (node->op->is_collective)
+      if (node->op->collective)
         for (size_t r = 1; r < own.size(); ++r)
           own[r]["noise." + node->out().name] = own[0]["noise." + node->out().name];
     auto result = run_reference(disturbed, own);
@@ -354,6 +372,8 @@ TEST_CASE("random graphs compute what the reference says, on one rank and on sev
     CHECK(covered.of("too large") < cases / 50);
     CHECK(covered.of("outputs not determined") < covered.of("outputs") / 20);
     CHECK(covered.of("all_reduce") > cases / 4);
+    CHECK(covered.of("reduce_scatter") > 0);
+    CHECK(covered.of("all_to_all") > 0);
     CHECK(covered.of("nodes run in another's step or as views") > cases);
   }
 }

@@ -46,7 +46,7 @@ const Case encoder_decoder{"encoder-decoder", OPTP_TEST_DATA "/encoder-decoder/m
 std::vector<std::string> meetings(const Graph& graph) {
   std::vector<std::string> out;
   for (const auto& node : graph.nodes)
-    if (node->op->is_collective) out.push_back(node->text("id").str());
+    if (node->op->collective) out.push_back(node->text("id").str());
   return out;
 }
 std::vector<std::unique_ptr<Graph>> clones(const std::vector<std::unique_ptr<Graph>>& graphs) {
