@@ -1,11 +1,10 @@
 #include "passes/reshard.h"
 
+#include "frontend/ir/collective.h"
 #include "frontend/ir/diagnostic.h"
 
 namespace optp {
 namespace {
-using AxisList = std::vector<std::string>;
-
 struct Resharder {
   Builder& build;
   Value* at;
@@ -27,12 +26,23 @@ struct Resharder {
     at->cause = {reason, base};
   }
 
+  llvm::Error collective(CollectiveCall call) {
+    call.reason = reason;
+    call.dtype = at->type.dtype;
+    return step(to_string(call.kind), attributes_of(call), to_string(call.kind));
+  }
+  // The dims that `at` would have if the group were one rank.
+  Dims joined_along(size_t axis, Dim total) const {
+    Dims dims = at->type.dims;
+    dims[axis] = total;
+    return dims;
+  }
+
   llvm::Error all_reduce() {
-    if (auto e = step("all_reduce",
-                      {{"axes", AxisList(now.partial.begin(), now.partial.end())},
-                       {"reduce", to_string(now.reduce).str()},
-                       {"reason", reason}},
-                      "all_reduce"))
+    if (auto e = collective({.kind = Collective::all_reduce,
+                             .reduce = now.reduce,
+                             .axes = {now.partial.begin(), now.partial.end()},
+                             .dims = at->type.dims}))
       return e;
     now.partial.clear();
     now.reduce = Reduce::none;
@@ -79,16 +89,57 @@ struct Resharder {
     // Chunks are nested, so they are joined axis by axis, the inner one first: docs/collectives.md, section 2.
     for (size_t outer = factor.axes.size(); outer-- > 0;) {
       const Dim total = Dim::part(factor.extent, llvm::ArrayRef<std::string>(factor.axes).take_front(outer));
-      if (auto e = step("all_gather",
-                        {{"axes", AxisList{factor.axes[outer]}},
-                         {"axis", int64_t(around->axis)},
-                         {"total", total},
-                         {"reason", reason}},
-                        "all_gather"))
+      if (auto e = collective({.kind = Collective::all_gather,
+                               .axes = {factor.axes[outer]},
+                               .join_axis = int64_t(around->axis),
+                               .dims = joined_along(around->axis, total)}))
         return e;
     }
     now.dims[d].factors[k].axes.clear();
     if (auto e = bring_back(*around, d)) return e;
+    mark();
+    return llvm::Error::success();
+  }
+  // Each member gets of the sum only its chunk: half the bytes of all_reduce, which would be cut then.
+  llvm::Error reduce_scatter(size_t d, size_t k, const std::string& axis) {
+    auto around = bring_apart(d, k);
+    if (!around) return around.takeError();
+    if (auto e = collective({.kind = Collective::reduce_scatter,
+                             .reduce = now.reduce,
+                             .axes = {axis},
+                             .cut_axis = int64_t(around->axis),
+                             .local = Dim::part(now.dims[d].factors[k].extent, {axis}),
+                             .dims = at->type.dims}))
+      return e;
+    llvm::erase(now.partial, axis);
+    if (!now.is_partial()) now.reduce = Reduce::none;
+    now.dims[d].factors[k].axes = {axis};
+    if (auto e = bring_back(*around, d)) return e;
+    mark();
+    return llvm::Error::success();
+  }
+  // A split moves from factor k of dim d to factor m of dim e: a member sends and gets an n-th of what all_gather would
+  // give it.
+  llvm::Error all_to_all(size_t d, size_t k, size_t e, size_t m) {
+    const std::string axis = now.dims[d].factors[k].axes[0];
+    // The later dim first: what is brought apart has two dims more.
+    auto first = d > e ? bring_apart(d, k) : bring_apart(e, m);
+    if (!first) return first.takeError();
+    auto second = d > e ? bring_apart(e, m) : bring_apart(d, k);
+    if (!second) return second.takeError();
+    if (second->apart) first->axis += 2;
+    const size_t join = d > e ? first->axis : second->axis, cut = d > e ? second->axis : first->axis;
+    if (auto error = collective({.kind = Collective::all_to_all,
+                                 .axes = {axis},
+                                 .cut_axis = int64_t(cut),
+                                 .join_axis = int64_t(join),
+                                 .local = Dim::part(now.dims[e].factors[m].extent, {axis}),
+                                 .dims = joined_along(join, now.dims[d].factors[k].extent)}))
+      return error;
+    now.dims[d].factors[k].axes.clear();
+    now.dims[e].factors[m].axes = {axis};
+    if (first->apart || second->apart)
+      if (auto error = step("reshape", {{"dims", local_dims(global, now)}}, "joined")) return error;
     mark();
     return llvm::Error::success();
   }
@@ -109,37 +160,78 @@ struct Resharder {
     return llvm::Error::success();
   }
 };
+
+// Where one value is to go from `now`, step by step, and what can be done at once.
+struct Route {
+  Resharder& r;
+  const Sharding& to;
+
+  static bool same_factors(const DimSharding& a, const DimSharding& b) {
+    return llvm::equal(a.factors, b.factors,
+                       [](const FactorSharding& x, const FactorSharding& y) { return x.extent == y.extent; });
+  }
+  // A factor that is split alike before and after.
+  bool stays(size_t d, size_t k) const {
+    return same_factors(r.now.dims[d], to.dims[d]) && r.now.dims[d].factors[k].axes == to.dims[d].factors[k].axes;
+  }
+  // A whole dim has whatever factors are wanted.
+  void take_factors(size_t d) {
+    if (r.now.dims[d].is_split()) return;
+    r.now.dims[d].factors = to.dims[d].factors;
+    for (FactorSharding& f : r.now.dims[d].factors) f.axes.clear();
+  }
+  // The factor that is to be split along this one axis, and is whole now.
+  std::optional<std::pair<size_t, size_t>> wanted_along(llvm::StringRef axis) {
+    for (size_t d = 0; d < to.dims.size(); ++d)
+      for (size_t k = 0; k < to.dims[d].factors.size(); ++k) {
+        if (to.dims[d].factors[k].axes != Axes{axis.str()}) continue;
+        take_factors(d);
+        if (same_factors(r.now.dims[d], to.dims[d]) && r.now.dims[d].factors[k].axes.empty()) return {{d, k}};
+      }
+    return std::nullopt;
+  }
+
+  llvm::Error reduce() {
+    if (!r.now.is_partial() || (to.partial == r.now.partial && to.reduce == r.now.reduce))
+      return llvm::Error::success();
+    for (const std::string& axis : Axes(r.now.partial))
+      if (auto at = wanted_along(axis))
+        if (auto e = r.reduce_scatter(at->first, at->second, axis)) return e;
+    return r.now.is_partial() ? r.all_reduce() : llvm::Error::success();
+  }
+  llvm::Error join() {
+    for (size_t d = 0; d < r.now.dims.size(); ++d) {
+      if (same_placement(r.now.dims[d], to.dims[d])) continue;
+      for (size_t k = 0; k < r.now.dims[d].factors.size(); ++k) {
+        const Axes axes = r.now.dims[d].factors[k].axes;
+        if (axes.empty() || stays(d, k)) continue;
+        const auto other = axes.size() == 1 ? wanted_along(axes[0]) : std::nullopt;
+        const bool moves = other && other->first != d;
+        if (auto e = moves ? r.all_to_all(d, k, other->first, other->second) : r.gather(d, k)) return e;
+      }
+    }
+    return llvm::Error::success();
+  }
+  llvm::Error cut() {
+    for (size_t d = 0; d < r.now.dims.size(); ++d) {
+      if (same_placement(r.now.dims[d], to.dims[d])) continue;
+      take_factors(d);
+      for (size_t k = 0; k < to.dims[d].factors.size(); ++k)
+        if (!stays(d, k))
+          if (auto e = r.cut(d, k, to.dims[d].factors[k].axes)) return e;
+    }
+    return llvm::Error::success();
+  }
+};
 }  // namespace
 
 llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim> global, const Sharding& from,
                                const Sharding& to, llvm::StringRef reason) {
   Resharder r{build, &value, from, global, value.name, reason.str()};
-  if (r.now.is_partial() && !(to.partial == r.now.partial && to.reduce == r.now.reduce)) {
-    if (auto e = r.all_reduce()) return e;
-  }
-  // A factor that is split alike before and after stays; the others are joined and cut anew.
-  auto stays = [&](size_t d, size_t k) {
-    const auto &now = r.now.dims[d].factors, &then = to.dims[d].factors;
-    return llvm::equal(now, then,
-                       [](const FactorSharding& a, const FactorSharding& b) { return a.extent == b.extent; }) &&
-           now[k].axes == then[k].axes;
-  };
-  for (size_t d = 0; d < r.now.dims.size(); ++d) {
-    if (same_placement(r.now.dims[d], to.dims[d])) continue;
-    for (size_t k = 0; k < r.now.dims[d].factors.size(); ++k)
-      if (!r.now.dims[d].factors[k].axes.empty() && !stays(d, k))
-        if (auto e = r.gather(d, k)) return e;
-  }
-  for (size_t d = 0; d < r.now.dims.size(); ++d) {
-    if (same_placement(r.now.dims[d], to.dims[d])) continue;
-    if (!r.now.dims[d].is_split()) {
-      r.now.dims[d].factors.assign(to.dims[d].factors.begin(), to.dims[d].factors.end());
-      for (auto& f : r.now.dims[d].factors) f.axes.clear();
-    }
-    for (size_t k = 0; k < to.dims[d].factors.size(); ++k)
-      if (!stays(d, k))
-        if (auto e = r.cut(d, k, to.dims[d].factors[k].axes)) return e;
-  }
+  Route route{r, to};
+  if (auto e = route.reduce()) return e;
+  if (auto e = route.join()) return e;
+  if (auto e = route.cut()) return e;
   if (r.at != &value) r.mark();
   return r.at;
 }

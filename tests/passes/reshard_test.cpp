@@ -1,0 +1,253 @@
+// A value moved from one sharding to another: the right collectives, and on every rank the shard that was wanted, in
+// memory and from the ranks' files.
+#include "passes/reshard.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+
+#include "frontend/ir/collective.h"
+#include "frontend/ir/op.h"
+#include "frontend/onnx/export.h"
+#include "frontend/onnx/import.h"
+#include "passes/pipeline.h"
+#include "runtime/reference.h"
+#include "runtime/run_ranks.h"
+#include "tests/frontend/io/scratch_folder.h"
+
+using namespace optp;
+
+namespace {
+template <typename T>
+T must(llvm::Expected<T> value) {
+  if (!value) FAIL(llvm::toString(value.takeError()));
+  return std::move(*value);
+}
+
+// A dim as a product of factors.
+using FactorExtents = std::vector<std::vector<int64_t>>;
+struct Move {
+  Mesh mesh;
+  FactorExtents factors;
+  bool named = false;  // dims of one factor have names instead of numbers
+  Sharding from, to;
+
+  Dim extent(size_t d, size_t k) const {
+    if (named && factors[d].size() == 1) {
+      const std::string name = "n" + std::to_string(d);
+      allow_zero(name);
+      return Dim::symbol(name);
+    }
+    return factors[d][k];
+  }
+  Dims dims() const {
+    Dims out;
+    for (size_t d = 0; d < factors.size(); ++d) {
+      Dim n = 1;
+      for (size_t k = 0; k < factors[d].size(); ++k) n = n * extent(d, k);
+      out.push_back(n);
+    }
+    return out;
+  }
+  DimValues values() const {
+    DimValues out;
+    for (size_t d = 0; named && d < factors.size(); ++d)
+      if (factors[d].size() == 1) out["n" + std::to_string(d)] = factors[d][0];
+    return out;
+  }
+  Extents numbers() const {
+    Extents out;
+    for (const auto& dim : factors) {
+      out.push_back(1);
+      for (int64_t n : dim) out.back() *= n;
+    }
+    return out;
+  }
+  Sharding unsplit() const {
+    Sharding s = replicated(factors.size());
+    for (size_t d = 0; d < factors.size(); ++d)
+      for (size_t k = 0; k < factors[d].size(); ++k) s.dims[d].factors.push_back({extent(d, k), {}});
+    return s;
+  }
+  // The same with numbers for extents.
+  Sharding with_numbers(Sharding s) const {
+    for (size_t d = 0; d < factors.size(); ++d)
+      for (size_t k = 0; k < s.dims[d].factors.size(); ++k) s.dims[d].factors[k].extent = factors[d][k];
+    return s;
+  }
+  std::vector<Shard> shards(const Sharding& s) const { return Shard::of_all(numbers(), with_numbers(s), mesh); }
+
+  std::unique_ptr<Graph> spmd() const {
+    auto graph = std::make_unique<Graph>();
+    graph->mesh = mesh;
+    Builder build(*graph);
+    build.set_fold(false);
+    Value& x = graph->add_input("x", {DType::f32, local_dims(dims(), from)});
+    x.sharding = from;
+    x.logical_dims = dims();
+    Value* y = must(reshard(build, x, dims(), from, to, "it is wanted so"));
+    if (y == &x) y = must(build.create("reshape", {y}, {{"dims", x.type.dims}}));
+    graph->outputs.push_back({"y", y});
+    return graph;
+  }
+  std::string text() const {
+    return to_string(mesh) + ": " + to_string(from) + " to " + to_string(to) + " of " + to_string(dims());
+  }
+};
+std::string ops(const Graph& graph) {
+  std::string out;
+  for (const auto& node : graph.nodes) out += (out.empty() ? "" : " ") + node->op->name;
+  return out;
+}
+// What each rank puts in: its shard, or an addend of it, those along the partial axes being the shard together. Small
+// whole numbers, so that sums are exact.
+std::vector<Array> parts(const Move& m, const Array& whole, std::mt19937& random) {
+  std::vector<Array> out;
+  const std::vector<Shard> shards = m.shards(m.from);
+  for (int64_t r = 0; r < m.mesh.devices(); ++r) {
+    out.push_back(take(shards[size_t(r)], whole));
+    if (!m.from.is_partial()) continue;
+    const std::vector<std::string> axes(m.from.partial.begin(), m.from.partial.end());
+    const auto group = m.mesh.group(axes, r);
+    if (r == group[0]) continue;
+    for (double& x : out.back().f) {
+      const auto share = double(int64_t(random() % 9) - 4);
+      out[size_t(group[0])].f[size_t(&x - out.back().f.data())] -= share;
+      x = share;
+    }
+  }
+  return out;
+}
+using Ranks = std::vector<std::unique_ptr<Graph>>;
+Ranks bound(const Move& m, const Ranks& ranks) {
+  Ranks out;
+  for (const auto& rank : ranks) out.push_back(must(bind_dims(*rank, m.values())));
+  return out;
+}
+std::vector<const Graph*> pointers(const Ranks& ranks) {
+  std::vector<const Graph*> out;
+  for (const auto& rank : ranks) out.push_back(rank.get());
+  return out;
+}
+Ranks through_files(const Ranks& ranks) {
+  const ScratchFolder scratch;
+  Ranks out;
+  for (const auto& rank : ranks) {
+    out.push_back(must(import_onnx(scratch.put("model.onnx", must(model_bytes(*rank))))));
+    if (auto e = prepare_emitted(*out.back())) FAIL(llvm::toString(std::move(e)));
+  }
+  return out;
+}
+using Results = std::vector<NamedArrays>;
+void check_results(const Move& m, const Results& found, const Array& whole) {
+  const std::vector<Shard> shards = m.shards(m.to);
+  for (size_t r = 0; r < found.size(); ++r) {
+    CAPTURE(r);
+    const Array expected = take(shards[r], whole), &y = found[r].find("y")->second;
+    CHECK(y.dims == expected.dims);
+    CHECK(y.f == expected.f);
+  }
+}
+Results in_float64(const Ranks& ranks, const std::vector<Array>& in) {
+  Results inputs;
+  for (const Array& a : in) inputs.push_back({{"x", a}});
+  return must(run_reference(pointers(ranks), inputs));
+}
+Results in_runtime(const Ranks& ranks, const std::vector<Array>& in) {
+  std::vector<HostArrays> host, found;
+  for (const Array& a : in) host.push_back({{"x", host_array(a, DType::f32)}});
+  std::vector<HostInputs> inputs;
+  for (const HostArrays& h : host) inputs.push_back(inputs_of(h));
+  auto world = must(RankThreads::create(pointers(ranks)));
+  if (auto e = world->run(inputs, found)) FAIL(llvm::toString(std::move(e)));
+  Results out;
+  for (HostArrays& f : found) out.push_back({{"y", to_array(f["y"])}});
+  return out;
+}
+std::string moved(const char* mesh, FactorExtents factors, const std::function<void(Sharding&)>& from,
+                  const std::function<void(Sharding&)>& to) {
+  Move m{must(parse_mesh(mesh)), std::move(factors)};
+  m.from = m.to = m.unsplit();
+  from(m.from);
+  to(m.to);
+  return ops(*m.spmd());
+}
+auto split(size_t d, size_t k, Axes axes) {
+  return [=](Sharding& s) { s.dims[d].factors[k].axes = axes; };
+}
+auto partial(Axes axes) {
+  return [=](Sharding& s) { s.partial = axes, s.reduce = Reduce::sum; };
+}
+void whole(Sharding&) {}
+}  // namespace
+
+TEST_CASE("a sum that is wanted in chunks along its own axis is scattered, not reduced and cut") {
+  const FactorExtents two{{6}, {4}};
+  CHECK(moved("2", two, partial({"tensor"}), split(0, 0, {"tensor"})) == "reduce_scatter");
+  CHECK(moved("2", two, partial({"tensor"}), split(1, 0, {"tensor"})) == "reduce_scatter");
+  CHECK(moved("2", {{3, 6}, {4}}, partial({"tensor"}), split(0, 1, {"tensor"})) == "reshape reduce_scatter reshape");
+  // The other axis's sum is made of chunks.
+  CHECK(moved("data=2,tensor=2", two, partial({"data", "tensor"}), split(0, 0, {"tensor"})) ==
+        "reduce_scatter all_reduce");
+  // Twins: wanted whole, along another axis, along two axes one in the other.
+  CHECK(moved("2", two, partial({"tensor"}), whole) == "all_reduce");
+  CHECK(moved("data=2,tensor=2", two, partial({"data"}), split(0, 0, {"tensor"})) == "all_reduce slice");
+  CHECK(moved("data=2,tensor=2", two, partial({"tensor"}), split(0, 0, {"data", "tensor"})) == "all_reduce slice");
+}
+
+TEST_CASE("a split that moves to another dim along its own axis is exchanged, not gathered and cut") {
+  const FactorExtents two{{6}, {4}};
+  CHECK(moved("2", two, split(0, 0, {"tensor"}), split(1, 0, {"tensor"})) == "all_to_all");
+  CHECK(moved("2", two, split(1, 0, {"tensor"}), split(0, 0, {"tensor"})) == "all_to_all");
+  CHECK(moved("2", {{3, 6}, {4}}, split(0, 1, {"tensor"}), split(1, 0, {"tensor"})) == "reshape all_to_all reshape");
+  // Twins: gathered, cut along another axis, along two axes, within one dim.
+  CHECK(moved("2", two, split(0, 0, {"tensor"}), whole) == "all_gather");
+  CHECK(moved("data=2,tensor=2", two, split(0, 0, {"tensor"}), split(1, 0, {"data"})) == "all_gather slice");
+  CHECK(moved("data=2,tensor=2", two, split(0, 0, {"data", "tensor"}), split(1, 0, {"tensor"})) ==
+        "all_gather all_gather slice");
+  CHECK(moved("2", {{6, 4}}, split(0, 0, {"tensor"}), split(0, 1, {"tensor"})) ==
+        "reshape all_gather reshape reshape slice reshape");
+}
+
+TEST_CASE("any sharding becomes any other on every rank, uneven and empty ones too, in memory and from files") {
+  std::mt19937 random(404);
+  std::map<std::string, int> seen;
+  const char* const meshes[] = {"2", "3", "5", "8", "a=2,b=3", "a=3,b=2", "a=2,b=2,c=2"};
+  for (int n = 0; n < 700; ++n) {
+    Move m{must(parse_mesh(meshes[size_t(n) % std::size(meshes)]))};
+    for (size_t d = 1 + random() % 3; d-- > 0;) {
+      m.factors.emplace_back();
+      for (size_t k = 1 + random() % 2; k-- > 0;) m.factors.back().push_back(int64_t(1 + random() % 7));
+    }
+    m.named = random() % 2;
+    m.from = m.to = m.unsplit();
+    auto place = [&](Sharding& s, const std::string& axis) {
+      DimSharding& dim = s.dims[random() % s.dims.size()];
+      dim.factors[random() % dim.factors.size()].axes.push_back(axis);
+    };
+    m.from.reduce = Reduce::sum;
+    for (const MeshAxis& a : m.mesh.axes) {
+      if (random() % 4 == 0)
+        m.from.partial.push_back(a.name);
+      else if (random() % 4)
+        place(m.from, a.name);
+      if (random() % 4) place(m.to, a.name);
+    }
+    if (!m.from.is_partial()) m.from.reduce = Reduce::none;
+    CAPTURE(m.text());
+    Array whole;
+    whole.resize(true, m.numbers());
+    for (double& x : whole.f) x = double(int64_t(random() % 2001) - 1000);
+    const std::vector<Array> in = parts(m, whole, random);
+    const auto spmd = m.spmd();
+    for (const auto& node : spmd->nodes) ++seen[node->op->name];
+    Ranks ranks;
+    for (int64_t r = 0; r < m.mesh.devices(); ++r) ranks.push_back(must(materialise(*spmd, r)));
+    check_results(m, in_float64(bound(m, ranks), in), whole);
+    check_results(m, in_runtime(bound(m, ranks), in), whole);
+    check_results(m, in_runtime(bound(m, through_files(ranks)), in), whole);
+  }
+  for (Collective kind : collective_ops) CHECK(seen[to_string(kind).str()] > 20);
+}
