@@ -53,6 +53,7 @@ class GraphReader {
     if (in.eat_word("output")) return output(in);
     if (in.eat_word("guard")) return guard(in);
     if (in.eat_word("mesh")) return mesh(in);
+    if (in.eat_word("rank")) return rank(in);
     if (in.eat_word("dim")) return lower_bound(in);
     if (in.eat_word("state")) return state(in);
     if (in.eat_word("update")) return update(in);
@@ -64,7 +65,8 @@ class GraphReader {
       return;
     }
     in.fail(
-        "%NAME = OP(…) or one of input, data, parameter, output, guard, mesh, dim, state, update, gradient, remark, "
+        "%NAME = OP(…) or one of input, data, parameter, output, guard, mesh, rank, dim, state, update, gradient, "
+        "remark, "
         "graph");
   }
 
@@ -226,6 +228,11 @@ class GraphReader {
     if (!mesh) return in.fail_with(llvm::toString(mesh.takeError()), at);
     graph_->mesh = std::move(*mesh);
   }
+  void rank(TextCursor& in) {
+    const int64_t rank = in.integer("a rank");
+    if (rank < 0 || rank >= graph_->mesh.devices()) in.fail_last("a rank of the mesh");
+    if (!in.failed()) graph_->rank = rank;
+  }
   void lower_bound(TextCursor& in) {
     const auto names = symbols_of(in.dim());
     in.must(">=");
@@ -288,17 +295,17 @@ class GraphReader {
       return true;
     }
     if (!in.eat_word("holds")) return false;
-    in.must("[");
-    do {
-      v.held.emplace_back();
-      while (!in.failed() && !in.is_next(",") && !in.is_next("]")) {
-        const int64_t start = in.integer("the first index of a range");
-        in.must(":");
-        v.held.back().push_back({start, in.integer("the end of a range") - start});
-      }
-    } while (in.eat(","));
-    in.must("]");
+    shard(in, v);
     return true;
+  }
+  static void shard(TextCursor& in, Value& v) {
+    const llvm::StringRef at = in.here();
+    llvm::StringRef rest = at;
+    auto shard = take_shard(rest);
+    if (!shard) return in.fail_with(llvm::toString(shard.takeError()), at);
+    in.eat(at.drop_back(rest.size()));
+    if (!v.data || v.data->dims != shard->whole) return in.fail_with("a shard of something else than this data", at);
+    v.shard = std::move(*shard);
   }
   static bool detail(TextCursor& in, Node& node) {
     if (in.eat_word("node")) {

@@ -39,14 +39,7 @@ void print_details(llvm::raw_ostream& out, const Value& v, llvm::StringRef whose
   for (const std::string& alias : v.aliases)
     facts.push_back("alias " + spelled_name(alias) +
                     (llvm::is_contained(v.transposed_aliases, alias) ? " transposed" : ""));
-  if (!v.held.empty()) {
-    std::string ranges;
-    for (const Intervals& dim : v.held) {
-      ranges += ranges.empty() ? "" : ",";
-      for (auto [start, length] : dim) ranges += " " + std::to_string(start) + ":" + std::to_string(start + length);
-    }
-    facts.push_back("holds [" + llvm::StringRef(ranges).ltrim().str() + "]");
-  }
+  if (v.shard) facts.push_back("holds " + to_string(*v.shard));
   if (!facts.empty()) out << "  " << whose << llvm::join(facts, ", ") << "\n";
   if (v.cause.text.empty() && v.cause.from.empty()) return;
   out << "  " << whose << "because " << in_double_quotes(v.cause.text);
@@ -125,6 +118,7 @@ void print(llvm::raw_ostream& out, const Graph& graph) {
   if (!graph.name.empty() || !graph.source.empty())
     out << "graph " << spelled_name(graph.name) << " from " << in_double_quotes(graph.source) << "\n";
   if (!graph.mesh.axes.empty()) out << "mesh " << to_string(graph.mesh) << "\n";
+  if (graph.rank) out << "rank " << *graph.rank << "\n";
   print_lower_bounds(out, graph);
   for (const Value* v : graph.inputs) {
     out << "input " << named(v->name) << ": " << typed(*v) << "\n";

@@ -117,15 +117,22 @@ struct ShardParser {
 };
 }  // namespace
 
-llvm::Expected<Shard> parse_shard(llvm::StringRef text) {
-  ShardParser parser{text};
+llvm::Expected<Shard> take_shard(llvm::StringRef& rest) {
+  ShardParser parser{rest};
   Extents whole;
   llvm::SmallVector<ShardDim, 4> dims;
   const bool read = parser.list([&] { return parser.intervals(dims.emplace_back()); }) && parser.eat("of") &&
-                    parser.list([&] { return parser.number(whole.emplace_back()); }) && parser.rest.trim().empty();
-  if (!read) return bad_input("expected a shard such as '[0:12+20:32, 0:768] of [60, 768]', found " + quoted(text));
-  auto shard = Shard::checked(whole, dims);
+                    parser.list([&] { return parser.number(whole.emplace_back()); });
+  if (!read) return bad_input("expected a shard such as '[0:12+20:32, 0:768] of [60, 768]', found " + quoted(rest));
+  rest = parser.rest;
+  return Shard::checked(whole, dims);
+}
+llvm::Expected<Shard> parse_shard(llvm::StringRef text) {
+  llvm::StringRef rest = text;
+  auto shard = take_shard(rest);
   if (!shard) return with_prefix("shard " + quoted(text), shard.takeError());
+  if (!rest.trim().empty())
+    return bad_input("shard " + quoted(text) + ": expected the end, found " + quoted(rest.trim()));
   return shard;
 }
 

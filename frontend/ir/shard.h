@@ -47,6 +47,7 @@ struct Shard {
 // "[0:768, 0:12+20:32] of [768, 60]". `most`: of a dim only so many intervals, and how many more there are.
 std::string to_string(const Shard& shard, size_t most = size_t(-1));
 llvm::Expected<Shard> parse_shard(llvm::StringRef text);
+llvm::Expected<Shard> take_shard(llvm::StringRef& rest);  // from the front of `rest`
 
 // Calls `visit` with first element and length of each run of the whole's row-major elements, in ascending order.
 // Neighbours are one run.

@@ -59,7 +59,7 @@ void same_value(const Value& a, const Value& b) {
   CHECK(a.logical_dims == b.logical_dims);
   CHECK(a.cause.text == b.cause.text);
   CHECK(a.cause.from == b.cause.from);
-  CHECK(a.held == b.held);
+  CHECK(a.shard == b.shard);
 }
 void same_node(const Node& a, const Node& b) {
   INFO(a.out().name);
@@ -76,7 +76,7 @@ void same_node(const Node& a, const Node& b) {
 }
 void same_roles(const Graph& a, const Graph& b) {
   const auto text = [](const Graph& g) {
-    std::string out = g.name + "|" + g.source + "|" + to_string(g.mesh);
+    std::string out = g.name + "|" + g.source + "|" + to_string(g.mesh) + "|" + std::to_string(g.rank.value_or(-1));
     for (const GraphOutput& o : g.outputs) out += "|output " + o.name + "=" + o.value->name;
     for (const Guard& x : g.guards) out += "|guard " + x.left.text() + "=" + x.right.text() + " " + x.at;
     for (const State& s : g.states) out += "|state " + s.input + s.output + std::to_string(s.axis);

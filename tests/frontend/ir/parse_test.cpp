@@ -30,13 +30,14 @@ std::string printed(llvm::StringRef text) {
 TEST_CASE("all that a graph holds reads as it prints") {
   const char* text = R"(graph "my model" from "a \"b\".onnx"
 mesh data=2, tensor=3
+rank 5
 dim 'batch size' >= 0
 dim past >= 0
 input %ids: i64['batch size', past + s] [data, _]
   because "batch" from %"two words"
 input %x: f16[part(b, data), 4] of [b, 4] [data, _]
 parameter %w: f32[4, 6*part(4, tensor)] of [4, 24] [_, (3, 4 over tensor, 2)] = missing "weights.bin"
-  frozen, anonymous, alias "a, b", alias c transposed, holds [0:4, 0:2 8:10 16:18]
+  frozen, anonymous, alias "a, b", alias c transposed, holds [0:4, 0:2+8:10+16:18] of [4, 24]
 data %scale: f32[] = 0.1
   literal
 data %nan: bf16[2] = [0x7fc1, -0]
@@ -119,9 +120,13 @@ TEST_CASE("what can't be read is named by line and column, with what was expecte
            {"data %c: f32[99999999, 99999999] = all 1", "g.ir:1:36: expected 'missing' or 'strings', found 'all'"},
            {"output y = %y", "g.ir:1:12: 'y' is not defined before it is used"},
            {"remark \"open", "g.ir:1:13: expected '\"' at the end of a text, found the end of the line"},
+           {"rank 1", "g.ir:1:6: expected a rank of the mesh, found '1'"},
+           {"parameter %w: f32[4] = all 1\n  holds [0:2]",
+            "g.ir:2:9: expected a shard such as '[0:12+20:32, 0:768] of [60, 768]', found '[0:2]'"},
+           {"parameter %w: f32[4] = all 1\n  holds [0:2] of [5]", "g.ir:2:9: a shard of something else than this data"},
            {"nonsense",
-            "g.ir:1:1: expected %NAME = OP(…) or one of input, data, parameter, output, guard, mesh, dim, "
-            "state, update, gradient, remark, graph, found 'nonsense'"},
+            "g.ir:1:1: expected %NAME = OP(…) or one of input, data, parameter, output, guard, mesh, rank, "
+            "dim, state, update, gradient, remark, graph, found 'nonsense'"},
        }) {
     CAPTURE(text);
     CHECK(printed(text) == message);

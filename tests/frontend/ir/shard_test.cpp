@@ -247,7 +247,7 @@ TEST_CASE("what is no shard is refused") {
   for (auto [text, why] : std::initializer_list<std::pair<const char*, const char*>>{
            {"", "expected a shard such as"},
            {"[0:2]", "expected a shard such as"},
-           {"[0:2] of [2] x", "expected a shard such as"},
+           {"[0:2] of [2] x", "expected the end, found 'x'"},
            {"[0:-2] of [2]", "expected a shard such as"},
            {"[0:99999999999999999999] of [2]", "expected a shard such as"},
            {"[0:2] of [2, 3]", "expected intervals of 2 dims, found 1"},
