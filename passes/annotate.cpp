@@ -37,14 +37,16 @@ class Annotator {
         : Seeding(of.graph_, of.factors_, of.recogniser_, axis), of_(of), strategy_(strategy) {}
     void split(Factors::Class c, const std::string& cause) override {
       of_.class_axes_[size_t(c)] = {axis.name};
-      of_.class_cause_[size_t(c)] = strategy_.name + (": " + cause);
+      of_.class_cause_[size_t(c)] = {CauseKind::seed, strategy_.name + (": " + cause), ""};
     }
     void split_only(Value& v, unsigned dim, const std::string& cause, const Value* from) override {
       Sharding s = of_.of_classes(v);
       for (auto& d : s.dims)
         for (auto& f : d.factors) f.axes.clear();
       s.dims[dim].factors[0].axes = {axis.name};
-      of_.pin(v, s, {strategy_.name + (": " + cause), from ? from->name : ""});
+      of_.pin(
+          v, s,
+          {from ? CauseKind::propagated : CauseKind::seed, strategy_.name + (": " + cause), from ? from->name : ""});
     }
 
    private:
@@ -104,13 +106,13 @@ class Annotator {
               const Candidate& candidate = recogniser_[cls];
               if (factors_.info(cls).needs_whole || !candidate.rejection.empty()) by_class = false;
             }
-        const Cause cause{"constraint " + c.place + ": " + c.pattern + " = " + c.wish, ""};
+        const Cause cause{CauseKind::constraint, "constraint " + c.place + ": " + c.pattern + " = " + c.wish, ""};
         if (by_class) {
           for (unsigned d = 0; d < value->ndim(); ++d)
             for (size_t k = 0; k < sharding.dims[d].factors.size(); ++k) {
               const int cls = factors_.of(*value, d).classes[k];
               class_axes_[size_t(cls)] = sharding.dims[d].factors[k].axes;
-              class_cause_[size_t(cls)] = cause.text;
+              class_cause_[size_t(cls)] = cause;
               constrained_.insert(cls);
             }
         }
@@ -132,12 +134,12 @@ class Annotator {
           if (owner == c) continue;
           if (constrained_.contains(c) && constrained_.contains(owner))
             return error(Fault::usage, "mesh axis " + axis + " cuts two dims of " + quoted(v.name) + ", by " +
-                                           class_cause_[size_t(owner)] + " and by " + class_cause_[size_t(c)] +
-                                           ": expected one dim");
+                                           class_cause_[size_t(owner)].text + " and by " +
+                                           class_cause_[size_t(c)].text + ": expected one dim");
           const int loser = constrained_.contains(c) ? owner : c;
           if (loser == owner) owner = c;
           class_axes_[size_t(loser)].clear();
-          class_cause_[size_t(loser)].clear();
+          class_cause_[size_t(loser)] = {};
         }
     return llvm::Error::success();
   }
@@ -154,9 +156,12 @@ class Annotator {
       for (int c : factors_.of(v, d).classes) {
         if (class_axes_[size_t(c)].empty()) continue;
         const auto& first = factors_.info(c).places.front();
-        v.cause = {class_cause_[size_t(c)], first.value == &v ? "" : first.value->name};
+        v.cause = class_cause_[size_t(c)];
+        if (first.value == &v) continue;
+        v.cause.from = first.value->name;
+        if (v.cause.kind == CauseKind::seed) v.cause.kind = CauseKind::propagated;
       }
-    if (v.cause.text.empty()) v.cause.text = whole_because(v);
+    if (v.cause.text.empty()) v.cause = {CauseKind::unsplit, whole_because(v), ""};
   }
   std::string whole_because(const Value& v) const {
     std::string out;
@@ -191,7 +196,8 @@ class Annotator {
           for (size_t e = 0; e < rule.operands[1 - k].size(); ++e)
             if (rule.operands[1 - k][e] == loop) {
               w.sharding->dims[e] = x.sharding->dims[d];
-              w.cause = {"row-parallel: its activation comes split along what the product sums", x.name};
+              w.cause = {CauseKind::propagated, "row-parallel: its activation comes split along what the product sums",
+                         x.name};
             }
         }
       }
@@ -203,7 +209,7 @@ class Annotator {
   const Factors& factors_;
   Recogniser recogniser_;
   std::vector<Axes> class_axes_;
-  std::vector<std::string> class_cause_;
+  std::vector<Cause> class_cause_;
   llvm::DenseSet<int> constrained_;  // classes
   llvm::DenseMap<const Value*, std::pair<Sharding, Cause>> pins_;
 };

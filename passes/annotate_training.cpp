@@ -59,7 +59,7 @@ class Follower {
     v.sharding = *like.sharding;
     v.sharding->partial.clear();
     v.sharding->reduce = Reduce::none;
-    v.cause = {"split as its parameter", like.name};
+    v.cause = {CauseKind::propagated, "split as its parameter", like.name};
   }
   // A parameter, its gradient, its state, and what the optimizer computes of them.
   void pin_groups() {
@@ -119,7 +119,7 @@ class Follower {
           place(out);
           if (same_placement(out.sharding->dims[e], weight.sharding->dims[d])) continue;
           out.sharding->dims[e] = weight.sharding->dims[d];
-          out.cause = {"made in parts by a weight that is held in parts", weight.name};
+          out.cause = {CauseKind::propagated, "made in parts by a weight that is held in parts", weight.name};
         }
       }
     }
@@ -127,14 +127,16 @@ class Follower {
   void place(Value& v) const {
     if (v.sharding) return;
     Sharding s;
-    v.cause = {"whole: nothing it is computed with is split along its dims", ""};
+    v.cause = {CauseKind::unsplit, "whole: nothing it is computed with is split along its dims", ""};
     for (unsigned d = 0; d < v.ndim(); ++d) {
       DimSharding dim;
       const auto& f = factors_.of(v, d);
       for (size_t k = 0; k < f.extents.size(); ++k) {
         const size_t c = size_t(f.classes[k]);
         dim.factors.push_back({f.extents[k], axes_[c]});
-        if (!axes_[c].empty()) v.cause = {from_[c]->cause.text, from_[c]->name};
+        if (axes_[c].empty()) continue;
+        v.cause = {from_[c]->cause.kind, from_[c]->cause.text, from_[c]->name};
+        if (v.cause.kind == CauseKind::seed) v.cause.kind = CauseKind::propagated;
       }
       s.dims.push_back(std::move(dim));
     }

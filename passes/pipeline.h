@@ -22,7 +22,10 @@ struct Compilation {
   std::unique_ptr<Graph> whole;      // imported, then canonical, then annotated; then, if it trains, the whole step
   std::unique_ptr<Graph> inference;  // the annotated graph that training started from; null unless it trains
   std::unique_ptr<Graph> spmd;       // after split: right for every rank, with symbolic local shapes
-  std::vector<std::unique_ptr<Graph>> ranks;  // after materialise
+  // After materialise, one per rank. `one_of_a_shape`: for who asks about shapes alone; null where an earlier rank's
+  // values have the same ones.
+  std::vector<std::unique_ptr<Graph>> ranks;
+  bool one_of_a_shape = false;
   // What the stages of training hand on to each other.
   std::optional<Loss> loss;
   std::vector<ParameterGradient> gradients;

@@ -23,7 +23,7 @@ struct Resharder {
   void mark() {
     at->sharding = now;
     at->logical_dims.assign(global.begin(), global.end());
-    at->cause = {reason, base};
+    at->cause = {CauseKind::propagated, reason, base};
   }
 
   llvm::Error collective(CollectiveCall call) {

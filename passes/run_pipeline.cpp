@@ -3,6 +3,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "passes/pipeline.h"
+#include "passes/rank_kinds.h"
 
 namespace optp {
 namespace {
@@ -34,8 +35,15 @@ class Driver {
         limit.left = hooks_.rewrite_limit->second;
         c_.passes.limit = &limit;
       }
+      const std::vector<size_t> first =
+          s->is(Stage::per_rank) && c_.one_of_a_shape ? first_of_same_shapes(*c_.spmd) : std::vector<size_t>();
       for (int64_t rank = 0; rank < times(*s); ++rank)
-        if (auto e = step(*s, rank)) return e;
+        if (first.empty() || first[size_t(rank)] == size_t(rank)) {
+          if (auto e = step(*s, rank)) return e;
+        } else {
+          c_.ranks.push_back(nullptr);
+          advance(1);
+        }
       c_.passes.limit = nullptr;
       if (hooks_.stop_after == s->name) break;
     }

@@ -24,7 +24,7 @@ llvm::Error widen_masters(Graph& graph) {
     auto narrow = build.create("cast", {v}, {{"to", int64_t(half)}}, v->name + "." + to_string(half).str());
     if (!narrow) return narrow.takeError();
     (*narrow)->sharding = v->sharding;
-    (*narrow)->cause = {"the half-precision value of a float32 master", v->name};
+    (*narrow)->cause = {CauseKind::propagated, "the half-precision value of a float32 master", v->name};
     for (const Use& use : uses) graph.set_operand(*use.node, use.operand, **narrow);
   }
   return llvm::Error::success();

@@ -46,6 +46,15 @@ llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringR
   return value;
 }
 
+// LLVM says "expected string at (root).model.name".
+llvm::Error path_error(llvm::StringRef name, const llvm::json::Path::Root& root) {
+  const std::string text = llvm::toString(root.getError());
+  auto [what, place] = llvm::StringRef(text).split(" at (root)");
+  place.consume_front(".");
+  if (what == "missing value") what = "expected a value, found none";
+  return bad_input(name + ": " + printable(place) + (place.empty() ? "" : ": ") + what);
+}
+
 llvm::json::Value number_or_null(double x) {
   return std::isfinite(x) ? llvm::json::Value(x) : llvm::json::Value(nullptr);
 }

@@ -38,7 +38,6 @@ JsonArray ranges_of(const SymbolicShard& shard) {
   return out;
 }
 
-namespace {
 llvm::Expected<SymbolicInterval> interval_from(const llvm::json::Value& value) {
   const JsonArray* numbers = value.getAsArray();
   if (!numbers || numbers->size() < 2 || numbers->size() % 2 != 0)
@@ -53,7 +52,6 @@ llvm::Expected<SymbolicInterval> interval_from(const llvm::json::Value& value) {
   for (size_t k = 2; k < dims.size(); k += 2) out.repeats.push_back({dims[k], dims[k + 1]});
   return out;
 }
-}  // namespace
 
 llvm::Expected<SymbolicShard> shard_from(const JsonArray& ranges, llvm::ArrayRef<Dim> whole) {
   if (ranges.size() != whole.size())

@@ -9,6 +9,8 @@ namespace optp {
 llvm::json::Value to_json(Dim extent);
 llvm::Expected<Dim> dim_from(const llvm::json::Value& extent);
 
+llvm::Expected<SymbolicInterval> interval_from(const llvm::json::Value& extents);
+
 llvm::json::Array ranges_of(const Shard& shard);
 llvm::json::Array ranges_of(const SymbolicShard& shard);
 llvm::Expected<SymbolicShard> shard_from(const llvm::json::Array& ranges, llvm::ArrayRef<Dim> whole);

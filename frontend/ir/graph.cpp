@@ -235,6 +235,19 @@ std::unique_ptr<Graph> Graph::clone() const {
   return copy;
 }
 
+llvm::StringRef to_string(CauseKind kind) {
+  switch (kind) {
+    case CauseKind::seed:
+      return "seed";
+    case CauseKind::constraint:
+      return "constraint";
+    case CauseKind::propagated:
+      return "propagated";
+    case CauseKind::unsplit:
+      break;
+  }
+  return "default";
+}
 llvm::StringRef to_string(Phase phase) {
   switch (phase) {
     case Phase::forward:

@@ -43,10 +43,22 @@ struct Use {
   bool operator==(const Use&) const = default;
 };
 
-// Why a value is sharded as it is: one step, and the value it came from (empty for a seed).
+// Why a value is sharded as it is: one step back, in words, and the value it came from.
+enum class CauseKind {
+  seed,        // the strategy's choice
+  constraint,  // the user's, or what follows from it
+  propagated,  // follows from another value
+  unsplit,     // nothing asked for a split
+};
+constexpr CauseKind all_cause_kinds[] = {CauseKind::seed, CauseKind::constraint, CauseKind::propagated,
+                                         CauseKind::unsplit};
+llvm::StringRef to_string(CauseKind kind);  // as in plans; unsplit is "default"
+// Of a cause of which nothing else is said.
+inline CauseKind implied_kind(llvm::StringRef from) { return from.empty() ? CauseKind::seed : CauseKind::propagated; }
 struct Cause {
+  CauseKind kind = CauseKind::seed;
   std::string text;
-  std::string from;
+  std::string from;  // empty where the decision is about this value itself
 };
 
 struct Value {

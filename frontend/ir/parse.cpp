@@ -290,8 +290,12 @@ class GraphReader {
       return true;
     }
     if (in.eat_word("because")) {
+      std::optional<CauseKind> kind;
+      for (CauseKind k : all_cause_kinds)
+        if (in.eat_word(to_string(k))) kind = k;
       v.cause.text = in.text("a cause in quotes");
       if (in.eat_word("from")) v.cause.from = value_name(in);
+      v.cause.kind = kind.value_or(implied_kind(v.cause.from));
       return true;
     }
     if (!in.eat_word("holds")) return false;

@@ -42,7 +42,9 @@ void print_details(llvm::raw_ostream& out, const Value& v, llvm::StringRef whose
   if (v.shard) facts.push_back("holds " + to_string(*v.shard));
   if (!facts.empty()) out << "  " << whose << llvm::join(facts, ", ") << "\n";
   if (v.cause.text.empty() && v.cause.from.empty()) return;
-  out << "  " << whose << "because " << in_double_quotes(v.cause.text);
+  out << "  " << whose << "because ";
+  if (v.cause.kind != implied_kind(v.cause.from)) out << to_string(v.cause.kind) << " ";
+  out << in_double_quotes(v.cause.text);
   if (!v.cause.from.empty()) out << " from " << named(v.cause.from);
   out << "\n";
 }

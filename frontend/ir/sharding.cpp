@@ -1,5 +1,7 @@
 #include "frontend/ir/sharding.h"
 
+#include "frontend/ir/diagnostic.h"
+
 namespace optp {
 
 llvm::StringRef to_string(Reduce reduce) {
@@ -101,6 +103,91 @@ std::string to_string(const Sharding& sharding) {
     out += " partial(" + to_string(sharding.reduce).str() + ": " + joined(sharding.partial) + ")";
   return out;
 }
+
+llvm::SmallVector<Dims, 4> factor_extents(llvm::ArrayRef<Dim> dims, const Sharding& sharding) {
+  llvm::SmallVector<Dims, 4> out;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    Dims& extents = out.emplace_back();
+    bool last_whole = false;
+    for (const FactorSharding& f : sharding.dims[d].factors) {
+      const bool whole = f.axes.empty();
+      if (whole && last_whole)
+        extents.back() = extents.back() * f.extent;
+      else
+        extents.push_back(f.extent);
+      last_whole = whole;
+    }
+    if (!sharding.dims[d].is_split()) extents = {dims[d]};
+  }
+  return out;
+}
+
+namespace {
+// "_", "tensor", "data*tensor"
+std::optional<Axes> parse_axes(llvm::StringRef word) {
+  Axes out;
+  if (word == "_") return out;
+  llvm::SmallVector<llvm::StringRef, 2> names;
+  word.split(names, '*');
+  for (llvm::StringRef name : names) {
+    if (name.empty() || name == "_" || name.find_first_of("[](),*: ") != llvm::StringRef::npos) return std::nullopt;
+    out.push_back(name.str());
+  }
+  return out;
+}
+// "_", "tensor", "(_ tensor _)". `extents`: of the words in parentheses.
+std::optional<DimSharding> parse_dim_sharding(llvm::StringRef text, Dim dim, llvm::ArrayRef<Dim> extents) {
+  DimSharding out;
+  llvm::SmallVector<llvm::StringRef, 4> words{text};
+  const Dim own[] = {dim};
+  if (text.consume_front("(")) {
+    if (!text.consume_back(")")) return std::nullopt;
+    words.clear();
+    text.split(words, ' ', -1, /*KeepEmpty=*/false);
+  } else {
+    extents = own;
+  }
+  if (words.size() != extents.size()) return std::nullopt;
+  for (size_t k = 0; k < words.size(); ++k) {
+    auto axes = parse_axes(words[k]);
+    if (!axes) return std::nullopt;
+    out.factors.push_back({extents[k], std::move(*axes)});
+  }
+  return out;
+}
+std::optional<Sharding> parsed(llvm::StringRef text, llvm::ArrayRef<Dim> dims, llvm::ArrayRef<Dims> extents) {
+  Sharding out;
+  llvm::StringRef rest = text;
+  if (!rest.consume_front("[")) return std::nullopt;
+  const size_t end = rest.find(']');
+  if (end == llvm::StringRef::npos) return std::nullopt;
+  llvm::SmallVector<llvm::StringRef, 4> words;
+  if (end > 0) rest.take_front(end).split(words, ',');
+  rest = rest.drop_front(end + 1);
+  if (words.size() != dims.size() || (!extents.empty() && extents.size() != dims.size())) return std::nullopt;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    auto dim = parse_dim_sharding(words[d].trim(), dims[d], extents.empty() ? llvm::ArrayRef<Dim>() : extents[d]);
+    if (!dim) return std::nullopt;
+    out.dims.push_back(std::move(*dim));
+  }
+  if (rest.empty()) return out;
+  if (!rest.consume_front(" partial(") || !rest.consume_back(")")) return std::nullopt;
+  const auto [reduce, names] = rest.split(": ");
+  const auto kind = reduce_from(reduce);
+  auto axes = parse_axes(names);
+  if (!kind || !axes || axes->empty()) return std::nullopt;
+  out.reduce = *kind, out.partial = std::move(*axes);
+  return out;
+}
+}  // namespace
+
+llvm::Expected<Sharding> parse_sharding(llvm::StringRef text, llvm::ArrayRef<Dim> dims, llvm::ArrayRef<Dims> extents) {
+  if (auto out = parsed(text, dims, extents)) return std::move(*out);
+  return bad_input("expected a sharding of " + llvm::Twine(dims.size()) +
+                   " dims, such as '[_, tensor]' or, with the extents of the factors, '[(_ tensor), _]', found " +
+                   quoted(text));
+}
+
 Sharding replicated(size_t ndim) {
   Sharding s;
   s.dims.resize(ndim);

@@ -34,6 +34,12 @@ struct Sharding {
 bool same_placement(const Sharding& a, const Sharding& b);  // unsplit factors don't matter
 bool same_placement(const DimSharding& a, const DimSharding& b);
 std::string to_string(const Sharding& sharding);
+// The extents that the text's words stand for: of a dim in parentheses one for each word, where neighbouring whole
+// factors are one; of any other its own.
+llvm::SmallVector<Dims, 4> factor_extents(llvm::ArrayRef<Dim> dims, const Sharding& sharding);
+// What to_string wrote of a tensor of these dims. `extents`: factor_extents, where a dim is in parentheses.
+llvm::Expected<Sharding> parse_sharding(llvm::StringRef text, llvm::ArrayRef<Dim> dims,
+                                        llvm::ArrayRef<Dims> extents = {});
 Sharding replicated(size_t ndim);
 
 Dims local_dims(llvm::ArrayRef<Dim> global, const Sharding& sharding);

@@ -2,9 +2,9 @@
 
 #include "frontend/ir/error_codes.h"
 #include "frontend/onnx/import.h"
-#include "llvm/Support/FormatVariadic.h"
 #include "passes/plan/job.h"
-#include "passes/plan/plan.h"
+#include "passes/plan/make_plan.h"
+#include "passes/plan/plan_json.h"
 
 namespace opt_partition {
 namespace {
@@ -38,6 +38,7 @@ Model read_model(const std::string& path) {
 
 std::string make_plan(const PlanOptions& o) {
   optp::JobOptions options;
+  options.plan_only = true;
   options.model = o.model, options.mesh = o.mesh, options.strategy = o.strategy,
   options.sharding_file = o.sharding_file, options.train = o.train;
   if (o.sharded_outputs) options.outputs = "sharded";
@@ -45,10 +46,8 @@ std::string make_plan(const PlanOptions& o) {
   for (const auto& [name, extent] : o.dims) dims[name] = extent;
   auto job = optp::make_job(options);
   if (!job) raise(job.takeError());
-  auto plan = optp::make_plan(*job, optp::example_dims(*job->whole, dims), OPTP_VERSION,
-                              /*weights=*/false);  // none are written
-  if (!plan) raise(plan.takeError());
-  return llvm::formatv("{0:1}\n", *plan);
+  return to_text(optp::make_plan(*job, optp::example_dims(*job->whole, dims), OPTP_VERSION,
+                                 /*weights=*/false));  // none are written
 }
 
 std::string version() { return OPTP_VERSION; }

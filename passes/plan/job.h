@@ -20,6 +20,7 @@ struct JobOptions {
   std::vector<std::string> tie, untie;
   std::vector<std::string> dims;  // NAME=NUMBER
   bool train = false;
+  bool plan_only = false;  // no rank's graph is run or written: one of each shape is made
   TrainingOptions training;
   std::vector<double> betas;
   WatchOptions watch;

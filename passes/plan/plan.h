@@ -1,19 +1,187 @@
-// plan.json (docs/plan-schema.md): where every tensor lives and what is communicated.
+// A plan: where every tensor of a model lives and what is communicated. make_plan.h makes one, plan_json.h writes and
+// reads it. docs/plan-schema.md says what each member means; a member here has the name that it has there.
 #pragma once
-#include "llvm/Support/JSON.h"
-#include "passes/plan/job.h"
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "frontend/ir/collective.h"
+#include "frontend/ir/graph.h"
+#include "frontend/ir/symbolic_shard.h"
+#include "passes/passes.h"
+#include "passes/training.h"
 
 namespace optp {
 
-// `examples`: the dims at which plain numbers are given.
-// Texts in it point into the job, which must outlive it.
-llvm::Expected<llvm::json::Value> make_plan(const Job& job, const DimValues& examples, llvm::StringRef version,
-                                            bool weights);
-// All dims of the graph: as asked, else 1 (batch), 128 (sequence).
-DimValues example_dims(const Graph& graph, const DimValues& asked);
-llvm::json::Value mesh_json(const Mesh& mesh);
-llvm::Expected<llvm::json::Value> read_plan(llvm::StringRef folder);  // checked
-llvm::Error check_plan(const std::string& path, const llvm::json::Object& plan);
-bool weights_missing(const Graph& graph);
+struct Plan {
+  enum class Job { inference, training };
+  struct Model {
+    std::string name;   // of the file, without folders
+    std::string graph;  // the name that the file gives its graph
+  };
+  struct DimInfo {
+    int64_t min = 0, example = 0;
+    std::optional<Dim> equals;  // of a name that a guard replaced
+  };
+
+  // What the ranks hold of all tensors of one type and sharding.
+  struct RankShard {
+    std::vector<int64_t> ranks;  // that hold the same, ascending; each rank is in one entry
+    SymbolicShard shard;
+    Dim elements, bytes;
+  };
+  struct Layout {
+    DType dtype = DType::undefined;
+    Dims dims;
+    Sharding sharding;
+    std::vector<RankShard> shards;  // by their first rank
+    std::vector<size_t> of_rank;    // position in `shards`
+
+    const RankShard& operator[](size_t rank) const { return shards[of_rank[rank]]; }
+  };
+
+  // A value between nodes, and what all tensors have. Only a value's sharding may be partial.
+  struct Tensor {
+    std::string name;
+    DType dtype = DType::undefined;
+    Dims dims;  // of the whole
+    Sharding sharding;
+    Cause cause;
+  };
+  struct Value : Tensor {
+    Phase phase = Phase::forward;
+  };
+  struct PlacedTensor : Tensor {
+    std::shared_ptr<const Layout> layout;  // never null in a plan
+  };
+  enum class Role {
+    data,
+    labels,
+    learning_rate,
+    result,
+    loss,
+    gradient,
+    parameter,  // these come in and, a step later, go out
+    state,
+    step,
+    accumulated,
+  };
+  // An input or output of the rank graphs.
+  struct Port : PlacedTensor {
+    Role role = Role::data;
+    std::string parameter;       // whose gradient, value, state or sum it is
+    std::string kind;            // of a state: exp_avg …
+    int64_t rows = 0;            // of the table that an input of ids indexes; 0: it is none
+    std::optional<Dim> classes;  // of labels: how many there are
+  };
+  struct Constant : PlacedTensor {
+    std::vector<std::string> aliases;
+    int64_t elements = 0, bytes = 0;
+  };
+  struct Parameter : Constant {
+    std::vector<std::string> transposed_aliases;
+    bool trained = true;
+  };
+  struct State {
+    std::string input, output;
+    int64_t axis = 0;
+    std::optional<Dim> capacity;  // of a cache of fixed size; none: it grows
+  };
+  struct Update {
+    std::string input, output;
+  };
+
+  // A collective that takes place, in all groups along its axes.
+  struct Meeting {
+    CollectiveCall call;  // its `dims`: those of the first group, whose part is the largest
+    std::vector<std::vector<int64_t>> groups;
+    std::string tensor, of;
+    Dim bytes_formula, sent_bytes_formula;
+    int64_t bytes = 0, sent_bytes = 0;
+    Phase phase = Phase::forward;
+    std::string producer;  // empty: an input's
+    std::vector<std::string> consumers;
+  };
+  // An operation, or a collective between operations.
+  struct FlowEntry {
+    std::string collective;  // its id; empty: an operation, which has the others
+    std::string op, node, result;
+    std::vector<std::string> parameters;
+    Sharding sharding;           // of the result, as this node makes it
+    std::vector<int64_t> after;  // earlier positions
+
+    bool is_collective() const { return !collective.empty(); }
+  };
+
+  struct Device {
+    int64_t rank = 0;
+    std::map<std::string, int64_t> coordinates;  // by mesh axis
+    int64_t parameter_elements = 0, parameter_bytes = 0, constant_bytes = 0, state_bytes = 0, gradient_bytes = 0;
+    std::optional<int64_t> activation_peak_bytes;  // known to the runtime alone
+    Dim flops_formula;
+    int64_t flops = 0;
+    std::string file;
+  };
+  struct Count {
+    int64_t tensors = 0, elements = 0;
+  };
+  struct Totals {
+    int64_t parameter_elements = 0, parameter_bytes = 0, constant_bytes = 0;
+    Count trained, frozen, constant;
+    int64_t held_elements = 0, held_bytes = 0, replicated_bytes = 0;
+    Dim flops_formula;
+    int64_t flops = 0;
+    std::map<Collective, int64_t> collectives;  // every kind
+    Dim collective_bytes_formula, sent_bytes_formula;
+    int64_t collective_bytes = 0, sent_bytes = 0;
+  };
+  struct Remark {
+    std::string pass, text;
+    std::string tensor, node;  // empty: of neither
+  };
+
+  std::string tool;
+  Model model;
+  Job job = Job::inference;
+  std::string strategy;
+  OutputLayout outputs_as = OutputLayout::whole;
+  Mesh mesh;
+  bool weights = true;
+  std::map<std::string, DimInfo> dims;
+  std::vector<Guard> guards;
+  std::vector<Port> inputs, outputs;
+  std::vector<State> state;
+  std::vector<Update> updates;
+  std::optional<TrainingOptions> training;  // of a training job; its patterns `trainable` and `freeze` are not told
+  std::vector<Parameter> parameters;
+  std::vector<Constant> constants;
+  std::vector<Meeting> collectives;
+  std::vector<FlowEntry> flow;
+  std::vector<Device> devices;
+  Totals totals;
+  std::vector<Value> values;
+  std::vector<Remark> remarks;
+
+  bool is_training() const { return job == Job::training; }
+  DimValues examples() const;
+};
+
+// As in plan.json.
+llvm::StringRef to_string(Plan::Job job);
+llvm::StringRef to_string(Plan::Role role);
+llvm::StringRef to_string(OutputLayout layout);
+
+// A tensor of any kind, found in the order parameters, constants, inputs, outputs, values.
+struct FoundTensor {
+  const Plan::Tensor* tensor = nullptr;  // null: the plan has none of this name
+  const Plan::PlacedTensor* placed = nullptr;
+  const Plan::Constant* data = nullptr;  // a parameter or constant
+  explicit operator bool() const { return tensor; }
+};
+FoundTensor find_tensor(const Plan& plan, llvm::StringRef name);  // by its name or an alias
+// Calls `visit` with each tensor in the same order.
+void for_each_tensor(const Plan& plan, llvm::function_ref<void(const FoundTensor&)> visit);
 
 }  // namespace optp

@@ -1,253 +1,185 @@
-// Is a plan.json what docs/plan-schema.md says? Whoever reads a plan after this need not ask again whether a member is
-// there.
+#include "passes/plan/plan_check.h"
+
 #include <set>
 
 #include "frontend/ir/diagnostic.h"
-#include "passes/plan/plan.h"
+#include "llvm/ADT/STLExtras.h"
 
 namespace optp {
 namespace {
-using JsonArray = llvm::json::Array;
-using JsonObject = llvm::json::Object;
-using JsonValue = llvm::json::Value;
-
-enum class Kind { text, boolean, integer, extent, list, object };
-struct Member {
-  const char* name;
-  Kind kind;
-};
-constexpr const char* words[] = {"text", "true or false", "an integer", "an extent", "a list", "an object"};
-bool is_a(const JsonValue* v, Kind kind) {
-  if (!v) return false;
-  switch (kind) {
-    case Kind::text:
-      return v->getAsString().has_value();
-    case Kind::boolean:
-      return v->getAsBoolean().has_value();
-    case Kind::integer:
-      return v->getAsInteger().has_value();
-    case Kind::extent:
-      return v->getAsInteger() || v->getAsString();
-    case Kind::list:
-      return v->getAsArray() != nullptr;
-    case Kind::object:
-      return v->getAsObject() != nullptr;
-  }
-  return false;
-}
-llvm::Error need(const llvm::Twine& place, const JsonObject* o, llvm::ArrayRef<Member> members) {
-  if (!o) return bad_input(place + ": expected an object");
-  for (const Member& m : members)
-    if (!is_a(o->get(m.name), m.kind))
-      return bad_input(place + ": member " + quoted(m.name) + ": expected " + words[int(m.kind)] + ", found " +
-                       (o->get(m.name) ? "something else" : "none"));
-  return llvm::Error::success();
-}
-
 constexpr int64_t most_devices = 4096;
 
-// Of the lists of all ranks for one dim: each pair is the same or has nothing in common, and together they are all
-// indices. Only where all ends are numbers; others are checked when they are bound.
-llvm::Error check_cover(const llvm::Twine& place, llvm::ArrayRef<const JsonArray*> lists, int64_t extent,
-                        bool everything) {
-  std::set<std::vector<std::pair<int64_t, int64_t>>> distinct;
-  for (const JsonArray* list : lists) {
-    std::vector<std::pair<int64_t, int64_t>> own;
-    int64_t last = 0;
-    for (const JsonValue& v : *list) {
-      const JsonArray& interval = *v.getAsArray();
-      const auto start = interval[0].getAsInteger(), stop = interval[1].getAsInteger();
-      if (interval.size() != 2 || !start || !stop) return llvm::Error::success();
-      if (*start < last || *stop < *start || *stop > extent)
-        return bad_input(place + ": interval [" + llvm::Twine(*start) + ", " + llvm::Twine(*stop) + "] of " +
-                         llvm::Twine(extent) + " indices: expected ascending ones within");
-      last = *stop;
-      if (*stop > *start) own.emplace_back(*start, *stop);
-    }
-    distinct.insert(std::move(own));
-  }
-  std::vector<std::pair<int64_t, int64_t>> all;
-  for (const auto& own : distinct) all.insert(all.end(), own.begin(), own.end());
-  std::sort(all.begin(), all.end());
-  int64_t at = 0;
-  for (auto [start, stop] : all) {
-    if (start < at) return bad_input(place + ": index " + llvm::Twine(start) + " is in two ranks' ranges that differ");
-    if (start > at && everything) return bad_input(place + ": index " + llvm::Twine(at) + " is on no rank");
-    at = stop;
-  }
-  if (at < extent && everything) return bad_input(place + ": index " + llvm::Twine(at) + " is on no rank");
-  return llvm::Error::success();
-}
+using Names = std::set<std::string, std::less<>>;
 
-llvm::Error check_tensor(const std::string& place, const JsonObject* t, int64_t devices, bool stored) {
-  if (auto e = need(place, t,
-                    {{"name", Kind::text},
-                     {"dtype", Kind::text},
-                     {"shape", Kind::list},
-                     {"sharding", Kind::text},
-                     {"cause", Kind::object}}))
-    return e;
-  const std::string named = place + " (" + quoted(*t->getString("name")) + ")";
-  if (auto e = need(named + ": cause", t->getObject("cause"), {{"text", Kind::text}})) return e;
-  const JsonArray& shape = *t->getArray("shape");
-  for (const JsonValue& v : shape)
-    if (!is_a(&v, stored ? Kind::integer : Kind::extent) || v.getAsInteger().value_or(0) < 0)
-      return bad_input(named + ": shape: expected extents");
-  const JsonArray* ranks = t->getArray("ranks");
-  if (!ranks && !stored && place.find("values[") != std::string::npos) return llvm::Error::success();
-  if (stored)
-    if (auto e = need(named, t, {{"elements", Kind::integer}, {"bytes", Kind::integer}})) return e;
-  if (!ranks || int64_t(ranks->size()) != devices)
-    return bad_input(named + ": ranks: expected one for each of " + llvm::Twine(devices) + " devices");
-  for (int64_t r = 0; r < devices; ++r) {
-    const JsonObject* rank = (*ranks)[size_t(r)].getAsObject();
-    const std::string at = named + ": rank " + std::to_string(r);
-    if (auto e = need(at, rank, {{"shape", Kind::list}, {"ranges", Kind::list}})) return e;
-    if (stored)
-      if (auto e = need(at, rank, {{"elements", Kind::integer}, {"bytes", Kind::integer}})) return e;
-    if (rank->getArray("shape")->size() != shape.size() || rank->getArray("ranges")->size() != shape.size())
-      return bad_input(at + ": expected " + llvm::Twine(shape.size()) + " dims");
-    for (const JsonValue& dim : *rank->getArray("ranges")) {
-      const JsonArray* list = dim.getAsArray();
-      if (!list || list->empty()) return bad_input(at + ": ranges: expected a list of intervals for each dim");
-      for (const JsonValue& v : *list) {
-        const JsonArray* interval = v.getAsArray();
-        if (!interval || interval->size() < 2 || interval->size() % 2 != 0 ||
-            !llvm::all_of(*interval, [](const JsonValue& x) { return is_a(&x, Kind::extent); }))
-          return bad_input(at + ": ranges: expected intervals of 2 extents, and pairs of 2 more");
-      }
-    }
+std::string at(const std::string& list, size_t k) { return list + "[" + std::to_string(k) + "]"; }
+
+// The dims whose extent and ends are numbers, of each shard. The others are checked when they are bound.
+llvm::SmallVector<size_t, 4> dims_of_numbers(const Plan::Layout& layout) {
+  auto is_number = [](const SymbolicInterval& i) {
+    return i.start.constant() && i.stop.constant() && llvm::all_of(i.repeats, [](const SymbolicInterval::Repeat& r) {
+             return r.count.constant() && r.stride.constant();
+           });
+  };
+  llvm::SmallVector<size_t, 4> out;
+  for (size_t d = 0; d < layout.dims.size(); ++d)
+    if (layout.dims[d].constant() &&
+        llvm::all_of(layout.shards, [&](const auto& s) { return llvm::all_of(s.shard.dims[d], is_number); }))
+      out.push_back(d);
+  return out;
+}
+// All indices of each dim are on some rank.
+llvm::Error check_layout(const std::string& place, const Plan::Layout& layout) {
+  if (layout.sharding.is_partial())
+    return bad_input(place + ": sharding: expected no partial one of what a rank holds, found " +
+                     to_string(layout.sharding));
+  const llvm::SmallVector<size_t, 4> dims = dims_of_numbers(layout);
+  std::vector<Shard> shards;
+  Extents whole;
+  for (size_t d : dims) whole.push_back(*layout.dims[d].constant());
+  for (size_t k = 0; k < layout.shards.size(); ++k) {
+    SymbolicShard numbers;
+    for (size_t d : dims)
+      numbers.whole.push_back(layout.dims[d]), numbers.dims.push_back(layout.shards[k].shard.dims[d]);
+    auto shard = numbers.bind({});
+    if (!shard) return with_prefix(place + ": " + at("shards", k) + ": ranges", shard.takeError());
+    shards.push_back(std::move(*shard));
   }
-  for (size_t d = 0; d < shape.size(); ++d) {
-    if (!shape[d].getAsInteger()) continue;
-    std::vector<const JsonArray*> lists;
-    for (const JsonValue& rank : *ranks) lists.push_back((*rank.getAsObject()->getArray("ranges"))[d].getAsArray());
-    if (auto e = check_cover(named + ": dim " + llvm::Twine(d), lists, *shape[d].getAsInteger(), true)) return e;
+  if (auto lost = held_by_none(whole, shards)) {
+    std::string index;
+    for (size_t k = 0; k < dims.size(); ++k)
+      index += (k ? ", dim " : "dim ") + std::to_string(dims[k]) + " index " + std::to_string((*lost)[k]);
+    return bad_input(place + ": shards: expected each index on a rank, found " + index + " on none");
   }
   return llvm::Error::success();
 }
-llvm::Error check_flow(const std::string& path, const JsonArray* flow) {
-  if (!flow) return bad_input(path + ": expected a list");
-  for (size_t k = 0; k < flow->size(); ++k) {
-    const std::string place = path + "[" + std::to_string(k) + "]";
-    const JsonObject* o = (*flow)[k].getAsObject();
-    if (auto e = o && o->get("collective") ? need(place, o, {{"collective", Kind::text}, {"after", Kind::list}})
-                                           : need(place, o,
-                                                  {{"operator", Kind::text},
-                                                   {"result", Kind::text},
-                                                   {"sharding", Kind::text},
-                                                   {"parameters", Kind::list},
-                                                   {"after", Kind::list}}))
-      return e;
-    for (const JsonValue& v : *o->getArray("after"))
-      if (auto n = v.getAsInteger(); !n || *n < 0 || size_t(*n) >= k)
-        return bad_input(place + ": after: expected positions before it");
+llvm::Error check_data(const std::string& place, const Plan::Constant& t) {
+  if (!llvm::all_of(t.dims, [](Dim d) { return d.constant().has_value(); }))
+    return bad_input(place + ": shape: expected integers, found " + to_string(llvm::ArrayRef<Dim>(t.dims)));
+  if (!product(t.dims).is(t.elements))
+    return bad_input(place + ": elements: expected " + product(t.dims).text() + " of the shape, found " +
+                     llvm::Twine(t.elements));
+  return llvm::Error::success();
+}
+llvm::Error check_collective(const std::string& place, const Plan::Meeting& m, const Mesh& mesh) {
+  for (const std::string& axis : m.call.axes)
+    if (!mesh.find(axis)) return bad_input(place + ": axes: expected axes of the mesh, found " + quoted(axis));
+  const auto ndim = int64_t(m.call.dims.size());
+  if (m.call.cut_axis >= ndim || m.call.join_axis >= ndim)
+    return bad_input(place + ": axis: expected one of the shape's " + llvm::Twine(ndim));
+  std::vector<bool> grouped(size_t(mesh.devices()), false);
+  for (const auto& group : m.groups)
+    for (int64_t rank : group) {
+      if (size_t(rank) >= grouped.size() || grouped[size_t(rank)])
+        return bad_input(place + ": groups: expected each rank at most once, found " + llvm::Twine(rank));
+      grouped[size_t(rank)] = true;
+    }
+  return llvm::Error::success();
+}
+llvm::Error check_flow(const std::string& place, const Plan& plan) {
+  Names ids;
+  for (const Plan::Meeting& m : plan.collectives) ids.insert(m.call.id);
+  for (size_t k = 0; k < plan.flow.size(); ++k) {
+    const Plan::FlowEntry& e = plan.flow[k];
+    if (e.is_collective() && !ids.contains(e.collective))
+      return bad_input(place + at("flow", k) + ": collective: expected the id of a collective, found " +
+                       quoted(e.collective));
+    for (int64_t from : e.after)
+      if (size_t(from) >= k) return bad_input(place + at("flow", k) + ": after: expected positions before it");
   }
+  return llvm::Error::success();
+}
+llvm::Error check_devices(const std::string& place, const Plan& plan) {
+  const int64_t devices = plan.mesh.devices();
+  if (int64_t(plan.devices.size()) != devices)
+    return bad_input(place + "devices: expected " + llvm::Twine(devices) + ", found " +
+                     llvm::Twine(plan.devices.size()));
+  for (int64_t r = 0; r < devices; ++r) {
+    const Plan::Device& d = plan.devices[size_t(r)];
+    const std::string here = place + at("devices", size_t(r));
+    if (d.rank != r) return bad_input(here + ": rank: expected " + llvm::Twine(r) + ", found " + llvm::Twine(d.rank));
+    const std::string file = "rank" + std::to_string(r) + "/model.onnx";
+    if (d.file != file) return bad_input(here + ": file: expected '" + file + "', found " + quoted(d.file));
+    for (const MeshAxis& axis : plan.mesh.axes) {
+      const int64_t expected = plan.mesh.coordinate(axis.name, r);
+      const auto found = d.coordinates.find(axis.name);
+      if (found == d.coordinates.end() || found->second != expected)
+        return bad_input(here + ".coordinates." + axis.name + ": expected " + llvm::Twine(expected) + ", found " +
+                         (found == d.coordinates.end() ? std::string("none") : std::to_string(found->second)));
+    }
+  }
+  return llvm::Error::success();
+}
+// What is given back to an input has its name, type and layout.
+llvm::Error check_pairs(const std::string& place, const Plan& plan) {
+  auto pair = [&](const std::string& here, const std::string& input, const std::string& output) -> llvm::Error {
+    auto named = [](const std::string& name) { return [&](const Plan::Port& p) { return p.name == name; }; };
+    const auto in = llvm::find_if(plan.inputs, named(input)), out = llvm::find_if(plan.outputs, named(output));
+    if (in == plan.inputs.end())
+      return bad_input(here + ": input: expected the name of an input, found " + quoted(input));
+    if (out == plan.outputs.end())
+      return bad_input(here + ": output: expected the name of an output, found " + quoted(output));
+    return llvm::Error::success();
+  };
+  for (size_t k = 0; k < plan.state.size(); ++k)
+    if (auto e = pair(place + at("state", k), plan.state[k].input, plan.state[k].output)) return e;
+  for (size_t k = 0; k < plan.updates.size(); ++k)
+    if (auto e = pair(place + at("updates", k), plan.updates[k].input, plan.updates[k].output)) return e;
+  return llvm::Error::success();
+}
+llvm::Error check_training(const std::string& place, const Plan& plan) {
+  if (!plan.training) return llvm::Error::success();
+  if (auto outside = outside_domain(*plan.training))
+    return bad_input(place + "training: " + outside->member + ": " + outside->text);
+  if (plan.training->accumulate < 1)
+    return bad_input(place + "training: accumulate: expected at least 1, found " +
+                     llvm::Twine(plan.training->accumulate));
   return llvm::Error::success();
 }
 }  // namespace
 
-llvm::Error check_plan(const std::string& path, const JsonObject& top) {
-  using enum Kind;
-  if (auto e = need(path, &top,
-                    {{"model", object},
-                     {"strategy", text},
-                     {"mesh", object},
-                     {"weights", boolean},
-                     {"dims", object},
-                     {"totals", object},
-                     {"inputs", list},
-                     {"outputs", list},
-                     {"parameters", list},
-                     {"constants", list},
-                     {"collectives", list},
-                     {"devices", list},
-                     {"values", list},
-                     {"remarks", list}}))
-    return e;
-  if (auto e = need(path + ": model", top.getObject("model"), {{"name", text}})) return e;
-  const JsonObject& mesh = *top.getObject("mesh");
-  if (auto e = need(path + ": mesh", &mesh, {{"axes", list}, {"devices", integer}})) return e;
-  const int64_t devices = *mesh.getInteger("devices");
+llvm::Error check_mesh(llvm::StringRef name, const Mesh& mesh, int64_t devices) {
   if (devices < 1 || devices > most_devices)
-    return bad_input(path + ": mesh.devices: expected from 1 to " + llvm::Twine(most_devices) + ", found " +
+    return bad_input(name + ": mesh.devices: expected from 1 to " + llvm::Twine(most_devices) + ", found " +
                      llvm::Twine(devices));
   int64_t product = 1;
-  for (const JsonValue& axis : *mesh.getArray("axes")) {
-    if (auto e = need(path + ": mesh.axes", axis.getAsObject(), {{"name", text}, {"size", integer}})) return e;
-    const int64_t size = *axis.getAsObject()->getInteger("size");
-    if (size < 1 || size > most_devices) return bad_input(path + ": mesh.axes: size " + llvm::Twine(size));
-    product = std::min(product * size, most_devices + 1);
+  Names names;
+  for (const MeshAxis& axis : mesh.axes) {
+    if (axis.size < 1 || axis.size > most_devices)
+      return bad_input(name + ": mesh.axes: size: expected from 1 to " + llvm::Twine(most_devices) + ", found " +
+                       llvm::Twine(axis.size));
+    if (!names.insert(axis.name).second)
+      return bad_input(name + ": mesh.axes: name: expected distinct ones, found " + quoted(axis.name) + " twice");
+    product = std::min(product * axis.size, most_devices + 1);
   }
   if (product != devices)
-    return bad_input(path + ": mesh.devices: expected the product of the axes' sizes, found " + llvm::Twine(devices));
-  for (const auto& [name, dim] : *top.getObject("dims"))
-    if (auto e = need(path + ": dims." + name.str(), dim.getAsObject(), {{"example", integer}})) return e;
-  struct {
-    const char* name;
-    bool stored;
-  } const tensors[] = {
-      {"inputs", false}, {"outputs", false}, {"parameters", true}, {"constants", true}, {"values", false}};
-  for (auto [name, stored] : tensors) {
-    const JsonArray& entries = *top.getArray(name);
-    for (size_t k = 0; k < entries.size(); ++k)
-      if (auto e = check_tensor(path + ": " + name + "[" + std::to_string(k) + "]", entries[k].getAsObject(), devices,
-                                stored))
-        return e;
-  }
-  const JsonArray& list_of_devices = *top.getArray("devices");
-  if (int64_t(list_of_devices.size()) != devices)
-    return bad_input(path + ": devices: expected " + llvm::Twine(devices) + ", found " +
-                     llvm::Twine(list_of_devices.size()));
-  for (int64_t r = 0; r < devices; ++r) {
-    const JsonObject* d = list_of_devices[size_t(r)].getAsObject();
-    const std::string place = path + ": devices[" + std::to_string(r) + "]";
-    if (auto e = need(place, d,
-                      {{"rank", integer},
-                       {"parameter_elements", integer},
-                       {"parameter_bytes", integer},
-                       {"activation_peak_bytes", integer},
-                       {"flops", integer},
-                       {"file", text}}))
-      return e;
-    if (*d->getInteger("rank") != r)
-      return bad_input(place + ": rank: expected " + llvm::Twine(r) + ", found " + llvm::Twine(*d->getInteger("rank")));
-    const std::string file = "rank" + std::to_string(r) + "/model.onnx";
-    if (*d->getString("file") != file)
-      return bad_input(place + ": file: expected '" + file + "', found " + quoted(*d->getString("file")));
-  }
-  const JsonArray& collectives = *top.getArray("collectives");
-  for (size_t k = 0; k < collectives.size(); ++k)
-    if (auto e = need(path + ": collectives[" + llvm::Twine(k) + "]", collectives[k].getAsObject(),
-                      {{"id", text},
-                       {"kind", text},
-                       {"tensor", text},
-                       {"of", text},
-                       {"bytes_formula", extent},
-                       {"bytes", integer},
-                       {"reason", text}}))
-      return e;
-  if (const JsonObject* t = top.getObject("training")) {
-    TrainingOptions settings;
-    settings.learning_rate = t->getNumber("learning_rate"),
-    settings.max_gradient_norm = t->getNumber("max_grad_norm").value_or(0);
-    OptimizerOptions& o = settings.optimizer;
-    o.momentum = t->getNumber("momentum"), o.weight_decay = t->getNumber("weight_decay"),
-    o.beta1 = t->getNumber("beta1"), o.beta2 = t->getNumber("beta2"), o.epsilon = t->getNumber("eps"),
-    o.alpha = t->getNumber("alpha");
-    if (auto outside = outside_domain(settings))
-      return bad_input(path + ": training: " + outside->member + ": " + outside->text);
-  }
-  if (top.get("flow"))
-    if (auto e = check_flow(path + ": flow", top.getArray("flow"))) return e;
-  for (const JsonValue& remark : *top.getArray("remarks"))
-    if (auto e = need(path + ": remarks", remark.getAsObject(), {{"text", text}})) return e;
-  const JsonObject& totals = *top.getObject("totals");
-  return need(path + ": totals", &totals,
-              {{"parameter_elements", integer},
-               {"parameter_bytes", integer},
-               {"replicated_bytes", integer},
-               {"collectives", object},
-               {"collective_bytes", integer}});
+    return bad_input(name + ": mesh.devices: expected the product of the axes' sizes, found " + llvm::Twine(devices));
+  return llvm::Error::success();
+}
+
+llvm::Error check_plan(llvm::StringRef name, const Plan& plan) {
+  const std::string place = name.str() + ": ";
+  std::set<const Plan::Layout*> checked;
+  auto layout_of = [&](const std::string& list, size_t k, const Plan::PlacedTensor& t) -> llvm::Error {
+    if (!checked.insert(t.layout.get()).second) return llvm::Error::success();
+    return check_layout(place + at(list, k) + " (" + quoted(t.name) + "): layout", *t.layout);
+  };
+  auto check_all = [&](const std::string& list, const auto& tensors) -> llvm::Error {
+    for (size_t k = 0; k < tensors.size(); ++k) {
+      if (auto e = layout_of(list, k, tensors[k])) return e;
+      if constexpr (requires { tensors[k].elements; })
+        if (auto e = check_data(place + at(list, k) + " (" + quoted(tensors[k].name) + ")", tensors[k])) return e;
+    }
+    return llvm::Error::success();
+  };
+  if (auto e = check_all("inputs", plan.inputs)) return e;
+  if (auto e = check_all("outputs", plan.outputs)) return e;
+  if (auto e = check_all("parameters", plan.parameters)) return e;
+  if (auto e = check_all("constants", plan.constants)) return e;
+  for (size_t k = 0; k < plan.collectives.size(); ++k)
+    if (auto e = check_collective(place + at("collectives", k), plan.collectives[k], plan.mesh)) return e;
+  if (auto e = check_flow(place, plan)) return e;
+  if (auto e = check_devices(place, plan)) return e;
+  if (auto e = check_pairs(place, plan)) return e;
+  return check_training(place, plan);
 }
 }  // namespace optp

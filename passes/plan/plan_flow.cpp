@@ -1,10 +1,9 @@
-#include "passes/plan/plan_flow.h"
-
 #include <map>
 #include <set>
 
 #include "frontend/ir/op.h"
 #include "llvm/ADT/STLExtras.h"
+#include "passes/plan/plan_parts.h"
 
 namespace optp {
 namespace {
@@ -12,67 +11,71 @@ using Places = std::set<int64_t>;
 constexpr size_t most_places = 8;  // of an entry; where more meet, the nearest
 
 bool is_activation(llvm::StringRef op) { return llvm::is_contained({"relu", "erf", "tanh", "sigmoid"}, op); }
+
+class FlowBuilder {
+ public:
+  explicit FlowBuilder(const Graph& whole) : whole_(whole) {}
+  void add(const Node& node) {
+    const Operands in = operands_of(node);
+    if (in.places.empty() && !in.parameters.empty() &&
+        llvm::is_contained({"cast", "reshape", "transpose"}, llvm::StringRef(node.op->name))) {
+      parameter_[&node.out()] = parameter_[node.operands[0]];
+      return;
+    }
+    Plan::FlowEntry entry;
+    entry.after.assign(in.places.begin(), in.places.end());
+    if (node.op->collective) {
+      entry.collective = node.text("id").str();
+    } else if (is_shown(node, in)) {
+      entry.op = node.op->name, entry.node = node.name, entry.result = node.out().name;
+      entry.parameters = in.parameters, entry.sharding = *node.out().sharding;
+    } else {
+      for (const auto& v : node.results) from_[v.get()] = in.places;
+      return;
+    }
+    for (const auto& v : node.results) from_[v.get()] = {int64_t(flow_.size())};
+    flow_.push_back(std::move(entry));
+  }
+  std::vector<Plan::FlowEntry> take() { return std::move(flow_); }
+
+ private:
+  struct Operands {
+    std::vector<std::string> parameters;
+    Places places;
+    size_t branches = 0;  // that come from different places
+  };
+  Operands operands_of(const Node& node) {
+    Operands out;
+    const Places* last = nullptr;
+    for (const Value* v : node.operands) {
+      if (v->is_parameter && v->is_data()) parameter_[v] = v->name;
+      if (auto p = parameter_.find(v); p != parameter_.end()) out.parameters.push_back(p->second);
+      const Places& p = from_[v];
+      out.places.insert(p.begin(), p.end());
+      if (!p.empty() && (!last || p != *last)) ++out.branches, last = &p;
+    }
+    while (out.places.size() > most_places) out.places.erase(out.places.begin());
+    return out;
+  }
+  bool is_shown(const Node& node, const Operands& in) const {
+    const llvm::StringRef op = node.op->name;
+    if (node.phase != Phase::forward || !is_float(node.out().type.dtype) || !whole_.find(node.out().name)) return false;
+    const bool join = in.branches > 1 && llvm::is_contained({"add", "sub", "mul", "div", "sum"}, op);
+    return !in.parameters.empty() || op == "softmax" || op == "layer_norm" || is_activation(op) || join ||
+           (op == "contract" && !in.places.empty());
+  }
+
+  const Graph& whole_;
+  std::vector<Plan::FlowEntry> flow_;
+  std::map<const Value*, Places> from_;            // the nearest entries that a value was computed from
+  std::map<const Value*, std::string> parameter_;  // of which a value is a view or a cast
+};
 }  // namespace
 
-std::string node_name(const Node& node) { return node.name.empty() ? node.out().name : node.name; }
-
-llvm::json::Array consumers(const Graph& graph, const Value& value) {
-  llvm::json::Array out;
-  std::set<std::string> seen;
-  for (const Use& use : value.uses)
-    if (std::string name = node_name(*use.node); seen.insert(name).second) out.push_back(name);
-  for (const GraphOutput& o : graph.outputs)
-    if (o.value == &value && seen.insert(o.name).second) out.push_back(o.name);
-  return out;
-}
-
-llvm::json::Array plan_flow(const Job& job) {
-  const Graph& whole = *job.whole;
-  llvm::json::Array flow;
-  std::map<const Value*, Places> from;            // the nearest entries that a value was computed from
-  std::map<const Value*, std::string> parameter;  // of which a value is a view or a cast
-  for (const auto& node : job.spmd->nodes) {
-    if (node->phase != Phase::forward && node->phase != Phase::loss) continue;
-    const llvm::StringRef op = node->op->name;
-    llvm::json::Array parameters;
-    Places places;
-    const Places* last = nullptr;
-    size_t branches = 0;
-    for (const Value* v : node->operands) {
-      if (v->is_parameter && v->is_data()) parameter[v] = v->name;
-      if (auto p = parameter.find(v); p != parameter.end()) parameters.push_back(p->second);
-      const Places& p = from[v];
-      places.insert(p.begin(), p.end());
-      if (!p.empty() && (!last || p != *last)) ++branches, last = &p;
-    }
-    if (places.empty() && !parameters.empty() && llvm::is_contained({"cast", "reshape", "transpose"}, op)) {
-      parameter[&node->out()] = parameter[node->operands[0]];
-      continue;
-    }
-    while (places.size() > most_places) places.erase(places.begin());
-    auto after = [&] {
-      return llvm::json::Array(llvm::map_range(places, [](int64_t k) { return llvm::json::Value(k); }));
-    };
-    const bool join = branches > 1 && llvm::is_contained({"add", "sub", "mul", "div", "sum"}, op);
-    const bool shown = !parameters.empty() || op == "softmax" || op == "layer_norm" || is_activation(op) || join ||
-                       (op == "contract" && !places.empty());
-    if (node->op->collective) {
-      flow.push_back(llvm::json::Object{{"collective", node->text("id")}, {"after", after()}});
-    } else if (shown && node->phase == Phase::forward && is_float(node->out().type.dtype) &&
-               whole.find(node->out().name)) {
-      llvm::json::Object entry{{"operator", op},
-                               {"parameters", std::move(parameters)},
-                               {"result", node->out().name},
-                               {"sharding", to_string(*node->out().sharding)},
-                               {"after", after()}};
-      if (!node->name.empty()) entry["node"] = node->name;
-      flow.push_back(std::move(entry));
-    } else {
-      for (const auto& v : node->results) from[v.get()] = places;
-      continue;
-    }
-    for (const auto& v : node->results) from[v.get()] = {int64_t(flow.size()) - 1};
-  }
-  return flow;
+std::vector<Plan::FlowEntry> plan_flow(const Job& job) {
+  FlowBuilder builder(*job.whole);
+  for (const auto& node : job.spmd->nodes)
+    if (node->phase == Phase::forward || node->phase == Phase::loss) builder.add(*node);
+  return builder.take();
 }
 }  // namespace optp

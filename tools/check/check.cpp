@@ -13,7 +13,6 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/plan/job.h"
-#include "passes/plan/plan.h"
 #include "runtime/reference.h"
 #include "tools/check/check_report.h"
 #include "tools/check/check_training.h"

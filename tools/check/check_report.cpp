@@ -1,14 +1,21 @@
 #include "tools/check/check_report.h"
 
+#include <cmath>
+
 #include "frontend/io/input_folder.h"
 #include "frontend/io/json.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FormatVariadic.h"
-#include "passes/plan/plan.h"
 
 namespace optp {
 namespace {
 constexpr llvm::StringRef format = "opt-partition check";
+
+llvm::json::Value to_json(const Mesh& mesh) {
+  llvm::json::Array axes;
+  for (const MeshAxis& a : mesh.axes) axes.push_back(llvm::json::Object{{"name", a.name}, {"size", a.size}});
+  return llvm::json::Object{{"axes", std::move(axes)}, {"devices", mesh.devices()}};
+}
 }  // namespace
 
 std::string to_text(const CheckReport& report) {
@@ -45,7 +52,7 @@ llvm::json::Value to_json(const CheckReport& report) {
                          {"model", report.model},
                          {"job", report.job},
                          {"strategy", report.strategy},
-                         {"mesh", mesh_json(report.mesh)},
+                         {"mesh", to_json(report.mesh)},
                          {"dims", std::move(dims)},
                          {"holds", report.fault.empty()},
                          {"comparisons", std::move(comparisons)}};
@@ -53,29 +60,48 @@ llvm::json::Value to_json(const CheckReport& report) {
   return out;
 }
 
-llvm::Expected<llvm::json::Value> read_check_report(const std::string& path) {
+static bool fromJSON(const llvm::json::Value& v, MeshAxis& axis, llvm::json::Path p) {
+  llvm::json::ObjectMapper o(v, p);
+  return o && o.map("name", axis.name) && o.map("size", axis.size);
+}
+static bool fromJSON(const llvm::json::Value& v, Mesh& mesh, llvm::json::Path p) {
+  llvm::json::ObjectMapper o(v, p);
+  return o && o.map("axes", mesh.axes);
+}
+static bool fromJSON(const llvm::json::Value& v, Row& row, llvm::json::Path p) {
+  llvm::json::ObjectMapper o(v, p);
+  std::optional<double> error;  // null: not finite
+  if (!o || !o.map("name", row.name) || !o.map("against", row.against) || !o.mapOptional("note", row.note) ||
+      !o.map("values", row.values) || !o.map("elements", row.elements) || !o.map("error", error) ||
+      !o.map("allowed", row.tolerance) || !o.map("holds", row.holds))
+    return false;
+  row.error = error.value_or(INFINITY);
+  return true;
+}
+static bool fromJSON(const llvm::json::Value& v, CheckReport& report, llvm::json::Path p) {
+  llvm::json::ObjectMapper o(v, p);
+  std::map<std::string, int64_t> dims;
+  bool holds = false;
+  if (!o || !o.map("model", report.model) || !o.map("job", report.job) || !o.map("strategy", report.strategy) ||
+      !o.map("mesh", report.mesh) || !o.map("dims", dims) || !o.map("holds", holds) ||
+      !o.map("comparisons", report.rows) || (!holds && !o.map("fault", report.fault)))
+    return false;
+  report.dims.insert(dims.begin(), dims.end());
+  if (report.rows.empty()) p.field("comparisons").report("expected at least one");
+  return !report.rows.empty();
+}
+
+llvm::Expected<CheckReport> read_check_report(const std::string& path) {
   auto file = open_input_file(path);
   if (!file) return file.takeError();
-  auto report = parse_json(path, (*file)->text());
-  if (!report) return report.takeError();
-  const llvm::json::Object* top = report->getAsObject();
+  auto json = parse_json(path, (*file)->text());
+  if (!json) return json.takeError();
+  const llvm::json::Object* top = json->getAsObject();
   if (!top || top->getString("format") != format) return bad_input(path + ": format: expected " + quoted(format));
   if (top->getInteger("version") != 1) return bad_input(path + ": version: expected 1");
-  auto missing = [&](const llvm::Twine& place) {
-    return bad_input(path + ": " + place + ": is not what check --json writes");
-  };
-  for (const char* member : {"model", "job", "strategy"})
-    if (!top->getString(member)) return missing(member);
-  if (!top->getObject("mesh") || !top->getObject("dims")) return missing("mesh");
-  if (!top->getBoolean("holds")) return missing("holds");
-  const llvm::json::Array* rows = top->getArray("comparisons");
-  if (!rows || rows->empty()) return missing("comparisons");
-  for (size_t k = 0; k < rows->size(); ++k) {
-    const llvm::json::Object* row = (*rows)[k].getAsObject();
-    if (!row || !row->getString("name") || !row->getString("against") || !row->getInteger("elements") ||
-        !row->getNumber("allowed") || !row->get("error") || !row->getBoolean("holds"))
-      return missing("comparisons[" + llvm::Twine(k) + "]");
-  }
+  CheckReport report;
+  llvm::json::Path::Root root;
+  if (!fromJSON(*json, report, root)) return path_error(path, root);
   return report;
 }
 }  // namespace optp

@@ -15,11 +15,12 @@ struct CheckReport {
   Mesh mesh;
   DimValues dims;
   std::vector<Row> rows;
-  std::string fault;  // the first one found; empty: the check holds
+  std::string fault;  // the first one found
+  bool holds() const { return fault.empty(); }
 };
 std::string to_text(const CheckReport& report);
 llvm::json::Value to_json(const CheckReport& report);
-llvm::Expected<llvm::json::Value> read_check_report(
-    const std::string& path);  // its members are there and of their types
+// What check --json wrote. Errors: bad_input, with the path of the member that is missing or of another type.
+llvm::Expected<CheckReport> read_check_report(const std::string& path);
 
 }  // namespace optp

@@ -15,7 +15,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Parallel.h"
-#include "passes/plan/plan.h"
+#include "passes/plan/make_plan.h"
 #include "tools/check/mutants.h"
 #include "tools/check/update_comparison.h"
 #include "tools/cli/progress.h"
@@ -456,12 +456,10 @@ class TrainingChecker {
       if (auto at = held_by_none(v->data->dims, Shard::of_all(v->data->dims, *v->sharding, mesh())))
         fail(row, quoted(v->name) + ": element " + to_string(Dims(at->begin(), at->end())) + " is on no device");
     }
-    auto plan = make_plan(job_, dims_, "", true);
-    if (!plan) return plan.takeError();
-    if (auto e = add_activation_peaks(*plan, job_, dims_)) return e;
-    const auto& list = *plan->getAsObject()->getArray("devices");
+    Plan plan = make_plan(job_, dims_, "", true);
+    if (auto e = add_activation_peaks(plan, job_, dims_)) return e;
     for (size_t r = 0; r < memory_.size(); ++r) {
-      const auto& device = *list[r].getAsObject();
+      const Plan::Device& device = plan.devices[r];
       int64_t trained = 0;  // a frozen parameter is in the rank's data
       for (const GradientOutput& g : job_.whole->gradients) {
         const Value& v = *job_.ranks[r]->find(g.parameter);
@@ -475,9 +473,9 @@ class TrainingChecker {
                         " bytes, found " + llvm::Twine(actual));
       };
       compare("parameters", trained, memory_[r].parameters);
-      compare("state", *device.getInteger("state_bytes"), memory_[r].state);
-      compare("gradients", *device.getInteger("gradient_bytes"), memory_[r].gradients);
-      compare("activations", *device.getInteger("activation_peak_bytes"), memory_[r].values);
+      compare("state", device.state_bytes, memory_[r].state);
+      compare("gradients", device.gradient_bytes, memory_[r].gradients);
+      compare("activations", *device.activation_peak_bytes, memory_[r].values);
     }
     row.note = llvm::formatv("rank 0: {0} bytes of activations, {1} of arena with the kernels' workspace",
                              memory_[0].values, memory_[0].arena)

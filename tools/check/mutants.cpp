@@ -41,7 +41,7 @@ Node& scaled(Graph& graph, Node& after, double factor) {
   mul.phase = after.phase;
   mul.out().sharding = after.out().sharding;
   mul.out().logical_dims = after.out().logical_dims;
-  mul.out().cause = {"mutant", after.out().name};
+  mul.out().cause = {CauseKind::propagated, "mutant", after.out().name};
   for (const Use& use : llvm::SmallVector<Use, 4>(after.out().uses.begin(), after.out().uses.end()))
     if (use.node != &mul) graph.set_operand(*use.node, use.operand, mul.out());
   return mul;
@@ -160,7 +160,7 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
       if (auto e = f.take_error()) return e;
       for (const Use& use : uses) graph.set_operand(*use.node, use.operand, *before);
       before->sharding = after->sharding = state->sharding;
-      after->cause = {"mutant", next->value->name};
+      after->cause = {CauseKind::propagated, "mutant", next->value->name};
       next->value = after;
       return llvm::Error::success();
     }

@@ -2,7 +2,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
-#include "passes/plan/plan.h"
+#include "passes/plan/plan_json.h"
 #include "tools/cli/command.h"
 #include "tools/plan/plan_diff.h"
 
@@ -15,7 +15,7 @@ struct DiffOptions {
 llvm::Error diff(const DiffOptions& o) {
   auto a = read_plan(o.a), b = read_plan(o.b);
   if (!a || !b) return llvm::joinErrors(a.takeError(), b.takeError());
-  const PlanDiff found = diff_plans(*a->getAsObject(), *b->getAsObject());
+  const PlanDiff found = diff_plans(*a, *b);
   if (o.json)
     llvm::outs() << llvm::formatv("{0:2}\n", to_json(found));
   else

@@ -2,16 +2,14 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <list>
 #include <optional>
 
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
-#include "passes/plan/job.h"
-#include "passes/plan/plan.h"
+#include "passes/plan/make_plan.h"
+#include "passes/plan/plan_json.h"
 #include "tools/check/check_report.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
@@ -28,107 +26,93 @@
 
 namespace optp {
 namespace {
-using JsonArray = llvm::json::Array;
-using JsonObject = llvm::json::Object;
-
 struct InspectOptions {
   std::string folder, tensor, why, want, model, html, check, trace, against, colour = "auto";
   bool json = false, dot = false, tensors = false;
 };
 
-llvm::Error no_such(const JsonObject& plan, llvm::StringRef name) {
+llvm::Error no_such(const Plan& plan, llvm::StringRef name) {
   std::string near;
   unsigned best = 8;
-  for (const char* list : {"parameters", "values", "inputs", "outputs", "constants"})
-    for (const auto& entry : *plan.getArray(list)) {
-      llvm::StringRef known = *entry.getAsObject()->getString("name");
-      if (unsigned d = known.edit_distance(name, true, best); d < best)
-        best = d, near = known.str();
-      else if (near.empty() && known.contains(name))
-        near = known.str();
-    }
+  for_each_tensor(plan, [&](const FoundTensor& t) {
+    const llvm::StringRef known = t.tensor->name;
+    if (unsigned d = known.edit_distance(name, true, best); d < best)
+      best = d, near = known.str();
+    else if (near.empty() && known.contains(name))
+      near = known.str();
+  });
   return error(Fault::not_found,
                "the plan has no tensor " + quoted(name) + (near.empty() ? "" : "; nearest is " + quoted(near)));
 }
 
-llvm::Error print_tensor(const JsonObject& plan, llvm::StringRef name, bool colour) {
-  const JsonObject* t = find_tensor(plan, name);
-  if (!t) return no_such(plan, name);
+llvm::Error print_tensor(const Plan& plan, llvm::StringRef name, bool colour) {
+  const FoundTensor found = find_tensor(plan, name);
+  if (!found) return no_such(plan, name);
   auto& out = llvm::outs();
-  out << *t->getString("name") << "  " << *t->getString("dtype") << " " << shape_text(*t->getArray("shape")) << "  "
-      << *t->getString("sharding") << "\n";
-  if (const JsonArray* aliases = t->getArray("aliases"))
-    for (const auto& a : *aliases) out << "  also named " << *a.getAsString() << "\n";
-  draw_shards(*t, colour, out);
-  if (const JsonArray* ranks = t->getArray("ranks"))
-    for (size_t r = 0; r < ranks->size(); ++r) {
-      const JsonObject& o = *(*ranks)[r].getAsObject();
-      out << "  device " << r << "  " << padded(shape_text(*o.getArray("shape")), 22) << "  "
-          << ranges_text(*o.getArray("ranges"));
-      if (auto bytes = o.getInteger("bytes")) out << "  " << bytes_text(double(*bytes));
+  out << found.tensor->name << "  " << long_name(found.tensor->dtype) << " " << shape_text(found.tensor->dims) << "  "
+      << to_string(found.tensor->sharding) << "\n";
+  if (found.data)
+    for (const std::string& a : found.data->aliases) out << "  also named " << a << "\n";
+  if (found.placed) {
+    const Plan::Layout& layout = *found.placed->layout;
+    draw_layout(layout, colour, out);
+    for (size_t r = 0; r < layout.of_rank.size(); ++r) {
+      const Plan::RankShard& own = layout[r];
+      out << "  device " << r << "  " << padded(shape_text(own.shard.shape()), 22) << "  " << ranges_text(own.shard);
+      if (found.data) out << "  " << bytes_text(double(own.bytes.constant().value_or(0)));
       out << "\n";
     }
-  out << "  because " << *t->getObject("cause")->getString("text") << "\n";
+  }
+  out << "  because " << found.tensor->cause.text << "\n";
   return llvm::Error::success();
 }
-llvm::Error print_why(const JsonObject& plan, llvm::StringRef name) {
-  const JsonObject* t = find_tensor(plan, name);
+llvm::Error print_why(const Plan& plan, llvm::StringRef name) {
+  FoundTensor t = find_tensor(plan, name);
   if (!t) return no_such(plan, name);
   std::vector<std::string> seen;
   while (t) {
-    llvm::StringRef current = *t->getString("name");
-    llvm::outs() << (seen.empty() ? "" : "  from ") << current << " " << *t->getString("sharding") << "\n      "
-                 << *t->getObject("cause")->getString("text") << "\n";
-    seen.push_back(current.str());
-    auto from = t->getObject("cause")->getString("from");
-    t = from && !llvm::is_contained(seen, from->str()) ? find_tensor(plan, *from) : nullptr;
+    llvm::outs() << (seen.empty() ? "" : "  from ") << t.tensor->name << " " << to_string(t.tensor->sharding)
+                 << "\n      " << t.tensor->cause.text << "\n";
+    seen.push_back(t.tensor->name);
+    const std::string& from = t.tensor->cause.from;
+    t = from.empty() || llvm::is_contained(seen, from) ? FoundTensor() : find_tensor(plan, from);
   }
-  for (const auto& entry : *plan.getArray("collectives")) {
-    const JsonObject& c = *entry.getAsObject();
-    if (c.getString("of") == name || c.getString("tensor") == name)
-      llvm::outs() << "  then " << *c.getString("kind") << ": " << *c.getString("reason") << "\n";
-  }
+  for (const Plan::Meeting& c : plan.collectives)
+    if (c.of == name || c.tensor == name)
+      llvm::outs() << "  then " << to_string(c.call.kind) << ": " << c.call.reason << "\n";
   return llvm::Error::success();
 }
 
 // What a wish would change, by a plan that has it; where it cannot hold, the reason names the node.
-llvm::Error print_want(const InspectOptions& o, const JsonObject& plan) {
+llvm::Error print_want(const InspectOptions& o, const Plan& plan) {
   const auto [name, wish] = llvm::StringRef(o.want).split('=');
   if (name.empty() || wish.empty()) return error(Fault::usage, "--want " + quoted(o.want) + ": expected NAME=SHARDING");
-  const JsonObject* tensor = find_tensor(plan, name);
-  if (!tensor) return no_such(plan, name);
-  JobOptions job;
-  job.model = o.model.empty() ? plan.getObject("model")->getString("name")->str() : o.model;
-  job.mesh.clear();
-  for (const auto& a : *plan.getObject("mesh")->getArray("axes")) {
-    const JsonObject& axis = *a.getAsObject();
-    job.mesh +=
-        (job.mesh.empty() ? "" : ",") + axis.getString("name")->str() + "=" + std::to_string(*axis.getInteger("size"));
-  }
-  job.strategy = plan.getString("strategy")->str(), job.outputs = plan.getString("outputs_as")->str();
-  if (plan.getString("job") == llvm::StringRef("training"))
+  const FoundTensor found = find_tensor(plan, name);
+  if (!found) return no_such(plan, name);
+  if (plan.is_training())
     return error(Fault::usage, "--want: is for inference plans; a training plan's forward part is the same");
+  JobOptions job;
+  job.model = o.model.empty() ? plan.model.name : o.model;
+  for (const MeshAxis& a : plan.mesh.axes)
+    job.mesh += (job.mesh.empty() ? "" : ",") + a.name + "=" + std::to_string(a.size);
+  job.strategy = plan.strategy, job.outputs = to_string(plan.outputs_as).str();
+  job.plan_only = true;
   report_progress(job);
-  DimValues dims;
-  for (const auto& [dim, about] : *plan.getObject("dims"))
-    if (auto example = about.getAsObject()->getInteger("example")) dims[dim.str()] = *example;
-  std::list<Job> jobs;  // whose texts the plans point to
-  auto wished = [&](bool with) -> llvm::Expected<llvm::json::Value> {
-    if (with) job.constraints.push_back({tensor->getString("name")->str(), wish.str(), "--want"});
+  const DimValues dims = plan.examples();
+  auto wished = [&](bool with) -> llvm::Expected<Plan> {
+    if (with) job.constraints.push_back({found.tensor->name, wish.str(), "--want"});
     auto made = make_job(job);
     if (!made) return made.takeError();
-    jobs.push_back(std::move(*made));
-    auto plan = make_plan(jobs.back(), dims, OPTP_VERSION, /*weights=*/false);
-    if (!plan) return plan;
-    if (auto e = add_activation_peaks(*plan, jobs.back(), dims)) return e;
-    return plan;
+    Plan out = make_plan(*made, dims, OPTP_VERSION, /*weights=*/false);
+    if (auto e = add_activation_peaks(out, *made, dims)) return e;
+    return out;
   };
   // Both are made now, so that nothing but the wish is between them.
   auto without = wished(false);
   if (!without) return with_prefix("the model that was partitioned is needed (--model FILE)", without.takeError());
   auto with = wished(true);
   if (!with) return with.takeError();
-  const PlanDiff diff = diff_plans(*without->getAsObject(), *with->getAsObject());
+  const PlanDiff diff = diff_plans(*without, *with);
   if (diff.same())
     llvm::outs() << "it is so already\n";
   else
@@ -136,15 +120,15 @@ llvm::Error print_want(const InspectOptions& o, const JsonObject& plan) {
   return llvm::Error::success();
 }
 
-llvm::Error write_page(const InspectOptions& o, const JsonObject& plan) {
+llvm::Error write_page(const InspectOptions& o, const Plan& plan) {
   PageEvidence evidence;
-  std::optional<llvm::json::Value> check, other;
+  std::optional<CheckReport> check;
   std::optional<Trace> trace;
   PlanDiff changes;
   if (!o.check.empty()) {
     auto read = read_check_report(o.check);
     if (!read) return read.takeError();
-    evidence.check = check.emplace(std::move(*read)).getAsObject();
+    evidence.check = &check.emplace(std::move(*read));
   }
   if (!o.trace.empty()) {
     auto read = Trace::read(o.trace);
@@ -152,9 +136,9 @@ llvm::Error write_page(const InspectOptions& o, const JsonObject& plan) {
     evidence.trace = &trace.emplace(std::move(*read));
   }
   if (!o.against.empty()) {
-    auto read = read_plan(o.against);
-    if (!read) return read.takeError();
-    changes = diff_plans(*other.emplace(std::move(*read)).getAsObject(), plan);
+    auto other = read_plan(o.against);
+    if (!other) return other.takeError();
+    changes = diff_plans(*other, plan);
     evidence.changes = &changes, evidence.other = o.against;
   }
   auto page = plan_page(plan, evidence);
@@ -171,26 +155,25 @@ bool has_colour(llvm::StringRef asked) {
 llvm::Error inspect(const InspectOptions& o) {
   auto plan = read_plan(o.folder);
   if (!plan) return plan.takeError();
-  const JsonObject& top = *plan->getAsObject();
   if (o.json) {
-    llvm::outs() << llvm::formatv("{0:1}\n", *plan);
+    llvm::outs() << to_text(*plan);
     return llvm::Error::success();
   }
   if (o.dot) {
-    llvm::outs() << plan_dot(top);
+    llvm::outs() << plan_dot(*plan);
     return llvm::Error::success();
   }
-  if (!o.html.empty()) return write_page(o, top);
+  if (!o.html.empty()) return write_page(o, *plan);
   if (!o.check.empty() || !o.trace.empty() || !o.against.empty())
     return error(Fault::usage, "--check, --trace and --against are for the page: --html FILE");
   if (o.tensors) {
-    print_tensors(top, llvm::outs());
+    print_tensors(*plan, llvm::outs());
     return llvm::Error::success();
   }
-  if (!o.tensor.empty()) return print_tensor(top, o.tensor, has_colour(o.colour));
-  if (!o.why.empty()) return print_why(top, o.why);
-  if (!o.want.empty()) return print_want(o, top);
-  print_plan(top, llvm::outs());
+  if (!o.tensor.empty()) return print_tensor(*plan, o.tensor, has_colour(o.colour));
+  if (!o.why.empty()) return print_why(*plan, o.why);
+  if (!o.want.empty()) return print_want(o, *plan);
+  print_plan(*plan, llvm::outs());
   return llvm::Error::success();
 }
 }  // namespace

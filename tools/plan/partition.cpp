@@ -6,7 +6,8 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/export.h"
 #include "llvm/Support/raw_ostream.h"
-#include "passes/plan/plan.h"
+#include "passes/plan/make_plan.h"
+#include "passes/plan/plan_json.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
@@ -19,7 +20,7 @@ namespace {
 struct PartitionOptions {
   JobOptions job;
   std::string out;
-  bool no_weights = false, plan_only = false, no_html = false, overwrite = false;
+  bool no_weights = false, no_html = false, overwrite = false;
 };
 
 llvm::Error partition(const PartitionOptions& o) {
@@ -30,11 +31,10 @@ llvm::Error partition(const PartitionOptions& o) {
   if (!job) return job.takeError();
   // What no run could have is no example, either.
   if (auto possible = bind_input_dims(*job->imported, {}, *asked); !possible) return possible.takeError();
-  const bool weights = !o.no_weights && !o.plan_only && !weights_missing(*job->whole);
+  const bool weights = !o.no_weights && !o.job.plan_only && !weights_missing(*job->whole);
   const DimValues examples = example_dims(*job->whole, *asked);
-  auto plan = make_plan(*job, examples, OPTP_VERSION, weights);
-  if (!plan) return plan.takeError();
-  if (auto e = add_activation_peaks(*plan, *job, examples)) return e;
+  Plan plan = make_plan(*job, examples, OPTP_VERSION, weights);
+  if (auto e = add_activation_peaks(plan, *job, examples)) return e;
   planning.reset();
   OutputOptions writing{.overwrite = o.overwrite};
   for (const std::string& input : {o.job.model, o.job.sharding_file})
@@ -42,11 +42,9 @@ llvm::Error partition(const PartitionOptions& o) {
   auto out = OutputTransaction::begin(o.out, writing);
   if (!out) return out.takeError();
   int64_t bytes = 0;
-  for (const auto& device : *plan->getAsObject()->getArray("devices"))
-    for (const char* part : {"parameter_bytes", "constant_bytes"})
-      bytes += device.getAsObject()->getInteger(part).value_or(0);
+  for (const Plan::Device& device : plan.devices) bytes += device.parameter_bytes + device.constant_bytes;
   std::optional<Progress> progress(std::in_place, "writing " + o.out, bytes, Progress::Unit::bytes);
-  for (size_t r = 0; r < job->ranks.size() && !o.plan_only; ++r) {
+  for (size_t r = 0; r < job->ranks.size() && !o.job.plan_only; ++r) {
     const ExportOptions options{.metadata = {{"devices", std::to_string(job->ranks.size())},
                                              {"mesh", to_string(job->whole->mesh)},
                                              {"strategy", job->passes.strategy},
@@ -61,24 +59,23 @@ llvm::Error partition(const PartitionOptions& o) {
     if (auto e = (*file)->write(text)) return e;
     return (*file)->finish();
   };
-  if (auto e = add("plan.json", llvm::formatv("{0:1}\n", *plan).str())) return e;
+  if (auto e = add("plan.json", to_text(plan))) return e;
   if (!o.no_html) {
-    auto page = plan_page(*plan->getAsObject());
+    auto page = plan_page(plan);
     if (!page) return page.takeError();
     if (auto e = add("plan.html", *page)) return e;
   }
   if (auto e = out->commit()) return e;
   progress.reset();
   if (!Progress::silenced()) {
-    const auto* totals = plan->getAsObject()->getObject("totals");
     std::string idle;
     for (const MeshAxis& axis : idle_axes(*job->whole)) idle += "; nothing is cut over the mesh axis " + axis.name;
     llvm::errs() << o.out << ": " << job->ranks.size() << (job->ranks.size() == 1 ? " device, " : " devices, ")
-                 << *totals->getInteger("parameter_elements")
-                 << " parameters; communicated: " << collectives_text(*totals) << idle
-                 << (o.plan_only ? "; the plan alone, without graphs"
-                     : weights   ? ""
-                                 : "; without weights")
+                 << plan.totals.parameter_elements << " parameters; communicated: " << collectives_text(plan.totals)
+                 << idle
+                 << (o.job.plan_only ? "; the plan alone, without graphs"
+                     : weights       ? ""
+                                     : "; without weights")
                  << "\n";
   }
   return llvm::Error::success();
@@ -98,7 +95,7 @@ Command add_partition(CLI::App& app) {
       ->type_name("DIR");
   c->add_flag("--no-weights", o->no_weights,
               "write plan and graphs without weights, as for a model whose weights are missing");
-  c->add_flag("--plan-only", o->plan_only, "write plan.json and its page only, no graphs");
+  c->add_flag("--plan-only", o->job.plan_only, "write plan.json and its page only, no graphs");
   c->add_flag("--no-html", o->no_html, "no plan.html, the plan as a page");
   c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds");
   return {c, [o] { return partition(*o); }};

@@ -9,40 +9,29 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/cli/progress.h"
+#include "tools/plan/plan_text.h"
 
 namespace optp {
 namespace {
 using JsonArray = llvm::json::Array;
 using JsonObject = llvm::json::Object;
 
-std::string text_of(const JsonObject& o, llvm::StringRef member) { return o.getString(member).value_or("").str(); }
-std::string mesh_text(const JsonObject& plan) {
-  std::string out;
-  for (const auto& a : *plan.getObject("mesh")->getArray("axes"))
-    out += (out.empty() ? "" : " × ") + text_of(*a.getAsObject(), "name") + "=" +
-           std::to_string(a.getAsObject()->getInteger("size").value_or(0));
-  return out;
-}
 // Of each parameter, by name.
-std::map<std::string, std::string> shardings_of(const JsonObject& plan, std::vector<std::string>& order) {
+std::map<std::string, std::string> shardings_of(const Plan& plan, std::vector<std::string>& order) {
   std::map<std::string, std::string> out;
-  for (const auto& entry : *plan.getArray("parameters")) {
-    const JsonObject& p = *entry.getAsObject();
-    const std::string name = text_of(p, "name");
-    out[name] = text_of(p, "sharding");
-    order.push_back(name);
+  for (const Plan::Parameter& p : plan.parameters) {
+    out[p.name] = to_string(p.sharding);
+    order.push_back(p.name);
   }
   return out;
 }
 // The values that meet, by name, and how.
-std::map<std::string, std::string> meetings_of(const JsonObject& plan, std::vector<std::string>& order) {
+std::map<std::string, std::string> meetings_of(const Plan& plan, std::vector<std::string>& order) {
   std::map<std::string, std::string> out;
-  for (const auto& entry : *plan.getArray("collectives")) {
-    const JsonObject& c = *entry.getAsObject();
-    const std::string name = text_of(c, "of");
-    std::string& kinds = out[name];
-    kinds += (kinds.empty() ? "" : ", ") + text_of(c, "kind");
-    if (!llvm::is_contained(order, name)) order.push_back(name);
+  for (const Plan::Meeting& c : plan.collectives) {
+    std::string& kinds = out[c.of];
+    if (kinds.empty() && !llvm::is_contained(order, c.of)) order.push_back(c.of);
+    kinds += (kinds.empty() ? "" : ", ") + to_string(c.call.kind).str();
   }
   return out;
 }
@@ -93,6 +82,14 @@ llvm::json::Value changes_json(llvm::ArrayRef<PlanDiff::Change> changes) {
   for (const PlanDiff::Change& c : changes) out.push_back(JsonObject{{"name", c.name}, {"from", c.from}, {"to", c.to}});
   return out;
 }
+std::vector<PlanDiff::Pair> device_pairs(const Plan::Device& a, const Plan::Device& b) {
+  return {{"parameter_bytes", a.parameter_bytes, b.parameter_bytes, true},
+          {"constant_bytes", a.constant_bytes, b.constant_bytes, true},
+          {"state_bytes", a.state_bytes, b.state_bytes, true},
+          {"gradient_bytes", a.gradient_bytes, b.gradient_bytes, true},
+          {"activation_peak_bytes", a.activation_peak_bytes.value_or(0), b.activation_peak_bytes.value_or(0), true},
+          {"flops", a.flops, b.flops, false}};
+}
 bool differ(llvm::ArrayRef<PlanDiff::Pair> pairs) {
   return llvm::any_of(pairs, [](const PlanDiff::Pair& p) { return p.a != p.b; });
 }
@@ -103,38 +100,29 @@ bool PlanDiff::same() const {
          llvm::none_of(devices, [](const auto& d) { return differ(d); });
 }
 
-PlanDiff diff_plans(const JsonObject& a, const JsonObject& b) {
+PlanDiff diff_plans(const Plan& a, const Plan& b) {
   PlanDiff out;
-  for (const char* member : {"job", "strategy", "outputs_as"})
-    if (text_of(a, member) != text_of(b, member))
-      out.settings.push_back({member, text_of(a, member), text_of(b, member)});
-  for (const char* member : {"name", "blake3"})
-    if (const std::string from = text_of(*a.getObject("model"), member), to = text_of(*b.getObject("model"), member);
-        from != to)
-      out.settings.push_back({std::string("model ") + member, from, to});
-  if (mesh_text(a) != mesh_text(b)) out.settings.push_back({"mesh", mesh_text(a), mesh_text(b)});
-  const JsonArray &of_a = *a.getArray("devices"), &of_b = *b.getArray("devices");
-  out.numbers.push_back({"devices", int64_t(of_a.size()), int64_t(of_b.size())});
+  auto setting = [&](const char* name, const std::string& from, const std::string& to) {
+    if (from != to) out.settings.push_back({name, from, to});
+  };
+  setting("job", to_string(a.job).str(), to_string(b.job).str());
+  setting("strategy", a.strategy, b.strategy);
+  setting("outputs_as", to_string(a.outputs_as).str(), to_string(b.outputs_as).str());
+  setting("model name", a.model.name, b.model.name);
+  setting("mesh", mesh_text(a.mesh), mesh_text(b.mesh));
+  out.numbers.push_back({"devices", a.mesh.devices(), b.mesh.devices()});
   std::vector<std::string> names, meetings;
   const auto from = shardings_of(a, names), to = shardings_of(b, names);
   out.shardings = changes(from, to, names);
   const auto met = meetings_of(a, meetings), meet = meetings_of(b, meetings);
   out.moved = changes(met, meet, meetings);
-  for (size_t r = 0; r < std::min(of_a.size(), of_b.size()); ++r) {
-    std::vector<PlanDiff::Pair>& pairs = out.devices.emplace_back();
-    for (const char* member :
-         {"parameter_bytes", "constant_bytes", "state_bytes", "gradient_bytes", "activation_peak_bytes", "flops"})
-      pairs.push_back({member, of_a[r].getAsObject()->getInteger(member).value_or(0),
-                       of_b[r].getAsObject()->getInteger(member).value_or(0),
-                       llvm::StringRef(member).ends_with("bytes")});
-  }
-  const JsonObject &totals_a = *a.getObject("totals"), &totals_b = *b.getObject("totals");
-  for (const auto& [kind, n] : *totals_b.getObject("collectives"))
-    out.collectives.push_back(
-        {kind.str(), totals_a.getObject("collectives")->getInteger(kind).value_or(0), n.getAsInteger().value_or(0)});
+  for (size_t r = 0; r < std::min(a.devices.size(), b.devices.size()); ++r)
+    out.devices.push_back(device_pairs(a.devices[r], b.devices[r]));
+  for (const auto& [kind, n] : b.totals.collectives)
+    out.collectives.push_back({to_string(kind).str(), a.totals.collectives.at(kind), n});
   llvm::sort(out.collectives, [](const auto& x, const auto& y) { return x.what < y.what; });
-  out.collectives.push_back({"bytes", totals_a.getInteger("collective_bytes").value_or(0),
-                             totals_b.getInteger("collective_bytes").value_or(0), true});
+  out.collectives.push_back({"bytes", a.totals.collective_bytes, b.totals.collective_bytes, true});
+  out.collectives.push_back({"sent_bytes", a.totals.sent_bytes, b.totals.sent_bytes, true});
   return out;
 }
 

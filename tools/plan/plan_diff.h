@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "llvm/Support/JSON.h"
+#include "passes/plan/plan.h"
 
 namespace optp {
 
@@ -24,7 +25,7 @@ struct PlanDiff {
   std::vector<Change> moved;               // collectives of one plan only: the value, its kind in A, in B
   bool same() const;
 };
-PlanDiff diff_plans(const llvm::json::Object& a, const llvm::json::Object& b);
+PlanDiff diff_plans(const Plan& a, const Plan& b);
 llvm::json::Value to_json(const PlanDiff& diff);
 std::string to_text(const PlanDiff& diff);  // for people; only what differs
 

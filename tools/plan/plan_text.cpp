@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "frontend/ir/collective.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -15,30 +14,14 @@ std::string grouped(int64_t n) {
   }
   return out;
 }
-std::string shape_text(const llvm::json::Array& shape) {
-  std::string out = "[";
-  for (size_t k = 0; k < shape.size(); ++k) {
-    if (k) out += ", ";
-    if (auto n = shape[k].getAsInteger())
-      out += std::to_string(*n);
-    else if (auto s = shape[k].getAsString())
-      out += s->str();
-  }
-  return out + "]";
-}
-std::string ranges_text(const llvm::json::Array& ranges) {
+std::string shape_text(llvm::ArrayRef<Dim> dims) { return to_string(dims); }
+std::string ranges_text(const SymbolicShard& shard) {
   std::string out;
-  for (size_t d = 0; d < ranges.size(); ++d) {
+  for (size_t d = 0; d < shard.dims.size(); ++d) {
     if (d) out += " × ";
-    const llvm::json::Array& intervals = *ranges[d].getAsArray();
-    for (size_t k = 0; k < intervals.size() && k < 3; ++k) {
-      if (k) out += ",";
-      const llvm::json::Array& i = *intervals[k].getAsArray();
-      auto part = [&](size_t n) {
-        return i[n].getAsInteger() ? std::to_string(*i[n].getAsInteger()) : i[n].getAsString().value_or("?").str();
-      };
-      out += part(0) + ":" + part(1);
-    }
+    const SymbolicShardDim& intervals = shard.dims[d];
+    for (size_t k = 0; k < intervals.size() && k < 3; ++k)
+      out += (k ? "," : "") + intervals[k].start.text() + ":" + intervals[k].stop.text();
     if (intervals.size() > 3) out += ",… (" + std::to_string(intervals.size()) + ")";
   }
   return out;
@@ -88,45 +71,37 @@ std::optional<std::string> joined(llvm::ArrayRef<std::string> names) {
   }
   return out + "}" + first.substr(first.size() - back);
 }
-std::string local_text(const llvm::json::Array& ranks) {
-  std::vector<std::vector<std::string>> dims;
-  for (const auto& rank : ranks) {
-    const llvm::json::Array& shape = *rank.getAsObject()->getArray("shape");
-    dims.resize(shape.size());
-    for (size_t d = 0; d < shape.size(); ++d) {
-      const std::string extent = shape[d].getAsInteger() ? std::to_string(*shape[d].getAsInteger())
-                                                         : shape[d].getAsString().value_or("?").str();
-      if (!llvm::is_contained(dims[d], extent)) dims[d].push_back(extent);
-    }
+std::string local_text(const Plan::Layout& layout) {
+  std::vector<std::vector<std::string>> dims(layout.dims.size());
+  for (const Plan::RankShard& s : layout.shards) {
+    const Dims shape = s.shard.shape();
+    for (size_t d = 0; d < shape.size(); ++d)
+      if (!llvm::is_contained(dims[d], shape[d].text())) dims[d].push_back(shape[d].text());
   }
   std::string out = "[";
   for (size_t d = 0; d < dims.size(); ++d) out += (d ? ", " : "") + llvm::join(dims[d], "|");
   return out + "]";
 }
-std::string kind_text(llvm::StringRef kind, int64_t n) {
-  std::string out = kind.str();
+std::string kind_text(Collective kind, int64_t n) {
+  std::string out = to_string(kind).str();
   std::replace(out.begin(), out.end(), '_', '-');
   return n == 1 ? out : out == "all-to-all" ? "all-to-alls" : out + "s";
 }
-
-std::string collectives_text(const llvm::json::Object& totals) {
+std::string collectives_text(const Plan::Totals& totals) {
   std::string out;
-  if (const llvm::json::Object* counts = totals.getObject("collectives"))
-    for (Collective kind : collective_ops)
-      if (const int64_t n = counts->getInteger(to_string(kind)).value_or(0))
-        out += (out.empty() ? "" : ", ") + std::to_string(n) + " " + kind_text(to_string(kind), n);
+  for (const auto& [kind, n] : totals.collectives)
+    if (n) out += (out.empty() ? "" : ", ") + std::to_string(n) + " " + kind_text(kind, n);
   return out.empty() ? "nothing" : out;
 }
-
-const llvm::json::Object* find_tensor(const llvm::json::Object& plan, llvm::StringRef name) {
-  for (const char* list : {"parameters", "constants", "inputs", "outputs", "values"})
-    for (const auto& entry : *plan.getArray(list)) {
-      const llvm::json::Object& o = *entry.getAsObject();
-      if (o.getString("name") == name) return &o;
-      if (const llvm::json::Array* aliases = o.getArray("aliases"))
-        for (const auto& a : *aliases)
-          if (a.getAsString() == name) return &o;
-    }
-  return nullptr;
+std::string mesh_text(const Mesh& mesh) {
+  std::string out;
+  for (const MeshAxis& a : mesh.axes) out += (out.empty() ? "" : " × ") + a.name + "=" + std::to_string(a.size);
+  return out;
+}
+std::string examples_text(const Plan& plan) {
+  std::string out;
+  for (const auto& [name, info] : plan.dims)
+    if (!info.equals) out += (out.empty() ? "" : ", ") + name + " " + std::to_string(info.example);
+  return out;
 }
 }  // namespace optp

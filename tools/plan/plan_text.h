@@ -5,16 +5,18 @@
 
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
-#include "llvm/Support/JSON.h"
+#include "passes/plan/plan.h"
 
 namespace optp {
 
 std::string grouped(int64_t n);  // 50,272
-std::string shape_text(const llvm::json::Array& shape);
-std::string ranges_text(const llvm::json::Array& ranges);
-std::string local_text(const llvm::json::Array& ranks);          // the shapes of all devices in one: [25129|25128, 768]
-std::string kind_text(llvm::StringRef kind, int64_t n);          // "all-reduces"
-std::string collectives_text(const llvm::json::Object& totals);  // "25 all-reduces, 1 all-gather", "nothing"
+std::string shape_text(llvm::ArrayRef<Dim> dims);
+std::string ranges_text(const SymbolicShard& shard);
+std::string local_text(const Plan::Layout& layout);             // the shapes of all devices in one: [25129|25128, 768]
+std::string kind_text(Collective kind, int64_t n);  // "all-reduces"
+std::string collectives_text(const Plan::Totals& totals);       // "25 all-reduces, 1 all-gather", "nothing"
+std::string mesh_text(const Mesh& mesh);                        // "data=2 × tensor=4"
+std::string examples_text(const Plan& plan);                    // "batch 1, sequence 128": of dims that stand in shapes
 // Layer numbers become '*': equal layers fold to one line.
 std::string folded(llvm::StringRef name);
 // What all names begin with, up to a dot or slash.
@@ -22,6 +24,5 @@ std::string common_start(llvm::ArrayRef<std::string> names);
 // "self_attn.q_proj.weight" and "self_attn.k_proj.weight" are "self_attn.{q,k}_proj.weight", if they differ in one
 // short place.
 std::optional<std::string> joined(llvm::ArrayRef<std::string> names);
-const llvm::json::Object* find_tensor(const llvm::json::Object& plan, llvm::StringRef name);  // by its name or an alias
 
 }  // namespace optp

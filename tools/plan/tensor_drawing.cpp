@@ -12,9 +12,6 @@
 
 namespace optp {
 namespace {
-using JsonArray = llvm::json::Array;
-using JsonObject = llvm::json::Object;
-
 constexpr size_t ruler = 52, most_stretches = 16;
 // Of the 256 colours those next to the page's: dark text reads on all but the first.
 constexpr int colours[] = {25, 214, 36, 208, 75, 175, 227, 248};
@@ -24,24 +21,23 @@ struct Stretch {
   std::vector<int64_t> ranks;
 };
 // Of one dim; none where an end is no number.
-std::optional<std::vector<Stretch>> stretches(const JsonArray& ranks, size_t dim) {
-  std::vector<std::vector<std::pair<int64_t, int64_t>>> held;
+std::optional<std::vector<Stretch>> stretches(const Plan::Layout& layout, size_t dim) {
+  std::vector<std::pair<Interval, const Plan::RankShard*>> held;
   std::set<int64_t> ends;
-  for (const auto& r : ranks) {
-    auto& mine = held.emplace_back();
-    for (const auto& v : *(*r.getAsObject()->getArray("ranges"))[dim].getAsArray()) {
-      const auto start = (*v.getAsArray())[0].getAsInteger(), stop = (*v.getAsArray())[1].getAsInteger();
-      if (!start || !stop) return std::nullopt;
-      mine.emplace_back(*start, *stop);
+  for (const Plan::RankShard& shard : layout.shards)
+    for (const SymbolicInterval& i : shard.shard.dims[dim]) {
+      const auto start = i.start.constant(), stop = i.stop.constant();
+      if (!start || !stop || !i.repeats.empty()) return std::nullopt;
+      held.push_back({{*start, *stop}, &shard});
       ends.insert(*start), ends.insert(*stop);
     }
-  }
   std::vector<Stretch> out;
   for (auto at = ends.begin(); at != ends.end() && std::next(at) != ends.end(); ++at) {
     Stretch s{*at, *std::next(at), {}};
-    for (size_t r = 0; r < held.size(); ++r)
-      if (llvm::any_of(held[r], [&](const auto& i) { return i.first <= s.start && s.stop <= i.second; }))
-        s.ranks.push_back(int64_t(r));
+    for (const auto& [interval, shard] : held)
+      if (interval.start <= s.start && s.stop <= interval.stop)
+        s.ranks.insert(s.ranks.end(), shard->ranks.begin(), shard->ranks.end());
+    llvm::sort(s.ranks);
     if (!s.ranks.empty()) out.push_back(std::move(s));
   }
   return out;
@@ -57,15 +53,13 @@ std::string ranks_text(const std::vector<int64_t>& ranks, size_t devices) {
 }
 }  // namespace
 
-void draw_shards(const JsonObject& tensor, bool colour, llvm::raw_ostream& out) {
-  const JsonArray* ranks = tensor.getArray("ranks");
-  const JsonArray& shape = *tensor.getArray("shape");
-  if (!ranks || ranks->empty() || shape.empty()) return;
+void draw_layout(const Plan::Layout& layout, bool colour, llvm::raw_ostream& out) {
+  const size_t devices = layout.of_rank.size();
   bool any = false;
-  for (size_t d = 0; d < shape.size(); ++d) {
-    const auto extent = shape[d].getAsInteger();
+  for (size_t d = 0; d < layout.dims.size(); ++d) {
+    const auto extent = layout.dims[d].constant();
     if (!extent || *extent < 1) continue;
-    auto parts = stretches(*ranks, d);
+    auto parts = stretches(layout, d);
     if (!parts || parts->empty()) continue;
     const size_t shown = std::min(parts->size(), most_stretches);
     const int64_t last = (*parts)[shown - 1].stop, first = (*parts)[0].start;
@@ -78,12 +72,12 @@ void draw_shards(const JsonObject& tensor, bool colour, llvm::raw_ostream& out) 
       const auto to = size_t(double(s.stop - first) / double(last - first) * double(room) + 0.5);
       const size_t width = std::max<size_t>(1, to > used ? to - used : 0);
       used += width;
-      std::string text = ranks_text(s.ranks, ranks->size());
+      std::string text = ranks_text(s.ranks, devices);
       if (columns(text) > width) text = s.ranks.size() > 1 ? "*" : text.substr(0, width);
       const size_t before = (width - columns(text)) / 2;
       text = std::string(before, ' ') + padded(text, width - before);
       out << "|";
-      if (colour && s.ranks.size() < ranks->size())
+      if (colour && s.ranks.size() < devices)
         out << "\x1b[48;5;" << colours[s.ranks[0] % 8] << ";38;5;" << (s.ranks[0] % 8 == 0 ? 231 : 16) << "m" << text
             << "\x1b[0m";
       else

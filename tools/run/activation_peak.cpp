@@ -1,23 +1,10 @@
 #include "tools/run/activation_peak.h"
 
+#include "passes/rank_kinds.h"
 #include "runtime/executable.h"
 
 namespace optp {
 namespace {
-// Two ranks of one split: what can differ is the shapes of their parts, and where these begin, which takes no memory.
-bool same_shapes(const Graph& a, const Graph& b) {
-  auto same = [](const Value& x, const Value& y) { return x.type.dtype == y.type.dtype && x.type.dims == y.type.dims; };
-  return std::equal(a.inputs.begin(), a.inputs.end(), b.inputs.begin(), b.inputs.end(),
-                    [&](const Value* x, const Value* y) { return same(*x, *y); }) &&
-         std::equal(a.nodes.begin(), a.nodes.end(), b.nodes.begin(), b.nodes.end(), [&](const auto& m, const auto& n) {
-           return m->op == n->op &&
-                  std::equal(m->operands.begin(), m->operands.end(), n->operands.begin(), n->operands.end(),
-                             [&](const Value* x, const Value* y) { return same(*x, *y); }) &&
-                  std::equal(m->results.begin(), m->results.end(), n->results.begin(), n->results.end(),
-                             [&](const auto& x, const auto& y) { return same(*x, *y); });
-         });
-}
-
 llvm::Expected<int64_t> peak_bytes(const Graph& rank, const DimValues& examples) {
   auto bound = bind_dims(rank, examples);
   if (!bound) return bound.takeError();
@@ -31,18 +18,15 @@ llvm::Expected<int64_t> peak_bytes(const Graph& rank, const DimValues& examples)
 }
 }  // namespace
 
-llvm::Error add_activation_peaks(llvm::json::Value& plan, const Job& job, const DimValues& examples) {
-  llvm::json::Array& devices = *plan.getAsObject()->getArray("devices");
-  std::vector<std::pair<const Graph*, int64_t>> peaks;  // of each shape of rank graph
+llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& examples) {
+  const std::vector<size_t> first = first_of_same_shapes(*job.spmd);
   for (size_t r = 0; r < job.ranks.size(); ++r) {
-    const Graph& rank = *job.ranks[r];
-    auto peak = llvm::find_if(peaks, [&](const auto& p) { return same_shapes(*p.first, rank); });
-    if (peak == peaks.end()) {
-      auto bytes = peak_bytes(rank, examples);
+    if (first[r] == r) {
+      auto bytes = peak_bytes(*job.ranks[r], examples);
       if (!bytes) return bytes.takeError();
-      peak = peaks.insert(peaks.end(), {&rank, *bytes});
+      plan.devices[r].activation_peak_bytes = *bytes;
     }
-    (*devices[r].getAsObject())["activation_peak_bytes"] = peak->second;
+    plan.devices[r].activation_peak_bytes = plan.devices[first[r]].activation_peak_bytes;
   }
   return llvm::Error::success();
 }

@@ -3,9 +3,9 @@
 #pragma once
 #include "frontend/io/npy.h"
 #include "frontend/ir/dim.h"
+#include "tools/run/ports.h"
 
 namespace optp {
-struct Port;
 
 // Every label is a class of the model's logits or ignored_label. `place` stands at the start of messages.
 llvm::Error check_labels(const llvm::Twine& place, const HostArray& labels, int64_t classes);

@@ -8,7 +8,8 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/pipeline.h"
-#include "passes/plan/plan.h"
+#include "passes/plan/job.h"
+#include "passes/plan/plan_json.h"
 #include "tools/cli/command.h"
 #include "tools/cli/progress.h"
 #include "tools/run/draw_weights.h"
@@ -47,7 +48,7 @@ llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayR
   auto bound = bind_input_dims(global, shapes, *dims);
   if (!bound) return bound.takeError();
   for (const Port& p : inputs)
-    if (p.role == "labels")
+    if (p.role == Plan::Role::labels)
       if (auto e = check_labels((folder.empty() ? "" : folder + ": ") + llvm::Twine("input ") + quoted(p.name),
                                 arrays->find(p.name)->second, p, *bound))
         return e;
@@ -66,16 +67,15 @@ llvm::Expected<std::vector<HostArrays>> take_shards(const Batch& batch, llvm::Ar
 }
 
 namespace {
-llvm::Expected<std::vector<std::unique_ptr<Graph>>> load_ranks(const RunOptions& o, const llvm::json::Object& top,
-                                                               size_t devices) {
+llvm::Expected<std::vector<std::unique_ptr<Graph>>> load_ranks(const RunOptions& o, const Plan& plan) {
   std::vector<std::unique_ptr<Graph>> graphs;
-  for (size_t r = 0; r < devices; ++r) {
-    auto graph = read_rank(o.folder + "/rank" + std::to_string(r) + "/model.onnx");
+  for (size_t r = 0; r < plan.devices.size(); ++r) {
+    auto graph = read_rank(o.folder + "/" + plan.devices[r].file);
     if (!graph) return graph.takeError();
     if (!o.random_weights.empty()) {
       auto seed = parse_seed(o.random_weights);
       if (!seed) return seed.takeError();
-      if (auto e = draw_shards(**graph, *seed, [&](const Value& v) { return data_shard(top, v.name, r); })) return e;
+      if (auto e = draw_shards(**graph, *seed, [&](const Value& v) { return data_shard(plan, v.name, r); })) return e;
     }
     if (auto e = need_weights(**graph)) return e;
     graphs.push_back(std::move(*graph));
@@ -89,25 +89,17 @@ llvm::Error run(const RunOptions& o) {
   if (!plan) return plan.takeError();
   if (!o.no_verify)
     if (auto e = verify_manifest(o.folder, /*hashes=*/true, {}, /*others=*/true)) return e;
-  const auto& top = *plan->getAsObject();
-  const auto* mesh = top.getObject("mesh");
-  const int64_t devices = mesh ? mesh->getInteger("devices").value_or(0) : 0;
-  if (devices < 1 || devices > 4096) return bad_input(o.folder + "/plan.json: mesh.devices: expected from 1 to 4096");
-  auto inputs = ports(top, "inputs", size_t(devices)), outputs = ports(top, "outputs", size_t(devices));
-  if (!inputs || !outputs) return llvm::joinErrors(inputs.takeError(), outputs.takeError());
-
-  auto loaded = load_ranks(o, top, size_t(devices));
+  auto loaded = load_ranks(o, *plan);
   if (!loaded) return loaded.takeError();
   std::vector<std::unique_ptr<Graph>> graphs = std::move(*loaded);
   progress.reset();
-  if (top.getString("job") == llvm::StringRef("training"))
-    return run_steps(o, top, std::move(graphs), *inputs, *outputs);
+  if (plan->is_training()) return run_steps(o, *plan, std::move(graphs));
   if (o.steps || !o.dump.empty() || o.learning_rate || o.inputs_dirs.size() > 1)
     return error(Fault::usage,
                  "--steps, --dump, --lr and several --inputs-dir are for training plans; this one is for inference");
-  auto batch = read_batch(o.inputs, o.dims, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], *inputs);
+  auto batch = read_batch(o.inputs, o.dims, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], plan->inputs);
   if (!batch) return batch.takeError();
-  auto rank_inputs = take_shards(*batch, *inputs, size_t(devices));
+  auto rank_inputs = take_shards(*batch, plan->inputs, plan->devices.size());
   if (!rank_inputs) return rank_inputs.takeError();
   std::vector<std::unique_ptr<Graph>> bound;
   std::vector<const Graph*> ranks;
@@ -123,16 +115,16 @@ llvm::Error run(const RunOptions& o) {
       execute(ranks, *rank_inputs, {.threads_per_device = o.threads, .trace = o.profile.empty() ? nullptr : &trace});
   if (!results) return results.takeError();
   if (!o.profile.empty())
-    if (auto e = trace.write(o.profile, top.getObject("model")->getString("name").value_or(""))) return e;
+    if (auto e = trace.write(o.profile, plan->model.name)) return e;
 
   std::vector<HostArray> wholes;
-  for (const Port& p : *outputs) {
+  for (const Port& p : plan->outputs) {
     auto whole = join(p, batch->dims, [&](size_t r) { return &(*results)[r][p.name]; });
     if (!whole) return whole.takeError();
     wholes.push_back(std::move(*whole));
   }
   std::vector<std::string> files;
-  for (const Port& p : *outputs) {
+  for (const Port& p : plan->outputs) {
     std::string file = file_name_of(p.name);
     while (llvm::is_contained(files, file + ".npy")) file += "_";
     files.push_back(file + ".npy");

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "llvm/Support/JSON.h"
 #include "tools/run/inputs.h"
 #include "tools/run/ports.h"
 
@@ -36,6 +35,5 @@ llvm::Expected<std::vector<HostArrays>> take_shards(const Batch& batch, llvm::Ar
 
 // Steps of a training plan on given inputs, the folders in turn. Writes index.json: the losses, and where what was
 // asked for lies, whole and in the layout and under the names of the model's initializers.
-llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& plan, std::vector<std::unique_ptr<Graph>> graphs,
-                      llvm::ArrayRef<Port> inputs, llvm::ArrayRef<Port> outputs);
+llvm::Error run_steps(const RunOptions& o, const Plan& plan, std::vector<std::unique_ptr<Graph>> graphs);
 }  // namespace optp

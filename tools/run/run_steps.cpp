@@ -27,8 +27,8 @@ HostArray transposed(const HostArray& in) {
 }
 }  // namespace
 
-llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::vector<std::unique_ptr<Graph>> graphs,
-                      llvm::ArrayRef<Port> inputs, llvm::ArrayRef<Port> outputs) {
+llvm::Error run_steps(const RunOptions& o, const Plan& plan, std::vector<std::unique_ptr<Graph>> graphs) {
+  using Role = Plan::Role;
   bool dump_gradients = false, dump_parameters = false, dump_state = false;
   for (const std::string& what : o.dump) {
     if (what == "gradients")
@@ -47,23 +47,15 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
   if (o.steps < 0) return error(Fault::usage, "--steps: expected at least 1");
   const size_t devices = graphs.size();
   std::vector<Port> data;
-  for (const Port& p : inputs)
-    if (p.role == "data" || p.role == "labels") data.push_back(p);
-  const auto* updates = top.getArray("updates");
-  const auto* training = top.getObject("training");
-  if (!updates || !training || !training->getNumber("learning_rate"))
-    return bad_input("plan.json: updates or training.learning_rate is missing");
+  for (const Port& p : plan.inputs)
+    if (p.role == Role::data || p.role == Role::labels) data.push_back(p);
   for (auto& graph : graphs) {
-    for (const auto& entry : *updates) {
-      const auto* u = entry.getAsObject();
-      if (!u || !u->getString("input") || !u->getString("output"))
-        return bad_input("plan.json: an entry of updates is malformed");
-      const auto port = llvm::find_if(inputs, [&](const Port& p) { return p.name == *u->getString("input"); });
-      if (port == inputs.end()) return bad_input("plan.json: updates: no input " + quoted(*u->getString("input")));
-      graph->updates.push_back({port->name, u->getString("output")->str(), port->parameter, port->role});
+    for (const Plan::Update& u : plan.updates) {
+      const auto port = llvm::find_if(plan.inputs, [&](const Port& p) { return p.name == u.input; });
+      graph->updates.push_back({u.input, u.output, port->parameter, to_string(port->role).str()});
     }
-    for (const Port& p : outputs)
-      if (p.role == "gradient") graph->gradients.push_back({p.parameter, p.name});
+    for (const Port& p : plan.outputs)
+      if (p.role == Role::gradient) graph->gradients.push_back({p.parameter, p.name});
   }
   std::optional<Progress> preparing(std::in_place, "preparing");
   auto stepper = Stepper::create(
@@ -82,9 +74,7 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
   Trace trace;
   DimValues dims;
   // A step takes as many folders as it has micro-batches.
-  const int64_t micro_batches = training->getInteger("accumulate").value_or(1);
-  if (micro_batches < 1)
-    return bad_input("plan.json: training.accumulate: expected at least 1, found " + llvm::Twine(micro_batches));
+  const int64_t micro_batches = plan.training->accumulate;
   const int64_t steps = o.steps ? o.steps : std::max<int64_t>(1, int64_t(batches.size()) / micro_batches);
   preparing.reset();
   std::optional<Progress> progress(std::in_place, "training", steps * micro_batches);
@@ -97,7 +87,7 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
     if (!shards) return shards.takeError();
     if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
     for (const Port& p : data)
-      if (p.role == "labels") counted += counted_labels(batch.arrays.find(p.name)->second);
+      if (p.role == Role::labels) counted += counted_labels(batch.arrays.find(p.name)->second);
     if ((m + 1) % micro_batches != 0) {
       if (auto e = (*stepper)->accumulate(batch.dims, std::move(*shards)))
         return with_prefix("step " + llvm::Twine(s + 1), std::move(e));
@@ -105,8 +95,8 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
     }
     if (counted == 0) return with_prefix("step " + llvm::Twine(s + 1), no_label_counts());
     counted = 0;
-    auto loss = (*stepper)->step(batch.dims, std::move(*shards),
-                                 o.learning_rate.value_or(*training->getNumber("learning_rate")));
+    auto loss =
+        (*stepper)->step(batch.dims, std::move(*shards), o.learning_rate.value_or(*plan.training->learning_rate));
     if (!loss) return with_prefix("step " + llvm::Twine(s + 1), loss.takeError());
     if (!o.profile.empty()) trace.add("step " + std::to_string(s + 1), *(*stepper)->last_run());
     losses.push_back(number_or_null(*loss));
@@ -115,7 +105,7 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
   if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
 
   if (!o.profile.empty())
-    if (auto e = trace.write(o.profile, top.getObject("model")->getString("name").value_or(""))) return e;
+    if (auto e = trace.write(o.profile, plan.model.name)) return e;
   std::vector<std::string> files;
   std::vector<HostArray> arrays;
   llvm::json::Object gradients, parameters, state;
@@ -125,36 +115,34 @@ llvm::Error run_steps(const RunOptions& o, const llvm::json::Object& top, std::v
                  llvm::StringRef suffix) -> llvm::Error {
     auto whole = join(port, dims, part);
     if (!whole) return whole.takeError();
-    const llvm::json::Object* entry = nullptr;
-    for (const auto& p : *top.getArray("parameters"))
-      if (p.getAsObject() && p.getAsObject()->getString("name") == llvm::StringRef(port.parameter))
-        entry = p.getAsObject();
+    const auto entry =
+        llvm::find_if(plan.parameters, [&](const Plan::Parameter& p) { return p.name == port.parameter; });
     auto write = [&](llvm::StringRef name, HostArray array) {
       std::string file = std::to_string(files.size()) + "-" + file_name_of(name).substr(0, 120) + suffix.str() + ".npy";
       files.push_back(file);
       arrays.push_back(std::move(array));
       note(name, file);
     };
-    for (const auto& alias : entry && entry->getArray("aliases") ? *entry->getArray("aliases") : llvm::json::Array()) {
-      const auto* turned = entry->getArray("transposed_aliases");
-      const bool is_turned = turned && llvm::is_contained(*turned, alias) && whole->dims.size() == 2;
-      if (auto name = alias.getAsString()) write(*name, is_turned ? transposed(*whole) : *whole);
-    }
+    if (entry != plan.parameters.end())
+      for (const std::string& alias : entry->aliases) {
+        const bool turned = llvm::is_contained(entry->transposed_aliases, alias) && whole->dims.size() == 2;
+        write(alias, turned ? transposed(*whole) : *whole);
+      }
     write(port.parameter, std::move(*whole));
     return llvm::Error::success();
   };
-  for (const Port& p : outputs)
-    if (p.role == "gradient" && dump_gradients)
+  for (const Port& p : plan.outputs)
+    if (p.role == Role::gradient && dump_gradients)
       if (auto e = add(
               p, [&](size_t r) { return (*stepper)->gradient(r, p.name); },
               [&](llvm::StringRef name, std::string file) { gradients[name.str()] = file; }, ".grad"))
         return e;
-  for (const Port& p : inputs) {
+  for (const Port& p : plan.inputs) {
     auto held = [&](size_t r) { return &(*stepper)->values(r)[p.name]; };
-    if (p.role == "parameter" && dump_parameters)
+    if (p.role == Role::parameter && dump_parameters)
       if (auto e = add(p, held, [&](llvm::StringRef name, std::string file) { parameters[name.str()] = file; }, ""))
         return e;
-    if (p.role == "state" && dump_state)
+    if (p.role == Role::state && dump_state)
       if (auto e = add(
               p, held,
               [&](llvm::StringRef name, std::string file) {

@@ -281,15 +281,15 @@ llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const
     if (!file) return file.takeError();
     for (size_t k = 0; k < ports.size(); ++k) {
       // What an earlier rank holds, too, is equal to the bit and written once.
-      const auto& shards = ports[k].shards;
-      const bool there = llvm::is_contained(llvm::ArrayRef(shards).take_front(r), shards[r]);
+      const Plan::RankShard& shard = (*ports[k].layout)[r];
+      const bool there = size_t(shard.ranks[0]) < r;
       const HostArray& own = held(r, ports[k].name);
       if (there || own.bytes.empty()) continue;
       if (auto e = (*file)->pad_to(alignment)) return e;
       parts[k].push_back(JsonObject{{"rank", int64_t(r)},
                                     {"offset", (*file)->offset()},
                                     {"size_bytes", int64_t(own.bytes.size())},
-                                    {"ranges", ranges_of(shards[r])}});
+                                    {"ranges", ranges_of(shard.shard)}});
       if (auto e = (*file)->write(llvm::ArrayRef<char>(own.bytes))) return e;
     }
     if (auto e = (*file)->finish()) return e;
@@ -299,10 +299,10 @@ llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const
     const Port& p = ports[k];
     JsonArray shape;
     for (Dim d : p.dims) shape.push_back(d.constant().value_or(-1));
-    const Value* parameter = p.role == "parameter" ? whole.find(p.name) : nullptr;
+    const Value* parameter = p.role == Plan::Role::parameter ? whole.find(p.name) : nullptr;
     tensors.push_back(JsonObject{
         {"name", p.name},
-        {"kind", p.role == "state" ? p.kind : p.role},
+        {"kind", p.role == Plan::Role::state ? p.kind : to_string(p.role).str()},
         {"parameter", p.parameter},
         {"dtype", long_name(p.dtype)},
         {"shape", std::move(shape)},

@@ -13,7 +13,7 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
-#include "passes/plan/plan.h"
+#include "passes/plan/make_plan.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
@@ -223,15 +223,12 @@ llvm::Error train(const TrainOptions& o) {
 
   auto dims = parse_dims(o.job.dims);
   if (!dims) return dims.takeError();
-  auto plan = make_plan(*job, example_dims(*job->whole, *dims), OPTP_VERSION, /*weights=*/false);
-  if (!plan) return plan.takeError();
-  auto all = ports(*plan->getAsObject(), "inputs", job->ranks.size());
-  if (!all) return all.takeError();
+  const Plan plan = make_plan(*job, example_dims(*job->whole, *dims), OPTP_VERSION, /*weights=*/false);
   std::vector<Port> fed, held;
-  for (const Port& p : *all)
-    if (p.role == "data" || p.role == "labels")
+  for (const Port& p : plan.inputs)
+    if (p.role == Plan::Role::data || p.role == Plan::Role::labels)
       fed.push_back(p);
-    else if (p.role != "learning_rate" && p.role != "accumulated")
+    else if (p.role != Plan::Role::learning_rate && p.role != Plan::Role::accumulated)
       held.push_back(p);  // sums over micro-batches are zero between steps
 
   const uint64_t seed = o.seed.value_or(from ? run.position.seed : 0);

@@ -33,7 +33,7 @@ llvm::Expected<BatchMaker> BatchMaker::create(llvm::StringRef model, std::vector
   out.asked_ = std::move(asked), out.ranks_ = ranks;
   std::optional<size_t> found;
   auto could_be_ids = [](const Port& p) {
-    return p.role == "data" && is_integer(p.dtype) && p.dims.size() == 2 && !is_mask(p) && !is_positions(p);
+    return p.role == Plan::Role::data && is_integer(p.dtype) && p.dims.size() == 2 && !is_mask(p) && !is_positions(p);
   };
   for (size_t k = 0; k < ports.size(); ++k)
     if (could_be_ids(ports[k]) && (!found || ports[k].name == "input_ids")) found = k;
@@ -42,7 +42,7 @@ llvm::Expected<BatchMaker> BatchMaker::create(llvm::StringRef model, std::vector
   out.ids_ = *found;
   for (size_t k = 0; k < ports.size(); ++k) {
     const Port& p = ports[k];
-    if (k != *found && p.role != "labels" && !is_mask(p) && !is_positions(p) && !is_cache(p))
+    if (k != *found && p.role != Plan::Role::labels && !is_mask(p) && !is_positions(p) && !is_cache(p))
       return bad_input(model + ": input " + quoted(p.name) +
                        ": expected token ids, a mask, positions or a cache, which tokens say; found another; give "
                        "arrays by --inputs-dir");
@@ -52,7 +52,7 @@ llvm::Expected<BatchMaker> BatchMaker::create(llvm::StringRef model, std::vector
                      ": expected ids of the rows of one table, found none");
   out.vocabulary_ = ports[*found].rows;
   for (const Port& p : ports)
-    if (p.role == "labels" && p.classes)
+    if (p.role == Plan::Role::labels && p.classes)
       out.vocabulary_ = std::min(out.vocabulary_, p.classes->constant().value_or(out.vocabulary_));
   out.ports_ = std::move(ports);
   return out;
@@ -92,7 +92,7 @@ llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm:
     HostArray whole;
     if (k == ids_)
       whole = integers(p.dtype, shape, ids);
-    else if (p.role == "labels")
+    else if (p.role == Plan::Role::labels)
       whole = integers(p.dtype, shape, labels), out.counted = counted_labels(whole);
     else if (is_positions(p))
       whole = integers(p.dtype, shape, positions);

@@ -122,7 +122,7 @@ llvm::Expected<TrainingBatch> TrainingData::read(const Folder& folder) const {
   if (!shards) return shards.takeError();
   TrainingBatch out{.ranks = std::move(*shards), .dims = batch->dims};
   for (const Port& p : ports_)
-    if (p.role == "labels") {
+    if (p.role == Plan::Role::labels) {
       const HostArray& labels = batch->arrays.find(p.name)->second;
       out.counted = counted_labels(labels), out.tokens = 1;
       for (int64_t d : labels.dims) out.tokens *= d;

@@ -24,7 +24,13 @@ TEST_CASE("a damaged plan is refused by what is wrong with it, by run and by ins
   const auto before = box.names();
   std::string nested;
   for (int k = 0; k < 10'000; ++k) nested += "[";
-  const std::string table = "\"ranges\": [\n      [\n       [\n        0,\n        129\n       ]";
+  // The table's rows that device 0 holds, 48 numbers each.
+  auto rows_held = [](const std::string& start, int64_t stop, int64_t rows) {
+    const std::string count = std::to_string(rows);
+    return "\"shape\":[" + count + ",48],\"ranges\":[[[" + start + "," + std::to_string(stop) +
+           "]],[[0,48]]],\"elements\":" + std::to_string(rows * 48) + ",\"bytes\":" + std::to_string(rows * 192);
+  };
+  const std::string table = rows_held("0", 129, 129), ranges = "\"ranges\":[[[0,129]";
   struct Row {
     std::string plan, says;
   };
@@ -34,33 +40,37 @@ TEST_CASE("a damaged plan is refused by what is wrong with it, by run and by ins
       {nested, "plan.json: nesting: expected at most 32 levels, found more"},
       {replaced(good, "\"strategy\":", "\"job\": \"inference\", \"strategy\":"),
        "plan.json: member 'job' is there twice"},
-      {replaced(good, "\"version\": 1", "\"version\": 1e400"), "plan.json: version: expected 1"},
-      {replaced(good, "\"version\": 1", "\"version\": 2"), "plan.json: version: expected 1"},
+      {replaced(good, "\"version\": 2", "\"version\": 1e400"), "plan.json: version: expected 2, found no number"},
+      {replaced(good, "\"version\": 2", "\"version\": 1"), "plan.json: version: expected 2, found 1"},
       {replaced(good, "opt-partition plan", "another plan"), "plan.json: format: expected 'opt-partition plan'"},
-      {replaced(good, "\"strategy\":", "\"strategies\":"), "plan.json: member 'strategy': expected text, found none"},
-      {replaced(good, "\"weights\": true", "\"weights\": 1"),
-       "plan.json: member 'weights': expected true or false, found something else"},
-      {replaced(good, "\"devices\": 2", "\"devices\": 0"), "mesh.devices: expected from 1 to 4096, found 0"},
-      {replaced(good, "\"devices\": 2", "\"devices\": -1"), "mesh.devices: expected from 1 to 4096, found -1"},
-      {replaced(good, "\"devices\": 2", "\"devices\": 2147483648"),
+      {replaced(good, "\"strategy\":", "\"strategies\":"), "plan.json: strategy: expected a value, found none"},
+      {replaced(good, "\"weights\": true", "\"weights\": 1"), "plan.json: weights: expected boolean"},
+      {replaced(good, "\"outputs_as\":", "\"outputs as\":"), "plan.json: outputs_as: expected a value, found none"},
+      {replaced(good, "\"state_bytes\":", "\"states_bytes\":"), "devices[0].state_bytes: expected a value, found none"},
+      {replaced(good, "\"gradient_bytes\":0", "\"gradient_bytes\":\"0\""),
+       "devices[0].gradient_bytes: expected an integer of at least 0"},
+      {replaced(good, "\"devices\":2", "\"devices\":0"), "mesh.devices: expected from 1 to 4096, found 0"},
+      {replaced(good, "\"devices\":2", "\"devices\":-1"), "mesh.devices: expected an integer of at least 0"},
+      {replaced(good, "\"devices\":2", "\"devices\":2147483648"),
        "mesh.devices: expected from 1 to 4096, found 2147483648"},
-      {replaced(good, "\"devices\": 2", "\"devices\": 1000"),
+      {replaced(good, "\"devices\":2", "\"devices\":1000"),
        "mesh.devices: expected the product of the axes' sizes, found 1000"},
-      {replaced(good, "\"size\": 2", "\"size\": 3"), "mesh.devices: expected the product of the axes' sizes, found 2"},
+      {replaced(good, "\"size\":2", "\"size\":3"), "mesh.devices: expected the product of the axes' sizes, found 2"},
       {replaced(good, "rank0/model.onnx", "../rank0/model.onnx"),
        "devices[0]: file: expected 'rank0/model.onnx', found '../rank0/model.onnx'"},
       {replaced(good, "rank0/model.onnx", "/etc/passwd"),
        "devices[0]: file: expected 'rank0/model.onnx', found '/etc/passwd'"},
-      {replaced(good, "\"rank\": 1", "\"rank\": 0"), "devices[1]: rank: expected 1, found 0"},
-      {replaced(good, table, "\"ranges\": [[[0, 130]"), "dim 0: index 129 is in two ranks' ranges that differ"},
-      {replaced(good, table, "\"ranges\": [[[0, 128]"), "dim 0: index 128 is on no rank"},
-      {replaced(good, table, "\"ranges\": [[[0, 9999]"),
-       "interval [0, 9999] of 257 indices: expected ascending ones within"},
-      {replaced(good, table, "\"ranges\": [[[-1, 129]"),
-       "interval [-1, 129] of 257 indices: expected ascending ones within"},
-      {replaced(good, "\"after\": []", "\"after\": [0]"), "flow[0]: after: expected positions before it"},
-      {replaced(good, "\"operator\": \"gather\"", "\"operator\": 1"),
-       "flow[0]: member 'operator': expected text, found something else"},
+      {replaced(good, "\"rank\":1", "\"rank\":0"), "devices[1]: rank: expected 1, found 0"},
+      {replaced(good, ranges, "\"ranges\":[[[0,130]"), "shape: expected as many indices as in the ranges"},
+      {replaced(good, table, replaced(table, "6192", "6193")), "shards: expected elements and bytes of the ranges"},
+      {replaced(good, table, rows_held("0", 128, 128)),
+       "shards: expected each index on a rank, found dim 0 index 128 on none"},
+      {replaced(good, table, rows_held("0", 9999, 9999)),
+       "shards[0]: ranges: dim 0: expected intervals that ascend within the whole, found 0:9999"},
+      {replaced(good, table, rows_held("-1", 129, 130)),
+       "shards[0]: ranges: dim 0: expected intervals that ascend within the whole, found -1:129"},
+      {replaced(good, "\"after\":[]", "\"after\":[0]"), "flow[0]: after: expected positions before it"},
+      {replaced(good, "\"operator\":\"gather\"", "\"operator\":1"), "flow[0].operator: expected string"},
   };
   for (const Row& row : rows) {
     CAPTURE(row.says);

@@ -9,7 +9,7 @@
 #include "frontend/io/npy.h"
 #include "frontend/ir/op.h"
 #include "passes/plan/job.h"
-#include "passes/plan/plan.h"
+#include "passes/plan/make_plan.h"
 #include "runtime/reference.h"
 #include "tools/run/inputs.h"
 

@@ -274,7 +274,7 @@ TEST_CASE("a mesh that the strategy can't use, or that contradicts the number of
     CHECK(!fs::exists(box / "out"));
   }
   CHECK(box.run({model, "-o", "out", "--devices", "3", "--mesh", "tensor=3"}).code == 0);
-  CHECK(contents(box / "out/plan.json").find("\"devices\": 3") != std::string::npos);
+  CHECK(contents(box / "out/plan.json").find("\"devices\":3") != std::string::npos);
   CHECK(box.run({model, "-o", "out", "--mesh", "tensor=1"}).code == 0);
 
   // An axis that cuts nothing beside one that does is told.

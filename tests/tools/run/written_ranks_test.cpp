@@ -8,7 +8,7 @@
 #include "frontend/ir/op.h"
 #include "frontend/onnx/export.h"
 #include "passes/plan/job.h"
-#include "passes/plan/plan.h"
+#include "passes/plan/make_plan.h"
 #include "tests/tools/program.h"
 #include "tools/run/execution.h"
 #include "tools/run/run.h"
@@ -79,10 +79,9 @@ class Written {
       CHECK(meetings(*read_.back()) == meetings(*job_.ranks[r]));
       CHECK(meetings(*read_.back()) == meetings(*read_.front()));
     }
-    plan_ = must(make_plan(job_, example_dims(*job_.whole, {}), "", true));
-    std::vector<Port> all = must(ports(*plan_->getAsObject(), "inputs", job_.ranks.size()));
-    for (const Port& p : all)
-      if (p.role == "data" || p.role == "labels") inputs_.push_back(p);
+    const Plan plan = make_plan(job_, example_dims(*job_.whole, {}), "", true);
+    for (const Port& p : plan.inputs)
+      if (p.role == Plan::Role::data || p.role == Plan::Role::labels) inputs_.push_back(p);
     std::vector<std::string> given;
     if (train) given = {"labels=ones"};
     batch_ = must(read_batch(given, {}, c.inputs, inputs_));
@@ -118,7 +117,6 @@ class Written {
   Sandbox box_;
   Job job_;
   std::vector<std::unique_ptr<Graph>> read_;
-  std::optional<llvm::json::Value> plan_;
   std::vector<Port> inputs_;
   Batch batch_;
   std::vector<HostArrays> shards_;

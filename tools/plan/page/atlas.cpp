@@ -3,6 +3,7 @@
 #include <cmath>
 #include <set>
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "tools/plan/page/parts.h"
 #include "tools/plan/plan_text.h"
@@ -12,37 +13,25 @@ namespace {
 constexpr double largest_side = 260, smallest_side = 26, most_oblong = 6;
 constexpr size_t most_pieces = 600, most_slices = 4;
 
-// Devices that hold the same indices.
-struct Holding {
-  const Array* ranges;
-  int64_t bytes;
-  std::vector<int64_t> ranks;
-};
-std::vector<Holding> holdings(const Object& tensor) {
-  std::vector<Holding> out;
-  std::map<std::string, size_t> index;
-  const Array& ranks = list(tensor, "ranks");
-  for (size_t r = 0; r < ranks.size(); ++r) {
-    const Array& ranges = list(*ranks[r].getAsObject(), "ranges");
-    auto [it, fresh] = index.emplace(llvm::formatv("{0}", llvm::json::Value(Array(ranges))).str(), out.size());
-    if (fresh) out.push_back({&ranges, number(*ranks[r].getAsObject(), "bytes"), {}});
-    out[it->second].ranks.push_back(int64_t(r));
-  }
+// Of a parameter's shard, whose ends are numbers.
+ShardDim numbers(const SymbolicShardDim& dim) {
+  ShardDim out;
+  for (const SymbolicInterval& i : dim) out.push_back({i.start.constant().value_or(0), i.stop.constant().value_or(0)});
   return out;
 }
-std::string range_text(const Array& intervals) {
+std::string range_text(const SymbolicShardDim& dim) {
+  const ShardDim intervals = numbers(dim);
   std::string out;
   constexpr size_t most = 4;
   for (size_t k = 0; k < intervals.size() && k < most; ++k) {
-    const Array& i = *intervals[k].getAsArray();
-    const int64_t start = i[0].getAsInteger().value_or(0), stop = i[1].getAsInteger().value_or(0);
+    const Interval& i = intervals[k];
     out += (k ? ", " : "") +
-           (stop > start ? std::to_string(start) + "–" + std::to_string(stop - 1) : std::string("nothing"));
+           (i.size() > 0 ? std::to_string(i.start) + "–" + std::to_string(i.stop - 1) : std::string("nothing"));
   }
   if (intervals.size() > most) out += ", … (" + std::to_string(intervals.size()) + " ranges)";
   return out;
 }
-std::string who(const Holding& h, int64_t devices) {
+std::string who(const Plan::RankShard& h, int64_t devices) {
   if (int64_t(h.ranks.size()) == devices && devices > 1) return "<i class=\"dev all\">all</i>";
   std::string out;
   for (size_t k = 0; k < h.ranks.size() && k < 8; ++k) out += device(h.ranks[k]);
@@ -60,121 +49,129 @@ Side side_of(double rows, double columns, double most_elements) {
   return {std::max(width, smallest_side), std::max(height, smallest_side)};
 }
 
-std::string drawing(const Object& tensor, int64_t devices, double most_elements) {
-  const Array& shape = list(tensor, "shape");
-  const size_t ndim = shape.size();
-  if (ndim == 0) return "";
-  auto extent = [&](size_t d) { return double(std::max<int64_t>(1, shape[d].getAsInteger().value_or(1))); };
-  const double rows = ndim < 2 ? 1 : extent(ndim - 2), columns = extent(ndim - 1);
-  double slices = 1;
-  for (size_t d = 0; d + 2 < ndim; ++d) slices = std::min(slices * extent(d), 1e12);
-  const auto drawn = size_t(std::min(slices, double(most_slices)));
-  const Side side =
-      ndim == 1
-          ? Side{std::clamp(largest_side * std::sqrt(columns / std::max(1.0, most_elements)) * 6, 60.0, largest_side),
-                 14}
-          : side_of(rows, columns, most_elements / slices);
-  const double step = side.width + 8, width = step * double(drawn) - 8;
-  std::string out =
-      llvm::formatv("<svg viewBox=\"0 0 {0:f1} {1:f1}\" width=\"{0:f1}\" height=\"{1:f1}\" aria-hidden=\"true\">",
-                    width + 2, side.height + 2)
-          .str();
-  size_t pieces = 0;
-  for (size_t s = 0; s < drawn; ++s) {
-    // The slice's index in each of the dims before the last two.
-    std::vector<int64_t> at(ndim > 2 ? ndim - 2 : 0);
-    auto rest = int64_t(s * size_t(slices) / drawn);
-    for (size_t d = at.size(); d-- > 0;) at[d] = rest % int64_t(extent(d)), rest /= int64_t(extent(d));
-    for (const Holding& h : holdings(tensor)) {
-      auto holds = [&](size_t d) {
-        for (const auto& v : *(*h.ranges)[d].getAsArray())
-          if (const Array& i = *v.getAsArray();
-              at[d] >= i[0].getAsInteger().value_or(0) && at[d] < i[1].getAsInteger().value_or(0))
-            return true;
-        return false;
-      };
-      bool here = true;
-      for (size_t d = 0; d < at.size(); ++d) here = here && holds(d);
-      if (!here) continue;
-      const bool shared = h.ranks.size() > 1, everywhere = int64_t(h.ranks.size()) == devices && devices > 1;
-      const std::string kind = everywhere ? "call" : "c" + std::to_string(h.ranks[0] % 8);
-      bool first = true;
-      static const Array whole_row{Array{0, 1}};
-      for (const auto& v : ndim < 2 ? whole_row : *(*h.ranges)[ndim - 2].getAsArray())
-        for (const auto& w : *(*h.ranges)[ndim - 1].getAsArray()) {
-          const Array &i = *v.getAsArray(), &j = *w.getAsArray();
-          const double y0 = double(i[0].getAsInteger().value_or(0)) / rows * side.height,
-                       y1 = double(i[1].getAsInteger().value_or(0)) / rows * side.height;
-          const double x0 = double(j[0].getAsInteger().value_or(0)) / columns * side.width,
-                       x1 = double(j[1].getAsInteger().value_or(0)) / columns * side.width;
-          if (x1 <= x0 || y1 <= y0 || ++pieces > most_pieces) continue;
-          const double x = double(s) * step + x0 + 1, y = y0 + 1;
-          out +=
-              llvm::formatv(
-                  "<rect class=\"{0}\" data-d=\"{1}\" x=\"{2:f1}\" y=\"{3:f1}\" width=\"{4:f1}\" height=\"{5:f1}\"/>",
-                  kind, h.ranks[0], x, y, x1 - x0, y1 - y0)
-                  .str();
-          if (shared)
-            out += llvm::formatv("<rect class=\"hatch\" x=\"{0:f1}\" y=\"{1:f1}\" width=\"{2:f1}\" height=\"{3:f1}\"/>",
-                                 x, y, x1 - x0, y1 - y0)
-                       .str();
-          if (first && x1 - x0 > 12 && y1 - y0 > 11 && !everywhere)
-            out += llvm::formatv("<text class=\"{0}\" x=\"{1:f1}\" y=\"{2:f1}\">{3}</text>",
-                                 shared ? "th" : "t" + std::to_string(h.ranks[0] % 8), x + (x1 - x0) / 2,
-                                 y + (y1 - y0) / 2 + 4, h.ranks[0])
-                       .str();
-          first = false;
-        }
-    }
+// A tensor as its last two dims, a slice for some of the indices of those before.
+class Drawing {
+ public:
+  Drawing(const Plan::Parameter& tensor, int64_t devices, double most_elements) : tensor_(tensor), devices_(devices) {
+    const size_t ndim = tensor.dims.size();
+    rows_ = ndim < 2 ? 1 : extent(ndim - 2), columns_ = extent(ndim - 1);
+    for (size_t d = 0; d + 2 < ndim; ++d) slices_ = std::min(slices_ * extent(d), 1e12);
+    side_ = ndim == 1 ? Side{std::clamp(largest_side * std::sqrt(columns_ / std::max(1.0, most_elements)) * 6, 60.0,
+                                        largest_side),
+                             14}
+                      : side_of(rows_, columns_, most_elements / slices_);
   }
-  out += "</svg>";
-  if (slices > 1)
-    out += llvm::formatv("<p class=\"note\">{0} of {1} slices</p>", drawn, grouped(int64_t(slices))).str();
-  return out;
-}
+  std::string svg() {
+    const auto drawn = size_t(std::min(slices_, double(most_slices)));
+    const double step = side_.width + 8;
+    std::string out =
+        llvm::formatv("<svg viewBox=\"0 0 {0:f1} {1:f1}\" width=\"{0:f1}\" height=\"{1:f1}\" aria-hidden=\"true\">",
+                      step * double(drawn) - 8 + 2, side_.height + 2)
+            .str();
+    for (size_t s = 0; s < drawn; ++s) {
+      const std::vector<int64_t> at = indices_of(int64_t(s * size_t(slices_) / drawn));
+      for (const Plan::RankShard& h : tensor_.layout->shards)
+        if (holds(h, at)) out += pieces_of(h, double(s) * step + 1);
+    }
+    out += "</svg>";
+    if (slices_ > 1)
+      out += llvm::formatv("<p class=\"note\">{0} of {1} slices</p>", drawn, grouped(int64_t(slices_))).str();
+    return out;
+  }
+
+ private:
+  double extent(size_t d) const { return double(std::max<int64_t>(1, tensor_.dims[d].constant().value_or(1))); }
+  // A slice's index in each of the dims before the last two.
+  std::vector<int64_t> indices_of(int64_t slice) const {
+    std::vector<int64_t> at(tensor_.dims.size() > 2 ? tensor_.dims.size() - 2 : 0);
+    for (size_t d = at.size(); d-- > 0;) at[d] = slice % int64_t(extent(d)), slice /= int64_t(extent(d));
+    return at;
+  }
+  static bool holds(const Plan::RankShard& h, llvm::ArrayRef<int64_t> at) {
+    for (size_t d = 0; d < at.size(); ++d)
+      if (llvm::none_of(numbers(h.shard.dims[d]), [&](Interval i) { return at[d] >= i.start && at[d] < i.stop; }))
+        return false;
+    return true;
+  }
+  std::string pieces_of(const Plan::RankShard& h, double left) {
+    std::string out;
+    const size_t ndim = tensor_.dims.size();
+    const ShardDim whole_row{{0, 1}};
+    bool first = true;
+    for (const Interval& i : ndim < 2 ? whole_row : numbers(h.shard.dims[ndim - 2]))
+      for (const Interval& j : numbers(h.shard.dims[ndim - 1])) {
+        const double y0 = double(i.start) / rows_ * side_.height, y1 = double(i.stop) / rows_ * side_.height;
+        const double x0 = double(j.start) / columns_ * side_.width, x1 = double(j.stop) / columns_ * side_.width;
+        if (x1 <= x0 || y1 <= y0 || ++pieces_ > most_pieces) continue;
+        out += piece(h, left + x0, y0 + 1, {x1 - x0, y1 - y0}, first);
+        first = false;
+      }
+    return out;
+  }
+  std::string piece(const Plan::RankShard& h, double x, double y, Side side, bool named) const {
+    const bool shared = h.ranks.size() > 1, everywhere = int64_t(h.ranks.size()) == devices_ && devices_ > 1;
+    const int64_t rank = h.ranks[0];
+    const std::string kind = everywhere ? "call" : "c" + std::to_string(rank % 8);
+    std::string out =
+        llvm::formatv(
+            "<rect class=\"{0}\" data-d=\"{1}\" x=\"{2:f1}\" y=\"{3:f1}\" width=\"{4:f1}\" height=\"{5:f1}\"/>", kind,
+            rank, x, y, side.width, side.height)
+            .str();
+    if (shared)
+      out += llvm::formatv("<rect class=\"hatch\" x=\"{0:f1}\" y=\"{1:f1}\" width=\"{2:f1}\" height=\"{3:f1}\"/>", x, y,
+                           side.width, side.height)
+                 .str();
+    if (named && side.width > 12 && side.height > 11 && !everywhere)
+      out += llvm::formatv("<text class=\"{0}\" x=\"{1:f1}\" y=\"{2:f1}\">{3}</text>",
+                           shared ? "th" : "t" + std::to_string(rank % 8), x + side.width / 2, y + side.height / 2 + 4,
+                           rank)
+                 .str();
+    return out;
+  }
+
+  const Plan::Parameter& tensor_;
+  int64_t devices_;
+  double rows_ = 1, columns_ = 1, slices_ = 1;
+  Side side_{};
+  size_t pieces_ = 0;
+};
 
 std::string rows_or_dim(size_t d, size_t ndim) {
   return ndim == 2 ? (d == 0 ? "rows" : "columns") : "dim " + std::to_string(d);
 }
 
-std::string ranges_list(const Object& tensor, int64_t devices) {
-  const Array& shape = list(tensor, "shape");
-  const std::vector<Holding> held = holdings(tensor);
-  if (held.size() == 1) return devices > 1 ? "<p>whole on every device</p>" : "<p>whole</p>";
+// By the dims that are not the same on all devices.
+std::string ranges_by_device(const Plan::Layout& layout, int64_t devices) {
+  const size_t ndim = layout.dims.size();
+  std::vector<size_t> cut;
+  for (size_t d = 0; d < ndim; ++d)
+    if (llvm::any_of(layout.shards, [&](const auto& h) { return h.shard.dims[d] != layout.shards[0].shard.dims[d]; }))
+      cut.push_back(d);
   std::string out;
-  size_t cut_dims = 0;
-  std::vector<bool> cut(shape.size());
-  for (size_t d = 0; d < shape.size(); ++d) {
-    std::set<std::string> distinct;
-    for (const Holding& h : held) distinct.insert(range_text(*(*h.ranges)[d].getAsArray()));
-    if ((cut[d] = distinct.size() > 1)) ++cut_dims;
+  if (cut.size() == 1) {
+    out += "<p class=\"ranges\"><span>" + rows_or_dim(cut[0], ndim) + "</span> ";
+    for (size_t k = 0; k < layout.shards.size(); ++k)
+      out += (k ? " | " : "") + std::string("<span>") + who(layout.shards[k], devices) + "&nbsp;" +
+             range_text(layout.shards[k].shard.dims[cut[0]]) + "</span>";
+    return out + "</p>";
   }
+  for (const Plan::RankShard& h : layout.shards) {
+    out += "<li>" + who(h, devices) + " ";
+    for (size_t d : cut) out += (d == cut[0] ? "" : " × ") + rows_or_dim(d, ndim) + " " + range_text(h.shard.dims[d]);
+    out += "</li>";
+  }
+  return "<ul class=\"ranges\">" + out + "</ul>";
+}
+std::string ranges_list(const Plan::Layout& layout, int64_t devices) {
+  const std::vector<Plan::RankShard>& held = layout.shards;
+  if (held.size() == 1) return devices > 1 ? "<p>whole on every device</p>" : "<p>whole</p>";
+  std::string out = ranges_by_device(layout, devices);
   constexpr size_t most_lines = 16;
-  if (cut_dims == 1) {
-    const size_t d = size_t(std::find(cut.begin(), cut.end(), true) - cut.begin());
-    out += "<p class=\"ranges\"><span>" + rows_or_dim(d, shape.size()) + "</span> ";
-    for (size_t k = 0; k < held.size(); ++k)
-      out += (k ? " | " : "") + std::string("<span>") + who(held[k], devices) + "&nbsp;" +
-             range_text(*(*held[k].ranges)[d].getAsArray()) + "</span>";
-    out += "</p>";
-  } else {
-    std::string lines;
-    for (const Holding& h : held) {
-      lines += "<li>" + who(h, devices) + " ";
-      bool first = true;
-      for (size_t d = 0; d < shape.size(); ++d)
-        if (cut[d])
-          lines += (first ? "" : " × ") + rows_or_dim(d, shape.size()) + " " + range_text(*(*h.ranges)[d].getAsArray()),
-              first = false;
-      lines += "</li>";
-    }
-    out += "<ul class=\"ranges\">" + lines + "</ul>";
-  }
   if (held.size() > most_lines)
     out = "<details><summary>ranges of " + std::to_string(held.size()) + " shards</summary>" + out + "</details>";
   // Bytes only where they differ.
   std::set<int64_t> sizes;
-  for (const Holding& h : held) sizes.insert(h.bytes);
+  for (const Plan::RankShard& h : held) sizes.insert(h.bytes.constant().value_or(0));
   out += "<p>a device holds " +
          (sizes.size() == 1 ? bytes(*sizes.begin())
                             : grouped(*sizes.begin()) + " to " + grouped(*sizes.rbegin()) + " bytes") +
@@ -182,34 +179,54 @@ std::string ranges_list(const Object& tensor, int64_t devices) {
   return out;
 }
 // 768 = 12 × 64: what a dim of several factors is made of, and which is cut.
-std::string factors_text(const Object& tensor) {
+std::string factors_text(const Plan::Tensor& tensor) {
   std::string out;
-  const std::vector<std::string> cuts = dim_shardings(text(tensor, "sharding"));
-  const Array& factors = list(tensor, "factors");
-  for (size_t d = 0; d < factors.size() && d < cuts.size(); ++d) {
-    const Array* f = factors[d].getAsArray();
-    if (!f || f->size() < 2) continue;
-    llvm::SmallVector<llvm::StringRef> marks;
-    llvm::StringRef(cuts[d]).trim("()").split(marks, ' ', -1, false);
+  const auto extents = factor_extents(tensor.dims, tensor.sharding);
+  for (size_t d = 0; d < tensor.dims.size(); ++d) {
+    if (extents[d].size() < 2) continue;
     std::string product, which;
-    for (size_t k = 0; k < f->size(); ++k) {
-      product += (k ? " × " : "") + times(extent_text((*f)[k]));
-      if (k < marks.size() && marks[k] != "_")
-        which += (which.empty() ? "" : " and ") + std::string("the ") + times(extent_text((*f)[k])) + " over " +
-                 escaped(marks[k]);
-    }
-    if (!which.empty())
-      out += "<p>" + rows_or_dim(d, factors.size()) + ": " + times(extent_text(list(tensor, "shape")[d])) + " = " +
-             product + ", cut in " + which + "</p>";
+    for (Dim e : extents[d]) product += (product.empty() ? "" : " × ") + times(e.text());
+    for (const FactorSharding& f : tensor.sharding.dims[d].factors)
+      if (!f.axes.empty())
+        which += (which.empty() ? "" : " and ") + std::string("the ") + times(f.extent.text()) + " over " +
+                 axes_text(f.axes);
+    out += "<p>" + rows_or_dim(d, tensor.dims.size()) + ": " + times(tensor.dims[d].text()) + " = " + product +
+           ", cut in " + which + "</p>";
   }
   return out;
+}
+std::string tied_text(const Kind& kind) {
+  std::string tied;
+  for (const Plan::Parameter* p : kind.tensors)
+    for (const std::string& a : p->aliases)
+      tied +=
+          (tied.empty() ? "" : ", ") + link(a) + (llvm::is_contained(p->transposed_aliases, a) ? " (transposed)" : "");
+  return tied.empty() ? "" : "<p>tied: one tensor with <b>" + tied + "</b></p>";
+}
+std::string card_of(const Page& page, const Kind& k, double most_elements) {
+  const Plan::Parameter& t = *k.tensors[0];
+  const size_t n = k.tensors.size();
+  std::string card =
+      "<article><h3>" + link(t.name, k.name) + (n > 1 ? " <small>× " + grouped(int64_t(n)) + "</small>" : "") + "</h3>";
+  if (!k.user.empty()) card += "<p class=\"note\">used by " + escaped(k.user) + "</p>";
+  card += "<p>" + chip(t) + " " + long_name(t.dtype).str() + ", " + bytes(t.bytes) +
+          (n > 1 ? " each, " + bytes(k.bytes) + " in all" : "") + "</p>";
+  if (!t.dims.empty()) card += Drawing(t, page.devices, most_elements).svg();
+  card += ranges_list(*t.layout, page.devices) + factors_text(t) + tied_text(k) + "<p class=\"note\">" +
+          page.because(t) + "</p>";
+  if (n > 1) {
+    card += "<details><summary>" + grouped(int64_t(n)) + " names</summary><p class=\"names\">";
+    for (const Plan::Parameter* p : k.tensors) card += escaped(p->name) + "<br>";
+    card += "</p></details>";
+  }
+  return card + "</article>\n";
 }
 }  // namespace
 
 std::string atlas(const Page& page) {
   double most = 1;
   for (const Kind& k : page.kinds)
-    if (list(*k.tensors[0], "shape").size() > 1) most = std::max(most, double(number(*k.tensors[0], "elements")));
+    if (k.tensors[0]->dims.size() > 1) most = std::max(most, double(k.tensors[0]->elements));
   std::string out =
       "<p>Each kind of weight once, cut as the devices hold it. Ranges are first–last index, counted from 0. Hatched: "
       "more than one device holds it. Areas of matrices are to scale, their sides up to 6&thinsp;:&thinsp;1 and from "
@@ -219,32 +236,9 @@ std::string atlas(const Page& page) {
   std::string vectors;  // whole norms and biases: many, small and all the same to look at
   int64_t n_vectors = 0, vector_bytes = 0;
   for (const Kind& k : page.kinds) {
-    std::string card;
-    const Object& t = *k.tensors[0];
-    const size_t n = k.tensors.size();
-    card += "<article><h3>" + link(text(t, "name"), k.name) +
-            (n > 1 ? " <small>× " + grouped(int64_t(n)) + "</small>" : "") + "</h3>";
-    if (!k.user.empty()) card += "<p class=\"note\">used by " + escaped(k.user) + "</p>";
-    card += "<p>" + chip(list(t, "shape"), text(t, "sharding")) + " " + escaped(text(t, "dtype")) + ", " +
-            bytes(number(t, "bytes")) + (n > 1 ? " each, " + bytes(k.bytes) + " in all" : "") + "</p>" +
-            drawing(t, page.devices, most) + ranges_list(t, page.devices) + factors_text(t);
-    std::string tied;
-    for (const Object* o : k.tensors)
-      for (const auto& a : list(*o, "aliases")) {
-        bool transposed = false;
-        for (const auto& b : list(*o, "transposed_aliases")) transposed |= b.getAsString() == a.getAsString();
-        tied += (tied.empty() ? "" : ", ") + link(a.getAsString().value_or("")) + (transposed ? " (transposed)" : "");
-      }
-    if (!tied.empty()) card += "<p>tied: one tensor with <b>" + tied + "</b></p>";
-    card += "<p class=\"note\">" + page.because(t) + "</p>";
-    if (n > 1) {
-      card += "<details><summary>" + grouped(int64_t(n)) + " names</summary><p class=\"names\">";
-      for (const Object* o : k.tensors) card += escaped(text(*o, "name")) + "<br>";
-      card += "</p></details>";
-    }
-    card += "</article>\n";
-    if (k.whole && list(t, "shape").size() < 2 && page.devices > 1)
-      vectors += card, n_vectors += int64_t(n), vector_bytes += k.bytes;
+    const std::string card = card_of(page, k, most);
+    if (k.whole && k.tensors[0]->dims.size() < 2 && page.devices > 1)
+      vectors += card, n_vectors += int64_t(k.tensors.size()), vector_bytes += k.bytes;
     else
       out += card;
   }

@@ -1,7 +1,7 @@
 // Everything that is communicated: each meeting, sums by phase, and what one token moves.
 #include <algorithm>
 
-#include "llvm/Support/FormatVariadic.h"
+#include "llvm/ADT/StringExtras.h"
 #include "tools/plan/page/parts.h"
 #include "tools/plan/plan_text.h"
 
@@ -9,72 +9,70 @@ namespace optp::page {
 namespace {
 constexpr size_t most_open = 48;  // rows shown without a click
 
-std::string groups_text(const Object& c) {
-  std::string axes, groups;
-  for (const auto& a : list(c, "axes")) axes += (axes.empty() ? "" : ", ") + a.getAsString().value_or("").str();
-  const Array& all = list(c, "groups");
-  for (size_t k = 0; k < all.size() && k < 4; ++k) {
-    const Array* g = all[k].getAsArray();
-    if (!g || g->empty()) continue;
-    auto rank = [&](size_t n) { return extent_text((*g)[n]); };
+std::string groups_text(const Plan::Meeting& c) {
+  std::string groups;
+  for (size_t k = 0; k < c.groups.size() && k < 4; ++k) {
+    const std::vector<int64_t>& g = c.groups[k];
+    if (g.empty()) continue;
+    auto rank = [&](size_t n) { return std::to_string(g[n]); };
     groups += groups.empty() ? "" : "; ";
-    if (g->size() <= 4)
-      for (size_t n = 0; n < g->size(); ++n) groups += (n ? " " : "") + rank(n);
+    if (g.size() <= 4)
+      for (size_t n = 0; n < g.size(); ++n) groups += (n ? " " : "") + rank(n);
     else
-      groups += rank(0) + " " + rank(1) + " … " + rank(g->size() - 1);
+      groups += rank(0) + " " + rank(1) + " … " + rank(g.size() - 1);
   }
-  if (all.size() > 4) groups += "; … (" + std::to_string(all.size()) + ")";
-  return escaped(axes) + (groups.empty() ? "" : ": " + escaped(groups));
+  if (c.groups.size() > 4) groups += "; … (" + std::to_string(c.groups.size()) + ")";
+  return escaped(llvm::join(c.call.axes, ", ")) + (groups.empty() ? "" : ": " + escaped(groups));
 }
 std::string by_phase(const Page& page) {
-  std::string out = "<table>" + table_head({"phase", "#collectives", "kinds", "#bytes"}) + "<tbody>";
-  for (const char* phase : {"forward", "loss", "backward", "optimizer"}) {
-    int64_t n = 0, sum = 0;
-    std::map<std::string, int64_t> kinds;
-    for (const auto& entry : list(page.plan, "collectives")) {
-      const Object& c = *entry.getAsObject();
-      if (text(c, "phase") != phase) continue;
-      ++n, sum += number(c, "bytes"), ++kinds[text(c, "kind").str()];
+  std::string out =
+      "<table>" + table_head({"phase", "#collectives", "kinds", "#bytes", "#sent by a device"}) + "<tbody>";
+  for (Phase phase : {Phase::forward, Phase::loss, Phase::backward, Phase::optimizer}) {
+    int64_t n = 0, sum = 0, sent = 0;
+    std::map<Collective, int64_t> kinds;
+    for (const Plan::Meeting& c : page.plan.collectives) {
+      if (c.phase != phase) continue;
+      ++n, sum += c.bytes, sent += c.sent_bytes, ++kinds[c.call.kind];
     }
     if (n == 0) continue;
     std::string words;
     for (const auto& [kind, count] : kinds)
       words += (words.empty() ? "" : ", ") + grouped(count) + " " + escaped(kind_text(kind, count));
-    out += std::string("<tr><td>") + phase + "</td><td class=\"n\">" + grouped(n) + "</td><td>" + words +
-           "</td><td class=\"n\">" + bytes(sum) + "</td></tr>";
+    out += "<tr><td>" + to_string(phase).str() + "</td><td class=\"n\">" + grouped(n) + "</td><td>" + words +
+           "</td><td class=\"n\">" + bytes(sum) + "</td><td class=\"n\">" + bytes(sent) + "</td></tr>";
   }
-  return out + "<tr class=\"sum\"><td>together</td><td class=\"n\">" +
-         grouped(int64_t(list(page.plan, "collectives").size())) + "</td><td></td><td class=\"n\">" +
-         bytes(number(page.totals, "collective_bytes")) + "</td></tr></tbody></table>";
+  const Plan::Totals& t = page.plan.totals;
+  return out + "<tr class=\"sum\"><td>together</td><td class=\"n\">" + grouped(int64_t(page.plan.collectives.size())) +
+         "</td><td></td><td class=\"n\">" + bytes(t.collective_bytes) + "</td><td class=\"n\">" + bytes(t.sent_bytes) +
+         "</td></tr></tbody></table>";
 }
-std::string one_token(const Page& page) {
-  struct Part {
-    std::string kind, reason, phase, shape;
-    int64_t each, count;
-  };
+struct Part {
+  std::string kind, reason;
+  Phase phase;
+  int64_t each, count;
+};
+// Those alike are one.
+std::vector<Part> parts_of(const Page& page) {
   std::vector<Part> parts;
-  int64_t all = 0;
-  for (const auto& entry : list(page.plan, "collectives")) {
-    const Object& c = *entry.getAsObject();
-    int64_t n = 0;
-    if (const auto* formula = c.get("bytes_formula")) page.at_one_token(*formula, &n);
-    Part p{kind_text(text(c, "kind"), 1),
-           folded(text(c, "reason")),
-           text(c, "phase").str(),
-           shape_text(list(c, "shape")),
-           n,
+  for (const Plan::Meeting& c : page.plan.collectives) {
+    Part p{kind_text(c.call.kind, 1), folded(c.call.reason), c.phase, page.at_one_token(c.bytes_formula).value_or(0),
            1};
-    all += n;
     auto it = std::find_if(parts.begin(), parts.end(), [&](const Part& x) {
       return x.kind == p.kind && x.reason == p.reason && x.phase == p.phase && x.each == p.each;
     });
     if (it == parts.end())
-      parts.push_back(p);
+      parts.push_back(std::move(p));
     else
       ++it->count;
   }
   std::stable_sort(parts.begin(), parts.end(),
                    [](const Part& a, const Part& b) { return a.each * a.count > b.each * b.count; });
+  return parts;
+}
+std::string one_token(const Page& page) {
+  const std::vector<Part> parts = parts_of(page);
+  int64_t all = 0;
+  for (const Part& p : parts) all += p.each * p.count;
   std::string out =
       "<p class=\"answer\"><b>One token moves " + grouped(all) +
       " bytes.</b> That is every formula below with all dims at 1 (the length of an empty cache at 0):</p>";
@@ -88,7 +86,7 @@ std::string one_token(const Page& page) {
       continue;
     }
     table += "<tr><td class=\"n\">" + grouped(p.count) + "</td><td>" + escaped(p.kind) +
-             (page.training ? ", " + escaped(p.phase) : "") + "</td><td class=\"n\">" + grouped(p.each) +
+             (page.training ? ", " + to_string(p.phase).str() : "") + "</td><td class=\"n\">" + grouped(p.each) +
              "</td><td class=\"n\">" + grouped(p.each * p.count) + "</td><td class=\"text\">" + escaped(p.reason) +
              "</td></tr>";
   }
@@ -97,40 +95,40 @@ std::string one_token(const Page& page) {
              grouped(rest_bytes) + "</td><td></td></tr>";
   return out + scrolling("What one token moves", table + "</tbody></table>");
 }
+std::string row(const Page& page, size_t k) {
+  const Plan::Meeting& c = page.plan.collectives[k];
+  std::string consumers;
+  for (size_t n = 0; n < c.consumers.size() && n < 4; ++n)
+    consumers += (n ? ", " : "") + escaped(page.short_name(c.consumers[n]));
+  if (c.consumers.size() > 4) consumers += " and " + std::to_string(c.consumers.size() - 4) + " more";
+  auto number = [](int64_t n) { return "<td class=\"n\" data-v=\"" + std::to_string(n) + "\">" + bytes(n) + "</td>"; };
+  return "<tr><td class=\"n\">" + std::to_string(k + 1) + "</td><td>" + to_string(c.phase).str() + "</td><td>" +
+         escaped(kind_text(c.call.kind, 1)) +
+         (c.call.reduce == Reduce::none || c.call.reduce == Reduce::sum ? ""
+                                                                        : " (" + to_string(c.call.reduce).str() + ")") +
+         "</td><td>" + groups_text(c) + "</td><td class=\"name\">" +
+         (page.tensors.count(c.of) ? link(c.of) : escaped(c.of)) + "</td><td>" + times(shape_text(c.call.dims)) +
+         "</td>" + number(c.bytes) + number(c.sent_bytes) + "<td><code>" + times(c.bytes_formula.text()) +
+         "</code></td><td class=\"name\">" + escaped(c.producer) + " → " + consumers + "</td><td class=\"text\">" +
+         escaped(c.call.reason) + "</td></tr>\n";
+}
 }  // namespace
 
 std::string collectives(const Page& page) {
-  const Array& all = list(page.plan, "collectives");
-  if (all.empty()) return "<p>Nothing is communicated.</p>";
+  const size_t all = page.plan.collectives.size();
+  if (all == 0) return "<p>Nothing is communicated.</p>";
   std::string out =
-      "<p>Bytes are those of the tensor that is summed or put together. On the wire a ring of n devices sends and "
-      "receives 2(n − 1)/n of it per device for an all-reduce, (n − 1)/n for an all-gather or a reduce-scatter.</p>" +
+      "<p>Bytes are those of the tensor that is summed or put together. What a device sends is less or more: of n "
+      "devices that meet, each sends 2(n − 1)/n of it for an all-reduce, (n − 1)/n for an all-gather or a "
+      "reduce-scatter, and receives as much.</p>" +
       one_token(page) + "<h3>Sums by phase</h3>" + scrolling("Sums by phase", by_phase(page));
   std::string table = "<table class=\"sort wide\">" +
-                      table_head({"#no.", "phase", "kind", "group", "tensor", "shape", "#bytes", "formula",
-                                  "producer → consumers", "reason"}) +
+                      table_head({"#no.", "phase", "kind", "group", "tensor", "shape", "#bytes", "#sent by a device",
+                                  "formula", "producer → consumers", "reason"}) +
                       "<tbody>";
-  for (size_t k = 0; k < all.size(); ++k) {
-    const Object& c = *all[k].getAsObject();
-    std::string consumers;
-    const Array& takers = list(c, "consumers");
-    for (size_t n = 0; n < takers.size() && n < 4; ++n)
-      consumers += (n ? ", " : "") + escaped(page.short_name(takers[n].getAsString().value_or("")));
-    if (takers.size() > 4) consumers += " and " + std::to_string(takers.size() - 4) + " more";
-    const std::string of = text(c, "of").str(), reduce = text(c, "reduce").str();
-    table += "<tr><td class=\"n\">" + std::to_string(k + 1) + "</td><td>" + escaped(text(c, "phase")) + "</td><td>" +
-             escaped(kind_text(text(c, "kind"), 1)) +
-             (reduce.empty() || reduce == "sum" ? "" : " (" + escaped(reduce) + ")") + "</td><td>" + groups_text(c) +
-             "</td><td class=\"name\">" + (page.tensors.count(of) ? link(of) : escaped(of)) + "</td><td>" +
-             times(shape_text(list(c, "shape"))) + "</td><td class=\"n\" data-v=\"" +
-             std::to_string(number(c, "bytes")) + "\">" + bytes(number(c, "bytes")) + "</td><td><code>" +
-             times(c.get("bytes_formula") ? extent_text(*c.get("bytes_formula")) : "") +
-             "</code></td><td class=\"name\">" + escaped(text(c, "producer")) + " → " + consumers +
-             "</td><td class=\"text\">" + escaped(text(c, "reason")) + "</td></tr>\n";
-  }
+  for (size_t k = 0; k < all; ++k) table += row(page, k);
   table = scrolling("All collectives in order", table + "</tbody></table>");
-  const bool open = all.size() <= most_open;
-  return out + "<details" + (open ? " open" : "") + "><summary><b>all " + grouped(int64_t(all.size())) +
+  return out + "<details" + (all <= most_open ? " open" : "") + "><summary><b>all " + grouped(int64_t(all)) +
          " in the order of execution</b></summary>" + table + "</details>";
 }
 }  // namespace optp::page

@@ -34,31 +34,27 @@ struct Device {
 };
 constexpr int64_t most_single = 16;  // devices with a bar each
 
+// Bytes of parameters that another device holds, too, by rank.
+std::vector<int64_t> copied_bytes(const Page& page) {
+  std::vector<int64_t> out(size_t(page.devices), 0);
+  for (const Plan::Parameter& p : page.plan.parameters)
+    for (const Plan::RankShard& s : p.layout->shards)
+      if (s.ranks.size() > 1)
+        for (int64_t rank : s.ranks) out[size_t(rank)] += s.bytes.constant().value_or(0);
+  return out;
+}
 std::vector<Device> all_devices(const Page& page) {
   std::vector<Device> out;
-  std::vector<int64_t> copied(size_t(page.devices), 0);
-  for (const auto& entry : list(page.plan, "parameters")) {
-    const Array& ranks = list(*entry.getAsObject(), "ranks");
-    std::map<std::string, int64_t> holders;
-    std::vector<std::string> held;
-    for (const auto& r : ranks)
-      ++holders[held.emplace_back(
-          llvm::formatv("{0}", llvm::json::Value(Array(list(*r.getAsObject(), "ranges")))).str())];
-    for (size_t r = 0; r < ranks.size(); ++r)
-      if (holders[held[r]] > 1) copied[r] += number(*ranks[r].getAsObject(), "bytes");
-  }
-  for (const auto& entry : list(page.plan, "devices")) {
-    const Object& d = *entry.getAsObject();
-    Device device{number(d, "rank"), number(d, "rank"), "", number(d, "parameter_elements"), number(d, "flops"), {}};
-    for (const auto& a : list(object(page.plan, "mesh"), "axes"))
-      if (const llvm::StringRef axis = text(*a.getAsObject(), "name"); object(d, "coordinates").get(axis))
-        device.coordinates += (device.coordinates.empty() ? "" : ", ") + axis.str() + " " +
-                              std::to_string(number(object(d, "coordinates"), axis));
-    device.bytes[1] = copied[size_t(device.first)];
-    device.bytes[0] = number(d, "parameter_bytes") - device.bytes[1];
-    device.bytes[2] = number(d, "gradient_bytes"), device.bytes[3] = number(d, "state_bytes"),
-    device.bytes[4] = number(d, "activation_peak_bytes"), device.bytes[5] = number(d, "constant_bytes");
-    out.push_back(std::move(device));
+  const std::vector<int64_t> copied = copied_bytes(page);
+  for (const Plan::Device& d : page.plan.devices) {
+    Device& device = out.emplace_back(Device{d.rank, d.rank, "", d.parameter_elements, d.flops, {}});
+    for (const MeshAxis& a : page.plan.mesh.axes)
+      device.coordinates +=
+          (device.coordinates.empty() ? "" : ", ") + a.name + " " + std::to_string(d.coordinates.at(a.name));
+    device.bytes[1] = copied[size_t(d.rank)];
+    device.bytes[0] = d.parameter_bytes - device.bytes[1];
+    device.bytes[2] = d.gradient_bytes, device.bytes[3] = d.state_bytes,
+    device.bytes[4] = d.activation_peak_bytes.value_or(0), device.bytes[5] = d.constant_bytes;
   }
   return out;
 }
@@ -129,8 +125,7 @@ std::string devices(const Page& page) {
     table += "<tr><td>" + ranks_of(d) + "</td><td>" +
              escaped(d.first == d.last ? d.coordinates : grouped(d.last - d.first + 1) + " alike") +
              "</td><td class=\"n\">" + grouped(d.elements) + "</td>" + cell(d.parameters()) + "<td class=\"n\">" +
-             percent(double(d.parameters()), double(number(page.totals, "parameter_bytes"))) + "</td>" +
-             cell(d.bytes[1]);
+             percent(double(d.parameters()), double(page.plan.totals.parameter_bytes)) + "</td>" + cell(d.bytes[1]);
     if (used[2]) table += cell(d.bytes[2]);
     if (used[3]) table += cell(d.bytes[3]);
     table += cell(d.bytes[4]) + cell(d.bytes[5]) + cell(d.total()) + "<td class=\"n\" data-v=\"" +

@@ -1,5 +1,6 @@
 // A plan's operations for Graphviz: boxes with the weights they use, collectives between, layers as clusters.
 #include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "tools/cli/progress.h"
 #include "tools/plan/page/page.h"
@@ -15,41 +16,35 @@ std::string quoted_for_dot(llvm::StringRef text) {
   for (char c : printable(text)) out += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
   return out;
 }
-std::string with_sharding(const Object& tensor) {
-  return shape_text(list(tensor, "shape")) + " " + text(tensor, "sharding").str();
+std::string with_sharding(const Plan::Tensor& tensor) {
+  return shape_text(tensor.dims) + " " + to_string(tensor.sharding);
 }
 
-std::string node(const Page& page, size_t k, const Object& e) {
-  const std::string id = text(e, "collective").str();
-  if (!id.empty()) {
-    const auto at = page.collectives.find(id);
-    std::string label = quoted_for_dot(id);
-    if (at != page.collectives.end()) {
-      std::string what = kind_text(text(*at->second, "kind"), 1) + " over";
-      for (const auto& a : list(*at->second, "axes")) what += " " + a.getAsString().value_or("").str();
-      label = quoted_for_dot(what) + "\\n" + bytes_text(double(number(*at->second, "bytes")));
-    }
+std::string node(const Page& page, size_t k, const Plan::FlowEntry& e) {
+  if (e.is_collective()) {
+    const Plan::Meeting& c = *page.collectives.at(e.collective);
+    const std::string what = kind_text(c.call.kind, 1) + " over " + llvm::join(c.call.axes, " ");
+    const std::string label = quoted_for_dot(what) + "\\n" + bytes_text(double(c.bytes));
     return llvm::formatv("n{0} [label=\"{1}\", shape=hexagon, style=filled, fillcolor=\"#cfe3f5\"];\n", k, label).str();
   }
-  std::string label = quoted_for_dot(text(e, "operator"));
-  for (const auto& p : list(e, "parameters")) {
-    const std::string name = p.getAsString().value_or("").str();
+  std::string label = quoted_for_dot(e.op);
+  for (const std::string& name : e.parameters) {
     const auto t = page.tensors.find(name);
     label += "\\n" + quoted_for_dot(page.short_name(name)) +
              (t == page.tensors.end() ? "" : " " + quoted_for_dot(with_sharding(*t->second)));
   }
-  return llvm::formatv("n{0} [label=\"{1}\\n→ {2}\"];\n", k, label, quoted_for_dot(text(e, "sharding"))).str();
+  return llvm::formatv("n{0} [label=\"{1}\\n→ {2}\"];\n", k, label, quoted_for_dot(to_string(e.sharding))).str();
 }
 }  // namespace
 
-std::string plan_dot(const llvm::json::Object& plan) {
+std::string plan_dot(const Plan& plan) {
   const Page page(plan);
-  const page::Array& flow = list(plan, "flow");
-  std::string out = "digraph \"" + quoted_for_dot(text(object(plan, "model"), "name")) +
+  const std::vector<Plan::FlowEntry>& flow = plan.flow;
+  std::string out = "digraph \"" + quoted_for_dot(plan.model.name) +
                     "\" {\nnode [shape=box, fontname=\"sans-serif\", fontsize=10];\n";
   int64_t next = 0;
   auto nodes = [&](int64_t to) {
-    for (; next < to; ++next) out += node(page, size_t(next), *flow[size_t(next)].getAsObject());
+    for (; next < to; ++next) out += node(page, size_t(next), flow[size_t(next)]);
   };
   for (int64_t layer = 0; layer < page.layers.count; ++layer) {
     nodes(page.layers.begin(layer));
@@ -59,8 +54,7 @@ std::string plan_dot(const llvm::json::Object& plan) {
   }
   nodes(int64_t(flow.size()));
   for (size_t k = 0; k < flow.size(); ++k)
-    for (const auto& from : list(*flow[k].getAsObject(), "after"))
-      out += llvm::formatv("n{0} -> n{1};\n", from.getAsInteger().value_or(0), k).str();
+    for (int64_t from : flow[k].after) out += llvm::formatv("n{0} -> n{1};\n", from, k).str();
   return out + "}\n";
 }
 }  // namespace optp

@@ -8,20 +8,16 @@
 
 namespace optp::page {
 namespace {
-const Object* entry_of(const Object& plan, int64_t k) { return list(plan, "flow")[size_t(k)].getAsObject(); }
-
 // What two operations must share to be drawn as one.
-std::string look_of(const Page& page, const Object& e) {
-  if (e.get("collective")) {
-    const auto at = page.collectives.find(text(e, "collective").str());
-    if (at == page.collectives.end()) return "?";
-    const Object& c = *at->second;
-    return text(c, "kind").str() + extent_text(*c.get("bytes_formula")) + text(c, "reason").str() + "\n";
+std::string look_of(const Page& page, const Plan::FlowEntry& e) {
+  if (e.is_collective()) {
+    const Plan::Meeting& c = *page.collectives.at(e.collective);
+    return to_string(c.call.kind).str() + c.bytes_formula.text() + c.call.reason + "\n";
   }
-  std::string out = text(e, "operator").str() + text(e, "sharding").str();
-  for (const auto& p : list(e, "parameters"))
-    if (const auto t = page.tensors.find(p.getAsString().value_or("").str()); t != page.tensors.end())
-      out += text(*t->second, "sharding").str() + text(*t->second, "dtype").str();
+  std::string out = e.op + to_string(e.sharding);
+  for (const std::string& p : e.parameters)
+    if (const auto t = page.tensors.find(p); t != page.tensors.end())
+      out += to_string(t->second->sharding) + long_name(t->second->dtype).str();
   return out + "\n";
 }
 
@@ -32,22 +28,20 @@ Layers find_layers(const Page& page) {
   std::vector<int> signature;
   std::vector<std::string> looks;
   std::vector<bool> weighted;
-  const Array& flow = list(page.plan, "flow");
-  for (size_t k = 0; k < flow.size(); ++k) {
-    const Object& o = *flow[k].getAsObject();
-    const std::string look = look_of(page, o);
-    if (o.get("collective")) {
+  for (size_t k = 0; k < page.plan.flow.size(); ++k) {
+    const Plan::FlowEntry& e = page.plan.flow[k];
+    const std::string look = look_of(page, e);
+    if (e.is_collective()) {
       if (!looks.empty()) looks.back() += look;
       continue;
     }
-    std::string s = text(o, "operator").str();
-    for (const auto& p : list(o, "parameters"))
-      if (auto t = page.tensors.find(p.getAsString().value_or("").str()); t != page.tensors.end())
-        s += " " + shape_text(list(*t->second, "shape"));
+    std::string s = e.op;
+    for (const std::string& p : e.parameters)
+      if (auto t = page.tensors.find(p); t != page.tensors.end()) s += " " + shape_text(t->second->dims);
     out.operations.push_back(int64_t(k));
     signature.push_back(known.emplace(s, int(known.size())).first->second);
     looks.push_back(look);
-    weighted.push_back(!list(o, "parameters").empty());
+    weighted.push_back(!e.parameters.empty());
   }
   for (const std::string& look : looks)
     out.looks.push_back(known_looks.emplace(look, int(known_looks.size())).first->second);
@@ -83,37 +77,33 @@ std::vector<Kind> find_kinds(const Page& page) {
   std::map<std::string, std::string> place, user;
   const Layers& l = page.layers;
   for (size_t i = 0; i < l.operations.size(); ++i) {
-    const Object& o = *entry_of(page.plan, l.operations[i]);
-    const Array& parameters = list(o, "parameters");
+    const Plan::FlowEntry& e = page.plan.flow[size_t(l.operations[i])];
     const auto at = int64_t(i) - l.start;
-    for (size_t k = 0; k < parameters.size(); ++k) {
-      const std::string name = parameters[k].getAsString().value_or("").str();
+    for (size_t k = 0; k < e.parameters.size(); ++k) {
       if (at >= 0 && at < l.period * l.count)
-        place.emplace(name, std::to_string(at % l.period) + "." + std::to_string(k));
-      user.emplace(name, text(o, o.get("node") ? "node" : "result").str());
+        place.emplace(e.parameters[k], std::to_string(at % l.period) + "." + std::to_string(k));
+      user.emplace(e.parameters[k], e.node.empty() ? e.result : e.node);
     }
   }
   std::vector<Kind> kinds;
   std::map<std::string, size_t> index;
-  for (const auto& entry : list(page.plan, "parameters")) {
-    const Object& p = *entry.getAsObject();
-    const std::string name = text(p, "name").str();
-    const auto at = place.find(name);
-    const std::string key = (at != place.end() ? "at " + at->second : folded(name)) + " " +
-                            shape_text(list(p, "shape")) + " " + text(p, "sharding").str() + " " +
-                            text(p, "dtype").str();
+  for (const Plan::Parameter& p : page.plan.parameters) {
+    const auto at = place.find(p.name);
+    const std::string key = (at != place.end() ? "at " + at->second : folded(p.name)) + " " + shape_text(p.dims) + " " +
+                            to_string(p.sharding) + " " + long_name(p.dtype).str();
     auto [it, fresh] = index.emplace(key, kinds.size());
-    if (fresh) kinds.push_back({folded(page.short_name(name)), "", {}, 0, is_whole(text(p, "sharding"))});
+    if (fresh) kinds.push_back({folded(page.short_name(p.name)), "", {}, 0, p.sharding.is_replicated()});
     Kind& kind = kinds[it->second];
     kind.tensors.push_back(&p);
-    kind.bytes += number(p, "bytes");
+    kind.bytes += p.bytes;
     // Exporters name transposed copies by number.
-    if (llvm::StringRef(name).starts_with("onnx::") || kind.name != folded(page.short_name(name)))
-      if (auto u = user.find(name); u != user.end()) kind.user = folded(page.short_name(u->second));
-    if (llvm::StringRef(name).starts_with("onnx::"))
-      kind.name = name.substr(0, name.find_last_of('_')) + "_*";
-    else if (kind.name != folded(page.short_name(name)))
-      kind.name = page.short_name(text(*kind.tensors[0], "name")) + " …";
+    const bool anonymous = llvm::StringRef(p.name).starts_with("onnx::");
+    if (anonymous || kind.name != folded(page.short_name(p.name)))
+      if (auto u = user.find(p.name); u != user.end()) kind.user = folded(page.short_name(u->second));
+    if (anonymous)
+      kind.name = p.name.substr(0, p.name.find_last_of('_')) + "_*";
+    else if (kind.name != folded(page.short_name(p.name)))
+      kind.name = page.short_name(kind.tensors[0]->name) + " …";
   }
   std::stable_sort(kinds.begin(), kinds.end(), [](const Kind& a, const Kind& b) { return a.bytes > b.bytes; });
   return kinds;
@@ -128,28 +118,26 @@ int64_t Layers::end(int64_t layer, int64_t flow_size) const {
   const auto next = size_t(start + (layer + 1) * period);
   return next < operations.size() ? operations[next] : flow_size;
 }
-std::string cause_key(const Object& tensor) {
-  const Object& cause = object(tensor, "cause");
-  return text(cause, "kind").str() + " " + text(cause, "text").str();
+std::string cause_key(const Plan::Tensor& tensor) {
+  return to_string(tensor.cause.kind).str() + " " + tensor.cause.text;
 }
 
-Page::Page(const Object& plan)
-    : plan(plan),
-      totals(object(plan, "totals")),
-      devices(number(object(plan, "mesh"), "devices")),
-      training(text(plan, "job") == "training") {
+Page::Page(const Plan& plan) : plan(plan), devices(plan.mesh.devices()), training(plan.is_training()) {
+  auto add = [&](const Plan::Tensor& t, llvm::ArrayRef<std::string> aliases) {
+    tensors.emplace(t.name, &t);
+    for (const std::string& a : aliases) tensors.emplace(a, &t);
+    causes.emplace(cause_key(t), int64_t(causes.size()) + 1);
+  };
   std::vector<std::string> names;
-  for (const char* kind : {"parameters", "values", "inputs", "outputs", "constants"})
-    for (const auto& entry : list(plan, kind)) {
-      const Object& o = *entry.getAsObject();
-      tensors.emplace(text(o, "name").str(), &o);
-      for (const auto& a : list(o, "aliases")) tensors.emplace(a.getAsString().value_or("").str(), &o);
-      causes.emplace(cause_key(o), int64_t(causes.size()) + 1);
-      if (std::string(kind) == "parameters" && !text(o, "name").starts_with("onnx::"))
-        names.push_back(text(o, "name").str());
-    }
-  for (const auto& entry : list(plan, "collectives"))
-    collectives.emplace(text(*entry.getAsObject(), "id").str(), entry.getAsObject());
+  for (const Plan::Parameter& p : plan.parameters) {
+    add(p, p.aliases);
+    if (!llvm::StringRef(p.name).starts_with("onnx::")) names.push_back(p.name);
+  }
+  for (const Plan::Value& v : plan.values) add(v, {});
+  for (const auto* ports : {&plan.inputs, &plan.outputs})
+    for (const Plan::Port& p : *ports) add(p, {});
+  for (const Plan::Constant& c : plan.constants) add(c, c.aliases);
+  for (const Plan::Meeting& c : plan.collectives) collectives.emplace(c.call.id, &c);
   start = common_start(names);
   layers = find_layers(*this);
   kinds = find_kinds(*this);
@@ -158,28 +146,19 @@ std::string Page::short_name(llvm::StringRef name) const {
   if (!start.empty()) name.consume_front(start);
   return name.str();
 }
-std::string Page::because(const Object& tensor) const {
-  const Object& cause = object(tensor, "cause");
-  std::string out =
-      "<a href=\"#why-" + std::to_string(causes.at(cause_key(tensor))) + "\">" + escaped(text(cause, "kind")) + "</a>";
-  if (auto from = text(cause, "from"); !from.empty())
-    out += " ← " + (tensors.count(from.str()) ? link(from) : escaped(from));
+std::string Page::because(const Plan::Tensor& tensor) const {
+  const Cause& cause = tensor.cause;
+  std::string out = "<a href=\"#why-" + std::to_string(causes.at(cause_key(tensor))) + "\">" +
+                    escaped(to_string(cause.kind)) + "</a>";
+  if (!cause.from.empty()) out += " ← " + (tensors.count(cause.from) ? link(cause.from) : escaped(cause.from));
   return out;
 }
-std::string Page::at_one_token(const llvm::json::Value& formula, int64_t* number) const {
-  int64_t n = formula.getAsInteger().value_or(0);
-  if (auto text = formula.getAsString()) {
-    DimValues values;
-    for (const auto& [name, dim] : object(plan, "dims"))
-      values[name.str()] =
-          dim.getAsObject() ? std::min<int64_t>(1, dim.getAsObject()->getInteger("min").value_or(1)) : 1;
-    auto dim = parse_dim(*text);
-    if (!dim) return llvm::consumeError(dim.takeError()), "unknown";
-    auto value = evaluate(*dim, values);
-    if (!value) return llvm::consumeError(value.takeError()), "unknown";
-    n = *value;
-  }
-  if (number) *number = n;
-  return bytes(n);
+std::optional<int64_t> Page::at_one_token(Dim formula) const {
+  DimValues values;
+  for (const auto& [name, info] : plan.dims) values[name] = std::min<int64_t>(1, info.min);
+  auto value = evaluate(formula, values);
+  if (value) return *value;
+  llvm::consumeError(value.takeError());
+  return std::nullopt;
 }
 }  // namespace optp::page

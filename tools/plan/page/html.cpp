@@ -43,23 +43,6 @@ std::string link(llvm::StringRef name, llvm::StringRef shown) {
   return "<a href=\"#tensor=" + target + "\">" + escaped(shown) + "</a>";
 }
 
-llvm::StringRef text(const Object& o, llvm::StringRef member) { return o.getString(member).value_or(""); }
-int64_t number(const Object& o, llvm::StringRef member) { return o.getInteger(member).value_or(0); }
-const Array& list(const Object& o, llvm::StringRef member) {
-  static const Array none;
-  const Array* a = o.getArray(member);
-  return a ? *a : none;
-}
-const Object& object(const Object& o, llvm::StringRef member) {
-  static const Object none;
-  const Object* a = o.getObject(member);
-  return a ? *a : none;
-}
-std::string extent_text(const llvm::json::Value& v) {
-  if (auto n = v.getAsInteger()) return std::to_string(*n);
-  return v.getAsString().value_or("?").str();
-}
-
 std::string bytes(int64_t n) {
   if (n < 1024) return std::to_string(n) + "&nbsp;B";
   std::string shown = bytes_text(double(n));
@@ -90,40 +73,21 @@ std::string times(llvm::StringRef formula) {
   return out;
 }
 
-std::vector<std::string> dim_shardings(llvm::StringRef sharding) {
-  std::vector<std::string> out;
-  const llvm::StringRef dims =
-      sharding.take_until([](char c) { return c == ']'; }).drop_while([](char c) { return c == '['; });
-  if (dims.empty()) return out;
-  llvm::SmallVector<llvm::StringRef> parts;
-  dims.split(parts, ',');
-  for (llvm::StringRef p : parts) out.push_back(p.trim().str());
-  return out;
-}
-bool is_whole(llvm::StringRef sharding) { return sharding.find_first_not_of("[_, ]()") == llvm::StringRef::npos; }
-// The axes of "(_ data*tensor _)".
-static std::string cut_text(llvm::StringRef cut) {
-  std::string out;
-  llvm::SmallVector<llvm::StringRef> factors;
-  cut.trim("()").split(factors, ' ', -1, false);
-  for (llvm::StringRef f : factors)
-    if (f != "_") out += (out.empty() ? "" : "&nbsp;") + times(f);
-  return out;
-}
-std::string chip(const Array& shape, llvm::StringRef sharding) {
-  const std::vector<std::string> cuts = dim_shardings(sharding);
+std::string axes_text(llvm::ArrayRef<std::string> axes) { return times(llvm::join(axes, "*")); }
+std::string chip(llvm::ArrayRef<Dim> dims, const Sharding& sharding) {
   std::string out = "<span class=\"chip\">";
-  if (shape.empty()) out += "scalar";
-  for (size_t d = 0; d < shape.size(); ++d) {
+  if (dims.empty()) out += "scalar";
+  for (size_t d = 0; d < dims.size(); ++d) {
     if (d) out += "&thinsp;×&thinsp;";
-    const std::string extent = times(extent_text(shape[d]));
-    if (d < cuts.size() && cuts[d].find_first_not_of("(_ )") != std::string::npos)
-      out += "<b>" + extent + "&nbsp;÷&nbsp;" + cut_text(cuts[d]) + "</b>";
-    else
-      out += extent;
+    const std::string extent = times(dims[d].text());
+    std::string cut;
+    for (const FactorSharding& f : sharding.dims[d].factors)
+      if (!f.axes.empty()) cut += (cut.empty() ? "" : "&nbsp;") + axes_text(f.axes);
+    out += cut.empty() ? extent : "<b>" + extent + "&nbsp;÷&nbsp;" + cut + "</b>";
   }
-  if (auto at = sharding.find("partial("); at != llvm::StringRef::npos)
-    out += " <em>partial " + escaped(sharding.drop_front(at + 8).take_until([](char c) { return c == ')'; })) + "</em>";
+  if (sharding.is_partial())
+    out += " <em>partial " + escaped(to_string(sharding.reduce)) + ": " + escaped(llvm::join(sharding.partial, "*")) +
+           "</em>";
   return out + "</span>";
 }
 std::string table_head(llvm::ArrayRef<llvm::StringRef> columns) {

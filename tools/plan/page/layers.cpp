@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/Support/FormatVariadic.h"
+#include "llvm/ADT/StringExtras.h"
 #include "tools/plan/page/parts.h"
 #include "tools/plan/plan_text.h"
 
@@ -10,21 +10,20 @@ namespace optp::page {
 namespace {
 constexpr size_t most_boxes = 60;  // drawn outright where no layers repeat
 
-const Object& entry(const Page& page, int64_t k) { return *list(page.plan, "flow")[size_t(k)].getAsObject(); }
+const Plan::FlowEntry& entry(const Page& page, int64_t k) { return page.plan.flow[size_t(k)]; }
 
 // The operation in words; scores and context are known by the softmax between them.
 std::string word(const Page& page, int64_t k) {
-  const Object& e = entry(page, k);
-  const llvm::StringRef op = text(e, "operator");
-  const bool weights = !list(e, "parameters").empty();
+  const Plan::FlowEntry& e = entry(page, k);
+  const llvm::StringRef op = e.op;
+  const bool weights = !e.parameters.empty();
   if (op == "contract" && weights) return "product";
   if (op == "contract") {
-    for (const auto& a : list(e, "after"))
-      if (text(entry(page, *a.getAsInteger()), "operator") == "softmax") return "attention: context";
-    const auto end = std::min<int64_t>(k + 8, int64_t(list(page.plan, "flow").size()));
+    for (int64_t from : e.after)
+      if (entry(page, from).op == "softmax") return "attention: context";
+    const auto end = std::min<int64_t>(k + 8, int64_t(page.plan.flow.size()));
     for (int64_t next = k + 1; next < end; ++next)
-      if (text(entry(page, next), "operator") == "softmax" &&
-          llvm::is_contained(list(entry(page, next), "after"), llvm::json::Value(k)))
+      if (entry(page, next).op == "softmax" && llvm::is_contained(entry(page, next).after, k))
         return "attention: scores";
     return "product of activations";
   }
@@ -42,49 +41,29 @@ std::string box(const Page& page, const Box& b, bool several) {
   std::string out =
       "<div class=\"box\"><h4>" + word(page, b.entries[0]) + (b.entries.size() > 1 ? " + bias" : "") + "</h4><div>";
   for (int64_t k : b.entries)
-    for (const auto& p : list(entry(page, k), "parameters")) {
-      const std::string name = p.getAsString().value_or("").str(),
-                        shown = several ? folded(page.short_name(name)) : page.short_name(name);
+    for (const std::string& name : entry(page, k).parameters) {
+      const std::string shown = several ? folded(page.short_name(name)) : page.short_name(name);
       const auto t = page.tensors.find(name);
-      out += "<p>" +
-             (t == page.tensors.end()
-                  ? escaped(name)
-                  : link(name, shown) + " " + chip(list(*t->second, "shape"), text(*t->second, "sharding"))) +
-             "</p>";
+      out += "<p>" + (t == page.tensors.end() ? escaped(name) : link(name, shown) + " " + chip(*t->second)) + "</p>";
     }
   // Exporters name transposed copies by number: the node tells which product it is.
-  const Object& first = entry(page, b.entries[0]);
-  const Array& parameters = list(first, "parameters");
-  if (!parameters.empty() && parameters[0].getAsString().value_or("").starts_with("onnx::") && first.get("node"))
-    out += "<p class=\"note\">" + escaped(several ? folded(text(first, "node")) : text(first, "node").str()) + "</p>";
-  const Object& last = entry(page, b.entries.back());
-  const auto result = page.tensors.find(text(last, "result").str());
-  return out + "</div><p class=\"result\">→ " +
-         (result == page.tensors.end() ? escaped(text(last, "result"))
-                                       : link(text(last, "result"), "result") + " " +
-                                             chip(list(*result->second, "shape"), text(last, "sharding"))) +
-         "</p></div>";
+  const Plan::FlowEntry &first = entry(page, b.entries[0]), &last = entry(page, b.entries.back());
+  if (!first.parameters.empty() && llvm::StringRef(first.parameters[0]).starts_with("onnx::") && !first.node.empty())
+    out += "<p class=\"note\">" + escaped(several ? folded(first.node) : first.node) + "</p>";
+  return out + "</div><p class=\"result\">→ " + link(last.result, "result") + " " +
+         chip(page.tensors.at(last.result)->dims, last.sharding) + "</p></div>";
 }
-std::string joint(const Page& page, const Object& e) {
-  const std::string id = text(e, "collective").str();
-  const auto at = page.collectives.find(id);
-  if (at == page.collectives.end()) return "<div class=\"joint\">" + escaped(id) + "</div>";
-  const Object& c = *at->second;
-  std::string axes;
-  for (const auto& a : list(c, "axes")) axes += (axes.empty() ? "" : ", ") + a.getAsString().value_or("").str();
-  const llvm::json::Value* formula = c.get("bytes_formula");
-  return "<div class=\"joint\"><b>" + escaped(kind_text(text(c, "kind"), 1)) + "</b> over " + escaped(axes) + ", " +
-         bytes(number(c, "bytes")) +
-         (formula && formula->getAsString() ? " (<code>" + times(*formula->getAsString()) + "</code>)" : "") +
-         " <span>" + escaped(text(c, "reason")) + "</span></div>";
+std::string joint(const Page& page, const Plan::FlowEntry& e) {
+  const Plan::Meeting& c = *page.collectives.at(e.collective);
+  return "<div class=\"joint\"><b>" + escaped(kind_text(c.call.kind, 1)) + "</b> over " +
+         escaped(llvm::join(c.call.axes, ", ")) + ", " + bytes(c.bytes) +
+         (c.bytes_formula.constant() ? "" : " (<code>" + times(c.bytes_formula.text()) + "</code>)") + " <span>" +
+         escaped(c.call.reason) + "</span></div>";
 }
 // Entries from `begin` to `end` of the flow. What has the same operands stands side by side.
 std::string drawing(const Page& page, int64_t begin, int64_t end, bool several) {
   std::string out = "<div class=\"flow\">";
   std::vector<Box> side_by_side;
-  auto operands = [&](int64_t k) {
-    return llvm::formatv("{0}", llvm::json::Value(Array(list(entry(page, k), "after")))).str();
-  };
   auto flush = [&] {
     if (side_by_side.empty()) return;
     out += "<div class=\"step\">";
@@ -93,22 +72,21 @@ std::string drawing(const Page& page, int64_t begin, int64_t end, bool several) 
     side_by_side.clear();
   };
   for (int64_t k = begin; k < end; ++k) {
-    const Object& e = entry(page, k);
-    if (e.get("collective")) {
+    const Plan::FlowEntry& e = entry(page, k);
+    if (e.is_collective()) {
       flush();
       out += joint(page, e) + "\n";
       continue;
     }
-    const Array& after = list(e, "after");
-    const bool bias = text(e, "operator") == "add" && !list(e, "parameters").empty() && after.size() == 1;
+    const bool bias = e.op == "add" && !e.parameters.empty() && e.after.size() == 1;
     Box* producer = nullptr;
     for (Box& b : side_by_side)
-      if (bias && b.entries.back() == after[0].getAsInteger()) producer = &b;
+      if (bias && b.entries.back() == e.after[0]) producer = &b;
     if (producer) {
       producer->entries.push_back(k);
       continue;
     }
-    if (!side_by_side.empty() && operands(side_by_side[0].entries[0]) != operands(k)) flush();
+    if (!side_by_side.empty() && entry(page, side_by_side[0].entries[0]).after != e.after) flush();
     side_by_side.push_back({{k}});
   }
   flush();
@@ -117,8 +95,8 @@ std::string drawing(const Page& page, int64_t begin, int64_t end, bool several) 
 }  // namespace
 
 std::string layers(const Page& page) {
-  const auto size = int64_t(list(page.plan, "flow").size());
-  if (size == 0) return "<p>This plan does not hold the order of operations (<code>flow</code>).</p>";
+  const auto size = int64_t(page.plan.flow.size());
+  if (size == 0) return "<p>No operation uses a weight.</p>";
   const Layers& l = page.layers;
   std::string out =
       "<p>The forward graph's operations that use weights or meet, in order. <b>÷</b> marks a dim that is cut and the "

@@ -1,31 +1,16 @@
 #include "tools/plan/page/page.h"
 
 #include "frontend/ir/diagnostic.h"
-#include "llvm/ADT/STLExtras.h"
-#include "llvm/Support/FormatVariadic.h"
-#include "llvm/Support/raw_ostream.h"
+#include "passes/plan/plan_json.h"
 #include "tools/plan/page/parts.h"
 #include "tools/plan/plan_text.h"
 
 namespace optp {
 namespace {
-std::string json_text(const llvm::json::Value& value) { return llvm::formatv("{0}", value).str(); }
 // JSON within HTML: "<" occurs in strings only, where \u003c says the same and no "</script" or "<!--" can end the
 // element.
-std::string embedded(const llvm::json::Object& plan) {
-  std::string text;
-  llvm::raw_string_ostream stream(text);
-  llvm::json::OStream json(stream);
-  std::vector<llvm::StringRef> members;
-  for (const auto& [name, value] : plan) members.push_back(name);
-  llvm::sort(members);
-  json.object([&] {
-    for (llvm::StringRef name : members) {
-      json.attributeBegin(name);
-      json.value(*plan.get(name));
-      json.attributeEnd();
-    }
-  });
+std::string embedded(const Plan& plan) {
+  const std::string text = to_text(plan);
   std::string out;
   out.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
@@ -37,31 +22,28 @@ std::string embedded(const llvm::json::Object& plan) {
   return out;
 }
 
-llvm::Error of_this_plan(const llvm::json::Object& plan, const PageEvidence& evidence) {
-  using namespace page;
+llvm::Error of_this_plan(const Plan& plan, const PageEvidence& evidence) {
   auto differs = [](llvm::StringRef what, llvm::StringRef theirs, llvm::StringRef ours) {
     return error(Fault::usage, what + ": expected that of this plan, " + quoted(ours) + ", found " + quoted(theirs));
   };
-  if (const auto* check = evidence.check) {
-    const llvm::StringRef model = text(object(plan, "model"), "name");
-    if (text(*check, "model") != model) return differs("--check: model", text(*check, "model"), model);
-    if (text(*check, "strategy") != text(plan, "strategy"))
-      return differs("--check: strategy", text(*check, "strategy"), text(plan, "strategy"));
-    if (*check->get("mesh") != *plan.get("mesh"))
-      return differs("--check: mesh", json_text(*check->get("mesh")), json_text(*plan.get("mesh")));
-    if (text(plan, "job") == "training" && text(*check, "job") != "training")
+  if (const CheckReport* check = evidence.check) {
+    if (check->model != plan.model.name) return differs("--check: model", check->model, plan.model.name);
+    if (check->strategy != plan.strategy) return differs("--check: strategy", check->strategy, plan.strategy);
+    if (to_string(check->mesh) != to_string(plan.mesh))
+      return differs("--check: mesh", to_string(check->mesh), to_string(plan.mesh));
+    if (plan.is_training() && check->job != to_string(plan.job))
       return error(Fault::usage, "--check: the plan is of a training step, the check was not (check --train)");
   }
+  const int64_t devices = plan.mesh.devices();
   if (evidence.trace)
     for (const Trace::Run& run : evidence.trace->runs())
-      if (int64_t(run.ranks.size()) != number(object(plan, "mesh"), "devices"))
-        return differs("--trace: ranks", std::to_string(run.ranks.size()),
-                       std::to_string(number(object(plan, "mesh"), "devices")));
+      if (int64_t(run.ranks.size()) != devices)
+        return differs("--trace: ranks", std::to_string(run.ranks.size()), std::to_string(devices));
   return llvm::Error::success();
 }
 }  // namespace
 
-llvm::Expected<std::string> plan_page(const llvm::json::Object& plan, const PageEvidence& evidence) {
+llvm::Expected<std::string> plan_page(const Plan& plan, const PageEvidence& evidence) {
   using namespace page;
   if (auto e = of_this_plan(plan, evidence)) return e;
   const Page page(plan);
@@ -83,8 +65,8 @@ llvm::Expected<std::string> plan_page(const llvm::json::Object& plan, const Page
   std::string out =
       "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
       "content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\n<title>" +
-      escaped(text(object(plan, "model"), "name")) + " on " + grouped(page.devices) +
-      (page.devices == 1 ? " device" : " devices") + "</title>\n<style>" + style + "</style></head>\n<body>\n" +
+      escaped(plan.model.name) + " on " + grouped(page.devices) + (page.devices == 1 ? " device" : " devices") +
+      "</title>\n<style>" + style + "</style></head>\n<body>\n" +
       "<svg width=\"0\" height=\"0\" aria-hidden=\"true\" style=\"position:absolute\"><defs><pattern id=\"hatch\" "
       "width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><path d=\"M0 "
       "0V6\"/></pattern></defs></svg>\n<main>\n" +
@@ -94,7 +76,7 @@ llvm::Expected<std::string> plan_page(const llvm::json::Object& plan, const Page
   out += "</nav>\n";
   for (const Section& s : sections)
     out += "<section id=\"" + s.id + "\"><h2>" + s.title + "</h2>\n" + s.html + "</section>\n";
-  out += "<footer>opt-partition " + escaped(text(plan, "tool")) +
+  out += "<footer>opt-partition " + escaped(plan.tool) +
          ". The page holds its plan, the same as plan.json, in the element "
          "<code>#plan</code>.</footer>\n</main>\n<script type=\"application/json\" id=\"plan\">" +
          embedded(plan) + "</script>\n<script>" + script + "</script>\n</body></html>\n";

@@ -3,7 +3,8 @@
 #pragma once
 #include <string>
 
-#include "llvm/Support/JSON.h"
+#include "passes/plan/plan.h"
+#include "tools/check/check_report.h"
 #include "tools/plan/plan_diff.h"
 #include "tools/run/trace.h"
 
@@ -11,15 +12,15 @@ namespace optp {
 
 // What is known of a plan beyond itself; the page has a section for each that is there.
 struct PageEvidence {
-  const llvm::json::Object* check = nullptr;  // by read_check_report
+  const CheckReport* check = nullptr;
   const Trace* trace = nullptr;
   const PlanDiff* changes = nullptr;  // from another plan to this one
   std::string other;                  // the other's name
 };
 
-// `plan` has passed check_plan. Errors: usage where the evidence is of another model, mesh or job.
-llvm::Expected<std::string> plan_page(const llvm::json::Object& plan, const PageEvidence& evidence = {});
+// Errors: usage where the evidence is of another model, mesh or job.
+llvm::Expected<std::string> plan_page(const Plan& plan, const PageEvidence& evidence = {});
 // The plan's operations and collectives in Graphviz's language; layers are clusters.
-std::string plan_dot(const llvm::json::Object& plan);
+std::string plan_dot(const Plan& plan);
 
 }  // namespace optp

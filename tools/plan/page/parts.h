@@ -7,26 +7,15 @@
 
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringRef.h"
-#include "llvm/Support/JSON.h"
 #include "tools/plan/page/page.h"
 
 namespace optp::page {
-
-using Array = llvm::json::Array;
-using Object = llvm::json::Object;
 
 // All text of a plan goes through this: names come from models that nobody vouches for.
 std::string escaped(llvm::StringRef text);
 std::string anchor(llvm::StringRef name);                       // id="tensor=NAME"
 std::string link(llvm::StringRef name, llvm::StringRef shown);  // to that anchor
 inline std::string link(llvm::StringRef name) { return link(name, name); }
-
-// Members that may be absent.
-llvm::StringRef text(const Object& o, llvm::StringRef member);
-int64_t number(const Object& o, llvm::StringRef member);
-const Array& list(const Object& o, llvm::StringRef member);
-const Object& object(const Object& o, llvm::StringRef member);
-std::string extent_text(const llvm::json::Value& v);
 
 std::string bytes(int64_t n);                    // 253.7 MiB, with the exact number as a tooltip
 std::string percent(double part, double whole);  // 50.7 %
@@ -35,9 +24,9 @@ std::string flops(double n);                     // 16.1 Gflop
 std::string seconds(double s);                   // 165 ms
 std::string times(llvm::StringRef formula);      // "3072*batch" with · for *
 // A shape with what cuts each dim: [50257 ÷ tensor, 768].
-std::string chip(const Array& shape, llvm::StringRef sharding);
-bool is_whole(llvm::StringRef sharding);
-std::vector<std::string> dim_shardings(llvm::StringRef sharding);
+std::string chip(llvm::ArrayRef<Dim> dims, const Sharding& sharding);
+inline std::string chip(const Plan::Tensor& tensor) { return chip(tensor.dims, tensor.sharding); }
+std::string axes_text(llvm::ArrayRef<std::string> axes);  // "data·tensor": one cut after the other
 // Header cells; scripts make the columns sortable. '#' before a title: numbers.
 std::string table_head(llvm::ArrayRef<llvm::StringRef> columns);
 std::string scrolling(llvm::StringRef label, llvm::StringRef table);  // within its own box on a narrow screen
@@ -46,7 +35,7 @@ std::string scrolling(llvm::StringRef label, llvm::StringRef table);  // within 
 struct Kind {
   std::string name;  // layer numbers replaced by *
   std::string user;  // where names say nothing: the node that uses it
-  std::vector<const Object*> tensors;
+  std::vector<const Plan::Parameter*> tensors;
   int64_t bytes = 0;   // of all
   bool whole = false;  // on every device
 };
@@ -61,23 +50,23 @@ struct Layers {
 };
 
 struct Page {
-  explicit Page(const Object& plan);
-  const Object& plan;
-  const Object& totals;
+  explicit Page(const Plan& plan);
+  const Plan& plan;
   int64_t devices;
   bool training;
   Layers layers;
-  std::vector<Kind> kinds;                           // by bytes, largest first
-  std::string start;                                 // what the names of parameters begin with
-  std::map<std::string, int64_t> causes;             // kind and text → number on the page
-  std::map<std::string, const Object*> collectives;  // by id
-  std::map<std::string, const Object*> tensors;      // by name; parameters first
+  std::vector<Kind> kinds;                                     // by bytes, largest first
+  std::string start;                                           // what the names of parameters begin with
+  std::map<std::string, int64_t> causes;                       // kind and text → number on the page
+  std::map<std::string, const Plan::Meeting*> collectives;  // by id
+  std::map<std::string, const Plan::Tensor*> tensors;          // by name; parameters first
 
-  std::string short_name(llvm::StringRef name) const;  // without `start`
-  std::string because(const Object& tensor) const;     // links to the cause and to the value it came from
-  std::string at_one_token(const llvm::json::Value& formula, int64_t* number = nullptr) const;
+  std::string short_name(llvm::StringRef name) const;     // without `start`
+  std::string because(const Plan::Tensor& tensor) const;  // links to the cause and to the value it came from
+  // A formula with all dims at 1, the length of an empty cache at 0; none where that leaves the range of numbers.
+  std::optional<int64_t> at_one_token(Dim formula) const;
 };
-std::string cause_key(const Object& tensor);
+std::string cause_key(const Plan::Tensor& tensor);
 
 std::string verdict(const Page& page, const PageEvidence& evidence);
 std::string devices(const Page& page);
@@ -85,7 +74,7 @@ std::string layers(const Page& page);
 std::string atlas(const Page& page);
 std::string collectives(const Page& page);
 std::string timeline(const Trace& trace);
-std::string parity(const Object& report);
+std::string parity(const CheckReport& report);
 std::string changes(const Page& page, const PlanDiff& diff, llvm::StringRef other);
 std::string why(const Page& page);
 std::string values(const Page& page);

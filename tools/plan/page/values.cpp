@@ -6,87 +6,119 @@
 
 namespace optp::page {
 namespace {
+// A tensor of the plan as a row of the table.
+struct Entry {
+  const Plan::Tensor* tensor;
+  const char* kind;
+  llvm::StringRef detail;  // of what training adds: its role or phase
+  llvm::ArrayRef<std::string> aliases;
+  std::optional<int64_t> bytes;
+};
 // What training adds is as many again and says little: folded by name, shape and sharding.
-bool is_training_detail(const Object& o, llvm::StringRef list_name, bool training) {
-  if (!training) return false;
-  if (list_name == "constants" || !text(o, "phase").empty()) return true;
-  const llvm::StringRef role = text(o, "role");
-  return role == "state" || role == "step" || role == "gradient" || role == "parameter" || role == "accumulated";
+std::vector<Entry> entries_of(const Plan& plan) {
+  std::vector<Entry> out;
+  for (const Plan::Parameter& p : plan.parameters) out.push_back({&p, "parameter", "", p.aliases, p.bytes});
+  for (auto [ports, kind] : {std::pair{&plan.inputs, "input"}, {&plan.outputs, "output"}})
+    for (const Plan::Port& p : *ports) {
+      using enum Plan::Role;
+      const bool added =
+          plan.is_training() && llvm::is_contained({state, step, gradient, parameter, accumulated}, p.role);
+      out.push_back({&p, kind, added ? to_string(p.role) : "", {}, std::nullopt});
+    }
+  for (const Plan::Constant& c : plan.constants) out.push_back({&c, "constant", "", c.aliases, c.bytes});
+  for (const Plan::Value& v : plan.values)
+    out.push_back({&v, "value", v.phase == Phase::forward ? "" : to_string(v.phase), {}, std::nullopt});
+  return out;
 }
-struct Folded {
-  std::string kind, name;
-  const Object* first;
-  std::vector<llvm::StringRef> names;
+bool is_folded(const Page& page, const Entry& e) {
+  return !e.detail.empty() || (page.training && e.kind == llvm::StringRef("constant"));
+}
+
+class Table {
+ public:
+  explicit Table(const Page& page) : page_(page) {
+    for (const auto& [name, tensor] : page.tensors) linked_.insert(tensor->cause.from);
+    for (const Plan::Meeting& c : page.plan.collectives) linked_.insert(c.of);
+  }
+  std::string row(const Entry& e) {
+    const Plan::Tensor& t = *e.tensor;
+    std::string also;
+    for (const std::string& a : e.aliases)
+      also += "<br><small>also <span" + own_anchor(a) + ">" + escaped(a) + "</span></small>";
+    return "<tr" + own_anchor(t.name) + "><td>" + escaped(t.name) + also + "<td>" + e.kind + type_of(t) +
+           (e.bytes ? grouped(*e.bytes) : "") + "<td>" + page_.because(t) + "\n";
+  }
+  void fold(const Entry& e) {
+    const Plan::Tensor& t = *e.tensor;
+    const std::string kind = e.kind + (e.detail.empty() ? "" : ", " + e.detail.str()), pattern = folded(t.name);
+    const std::string key =
+        kind + "\n" + pattern + "\n" + shape_text(t.dims) + to_string(t.sharding) + long_name(t.dtype).str();
+    auto [it, fresh] = index_.emplace(key, folded_.size());
+    if (fresh) folded_.push_back({kind, pattern, &t, {}});
+    folded_[it->second].names.push_back(t.name);
+  }
+  std::string folded_rows() {
+    std::string out;
+    for (const Folded& f : folded_) {
+      std::string names = escaped(f.names[0]);
+      if (f.names.size() > 1) {
+        names = "<details><summary>" + escaped(f.name) + "</summary>";
+        for (llvm::StringRef n : f.names) {
+          // Only those that something links to have an anchor.
+          const std::string anchor = n != f.names[0] && linked_.contains(n.str()) ? own_anchor(n) : "";
+          names += (anchor.empty() ? escaped(n) : "<span" + anchor + ">" + escaped(n) + "</span>") + "<br>";
+        }
+        names += "</details>";
+      }
+      out += "<tr" + own_anchor(f.names[0]) + "><td>" + names + "<td>" + grouped(int64_t(f.names.size())) + "<td>" +
+             f.kind + type_of(*f.first) + page_.because(*f.first) + "\n";
+    }
+    return out;
+  }
+
+ private:
+  struct Folded {
+    std::string kind, name;
+    const Plan::Tensor* first;
+    std::vector<llvm::StringRef> names;
+  };
+  // Once for each name.
+  std::string own_anchor(llvm::StringRef name) { return anchored_.insert(name.str()).second ? " " + anchor(name) : ""; }
+  static std::string type_of(const Plan::Tensor& t) {
+    return "<td>" + long_name(t.dtype).str() + "<td>" + chip(t) + "<td>";
+  }
+
+  const Page& page_;
+  std::set<std::string> anchored_, linked_;
+  std::vector<Folded> folded_;
+  std::map<std::string, size_t> index_;
 };
 }  // namespace
 
 std::string values(const Page& page) {
-  std::string table =
-      "<table class=\"sort\">" + table_head({"name", "kind", "dtype", "shape", "#bytes", "because"}) + "<tbody>";
-  std::set<std::string> anchored, linked;  // of the folded ones only those that something links to have an anchor
-  for (const auto& [name, tensor] : page.tensors) linked.insert(text(object(*tensor, "cause"), "from").str());
-  for (const auto& c : list(page.plan, "collectives")) linked.insert(text(*c.getAsObject(), "of").str());
-  std::vector<Folded> folded_rows;
-  std::map<std::string, size_t> index;
-  int64_t rows = 0;
-  for (auto [list_name, word] : {std::pair{"parameters", "parameter"},
-                                 {"inputs", "input"},
-                                 {"outputs", "output"},
-                                 {"constants", "constant"},
-                                 {"values", "value"}})
-    for (const auto& entry : list(page.plan, list_name)) {
-      const Object& o = *entry.getAsObject();
-      const llvm::StringRef name = text(o, "name");
-      if (is_training_detail(o, list_name, page.training)) {
-        const llvm::StringRef role = text(o, o.get("role") ? "role" : "phase");
-        const std::string kind = role.empty() ? word : word + (", " + role.str()), pattern = folded(name);
-        const std::string key = kind + "\n" + pattern + "\n" + shape_text(list(o, "shape")) +
-                                text(o, "sharding").str() + text(o, "dtype").str();
-        auto [it, fresh] = index.emplace(key, folded_rows.size());
-        if (fresh) folded_rows.push_back({kind, pattern, &o, {}});
-        folded_rows[it->second].names.push_back(name);
-        continue;
-      }
-      std::string also;
-      for (const auto& a : list(o, "aliases")) {
-        const llvm::StringRef alias = a.getAsString().value_or("");
-        also += "<br><small>also <span" + (anchored.insert(alias.str()).second ? " " + anchor(alias) : "") + ">" +
-                escaped(alias) + "</span></small>";
-      }
-      ++rows;
-      table += "<tr" + (anchored.insert(name.str()).second ? " " + anchor(name) : "") + "><td>" + escaped(name) + also +
-               "<td>" + word + "<td>" + escaped(text(o, "dtype")) + "<td>" +
-               chip(list(o, "shape"), text(o, "sharding")) + "<td>" +
-               (o.get("bytes") ? grouped(number(o, "bytes")) : "") + "<td>" + page.because(o) + "\n";
-    }
+  Table table(page);
+  std::string rows;
+  int64_t shown = 0, folded = 0;
+  for (const Entry& e : entries_of(page.plan))
+    if (is_folded(page, e))
+      table.fold(e), ++folded;
+    else
+      rows += table.row(e), ++shown;
   std::string out =
-      "<p>" + grouped(rows) +
+      "<p>" + grouped(shown) +
       " tensors. Parameters and constants lie in the devices' files, values are between operations. A link to one is "
       "this page with <code>#tensor=NAME</code>.</p><p class=\"tools\" hidden><label>Show names, kinds or shapes with "
       "<input type=\"search\" data-for=\"tensors\"></label> <output></output></p>";
-  table.replace(0, 6, "<table id=\"tensors\"");
-  out += scrolling("All tensors", table + "</tbody></table>");
-  if (folded_rows.empty()) return out;
+  out += scrolling("All tensors", "<table id=\"tensors\" class=\"sort\">" +
+                                      table_head({"name", "kind", "dtype", "shape", "#bytes", "because"}) + "<tbody>" +
+                                      rows + "</tbody></table>");
+  if (folded == 0) return out;
   out +=
       "<h3>What the training step adds</h3><p>Gradients, state and what is computed on the way back, equal layers "
       "folded.</p>";
-  std::string more = "<table class=\"sort\">" +
-                     table_head({"name, * is a layer", "#how many", "kind", "dtype", "shape", "because"}) + "<tbody>";
-  for (const Folded& f : folded_rows) {
-    std::string names = escaped(f.names[0]);
-    if (f.names.size() > 1) {
-      names = "<details><summary>" + escaped(f.name) + "</summary>";
-      for (llvm::StringRef n : f.names)
-        names += (n != f.names[0] && linked.count(n.str()) && anchored.insert(n.str()).second
-                      ? "<span " + anchor(n) + ">" + escaped(n) + "</span>"
-                      : escaped(n)) +
-                 "<br>";
-      names += "</details>";
-    }
-    more += "<tr" + (anchored.insert(f.names[0].str()).second ? " " + anchor(f.names[0]) : "") + "><td>" + names +
-            "<td>" + grouped(int64_t(f.names.size())) + "<td>" + f.kind + "<td>" + escaped(text(*f.first, "dtype")) +
-            "<td>" + chip(list(*f.first, "shape"), text(*f.first, "sharding")) + "<td>" + page.because(*f.first) + "\n";
-  }
-  return out + scrolling("What the training step adds", more + "</tbody></table>");
+  return out + scrolling("What the training step adds",
+                         "<table class=\"sort\">" +
+                             table_head({"name, * is a layer", "#how many", "kind", "dtype", "shape", "because"}) +
+                             "<tbody>" + table.folded_rows() + "</tbody></table>");
 }
 }  // namespace optp::page

@@ -1,0 +1,97 @@
+#include "passes/plan/make_plan.h"
+
+#include "frontend/ir/op.h"
+#include "llvm/Support/Path.h"
+#include "passes/plan/plan_parts.h"
+
+namespace optp {
+namespace {
+void add_dims(Plan& plan, const Graph& whole, const DimValues& examples) {
+  for (const auto& [name, value] : examples)
+    plan.dims[name] = {lower_bound(Dim::symbol(name)).value_or(0), value, std::nullopt};
+  plan.guards = whole.guards;
+  for (const Guard& g : whole.guards)
+    if (const auto names = symbols_of(g.left); names.size() == 1 && !plan.dims.contains(names[0]))
+      plan.dims[names[0]] = {0, number_at(g.right, examples), g.right};
+}
+void add_devices(Plan& plan) {
+  for (int64_t r = 0; r < plan.mesh.devices(); ++r) {
+    Plan::Device& d = plan.devices.emplace_back();
+    d.rank = r;
+    for (const MeshAxis& a : plan.mesh.axes) d.coordinates[a.name] = plan.mesh.coordinate(a.name, r);
+    d.file = "rank" + std::to_string(r) + "/model.onnx";
+  }
+}
+void add_values(Plan& plan, const Graph& whole) {
+  for (const auto& node : whole.nodes)
+    for (const auto& v : node->results) {
+      Plan::Value& out = plan.values.emplace_back();
+      out.name = v->name, out.dtype = v->type.dtype, out.dims = v->type.dims;
+      out.sharding = *v->sharding, out.cause = v->cause, out.phase = node->phase;
+    }
+}
+void add_remarks(Plan& plan, const Graph& whole) {
+  for (const std::string& text : whole.remarks) plan.remarks.push_back({"compile", text, "", ""});
+  for (const auto& node : whole.nodes)
+    if (!node->op->rule && plan.mesh.devices() > 1)
+      plan.remarks.push_back(
+          {"annotate", describe(*node) + " has no sharding rule: it runs whole on every device", "", node->name});
+}
+}  // namespace
+
+int64_t number_at(Dim formula, const DimValues& examples) {
+  auto n = evaluate(formula, examples);
+  if (n) return *n;
+  llvm::consumeError(n.takeError());
+  return 0;
+}
+
+bool weights_missing(const Graph& graph) {
+  return llvm::any_of(graph.data(), [](const Value* v) { return v->data->is_missing(); });
+}
+
+DimValues example_dims(const Graph& graph, const DimValues& asked) {
+  DimValues out = asked;
+  for (const Value* v : graph.inputs)
+    for (size_t d = 0; d < v->ndim(); ++d)
+      for (const std::string& s : symbols_of(v->type.dims[d]))
+        // The sequence is the second dim of the ids; whatever else is open counts once.
+        if (!out.contains(s))
+          out[s] = d == 1 && !is_float(v->type.dtype) ? 128 : (lower_bound(Dim::symbol(s)) == 0 ? 0 : 1);
+  // A model with positions for fewer is shown at what it can take.
+  for (const auto& node : graph.nodes) {
+    const auto extent =
+        node->op->name == "slice" ? node->operand(0).type.dims[size_t(node->integer("axis"))].constant() : std::nullopt;
+    if (!extent) continue;
+    const Dim start = node->dim("start"),
+              end = start + (node->dim("size") - Dim(1)) * Dim(node->integer("step", 1)) + Dim(1);
+    for (Dim d : {start, end})
+      for (const std::string& s : symbols_of(d))
+        while (!asked.contains(s) && out[s] > 1 && (number_at(start, out) < 0 || number_at(end, out) > *extent))
+          out[s] /= 2;
+  }
+  return out;
+}
+
+Plan make_plan(const Job& job, const DimValues& examples, llvm::StringRef version, bool weights) {
+  const Graph& whole = *job.whole;
+  Plan plan;
+  plan.tool = version.str();
+  plan.model = {llvm::sys::path::filename(whole.source).str(), whole.name};
+  plan.job = whole.updates.empty() ? Plan::Job::inference : Plan::Job::training;
+  plan.strategy = job.passes.strategy, plan.outputs_as = job.passes.outputs;
+  plan.mesh = whole.mesh, plan.weights = weights;
+  if (plan.is_training()) plan.training = job.training;
+  Layouts layouts(plan.mesh);
+  add_dims(plan, whole, examples);
+  add_devices(plan);
+  add_ports(plan, job, layouts);
+  add_data(plan, whole, layouts);
+  add_values(plan, whole);
+  add_collectives(plan, job, examples);
+  plan.flow = plan_flow(job);
+  add_work(plan, job, examples);
+  add_remarks(plan, whole);
+  return plan;
+}
+}  // namespace optp

@@ -1,0 +1,66 @@
+#include "passes/plan/plan_parts.h"
+#include "passes/weights.h"
+
+namespace optp {
+namespace {
+Plan::Port port_of(const Value& v, llvm::StringRef name, const Sharding& sharding, Plan::Role role, Layouts& layouts) {
+  Plan::Port out;
+  out.name = name.str(), out.dtype = v.type.dtype, out.dims = v.type.dims;
+  out.sharding = sharding, out.cause = v.cause, out.role = role;
+  out.layout = layouts.of(out.dtype, out.dims, sharding);
+  return out;
+}
+// What a training step's input or output is for.
+void set_role(Plan::Port& port, const Graph& graph, bool input) {
+  using enum Plan::Role;
+  if (graph.updates.empty()) return;
+  if (input && port.name == "labels") port.role = labels;
+  if (input && port.name == "learning_rate") port.role = learning_rate;
+  if (!input && port.name == "loss") port.role = loss;
+  for (const GradientOutput& g : graph.gradients)
+    if (!input && g.output == port.name) port.role = gradient, port.parameter = g.parameter;
+  for (const Update& u : graph.updates) {
+    if ((input ? u.input : u.output) != port.name) continue;
+    port.role = u.kind == "parameter"     ? parameter
+                : u.kind == "step"        ? step
+                : u.kind == "accumulated" ? accumulated
+                                          : state;
+    port.parameter = u.parameter;
+    if (port.role == state) port.kind = u.kind;
+  }
+}
+void add_inputs(Plan& plan, const Job& job, Layouts& layouts) {
+  const Graph& whole = *job.whole;
+  for (const Value* v : whole.inputs) {
+    Plan::Port port = port_of(*v, v->name, *v->sharding, Plan::Role::data, layouts);
+    const Value* imported = nullptr;
+    for (const Value* input : job.imported->inputs)
+      if (input->name == v->name) imported = input;
+    if (imported) port.rows = rows_indexed(*imported);
+    if (!imported && v->name == "labels" && job.inference)
+      if (const Value* logits = find_logits(*job.inference)) port.classes = logits->type.dims[2];
+    set_role(port, whole, /*input=*/true);
+    plan.inputs.push_back(std::move(port));
+  }
+  // A training step's parameters are inputs, too, after the others.
+  for (const Value* v : whole.data())
+    if (llvm::any_of(whole.updates, [&](const Update& u) { return u.input == v->name; })) {
+      plan.inputs.push_back(port_of(*v, v->name, *v->sharding, Plan::Role::parameter, layouts));
+      set_role(plan.inputs.back(), whole, /*input=*/true);
+    }
+}
+}  // namespace
+
+void add_ports(Plan& plan, const Job& job, Layouts& layouts) {
+  const Graph& whole = *job.whole;
+  add_inputs(plan, job, layouts);
+  for (size_t k = 0; k < whole.outputs.size(); ++k) {
+    const GraphOutput& o = whole.outputs[k];
+    plan.outputs.push_back(
+        port_of(*o.value, o.name, *job.spmd->outputs[k].value->sharding, Plan::Role::result, layouts));
+    set_role(plan.outputs.back(), whole, /*input=*/false);
+  }
+  for (const State& s : whole.states) plan.state.push_back({s.input, s.output, s.axis, std::nullopt});
+  for (const Update& u : whole.updates) plan.updates.push_back({u.input, u.output});
+}
+}  // namespace optp

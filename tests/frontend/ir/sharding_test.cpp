@@ -1,0 +1,87 @@
+#include "frontend/ir/sharding.h"
+
+#include <doctest/doctest.h>
+
+using namespace optp;
+
+namespace {
+const Dim batch = Dim::symbol("batch");
+// The text, and the extents of each dim's words.
+std::string written(llvm::ArrayRef<Dim> dims, const Sharding& s) {
+  std::string out = to_string(s);
+  for (const Dims& extents : factor_extents(dims, s)) out += " " + to_string(llvm::ArrayRef<Dim>(extents));
+  return out;
+}
+DimSharding dim(std::initializer_list<FactorSharding> factors) {
+  DimSharding out;
+  out.factors.assign(factors.begin(), factors.end());
+  return out;
+}
+}  // namespace
+
+TEST_CASE("a sharding that is printed and parsed places every element where it was") {
+  struct Row {
+    Dims dims;
+    Sharding sharding;
+    std::string text;
+  };
+  const DimSharding whole, cut = dim({{768, {"tensor"}}}), twice = dim({{768, {"data", "tensor"}}});
+  const Row rows[] = {
+      {{}, {}, "[]"},
+      {{7}, {.dims = {whole}}, "[_] [7]"},
+      {{batch, 768}, {.dims = {whole, cut}}, "[_, tensor] [batch] [768]"},
+      {{768}, {.dims = {twice}}, "[data*tensor] [768]"},
+      // A fused q, k, v; whole neighbours are one word, and one extent.
+      {{Dim(2304)}, {.dims = {dim({{3, {}}, {12, {"tensor"}}, {8, {}}, {8, {}}})}}, "[(_ tensor _)] [3, 12, 64]"},
+      {{batch * Dim(12), 64},
+       {.dims = {dim({{batch, {"data"}}, {12, {"tensor"}}}), dim({{8, {}}, {8, {}}})}},
+       "[(data tensor), _] [batch, 12] [64]"},
+      {{batch, 768},
+       {.dims = {whole, whole}, .reduce = Reduce::sum, .partial = {"data", "tensor"}},
+       "[_, _] partial(sum: data*tensor) [batch] [768]"},
+      {{768}, {.dims = {whole}, .reduce = Reduce::max, .partial = {"tensor"}}, "[_] partial(max: tensor) [768]"},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(row.text);
+    CHECK(written(row.dims, row.sharding) == row.text);
+    auto parsed = parse_sharding(to_string(row.sharding), row.dims, factor_extents(row.dims, row.sharding));
+    REQUIRE(bool(parsed));
+    CHECK(written(row.dims, *parsed) == row.text);
+    CHECK(same_placement(*parsed, row.sharding));
+    CHECK(local_dims(row.dims, *parsed) == local_dims(row.dims, row.sharding));
+  }
+}
+
+TEST_CASE("a text that is no sharding of the dims is refused with what was expected") {
+  struct Row {
+    const char* text;
+    llvm::SmallVector<Dims, 4> extents;
+  };
+  const Row rows[] = {{"", {}},
+                      {"_, _", {}},
+                      {"[_]", {}},
+                      {"[_, _, _]", {}},
+                      {"[_, _", {}},
+                      {"[_, ]", {}},
+                      {"[_, tensor*]", {}},
+                      {"[_, tensor*_]", {}},
+                      {"[_, (_ tensor)]", {}},            // without the factors' extents
+                      {"[_, (_ tensor)]", {{4}}},         // of one dim only
+                      {"[_, (_ tensor)]", {{4}, {768}}},  // of one word only
+                      {"[_, (_ tensor]", {{4}, {2, 384}}},
+                      {"[_, _] partial", {}},
+                      {"[_, _] partial(sum: )", {}},
+                      {"[_, _] partial(sum: _)", {}},
+                      {"[_, _] partial(mean: tensor)", {}},
+                      {"[_, _] partial(sum: tensor", {}},
+                      {"[_, _] beside", {}}};
+  for (const Row& row : rows) {
+    CAPTURE(row.text);
+    auto parsed = parse_sharding(row.text, {Dim(4), Dim(768)}, row.extents);
+    REQUIRE(!parsed);
+    CHECK(llvm::toString(parsed.takeError()) ==
+          "expected a sharding of 2 dims, such as '[_, tensor]' or, with the extents of the factors, '[(_ tensor), "
+          "_]', found '" +
+              std::string(row.text) + "'");
+  }
+}
