@@ -36,7 +36,7 @@ llvm::Error sum_extent(Builder& build, const Value& input, size_t axis) {
   Value& part = build.dim_tensor({1}, {input.type.dims[axis]}, DType::i64, call.id + "/part");
   auto sum = build.create(to_string(call.kind), {&part}, attributes_of(call), call.id);
   if (!sum) return sum.takeError();
-  (*sum)->cause = {call.reason, input.name};
+  (*sum)->cause = {CauseKind::propagated, call.reason, input.name};
   return llvm::Error::success();
 }
 }  // namespace

@@ -185,7 +185,7 @@ class GraphReader {
   }
   void make(TextCursor& in, llvm::StringRef at, const OpDef& op, llvm::ArrayRef<Value*> operands,
             llvm::ArrayRef<std::string> names, Attributes attributes, llvm::ArrayRef<Typed> types) {
-    if (auto axes = attributes.find("axes"); op.is_collective && axes != attributes.end())
+    if (auto axes = attributes.find("axes"); op.collective && axes != attributes.end())
       if (const auto* names_of = std::get_if<std::vector<std::string>>(&axes->second))
         for (const std::string& axis : *names_of)
           if (!graph_->mesh.find(axis)) return in.fail_with("the mesh has no axis " + quoted(axis), at);
