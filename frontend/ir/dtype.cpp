@@ -4,6 +4,8 @@
 #include <cstring>
 #include <iterator>
 
+#include "frontend/ir/half.h"
+
 namespace optp {
 namespace {
 struct Row {
@@ -50,31 +52,8 @@ bool is_integer(DType dtype) {
   return !is_float(dtype) && dtype != DType::boolean && dtype != DType::string && dtype != DType::undefined;
 }
 
-float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
-uint16_t f32_to_bf16(float value) {
-  uint32_t bits = std::bit_cast<uint32_t>(value);
-  if (value != value) return uint16_t((bits >> 16) | 0x40);  // quiet, whatever the payload's low bits
-  return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-float f16_to_f32(uint16_t bits) {
-  const uint32_t sign = uint32_t(bits & 0x8000) << 16;
-  const uint32_t exponent = (bits >> 10) & 0x1f, mantissa = bits & 0x3ff;
-  if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000 | (mantissa << 13));
-  if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
-  const float subnormal = float(mantissa) * 0x1p-24f;
-  return sign ? -subnormal : subnormal;
-}
-uint16_t f32_to_f16(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint16_t sign = uint16_t((bits >> 16) & 0x8000);
-  const uint32_t magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return uint16_t(sign | 0x7e00);
-  if (magnitude >= 0x477ff000) return uint16_t(sign | 0x7c00);  // 65520 and above round to infinity
-  if (magnitude < 0x38800000) {  // below 2^-14: subnormal, by adding the magic constant that aligns its last bit
-    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-    return uint16_t(sign | uint16_t(std::bit_cast<uint32_t>(shifted) - 0x3f000000));
-  }
-  const uint32_t rounded = magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1);
-  return uint16_t(sign | uint16_t(rounded >> 13));
-}
+float bf16_to_f32(uint16_t bits) { return Bf16::load(bits); }
+uint16_t f32_to_bf16(float value) { return Bf16::store(value); }
+float f16_to_f32(uint16_t bits) { return F16::load(bits); }
+uint16_t f32_to_f16(float value) { return F16::store(value); }
 }  // namespace optp

@@ -1,10 +1,11 @@
 #include "runtime/comm/reduce.h"
 
 #include <algorithm>
-#include <bit>
 #include <cassert>
 #include <cstring>
 #include <type_traits>
+
+#include "frontend/ir/half.h"
 
 namespace optp {
 namespace {
@@ -17,39 +18,12 @@ struct Plain {
   static Sum load(Stored value) { return value; }
   static Stored store(Sum value) { return value; }
 };
-struct Bf16 {
+template <class Format>
+struct Half {
   using Stored = uint16_t;
   using Sum = float;
-  static Sum load(Stored bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
-  static Stored store(Sum value) {
-    const uint32_t bits = std::bit_cast<uint32_t>(value);
-    const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, nan = (bits >> 16) | 0x40;
-    return Stored((bits & 0x7fffffff) > 0x7f800000 ? nan : rounded);
-  }
-};
-// dtype.cpp's conversions, with masks for branches: compilers turn ?: back into branches here.
-struct F16 {
-  using Stored = uint16_t;
-  using Sum = float;
-  static uint32_t select(bool condition, uint32_t yes, uint32_t no) {
-    const uint32_t mask = uint32_t(0) - uint32_t(condition);
-    return (yes & mask) | (no & ~mask);
-  }
-  static Sum load(Stored half) {
-    const uint32_t shifted = uint32_t(half & 0x7fff) << 13, exponent = shifted & 0x0f800000;
-    const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(shifted + 0x38800000) - 0x1p-14f);
-    const uint32_t normal = select(exponent == 0x0f800000, shifted + 0x70000000, shifted + 0x38000000);
-    return std::bit_cast<float>(select(exponent == 0, subnormal, normal) | (uint32_t(half & 0x8000) << 16));
-  }
-  static Stored store(Sum value) {
-    const uint32_t bits = std::bit_cast<uint32_t>(value), magnitude = bits & 0x7fffffff;
-    // Below 2^-14 the addition aligns the last bit and rounds.
-    const uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000;
-    const uint32_t normal = (magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13;
-    const uint32_t finite = select(magnitude < 0x38800000, subnormal, normal);
-    const uint32_t special = select(magnitude > 0x7f800000, 0x7e00, 0x7c00);
-    return Stored(select(magnitude >= 0x477ff000, special, finite) | ((bits >> 16) & 0x8000));
-  }
+  static Sum load(Stored bits) { return Format::load(bits); }
+  static Stored store(Sum value) { return Format::store(value); }
 };
 
 struct Add {
@@ -146,9 +120,9 @@ void reduce(DType dtype, Reduce reduce, llvm::ArrayRef<const void*> in, llvm::Ar
     case DType::f64:
       return reduce_as<Plain<double>>(reduce, in, out, rows);
     case DType::f16:
-      return reduce_as<F16>(reduce, in, out, rows);
+      return reduce_as<Half<F16>>(reduce, in, out, rows);
     case DType::bf16:
-      return reduce_as<Bf16>(reduce, in, out, rows);
+      return reduce_as<Half<Bf16>>(reduce, in, out, rows);
     case DType::i32:
       return reduce_as<Plain<int32_t>>(reduce, in, out, rows);
     case DType::i64:

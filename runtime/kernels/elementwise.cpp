@@ -2,8 +2,8 @@
 // half precision is widened a block at a time.
 #include <cmath>
 
+#include "frontend/ir/half.h"
 #include "runtime/kernel.h"
-#include "runtime/kernels/half.h"
 #include "runtime/kernels/strided.h"
 #include "runtime/kernels/vector.h"
 

@@ -8,8 +8,8 @@
 #include <mutex>
 #include <numeric>
 
+#include "frontend/ir/half.h"
 #include "llvm/ADT/StringExtras.h"
-#include "runtime/kernels/half.h"
 #include "runtime/kernels/onednn_product.h"
 
 namespace optp::kernels {
