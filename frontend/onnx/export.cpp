@@ -7,6 +7,7 @@
 #include "frontend/io/limits.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/export_context.h"
+#include "frontend/onnx/own_domain.h"
 
 namespace optp {
 namespace {
@@ -58,8 +59,8 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
   standard.set_version(opset);
   if (llvm::any_of(graph.nodes, [](const auto& node) { return node->op->collective; })) {
     auto& ours = *model.add_opset_import();
-    ours.set_domain("opt_partition");
-    ours.set_version(1);
+    ours.set_domain(own_domain);
+    ours.set_version(own_domain_version);
   }
   auto metadata = options.metadata;
   if (graph.rank) metadata["rank"] = std::to_string(*graph.rank);

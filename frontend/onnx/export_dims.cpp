@@ -4,6 +4,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/export_context.h"
+#include "frontend/onnx/own_domain.h"
 
 namespace optp {
 
@@ -25,7 +26,7 @@ void ExportContext::write_extent_sum(const Node& node) {
   const std::string sum = name_of(node.out());
   dim_nodes_.push_back(
       make_node("AllReduce", {dim(part->dims("values")[0])}, attributes_of_file(call), unique_node_name(sum), sum));
-  dim_nodes_.back().set_domain("opt_partition");
+  dim_nodes_.back().set_domain(own_domain);
   written_.insert(&node);
   if (part->out().uses.size() == 1) written_.insert(part);
   extents_.push_back({nullptr, 0});

@@ -2,6 +2,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/lowering.h"
 #include "frontend/onnx/model.h"
+#include "frontend/onnx/own_domain.h"
 #include "frontend/onnx/schema.h"
 #include "llvm/ADT/DenseSet.h"
 
@@ -128,10 +129,11 @@ struct Unknown {
       }
       const int64_t opset = opset_of(n, opsets);
       const llvm::StringRef domain = domain_of(n.domain());
-      // Both have one version so far; another could mean anything.
-      if ((domain == "com.microsoft" || domain == "opt_partition") && opset > 1 && wrong_version.empty())
-        wrong_version = "opset_import: domain " + quoted(domain) + ": version: expected 1, found " +
-                        std::to_string(opset) + ", used by " + describe(n) + where.str();
+      // Another version than the one that is known could mean anything.
+      const int64_t known = domain == own_domain ? own_domain_version : domain == "com.microsoft" ? 1 : opset;
+      if (opset > 0 && opset != known && wrong_version.empty())
+        wrong_version = "opset_import: domain " + quoted(domain) + ": version: expected " + std::to_string(known) +
+                        ", found " + std::to_string(opset) + ", used by " + describe(n) + where.str();
       if ((domain.empty() && n.op_type() == "If") || find_lowering(n.op_type(), n.domain(), opset)) continue;
       if (++count > most_listed) continue;
       text += (count > 1 ? "; " : "") + describe(n) + " of domain " + quoted(domain.empty() ? "ai.onnx" : domain) +

@@ -3,6 +3,7 @@
 
 #include "frontend/ir/mesh.h"
 #include "frontend/onnx/lowering.h"
+#include "frontend/onnx/own_domain.h"
 
 namespace optp {
 namespace {
@@ -74,10 +75,10 @@ Lowered lower(LoweringContext& c) {
   return lower(c, kind);
 }
 const LoweringRow rows[] = {
-    {"AllReduce", 1, lower<Collective::all_reduce>, "opt_partition"},
-    {"AllGather", 1, lower<Collective::all_gather>, "opt_partition"},
-    {"AllToAll", 1, lower<Collective::all_to_all>, "opt_partition"},
-    {"ReduceScatter", 1, lower<Collective::reduce_scatter>, "opt_partition"},
+    {"AllReduce", own_domain_version, lower<Collective::all_reduce>, own_domain},
+    {"AllGather", own_domain_version, lower<Collective::all_gather>, own_domain},
+    {"AllToAll", own_domain_version, lower<Collective::all_to_all>, own_domain},
+    {"ReduceScatter", own_domain_version, lower<Collective::reduce_scatter>, own_domain},
 };
 const RegisteredLowerings registered{rows};
 }  // namespace

@@ -1,5 +1,6 @@
 // Collectives of our domain: docs/collectives.md.
 #include "frontend/onnx/export_context.h"
+#include "frontend/onnx/own_domain.h"
 
 namespace optp {
 ExportAttributes attributes_of_file(const CollectiveCall& call) {
@@ -26,7 +27,7 @@ void write_collective(ExportContext& c) {
     else
       inputs.push_back(c.dim(total));
   }
-  c.finish(c.row().onnx_op, inputs, attributes, "opt_partition");
+  c.finish(c.row().onnx_op, inputs, attributes, own_domain);
 }
 const ExportRow rows[] = {
     {"all_reduce", write_collective, "AllReduce"},

@@ -185,6 +185,11 @@ TEST_CASE("heads that say nothing or nonsense are refused") {
          opset(m, "com.microsoft", 2), add_node(m, "Gelu", "act2", {"y"}, {"z"}).set_domain("com.microsoft");
        },
        {"'act2' (Gelu)", "'com.microsoft'", "version: expected 1, found 2"}},
+      {"an earlier version of our own domain",
+       [=](auto& m) {
+         opset(m, "opt_partition", 1), add_node(m, "AllReduce", "sum", {"y"}, {"z"}).set_domain("opt_partition");
+       },
+       {"'sum' (AllReduce)", "'opt_partition'", "version: expected 2, found 1"}},
       {"an unknown domain",
        [=](auto& m) { opset(m, "my.own", 1), add_node(m, "Relu", "act2", {"y"}, {"z"}).set_domain("my.own"); },
        {"'act2' (Relu)", "my.own"}},
