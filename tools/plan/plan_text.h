@@ -12,11 +12,11 @@ namespace optp {
 std::string grouped(int64_t n);  // 50,272
 std::string shape_text(llvm::ArrayRef<Dim> dims);
 std::string ranges_text(const SymbolicShard& shard);
-std::string local_text(const Plan::Layout& layout);             // the shapes of all devices in one: [25129|25128, 768]
-std::string kind_text(Collective kind, int64_t n);  // "all-reduces"
-std::string collectives_text(const Plan::Totals& totals);       // "25 all-reduces, 1 all-gather", "nothing"
-std::string mesh_text(const Mesh& mesh);                        // "data=2 × tensor=4"
-std::string examples_text(const Plan& plan);                    // "batch 1, sequence 128": of dims that stand in shapes
+std::string local_text(const Plan::Layout& layout);        // the shapes of all devices in one: [25129|25128, 768]
+std::string kind_text(Collective kind, int64_t n);         // "all-reduces"
+std::string collectives_text(const Plan::Totals& totals);  // "25 all-reduces, 1 all-gather", "nothing"
+std::string mesh_text(const Mesh& mesh);                   // "data=2 × tensor=4"
+std::string examples_text(const Plan& plan);               // "batch 1, sequence 128": of dims that stand in shapes
 // Layer numbers become '*': equal layers fold to one line.
 std::string folded(llvm::StringRef name);
 // What all names begin with, up to a dot or slash.
