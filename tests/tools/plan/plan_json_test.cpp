@@ -27,7 +27,7 @@ Plan plan_of(const std::string& name, bool train, const std::string& mesh = "2")
   o.train = train;
   o.training.optimizer.name = "adamw";
   o.training.optimizer.weight_decay = 0.1;
-  o.training.no_decay = {"*bias"};
+  o.training.no_decay = {"*"};
   const Job job = must(make_job(o));
   return make_plan(job, example_dims(*job.whole, {}), "0", true);
 }
@@ -200,7 +200,9 @@ TEST_CASE("members that do not agree are refused with what was expected") {
   says(refused([](Plan& p) { p.devices[3].coordinates["data"] = 0; }),
        "devices[3].coordinates.data: expected 1, found 0");
   says(refused([](Plan& p) { p.flow[0].after = {0}; }), "flow[0]: after: expected positions before it");
-  says(refused([](Plan& p) { p.collectives[0].call.id = "another"; }), "collective: expected the id of a collective");
+  says(refused(
+           [](Plan& p) { llvm::find_if(p.flow, [](auto& e) { return e.is_collective(); })->collective = "another"; }),
+       "collective: expected the id of a collective, found 'another'");
   says(refused([](Plan& p) { p.collectives[0].call.axes = {"pipe"}; }),
        "collectives[0]: axes: expected axes of the mesh");
   says(refused([](Plan& p) { p.collectives[0].groups = {{0, 1}, {1, 2}}; }), "groups: expected each rank at most once");
