@@ -64,7 +64,7 @@ TEST_CASE("a damaged plan is refused by what is wrong with it, by run and by ins
       {replaced(good, ranges, "\"ranges\":[[[0,130]"), "shape: expected as many indices as in the ranges"},
       {replaced(good, table, replaced(table, "6192", "6193")), "shards: expected elements and bytes of the ranges"},
       {replaced(good, table, rows_held("0", 128, 128)),
-       "shards: expected each index on a rank, found dim 0 index 128 on none"},
+       "shards: expected each index on a rank, found dim 0 index 128, dim 1 index 0 on none"},
       {replaced(good, table, rows_held("0", 9999, 9999)),
        "shards[0]: ranges: dim 0: expected intervals that ascend within the whole, found 0:9999"},
       {replaced(good, table, rows_held("-1", 129, 130)),
