@@ -57,12 +57,15 @@ class Annotator {
     Seeds seeds(*this, strategy, axis);
     const std::string nothing = strategy.seed(seeds);
     if (nothing.empty() || !options_.constraints.empty()) return llvm::Error::success();
-    return bad_input(graph_.source + ": strategy " + strategy.name + " finds nothing to split; " + nothing);
+    return error(Code::nothing_to_split)
+        .in_file(graph_.source)
+        .what(llvm::Twine("strategy ") + strategy.name + " finds nothing to split")
+        .hint(nothing);
   }
   // Each axis has the strategy that is always its own, or the chosen one, which has one axis.
   llvm::Error seed() {
     const Strategy* chosen = find_strategy(options_.strategy);
-    if (!chosen) return error(Fault::usage, "strategy " + quoted(options_.strategy) + ": expected " + strategy_names());
+    if (!chosen) return error(Code::bad_value).what("strategy " + quoted(options_.strategy)).expected(strategy_names());
     const MeshAxis* main = strategy_axis(graph_.mesh);
     bool any = false;
     for (const MeshAxis& axis : graph_.mesh.axes) {
@@ -73,10 +76,12 @@ class Annotator {
       if (auto e = seed(*strategy, axis)) return e;
     }
     if (any || graph_.mesh.devices() == 1 || !options_.constraints.empty()) return llvm::Error::success();
-    return error(Fault::usage,
-                 "mesh " + to_string(graph_.mesh) + ": strategy " + options_.strategy +
-                     " cuts over one axis, expected one that is called tensor, found several others; name "
-                     "one of them tensor, or say in a file of constraints what they cut");
+    return error(Code::bad_value)
+        .what("mesh " + to_string(graph_.mesh))
+        .what("strategy " + options_.strategy +
+              " cuts over one axis, expected one that is called tensor, found several others")
+        .about({.expected = "one that is called tensor", .found = "several others"})
+        .hint("name one of them tensor, or say in a file of constraints what they cut");
   }
 
   Sharding of_classes(const Value& v) const {
@@ -106,7 +111,8 @@ class Annotator {
               const Candidate& candidate = recogniser_[cls];
               if (factors_.info(cls).needs_whole || !candidate.rejection.empty()) by_class = false;
             }
-        const Cause cause{CauseKind::constraint, "constraint " + c.place + ": " + c.pattern + " = " + c.wish, ""};
+        const Cause cause{CauseKind::constraint, "constraint " + c.place.text() + ": " + c.pattern + " = " + c.wish,
+                          ""};
         if (by_class) {
           for (unsigned d = 0; d < value->ndim(); ++d)
             for (size_t k = 0; k < sharding.dims[d].factors.size(); ++k) {
@@ -133,9 +139,11 @@ class Annotator {
           int& owner = owners.try_emplace(axis, c).first->second;
           if (owner == c) continue;
           if (constrained_.contains(c) && constrained_.contains(owner))
-            return error(Fault::usage, "mesh axis " + axis + " cuts two dims of " + quoted(v.name) + ", by " +
-                                           class_cause_[size_t(owner)].text + " and by " +
-                                           class_cause_[size_t(c)].text + ": expected one dim");
+            return error(Code::bad_value)
+                .what("mesh axis " + axis + " cuts two dims of " + quoted(v.name) + ", by " +
+                      class_cause_[size_t(owner)].text + " and by " + class_cause_[size_t(c)].text)
+                .expected("one dim")
+                .about({.tensor = v.name});
           const int loser = constrained_.contains(c) ? owner : c;
           if (loser == owner) owner = c;
           class_axes_[size_t(loser)].clear();

@@ -41,15 +41,16 @@ llvm::Expected<std::unique_ptr<Graph>> bind_dims(const Graph& source, const DimV
       continue;
     }
     if (*l != *r)
-      return bad_input(g.at + ": " + g.left.text() + " = " + llvm::Twine(*l) + " must equal " + g.right.text() + " = " +
-                       llvm::Twine(*r));
+      return error(Code::shape_mismatch)
+          .at(g.at)
+          .what(g.left.text() + " = " + llvm::Twine(*l) + " must equal " + g.right.text() + " = " + llvm::Twine(*r));
   }
   drop_extent_sums(*graph);
   for (auto& node : graph->nodes)
     for (auto& r : node->results)
       for (Dim d : r->type.dims)
         if (auto n = d.constant(); n && *n < 0)
-          return bad_input(describe(*node) + ": extent " + llvm::Twine(*n) + " with these dims");
+          return error(Code::shape_mismatch).at(*node).what("extent " + llvm::Twine(*n) + " with these dims");
   return graph;
 }
 }  // namespace optp

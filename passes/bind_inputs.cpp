@@ -18,8 +18,11 @@ llvm::Expected<DimValues> bind_input_dims(
     auto it = shapes.find(v->name);
     if (it == shapes.end()) continue;
     if (it->second.size() != v->ndim())
-      return bad_input("input " + quoted(v->name) + ": dims: expected " + to_string(v->type.dims) + ", found " +
-                       llvm::Twine(it->second.size()) + " dims");
+      return error(Code::shape_mismatch)
+          .tensor("input", v->name)
+          .what("dims")
+          .expected(to_string(v->type.dims))
+          .found(llvm::Twine(it->second.size()) + " dims");
   }
   for (bool progress = true; progress;) {
     progress = false;
@@ -48,16 +51,22 @@ llvm::Expected<DimValues> bind_input_dims(
       for (const std::string& s : symbols_of(d))
         if (auto bound = values.find(s);
             bound != values.end() && bound->second < lower_bound(Dim::symbol(s)).value_or(0))
-          return bad_input("input " + quoted(v->name) + ": dim " + quoted(s) + ": expected at least " +
-                           llvm::Twine(*lower_bound(Dim::symbol(s))) + ", found " + llvm::Twine(bound->second));
+          return error(Code::shape_mismatch)
+              .tensor("input", v->name)
+              .dim(s)
+              .expected("at least " + llvm::Twine(*lower_bound(Dim::symbol(s))))
+              .found(bound->second);
   for (const Value* v : graph.inputs) {
     auto it = shapes.find(v->name);
     if (it == shapes.end()) continue;
     for (size_t d = 0; d < v->ndim(); ++d) {
       const Dim expected = known(v->type.dims[d]);
       if (expected.constant() && !expected.is(it->second[d]))
-        return bad_input("input " + quoted(v->name) + ", dim " + llvm::Twine(d) + " (" + v->type.dims[d].text() +
-                         "): expected " + expected.text() + ", found " + llvm::Twine(it->second[d]));
+        return error(Code::shape_mismatch)
+            .tensor("input", v->name)
+            .dim_of(d, v->type.dims[d].text())
+            .expected(expected.text())
+            .found(it->second[d]);
     }
   }
   return values;

@@ -19,13 +19,18 @@ llvm::Error choose_trained(Graph& graph, const TrainingOptions& options) {
     return e;  // to freeze a constant is no mistake
   if (auto e = mark(options.no_decay, "--no-decay", [](Value&) {})) return e;
   if (llvm::none_of(graph.data(), [](const Value* v) { return v->is_parameter && !v->frozen; }))
-    return error(Fault::usage, graph.source + ": no parameter is left to train");
+    return error(Code::unmatched_pattern).in_file(graph.source).what("no parameter is left to train");
   // Optimizers, loss and what is compared with them are float32's.
   for (const Value* v : graph.data())
     if (v->is_parameter && !v->frozen && v->type.dtype == DType::f64)
-      return bad_input(graph.source + ": parameter " + quoted(v->name) +
-                       ": dtype: training is not supported in float64: expected float32, float16 or bfloat16, found "
-                       "float64; export the model in float32, or leave it out by --freeze");
+      return error(Code::dtype_mismatch)
+          .in_file(graph.source)
+          .tensor("parameter", v->name)
+          .what("dtype")
+          .what("training is not supported in float64")
+          .expected("float32, float16 or bfloat16")
+          .found("float64")
+          .hint("export the model in float32, or leave it out by --freeze");
   return llvm::Error::success();
 }
 

@@ -6,20 +6,23 @@
 
 namespace optp {
 namespace {
+Diagnostic wrong(const Constraint& c) {
+  return error(Code::bad_value).at(c.place).what(quoted(c.pattern) + " = " + quoted(c.wish));
+}
 // "[_, tensor]", "[_, (tensor _)]": one word a dim, or the words of its factors in parentheses.
 llvm::Expected<Sharding> parse_wish(const Graph& graph, const Factors& factors, const Value& v, const Constraint& c) {
-  auto fail = [&](const llvm::Twine& what) {
-    return error(Fault::usage, c.place + ": " + quoted(c.pattern) + " = " + quoted(c.wish) + ": " + what);
-  };
+  auto fail = [&](const llvm::Twine& what) { return wrong(c).what(what).about({.tensor = v.name}); };
   llvm::StringRef text = llvm::StringRef(c.wish).trim();
   if (!text.consume_front("[") || !text.consume_back("]"))
-    return fail("expected colwise, rowwise, embedding_rowwise, replicate or a sharding such as [_, tensor]");
+    return wrong(c).expected("colwise, rowwise, embedding_rowwise, replicate or a sharding such as [_, tensor]");
   Sharding s;
   llvm::SmallVector<llvm::StringRef, 4> words;
   if (!text.trim().empty()) text.split(words, ',');
   if (words.size() != v.ndim())
-    return fail("expected " + llvm::Twine(v.ndim()) + " dims for " + quoted(v.name) + " " + to_string(v.type.dims) +
-                ", found " + llvm::Twine(words.size()));
+    return wrong(c)
+        .expected(llvm::Twine(v.ndim()) + " dims for " + quoted(v.name) + " " + to_string(v.type.dims))
+        .found(words.size())
+        .about({.tensor = v.name});
   Axes used;
   for (unsigned d = 0; d < words.size(); ++d) {
     llvm::StringRef word = words[d].trim();
@@ -57,9 +60,7 @@ llvm::Expected<Sharding> parse_wish(const Graph& graph, const Factors& factors, 
 // layout.
 llvm::Expected<Sharding> layer_wish(const Graph& graph, const Factors& factors, const Value& v, const Constraint& c,
                                     bool by_column) {
-  auto fail = [&](const llvm::Twine& what) {
-    return error(Fault::usage, c.place + ": " + quoted(c.pattern) + " = " + quoted(c.wish) + ": " + what);
-  };
+  auto fail = [&](const llvm::Twine& what) { return wrong(c).what(what).about({.tensor = v.name}); };
   const MeshAxis* axis = strategy_axis(graph.mesh);
   if (!axis) return fail("mesh " + to_string(graph.mesh) + " has no axis 'tensor'");
   Sharding s = replicated(v.ndim());
@@ -91,7 +92,10 @@ llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(cons
                                                                             const Constraint& c) {
   auto glob = llvm::GlobPattern::create(c.pattern);
   if (!glob)
-    return error(Fault::usage, c.place + ": pattern " + quoted(c.pattern) + ": " + llvm::toString(glob.takeError()));
+    return error(Code::bad_value)
+        .at(c.place)
+        .what("pattern " + quoted(c.pattern))
+        .what(llvm::toString(glob.takeError()));
   std::vector<std::pair<Value*, Sharding>> out;
   auto matches = [&](Value& v) {
     if (glob->match(v.name) || llvm::any_of(v.aliases, [&](const std::string& a) { return glob->match(a); }))
@@ -111,7 +115,10 @@ llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(cons
     } else if (c.wish == "embedding_rowwise" || c.wish == "embedding_colwise") {
       const MeshAxis* axis = strategy_axis(graph.mesh);
       if (v.ndim() != 2 || !axis)
-        return error(Fault::usage, c.place + ": " + quoted(v.name) + " is no embedding table");
+        return error(Code::bad_value)
+            .at(c.place)
+            .what(quoted(v.name) + " is no embedding table")
+            .about({.tensor = v.name});
       for (unsigned d = 0; d < 2; ++d)
         for (Dim e : factors.of(v, d).extents) s->dims[d].factors.push_back({e, {}});
       s->dims[c.wish == "embedding_rowwise" ? 0 : 1].factors[0].axes = {axis->name};
@@ -133,7 +140,9 @@ llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(cons
       if (matches(*r))
         if (auto e = apply(*r)) return e;
   if (out.empty())
-    return error(Fault::usage, c.place + ": pattern " + quoted(c.pattern) + " matches no tensor, node or operator");
+    return error(Code::unmatched_pattern)
+        .at(c.place)
+        .what("pattern " + quoted(c.pattern) + " matches no tensor, node or operator");
   return out;
 }
 }  // namespace optp

@@ -57,12 +57,15 @@ class Reverse {
     llvm::SmallVector<bool, 4> needed;
     for (const Value* v : node.operands) needed.push_back(varies_.contains(v));
     if (!node.op->gradient)
-      return node_error(node,
-                        "op '" + node.op->name + "' has no gradient; a parameter that training changes depends on it");
+      return error(Code::malformed)
+          .at(node)
+          .what("op '" + node.op->name + "' has no gradient")
+          .hint("a parameter that training changes depends on it");
     build_.at(node.name.empty() ? node.out().name + "/backward" : node.name + "/backward", "");
     GradientContext context(build_, node, *dy, needed);
     node.op->gradient(context);
-    if (auto e = context.take_error()) return with_prefix("gradient of " + describe(node), std::move(e));
+    if (auto e = context.take_error())
+      return within(words("gradient of"), within(joined(" ", place_of(node)), std::move(e)));
     for (unsigned k = 0; k < node.operands.size(); ++k)
       if (needed[k] && context.dx[k]) addends_[node.operands[k]].push_back(context.dx[k]);
     return llvm::Error::success();

@@ -50,13 +50,15 @@ llvm::Expected<Loss> build_loss(Graph& graph, bool undivided) {
     std::string found;
     for (const GraphOutput& o : graph.outputs)
       found += (found.empty() ? "" : ", ") + quoted(o.name) + " " + to_string(o.value->type.dims);
-    return bad_input(
-        graph.source +
-        ": no output of shape [batch, sequence, vocabulary] to train on: expected one of the name 'logits'" +
-        (ids ? ", or of at least the " + std::to_string(rows_indexed(*ids)) + " rows that " + quoted(ids->name) +
-                   " chooses from"
-             : "; no input of token ids says a vocabulary") +
-        "; found " + found);
+    const std::string expected =
+        "one of the name 'logits'" + (ids ? ", or of at least the " + std::to_string(rows_indexed(*ids)) +
+                                                " rows that " + quoted(ids->name) + " chooses from"
+                                          : std::string("; no input of token ids says a vocabulary"));
+    return error(Code::shape_mismatch)
+        .in_file(graph.source)
+        .what("no output of shape [batch, sequence, vocabulary] to train on")
+        .what("expected " + expected + "; found " + found)
+        .about({.expected = expected, .found = found});
   }
   Builder build(graph);
   build.set_fold(false);

@@ -30,7 +30,7 @@ bool set_number(NamedPassOptions& o, llvm::StringRef value) {
 }
 bool set_constraint(NamedPassOptions& o, llvm::StringRef value) {
   const auto [pattern, wish] = value.split(' ');
-  o.passes.constraints.push_back({pattern.str(), wish.trim().str(), "constrain"});
+  o.passes.constraints.push_back({pattern.str(), wish.trim().str(), words("constrain")});
   return !pattern.empty() && !wish.trim().empty();
 }
 bool set_outputs(NamedPassOptions& o, llvm::StringRef value) {
@@ -83,10 +83,10 @@ llvm::Expected<NamedPassOptions> parse_pass_options(llvm::ArrayRef<std::string> 
     if (option == std::end(options_)) {
       std::string known;
       for (const Option& o : options_) known += (known.empty() ? "" : ", ") + std::string(o.name);
-      return error(Fault::usage, "no option of a pass is named " + quoted(name) + "; there are " + known);
+      return error(Code::bad_value, "no option of a pass is named " + quoted(name)).hint("there are " + known);
     }
     if (!option->set(out, value))
-      return error(Fault::usage, "option " + quoted(word) + ": no value of " + option->name);
+      return error(Code::bad_value, "option " + quoted(word)).what(llvm::Twine("no value of ") + option->name);
   }
   return out;
 }
@@ -94,7 +94,7 @@ llvm::Expected<NamedPassOptions> parse_pass_options(llvm::ArrayRef<std::string> 
 namespace {
 llvm::Expected<Value*> named_value(const Graph& graph, llvm::StringRef option, llvm::StringRef name) {
   if (Value* v = graph.find(name)) return v;
-  return error(Fault::usage, "option " + option + ": expected a value of the graph, found " + quoted(name));
+  return error(Code::bad_value, "option " + option).expected("a value of the graph").found(quoted(name));
 }
 GraphOutput* output_of(Graph& graph, llvm::StringRef name) {
   auto it = llvm::find_if(graph.outputs, [&](const GraphOutput& o) { return o.name == name; });
@@ -107,8 +107,10 @@ llvm::Expected<std::vector<ParameterGradient>> gradients_of(Graph& graph) {
     Value* parameter = graph.find(g.parameter);
     GraphOutput* output = output_of(graph, g.output);
     if (!parameter || !output)
-      return bad_input("gradient of " + quoted(g.parameter) + ": expected a parameter and an output, found neither " +
-                       quoted(g.parameter) + " nor " + quoted(g.output));
+      return error(Code::undefined)
+          .tensor("gradient of", g.parameter)
+          .expected("a parameter and an output")
+          .found("neither " + quoted(g.parameter) + " nor " + quoted(g.output));
     out.push_back({parameter, output->value});
   }
   return out;
@@ -207,10 +209,12 @@ llvm::Expected<std::unique_ptr<Graph>> run_named_pass(llvm::StringRef name, std:
     }
   const Stage* stage = find_stage(name);
   if (!stage)
-    return error(Fault::usage, "no pass is named " + quoted(name) + "; there are " + llvm::join(named_passes(), ", "));
+    return error(Code::unknown_pass, "no pass is named " + quoted(name))
+        .hint("there are " + llvm::join(named_passes(), ", "));
   if (stage->is(Stage::per_rank) && o.rank >= graph->mesh.devices())
-    return error(Fault::usage, "option rank: expected one below " + llvm::Twine(graph->mesh.devices()) + ", found " +
-                                   llvm::Twine(o.rank));
+    return error(Code::bad_value, "option rank")
+        .expected("one below " + llvm::Twine(graph->mesh.devices()))
+        .found(o.rank);
   return run_stage(*stage, std::move(graph), o.passes, o.training, o.rank);
 }
 }  // namespace optp

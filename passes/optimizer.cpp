@@ -66,7 +66,8 @@ class Optimizer : Formula {
     if (!output) return;
     Graph& graph = build.graph();
     if (!output->producer || graph.is_output(*output))
-      return fail(error(Fault::internal, "update of '" + input.name + "' is no value of its own"));
+      return fail(
+          error(Code::bug, "update of '" + input.name + "' is no value of its own").about({.tensor = input.name}));
     graph.rename(*output, input.name + ".next");
     graph.updates.push_back({input.name, output->name, parameter.str(), kind.str()});
     graph.outputs.push_back({output->name, output});
@@ -167,7 +168,7 @@ std::optional<OutsideDomain> outside_domain(const TrainingOptions& options) {
     if (value && !domain.holds(*value)) {
       std::string found;
       llvm::raw_string_ostream(found) << llvm::format("%g", std::isnan(*value) ? std::fabs(*value) : *value);
-      return OutsideDomain{domain.flag, domain.member, std::string("expected ") + domain.expected + ", found " + found};
+      return OutsideDomain{domain.flag, domain.member, domain.expected, found};
     }
   return std::nullopt;
 }
@@ -175,12 +176,12 @@ std::optional<OutsideDomain> outside_domain(const TrainingOptions& options) {
 llvm::Error check_settings(const TrainingOptions& options) {
   const OptimizerOptions& o = options.optimizer;
   if (o.name != "sgd" && o.name != "adam" && o.name != "adamw" && o.name != "rmsprop")
-    return error(Fault::usage, "--optimizer " + quoted(o.name) + ": expected sgd, adam, adamw or rmsprop");
+    return error(Code::bad_value).flag("--optimizer", quoted(o.name)).expected("sgd, adam, adamw or rmsprop");
   if (auto outside = outside_domain(options))
-    return error(Fault::usage, llvm::Twine(outside->flag) + ": " + outside->text);
+    return error(Code::bad_value).flag(outside->flag).expected(outside->expected).found(outside->found);
   if (o.nesterov && (o.name != "sgd" || o.momentum.value_or(0) <= 0))
-    return error(Fault::usage, "--nesterov: needs sgd with --momentum above 0");
-  if (o.centered && o.name != "rmsprop") return error(Fault::usage, "--centered: is rmsprop's");
+    return error(Code::bad_value).flag("--nesterov").what("needs sgd with --momentum above 0");
+  if (o.centered && o.name != "rmsprop") return error(Code::bad_value).flag("--centered").what("is rmsprop's");
   return llvm::Error::success();
 }
 

@@ -4,13 +4,15 @@
 #include <string>
 #include <vector>
 
+#include "frontend/ir/diagnostic.h"
 #include "frontend/ir/graph.h"
 
 namespace optp {
 
 // A user's wish for one value, by name pattern (* and ?) or operator: `[_, tensor]`, or a Hugging Face word.
 struct Constraint {
-  std::string pattern, wish, place;  // place: "FILE: line" for messages
+  std::string pattern, wish;
+  Place place;  // where it was said: a line of a file, or a flag
 };
 
 enum class OutputLayout { whole, sharded };

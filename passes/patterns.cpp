@@ -8,7 +8,7 @@ llvm::Expected<Patterns> Patterns::parse(llvm::ArrayRef<std::string> texts, llvm
   out.flag_ = flag.str();
   for (const std::string& text : texts) {
     auto glob = llvm::GlobPattern::create(text);
-    if (!glob) return error(Fault::usage, flag + " " + quoted(text) + ": " + llvm::toString(glob.takeError()));
+    if (!glob) return error(Code::bad_value).flag(flag, quoted(text)).what(llvm::toString(glob.takeError()));
     out.patterns_.push_back({text, std::move(*glob)});
   }
   return out;
@@ -26,7 +26,7 @@ bool Patterns::matches(const Value& v) {
 }
 llvm::Error Patterns::unmatched(llvm::StringRef what) const {
   for (const One& p : patterns_)
-    if (!p.matched) return error(Fault::usage, flag_ + " " + quoted(p.text) + ": matches no " + what);
+    if (!p.matched) return error(Code::unmatched_pattern).flag(flag_, quoted(p.text)).what("matches no " + what);
   return llvm::Error::success();
 }
 }  // namespace optp

@@ -16,7 +16,7 @@ llvm::Error on_whole(Compilation& c, int64_t) {
 }
 // A stage was asked for by name on a graph that the one before it did not come from.
 llvm::Error out_of_order(llvm::StringRef stage, llvm::StringRef before) {
-  return error(Fault::usage, "pass " + stage + " runs only after " + before + ", in one run of the pipeline");
+  return error(Code::bad_value).what("pass " + stage + " runs only after " + before + ", in one run of the pipeline");
 }
 llvm::Error begin_training(Compilation& c, int64_t) {
   c.inference = c.whole->clone();

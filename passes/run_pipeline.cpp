@@ -11,7 +11,7 @@ llvm::Error run_verified(const Stage& stage, Compilation& c, int64_t rank) {
   if (auto e = stage.run(c, rank)) return e;
   Graph& graph = stage.is(Stage::per_rank) ? *c.ranks.back() : c.newest();
   if (stage.is(Stage::sweeps)) graph.erase_dead();
-  if (auto e = verify(graph)) return with_prefix(llvm::Twine("after ") + stage.name, std::move(e));
+  if (auto e = verify(graph)) return within(words(llvm::Twine("after ") + stage.name), std::move(e));
   return llvm::Error::success();
 }
 
@@ -98,8 +98,8 @@ llvm::Error canonicalise(Graph& graph, const PassOptions& options) {
 }
 llvm::Error run_pass(llvm::StringRef name, Graph& graph, const PassOptions& options) {
   const Stage* stage = find_stage(name);
-  if (!stage) return error(Fault::usage, "no pass is named " + quoted(name));
-  if (stage->is(Stage::makes_graph)) return error(Fault::usage, "pass " + name + " makes another graph");
+  if (!stage) return error(Code::unknown_pass).what("no pass is named " + quoted(name));
+  if (stage->is(Stage::makes_graph)) return error(Code::bad_value).what("pass " + name + " makes another graph");
   return run_on(graph, options, {}, [&](const Stage& s) { return &s == stage; });
 }
 llvm::Error prepare_emitted(Graph& graph) {

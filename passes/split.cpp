@@ -74,7 +74,8 @@ class Splitter {
     while (wanted.is_partial() && from != forms.rend() &&
            (from->sharding.partial != wanted.partial || from->sharding.reduce != wanted.reduce))
       ++from;
-    if (from == forms.rend()) return error(Fault::internal, "'" + v.name + "' is held in no parts");
+    if (from == forms.rend())
+      return error(Code::bug).what("'" + v.name + "' is held in no parts").about({.tensor = v.name});
     const Held base = *from;
     auto made = reshard(build_, *base.value, v.type.dims, base.sharding, wanted, reason);
     if (!made) return made.takeError();
@@ -177,7 +178,11 @@ class Splitter {
 llvm::Error is_annotated(const Graph& graph) {
   auto look = [](const Value& v) -> llvm::Error {
     if (v.sharding) return llvm::Error::success();
-    return bad_input(quoted(v.name) + ": expected a sharding, as annotate gives every value, found none");
+    return error(Code::malformed)
+        .what(quoted(v.name))
+        .about({.tensor = v.name})
+        .expected("a sharding, as annotate gives every value")
+        .found("none");
   };
   for (const Value* v : graph.inputs)
     if (auto e = look(*v)) return e;

@@ -27,8 +27,8 @@ struct TrainingOptions {
 };
 // The first number that is none an optimizer can take: lr, momentum … below 0, infinite or not a number.
 struct OutsideDomain {
-  const char *flag, *member;  // "--eps", and "eps" of plans and checkpoints
-  std::string text;           // "expected a number from 0 to 1, found 2"
+  const char *flag, *member;    // "--eps", and "eps" of plans and checkpoints
+  std::string expected, found;  // "a number from 0 to 1", "2"
 };
 std::optional<OutsideDomain> outside_domain(const TrainingOptions& options);
 // Usage errors: an optimizer or a number of it that there is not.

@@ -10,7 +10,7 @@ namespace optp {
 
 llvm::Expected<CollectiveStep> collective_step(const Node& node) {
   const CollectiveCall call = call_of(node);
-  if (call.group.empty()) return node_error(node, "a collective without a group of ranks");
+  if (call.group.empty()) return error(Code::malformed).at(node).what("a collective without a group of ranks");
   CollectiveStep step{bound(call), {}};
   for (int64_t rank : call.group) step.group.push_back(int(rank));
   return step;
@@ -25,7 +25,8 @@ llvm::Error communicate(Communicator* communicator, const CollectiveStep& step, 
     return llvm::Error::success();
   }
   if (!communicator)
-    return error(Fault::usage, "collective " + quoted(step.call.id) + " needs the other ranks, and none are running");
+    return error(Code::bad_value)
+        .what("collective " + quoted(step.call.id) + " needs the other ranks, and none are running");
   return communicator->run(step.call, step.group, in, out);
 }
 }  // namespace optp

@@ -59,8 +59,9 @@ llvm::Error Executable::State::load(const Value& v) {
   if (context.plan_only) return llvm::Error::success();
   if (v.data->is_missing()) {
     if (options.missing == MissingWeights::refuse)
-      return error(Fault::not_found,
-                   "weights file " + quoted(v.data->missing) + " of " + quoted(v.name) + " is not there");
+      return error(Code::weights_not_found)
+          .what("weights file " + quoted(v.data->missing) + " of " + quoted(v.name) + " is not there")
+          .about({.file = v.data->missing, .tensor = v.name});
     Array array;
     array.resize(is_float(spec.dtype), spec.dims);
     for (size_t k = 0; k < array.f.size(); ++k) array.f[k] = double(int64_t((k * 2654435761u) % 2001) - 1000) * 2e-5;
@@ -77,8 +78,10 @@ llvm::Error Executable::State::load(const Value& v) {
     total += int64_t(run.size());
   });
   if (total != spec.bytes())
-    return error(Fault::internal, "data " + quoted(v.name) + ": expected " + llvm::Twine(spec.bytes()) + " bytes for " +
-                                      to_string(v.type) + ", found " + llvm::Twine(total));
+    return error(Code::bug)
+        .tensor("data", v.name)
+        .expected(llvm::Twine(spec.bytes()) + " bytes for " + to_string(v.type))
+        .found(total);
   if (runs == 1 && reinterpret_cast<uintptr_t>(one[0].data()) % size_t(size_bytes(spec.dtype)) == 0) {
     root.mapped = one[0].data();
     return llvm::Error::success();
@@ -145,7 +148,7 @@ llvm::Error Executable::State::compile() {
   for (const Value* v : graph.inputs)
     for (Dim d : v->type.dims)
       if (!d.constant())
-        return error(Fault::usage, "input " + quoted(v->name) + ": dim " + quoted(d.text()) + " has no value");
+        return error(Code::dim_without_value).tensor("input", v->name).dim(d.text()).says("has no value");
   for (size_t k = 0; k < graph.inputs.size(); ++k) {
     const int root = add_root(Root::Kind::input, spec_of(*graph.inputs[k]).bytes());
     roots[size_t(root)].index = int(k);

@@ -21,12 +21,14 @@ llvm::Error Executable::State::run(const HostInputs& inputs, HostArrays& outputs
   for (size_t k = 0; k < graph.inputs.size(); ++k) {
     const Value& v = *graph.inputs[k];
     auto it = inputs.find(v.name);
-    if (it == inputs.end()) return error(Fault::usage, "input " + quoted(v.name) + " is not given");
+    if (it == inputs.end()) return error(Code::input_not_given).tensor("input", v.name).says("is not given");
     const TensorSpec spec = spec_of(v);
     const HostArray& given = *it->second;
     if (given.dtype != spec.dtype || given.dims != spec.dims)
-      return bad_input("input " + quoted(v.name) + ": expected " + shape_text(spec.dtype, spec.dims) + ", found " +
-                       shape_text(given.dtype, given.dims));
+      return error(given.dtype != spec.dtype ? Code::dtype_mismatch : Code::shape_mismatch)
+          .tensor("input", v.name)
+          .expected(shape_text(spec.dtype, spec.dims))
+          .found(shape_text(given.dtype, given.dims));
     base[size_t(places.lookup(&v).root)] = const_cast<char*>(given.bytes.data());
   }
   for (const GraphOutput& o : graph.outputs) {
@@ -97,7 +99,7 @@ llvm::Expected<std::unique_ptr<Executable>> Executable::compile(const Graph& ran
   try {
     if (auto e = out->state_->compile()) return e;
   } catch (const dnnl::error& e) {
-    return error(Fault::internal, llvm::Twine("oneDNN: ") + e.what());
+    return error(Code::onednn).what("oneDNN").what(e.what());
   }
   return out;
 }
@@ -107,7 +109,7 @@ llvm::Expected<MemoryNumbers> Executable::plan_memory_of(const Graph& rank_graph
   try {
     if (auto e = state.compile()) return e;
   } catch (const dnnl::error& e) {
-    return error(Fault::internal, llvm::Twine("oneDNN: ") + e.what());
+    return error(Code::onednn).what("oneDNN").what(e.what());
   }
   return state.memory;
 }
@@ -115,7 +117,7 @@ llvm::Error Executable::run(const HostInputs& inputs, HostArrays& outputs) {
   try {
     return state_->run(inputs, outputs);
   } catch (const dnnl::error& e) {
-    return error(Fault::internal, llvm::Twine("oneDNN: ") + e.what());
+    return error(Code::onednn).what("oneDNN").what(e.what());
   }
 }
 const MemoryNumbers& Executable::memory() const { return state_->memory; }

@@ -70,7 +70,7 @@ llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& con
     if (!kernel || kernel->run) return kernel;
   }
   if (!work.before.empty() || !work.after.empty()) return Kernel{};
-  if (!work.node->op->evaluate) return node_error(*work.node, "no kernel");
+  if (!work.node->op->evaluate) return error(Code::malformed).at(*work.node).what("no kernel");
   return fallback_kernel(work);
 }
 

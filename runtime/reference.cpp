@@ -57,11 +57,11 @@ class Lockstep {
     for (size_t r = 0; r < ranks_.size(); ++r) {
       for (const Value* v : ranks_[r]->inputs) {
         auto it = inputs[r].find(v->name);
-        if (it == inputs[r].end()) return error(Fault::usage, "input " + quoted(v->name) + " is not given");
+        if (it == inputs[r].end()) return error(Code::input_not_given).tensor("input", v->name).says("is not given");
         values_[r][v] = it->second;
         left_[r][v] = v->uses.size() + 1;
       }
-      if (ranks_[r]->size() != ranks_[0]->size()) return error(Fault::internal, "rank graphs differ in length");
+      if (ranks_[r]->size() != ranks_[0]->size()) return error(Code::bug, "rank graphs differ in length");
     }
     std::vector<std::list<std::unique_ptr<Node>>::const_iterator> at;
     for (const Graph* g : ranks_) at.push_back(g->nodes.begin());
@@ -106,8 +106,9 @@ class Lockstep {
   }
   llvm::Error missing(const Value& v) {
     if (v.is_data() && v.data->is_missing())
-      return error(Fault::not_found,
-                   "weights file " + quoted(v.data->missing) + " of " + quoted(v.name) + " is not there");
+      return error(Code::weights_not_found)
+          .what("weights file " + quoted(v.data->missing) + " of " + quoted(v.name) + " is not there")
+          .about({.file = v.data->missing, .tensor = v.name});
     return llvm::Error::success();
   }
   llvm::Error compute(llvm::ArrayRef<const Node*> nodes) {

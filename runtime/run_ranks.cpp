@@ -21,7 +21,7 @@ struct RankThreads::State {
   size_t running = 0;
   bool stop = false, failed = false;
   std::function<llvm::Error(size_t)> work;
-  std::vector<std::pair<Fault, std::string>> faults;  // empty text: none
+  std::vector<std::optional<Diagnostic>> faults;
 
   explicit State(size_t ranks, int threads_per_device, double timeout_seconds)
       : world(std::make_unique<ThreadWorld>(int(ranks), ThreadWorldOptions{.timeout_seconds = timeout_seconds})),
@@ -50,13 +50,8 @@ struct RankThreads::State {
         seen = round;
       }
       if (llvm::Error e = work(rank)) {
-        Fault fault = Fault::internal;
-        std::string message;
-        llvm::handleAllErrors(
-            std::move(e), [&](const Diagnostic& d) { fault = d.fault, message = d.message; },
-            [&](const llvm::ErrorInfoBase& other) { message = other.message(); });
-        faults[rank] = {fault, message.empty() ? "failed" : message};
-        world->communicator(int(rank)).abort(message);
+        faults[rank] = take_diagnostic(std::move(e));
+        world->communicator(int(rank)).abort(faults[rank]->message());
       }
       std::lock_guard lock(mutex);
       if (--running == 0) done.notify_all();
@@ -65,9 +60,9 @@ struct RankThreads::State {
 
   // Every rank calls f(rank) in its thread; the cause, not what it did to others, is what is returned.
   llvm::Error all(std::function<llvm::Error(size_t)> f) {
-    if (failed) return error(Fault::rank_failed, "a rank failed before");
+    if (failed) return error(Code::rank_failed, "a rank failed before");
     work = std::move(f);
-    faults.assign(threads.size(), {Fault::internal, ""});
+    faults.assign(threads.size(), std::nullopt);
     {
       std::unique_lock lock(mutex);
       running = threads.size();
@@ -75,17 +70,13 @@ struct RankThreads::State {
       wake.notify_all();
       done.wait(lock, [&] { return running == 0; });
     }
-    const std::pair<Fault, std::string>* cause = nullptr;
-    size_t rank = 0;
-    for (size_t r = 0; r < faults.size(); ++r)
-      if (!faults[r].second.empty() &&
-          (!cause || (cause->first == Fault::rank_failed && faults[r].first != Fault::rank_failed)))
-        cause = &faults[r], rank = r;
-    if (!cause) return llvm::Error::success();
+    const auto is_cause = [](const std::optional<Diagnostic>& d) { return d && d->fault() != Fault::rank_failed; };
+    auto cause = llvm::find_if(faults, is_cause);
+    if (cause == faults.end()) cause = llvm::find_if(faults, [](const auto& d) { return d.has_value(); });
+    if (cause == faults.end()) return llvm::Error::success();
     failed = true;
-    return error(cause->first, cause->first == Fault::rank_failed || threads.size() == 1
-                                   ? cause->second
-                                   : "rank " + std::to_string(rank) + ": " + cause->second);
+    if (is_cause(*cause) && threads.size() > 1) (*cause)->within(words("rank " + llvm::Twine(cause - faults.begin())));
+    return **cause;
   }
 };
 
@@ -111,7 +102,7 @@ llvm::Expected<std::unique_ptr<RankThreads>> RankThreads::create(llvm::ArrayRef<
 }
 llvm::Error RankThreads::run(llvm::ArrayRef<HostInputs> inputs, std::vector<HostArrays>& outputs) {
   if (inputs.size() != size())
-    return error(Fault::internal, "inputs of " + llvm::Twine(inputs.size()) + " ranks for " + llvm::Twine(size()));
+    return error(Code::bug).what("inputs of " + llvm::Twine(inputs.size()) + " ranks for " + llvm::Twine(size()));
   outputs.resize(size());
   return state_->all([&](size_t rank) { return state_->executables[rank]->run(inputs[rank], outputs[rank]); });
 }

@@ -8,7 +8,7 @@
 #include "frontend/io/input_folder.h"
 #include "frontend/io/interrupts.h"
 #include "frontend/ir/diagnostic.h"
-#include "frontend/ir/error_codes.h"
+#include "frontend/ir/diagnostic_json.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -29,26 +29,27 @@ const char* const footer =
 // look.
 bool errors_as_json = false;
 
-int report(Fault fault, const std::string& message) {
-  const int code = fault == Fault::interrupted && interrupting_signal() ? 128 + interrupting_signal() : int(fault);
+int report(const Diagnostic& d) {
+  const int signal = d.code() == Code::interrupted ? interrupting_signal() : 0;
+  const int code = signal ? 128 + signal : int(d.fault());
   if (errors_as_json)
-    llvm::errs() << llvm::formatv("{0}\n", llvm::json::Value(error_object(fault, code, message))).str();
+    llvm::errs() << llvm::formatv("{0}\n", llvm::json::Value(error_object(d, code))).str();
   else
-    llvm::errs() << "opt-partition: " << message << "\n";
+    llvm::errs() << "opt-partition: " << d.message() << "\n";
   return code;
 }
-int report(llvm::Error error) {
+int report(llvm::Error errors) {
   int code = 0;
-  auto one = [&](Fault fault, const std::string& message) {
-    const int its = report(fault, message);
+  auto one = [&](const Diagnostic& d) {
+    const int its = report(d);
     if (code == 0) code = its;
   };
   llvm::handleAllErrors(
-      std::move(error),
+      std::move(errors),
       [&](const Diagnostic& d) {
-        if (d.fault != Fault::stopped) one(d.fault, d.message);
+        if (d.code() != Code::stopped) one(d);
       },
-      [&](const llvm::ErrorInfoBase& other) { one(Fault::internal, "internal: " + other.message()); });
+      [&](const llvm::ErrorInfoBase& other) { one(error(Code::bug, "internal: " + other.message())); });
   return code;
 }
 
@@ -73,18 +74,33 @@ llvm::Error unknown_words(const CLI::App& app, const std::vector<Command>& comma
   for (const std::string& word : app.remaining()) {
     if (word.size() < 2 || word[0] != '-') continue;
     const std::string flag = word.substr(0, word.find('='));
-    const std::string what = "unknown flag " + quoted(flag);
-    if (const std::string near = nearest(flag, flags_of(app)); !near.empty())
-      return error(Fault::usage, llvm::Twine(what) + "; did you mean " + near + "?");
+    Diagnostic unknown = error(Code::unknown_flag, "unknown flag " + quoted(flag)).about({.flag = flag});
+    if (const std::string near = nearest(flag, flags_of(app)); !near.empty()) return unknown.did_you_mean(near);
     std::string others;
     for (const Command& c : commands)
       if (flag.size() > 2 && llvm::is_contained(flags_of(*c.app), flag))
         others += (others.empty() ? "" : ", ") + c.app->get_name();
-    return error(Fault::usage,
-                 what + (is_verb ? " of " + app.get_name() : "") + (others.empty() ? "" : "; it is one of " + others));
+    if (is_verb) unknown.says("of " + app.get_name());
+    return unknown.hint(others.empty() ? "" : "it is one of " + others);
   }
-  return error(Fault::usage,
-               "unknown argument " + quoted(app.remaining().front()) + (is_verb ? " of " + app.get_name() : ""));
+  return error(Code::unknown_argument)
+      .what("unknown argument " + quoted(app.remaining().front()) + (is_verb ? " of " + app.get_name() : ""));
+}
+
+// CLI11's other errors. They are told apart by their type; which flag it is stands only in their text, before the
+// colon.
+Diagnostic misused(const CLI::App& app, const CLI::ParseError& e) {
+  const bool is_missing = dynamic_cast<const CLI::RequiredError*>(&e);
+  const bool wants_value =
+      dynamic_cast<const CLI::ArgumentMismatch*>(&e) || dynamic_cast<const CLI::RequiresError*>(&e);
+  Diagnostic out = error(is_missing ? Code::missing : wants_value ? Code::missing_value : Code::bad_value);
+  const auto [name, text] = llvm::StringRef(e.what()).split(": ");
+  if (llvm::is_contained(flags_of(app), name)) return out.flag(name).what(text);
+  if (is_missing)
+    for (const CLI::Option* o : app.get_options())
+      if (o->get_required() && o->count() == 0 && !o->get_lnames().empty())
+        return out.what(e.what()).about({.flag = "--" + o->get_lnames()[0]});
+  return out.what(e.what());
 }
 
 llvm::Error take_flags_of_all_verbs(std::vector<std::string>& words) {
@@ -99,7 +115,7 @@ llvm::Error take_flags_of_all_verbs(std::vector<std::string>& words) {
       else if (k + 1 < words.size())
         form = words[k + 1], words.erase(words.begin() + ptrdiff_t(k) + 1);
       if (form != "text" && form != "json")
-        return error(Fault::usage, "--diagnostics " + quoted(form) + ": expected text or json");
+        return error(Code::bad_value).flag("--diagnostics", quoted(form)).expected("text or json");
       errors_as_json = form == "json";
       if (errors_as_json) Progress::silence();
     } else {
@@ -152,8 +168,7 @@ int run(std::vector<std::string> words) {
       words.insert(words.begin(), "partition");
     } else {
       const std::string near = nearest(words[0], verbs);
-      return report(error(Fault::usage,
-                          "unknown verb " + quoted(words[0]) + (near.empty() ? "" : "; did you mean " + near + "?")));
+      return report(error(Code::unknown_verb, "unknown verb " + quoted(words[0])).did_you_mean(near));
     }
   }
   std::reverse(words.begin(), words.end());
@@ -166,7 +181,9 @@ int run(std::vector<std::string> words) {
     for (const Command& c : commands)
       if (c.app->parsed() && !c.app->remaining().empty()) return report(unknown_words(*c.app, commands));
     if (!app.remaining().empty()) return report(unknown_words(app, commands));
-    return report(error(Fault::usage, std::string(e.what())));
+    for (const Command& c : commands)
+      if (c.app->parsed()) return report(misused(*c.app, e));
+    return report(misused(app, e));
   }
   for (const Command& c : commands)
     if (c.app->parsed()) return report(c.run());
@@ -183,15 +200,15 @@ int main(int argc, char** argv) {
   try {
     code = run({argv + 1, argv + argc});
   } catch (const std::bad_alloc&) {
-    code = report(Fault::internal, "out of memory");
+    code = report(error(Code::out_of_memory, "out of memory"));
   } catch (const std::exception& e) {
-    code = report(error(Fault::internal, std::string("internal: ") + e.what()));
+    code = report(error(Code::bug, std::string("internal: ") + e.what()));
   }
   llvm::outs().flush();
   std::cout.flush();
   if (llvm::outs().has_error() || !std::cout) {
     llvm::outs().clear_error();
-    const int failed = report(Fault::cannot_write, "stdout cannot be written");
+    const int failed = report(error(Code::stdout_closed, "stdout cannot be written"));
     if (code == 0) code = failed;
   }
   return code;

@@ -108,8 +108,11 @@ Expected<ArrayRef<char>> MappedFile::range(uint64_t offset, uint64_t length) con
   const auto size = uint64_t(size_);
   // Not offset + length > size: the sum wraps, and 2^64-1 + 2 would be in every file.
   if (length > size || offset > size - length)
-    return bad_input(name_ + ": range: expected bytes within the file's " + Twine(size) + ", found " + Twine(length) +
-                     " bytes at offset " + Twine(offset));
+    return error(Code::size_mismatch)
+        .in_file(name_)
+        .what("range")
+        .expected("bytes within the file's " + Twine(size))
+        .found(Twine(length) + " bytes at offset " + Twine(offset));
   return bytes().slice(size_t(offset), size_t(length));
 }
 
@@ -117,7 +120,8 @@ Error MappedFile::check_unchanged() const {
   struct stat now;
   const bool same = ::stat(real_path_.c_str(), &now) == 0 && id_of(now) == id_ && now.st_size == size_ &&
                     now.st_mtim.tv_sec == modified_.tv_sec && now.st_mtim.tv_nsec == modified_.tv_nsec;
-  return same ? Error::success() : bad_input(name_ + ": changed while in use");
+  if (same) return Error::success();
+  return error(Code::changed).in_file(name_).what("changed while in use");
 }
 
 // What may build a MappedFile: the functions of this file.
@@ -128,23 +132,30 @@ struct MappedFileAccess {
     mapped->real_path_ = real_path_of("/proc/self/fd/" + std::to_string(file.get()));
     if (mapped->real_path_.empty()) mapped->real_path_ = mapped->name_;  // no /proc here
     struct stat status;
-    if (::fstat(file.get(), &status) != 0) return bad_input(name + ": cannot be read: " + reason(errno));
-    if (!S_ISREG(status.st_mode)) return bad_input(name + ": expected a regular file, found " + kind_of(status));
+    if (::fstat(file.get(), &status) != 0)
+      return error(Code::unreadable).in_file(name).what("cannot be read").what(reason(errno));
+    if (!S_ISREG(status.st_mode))
+      return error(Code::not_a_file).in_file(name).expected("a regular file").found(kind_of(status));
     if (status.st_size > max_bytes)
-      return bad_input(name + ": size: expected at most " + Twine(max_bytes) + " bytes, found " +
-                       Twine(status.st_size));
+      return error(Code::too_large)
+          .in_file(name)
+          .what("size")
+          .expected("at most " + Twine(max_bytes) + " bytes")
+          .found(status.st_size);
     mapped->size_ = status.st_size;
     mapped->id_ = id_of(status);
     mapped->modified_ = status.st_mtim;
     if (mapped->size_ == 0) return mapped;  // mmap refuses an empty range
     void* data = ::mmap(nullptr, size_t(status.st_size), PROT_READ, MAP_PRIVATE, file.get(), 0);
-    if (data == MAP_FAILED) return bad_input(name + ": cannot be mapped: " + reason(errno));
+    if (data == MAP_FAILED) return error(Code::unreadable).in_file(name).what("cannot be mapped").what(reason(errno));
     mapped->data_ = static_cast<const char*>(data);
     // Through an Error, which escapes what a terminal would act on: the handler itself cannot.
-    mapped->changed_message_ = llvm::toString(bad_input(name + ": changed while in use")) + "\n";
+    mapped->changed_message_ = llvm::toString(error(Code::changed).in_file(name).what("changed while in use")) + "\n";
     mapped->slot_ = claim_slot(mapped->data_, mapped->size_, mapped->changed_message_);
     if (mapped->slot_ < 0)
-      return bad_input(name + ": expected at most " + Twine(max_mapped_files) + " mapped files at once");
+      return error(Code::too_large)
+          .in_file(name)
+          .expected("at most " + Twine(max_mapped_files) + " mapped files at once");
     return mapped;
   }
 };
@@ -154,11 +165,11 @@ Error cannot_open(const Twine& name, int error_number) {
   switch (error_number) {
     case ENOENT:
     case ENOTDIR:
-      return error(Fault::not_found, name + ": no such file");
+      return error(Code::file_not_found).in_file(name).what("no such file");
     case ENXIO:
-      return bad_input(name + ": expected a regular file, found a socket or a device");
+      return error(Code::not_a_file).in_file(name).expected("a regular file").found("a socket or a device");
     default:
-      return bad_input(name + ": cannot be opened: " + reason(error_number));
+      return error(Code::unreadable).in_file(name).what("cannot be opened").what(reason(error_number));
   }
 }
 
@@ -189,7 +200,8 @@ const char* fault_of_spelling(StringRef location, const Limits& limits) {
 }  // namespace
 
 Expected<std::shared_ptr<MappedFile>> open_input_file(StringRef path, int64_t max_bytes) {
-  if (path.empty() || path.contains('\0')) return error(Fault::not_found, quoted(path) + ": no such file");
+  if (path.empty() || path.contains('\0'))
+    return error(Code::file_not_found).at(quoted_file_place(path)).what("no such file");
   Descriptor file(::open(path.str().c_str(), read_flags));
   if (!file) return cannot_open(path, errno);
   return MappedFileAccess::map(std::move(file), path, max_bytes);
@@ -200,7 +212,8 @@ InputFolder::InputFolder(Options options) : options_(std::move(options)) {}
 InputFolder::~InputFolder() = default;
 
 Expected<std::shared_ptr<MappedFile>> InputFolder::open_model(StringRef path) {
-  if (path.empty() || path.contains('\0')) return error(Fault::not_found, quoted(path) + ": no such file");
+  if (path.empty() || path.contains('\0'))
+    return error(Code::file_not_found).at(quoted_file_place(path)).what("no such file");
   const auto [folder, name] = split_path(path);
   root_.folder = Descriptor(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root_.folder) return cannot_open(path, errno);
@@ -257,22 +270,32 @@ Descriptor InputFolder::open_in_roots(StringRef location) const {
 Expected<std::shared_ptr<MappedFile>> InputFolder::open(StringRef location) {
   assert(root_.folder && "a model must be open before its data");
   if (const char* found = fault_of_spelling(location, options_.limits))
-    return bad_input((shown_folder_.empty() ? "." : shown_folder_) +
-                     ": location: expected a path beneath this folder, found " + found + ": " + quoted(location));
+    return error(Code::malformed)
+        .in_file(shown_folder_.empty() ? "." : shown_folder_)
+        .what("location")
+        .expected("a path beneath this folder")
+        .found(Twine(found) + ": " + quoted(location));
   if (const auto known = opened_.find(location); known != opened_.end()) return known->second;
 
   const std::string shown = shown_folder_ + location.str();
   Descriptor file = open_in_roots(location);
   if (!file && (errno == EXDEV || errno == ELOOP))
-    return bad_input(shown + ": location: expected a file beneath the model's folder, found a symbolic link " +
-                     (errno == EXDEV ? "that leaves it" : "that cannot be followed"));
+    return error(Code::malformed)
+        .in_file(shown)
+        .what("location")
+        .expected("a file beneath the model's folder")
+        .found(llvm::Twine("a symbolic link ") + (errno == EXDEV ? "that leaves it" : "that cannot be followed"));
   if (!file) return cannot_open(shown, errno);
   struct stat status;
   if (::fstat(file.get(), &status) != 0) return cannot_open(shown, errno);
-  if (id_of(status) == model_) return bad_input(shown + ": location: expected a data file, found the model itself");
+  if (id_of(status) == model_)
+    return error(Code::malformed).in_file(shown).what("location").expected("a data file").found("the model itself");
   if (S_ISREG(status.st_mode) && status.st_nlink > 1)
-    return bad_input(shown + ": expected a file with one name, found a hard link (" + Twine(status.st_nlink) +
-                     " names), which may be a file from elsewhere; copy it");
+    return error(Code::malformed)
+        .in_file(shown)
+        .expected("a file with one name")
+        .found("a hard link (" + Twine(status.st_nlink) + " names), which may be a file from elsewhere")
+        .hint("copy it");
   auto mapped = MappedFileAccess::map(std::move(file), shown, INT64_MAX);
   if (mapped) opened_[location] = *mapped;
   return mapped;

@@ -10,8 +10,11 @@ namespace optp {
 
 llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringRef text, const Limits& limits) {
   if (int64_t(text.size()) > limits.max_json_bytes)
-    return bad_input(name + ": size: expected at most " + llvm::Twine(limits.max_json_bytes) + " bytes, found " +
-                     llvm::Twine(text.size()));
+    return error(Code::too_large)
+        .in_file(name)
+        .what("size")
+        .expected("at most " + llvm::Twine(limits.max_json_bytes) + " bytes")
+        .found(text.size());
   // One look before the parser: it recurses, and of a member that is there twice it takes the last in silence.
   struct Level {
     bool is_object;
@@ -26,12 +29,15 @@ llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringR
       while (i < text.size() && text[i] != '"') i += text[i] == '\\' ? 2 : 1;
       const llvm::StringRef key = text.slice(start, i);
       if (key_is_next && !levels.empty() && !levels.back().keys.insert(key).second)
-        return bad_input(name + ": member " + quoted(key) + " is there twice");
+        return error(Code::duplicate).in_file(name).what("member " + quoted(key) + " is there twice");
       key_is_next = false;
     } else if (c == '[' || c == '{') {
       if (int64_t(levels.size()) >= limits.max_nesting)
-        return bad_input(name + ": nesting: expected at most " + llvm::Twine(limits.max_nesting) +
-                         " levels, found more");
+        return error(Code::too_large)
+            .in_file(name)
+            .what("nesting")
+            .expected("at most " + llvm::Twine(limits.max_nesting) + " levels")
+            .found("more");
       levels.push_back({c == '{', {}});
       key_is_next = c == '{';
     } else if (c == ']' || c == '}') {
@@ -42,17 +48,21 @@ llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringR
     }
   }
   llvm::Expected<llvm::json::Value> value = llvm::json::parse(text);
-  if (!value) return bad_input(name + ": expected JSON, found " + llvm::toString(value.takeError()));
+  if (!value)
+    return error(Code::not_this_format).in_file(name).expected("JSON").found(llvm::toString(value.takeError()));
   return value;
 }
 
 // LLVM says "expected string at (root).model.name".
-llvm::Error path_error(llvm::StringRef name, const llvm::json::Path::Root& root) {
+llvm::Error path_error(Code code, llvm::StringRef name, const llvm::json::Path::Root& root) {
   const std::string text = llvm::toString(root.getError());
   auto [what, place] = llvm::StringRef(text).split(" at (root)");
   place.consume_front(".");
-  if (what == "missing value") what = "expected a value, found none";
-  return bad_input(name + ": " + printable(place) + (place.empty() ? "" : ": ") + what);
+  Diagnostic out = error(code).in_file(name);
+  if (!place.empty()) out.what(place);
+  if (what == "missing value") return out.expected("a value").found("none");
+  what.consume_front("expected ");  // as every report begins, LLVM's and ours
+  return out.expected(what);
 }
 
 llvm::json::Value number_or_null(double x) {

@@ -139,28 +139,42 @@ void to_c_order(ArrayRef<char> from, ArrayRef<int64_t> dims, std::vector<char>& 
 
 Expected<HostArray> parse_npy(StringRef name, ArrayRef<char> file, const Limits& limits) {
   StringRef rest(file.data(), file.size());
-  if (!rest.consume_front(magic)) return bad_input(name + ": expected a .npy file, found another format");
-  if (rest.size() < 2) return bad_input(name + ": version: expected 2 bytes, found the end of the file");
+  if (!rest.consume_front(magic))
+    return error(Code::not_this_format).in_file(name).expected("a .npy file").found("another format");
+  if (rest.size() < 2)
+    return error(Code::not_this_format).in_file(name).what("version").expected("2 bytes").found("the end of the file");
   const int version = uint8_t(rest[0]);
   if (version < 1 || version > 3 || rest[1] != 0)
-    return bad_input(name + ": version: expected 1.0, 2.0 or 3.0, found " + Twine(version) + "." +
-                     Twine(int(uint8_t(rest[1]))));
+    return error(Code::unsupported_version)
+        .in_file(name)
+        .what("version")
+        .expected("1.0, 2.0 or 3.0")
+        .found(Twine(version) + "." + Twine(int(uint8_t(rest[1]))));
   rest = rest.drop_front(2);
   const size_t length_bytes = version == 1 ? 2 : 4;
   if (rest.size() < length_bytes)
-    return bad_input(name + ": header length: expected " + Twine(length_bytes) + " bytes, found the end of the file");
+    return error(Code::not_this_format)
+        .in_file(name)
+        .what("header length")
+        .expected(Twine(length_bytes) + " bytes")
+        .found("the end of the file");
   int64_t length = 0;
   for (size_t i = 0; i < length_bytes; ++i) length |= int64_t(uint8_t(rest[i])) << (8 * i);
   rest = rest.drop_front(length_bytes);
   if (length > limits.max_npy_header_bytes || length > int64_t(rest.size()))
-    return bad_input(name + ": header length: expected at most " +
-                     Twine(std::min(limits.max_npy_header_bytes, int64_t(rest.size()))) + " bytes, found " +
-                     Twine(length));
+    return error(Code::too_large)
+        .in_file(name)
+        .what("header length")
+        .expected("at most " + Twine(std::min(limits.max_npy_header_bytes, int64_t(rest.size()))) + " bytes")
+        .found(length);
   const StringRef header_text = rest.take_front(size_t(length));
   const std::optional<Header> header = HeaderParser(header_text, limits).parse();
   if (!header)
-    return bad_input(name + ": header: expected {'descr': …, 'fortran_order': …, 'shape': (…)}, found " +
-                     quoted(header_text.rtrim(" \n")));
+    return error(Code::not_this_format)
+        .in_file(name)
+        .what("header")
+        .expected("{'descr': …, 'fortran_order': …, 'shape': (…)}")
+        .found(quoted(header_text.rtrim(" \n")));
   rest = rest.drop_front(size_t(length));
 
   HostArray array;
@@ -171,18 +185,32 @@ Expected<HostArray> parse_npy(StringRef name, ArrayRef<char> file, const Limits&
       if (descr.drop_front() == row.text && (descr[0] == '<' || (descr[0] == '|' && size_bytes(row.dtype) == 1)))
         array.dtype = row.dtype;
   if (array.dtype == DType::undefined)
-    return bad_input(name + ": dtype: expected a little-endian bool, integer or float, found " + quoted(descr));
+    return error(Code::dtype_mismatch)
+        .in_file(name)
+        .what("dtype")
+        .expected("a little-endian bool, integer or float")
+        .found(quoted(descr));
   array.dims = *header->shape;
   const std::optional<int64_t> count = element_count(array.dims), bytes = size_bytes(array.dtype, array.dims);
   if (!count || !bytes || *count > limits.max_elements)
-    return bad_input(name + ": shape: expected at most " + Twine(limits.max_elements) + " elements, found more");
+    return error(Code::too_large)
+        .in_file(name)
+        .what("shape")
+        .expected("at most " + Twine(limits.max_elements) + " elements")
+        .found("more");
   if (*bytes != int64_t(rest.size()))
-    return bad_input(name + ": data: expected " + Twine(*bytes) + " bytes for its shape and dtype, found " +
-                     Twine(rest.size()));
+    return error(Code::size_mismatch)
+        .in_file(name)
+        .what("data")
+        .expected(Twine(*bytes) + " bytes for its shape and dtype")
+        .found(rest.size());
   if (array.dtype == DType::boolean)  // any other byte read as a bool is undefined behaviour
     if (const size_t at = rest.find_if([](char c) { return uint8_t(c) > 1; }); at != StringRef::npos)
-      return bad_input(name + ": element " + Twine(at) + ": expected a bool of 0 or 1, found " +
-                       Twine(int(uint8_t(rest[at]))));
+      return error(Code::malformed)
+          .in_file(name)
+          .what("element " + Twine(at))
+          .expected("a bool of 0 or 1")
+          .found(int(uint8_t(rest[at])));
 
   if (*header->fortran_order && array.dims.size() > 1) {
     array.bytes.resize(rest.size());
@@ -221,11 +249,18 @@ Error write_npy(StringRef path, const HostArray& array) {
   const DType dtype = array.dtype == DType::bf16 ? DType::f32 : array.dtype;
   const Row* row = llvm::find_if(rows, [&](const Row& r) { return r.dtype == dtype; });
   if (row == std::end(rows))
-    return bad_input(path + ": dtype: expected a bool, integer or float, found " + long_name(array.dtype));
+    return error(Code::dtype_mismatch)
+        .in_file(path)
+        .what("dtype")
+        .expected("a bool, integer or float")
+        .found(long_name(array.dtype));
   const std::optional<int64_t> bytes = size_bytes(array.dtype, array.dims);
   if (!bytes || *bytes != int64_t(array.bytes.size()))
-    return error(Fault::internal,
-                 path + ": data: expected the bytes of its shape and dtype, found " + Twine(array.bytes.size()));
+    return error(Code::bug)
+        .in_file(path)
+        .what("data")
+        .expected("the bytes of its shape and dtype")
+        .found(array.bytes.size());
 
   std::string dict = std::string("{'descr': '") + (size_bytes(dtype) == 1 ? "|" : "<") + row->text +
                      "', 'fortran_order': False, 'shape': (";
@@ -236,7 +271,8 @@ Error write_npy(StringRef path, const HostArray& array) {
   // The data starts at a multiple of 64, for readers that map it.
   const size_t unpadded = magic.size() + 4 + dict.size() + 1;
   dict += std::string((64 - unpadded % 64) % 64, ' ') + "\n";
-  if (dict.size() > 0xffff) return bad_input(path + ": shape: expected a header of at most 65535 bytes, found more");
+  if (dict.size() > 0xffff)
+    return error(Code::too_large).in_file(path).what("shape").expected("a header of at most 65535 bytes").found("more");
   std::string head = magic.str() + std::string("\x01\x00", 2);
   head += char(dict.size() & 0xff);
   head += char(dict.size() >> 8);

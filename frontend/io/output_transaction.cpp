@@ -25,8 +25,6 @@ using llvm::Expected;
 using llvm::StringRef;
 using llvm::Twine;
 
-static Error cannot_write(const Twine& path, const Twine& why) { return error(Fault::cannot_write, path + ": " + why); }
-
 struct OutputState {
   std::string target, name, temporary, lock_name;
   OutputOptions options;
@@ -41,7 +39,7 @@ struct OutputState {
 
   Error check_interrupted() const {
     if (interrupting_signal() == 0 || options.despite_signals) return Error::success();
-    return error(Fault::interrupted, target + ": interrupted, nothing was written");
+    return error(Code::interrupted).in_file(target).what("interrupted, nothing was written");
   }
   // Removed before it is unlocked, so that who locks it next can see that it is gone (begin compares inodes).
   void unlock() {
@@ -60,14 +58,16 @@ namespace {
 Error check_target(const OutputState& state, bool& exists, bool& empty, mode_t& mode) {
   exists = empty = false;
   struct stat status;
-  if (::fstatat(state.parent.get(), state.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
-    return errno == ENOENT ? Error::success() : cannot_write(state.target, reason(errno));
+  if (::fstatat(state.parent.get(), state.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno == ENOENT) return Error::success();
+    return error(Code::cannot_write).in_file(state.target).what(reason(errno));
+  }
   exists = true;
   mode = status.st_mode & 07777;
   if (!S_ISDIR(status.st_mode))
-    return cannot_write(state.target, Twine("expected a folder or nothing, found ") + kind_of(status));
+    return error(Code::occupied).in_file(state.target).expected("a folder or nothing").found(kind_of(status));
   Descriptor folder = open_folder(state.parent.get(), state.name.c_str());
-  if (!folder) return cannot_write(state.target, reason(errno));
+  if (!folder) return error(Code::cannot_write).in_file(state.target).what(reason(errno));
 
   Manifest manifest;
   bool ours = false;
@@ -89,17 +89,22 @@ Error check_target(const OutputState& state, bool& exists, bool& empty, mode_t& 
     if (llvm::is_contained(state.options.inputs, id_of(found))) input = name;
   });
   if (!input.empty())
-    return cannot_write(state.target,
-                        "the folder holds an input of this run, " + quoted(input) + "; choose another folder");
+    return error(Code::is_an_input)
+        .in_file(state.target)
+        .what("the folder holds an input of this run, " + quoted(input))
+        .hint("choose another folder");
   if (empty || state.options.overwrite) return Error::success();
   if (!ours)
-    return cannot_write(state.target,
-                        "the folder is not an output of ours (it has no valid manifest.json); choose another folder "
-                        "or overwrite it explicitly");
-  if (!complete) return cannot_write(state.target, "the folder cannot be read to its end");
+    return error(Code::occupied)
+        .in_file(state.target)
+        .what("the folder is not an output of ours (it has no valid manifest.json)")
+        .hint("choose another folder or overwrite it explicitly");
+  if (!complete) return error(Code::cannot_write).in_file(state.target).what("the folder cannot be read to its end");
   if (!foreign.empty())
-    return cannot_write(state.target, "the folder holds a file that is not ours, " + quoted(foreign) +
-                                          "; move it away or overwrite it explicitly");
+    return error(Code::occupied)
+        .in_file(state.target)
+        .what("the folder holds a file that is not ours, " + quoted(foreign))
+        .hint("move it away or overwrite it explicitly");
   return Error::success();
 }
 }  // namespace
@@ -118,8 +123,8 @@ OutputFile::~OutputFile() = default;
 Error OutputFile::failed(int error_number) {
   failed_ = true;
   // The kernel read a page of the caller's that is not there: the caller's span is a mapped file that was cut.
-  if (error_number == EFAULT) return bad_input(name_ + ": its source changed while in use");
-  return cannot_write(name_, "cannot be written: " + reason(error_number));
+  if (error_number == EFAULT) return error(Code::changed).in_file(name_).what("its source changed while in use");
+  return error(Code::cannot_write).in_file(name_).what("cannot be written").what(reason(error_number));
 }
 
 Error OutputFile::sweep(ArrayRef<char> bytes) {
@@ -144,7 +149,7 @@ Error OutputFile::flush() {
 
 Error OutputFile::write(ArrayRef<char> bytes) {
   assert(blake3_.empty() && "a finished file takes no more bytes");
-  if (failed_) return cannot_write(name_, "an earlier write failed");
+  if (failed_) return error(Code::cannot_write).in_file(name_).what("an earlier write failed");
   offset_ += int64_t(bytes.size());
   if (buffer_.size() + bytes.size() > block_bytes) {
     if (Error e = flush()) return e;
@@ -163,7 +168,7 @@ Error OutputFile::pad_to(int64_t alignment) {
 
 Error OutputFile::finish() {
   assert(blake3_.empty() && "a file is finished once");
-  if (failed_) return cannot_write(name_, "an earlier write failed");
+  if (failed_) return error(Code::cannot_write).in_file(name_).what("an earlier write failed");
   if (Error e = flush()) return e;
   if (::fsync(file_.get()) != 0) return failed(errno);
   if (file_.close() != 0) return failed(errno);
@@ -179,12 +184,13 @@ Expected<OutputTransaction> OutputTransaction::begin(StringRef target, OutputOpt
   while (target.size() > 1 && target.ends_with("/")) target = target.drop_back();
   const auto [folder, name] = split_path(target);
   if (name.empty() || name == "." || name == ".." || target.contains('\0'))
-    return cannot_write(quoted(target), "expected the name of a folder, which can be new");
+    return error(Code::cannot_write).at(quoted_file_place(target)).expected("the name of a folder, which can be new");
   state->target = target.str();
   state->name = name;
   state->options = std::move(options);
   state->parent = Descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!state->parent) return cannot_write(target, "its parent folder cannot be opened: " + reason(errno));
+  if (!state->parent)
+    return error(Code::cannot_write).in_file(target).what("its parent folder cannot be opened").what(reason(errno));
 
   // The lock dies with its holder, so nothing stale can refuse a run. Its file is removed by its holder, hence the
   // second look: a lock on a file that has no name any more keeps nobody out.
@@ -192,10 +198,15 @@ Expected<OutputTransaction> OutputTransaction::begin(StringRef target, OutputOpt
   while (true) {
     Descriptor lock(::openat(state->parent.get(), state->lock_name.c_str(),
                              O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666));
-    if (!lock) return cannot_write(target, "its lock " + state->lock_name + " cannot be created: " + reason(errno));
+    if (!lock)
+      return error(Code::cannot_write)
+          .in_file(target)
+          .what("its lock " + state->lock_name + " cannot be created")
+          .what(reason(errno));
     if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
-      return cannot_write(target,
-                          errno == EWOULDBLOCK ? "another run is writing to it" : "cannot be locked: " + reason(errno));
+      return error(Code::cannot_write)
+          .in_file(target)
+          .what(errno == EWOULDBLOCK ? "another run is writing to it" : "cannot be locked: " + reason(errno));
     struct stat held, named;
     if (::fstat(lock.get(), &held) == 0 &&
         ::fstatat(state->parent.get(), state->lock_name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -225,11 +236,12 @@ Expected<OutputTransaction> OutputTransaction::begin(StringRef target, OutputOpt
   do {
     temporary = prefix + random_suffix();
     if (::mkdirat(state->parent.get(), temporary.c_str(), 0777) == 0) break;
-    if (errno != EEXIST) return cannot_write(target, "a folder beside it cannot be created: " + reason(errno));
+    if (errno != EEXIST)
+      return error(Code::cannot_write).in_file(target).what("a folder beside it cannot be created").what(reason(errno));
   } while (true);
   state->temporary = temporary;
   state->folder = open_folder(state->parent.get(), temporary.c_str());
-  if (!state->folder) return cannot_write(target, reason(errno));
+  if (!state->folder) return error(Code::cannot_write).in_file(target).what(reason(errno));
   return transaction;
 }
 
@@ -240,8 +252,11 @@ OutputTransaction::~OutputTransaction() {
 Expected<std::unique_ptr<OutputFile>> OutputTransaction::create(StringRef relative_name) {
   OutputState& state = *state_;
   if (!is_output_name(relative_name) || relative_name == manifest_name)
-    return error(Fault::internal, state.target + ": output name: expected one or two names of [a-z0-9._-], found " +
-                                      quoted(relative_name));
+    return error(Code::bug)
+        .in_file(state.target)
+        .what("output name")
+        .expected("one or two names of [a-z0-9._-]")
+        .found(quoted(relative_name));
   if (Error e = state.check_interrupted()) return e;
   std::unique_ptr<OutputFile> file(new OutputFile);
   file->state_ = state_;
@@ -251,14 +266,14 @@ Expected<std::unique_ptr<OutputFile>> OutputTransaction::create(StringRef relati
   if (relative_name.contains('/')) {
     const std::string subfolder = relative_name.split('/').first.str();
     if (::mkdirat(state.folder.get(), subfolder.c_str(), 0777) != 0 && errno != EEXIST)
-      return cannot_write(file->name_, "its folder cannot be created: " + reason(errno));
+      return error(Code::cannot_write).in_file(file->name_).what("its folder cannot be created").what(reason(errno));
     state.subfolders.insert(subfolder);
   }
   file->file_ = Descriptor(::openat(state.folder.get(), relative_name.str().c_str(),
                                     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
   if (!file->file_ && errno == EEXIST)
-    return error(Fault::internal, file->name_ + ": output name: expected each name once, found it twice");
-  if (!file->file_) return cannot_write(file->name_, "cannot be created: " + reason(errno));
+    return error(Code::bug).in_file(file->name_).what("output name").expected("each name once").found("it twice");
+  if (!file->file_) return error(Code::cannot_write).in_file(file->name_).what("cannot be created").what(reason(errno));
   ++state.unfinished;
   return file;
 }
@@ -273,21 +288,26 @@ Error OutputTransaction::commit() {
   OutputState& state = *state_;
   if (Error e = state.check_interrupted()) return e;
   if (state.unfinished != 0 || state.closed)
-    return error(Fault::internal,
-                 state.target + ": commit: expected every file finished and one commit, found otherwise");
+    return error(Code::bug)
+        .in_file(state.target)
+        .what("commit")
+        .expected("every file finished and one commit")
+        .found("otherwise");
   state.closed = true;
 
   const std::string manifest = manifest_json(state.files, state.left_out);
   Descriptor file(
       ::openat(state.folder.get(), manifest_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
   const std::string shown = state.target + "/" + manifest_name;
-  if (!file) return cannot_write(shown, "cannot be created: " + reason(errno));
+  if (!file) return error(Code::cannot_write).in_file(shown).what("cannot be created").what(reason(errno));
   if (const int e = write_fully(file.get(), manifest.data(), manifest.size()))
-    return cannot_write(shown, "cannot be written: " + reason(e));
-  if (::fsync(file.get()) != 0 || file.close() != 0) return cannot_write(shown, "cannot be written: " + reason(errno));
+    return error(Code::cannot_write).in_file(shown).what("cannot be written").what(reason(e));
+  if (::fsync(file.get()) != 0 || file.close() != 0)
+    return error(Code::cannot_write).in_file(shown).what("cannot be written").what(reason(errno));
   for (const std::string& subfolder : state.subfolders) {
     Descriptor folder = open_folder(state.folder.get(), subfolder.c_str());
-    if (const int e = folder ? sync_folder(folder.get()) : errno) return cannot_write(state.target, reason(e));
+    if (const int e = folder ? sync_folder(folder.get()) : errno)
+      return error(Code::cannot_write).in_file(state.target).what(reason(e));
   }
 
   // Asked again: who does not know our lock may have put something there meanwhile.
@@ -295,38 +315,45 @@ Error OutputTransaction::commit() {
   mode_t mode;
   if (Error e = check_target(state, exists, empty, mode)) return e;
   if (exists) (void)::fchmod(state.folder.get(), mode);  // the folder that the user made, shared with a group perhaps
-  if (const int e = sync_folder(state.folder.get())) return cannot_write(state.target, reason(e));
+  if (const int e = sync_folder(state.folder.get()))
+    return error(Code::cannot_write).in_file(state.target).what(reason(e));
 
   const int parent = state.parent.get();
   const char *from = state.temporary.c_str(), *to = state.name.c_str();
   if (!exists || empty) {
     // rename replaces nothing but an empty folder
     if (::renameat(parent, from, parent, to) != 0)
-      return cannot_write(state.target, "cannot be put in place: " + reason(errno));
+      return error(Code::cannot_write).in_file(state.target).what("cannot be put in place").what(reason(errno));
     state.temporary.clear();
   } else if (::renameat2(parent, from, parent, to, RENAME_EXCHANGE) != 0) {
     if (errno == EINVAL || errno == ENOSYS)
-      return cannot_write(state.target, "this file system cannot exchange two folders; remove the old one first");
-    return cannot_write(state.target, "cannot be put in place: " + reason(errno));
+      return error(Code::cannot_write)
+          .in_file(state.target)
+          .what("this file system cannot exchange two folders")
+          .hint("remove the old one first");
+    return error(Code::cannot_write).in_file(state.target).what("cannot be put in place").what(reason(errno));
   }
   const int synced = sync_folder(parent);
   // After an exchange the temporary name holds the old output. If it cannot be removed now, the next run tries again.
   state.abandon();
   if (synced != 0)
-    return cannot_write(state.target, "is in place, but perhaps not after a power loss: " + reason(synced));
+    return error(Code::cannot_write)
+        .in_file(state.target)
+        .what("is in place, but perhaps not after a power loss")
+        .what(reason(synced));
   return Error::success();
 }
 
 Error write_file_atomically(StringRef path, ArrayRef<ArrayRef<char>> pieces) {
   const auto [folder, name] = split_path(path);
   if (name.empty() || name == "." || name == ".." || path.contains('\0'))
-    return cannot_write(quoted(path), "expected the name of a file");
+    return error(Code::cannot_write).at(quoted_file_place(path)).expected("the name of a file");
   Descriptor parent(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!parent) return cannot_write(path, "its folder cannot be opened: " + reason(errno));
+  if (!parent) return error(Code::cannot_write).in_file(path).what("its folder cannot be opened").what(reason(errno));
   struct stat status;
   const bool exists = ::fstatat(parent.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
   if (exists && !S_ISREG(status.st_mode))
-    return cannot_write(path, Twine("expected a regular file or nothing, found ") + kind_of(status));
+    return error(Code::occupied).in_file(path).expected("a regular file or nothing").found(kind_of(status));
 
   const DeferInterrupts defer;  // or the temporary file would stay
   Descriptor file;
@@ -336,7 +363,8 @@ Error write_file_atomically(StringRef path, ArrayRef<ArrayRef<char>> pieces) {
     file = Descriptor(
         ::openat(parent.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
   } while (!file && errno == EEXIST);
-  if (!file) return cannot_write(path, "a file beside it cannot be created: " + reason(errno));
+  if (!file)
+    return error(Code::cannot_write).in_file(path).what("a file beside it cannot be created").what(reason(errno));
   int failure = 0;
   for (ArrayRef<char> piece : pieces)
     if (failure == 0) failure = write_fully(file.get(), piece.data(), piece.size());
@@ -346,10 +374,13 @@ Error write_file_atomically(StringRef path, ArrayRef<ArrayRef<char>> pieces) {
   if (failure == 0 && ::renameat(parent.get(), temporary.c_str(), parent.get(), name.c_str()) != 0) failure = errno;
   if (failure != 0) {
     ::unlinkat(parent.get(), temporary.c_str(), 0);
-    return cannot_write(path, "cannot be written: " + reason(failure));
+    return error(Code::cannot_write).in_file(path).what("cannot be written").what(reason(failure));
   }
   if (const int e = sync_folder(parent.get()))
-    return cannot_write(path, "is in place, but perhaps not after a power loss: " + reason(e));
+    return error(Code::cannot_write)
+        .in_file(path)
+        .what("is in place, but perhaps not after a power loss")
+        .what(reason(e));
   return Error::success();
 }
 

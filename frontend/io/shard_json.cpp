@@ -12,7 +12,7 @@ llvm::json::Value to_json(Dim extent) {
 llvm::Expected<Dim> dim_from(const llvm::json::Value& extent) {
   if (auto n = extent.getAsInteger()) return Dim(*n);
   if (auto text = extent.getAsString()) return parse_dim(*text);
-  return bad_input("expected an extent");
+  return error(Code::shape_mismatch).expected("an extent");
 }
 
 JsonArray ranges_of(const Shard& shard) {
@@ -41,7 +41,7 @@ JsonArray ranges_of(const SymbolicShard& shard) {
 llvm::Expected<SymbolicInterval> interval_from(const llvm::json::Value& value) {
   const JsonArray* numbers = value.getAsArray();
   if (!numbers || numbers->size() < 2 || numbers->size() % 2 != 0)
-    return bad_input("expected an interval of 2 extents, and pairs of 2 more");
+    return error(Code::shape_mismatch).expected("an interval of 2 extents, and pairs of 2 more");
   llvm::SmallVector<Dim, 4> dims;
   for (const auto& number : *numbers) {
     auto d = dim_from(number);
@@ -55,13 +55,14 @@ llvm::Expected<SymbolicInterval> interval_from(const llvm::json::Value& value) {
 
 llvm::Expected<SymbolicShard> shard_from(const JsonArray& ranges, llvm::ArrayRef<Dim> whole) {
   if (ranges.size() != whole.size())
-    return bad_input("expected intervals of " + llvm::Twine(whole.size()) + " dims, found " +
-                     llvm::Twine(ranges.size()));
+    return error(Code::shape_mismatch)
+        .expected("intervals of " + llvm::Twine(whole.size()) + " dims")
+        .found(ranges.size());
   SymbolicShard out;
   out.whole.assign(whole.begin(), whole.end());
   for (const auto& dim : ranges) {
     SymbolicShardDim& to = out.dims.emplace_back();
-    if (!dim.getAsArray()) return bad_input("expected a list of intervals for each dim");
+    if (!dim.getAsArray()) return error(Code::shape_mismatch).expected("a list of intervals for each dim");
     for (const auto& value : *dim.getAsArray()) {
       auto interval = interval_from(value);
       if (!interval) return interval.takeError();

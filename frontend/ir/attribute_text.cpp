@@ -67,7 +67,8 @@ Attributes read_attributes(TextCursor& in, const OpDef& op) {
     in.must("=");
     if (in.failed()) break;
     Attribute value = read_attribute(in, llvm::is_contained(op.extents, key));
-    if (!out.emplace(key, std::move(value)).second) in.fail_with("a second attribute " + quoted(key), at);
+    if (!out.emplace(key, std::move(value)).second)
+      in.fail_with(error(Code::duplicate, "a second attribute " + quoted(key)), at);
   } while (in.eat(","));
   in.must("}");
   return out;

@@ -35,12 +35,12 @@ llvm::Expected<Value*> Builder::create(llvm::StringRef op_name, llvm::ArrayRef<V
   node.out().type = (*types)[0];
   for (Dim d : node.out().type.dims) {
     if (d.is_overflow()) {
-      auto e = node_error(node, "result: an extent does not fit in 64 bits");
+      auto e = error(Code::shape_mismatch).at(node).what("result").what("an extent does not fit in 64 bits");
       graph_.erase(node);
       return e;
     }
     if (auto n = d.constant(); n && *n < 0) {
-      auto e = node_error(node, "result: negative extent " + llvm::Twine(*n));
+      auto e = error(Code::shape_mismatch).at(node).what("result").what("negative extent " + llvm::Twine(*n));
       graph_.erase(node);
       return e;
     }

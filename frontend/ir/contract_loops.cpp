@@ -18,7 +18,7 @@ llvm::Expected<ContractLoops> parse_contract(llvm::StringRef text) {
   auto [left, right] = text.split("->");
   auto [a, b] = left.split(',');
   ContractLoops loops{{words(a), words(b)}, words(right)};
-  if (text.count("->") != 1 || left.count(',') != 1) return error(Fault::internal, "contract loops " + quoted(text));
+  if (text.count("->") != 1 || left.count(',') != 1) return error(Code::bug).what("contract loops " + quoted(text));
   return loops;
 }
 std::string to_string(const ContractLoops& loops) {

@@ -49,20 +49,136 @@ std::string printable(llvm::StringRef text) {
   return out;
 }
 
-llvm::Error error(Fault fault, const llvm::Twine& message) {
-  return llvm::make_error<Diagnostic>(fault, printable(message.str()));
+Place words(const llvm::Twine& text) { return {.name = text.str()}; }
+Place file_place(const llvm::Twine& path, int64_t line) {
+  return {.kind = Place::Kind::file, .name = path.str(), .line = line};
 }
-llvm::Error with_prefix(const llvm::Twine& prefix, llvm::Error e) {
-  Fault fault = Fault::internal;
-  std::string text;
+Place quoted_file_place(const llvm::Twine& path) {
+  return {.kind = Place::Kind::file, .name = path.str(), .quotes = true};
+}
+Place flag_place(const llvm::Twine& flag, const llvm::Twine& value) {
+  return {.kind = Place::Kind::flag, .name = flag.str(), .detail = value.str()};
+}
+Place tensor_place(const llvm::Twine& noun, const llvm::Twine& name) {
+  return {.kind = Place::Kind::tensor, .name = name.str(), .noun = noun.str()};
+}
+
+Place joined(llvm::StringRef joint, Place place) {
+  place.joint = joint.str();
+  return place;
+}
+
+std::string Place::text() const {
+  switch (kind) {
+    case Kind::words:
+      return name;
+    case Kind::file:
+      return (quotes ? quoted(name) : name) + (line ? ":" + std::to_string(line) : "");
+    case Kind::flag:
+      return name + (detail.empty() ? "" : " " + detail);
+    case Kind::node:
+      return noun + " " + quoted(name) + " (" + llvm::StringRef(quoted(detail)).drop_front().drop_back().str() + ")";
+    case Kind::tensor:
+      return noun + " " + quoted(name);
+    case Kind::dim:
+      return noun == "dim" ? "dim " + quoted(name) : noun + (name.empty() ? "" : " (" + name + ")");
+  }
+  return "";
+}
+std::string to_string(const Where& places) {
+  std::string out;
+  for (const Place& p : places) out += (out.empty() ? "" : p.joint) + p.text();
+  return out;
+}
+
+std::string Diagnostic::message() const {
+  std::string out = to_string(places_);
+  if (!expected_.empty()) out += (out.empty() ? "" : ": ") + ("expected " + expected_);
+  if (!found_.empty()) out += (out.empty() ? "" : expected_.empty() ? ": " : ", ") + ("found " + found_);
+  if (!suggestion_.empty()) out += "; did you mean " + suggestion_ + "?";
+  if (!hint_.empty()) out += (suggestion_.empty() ? "; " : " ") + hint_;
+  return printable(out);
+}
+Parts Diagnostic::parts() const {
+  Parts out;
+  const auto set = [](std::string& part, const std::string& value) {
+    if (part.empty()) part = printable(value);
+  };
+  for (const Place& p : places_) switch (p.kind) {
+      case Place::Kind::words:
+        break;
+      case Place::Kind::file:
+        if (out.file.empty()) out.line = p.line;
+        set(out.file, p.name);
+        break;
+      case Place::Kind::flag:
+        set(out.flag, p.name);
+        break;
+      case Place::Kind::node:
+        if (out.node.empty()) set(out.op, p.detail);
+        set(out.node, p.name);
+        break;
+      case Place::Kind::tensor:
+        set(out.tensor, p.name);
+        break;
+      case Place::Kind::dim:
+        set(out.dim, p.name);
+        break;
+    }
+  if (out.file.empty()) out.line = about_.line;
+  if (out.node.empty()) set(out.op, about_.op);
+  set(out.expected, expected_), set(out.found, found_), set(out.suggestion, suggestion_), set(out.hint, hint_);
+  for (auto part : {&Parts::file, &Parts::flag, &Parts::node, &Parts::tensor, &Parts::dim, &Parts::expected,
+                    &Parts::found, &Parts::suggestion, &Parts::hint})
+    set(out.*part, about_.*part);
+  return out;
+}
+
+Diagnostic& Diagnostic::at(Place place) {
+  places_.push_back(std::move(place));
+  return *this;
+}
+Diagnostic& Diagnostic::at(const Where& places) {
+  places_.insert(places_.end(), places.begin(), places.end());
+  return *this;
+}
+Diagnostic& Diagnostic::dim(const llvm::Twine& name) {
+  return at({.kind = Place::Kind::dim, .name = name.str(), .noun = "dim"});
+}
+Diagnostic& Diagnostic::dim_of(size_t k, const llvm::Twine& name) {
+  return at({.kind = Place::Kind::dim, .name = name.str(), .noun = "dim " + std::to_string(k), .joint = ", "});
+}
+Diagnostic& Diagnostic::says(const llvm::Twine& verb) { return at({.name = verb.str(), .joint = " "}); }
+Diagnostic& Diagnostic::expected(const llvm::Twine& expected) { return expected_ = expected.str(), *this; }
+Diagnostic& Diagnostic::found(const llvm::Twine& found) { return found_ = found.str(), *this; }
+Diagnostic& Diagnostic::did_you_mean(const llvm::Twine& word) { return suggestion_ = word.str(), *this; }
+Diagnostic& Diagnostic::hint(const llvm::Twine& way_out) { return hint_ = way_out.str(), *this; }
+Diagnostic& Diagnostic::about(Parts parts) { return about_ = std::move(parts), *this; }
+Diagnostic& Diagnostic::within(const Where& outer) {
+  places_.insert(places_.begin(), outer.begin(), outer.end());
+  return *this;
+}
+
+llvm::Error within(const Where& places, llvm::Error e) {
+  llvm::Error out = llvm::Error::success();
+  llvm::handleAllErrors(
+      std::move(e), [&](Diagnostic& d) { out = llvm::joinErrors(std::move(out), std::move(d.within(places))); },
+      [&](const llvm::ErrorInfoBase& other) {
+        out = llvm::joinErrors(std::move(out), error(Code::bug, other.message()).within(places));
+      });
+  return out;
+}
+Diagnostic take_diagnostic(llvm::Error e) {
+  std::optional<Diagnostic> out;
   llvm::handleAllErrors(
       std::move(e),
-      [&](const Diagnostic& d) {
-        fault = d.fault;
-        text = d.message;
+      [&](Diagnostic& d) {
+        if (!out) out = std::move(d);
       },
-      [&](const llvm::ErrorInfoBase& other) { text = other.message(); });
-  return error(fault, prefix + ": " + text);
+      [&](const llvm::ErrorInfoBase& other) {
+        if (!out) out = error(Code::bug, other.message());
+      });
+  return out ? std::move(*out) : error(Code::bug, "failed");
 }
 std::string quoted(llvm::StringRef name) {
   constexpr size_t limit = 200;

@@ -357,7 +357,7 @@ bool has_rank_terms(Dim d) {
 }
 
 llvm::Expected<int64_t> evaluate(Dim d, const DimValues& values) {
-  if (d.is_overflow()) return bad_input("an extent does not fit in 64 bits");
+  if (d.is_overflow()) return error(Code::shape_mismatch, "an extent does not fit in 64 bits");
   int64_t sum = 0;
   for (const DimTerm& t : d.expression().terms) {
     int64_t term = t.coefficient;
@@ -365,24 +365,25 @@ llvm::Expected<int64_t> evaluate(Dim d, const DimValues& values) {
       int64_t v = 0;
       if (a->kind == Leaf::symbol) {
         auto it = values.find(a->name);
-        if (it == values.end()) return error(Fault::usage, "dim " + quoted(a->name) + " has no value");
+        if (it == values.end()) return error(Code::dim_without_value).dim(a->name).says("has no value");
         v = it->second;
       } else if (a->kind == Leaf::floor_div || a->kind == Leaf::minimum) {
         auto x = evaluate(a->a, values), y = evaluate(a->b, values);
         if (!x || !y) return llvm::joinErrors(x.takeError(), y.takeError());
-        if (a->kind == Leaf::floor_div && *y == 0) return bad_input("division by zero in extent " + quoted(d.text()));
+        if (a->kind == Leaf::floor_div && *y == 0)
+          return error(Code::shape_mismatch).what("division by zero in extent " + quoted(d.text()));
         if (a->kind == Leaf::minimum)
           v = std::min(*x, *y);
         else
           v = *floor_div(Dim(*x), Dim(*y)).constant();
       } else {
-        return error(Fault::internal, "extent " + quoted(d.text()) + " is not bound to a rank");
+        return error(Code::bug).what("extent " + quoted(d.text()) + " is not bound to a rank");
       }
       if (__builtin_mul_overflow(term, v, &term))
-        return bad_input("extent " + quoted(d.text()) + " does not fit in 64 bits");
+        return error(Code::shape_mismatch).what("extent " + quoted(d.text()) + " does not fit in 64 bits");
     }
     if (__builtin_add_overflow(sum, term, &sum))
-      return bad_input("extent " + quoted(d.text()) + " does not fit in 64 bits");
+      return error(Code::shape_mismatch).what("extent " + quoted(d.text()) + " does not fit in 64 bits");
   }
   return sum;
 }

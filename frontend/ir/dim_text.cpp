@@ -161,7 +161,7 @@ llvm::Expected<Dim> parse_dim(llvm::StringRef text) {
   llvm::StringRef rest = text;
   auto d = take_dim(rest);
   if (!d || !rest.trim().empty() || d->is_overflow())
-    return bad_input("expected an extent such as 'past + sequence', found " + quoted(text));
+    return error(Code::shape_mismatch).expected("an extent such as 'past + sequence'").found(quoted(text));
   return *d;
 }
 }  // namespace optp

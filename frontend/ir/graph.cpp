@@ -266,9 +266,14 @@ std::optional<Phase> phase_from(llvm::StringRef text) {
     if (to_string(p) == text) return p;
   return std::nullopt;
 }
-std::string describe(const Node& node) {
-  const std::string op = node.origin.empty() ? node.op->name : node.origin;
-  if (!node.name.empty()) return "node " + quoted(node.name) + " (" + op + ")";
-  return "node of " + quoted(node.results.empty() ? "" : node.out().name) + " (" + op + ")";
+Place place_of(const Node& node) {
+  const bool named = !node.name.empty();
+  return {.kind = Place::Kind::node,
+          .name = named                  ? node.name
+                  : node.results.empty() ? ""
+                                         : node.out().name,
+          .noun = named ? "node" : "node of",
+          .detail = node.origin.empty() ? node.op->name : node.origin};
 }
+std::string describe(const Node& node) { return place_of(node).text(); }
 }  // namespace optp

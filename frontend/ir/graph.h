@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "frontend/ir/diagnostic.h"
 #include "frontend/ir/dim.h"
 #include "frontend/ir/dtype.h"
 #include "frontend/ir/mesh.h"
@@ -139,7 +140,7 @@ struct GraphOutput {
 // A guard: two extents that the model needs to be equal, found where `at` says; checked when shapes are bound.
 struct Guard {
   Dim left, right;
-  std::string at;
+  Where at;
 };
 // An output that is concat(input, new): a key/value cache.
 struct State {
@@ -222,5 +223,6 @@ std::string describe(const Node& node);
 
 // Names, order, use lists, types, attributes and shardings; Fault::internal if it fails: a pass is wrong.
 llvm::Error verify(const Graph& graph);
+llvm::Error find_fault(const Graph& graph);  // the same, without the graph's name
 
 }  // namespace optp

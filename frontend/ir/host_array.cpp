@@ -30,12 +30,14 @@ llvm::Expected<HostArray> join(DType dtype, llvm::ArrayRef<int64_t> whole, llvm:
     auto bytes = part(k);
     if (!bytes) return bytes.takeError();
     if (const int64_t expected = shards[k].elements() * element; int64_t(bytes->size()) != expected)
-      return bad_input("shard " + to_string(shards[k], 4) + ": expected " + llvm::Twine(expected) + " bytes, found " +
-                       llvm::Twine(bytes->size()));
+      return error(Code::malformed)
+          .what("shard " + to_string(shards[k], 4))
+          .expected(llvm::Twine(expected) + " bytes")
+          .found(bytes->size());
     put(shards[k], out.bytes, *bytes, element);
   }
   if (auto at = held_by_none(whole, shards))
-    return bad_input("element " + to_string(Dims(at->begin(), at->end())) + ": no shard holds it");
+    return error(Code::malformed).what("element " + to_string(Dims(at->begin(), at->end()))).what("no shard holds it");
   return out;
 }
 }  // namespace optp

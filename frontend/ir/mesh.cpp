@@ -68,15 +68,21 @@ llvm::Expected<Mesh> parse_mesh(llvm::StringRef text) {
       std::tie(name, number) = std::pair<llvm::StringRef, llvm::StringRef>("tensor", name);
     int64_t size = 0;
     if (number.trim().getAsInteger(10, size) || size < 1 || size > most_devices)
-      return error(Fault::usage, "mesh " + quoted(text) + ": expected AXIS=SIZE with a size from 1 to " +
-                                     llvm::Twine(most_devices) + ", found " + quoted(part.trim()));
+      return error(Code::bad_value)
+          .what("mesh " + quoted(text))
+          .expected("AXIS=SIZE with a size from 1 to " + llvm::Twine(most_devices))
+          .found(quoted(part.trim()));
     name = name.trim();
     if (name.empty() || !llvm::all_of(name, [](char c) { return llvm::isAlnum(c) || c == '_'; }) || mesh.find(name))
-      return error(Fault::usage, "mesh " + quoted(text) +
-                                     ": axis names are distinct words of letters and digits, found " + quoted(name));
+      return error(Code::bad_value)
+          .what("mesh " + quoted(text))
+          .what("axis names are distinct words of letters and digits, found " + quoted(name))
+          .about({.found = quoted(name)});
     devices *= size;
     if (devices > most_devices)
-      return error(Fault::usage, "mesh " + quoted(text) + ": more than " + llvm::Twine(most_devices) + " devices");
+      return error(Code::bad_value)
+          .what("mesh " + quoted(text))
+          .what("more than " + llvm::Twine(most_devices) + " devices");
     mesh.axes.push_back({name.str(), size});
   }
   return mesh;

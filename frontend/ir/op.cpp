@@ -42,21 +42,27 @@ Dim LoopSharding::start(int loop) const {
   return first;
 }
 
-llvm::Error mismatch(const Node& node, unsigned operand, llvm::StringRef what, const llvm::Twine& expected,
-                     const llvm::Twine& found) {
-  return bad_input(describe(node) + ", operand " + llvm::Twine(operand) + " " + quoted(node.operand(operand).name) +
-                   ": " + what + ": expected " + expected + ", found " + found);
+Diagnostic& Diagnostic::operand_of(const Node& node, unsigned k) {
+  return at(node).at(joined(", ", tensor_place("operand " + llvm::Twine(k), node.operand(k).name)));
 }
-llvm::Error node_error(const Node& node, const llvm::Twine& what) { return bad_input(describe(node) + ": " + what); }
+Diagnostic wrong_dtype(const Node& node, unsigned operand, const llvm::Twine& expected, const llvm::Twine& found) {
+  return error(Code::dtype_mismatch).operand_of(node, operand).what("dtype").expected(expected).found(found);
+}
+Diagnostic wrong_shape(const Node& node, unsigned operand, const llvm::Twine& expected, const llvm::Twine& found) {
+  return error(Code::shape_mismatch).operand_of(node, operand).what("shape").expected(expected).found(found);
+}
 
 char DimClash::ID = 0;
 void DimClash::log(llvm::raw_ostream& out) const {
-  out << at << ": extents differ: " << left.text() << " and " << right.text();
+  out << to_string(at) << ": extents differ: " << left.text() << " and " << right.text();
 }
 llvm::Error must_agree(const Node& node, llvm::StringRef what, Dim left, Dim right) {
   if (left == right) return llvm::Error::success();
   if (left.constant() && right.constant())
-    return node_error(node, what + ": extents " + left.text() + " and " + right.text() + " differ");
-  return llvm::make_error<DimClash>(left, right, describe(node) + ": " + what.str());
+    return error(Code::shape_mismatch)
+        .at(node)
+        .what(what)
+        .what("extents " + left.text() + " and " + right.text() + " differ");
+  return llvm::make_error<DimClash>(left, right, Where{place_of(node), words(what)});
 }
 }  // namespace optp

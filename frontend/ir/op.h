@@ -123,21 +123,19 @@ struct RegisteredOp {
   explicit RegisteredOp(OpDef d) : def(std::move(d)) { detail::register_op(&def); }
 };
 
-// "FILE-less" diagnostic of one operand: node 'n' (MatMul), operand 1 'w': dtype: expected f32 as operand 0, found
-// string
-llvm::Error mismatch(const Node& node, unsigned operand, llvm::StringRef what, const llvm::Twine& expected,
-                     const llvm::Twine& found);
-llvm::Error node_error(const Node& node, const llvm::Twine& what);
+// Of one operand, e.g. "node 'n' (MatMul), operand 1 'w': dtype: expected f32 as operand 0, found string".
+Diagnostic wrong_dtype(const Node& node, unsigned operand, const llvm::Twine& expected, const llvm::Twine& found);
+Diagnostic wrong_shape(const Node& node, unsigned operand, const llvm::Twine& expected, const llvm::Twine& found);
 
 // Two extents that must be equal and are not the same expression: import solves for a symbol and starts again.
 class DimClash : public llvm::ErrorInfo<DimClash> {
  public:
   static char ID;
-  DimClash(Dim left, Dim right, std::string at) : left(left), right(right), at(std::move(at)) {}
+  DimClash(Dim left, Dim right, Where at) : left(left), right(right), at(std::move(at)) {}
   void log(llvm::raw_ostream& out) const override;
   std::error_code convertToErrorCode() const override { return llvm::inconvertibleErrorCode(); }
   Dim left, right;
-  std::string at;
+  Where at;
 };
 llvm::Error must_agree(const Node& node, llvm::StringRef what, Dim left, Dim right);
 

@@ -20,6 +20,13 @@ struct Typed {
   }
 };
 
+// Extents that differ are a fault of the text: nothing solves for them here.
+Diagnostic taken(llvm::Error e) {
+  return take_diagnostic(llvm::handleErrors(std::move(e), [](const DimClash& c) -> llvm::Error {
+    return error(Code::shape_mismatch).at(c.at).what("extents differ: " + c.left.text() + " and " + c.right.text());
+  }));
+}
+
 class GraphReader {
  public:
   explicit GraphReader(llvm::StringRef place) : place_(place) {}
@@ -78,7 +85,8 @@ class GraphReader {
   std::string new_name(TextCursor& in) {
     const llvm::StringRef at = in.here();
     std::string name = value_name(in);
-    if (!in.failed() && graph_->find(name)) in.fail_with("a second value named " + quoted(name), at);
+    if (!in.failed() && graph_->find(name))
+      in.fail_with(error(Code::duplicate, "a second value named " + quoted(name)).about({.tensor = name}), at);
     return name;
   }
   static Type type(TextCursor& in) {
@@ -95,7 +103,7 @@ class GraphReader {
     const llvm::StringRef at = in.here();
     out.sharding = read_sharding(in, out.logical.empty() ? out.type.dims : out.logical);
     for (const std::string& axis : out.sharding->axes())
-      if (!graph_->mesh.find(axis)) in.fail_with("the mesh has no axis " + quoted(axis), at);
+      if (!graph_->mesh.find(axis)) in.fail_with(error(Code::malformed, "the mesh has no axis " + quoted(axis)), at);
     return out;
   }
   void input(TextCursor& in) {
@@ -118,9 +126,12 @@ class GraphReader {
     int64_t elements = 1;
     for (Dim d : own.dims) {
       if (!d.constant() || *d.constant() < 0)
-        in.fail_with("the extents of data are numbers, found " + quoted(d.text()), at);
+        in.fail_with(error(Code::shape_mismatch, "the extents of data are numbers, found " + quoted(d.text()))
+                         .about({.found = quoted(d.text())}),
+                     at);
       dims.push_back(d.constant().value_or(0));
-      if (__builtin_mul_overflow(elements, dims.back(), &elements)) in.fail_with("too many elements", at);
+      if (__builtin_mul_overflow(elements, dims.back(), &elements))
+        in.fail_with(error(Code::too_large, "too many elements"), at);
     }
     if (in.failed()) return;
     auto tensor = has_contents ? read_contents(in, own.dtype, dims) : without_bytes(own.dtype, dims, nowhere);
@@ -136,13 +147,15 @@ class GraphReader {
     if (in.failed()) return nullptr;
     Value* v = graph_->find(name);
     if (in.eat(":")) {
-      if (v) in.fail_with(quoted(name) + " has a type already", at);
+      if (v) in.fail_with(error(Code::duplicate, quoted(name) + " has a type already").about({.tensor = name}), at);
       const Typed t = typed(in);
       if (in.failed()) return nullptr;
       v = &graph_->add_input(name, t.type);
       t.give(*v);
     }
-    if (!v) in.fail_with(quoted(name) + " is not defined before it is used", at);
+    if (!v)
+      in.fail_with(error(Code::undefined, quoted(name) + " is not defined before it is used").about({.tensor = name}),
+                   at);
     return v;
   }
 
@@ -152,7 +165,8 @@ class GraphReader {
     do {
       const llvm::StringRef at = in.here();
       std::string name = new_name(in);
-      if (!in.failed() && llvm::is_contained(names, name)) in.fail_with("a second value named " + quoted(name), at);
+      if (!in.failed() && llvm::is_contained(names, name))
+        in.fail_with(error(Code::duplicate, "a second value named " + quoted(name)).about({.tensor = name}), at);
       names.push_back(std::move(name));
     } while (in.eat(","));
     in.must("=");
@@ -168,9 +182,9 @@ class GraphReader {
     }
     if (op && (op->operands == any_number ? operands.empty() : int(operands.size()) != op->operands))
       in.fail_with(
-          op->name + ": expected " +
-              (op->operands == any_number ? "one operand or more" : std::to_string(op->operands) + " operands") +
-              ", found " + std::to_string(operands.size()),
+          error(Code::malformed, op->name)
+              .expected(op->operands == any_number ? "one operand or more" : std::to_string(op->operands) + " operands")
+              .found(operands.size()),
           at);
     in.must(")");
     auto attributes = in.eat("{") ? read_attributes(in, *op) : Attributes();
@@ -188,15 +202,16 @@ class GraphReader {
     if (auto axes = attributes.find("axes"); op.collective && axes != attributes.end())
       if (const auto* names_of = std::get_if<std::vector<std::string>>(&axes->second))
         for (const std::string& axis : *names_of)
-          if (!graph_->mesh.find(axis)) return in.fail_with("the mesh has no axis " + quoted(axis), at);
+          if (!graph_->mesh.find(axis))
+            return in.fail_with(error(Code::malformed, "the mesh has no axis " + quoted(axis)), at);
     node_ = &graph_->add_node(op, operands, llvm::SmallVector<Type, 2>(names.size()), names);
     node_->attributes = std::move(attributes);
     for (size_t k = 0; k < types.size(); ++k) types[k].give(node_->out(k));
     if (types.empty()) {
       auto inferred = op.infer(*node_);
-      if (!inferred) return in.fail_with(llvm::toString(inferred.takeError()), at);
+      if (!inferred) return in.fail_with(taken(inferred.takeError()), at);
       if (inferred->size() != names.size())
-        return in.fail_with(op.name + ": expected " + std::to_string(inferred->size()) + " results", at);
+        return in.fail_with(error(Code::malformed, op.name).expected(llvm::Twine(inferred->size()) + " results"), at);
       for (size_t k = 0; k < names.size(); ++k) node_->out(k).type = (*inferred)[k];
     }
     // What is known of small integers is not written: it follows from the op again.
@@ -213,7 +228,7 @@ class GraphReader {
     const Dim left = in.dim();
     in.must("=");
     const Dim right = in.dim();
-    graph_->guards.push_back({left, right, in.eat_word("at") ? in.text("a place in quotes") : ""});
+    graph_->guards.push_back({left, right, in.eat_word("at") ? Where{words(in.text("a place in quotes"))} : Where()});
   }
   void mesh(TextCursor& in) {
     const llvm::StringRef at = in.here();
@@ -225,7 +240,7 @@ class GraphReader {
     } while (in.eat(","));
     if (in.failed()) return;
     auto mesh = parse_mesh(text);
-    if (!mesh) return in.fail_with(llvm::toString(mesh.takeError()), at);
+    if (!mesh) return in.fail_with(take_diagnostic(mesh.takeError()).recode(Code::malformed), at);
     graph_->mesh = std::move(*mesh);
   }
   void rank(TextCursor& in) {
@@ -306,9 +321,10 @@ class GraphReader {
     const llvm::StringRef at = in.here();
     llvm::StringRef rest = at;
     auto shard = take_shard(rest);
-    if (!shard) return in.fail_with(llvm::toString(shard.takeError()), at);
+    if (!shard) return in.fail_with(take_diagnostic(shard.takeError()), at);
     in.eat(at.drop_back(rest.size()));
-    if (!v.data || v.data->dims != shard->whole) return in.fail_with("a shard of something else than this data", at);
+    if (!v.data || v.data->dims != shard->whole)
+      return in.fail_with(error(Code::shape_mismatch, "a shard of something else than this data"), at);
     v.shard = std::move(*shard);
   }
   static bool detail(TextCursor& in, Node& node) {
@@ -340,10 +356,8 @@ class GraphReader {
 llvm::Expected<std::unique_ptr<Graph>> parse_graph(llvm::StringRef text, llvm::StringRef place) {
   auto graph = GraphReader(place).read(text);
   if (!graph) return graph.takeError();
-  if (auto e = verify(**graph)) {
-    const std::string message = llvm::toString(std::move(e));  // begins with the graph's name
-    return bad_input(place + ": " + llvm::StringRef(message).drop_front((*graph)->name.size() + 2));
-  }
+  if (auto e = find_fault(**graph))
+    return take_diagnostic(std::move(e)).recode(Code::malformed).within(file_place(place));
   return graph;
 }
 }  // namespace optp

@@ -132,7 +132,7 @@ void print(llvm::raw_ostream& out, const Graph& graph) {
   }
   for (const Guard& g : graph.guards) {
     out << "guard " << g.left.text() << " = " << g.right.text();
-    if (!g.at.empty()) out << " at " << in_double_quotes(g.at);
+    if (!g.at.empty()) out << " at " << in_double_quotes(to_string(g.at));
     out << "\n";
   }
   for (const auto& node : graph.nodes) {

@@ -37,7 +37,9 @@ Shard Shard::chunk_of(llvm::ArrayRef<int64_t> whole, size_t dim, int64_t n, int6
 
 llvm::Expected<Shard> Shard::checked(llvm::ArrayRef<int64_t> whole, llvm::ArrayRef<ShardDim> dims) {
   if (whole.size() != dims.size())
-    return bad_input("expected intervals of " + llvm::Twine(whole.size()) + " dims, found " + llvm::Twine(dims.size()));
+    return error(Code::shape_mismatch)
+        .expected("intervals of " + llvm::Twine(whole.size()) + " dims")
+        .found(dims.size());
   Shard out;
   out.whole.assign(whole.begin(), whole.end());
   for (size_t d = 0; d < dims.size(); ++d) {
@@ -45,8 +47,10 @@ llvm::Expected<Shard> Shard::checked(llvm::ArrayRef<int64_t> whole, llvm::ArrayR
     int64_t end = 0;
     for (const Interval& i : dims[d]) {
       if (i.start < end || i.stop < i.start || i.stop > whole[d])
-        return bad_input("dim " + llvm::Twine(d) + ": expected ascending intervals within 0:" + llvm::Twine(whole[d]) +
-                         ", found " + llvm::Twine(i.start) + ":" + llvm::Twine(i.stop));
+        return error(Code::shape_mismatch)
+            .what("dim " + llvm::Twine(d))
+            .expected("ascending intervals within 0:" + llvm::Twine(whole[d]))
+            .found(llvm::Twine(i.start) + ":" + llvm::Twine(i.stop));
       end = i.stop;
       if (i.size() == 0) continue;
       if (!to.empty() && to.back().stop == i.start)
@@ -123,16 +127,17 @@ llvm::Expected<Shard> take_shard(llvm::StringRef& rest) {
   llvm::SmallVector<ShardDim, 4> dims;
   const bool read = parser.list([&] { return parser.intervals(dims.emplace_back()); }) && parser.eat("of") &&
                     parser.list([&] { return parser.number(whole.emplace_back()); });
-  if (!read) return bad_input("expected a shard such as '[0:12+20:32, 0:768] of [60, 768]', found " + quoted(rest));
+  if (!read)
+    return error(Code::malformed).expected("a shard such as '[0:12+20:32, 0:768] of [60, 768]'").found(quoted(rest));
   rest = parser.rest;
   return Shard::checked(whole, dims);
 }
 llvm::Expected<Shard> parse_shard(llvm::StringRef text) {
   llvm::StringRef rest = text;
   auto shard = take_shard(rest);
-  if (!shard) return with_prefix("shard " + quoted(text), shard.takeError());
+  if (!shard) return within(words("shard " + quoted(text)), shard.takeError());
   if (!rest.trim().empty())
-    return bad_input("shard " + quoted(text) + ": expected the end, found " + quoted(rest.trim()));
+    return error(Code::malformed).what("shard " + quoted(text)).expected("the end").found(quoted(rest.trim()));
   return shard;
 }
 

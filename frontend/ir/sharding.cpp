@@ -183,9 +183,10 @@ std::optional<Sharding> parsed(llvm::StringRef text, llvm::ArrayRef<Dim> dims, l
 
 llvm::Expected<Sharding> parse_sharding(llvm::StringRef text, llvm::ArrayRef<Dim> dims, llvm::ArrayRef<Dims> extents) {
   if (auto out = parsed(text, dims, extents)) return std::move(*out);
-  return bad_input("expected a sharding of " + llvm::Twine(dims.size()) +
-                   " dims, such as '[_, tensor]' or, with the extents of the factors, '[(_ tensor), _]', found " +
-                   quoted(text));
+  return error(Code::shape_mismatch)
+      .expected("a sharding of " + llvm::Twine(dims.size()) +
+                " dims, such as '[_, tensor]' or, with the extents of the factors, '[(_ tensor), _]'")
+      .found(quoted(text));
 }
 
 Sharding replicated(size_t ndim) {

@@ -41,7 +41,9 @@ SymbolicInterval held_of(const DimSharding& dim, const Mesh& mesh, int64_t rank)
 }
 
 llvm::Error out_of_range(const SymbolicInterval& i) {
-  return bad_input("expected intervals that ascend within the whole, found " + i.start.text() + ":" + i.stop.text());
+  return error(Code::malformed)
+      .expected("intervals that ascend within the whole")
+      .found(i.start.text() + ":" + i.stop.text());
 }
 
 // Adds the intervals that `i` stands for. `extent` bounds their number: each that is not empty has an index of its own.
@@ -122,7 +124,7 @@ llvm::Expected<Shard> SymbolicShard::bind(const DimValues& values) const {
     auto extent = evaluate(whole[d], values);
     if (!extent) return extent.takeError();
     auto dim = expand(dims[d], values, *extent);
-    if (!dim) return with_prefix("dim " + llvm::Twine(d), dim.takeError());
+    if (!dim) return within(words("dim " + llvm::Twine(d)), dim.takeError());
     extents.push_back(*extent);
     bound.push_back(std::move(*dim));
   }

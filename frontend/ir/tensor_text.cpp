@@ -140,8 +140,9 @@ std::shared_ptr<const Tensor> read_contents(TextCursor& in, DType dtype, llvm::A
     take();
   }
   if (int64_t(bytes.size()) != count * width)
-    in.fail_with("expected " + std::to_string(count) + " elements, found " +
-                     std::to_string(bytes.size() / size_t(std::max<int64_t>(width, 1))),
+    in.fail_with(error(Code::size_mismatch)
+                     .expected(llvm::Twine(count) + " elements")
+                     .found(bytes.size() / size_t(std::max<int64_t>(width, 1))),
                  at);
   return in.failed() ? without_bytes(dtype, dims, "") : make_tensor(dtype, dims, std::move(bytes));
 }

@@ -123,11 +123,12 @@ llvm::StringRef TextCursor::next_token() const {
   const llvm::StringRef word = rest_.take_while(is_word);
   return word.empty() ? rest_.take_front(1) : word;
 }
-void TextCursor::fail_at(llvm::StringRef at, const llvm::Twine& what) {
+void TextCursor::fail_with(Diagnostic error, llvm::StringRef at) {
   if (failed_) return;
   failed_ = true;
-  failure_ = llvm::joinErrors(std::move(failure_), bad_input(place_ + ":" + llvm::Twine(number_) + ":" +
-                                                             llvm::Twine(at.data() - line_.data() + 1) + ": " + what));
+  const auto column = at.data() - line_.data() + 1;
+  error.within(Where{file_place(place_, int64_t(number_)), joined(":", words(llvm::Twine(column)))});
+  failure_ = llvm::joinErrors(std::move(failure_), error);
 }
 void TextCursor::fail(llvm::StringRef expected) {
   begin();
@@ -136,10 +137,11 @@ void TextCursor::fail(llvm::StringRef expected) {
 void TextCursor::fail_last(llvm::StringRef expected) {
   if (!failed_) rest_ = last_;
   const llvm::StringRef found = next_token();
-  fail_at(rest_,
-          "expected " + expected + ", found " + (found.empty() ? std::string("the end of the line") : quoted(found)));
+  fail_with(error(Code::malformed)
+                .expected(expected)
+                .found(found.empty() ? std::string("the end of the line") : quoted(found)),
+            rest_);
 }
-void TextCursor::fail_with(llvm::StringRef what, llvm::StringRef at) { fail_at(at, what); }
 llvm::Error TextCursor::take_error() {
   if (!at_end()) fail("the end of the line");
   return std::move(failure_);

@@ -3,6 +3,7 @@
 #pragma once
 #include <string>
 
+#include "frontend/ir/diagnostic.h"
 #include "frontend/ir/dim.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
@@ -40,14 +41,13 @@ class TextCursor {
   void fail(llvm::StringRef expected);
   void fail_last(llvm::StringRef expected);
   llvm::StringRef here() { return begin(); }
-  void fail_with(llvm::StringRef what, llvm::StringRef at);  // a whole sentence, of what began there
+  void fail_with(Diagnostic error, llvm::StringRef at);  // of what began there
   bool failed() const { return failed_; }
   llvm::Error take_error();  // also where something is left on the line
 
  private:
   llvm::StringRef next_token() const;
   llvm::StringRef begin();  // of something to be read: blanks are left out, and its place is noted
-  void fail_at(llvm::StringRef at, const llvm::Twine& what);
 
   llvm::StringRef line_, rest_, last_;
   llvm::StringRef place_;

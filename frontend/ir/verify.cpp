@@ -30,7 +30,8 @@ class Verifier {
   }
 
  private:
-  llvm::Error broken(const llvm::Twine& what) const { return error(Fault::internal, graph_.name + ": " + what); }
+  llvm::Error broken(const llvm::Twine& what) const { return error(Code::bug, what); }
+  Diagnostic broken(const Node& node) const { return error(Code::bug).at(node); }
 
   llvm::Error define(const Value& v, const Node* producer) {
     if (graph_.find(v.name) != &v) return broken("two values are named " + quoted(v.name) + ", or it has another name");
@@ -42,11 +43,13 @@ class Verifier {
   llvm::Error check_operands(const Node& node) const {
     const int wanted = node.op->operands;
     if (wanted == any_number ? node.operands.empty() : int(node.operands.size()) != wanted)
-      return broken(describe(node) + ": expected " + (wanted == any_number ? "1 or more" : std::to_string(wanted)) +
-                    " operands, found " + std::to_string(node.operands.size()));
+      return broken(node)
+          .expected((wanted == any_number ? "1 or more" : std::to_string(wanted)) + " operands")
+          .found(node.operands.size());
     for (unsigned k = 0; k < node.operands.size(); ++k) {
       const Value* v = node.operands[k];
-      if (!defined_.contains(v)) return broken(describe(node) + " uses " + quoted(v->name) + " before it is defined");
+      if (!defined_.contains(v))
+        return broken(node).says("uses " + quoted(v->name) + " before it is defined").about({.tensor = v->name});
       if (!llvm::is_contained(v->uses, Use{const_cast<Node*>(&node), k}))
         return broken(quoted(v->name) + " does not know its use by " + describe(node));
     }
@@ -71,14 +74,15 @@ class Verifier {
   llvm::Error check_types(const Node& node) const {
     if (!node.op->infer) return llvm::Error::success();
     auto types = node.op->infer(node);
-    if (!types) return with_prefix(graph_.name, types.takeError());
+    if (!types) return take_diagnostic(types.takeError()).recode(Code::bug);
     if (types->size() != node.results.size())
-      return broken(describe(node) + ": expected " + llvm::Twine(types->size()) + " results, found " +
-                    llvm::Twine(node.results.size()));
+      return broken(node).expected(llvm::Twine(types->size()) + " results").found(node.results.size());
     for (size_t k = 0; k < types->size(); ++k)
       if ((*types)[k] != node.results[k]->type)
-        return broken(describe(node) + ": result " + quoted(node.results[k]->name) + ": expected " +
-                      to_string((*types)[k]) + ", found " + to_string(node.results[k]->type));
+        return broken(node)
+            .tensor("result", node.results[k]->name)
+            .expected(to_string((*types)[k]))
+            .found(to_string(node.results[k]->type));
     return llvm::Error::success();
   }
   // Axes are the mesh's, each used once; the factors of a dim make up its extent.
@@ -116,5 +120,9 @@ class Verifier {
 };
 }  // namespace
 
-llvm::Error verify(const Graph& graph) { return Verifier(graph).run(); }
+llvm::Error find_fault(const Graph& graph) { return Verifier(graph).run(); }
+llvm::Error verify(const Graph& graph) {
+  auto e = find_fault(graph);
+  return e ? within(words(graph.name), std::move(e)) : llvm::Error::success();
+}
 }  // namespace optp

@@ -13,10 +13,10 @@ llvm::Error build_model(const OptConfig& config, llvm::StringRef path, const Bui
   if (auto e = validate(config)) return e;
   const auto [folder, name] = split_path(path);
   if (name.empty() || name == "." || name == ".." || path.contains('\0'))
-    return error(Fault::cannot_write, quoted(path) + ": expected the name of a file");
+    return error(Code::cannot_write).at(quoted_file_place(path)).expected("the name of a file");
   struct stat status;
   if (::lstat(path.str().c_str(), &status) == 0 && !S_ISREG(status.st_mode))  // said before minutes of drawing
-    return error(Fault::cannot_write, path + ": expected a regular file or nothing, found " + kind_of(status));
+    return error(Code::occupied).in_file(path).expected("a regular file or nothing").found(kind_of(status));
 
   GraphWriter graph(config.name, name + ".data");
   config.variant == ModelVariant::origin ? add_origin(graph, config) : add_opt(graph, config);
@@ -26,8 +26,11 @@ llvm::Error build_model(const OptConfig& config, llvm::StringRef path, const Bui
   if (options.with_weights) {
     if (auto e = write_random_weights(data, graph.parameters(), options.seed, options.progress)) return e;
   } else if (::lstat(data.c_str(), &status) == 0) {
-    return error(Fault::cannot_write, data + ": expected nothing there, as the model is to be without weights, found " +
-                                          kind_of(status) + "; remove it or choose another name");
+    return error(Code::cannot_write)
+        .in_file(data)
+        .expected("nothing there, as the model is to be without weights")
+        .found(kind_of(status))
+        .hint("remove it or choose another name");
   }
   return write_file_atomically(path, graph.serialized());
 }

@@ -59,9 +59,10 @@ llvm::Expected<OptConfig> preset(llvm::StringRef name) {
     if (const unsigned d = llvm::StringRef(wish).edit_distance(config.name); d < distance)
       distance = d, nearest = config.name;
   }
-  return error(Fault::usage, "unknown preset " + quoted(name) +
-                                 (nearest.empty() ? "" : "; did you mean " + nearest + "?") +
-                                 (nearest.empty() ? "; there are " : " there are ") + llvm::join(preset_names(), ", "));
+  return error(Code::bad_value)
+      .what("unknown preset " + quoted(name))
+      .did_you_mean(nearest)
+      .hint("there are " + llvm::join(preset_names(), ", "));
 }
 
 llvm::Expected<OptConfig> configure(llvm::StringRef preset_name, const OptOverrides& overrides) {
@@ -84,8 +85,7 @@ llvm::Expected<OptConfig> configure(llvm::StringRef preset_name, const OptOverri
 llvm::Error validate(const OptConfig& c) {
   const auto check = [&](const char* what, int64_t value, int64_t most) -> llvm::Error {
     if (value >= 1 && value <= most) return llvm::Error::success();
-    return error(Fault::usage,
-                 c.name + ": " + what + ": expected 1 to " + std::to_string(most) + ", found " + std::to_string(value));
+    return error(Code::bad_value).what(c.name).what(what).expected("1 to " + std::to_string(most)).found(value);
   };
   if (auto e = check("layers", c.layers, max_layers)) return e;
   const std::pair<const char*, int64_t> sizes[] = {{"hidden", c.hidden},
@@ -97,15 +97,18 @@ llvm::Error validate(const OptConfig& c) {
   for (const auto& [what, value] : sizes)
     if (auto e = check(what, value, max_size)) return e;
   if (c.hidden % c.heads != 0)
-    return error(Fault::usage, c.name + ": heads: expected a divisor of hidden (" + std::to_string(c.hidden) +
-                                   "), found " + std::to_string(c.heads));
+    return error(Code::bad_value)
+        .what(c.name)
+        .what("heads")
+        .expected("a divisor of hidden (" + std::to_string(c.hidden) + ")")
+        .found(c.heads);
   // Everything counted below is at most this; with it in range no later sum or offset can overflow.
   const std::optional<int64_t> widest =
       checked_mul(std::max({c.hidden, c.word_embed_proj_dim}),
                   std::max({c.hidden, c.ffn, c.vocab, c.max_positions, c.word_embed_proj_dim}) + 2);
   const std::optional<int64_t> elements = widest ? checked_mul(*widest, 8 * c.layers + 8) : std::nullopt;
   if (!elements || *elements > (int64_t{1} << 58))
-    return error(Fault::usage, c.name + ": these sizes make more bytes of weights than a file can hold");
+    return error(Code::bad_value).what(c.name).what("these sizes make more bytes of weights than a file can hold");
   return llvm::Error::success();
 }
 

@@ -152,7 +152,7 @@ std::string temporary_name(const std::string& name) {
 llvm::Error write_random_weights(llvm::StringRef path, llvm::ArrayRef<RandomParameter> parameters, uint64_t seed,
                                  const std::function<void(int64_t, int64_t)>& progress) {
   const auto failed = [&](const char* what, int error_number) {
-    return error(Fault::cannot_write, path + ": " + what + reason(error_number));
+    return error(Code::cannot_write).in_file(path).what(what + reason(error_number));
   };
   const auto [folder, name] = split_path(path);
   const Descriptor parent(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -160,7 +160,7 @@ llvm::Error write_random_weights(llvm::StringRef path, llvm::ArrayRef<RandomPara
   struct stat status;
   const bool exists = ::fstatat(parent.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
   if (exists && !S_ISREG(status.st_mode))
-    return error(Fault::cannot_write, path + ": expected a regular file or nothing, found " + kind_of(status));
+    return error(Code::occupied).in_file(path).expected("a regular file or nothing").found(kind_of(status));
 
   int64_t total_bytes = 0, end_bytes = 0;
   std::vector<Block> blocks;
@@ -203,7 +203,7 @@ llvm::Error write_random_weights(llvm::StringRef path, llvm::ArrayRef<RandomPara
   if (failure == 0 && ::renameat(parent.get(), temporary.c_str(), parent.get(), name.c_str()) != 0) failure = errno;
   if (failure != 0) {
     if (!temporary.empty()) ::unlinkat(parent.get(), temporary.c_str(), 0);
-    if (failure == EINTR) return error(Fault::interrupted, path + ": interrupted, nothing was written");
+    if (failure == EINTR) return error(Code::interrupted).in_file(path).what("interrupted, nothing was written");
     return failed("cannot be written: ", failure);
   }
   if (::fsync(parent.get()) != 0 && errno != EINVAL && errno != EROFS)

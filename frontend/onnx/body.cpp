@@ -24,12 +24,15 @@ llvm::Error check_fields(const onnx::AttributeProto& a) {
                                          {A::GRAPHS, a.graphs_size() > 0},
                                          {A::SPARSE_TENSORS, a.sparse_tensors_size() > 0},
                                          {A::TYPE_PROTOS, a.type_protos_size() > 0}};
-  if (a.type() == A::UNDEFINED) return bad_input("attribute " + quoted(a.name()) + ": it has no type");
+  if (a.type() == A::UNDEFINED)
+    return error(Code::malformed).what("attribute " + quoted(a.name())).what("it has no type");
   for (auto [type, present] : fields)
     if (present && (type != a.type() || !a.ref_attr_name().empty()))
-      return bad_input("attribute " + quoted(a.name()) + ": type: expected a value of " +
-                       A::AttributeType_Name(a.type()) + " only, found one of " +
-                       A::AttributeType_Name(A::AttributeType(type)));
+      return error(Code::malformed)
+          .what("attribute " + quoted(a.name()))
+          .what("type")
+          .expected("a value of " + A::AttributeType_Name(a.type()) + " only")
+          .found("one of " + A::AttributeType_Name(A::AttributeType(type)));
   return llvm::Error::success();
 }
 
@@ -37,10 +40,12 @@ llvm::Error check_attributes(const onnx::NodeProto& n, const BodyRules& rules) {
   llvm::StringSet<> seen;
   for (const auto& a : n.attribute()) {
     if (!seen.insert(a.name()).second)
-      return bad_input(describe(n) + ": attribute " + quoted(a.name()) + " is given twice");
+      return error(Code::duplicate).at(place_of(n)).what("attribute " + quoted(a.name()) + " is given twice");
     if (!a.ref_attr_name().empty() && !rules.in_function)
-      return bad_input(describe(n) + ": attribute " + quoted(a.name()) + " refers to a function's outside one");
-    if (auto e = check_fields(a)) return with_prefix(describe(n), std::move(e));
+      return error(Code::malformed)
+          .at(place_of(n))
+          .what("attribute " + quoted(a.name()) + " refers to a function's outside one");
+    if (auto e = check_fields(a)) return within(place_of(n), std::move(e));
   }
   return llvm::Error::success();
 }
@@ -70,18 +75,21 @@ llvm::Expected<Body> read_body(const NodeList& nodes, llvm::StringSet<> defined,
   for (const auto& n : nodes) {
     for (const auto& o : n.output())
       if (!o.empty() && !defined.insert(o).second)
-        return bad_input(describe(n) + ": output " + quoted(o) + " is defined twice");
+        return error(Code::duplicate).at(place_of(n)).tensor("output", o).says("is defined twice");
     if (llvm::all_of(n.output(), [](const std::string& o) { return o.empty(); }))
-      return bad_input(describe(n) + ": it has no outputs");
+      return error(Code::malformed).at(place_of(n)).what("it has no outputs");
     if (n.input_size() > most_operands)
-      return bad_input(describe(n) + ": operands: expected at most " + llvm::Twine(most_operands) + ", found " +
-                       llvm::Twine(n.input_size()));
+      return error(Code::too_large)
+          .at(place_of(n))
+          .what("operands")
+          .expected("at most " + llvm::Twine(most_operands))
+          .found(n.input_size());
   }
   for (const auto& n : nodes) {
     if (auto e = check_attributes(n, rules)) return e;
     for (const auto& i : n.input())
       if (!i.empty() && !rules.outer && !defined.contains(i))
-        return bad_input(describe(n) + ": operand " + quoted(i) + " is defined nowhere");
+        return error(Code::undefined).at(place_of(n)).tensor("operand", i).says("is defined nowhere");
   }
   Body body;
   body.nodes = &nodes;

@@ -17,10 +17,10 @@ struct Scope {
   const Scope* outer = nullptr;  // of a branch: what is not defined in it
   const Opsets* opsets = nullptr;
   Owner owner;
-  std::string prefix;                             // of values and nodes made here
-  llvm::StringMap<Value*> values = {};            // null: an operand that the call leaves out
-  llvm::StringMap<std::string> unsupported = {};  // outputs that no lowering gives, and of which node
-  llvm::StringMap<std::string> shown = {};        // results of a call or branch: their names outside
+  std::string prefix;                       // of values and nodes made here
+  llvm::StringMap<Value*> values = {};      // null: an operand that the call leaves out
+  llvm::StringMap<Where> unsupported = {};  // outputs that no lowering gives, and of which node
+  llvm::StringMap<std::string> shown = {};  // results of a call or branch: their names outside
   const llvm::StringMap<onnx::AttributeProto>* attributes = nullptr;  // of a function's call
   int64_t nesting = 0;
 
@@ -31,11 +31,14 @@ struct Scope {
     return nullptr;
   }
   // Why a name has no value: exporters name outputs that nothing uses, so these are refused only here.
-  llvm::Error no_value(llvm::StringRef name, const llvm::Twine& user) const {
+  llvm::Error no_value(llvm::StringRef name, llvm::StringRef user, const Where& place = {}) const {
     for (const Scope* s = this; s; s = s->outer)
       if (auto it = s->unsupported.find(name); it != s->unsupported.end())
-        return bad_input(it->second + " " + quoted(name) + " is not supported");
-    return bad_input(user + " " + quoted(name) + " is defined nowhere");
+        return error(Code::not_supported)
+            .at(it->second)
+            .says(quoted(name) + " is not supported")
+            .about({.tensor = name.str()});
+    return error(Code::undefined).at(place).tensor(user, name).says("is defined nowhere");
   }
   std::string show(llvm::StringRef name) const {
     auto it = shown.find(name);
@@ -47,9 +50,11 @@ std::string name_of(const onnx::NodeProto& n) {
     if (!n.output(k).empty()) return n.output(k);
   return n.name();
 }
+
 // A clash of extents stays one: import solves it.
-llvm::Error placed(const llvm::Twine& place, llvm::Error e) {
-  return e.isA<DimClash>() ? std::move(e) : with_prefix(place, std::move(e));
+llvm::Error placed(const onnx::NodeProto& n, const llvm::Twine& inside, llvm::Error e) {
+  if (e.isA<DimClash>()) return e;
+  return within(place_of(n), within(joined(", ", words(inside)), std::move(e)));
 }
 }  // namespace
 
@@ -68,36 +73,45 @@ struct GraphBuilder::State {
   std::vector<std::string> calls = {}, branches = {};
 
   // No tensor is larger than a file's may be, whether it is made at compile time or not.
-  llvm::Error check_size(const llvm::Twine& place, const Type& type) const {
+  llvm::Error check_size(const Where& place, const Type& type) const {
     if (int64_t(type.dims.size()) > limits.max_ndim)
-      return bad_input(place + ": dims: expected at most " + llvm::Twine(limits.max_ndim) + ", found " +
-                       llvm::Twine(type.dims.size()));
+      return error(Code::too_large)
+          .at(place)
+          .what("dims")
+          .expected("at most " + llvm::Twine(limits.max_ndim))
+          .found(type.dims.size());
     std::optional<int64_t> count = 1;
     for (Dim d : type.dims)
       if (count) count = checked_mul(*count, std::max<int64_t>(d.constant().value_or(1), 1));
     if (!count || *count > limits.max_elements)
-      return bad_input(place + ": shape " + to_string(type.dims) + ": more than " + llvm::Twine(limits.max_elements) +
-                       " elements");
+      return error(Code::too_large)
+          .at(place)
+          .what("shape " + to_string(type.dims))
+          .what("more than " + llvm::Twine(limits.max_elements) + " elements");
     return llvm::Error::success();
   }
 
   llvm::Expected<Type> input_type(const onnx::ValueInfoProto& v) {
-    const std::string place = "input " + quoted(v.name());
-    if (!v.type().has_tensor_type()) return bad_input(place + ": type: expected a tensor");
+    const Where place{tensor_place("input", v.name())};
+    if (!v.type().has_tensor_type()) return error(Code::malformed).at(place).what("type").expected("a tensor");
     const auto& t = v.type().tensor_type();
     Type type;
     type.dtype = t.elem_type() > 0 && t.elem_type() < 256 ? DType(t.elem_type()) : DType::undefined;
     if (type.dtype != DType::string && size_bytes(type.dtype) == 0)
-      return bad_input(place + ": dtype: expected a numeric type, found ONNX type " + llvm::Twine(t.elem_type()));
-    if (!t.has_shape()) return bad_input(place + ": shape: expected one, found none");
+      return error(Code::dtype_mismatch)
+          .at(place)
+          .what("dtype")
+          .expected("a numeric type")
+          .found("ONNX type " + llvm::Twine(t.elem_type()));
+    if (!t.has_shape()) return error(Code::shape_mismatch).at(place).what("shape").expected("one").found("none");
     if (t.shape().dim_size() > limits.max_ndim)
-      return bad_input(place + ": dims: found " + llvm::Twine(t.shape().dim_size()));
+      return error(Code::too_large).at(place).what("dims").found(t.shape().dim_size());
     for (int k = 0; k < t.shape().dim_size(); ++k) {
       const auto& d = t.shape().dim(k);
       constexpr int64_t unknown = -1;  // as some writers say it
       if (d.has_dim_value() && d.dim_value() != unknown) {
         if (d.dim_value() < 0 || d.dim_value() > limits.max_elements)
-          return bad_input(place + ": extent " + llvm::Twine(d.dim_value()));
+          return error(Code::shape_mismatch).at(place).what("extent " + llvm::Twine(d.dim_value()));
         type.dims.push_back(d.dim_value());
         continue;
       }
@@ -146,7 +160,7 @@ struct GraphBuilder::State {
     const bool cached = scope.prefix.empty();
     std::optional<llvm::StringSet<>> used;
     for (const auto& t : g.initializer()) {
-      const std::string place = "initializer " + quoted(t.name());
+      const Where place{tensor_place("initializer", t.name())};
       // What a quantiser left behind does not matter where nothing uses it.
       if (const DType dtype = DType(t.data_type() > 0 && t.data_type() < 256 ? t.data_type() : 0);
           dtype != DType::string && size_bytes(dtype) == 0) {
@@ -218,14 +232,13 @@ struct GraphBuilder::State {
     llvm::SmallVector<Value*, 4> operands;
     for (const auto& i : n.input()) {
       Value* const* value = i.empty() ? nullptr : scope.find(i);
-      if (!i.empty() && !value) return scope.no_value(i, describe(n) + ": operand");
+      if (!i.empty() && !value) return scope.no_value(i, "operand", {place_of(n)});
       operands.push_back(value ? *value : nullptr);
     }
     if (const Function* f = model.functions.find(n)) {
       auto e = call(*f, n, operands, scope);
       const bool outermost = scope.nesting == 0;
-      return !e || !outermost ? std::move(e)
-                              : placed(describe(n) + ", function " + quoted(f->proto->name()), std::move(e));
+      return !e || !outermost ? std::move(e) : placed(n, "function " + quoted(f->proto->name()), std::move(e));
     }
     if (domain_of(n.domain()).empty() && n.op_type() == "If") return branch(n, owner, operands, scope);
     return lower(n, owner, operands, scope);
@@ -238,7 +251,7 @@ struct GraphBuilder::State {
     context.rank = model.rank;
     context.drops_zero_bias = model.drops_zero_bias;
     context.load_tensor = [&](const onnx::TensorProto& t, llvm::StringRef name) {
-      return load_tensor(t, owner, folder, limits, describe(n), &unknown_keys);
+      return load_tensor(t, owner, folder, limits, {place_of(n)}, &unknown_keys);
     };
     auto results = find_lowering(n.op_type(), n.domain(), opset)->lower(context);
     if (auto e = context.check_attributes()) {  // the cause of whatever else is wrong
@@ -249,14 +262,18 @@ struct GraphBuilder::State {
     if (auto e = context.check_all_used()) return e;
     for (int o = 0; o < n.output_size(); ++o) {
       if (n.output(o).empty()) continue;
-      const std::string place = describe(n) + ": output " + std::to_string(o);
-      if (o >= int(results->size())) return bad_input(place + " is not supported");
+      const std::string noun = "output " + std::to_string(o);
+      if (o >= int(results->size()))
+        return error(Code::not_supported)
+            .at(place_of(n))
+            .what(noun + " is not supported")
+            .about({.tensor = n.output(o)});
       Value* v = (*results)[size_t(o)];
       if (!v) {
-        scope.unsupported[n.output(o)] = place;
+        scope.unsupported[n.output(o)] = {place_of(n), words(noun)};
         continue;
       }
-      if (auto e = check_size(place + " " + quoted(n.output(o)), v->type)) return e;
+      if (auto e = check_size({place_of(n), tensor_place(noun, n.output(o))}, v->type)) return e;
       // A value made here takes the user's name; one that was there before keeps its own.
       const std::string name = scope.show(n.output(o));
       if (!named.contains(v) && v->name != name && !graph->find(name)) graph->rename(*v, name);
@@ -269,16 +286,21 @@ struct GraphBuilder::State {
   llvm::Error call(const Function& f, const onnx::NodeProto& n, llvm::ArrayRef<Value*> operands, Scope& scope) {
     const onnx::FunctionProto& proto = *f.proto;
     if (n.input_size() > proto.input_size() || n.output_size() > proto.output_size())
-      return bad_input(describe(n) + ": function " + quoted(proto.name()) + ": expected at most " +
-                       llvm::Twine(proto.input_size()) + " operands and " + llvm::Twine(proto.output_size()) +
-                       " outputs, found " + llvm::Twine(n.input_size()) + " and " + llvm::Twine(n.output_size()));
+      return error(Code::too_large)
+          .at(place_of(n))
+          .what("function " + quoted(proto.name()))
+          .expected("at most " + llvm::Twine(proto.input_size()) + " operands and " + llvm::Twine(proto.output_size()) +
+                    " outputs")
+          .found(llvm::Twine(n.input_size()) + " and " + llvm::Twine(n.output_size()));
     llvm::StringMap<onnx::AttributeProto> attributes;
     for (const auto& a : f.defaults) attributes[a.name()] = a;
     for (const auto& a : n.attribute()) {
       // A graph given from outside would look for its names in the wrong place.
       if (a.has_g() || a.graphs_size() > 0)
-        return bad_input(describe(n) + ": attribute " + quoted(a.name()) +
-                         ": a graph given to a function: not supported");
+        return error(Code::not_supported)
+            .at(place_of(n))
+            .what("attribute " + quoted(a.name()))
+            .what("a graph given to a function: not supported");
       attributes[a.name()] = a;
     }
     Scope inner{.opsets = &f.opsets,
@@ -296,31 +318,39 @@ struct GraphBuilder::State {
   }
 
   llvm::Error branch(const onnx::NodeProto& n, const Owner& owner, llvm::ArrayRef<Value*> operands, Scope& scope) {
-    if (operands.empty() || !operands[0]) return bad_input(describe(n) + ": operand 0 is missing");
+    if (operands.empty() || !operands[0]) return error(Code::malformed).at(place_of(n)).what("operand 0 is missing");
     const Value& condition = *operands[0];
     if (condition.type.dtype != DType::boolean)
-      return bad_input(describe(n) + ": condition " + quoted(condition.name) + ": dtype: expected bool, found " +
-                       long_name(condition.type.dtype));
+      return error(Code::dtype_mismatch)
+          .at(place_of(n))
+          .tensor("condition", condition.name)
+          .what("dtype")
+          .expected("bool")
+          .found(long_name(condition.type.dtype));
     const auto content = content_of(condition);
     if (!content || content->elements.size() != 1 || !content->elements[0].constant())
-      return bad_input(describe(n) + ": condition " + quoted(condition.name) +
-                       " is not known at compile time: a branch is taken only where constants and shapes decide which");
+      return error(Code::malformed)
+          .at(place_of(n))
+          .tensor("condition", condition.name)
+          .says("is not known at compile time")
+          .what("a branch is taken only where constants and shapes decide which");
     const std::string side = content->elements[0].is(0) ? "else_branch" : "then_branch";
     const auto a = llvm::find_if(n.attribute(), [&](const auto& each) { return each.name() == side; });
-    if (a == n.attribute().end() || !a->has_g()) return bad_input(describe(n) + ": " + side + " is missing");
+    if (a == n.attribute().end() || !a->has_g())
+      return error(Code::malformed).at(place_of(n)).what(side + " is missing");
     auto e = take_branch(a->g(), n, owner, scope);
-    return e && scope.nesting == 0 ? placed(describe(n) + ", " + side, std::move(e)) : std::move(e);
+    return e && scope.nesting == 0 ? placed(n, side, std::move(e)) : std::move(e);
   }
   llvm::Error take_branch(const onnx::GraphProto& g, const onnx::NodeProto& n, const Owner& owner, Scope& scope) {
-    if (scope.nesting >= limits.max_nesting + limits.max_call_depth) return bad_input("nested too deep");
-    if (g.input_size() > 0) return bad_input("inputs: expected none, found " + llvm::Twine(g.input_size()));
+    if (scope.nesting >= limits.max_nesting + limits.max_call_depth) return error(Code::malformed, "nested too deep");
+    if (g.input_size() > 0) return error(Code::malformed).what("inputs").expected("none").found(g.input_size());
     if (g.output_size() < n.output_size())
-      return bad_input("outputs: expected " + llvm::Twine(n.output_size()) + ", found " + llvm::Twine(g.output_size()));
-    if (g.sparse_initializer_size() > 0) return bad_input("a sparse initializer: not supported");
+      return error(Code::malformed).what("outputs").expected(n.output_size()).found(g.output_size());
+    if (g.sparse_initializer_size() > 0) return error(Code::not_supported).what("a sparse initializer: not supported");
     llvm::StringSet<> defined;
     for (const auto& t : g.initializer())
       if (t.name().empty() || !defined.insert(t.name()).second)
-        return bad_input("initializer " + quoted(t.name()) + " is defined twice");
+        return error(Code::duplicate).tensor("initializer", t.name()).says("is defined twice");
     auto body = read_body(g.node(), defined, {.outer = true});
     if (!body) return body.takeError();
     if (auto e = check_operators(*body, *scope.opsets, model.functions)) return e;
@@ -342,7 +372,7 @@ struct GraphBuilder::State {
     for (int k = 0; k < n.output_size(); ++k) {
       if (n.output(k).empty()) continue;
       Value* const* value = inner.find(name(k));
-      if (!value || !*value) return inner.no_value(name(k), describe(n) + ": output " + llvm::Twine(k));
+      if (!value || !*value) return inner.no_value(name(k), "output " + std::to_string(k), {place_of(n)});
       scope.values[n.output(k)] = *value;
     }
     return llvm::Error::success();

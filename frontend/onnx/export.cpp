@@ -81,7 +81,11 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
   int64_t end = 0;
   for (const Value* v : graph.data()) {
     if (v->type.dtype == DType::string)
-      return bad_input("initializer " + quoted(v->name) + ": dtype: expected a number, found string");
+      return error(Code::dtype_mismatch)
+          .tensor("initializer", v->name)
+          .what("dtype")
+          .expected("a number")
+          .found("string");
     onnx::TensorProto& t = *proto.add_initializer();
     t.set_name(context.name_of(*v));
     t.set_data_type(int(v->type.dtype));
@@ -92,8 +96,9 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
     const int64_t bytes = count_of(dims) * size_bytes(v->type.dtype);
     const bool absent = v->data->is_missing();
     if (absent && options.weights)
-      return error(Fault::not_found,
-                   "initializer " + quoted(v->name) + ": its file " + quoted(v->data->missing) + " is not there");
+      return error(Code::weights_not_found)
+          .tensor("initializer", v->name)
+          .what("its file " + quoted(v->data->missing) + " is not there");
     const bool kept = bytes < options.inline_below_bytes || (!options.weights && !v->is_parameter);
     if (bytes == 0 || (kept && !absent)) {
       std::string& raw = *t.mutable_raw_data();
@@ -117,10 +122,10 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
   for (const auto& node : graph.nodes) {
     if (context.is_written(*node)) continue;
     const ExportRow* row = find_export(node->op->name);
-    if (!row) return error(Fault::internal, describe(*node) + ": op " + quoted(node->op->name) + " has no ONNX form");
+    if (!row) return error(Code::bug).at(place_of(*node)).what("op " + quoted(node->op->name) + " has no ONNX form");
     context.begin(*node, *row);
     row->write(context);
-    if (auto e = context.take_failure()) return with_prefix(describe(*node), std::move(e));
+    if (auto e = context.take_failure()) return within(place_of(*node), std::move(e));
     if (!graph.is_output(node->out())) set_type(*proto.add_value_info(), context.name_of(node->out()), node->out());
   }
   for (const GraphOutput& o : graph.outputs) {
@@ -139,7 +144,7 @@ llvm::Expected<std::string> serialized(const onnx::ModelProto& model) {
     google::protobuf::io::CodedOutputStream coded(&stream);
     coded.SetSerializationDeterministic(true);
     if (!model.SerializeToCodedStream(&coded))
-      return bad_input("the graph without its weights is larger than the 2 GiB of a protocol buffer");
+      return error(Code::too_large, "the graph without its weights is larger than the 2 GiB of a protocol buffer");
   }
   return bytes;
 }

@@ -43,7 +43,7 @@ std::string ExportContext::dim(Dim d) {
 }
 std::string ExportContext::compute(Dim d) {
   if (has_rank_terms(d)) {
-    fail(error(Fault::internal, "extent " + quoted(d.text()) + " is not bound to a rank"));
+    fail(error(Code::bug, "extent " + quoted(d.text()) + " is not bound to a rank"));
     return "";
   }
   if (const DimSources::Source* s = sources_.find(d)) {
@@ -58,10 +58,10 @@ std::string ExportContext::compute(Dim d) {
   if (products.size() == 1 && products[0].coefficient == 1 && products[0].factors.size() == 1) {
     auto call = call_of(d);
     if (!call) {
-      fail(bad_input(
-          "dim " + quoted(d.text()) +
-          ": its value can't be had from the shapes of this rank's inputs, and a shape in the graph needs it; "
-          "give it a number"));
+      fail(error(Code::shape_mismatch)
+               .dim(d.text())
+               .what("its value can't be had from the shapes of this rank's inputs, and a shape in the graph needs it")
+               .hint("give it a number"));
       return "";
     }
     const std::string a = dim(call->a), b = dim(call->b);

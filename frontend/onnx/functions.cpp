@@ -24,17 +24,18 @@ llvm::Error prepare(Function& f) {
   if (!opsets) return opsets.takeError();
   f.opsets = std::move(*opsets);
   auto defaults = schema::default_attributes(proto);
-  if (!defaults) return bad_input("attribute_proto does not parse");
+  if (!defaults) return error(Code::malformed, "attribute_proto does not parse");
   f.defaults = std::move(*defaults);
   llvm::StringSet<> defined;
   for (const auto& i : proto.input())
-    if (i.empty() || !defined.insert(i).second) return bad_input("input " + quoted(i) + " is defined twice");
+    if (i.empty() || !defined.insert(i).second)
+      return error(Code::duplicate).tensor("input", i).says("is defined twice");
   auto body = read_body(proto.node(), defined, {.outer = false, .in_function = true});
   if (!body) return body.takeError();
   for (const auto& n : proto.node())
     for (const auto& o : n.output()) defined.insert(o);
   for (const auto& o : proto.output())
-    if (o.empty() || !defined.contains(o)) return bad_input("output " + quoted(o) + " is defined nowhere");
+    if (o.empty() || !defined.contains(o)) return error(Code::undefined).tensor("output", o).says("is defined nowhere");
   f.body = std::move(*body);
   return llvm::Error::success();
 }
@@ -42,13 +43,14 @@ llvm::Error prepare(Function& f) {
 
 llvm::Error Functions::read(const onnx::ModelProto& model, const Limits& limits) {
   if (model.functions_size() > limits.max_functions)
-    return bad_input("more than " + llvm::Twine(limits.max_functions) + " functions");
+    return error(Code::too_large).what("more than " + llvm::Twine(limits.max_functions) + " functions");
   for (const auto& f : model.functions()) {
     auto function = std::make_unique<Function>();
     function->proto = &f;
     const std::string key = key_of(f.domain(), f.name(), schema::overload_of(f));
     if (!by_key_.try_emplace(key, std::move(function)).second)
-      return bad_input("function " + quoted(f.name()) + " of domain " + quoted(f.domain()) + " is defined twice");
+      return error(Code::duplicate)
+          .what("function " + quoted(f.name()) + " of domain " + quoted(f.domain()) + " is defined twice");
   }
   return llvm::Error::success();
 }
@@ -66,7 +68,7 @@ llvm::Expected<Functions::Size> Functions::size_of(const NodeList& nodes, const 
     if (!own) return own;
     total = {total.nodes + own->nodes, std::max(total.depth, own->depth)};
     if (total.nodes > limits.max_nodes)
-      return bad_input("more than " + llvm::Twine(limits.max_nodes) + " nodes, functions expanded");
+      return error(Code::too_large).what("more than " + llvm::Twine(limits.max_nodes) + " nodes, functions expanded");
   }
   return total;
 }
@@ -79,19 +81,21 @@ llvm::Expected<Functions::Size> Functions::size_of(const onnx::NodeProto& n, con
   }
   Function* called = lookup(n);
   if (!called) return total;
-  const std::string place = describe_function(*called->proto);
+  const Place place = words(describe_function(*called->proto));
   auto too_deep = [&] {
-    return bad_input(place + ": calls are nested more than " + llvm::Twine(limits.max_call_depth) + " deep");
+    return error(Code::too_large)
+        .at(place)
+        .what("calls are nested more than " + llvm::Twine(limits.max_call_depth) + " deep");
   };
   auto [known, fresh] = sizes_.try_emplace(called);
   if (fresh) {
     if (depth >= limits.max_call_depth) return too_deep();
-    if (auto e = prepare(*called)) return with_prefix(place, std::move(e));
+    if (auto e = prepare(*called)) return within(place, std::move(e));
     auto body = size_of(called->proto->node(), limits, depth + 1);
     if (!body) return body;
     known->second = {body->nodes, body->depth + 1};
   } else if (known->second.nodes < 0) {
-    return bad_input(place + " calls itself");
+    return error(Code::malformed).at(place).says("calls itself");
   }
   if (depth + known->second.depth > limits.max_call_depth) return too_deep();
   return Size{total.nodes + known->second.nodes, std::max(total.depth, known->second.depth)};
@@ -103,10 +107,10 @@ llvm::Error Functions::check_calls(const Body& body, const Limits& limits) {
   for (int k : body.order) {
     const onnx::NodeProto& n = (*body.nodes)[k];
     auto size = size_of(n, limits, 0);
-    if (!size) return with_prefix(describe(n), size.takeError());
+    if (!size) return within(place_of(n), size.takeError());
     total += size->nodes;
     if (total > limits.max_nodes)
-      return bad_input("more than " + llvm::Twine(limits.max_nodes) + " nodes, functions expanded");
+      return error(Code::too_large).what("more than " + llvm::Twine(limits.max_nodes) + " nodes, functions expanded");
   }
   return llvm::Error::success();
 }
@@ -117,7 +121,8 @@ struct Unknown {
   std::string text;
   int count = 0;
   llvm::DenseSet<const Function*> seen;
-  std::string wrong_version;
+  onnx::NodeProto first = {};  // of the unknown
+  std::optional<Diagnostic> wrong_version = std::nullopt;
 
   void visit(const NodeList& nodes, llvm::ArrayRef<int> order, const Opsets& opsets, llvm::StringRef where) {
     for (int k : order) {
@@ -131,10 +136,16 @@ struct Unknown {
       const llvm::StringRef domain = domain_of(n.domain());
       // Another version than the one that is known could mean anything.
       const int64_t known = domain == own_domain ? own_domain_version : domain == "com.microsoft" ? 1 : opset;
-      if (opset > 0 && opset != known && wrong_version.empty())
-        wrong_version = "opset_import: domain " + quoted(domain) + ": version: expected " + std::to_string(known) +
-                        ", found " + std::to_string(opset) + ", used by " + describe(n) + where.str();
+      if (opset > 0 && opset != known && !wrong_version)
+        wrong_version = error(Code::unsupported_version)
+                            .what("opset_import")
+                            .what("domain " + quoted(domain))
+                            .what("version")
+                            .expected(known)
+                            .found(llvm::Twine(opset) + ", used by " + describe(n) + where)
+                            .about({.node = place_of(n).name, .op = n.op_type()});
       if ((domain.empty() && n.op_type() == "If") || find_lowering(n.op_type(), n.domain(), opset)) continue;
+      if (count == 0) first = n;
       if (++count > most_listed) continue;
       text += (count > 1 ? "; " : "") + describe(n) + " of domain " + quoted(domain.empty() ? "ai.onnx" : domain) +
               ", opset " + std::to_string(opset) + where.str();
@@ -146,10 +157,12 @@ struct Unknown {
 llvm::Error check_operators(const Body& body, const Opsets& opsets, const Functions& functions) {
   Unknown unknown{functions};
   unknown.visit(*body.nodes, body.order, opsets, "");
-  if (!unknown.wrong_version.empty()) return bad_input(unknown.wrong_version);
+  if (unknown.wrong_version) return *unknown.wrong_version;
   if (unknown.count == 0) return llvm::Error::success();
   if (unknown.count > most_listed) unknown.text += "; and " + std::to_string(unknown.count - most_listed) + " more";
-  return bad_input(llvm::Twine(unknown.count) + (unknown.count == 1 ? " unknown operator: " : " unknown operators: ") +
-                   unknown.text);
+  return error(Code::unknown_operator)
+      .what(llvm::Twine(unknown.count) + (unknown.count == 1 ? " unknown operator" : " unknown operators"))
+      .what(unknown.text)
+      .about({.node = place_of(unknown.first).name, .op = unknown.first.op_type()});
 }
 }  // namespace optp

@@ -19,11 +19,13 @@ llvm::Expected<std::unique_ptr<Graph>> import_onnx(llvm::StringRef path, const I
     std::optional<DimClash> clash;
     llvm::Error rest =
         llvm::handleErrors(graph.takeError(), [&](const DimClash& c) { clash.emplace(c.left, c.right, c.at); });
-    if (rest) return with_prefix(path, std::move(rest));
+    if (rest) return within(file_place(path), std::move(rest));
     auto equal = solve_equal(clash->left, clash->right);
     if (!equal)
-      return bad_input(path + ": " + clash->at + ": extents " + clash->left.text() + " and " + clash->right.text() +
-                       " differ");
+      return error(Code::shape_mismatch)
+          .in_file(path)
+          .at(clash->at)
+          .what("extents " + clash->left.text() + " and " + clash->right.text() + " differ");
     for (auto& [name, dim] : solved.dims)
       dim = substitute(dim, [&](llvm::StringRef s) -> std::optional<Dim> {
         if (s == equal->first) return equal->second;
@@ -32,6 +34,6 @@ llvm::Expected<std::unique_ptr<Graph>> import_onnx(llvm::StringRef path, const I
     solved.dims[equal->first] = equal->second;
     solved.guards.push_back({Dim::symbol(equal->first), equal->second, clash->at});
   }
-  return bad_input(path + ": the named extents can't be made equal");
+  return error(Code::shape_mismatch).in_file(path).what("the named extents can't be made equal");
 }
 }  // namespace optp

@@ -14,11 +14,12 @@ std::string LoweringContext::output_name(size_t k) const {
 }
 size_t LoweringContext::output_count() const { return size_t(node_.output_size()); }
 
-std::string describe(const onnx::NodeProto& node) {
+Place place_of(const onnx::NodeProto& node) {
   std::string name = node.name();
   for (int k = 0; k < node.output_size() && name.empty(); ++k) name = node.output(k);
-  return "node " + quoted(name) + " (" + llvm::StringRef(quoted(node.op_type())).drop_front().drop_back().str() + ")";
+  return {.kind = Place::Kind::node, .name = name, .noun = "node", .detail = node.op_type()};
 }
+std::string describe(const onnx::NodeProto& node) { return place_of(node).text(); }
 
 const onnx::AttributeProto* LoweringContext::find(llvm::StringRef name, int type) const {
   for (const auto& a : node_.attribute()) {
@@ -27,19 +28,21 @@ const onnx::AttributeProto* LoweringContext::find(llvm::StringRef name, int type
     const auto text = [](int t) {
       return onnx::AttributeProto::AttributeType_Name(onnx::AttributeProto::AttributeType(t));
     };
-    wrong_attribute_ = "attribute " + quoted(name) + ": type: expected " + text(type) + ", found " + text(a.type());
+    wrong_attribute_ =
+        fail(Code::malformed).what("attribute " + quoted(name)).what("type").expected(text(type)).found(text(a.type()));
     return nullptr;
   }
   return nullptr;
 }
 llvm::Error LoweringContext::check_attributes() const {
-  return wrong_attribute_.empty() ? llvm::Error::success() : fail(wrong_attribute_);
+  return wrong_attribute_ ? llvm::Error(Diagnostic(*wrong_attribute_)) : llvm::Error::success();
 }
 llvm::Error LoweringContext::check_all_used() const {
   for (size_t k = asked_; k < operands.size(); ++k)
     if (operands[k])
-      return fail("operand " + llvm::Twine(k) + " " + quoted(operands[k]->name) + ": expected at most " +
-                  llvm::Twine(asked_) + " operands");
+      return fail(Code::too_large)
+          .operand(k, operands[k]->name)
+          .expected("at most " + llvm::Twine(asked_) + " operands");
   return llvm::Error::success();
 }
 bool LoweringContext::has_attribute(llvm::StringRef name) const {
@@ -70,7 +73,7 @@ llvm::SmallVector<double, 4> LoweringContext::numbers(llvm::StringRef name) cons
 }
 llvm::Expected<std::shared_ptr<const Tensor>> LoweringContext::tensor(llvm::StringRef name) const {
   const auto* a = find(name, onnx::AttributeProto::TENSOR);
-  if (!a || !a->has_t()) return fail("attribute " + quoted(name) + ": expected a tensor");
+  if (!a || !a->has_t()) return fail(Code::malformed).what("attribute " + quoted(name)).expected("a tensor");
   return load_tensor(a->t(), output_name(0));
 }
 Value& LoweringContext::scalar_like(const Value& v, double x) {
@@ -84,12 +87,16 @@ Value& LoweringContext::scalar_like(const Value& v, double x) {
 llvm::Expected<Value*> LoweringContext::need_float(size_t k) const {
   auto v = need(k);
   if (v && !is_float((*v)->type.dtype))
-    return fail("operand " + llvm::Twine(k) + " " + quoted((*v)->name) + ": dtype: expected a floating type, found " +
-                long_name((*v)->type.dtype));
+    return fail(Code::dtype_mismatch)
+        .operand(k, (*v)->name)
+        .what("dtype")
+        .expected("a floating type")
+        .found(long_name((*v)->type.dtype));
   return v;
 }
 
-llvm::Error LoweringContext::fail(const llvm::Twine& what) const { return bad_input(describe(node_) + ": " + what); }
+Diagnostic LoweringContext::fail(Code code) const { return error(code).at(place_of(node_)); }
+Diagnostic LoweringContext::fail(Code code, const llvm::Twine& what) const { return fail(code).what(what); }
 namespace {
 // Data that is not there, though integers or truth values are computed from it.
 const Value* missing_source(const Value& v) {
@@ -106,26 +113,32 @@ const Value* missing_source(const Value& v) {
   return nullptr;
 }
 }  // namespace
-llvm::Error LoweringContext::not_known(size_t k, const llvm::Twine& what) const {
+llvm::Error LoweringContext::not_known(size_t k, llvm::StringRef what) const {
   const Value& v = *operands[k];
-  const std::string place = ("operand " + llvm::Twine(k) + " " + quoted(v.name) + what).str();
+  Where place{tensor_place("operand " + llvm::Twine(k), v.name)};
+  if (!what.empty()) place.push_back(words(what));
   if (const Value* source = missing_source(v)) return missing(place, source->data->missing);
-  return fail(place + " is not known at compile time");
+  return fail(Code::malformed).at(place).says("is not known at compile time");
 }
-llvm::Error LoweringContext::missing(const llvm::Twine& what, llvm::StringRef file) const {
-  return fail(what + " is needed to compile, and its weights file " + quoted(file) + " is not there");
+llvm::Error LoweringContext::missing(const Where& place, llvm::StringRef file) const {
+  return fail(Code::malformed)
+      .at(place)
+      .says("is needed to compile, and its weights file " + quoted(file) + " is not there");
 }
 llvm::Expected<Value*> LoweringContext::need(size_t k) const {
-  if (!has(k)) return fail("operand " + llvm::Twine(k) + " is missing");
+  if (!has(k)) return fail(Code::malformed).what("operand " + llvm::Twine(k) + " is missing");
   return operands[k];
 }
 llvm::Expected<Dims> LoweringContext::known_dims(size_t k, llvm::StringRef what) const {
   OPTP_TRY(v, need(k));
   if (v->type.dtype != DType::i64 && v->type.dtype != DType::i32)
-    return fail("operand " + llvm::Twine(k) + " " + quoted(v->name) + ": dtype: expected int64 for " + what +
-                ", found " + long_name(v->type.dtype));
+    return fail(Code::dtype_mismatch)
+        .operand(k, v->name)
+        .what("dtype")
+        .expected("int64 for " + what)
+        .found(long_name(v->type.dtype));
   auto content = content_of(*v);
-  if (!content || content->dims.size() > 1) return not_known(k, ": " + what);
+  if (!content || content->dims.size() > 1) return not_known(k, what);
   return Dims(content->elements.begin(), content->elements.end());
 }
 llvm::Expected<llvm::SmallVector<int64_t, 4>> LoweringContext::known_integers(size_t k, llvm::StringRef what) const {
@@ -133,7 +146,7 @@ llvm::Expected<llvm::SmallVector<int64_t, 4>> LoweringContext::known_integers(si
   llvm::SmallVector<int64_t, 4> out;
   for (Dim d : dims) {
     if (!d.constant())
-      return fail("operand " + llvm::Twine(k) + ": " + what + ": expected a number, found " + d.text());
+      return fail(Code::malformed).what("operand " + llvm::Twine(k)).what(what).expected("a number").found(d.text());
     out.push_back(*d.constant());
   }
   return out;
@@ -141,16 +154,19 @@ llvm::Expected<llvm::SmallVector<int64_t, 4>> LoweringContext::known_integers(si
 llvm::Expected<int64_t> LoweringContext::axis(int64_t axis, size_t ndim) const {
   const int64_t n = int64_t(ndim);
   if (axis < -n || axis >= n)
-    return fail("axis " + llvm::Twine(axis) + ": expected from " + llvm::Twine(-n) + " to " + llvm::Twine(n - 1));
+    return fail(Code::malformed)
+        .what("axis " + llvm::Twine(axis))
+        .expected("from " + llvm::Twine(-n) + " to " + llvm::Twine(n - 1));
   return axis < 0 ? axis + n : axis;
 }
 llvm::Expected<llvm::SmallVector<int64_t, 4>> LoweringContext::axes(llvm::ArrayRef<int64_t> axes, size_t ndim) const {
   llvm::SmallVector<int64_t, 4> out;
   if (axes.size() > ndim)
-    return fail("axes: expected at most " + llvm::Twine(ndim) + ", found " + llvm::Twine(axes.size()));
+    return fail(Code::too_large).what("axes").expected("at most " + llvm::Twine(ndim)).found(axes.size());
   for (int64_t a : axes) {
     OPTP_TRY(checked, axis(a, ndim));
-    if (llvm::is_contained(out, checked)) return fail("axis " + llvm::Twine(a) + " is named twice");
+    if (llvm::is_contained(out, checked))
+      return fail(Code::duplicate).what("axis " + llvm::Twine(a) + " is named twice");
     out.push_back(checked);
   }
   return out;

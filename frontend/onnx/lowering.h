@@ -50,14 +50,15 @@ class LoweringContext {
   llvm::SmallVector<double, 4> numbers(llvm::StringRef name) const;
   llvm::Expected<std::shared_ptr<const Tensor>> tensor(llvm::StringRef name) const;
 
-  llvm::Error fail(const llvm::Twine& what) const;  // with this node's name and operator
+  Diagnostic fail(Code code) const;  // at this node
+  Diagnostic fail(Code code, const llvm::Twine& what) const;
   // After lowering: attributes had the type that was asked for, and no operand was left over.
   llvm::Error check_attributes() const;
   llvm::Error check_all_used() const;
   // Elements of an operand are needed and not known. Where they, or what they are computed from, lie in a file of
   // weights that is missing, it is named.
-  llvm::Error not_known(size_t operand, const llvm::Twine& what) const;
-  llvm::Error missing(const llvm::Twine& what, llvm::StringRef file) const;
+  llvm::Error not_known(size_t operand, llvm::StringRef what = "") const;
+  llvm::Error missing(const Where& place, llvm::StringRef file) const;
   llvm::Expected<Value*> need(size_t operand) const;
   // Integers that must be known at compile time: from operand k (or, before it became one, from an attribute).
   llvm::Expected<llvm::SmallVector<int64_t, 4>> known_integers(size_t operand, llvm::StringRef what) const;
@@ -81,7 +82,7 @@ class LoweringContext {
  private:
   const onnx::AttributeProto* find(llvm::StringRef name, int type) const;
   const onnx::NodeProto& node_;
-  mutable std::string wrong_attribute_;
+  mutable std::optional<Diagnostic> wrong_attribute_;
   mutable size_t asked_ = 0;
 };
 
@@ -92,6 +93,7 @@ struct LoweringRow {
   const char* domain = "";
 };
 
+Place place_of(const onnx::NodeProto& node);
 // "node 'NAME' (OPERATOR)"; both come from the file and are cut and escaped.
 std::string describe(const onnx::NodeProto& node);
 

@@ -29,23 +29,29 @@ llvm::Expected<std::shared_ptr<const onnx::ModelProto>> parse(const std::string&
   if (!file) return file.takeError();
   auto model = std::make_shared<onnx::ModelProto>();
   const auto bytes = (*file)->bytes();
-  if (bytes.empty()) return bad_input(path + ": the file is empty");
+  if (bytes.empty()) return error(Code::not_this_format).in_file(path).what("the file is empty");
   if (!model->ParseFromArray(bytes.data(), int(bytes.size())))
-    return bad_input(path + ": not an ONNX model: its protocol buffer does not parse");
-  if (graphs_in(bytes) > 1) return bad_input(path + ": the file holds more than one graph");
+    return error(Code::not_this_format)
+        .in_file(path)
+        .what("not an ONNX model")
+        .what("its protocol buffer does not parse");
+  if (graphs_in(bytes) > 1) return error(Code::malformed).in_file(path).what("the file holds more than one graph");
   return model;
 }
 
 llvm::Error check_head(const onnx::ModelProto& model, const Limits& limits) {
   if (!model.has_graph() || (model.graph().node_size() == 0 && model.graph().output_size() == 0))
-    return bad_input("not an ONNX model: it has no graph");
+    return error(Code::not_this_format).what("not an ONNX model").what("it has no graph");
   if (model.ir_version() < 3 || model.ir_version() > 100)
-    return bad_input("ir_version: expected 3 or later, found " + llvm::Twine(model.ir_version()));
+    return error(Code::unsupported_version).what("ir_version").expected("3 or later").found(model.ir_version());
   const auto& g = model.graph();
-  if (g.node_size() > limits.max_nodes) return bad_input("more than " + llvm::Twine(limits.max_nodes) + " nodes");
+  if (g.node_size() > limits.max_nodes)
+    return error(Code::too_large).what("more than " + llvm::Twine(limits.max_nodes) + " nodes");
   if (g.sparse_initializer_size() > 0)
-    return bad_input("sparse initializer " + quoted(g.sparse_initializer(0).values().name()) + ": not supported");
-  if (g.output_size() == 0) return bad_input("the graph has no outputs");
+    return error(Code::not_supported)
+        .tensor("sparse initializer", g.sparse_initializer(0).values().name())
+        .what("not supported");
+  if (g.output_size() == 0) return error(Code::malformed, "the graph has no outputs");
   return llvm::Error::success();
 }
 
@@ -53,13 +59,15 @@ llvm::Error read_names(Model& model) {
   const auto& g = model.graph();
   llvm::StringSet<> defined;
   for (const auto& t : g.initializer()) {
-    if (t.name().empty()) return bad_input("an initializer has no name");
-    if (!defined.insert(t.name()).second) return bad_input("initializer " + quoted(t.name()) + " is defined twice");
+    if (t.name().empty()) return error(Code::malformed, "an initializer has no name");
+    if (!defined.insert(t.name()).second)
+      return error(Code::duplicate).tensor("initializer", t.name()).says("is defined twice");
   }
   llvm::StringSet<> inputs;
   for (const auto& v : g.input()) {
-    if (v.name().empty()) return bad_input("an input has no name");
-    if (!inputs.insert(v.name()).second) return bad_input("input " + quoted(v.name()) + " is defined twice");
+    if (v.name().empty()) return error(Code::malformed, "an input has no name");
+    if (!inputs.insert(v.name()).second)
+      return error(Code::duplicate).tensor("input", v.name()).says("is defined twice");
     defined.insert(v.name());
   }
   auto body = read_body(g.node(), defined, {});
@@ -72,8 +80,9 @@ llvm::Error read_names(Model& model) {
   llvm::StringSet<> outputs;
   for (const auto& o : g.output()) {
     if (o.name().empty() || !defined.contains(o.name()))
-      return bad_input("output " + quoted(o.name()) + " is defined nowhere");
-    if (!outputs.insert(o.name()).second) return bad_input("output " + quoted(o.name()) + " is named twice");
+      return error(Code::undefined).tensor("output", o.name()).says("is defined nowhere");
+    if (!outputs.insert(o.name()).second)
+      return error(Code::duplicate).tensor("output", o.name()).says("is named twice");
   }
   // Some writers repeat an entry for each pass they ran.
   llvm::StringMap<int> described;
@@ -92,7 +101,8 @@ llvm::Error read(Model& model, const Limits& limits) {
   auto opsets = read_opsets(proto.opset_import());
   if (!opsets) return opsets.takeError();
   model.opsets = std::move(*opsets);
-  if (!model.opsets.contains("")) return bad_input("opset_import: the standard domain is missing");
+  if (!model.opsets.contains(""))
+    return error(Code::unsupported_version).what("opset_import").what("the standard domain is missing");
   if (auto e = model.functions.read(proto, limits)) return e;
   if (proto.training_info_size() > 0)
     model.remarks.push_back("the file's training_info is not read; a training step is derived from the graph");
@@ -113,18 +123,25 @@ llvm::Expected<Opsets> read_opsets(const google::protobuf::RepeatedPtrField<onnx
   for (const auto& set : imports) {
     const llvm::StringRef domain = domain_of(set.domain());
     if (!out.try_emplace(domain, set.version()).second)
-      return bad_input("opset_import: domain " + quoted(domain) + " is named twice");
+      return error(Code::unsupported_version).what("opset_import").what("domain " + quoted(domain) + " is named twice");
     const int64_t least = domain.empty() ? 1 : 0;
     if (set.version() < least || set.version() > 100000)
-      return bad_input("opset_import: domain " + quoted(domain) + ": version " + llvm::Twine(set.version()));
+      return error(Code::unsupported_version)
+          .what("opset_import")
+          .what("domain " + quoted(domain))
+          .what("version " + llvm::Twine(set.version()));
   }
   if (auto it = out.find(""); it != out.end()) {
     if (it->second < oldest_opset)
-      return bad_input("opset " + llvm::Twine(it->second) + ": expected " + llvm::Twine(oldest_opset) +
-                       " or later; export the model again with a newer opset");
+      return error(Code::unsupported_version)
+          .what("opset " + llvm::Twine(it->second))
+          .expected(llvm::Twine(oldest_opset) + " or later")
+          .hint("export the model again with a newer opset");
     if (it->second > newest_opset)
-      return bad_input("opset " + llvm::Twine(it->second) + ": expected at most " + llvm::Twine(newest_opset) +
-                       ", the newest whose operators are known; export the model again with an older opset");
+      return error(Code::unsupported_version)
+          .what("opset " + llvm::Twine(it->second))
+          .expected("at most " + llvm::Twine(newest_opset) + ", the newest whose operators are known")
+          .hint("export the model again with an older opset");
   }
   return out;
 }
@@ -136,7 +153,7 @@ llvm::Expected<std::unique_ptr<Model>> read_model(llvm::StringRef path, InputFol
   auto proto = parse(model->path, folder);
   if (!proto) return proto.takeError();
   model->proto = std::move(*proto);
-  if (auto e = read(*model, limits)) return with_prefix(model->path, std::move(e));
+  if (auto e = read(*model, limits)) return within(file_place(model->path), std::move(e));
   return model;
 }
 }  // namespace optp

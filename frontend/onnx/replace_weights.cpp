@@ -36,21 +36,26 @@ HostArray transposed(const HostArray& in) {
 }
 
 // To nearest, ties to even; a number that is finite stays finite or is an error.
-llvm::Expected<HostArray> rounded(HostArray in, DType to, const llvm::Twine& place) {
+llvm::Expected<HostArray> rounded(HostArray in, DType to, const Where& place) {
   if (in.dtype == to) return in;
   HostArray out{to, in.dims, {}};
   const auto count = in.bytes.size() / size_t(size_bytes(in.dtype));
   if (in.dtype != DType::f32 || !is_half(to))
-    return bad_input(place + ": dtype: expected float32 or a half-precision model, found " + long_name(in.dtype) +
-                     " for " + long_name(to));
+    return error(Code::dtype_mismatch)
+        .at(place)
+        .what("dtype")
+        .expected("float32 or a half-precision model")
+        .found(long_name(in.dtype) + " for " + long_name(to));
   out.bytes.resize(count * 2);
   for (size_t k = 0; k < count; ++k) {
     float x;
     std::memcpy(&x, in.bytes.data() + 4 * k, 4);
     const uint16_t half = to == DType::f16 ? f32_to_f16(x) : f32_to_bf16(x);
     if (std::isfinite(x) && !std::isfinite(to == DType::f16 ? f16_to_f32(half) : bf16_to_f32(half)))
-      return bad_input(place + ": element " + llvm::Twine(k) + ": " + std::to_string(x) + " is beyond what " +
-                       long_name(to) + " can hold");
+      return error(Code::malformed)
+          .at(place)
+          .what("element " + llvm::Twine(k))
+          .what(std::to_string(x) + " is beyond what " + long_name(to) + " can hold");
     std::memcpy(out.bytes.data() + 2 * k, &half, 2);
   }
   return out;
@@ -67,7 +72,7 @@ class Replacer {
     model_ = std::make_shared<onnx::ModelProto>();
     const auto bytes = (*file)->bytes();
     if (!model_->ParseFromArray(bytes.data(), int(bytes.size())) || !model_->has_graph())
-      return bad_input(path_ + ": not an ONNX model");
+      return error(Code::not_this_format).in_file(path_).what("not an ONNX model");
     auto& graph = *model_->mutable_graph();
     for (int k = 0; k < graph.initializer_size(); ++k) initializers_[graph.initializer(k).name()] = k;
     for (int k = 0; k < graph.node_size(); ++k) {
@@ -91,7 +96,9 @@ class Replacer {
       }
     }
     if (homeless.empty()) return llvm::Error::success();
-    return bad_input(path_ + ": no initializer, and no node whose input it could be, for " + homeless);
+    return error(Code::malformed)
+        .in_file(path_)
+        .what("no initializer, and no node whose input it could be, for " + homeless);
   }
 
   llvm::Error fill(llvm::ArrayRef<NewWeight> weights) {
@@ -103,14 +110,17 @@ class Replacer {
       for (const auto& [name, turned] : targets->second) {
         const int k = initializers_.lookup(name);
         auto& proto = *model_->mutable_graph()->mutable_initializer(k);
-        const std::string place = path_ + ": initializer " + quoted(name);
+        const Where place{file_place(path_), tensor_place("initializer", name)};
         if (turned && array->dims.size() != 2)
-          return bad_input(place + ": expected a matrix, of which it is the transpose");
+          return error(Code::malformed).at(place).expected("a matrix, of which it is the transpose");
         HostArray own = turned ? transposed(*array) : *array;
         if (llvm::ArrayRef<int64_t>(own.dims) !=
             llvm::ArrayRef<int64_t>(proto.dims().data(), size_t(proto.dims_size())))
-          return bad_input(place + ": shape: expected that of the trained parameter " + quoted(w.name) +
-                           ", found another");
+          return error(Code::shape_mismatch)
+              .at(place)
+              .what("shape")
+              .expected("that of the trained parameter " + quoted(w.name))
+              .found("another");
         auto right = rounded(std::move(own), DType(proto.data_type()), place);
         if (!right) return right.takeError();
         arrays_[k] = std::move(*right);
@@ -133,7 +143,7 @@ class Replacer {
       if (auto it = arrays_.find(k); it != arrays_.end()) {
         bytes[size_t(k)] = it->second.bytes;
       } else if (proto.data_location() == onnx::TensorProto::EXTERNAL) {
-        auto tensor = load(proto, "initializer " + quoted(proto.name()));
+        auto tensor = load(proto, tensor_place("initializer", proto.name()));
         if (!tensor) return tensor.takeError();
         kept[size_t(k)] = *tensor;
         bytes[size_t(k)] = (*tensor)->bytes;
@@ -147,7 +157,7 @@ class Replacer {
     for (auto& n : *graph.mutable_node())
       for (auto& a : *n.mutable_attribute())
         if (a.has_t() && a.t().data_location() == onnx::TensorProto::EXTERNAL) {
-          auto tensor = load(a.t(), "attribute " + quoted(a.name()) + " of node " + quoted(n.name()));
+          auto tensor = load(a.t(), words("attribute " + quoted(a.name()) + " of node " + quoted(n.name())));
           if (!tensor) return tensor.takeError();
           embed(*a.mutable_t(), (*tensor)->bytes);
         }
@@ -185,14 +195,14 @@ class Replacer {
     for (const FileId& id : inputs_)
       for (const std::string& path : {out.str(), data_path})
         if ((path != data_path || external) && same_file(path, id.device, id.inode))
-          return error(Fault::cannot_write, path + ": it is an input of this run");
+          return error(Code::is_an_input).in_file(path).what("it is an input of this run");
     std::string text;
     if (model_->ByteSizeLong() > size_t(Limits().max_model_bytes) || !model_->SerializeToString(&text))
-      return bad_input(path_ + ": the model without its weights is larger than protobuf allows");
+      return error(Code::too_large).in_file(path_).what("the model without its weights is larger than protobuf allows");
     if (external) {
       // An older model there would take the new data for its own: whoever stops between the two leaves none.
       if (::unlink(out.str().c_str()) != 0 && errno != ENOENT)
-        return error(Fault::cannot_write, out + ": " + reason(errno));
+        return error(Code::cannot_write).in_file(out).what(reason(errno));
       if (auto e = write_file_atomically(data_path, pieces)) return e;
     }
     if (auto e = write_file_atomically(out, text)) return e;
@@ -204,11 +214,14 @@ class Replacer {
   ReplacedWeights result;
 
  private:
-  llvm::Expected<std::shared_ptr<const Tensor>> load(const onnx::TensorProto& proto, const std::string& what) {
-    auto tensor = load_tensor(proto, model_, folder_, {}, path_ + ": " + what);
+  llvm::Expected<std::shared_ptr<const Tensor>> load(const onnx::TensorProto& proto, const Place& place) {
+    auto tensor = load_tensor(proto, model_, folder_, {}, {file_place(path_), place});
     if (!tensor) return tensor.takeError();
     if ((*tensor)->is_missing())
-      return error(Fault::not_found, path_ + ": " + what + ": its file " + quoted((*tensor)->missing) + " is missing");
+      return error(Code::weights_not_found)
+          .in_file(path_)
+          .at(place)
+          .what("its file " + quoted((*tensor)->missing) + " is missing");
     for (const auto& entry : proto.external_data()) {
       if (entry.key() != "location") continue;
       auto file = folder_.open(entry.value());

@@ -22,13 +22,17 @@ std::string text_of(const onnx::TensorShapeProto& shape) {
 
 // Another type is another model, and refused by ONNX Runtime and by ONNX's own inference too.
 llvm::Error check_type(const onnx::ValueInfoProto& said, llvm::StringRef kind, const Value& value) {
-  const std::string place = (kind + " " + quoted(said.name())).str();
+  const Place place = tensor_place(kind, said.name());
   if (said.type().value_case() == onnx::TypeProto::VALUE_NOT_SET) return llvm::Error::success();
-  if (!said.type().has_tensor_type()) return bad_input(place + ": type: expected a tensor, as the graph computes");
+  if (!said.type().has_tensor_type())
+    return error(Code::malformed).at(place).what("type").expected("a tensor, as the graph computes");
   const auto& t = said.type().tensor_type();
   if (t.elem_type() != 0 && t.elem_type() != int(value.type.dtype))
-    return bad_input(place + ": dtype: expected " + long_name(value.type.dtype) +
-                     ", as the graph computes, found ONNX type " + llvm::Twine(t.elem_type()));
+    return error(Code::dtype_mismatch)
+        .at(place)
+        .what("dtype")
+        .expected(long_name(value.type.dtype) + ", as the graph computes")
+        .found("ONNX type " + llvm::Twine(t.elem_type()));
   return llvm::Error::success();
 }
 }  // namespace
@@ -48,8 +52,11 @@ llvm::Error compare_said(const onnx::GraphProto& graph, const llvm::StringMap<Va
       const auto& t = said.type().tensor_type();
       if (!t.has_shape() || same_shape(t.shape(), *value)) continue;
       if (kind == llvm::StringRef("input"))
-        return bad_input("input " + quoted(said.name()) + ": shape: expected " + to_string(value->type.dims) +
-                         ", as its initializer, found " + text_of(t.shape()));
+        return error(Code::shape_mismatch)
+            .tensor("input", said.name())
+            .what("shape")
+            .expected(to_string(value->type.dims) + ", as its initializer")
+            .found(text_of(t.shape()));
       if (seen.insert(said.name()).second) contradicting.push_back(said.name());
     }
     if (contradicting.empty()) continue;

@@ -99,7 +99,11 @@ llvm::Error cycle_error(const NodeList& nodes, const Dependencies& graph) {
   std::string names;
   for (size_t k = 0; k < best.size() && k < most_named; ++k) names += (k ? " <- " : "") + describe(nodes[int(best[k])]);
   if (best.size() > most_named) names += " <- and " + std::to_string(best.size() - most_named) + " more";
-  return bad_input("the graph has a cycle of " + llvm::Twine(best.size()) + " nodes: " + names);
+  const onnx::NodeProto& first = nodes[int(best[0])];
+  return error(Code::cycle)
+      .what("the graph has a cycle of " + llvm::Twine(best.size()) + " nodes")
+      .what(names)
+      .about({.node = place_of(first).name, .op = first.op_type()});
 }
 }  // namespace
 

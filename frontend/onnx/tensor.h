@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "frontend/io/input_folder.h"
+#include "frontend/ir/diagnostic.h"
 #include "frontend/ir/host_array.h"
 #include "frontend/ir/tensor.h"
 #include "llvm/ADT/StringSet.h"
@@ -18,7 +19,7 @@ namespace optp {
 // 'w'". Keys of external data that are not known are passed over and put into `unknown_keys`.
 llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto,
                                                           std::shared_ptr<const void> owner, InputFolder& folder,
-                                                          const Limits& limits, const llvm::Twine& place,
+                                                          const Limits& limits, const Where& place,
                                                           llvm::StringSet<>* unknown_keys = nullptr);
 
 // A file that is one TensorProto, as ONNX's test data are. Its data lie in the file itself. `name` gets the tensor's,

@@ -1,6 +1,6 @@
 #include "passes/library/opt_partition.h"
 
-#include "frontend/ir/error_codes.h"
+#include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/import.h"
 #include "passes/plan/job.h"
 #include "passes/plan/make_plan.h"
@@ -9,16 +9,14 @@
 namespace opt_partition {
 namespace {
 [[noreturn]] void raise(llvm::Error error) {
-  optp::Fault fault = optp::Fault::internal;
+  optp::Code code = optp::Code::bug;
   std::string message;  // of several errors the first decides, as in the program
-  llvm::handleAllErrors(
-      std::move(error),
-      [&](const optp::Diagnostic& d) {
-        if (message.empty()) fault = d.fault;
-        message += (message.empty() ? "" : "\n") + d.message;
-      },
-      [&](const llvm::ErrorInfoBase& other) { message += (message.empty() ? "" : "\n") + other.message(); });
-  throw Error(optp::code_of(fault, message), int(fault), message);
+  llvm::handleAllErrors(std::move(error), [&](const llvm::ErrorInfoBase& one) {
+    if (one.isA<optp::Diagnostic>() && message.empty()) code = static_cast<const optp::Diagnostic&>(one).code();
+    message += (message.empty() ? "" : "\n") + one.message();
+  });
+  const optp::ErrorCode& row = optp::row_of(code);
+  throw Error(row.name, int(row.fault), message);
 }
 Tensor tensor(const std::string& name, const optp::Type& type) {
   Tensor out{name, optp::long_name(type.dtype).str(), {}};

@@ -64,17 +64,21 @@ llvm::Expected<Types> infer(const Node& node) {
   for (unsigned k : {0u, 1u}) {
     const auto& dims = node.operand(k).type.dims;
     if (dims.size() != b->lists.operands[k].size())
-      return mismatch(node, k, "dims", llvm::Twine(b->lists.operands[k].size()), to_string(dims));
+      return error(Code::shape_mismatch)
+          .operand_of(node, k)
+          .what("dims")
+          .expected(llvm::Twine(b->lists.operands[k].size()))
+          .found(to_string(dims));
     for (size_t d = 0; d < dims.size(); ++d) {
       const std::string& name = b->lists.operands[k][d];
       if (name == "1") continue;
       auto [it, fresh] = extent.try_emplace(name, dims[d]);
       if (fresh || it->second == dims[d]) continue;
       if (it->second.constant() && dims[d].constant())
-        return mismatch(node, k, "shape",
-                        "extent " + it->second.text() + " of dim " + llvm::Twine(d) + " as in operand 0 " +
-                            to_string(node.operand(0).type.dims),
-                        to_string(dims));
+        return wrong_shape(node, k,
+                           "extent " + it->second.text() + " of dim " + llvm::Twine(d) + " as in operand 0 " +
+                               to_string(node.operand(0).type.dims),
+                           to_string(dims));
       if (auto e = must_agree(node, "product of operands", it->second, dims[d])) return e;
     }
   }

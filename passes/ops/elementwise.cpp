@@ -33,7 +33,7 @@ llvm::Expected<Arrays> unary_test(const Node& node, llvm::ArrayRef<const Array*>
 
 llvm::Expected<Types> infer_float_unary(const Node& node) {
   if (!is_float(node.operand(0).type.dtype))
-    return mismatch(node, 0, "dtype", "a floating type", long_name(node.operand(0).type.dtype));
+    return wrong_dtype(node, 0, "a floating type", long_name(node.operand(0).type.dtype));
   return one(node.operand(0).type.dtype, node.operand(0).type.dims);
 }
 llvm::Expected<Types> infer_unary(const Node& node) {
@@ -67,7 +67,8 @@ llvm::Expected<Types> infer_division(const Node& node) {
   auto types = infer_binary(node);
   if (!types || is_float(node.operand(1).type.dtype)) return types;
   if (auto divisor = content_of(node.operand(1)))
-    if (llvm::is_contained(divisor->elements, Dim(0))) return mismatch(node, 1, "divisor", "no zero", "0");
+    if (llvm::is_contained(divisor->elements, Dim(0)))
+      return error(Code::malformed).operand_of(node, 1).what("divisor").expected("no zero").found("0");
   return types;
 }
 llvm::Expected<Types> infer_compare(const Node& node) {
@@ -78,7 +79,7 @@ llvm::Expected<Types> infer_compare(const Node& node) {
 llvm::Expected<Types> infer_logical(const Node& node) {
   for (unsigned k = 0; k < node.operands.size(); ++k)
     if (node.operand(k).type.dtype != DType::boolean)
-      return mismatch(node, k, "dtype", "bool", long_name(node.operand(k).type.dtype));
+      return wrong_dtype(node, k, "bool", long_name(node.operand(k).type.dtype));
   return node.operands.size() == 1 ? infer_unary(node) : infer_binary(node);
 }
 
@@ -390,7 +391,7 @@ const RegisteredOp where{{
     .rule = rule_of<Linear::none>,
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       if (node.operand(0).type.dtype != DType::boolean)
-        return mismatch(node, 0, "dtype", "bool", long_name(node.operand(0).type.dtype));
+        return wrong_dtype(node, 0, "bool", long_name(node.operand(0).type.dtype));
       if (auto e = same_dtype(node, {1, 2})) return e;
       auto dims = broadcast(node, {&node.operand(0), &node.operand(1), &node.operand(2)});
       if (!dims) return dims.takeError();
@@ -451,8 +452,8 @@ const RegisteredOp cast{{
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       const DType to = DType(node.integer("to"));
       if (to == DType::string || size_bytes(to) == 0)
-        return node_error(node, "cast: expected a numeric type, found " + long_name(to));
-      if (node.operand(0).type.dtype == DType::string) return mismatch(node, 0, "dtype", "a number", "string");
+        return error(Code::malformed).at(node).what("cast").expected("a numeric type").found(long_name(to));
+      if (node.operand(0).type.dtype == DType::string) return wrong_dtype(node, 0, "a number", "string");
       return one(to, node.operand(0).type.dims);
     },
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {

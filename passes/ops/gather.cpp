@@ -7,8 +7,13 @@
 namespace optp::ops {
 namespace {
 llvm::Error out_of_range(const Node& node, int64_t index, int64_t rows) {
-  return node_error(node, "index " + llvm::Twine(index) + " of operand 1 " + quoted(node.operand(1).name) +
-                              " is outside " + llvm::Twine(rows) + " rows of " + quoted(node.operand(0).name));
+  return error(Code::out_of_range)
+      .at(node)
+      .what("index " + llvm::Twine(index) + " of operand 1 " + quoted(node.operand(1).name) + " is outside " +
+            llvm::Twine(rows) + " rows of " + quoted(node.operand(0).name))
+      .about({.tensor = node.operand(1).name,
+              .expected = "from " + std::to_string(-rows) + " to " + std::to_string(rows - 1),
+              .found = std::to_string(index)});
 }
 const RegisteredOp gather{{
     .name = "gather",
@@ -41,9 +46,8 @@ const RegisteredOp gather{{
       auto axis = checked_axis(node, node.operand(0).ndim());
       if (!axis) return axis.takeError();
       const DType index = node.operand(1).type.dtype;
-      if (index != DType::i64 && index != DType::i32)
-        return mismatch(node, 1, "dtype", "int64 or int32", long_name(index));
-      if (node.operand(0).type.dtype == DType::string) return mismatch(node, 0, "dtype", "a number", "string");
+      if (index != DType::i64 && index != DType::i32) return wrong_dtype(node, 1, "int64 or int32", long_name(index));
+      if (node.operand(0).type.dtype == DType::string) return wrong_dtype(node, 0, "a number", "string");
       Dims dims = node.operand(0).type.dims;
       if (const auto rows = node.dim("rows", dims[size_t(*axis)]).constant())
         if (const auto known = content_of(node.operand(1)))
@@ -139,13 +143,12 @@ const RegisteredOp scatter_add{{
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       if (auto e = same_dtype(node, {0})) return e;
       const DType index = node.operand(1).type.dtype;
-      if (index != DType::i64 && index != DType::i32)
-        return mismatch(node, 1, "dtype", "int64 or int32", long_name(index));
+      if (index != DType::i64 && index != DType::i32) return wrong_dtype(node, 1, "int64 or int32", long_name(index));
       const int64_t axis = node.integer("axis");
       Dims dims = node.operand(0).type.dims;
       const size_t n = node.operand(1).ndim();
       if (axis < 0 || size_t(axis) + n > dims.size())
-        return node_error(node, "axis " + llvm::Twine(axis) + " is out of range");
+        return error(Code::malformed).at(node).what("axis " + llvm::Twine(axis) + " is out of range");
       for (size_t d = 0; d < n; ++d)
         if (auto e = must_agree(node, "values and index", dims[size_t(axis) + d], node.operand(1).type.dims[d]))
           return e;

@@ -16,13 +16,12 @@ const RegisteredOp layer_norm{{
     },
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       const Value& x = node.operand(0);
-      if (!is_float(x.type.dtype)) return mismatch(node, 0, "dtype", "a floating type", long_name(x.type.dtype));
-      if (x.ndim() == 0) return node_error(node, "layer norm of a scalar");
+      if (!is_float(x.type.dtype)) return wrong_dtype(node, 0, "a floating type", long_name(x.type.dtype));
+      if (x.ndim() == 0) return error(Code::malformed).at(node).what("layer norm of a scalar");
       for (unsigned k = 1; k < node.operands.size(); ++k) {
         if (auto e = same_dtype(node, {0, k})) return e;
         if (node.operand(k).type.dims != Dims{x.type.dims.back()})
-          return mismatch(node, k, "shape", "[" + x.type.dims.back().text() + "]",
-                          to_string(node.operand(k).type.dims));
+          return wrong_shape(node, k, "[" + x.type.dims.back().text() + "]", to_string(node.operand(k).type.dims));
       }
       return one(x.type.dtype, x.type.dims);
     },
@@ -72,7 +71,7 @@ const RegisteredOp softmax{{
     },
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       if (!is_float(node.operand(0).type.dtype))
-        return mismatch(node, 0, "dtype", "a floating type", long_name(node.operand(0).type.dtype));
+        return wrong_dtype(node, 0, "a floating type", long_name(node.operand(0).type.dtype));
       auto axis = checked_axis(node, node.operand(0).ndim());
       if (!axis) return axis.takeError();
       return one(node.operand(0).type.dtype, node.operand(0).type.dims);

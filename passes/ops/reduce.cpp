@@ -19,7 +19,7 @@ llvm::Expected<Types> infer(const Node& node) {
   }
   for (int64_t axis : node.integers("axes"))
     if (axis < 0 || axis >= int64_t(node.operand(0).ndim()))
-      return node_error(node, "axis " + llvm::Twine(axis) + " is out of range");
+      return error(Code::malformed).at(node).what("axis " + llvm::Twine(axis) + " is out of range");
   return one(node.operand(0).type.dtype, dims);
 }
 template <Reduce reduce, Linear linear>

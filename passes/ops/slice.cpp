@@ -82,9 +82,11 @@ const RegisteredOp slice{{
         outside |= __builtin_mul_overflow(*size - 1, s.step, &last) || __builtin_add_overflow(*start, last, &last) ||
                    *start >= *extent || last < 0 || last >= *extent;
       if (outside)
-        return node_error(node, "slice of " + s.size.text() + " indices from " + s.start.text() + " in steps of " +
-                                    llvm::Twine(s.step) + ": outside extent " + s.extent.text() + " of axis " +
-                                    llvm::Twine(*axis));
+        return error(Code::shape_mismatch)
+            .at(node)
+            .what("slice of " + s.size.text() + " indices from " + s.start.text() + " in steps of " +
+                  llvm::Twine(s.step))
+            .what("outside extent " + s.extent.text() + " of axis " + llvm::Twine(*axis));
       dims[size_t(*axis)] = s.size;
       return one(node.operand(0).type.dtype, dims);
     },
@@ -95,8 +97,10 @@ const RegisteredOp slice{{
       dims[axis] = *node.dim("size").constant();
       const int64_t last = start + (dims[axis] - 1) * step;
       if (dims[axis] > 0 && (start < 0 || last < 0 || start >= in[0]->dims[axis] || last >= in[0]->dims[axis]))
-        return node_error(node, "slice from " + llvm::Twine(start) + " to " + llvm::Twine(last) + " of an axis of " +
-                                    llvm::Twine(in[0]->dims[axis]));
+        return error(Code::malformed)
+            .at(node)
+            .what("slice from " + llvm::Twine(start) + " to " + llvm::Twine(last) + " of an axis of " +
+                  llvm::Twine(in[0]->dims[axis]));
       const int64_t base = start * strides[axis];
       strides[axis] *= step;
       return single(rearranged(*in[0], dims, strides, count_of(dims) ? base : 0));
@@ -156,7 +160,7 @@ const RegisteredOp concat{{
       return rule;
     },
     .infer = [](const Node& node) -> llvm::Expected<Types> {
-      if (node.operands.empty()) return node_error(node, "concat of nothing");
+      if (node.operands.empty()) return error(Code::malformed).at(node).what("concat of nothing");
       auto axis = checked_axis(node, node.operand(0).ndim());
       if (!axis) return axis.takeError();
       Dims dims = node.operand(0).type.dims;
@@ -164,7 +168,7 @@ const RegisteredOp concat{{
         if (auto e = same_dtype(node, {0, k})) return e;
         const auto& other = node.operand(k).type.dims;
         if (other.size() != dims.size())
-          return mismatch(node, k, "shape", llvm::Twine(dims.size()) + " dims", to_string(other));
+          return wrong_shape(node, k, llvm::Twine(dims.size()) + " dims", to_string(other));
         for (size_t d = 0; d < dims.size(); ++d) {
           if (d == size_t(*axis))
             dims[d] = dims[d] + other[d];
@@ -241,10 +245,12 @@ const RegisteredOp pad{{
       auto axis = checked_axis(node, node.operand(0).ndim());
       if (!axis) return axis.takeError();
       Dims dims = node.operand(0).type.dims;
-      if (node.operand(0).type.dtype == DType::string) return mismatch(node, 0, "dtype", "a number", "string");
+      if (node.operand(0).type.dtype == DType::string) return wrong_dtype(node, 0, "a number", "string");
       for (const char* side : {"before", "after"})  // what is known; the run checks the rest
         if (proved_less(node.dim(side), 0))
-          return node_error(node, "pad of " + node.dim(side).text() + " elements along axis " + llvm::Twine(*axis));
+          return error(Code::malformed)
+              .at(node)
+              .what("pad of " + node.dim(side).text() + " elements along axis " + llvm::Twine(*axis));
       dims[size_t(*axis)] = dims[size_t(*axis)] + node.dim("before") + node.dim("after");
       return one(node.operand(0).type.dtype, dims);
     },
@@ -252,8 +258,10 @@ const RegisteredOp pad{{
       const size_t axis = size_t(node.integer("axis"));
       const int64_t before = *node.dim("before").constant();
       if (before < 0 || before + in[0]->dims[axis] > *node.out().type.dims[axis].constant())
-        return node_error(node, "pad of " + node.dim(before < 0 ? "before" : "after").text() + " elements along axis " +
-                                    llvm::Twine(axis));
+        return error(Code::malformed)
+            .at(node)
+            .what("pad of " + node.dim(before < 0 ? "before" : "after").text() + " elements along axis " +
+                  llvm::Twine(axis));
       Array out;
       out.resize(in[0]->is_float, numbers(node.out().type.dims));
       std::fill(out.f.begin(), out.f.end(), node.number("value"));

@@ -15,11 +15,11 @@ const RegisteredOp sum{{
       return rule;
     },
     .infer = [](const Node& node) -> llvm::Expected<Types> {
-      if (node.operands.empty()) return node_error(node, "sum of nothing");
+      if (node.operands.empty()) return error(Code::malformed).at(node).what("sum of nothing");
       for (unsigned k = 1; k < node.operands.size(); ++k) {
         if (auto e = same_dtype(node, {0, k})) return e;
         if (node.operand(k).type.dims != node.operand(0).type.dims)
-          return mismatch(node, k, "shape", to_string(node.operand(0).type.dims), to_string(node.operand(k).type.dims));
+          return wrong_shape(node, k, to_string(node.operand(0).type.dims), to_string(node.operand(k).type.dims));
       }
       return one(node.operand(0).type.dtype, node.operand(0).type.dims);
     },

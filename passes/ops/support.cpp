@@ -86,11 +86,10 @@ llvm::Error same_dtype(const Node& node, llvm::ArrayRef<unsigned> operands) {
   const Value& first = node.operand(operands[0]);
   for (unsigned k : operands.drop_front())
     if (node.operand(k).type.dtype != first.type.dtype)
-      return mismatch(
-          node, k, "dtype",
-          long_name(first.type.dtype) + " as operand " + llvm::Twine(operands[0]) + " " + quoted(first.name),
+      return wrong_dtype(
+          node, k, long_name(first.type.dtype) + " as operand " + llvm::Twine(operands[0]) + " " + quoted(first.name),
           long_name(node.operand(k).type.dtype));
-  if (first.type.dtype == DType::string) return mismatch(node, operands[0], "dtype", "a number", "string");
+  if (first.type.dtype == DType::string) return wrong_dtype(node, operands[0], "a number", "string");
   return llvm::Error::success();
 }
 
@@ -131,7 +130,9 @@ bool is_small(llvm::ArrayRef<int64_t> dims) {
 llvm::Expected<int64_t> checked_axis(const Node& node, size_t ndim) {
   int64_t axis = node.integer("axis");
   if (axis < 0 || axis >= int64_t(ndim))
-    return node_error(node, "axis " + llvm::Twine(axis) + " of a tensor with " + llvm::Twine(ndim) + " dims");
+    return error(Code::shape_mismatch)
+        .at(node)
+        .what("axis " + llvm::Twine(axis) + " of a tensor with " + llvm::Twine(ndim) + " dims");
   return axis;
 }
 

@@ -56,11 +56,17 @@ const RegisteredOp reshape{{
     .infer = [](const Node& node) -> llvm::Expected<Types> {
       const Dim from = product(node.operand(0).type.dims), to = product(node.dims("dims"));
       if (to.is_overflow())
-        return node_error(node, "reshape to " + to_string(node.dims("dims")) + ": more elements than fit in 64 bits");
+        return error(Code::malformed)
+            .at(node)
+            .what("reshape to " + to_string(node.dims("dims")))
+            .what("more elements than fit in 64 bits");
       if (from != to) {
         if (from.constant() && to.constant())
-          return mismatch(node, 0, "elements", to.text() + " for " + to_string(node.dims("dims")),
-                          from.text() + " of " + to_string(node.operand(0).type.dims));
+          return error(Code::shape_mismatch)
+              .operand_of(node, 0)
+              .what("elements")
+              .expected(to.text() + " for " + to_string(node.dims("dims")))
+              .found(from.text() + " of " + to_string(node.operand(0).type.dims));
         // Two names for one extent usually stand at the same place.
         const auto& dims = node.operand(0).type.dims;
         const auto to_dims = node.dims("dims");
@@ -119,7 +125,10 @@ const RegisteredOp transpose{{
         out.push_back(dims[size_t(p)]);
       }
       if (perm.size() != dims.size() || out.size() != dims.size())
-        return node_error(node, "perm: expected a permutation of " + llvm::Twine(dims.size()) + " dims");
+        return error(Code::shape_mismatch)
+            .at(node)
+            .what("perm")
+            .expected("a permutation of " + llvm::Twine(dims.size()) + " dims");
       return one(node.operand(0).type.dtype, out);
     },
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
@@ -160,7 +169,7 @@ const RegisteredOp expand{{
       const auto& dims = node.operand(0).type.dims;
       const auto to = node.dims("dims");
       if (to.size() < dims.size())
-        return mismatch(node, 0, "shape", "at most " + llvm::Twine(to.size()) + " dims", to_string(dims));
+        return wrong_shape(node, 0, "at most " + llvm::Twine(to.size()) + " dims", to_string(dims));
       for (size_t k = 0; k < dims.size(); ++k) {
         const Dim t = to[to.size() - dims.size() + k];
         if (!dims[k].is(1))

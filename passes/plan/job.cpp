@@ -14,7 +14,7 @@ llvm::Expected<DimValues> parse_dims(llvm::ArrayRef<std::string> dims) {
     auto [name, number] = llvm::StringRef(text).rsplit('=');  // a name may hold one too
     int64_t n = 0;
     if (name.empty() || number.getAsInteger(10, n) || n < 0)
-      return error(Fault::usage, "--dim " + quoted(text) + ": expected NAME=NUMBER");
+      return error(Code::bad_value).flag("--dim", quoted(text)).expected("NAME=NUMBER");
     out[name.str()] = n;
   }
   return out;
@@ -29,12 +29,12 @@ llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path) {
   for (size_t k = 0; k < lines.size(); ++k) {
     llvm::StringRef line = lines[k].split('#').first.trim();
     if (line.empty()) continue;
-    const std::string place = path.str() + ":" + std::to_string(k + 1);
+    const Place place = file_place(path, int64_t(k) + 1);
     const size_t gap = line.find_first_of(" \t=");
     llvm::StringRef pattern = line.take_front(gap),
                     wish = gap == llvm::StringRef::npos ? llvm::StringRef() : line.drop_front(gap).ltrim(" \t=");
     if (pattern.empty() || wish.empty())
-      return error(Fault::usage, place + ": expected PATTERN SHARDING, found " + quoted(line));
+      return error(Code::bad_value).at(place).expected("PATTERN SHARDING").found(quoted(line));
     pattern.consume_front("op:");
     out.push_back({pattern.str(), wish.str(), place});
   }
@@ -51,19 +51,20 @@ TrainingOptions training_of(const JobOptions& o) {
 llvm::Expected<Job> make_job(const JobOptions& o) {
   Job job;
   if (o.devices && (*o.devices < 1 || *o.devices > 4096))
-    return error(Fault::usage, "--devices " + llvm::Twine(*o.devices) + ": expected from 1 to 4096");
+    return error(Code::bad_value).flag("--devices", *o.devices).expected("from 1 to 4096");
   if (auto e = check_settings(training_of(o))) return e;
   auto mesh = parse_mesh(o.mesh.empty() ? std::to_string(o.devices.value_or(2)) : o.mesh);
   if (!mesh) return mesh.takeError();
   if (o.devices && mesh->devices() != *o.devices)
-    return error(Fault::usage, "--devices " + llvm::Twine(*o.devices) + " and --mesh " + o.mesh +
-                                   ": expected one number of devices, found " + llvm::Twine(mesh->devices()) +
-                                   " in the mesh");
+    return error(Code::bad_value)
+        .flag("--devices", llvm::Twine(*o.devices) + " and --mesh " + o.mesh)
+        .expected("one number of devices")
+        .found(llvm::Twine(mesh->devices()) + " in the mesh");
   job.passes.strategy = o.strategy;
   if (!find_strategy(o.strategy) || find_strategy(o.strategy)->axis)
-    return error(Fault::usage, "--strategy " + quoted(o.strategy) + ": expected " + strategy_names());
+    return error(Code::bad_value).flag("--strategy", quoted(o.strategy)).expected(strategy_names());
   if (o.outputs != "whole" && o.outputs != "sharded")
-    return error(Fault::usage, "--outputs " + quoted(o.outputs) + ": expected whole or sharded");
+    return error(Code::bad_value).flag("--outputs", quoted(o.outputs)).expected("whole or sharded");
   job.passes.outputs = o.outputs == "whole" ? OutputLayout::whole : OutputLayout::sharded;
   job.passes.tie_weights = !o.untied;
   job.passes.tie = o.tie, job.passes.untie = o.untie;
@@ -94,7 +95,7 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   if (auto e = run_pipeline(job, hooks)) return e;
   if (auto e = watch->end()) return e;
   if (!o.watch.stop_after.empty() && job.ranks.empty())
-    return error(Fault::stopped, "stopped after " + o.watch.stop_after);
+    return error(Code::stopped).what("stopped after " + o.watch.stop_after);
   return job;
 }
 

@@ -9,7 +9,7 @@ namespace {
 void add_dims(Plan& plan, const Graph& whole, const DimValues& examples) {
   for (const auto& [name, value] : examples)
     plan.dims[name] = {lower_bound(Dim::symbol(name)).value_or(0), value, std::nullopt};
-  plan.guards = whole.guards;
+  for (const Guard& g : whole.guards) plan.guards.push_back({g.left, g.right, to_string(g.at)});
   for (const Guard& g : whole.guards)
     if (const auto names = symbols_of(g.left); names.size() == 1 && !plan.dims.contains(names[0]))
       plan.dims[names[0]] = {0, number_at(g.right, examples), g.right};

@@ -150,6 +150,10 @@ struct Plan {
   Mesh mesh;
   bool weights = true;
   std::map<std::string, DimInfo> dims;
+  struct Guard {
+    Dim left, right;      // must be equal
+    std::string because;  // where the model needs it
+  };
   std::vector<Guard> guards;
   std::vector<Port> inputs, outputs;
   std::vector<State> state;

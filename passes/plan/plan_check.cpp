@@ -30,8 +30,11 @@ llvm::SmallVector<size_t, 4> dims_of_numbers(const Plan::Layout& layout) {
 // All indices of each dim are on some rank.
 llvm::Error check_layout(const std::string& place, const Plan::Layout& layout) {
   if (layout.sharding.is_partial())
-    return bad_input(place + ": sharding: expected no partial one of what a rank holds, found " +
-                     to_string(layout.sharding));
+    return error(Code::bad_plan)
+        .what(place)
+        .what("sharding")
+        .expected("no partial one of what a rank holds")
+        .found(to_string(layout.sharding));
   const llvm::SmallVector<size_t, 4> dims = dims_of_numbers(layout);
   std::vector<Shard> shards;
   Extents whole;
@@ -41,133 +44,132 @@ llvm::Error check_layout(const std::string& place, const Plan::Layout& layout) {
     for (size_t d : dims)
       numbers.whole.push_back(layout.dims[d]), numbers.dims.push_back(layout.shards[k].shard.dims[d]);
     auto shard = numbers.bind({});
-    if (!shard) return with_prefix(place + ": " + at("shards", k) + ": ranges", shard.takeError());
+    if (!shard) return within({words(place), words(at("shards", k)), words("ranges")}, shard.takeError());
     shards.push_back(std::move(*shard));
   }
   if (auto lost = held_by_none(whole, shards)) {
     std::string index;
     for (size_t k = 0; k < dims.size(); ++k)
       index += (k ? ", dim " : "dim ") + std::to_string(dims[k]) + " index " + std::to_string((*lost)[k]);
-    return bad_input(place + ": shards: expected each index on a rank, found " + index + " on none");
+    return error(Code::bad_plan).what(place).what("shards").expected("each index on a rank").found(index + " on none");
   }
   return llvm::Error::success();
 }
 llvm::Error check_data(const std::string& place, const Plan::Constant& t) {
   if (!llvm::all_of(t.dims, [](Dim d) { return d.constant().has_value(); }))
-    return bad_input(place + ": shape: expected integers, found " + to_string(llvm::ArrayRef<Dim>(t.dims)));
+    return error(Code::bad_plan)
+        .what(place)
+        .what("shape")
+        .expected("integers")
+        .found(to_string(llvm::ArrayRef<Dim>(t.dims)));
   if (!product(t.dims).is(t.elements))
-    return bad_input(place + ": elements: expected " + product(t.dims).text() + " of the shape, found " +
-                     llvm::Twine(t.elements));
+    return error(Code::bad_plan)
+        .what(place)
+        .what("elements")
+        .expected(product(t.dims).text() + " of the shape")
+        .found(t.elements);
   return llvm::Error::success();
 }
 llvm::Error check_collective(const std::string& place, const Plan::Meeting& m, const Mesh& mesh) {
   for (const std::string& axis : m.call.axes)
-    if (!mesh.find(axis)) return bad_input(place + ": axes: expected axes of the mesh, found " + quoted(axis));
+    if (!mesh.find(axis))
+      return error(Code::bad_plan).what(place).what("axes").expected("axes of the mesh").found(quoted(axis));
   const auto ndim = int64_t(m.call.dims.size());
   if (m.call.cut_axis >= ndim || m.call.join_axis >= ndim)
-    return bad_input(place + ": axis: expected one of the shape's " + llvm::Twine(ndim));
+    return error(Code::bad_plan).what(place).what("axis").expected("one of the shape's " + llvm::Twine(ndim));
   std::vector<bool> grouped(size_t(mesh.devices()), false);
   for (const auto& group : m.groups)
     for (int64_t rank : group) {
       if (size_t(rank) >= grouped.size() || grouped[size_t(rank)])
-        return bad_input(place + ": groups: expected each rank at most once, found " + llvm::Twine(rank));
+        return error(Code::bad_plan).what(place).what("groups").expected("each rank at most once").found(rank);
       grouped[size_t(rank)] = true;
     }
   return llvm::Error::success();
 }
-llvm::Error check_flow(const std::string& place, const Plan& plan) {
+llvm::Error check_flow(const Plan& plan) {
   Names ids;
   for (const Plan::Meeting& m : plan.collectives) ids.insert(m.call.id);
   for (size_t k = 0; k < plan.flow.size(); ++k) {
     const Plan::FlowEntry& e = plan.flow[k];
     if (e.is_collective() && !ids.contains(e.collective))
-      return bad_input(place + at("flow", k) + ": collective: expected the id of a collective, found " +
-                       quoted(e.collective));
+      return error(Code::bad_plan)
+          .what(at("flow", k))
+          .what("collective")
+          .expected("the id of a collective")
+          .found(quoted(e.collective));
     for (int64_t from : e.after)
-      if (size_t(from) >= k) return bad_input(place + at("flow", k) + ": after: expected positions before it");
+      if (size_t(from) >= k)
+        return error(Code::bad_plan).what(at("flow", k)).what("after").expected("positions before it");
   }
   return llvm::Error::success();
 }
-llvm::Error check_devices(const std::string& place, const Plan& plan) {
+llvm::Error check_devices(const Plan& plan) {
   const int64_t devices = plan.mesh.devices();
   if (int64_t(plan.devices.size()) != devices)
-    return bad_input(place + "devices: expected " + llvm::Twine(devices) + ", found " +
-                     llvm::Twine(plan.devices.size()));
+    return error(Code::bad_plan).what("devices").expected(devices).found(plan.devices.size());
   for (int64_t r = 0; r < devices; ++r) {
     const Plan::Device& d = plan.devices[size_t(r)];
-    const std::string here = place + at("devices", size_t(r));
-    if (d.rank != r) return bad_input(here + ": rank: expected " + llvm::Twine(r) + ", found " + llvm::Twine(d.rank));
+    const std::string here = at("devices", size_t(r));
+    if (d.rank != r) return error(Code::bad_plan).what(here).what("rank").expected(r).found(d.rank);
     const std::string file = "rank" + std::to_string(r) + "/model.onnx";
-    if (d.file != file) return bad_input(here + ": file: expected '" + file + "', found " + quoted(d.file));
+    if (d.file != file)
+      return error(Code::bad_plan).what(here).what("file").expected("'" + file + "'").found(quoted(d.file));
     for (const MeshAxis& axis : plan.mesh.axes) {
       const int64_t expected = plan.mesh.coordinate(axis.name, r);
       const auto found = d.coordinates.find(axis.name);
       if (found == d.coordinates.end() || found->second != expected)
-        return bad_input(here + ".coordinates." + axis.name + ": expected " + llvm::Twine(expected) + ", found " +
-                         (found == d.coordinates.end() ? std::string("none") : std::to_string(found->second)));
+        return error(Code::bad_plan)
+            .what(here + ".coordinates." + axis.name)
+            .expected(expected)
+            .found((found == d.coordinates.end() ? std::string("none") : std::to_string(found->second)));
     }
   }
   return llvm::Error::success();
 }
 // What is given back to an input has its name, type and layout.
-llvm::Error check_pairs(const std::string& place, const Plan& plan) {
+llvm::Error check_pairs(const Plan& plan) {
   auto pair = [&](const std::string& here, const std::string& input, const std::string& output) -> llvm::Error {
     auto named = [](const std::string& name) { return [&](const Plan::Port& p) { return p.name == name; }; };
     const auto in = llvm::find_if(plan.inputs, named(input)), out = llvm::find_if(plan.outputs, named(output));
     if (in == plan.inputs.end())
-      return bad_input(here + ": input: expected the name of an input, found " + quoted(input));
+      return error(Code::bad_plan).what(here).what("input").expected("the name of an input").found(quoted(input));
     if (out == plan.outputs.end())
-      return bad_input(here + ": output: expected the name of an output, found " + quoted(output));
+      return error(Code::bad_plan).what(here).what("output").expected("the name of an output").found(quoted(output));
     return llvm::Error::success();
   };
   for (size_t k = 0; k < plan.state.size(); ++k)
-    if (auto e = pair(place + at("state", k), plan.state[k].input, plan.state[k].output)) return e;
+    if (auto e = pair(at("state", k), plan.state[k].input, plan.state[k].output)) return e;
   for (size_t k = 0; k < plan.updates.size(); ++k)
-    if (auto e = pair(place + at("updates", k), plan.updates[k].input, plan.updates[k].output)) return e;
+    if (auto e = pair(at("updates", k), plan.updates[k].input, plan.updates[k].output)) return e;
   return llvm::Error::success();
 }
-llvm::Error check_training(const std::string& place, const Plan& plan) {
+llvm::Error check_training(const Plan& plan) {
   if (!plan.training) return llvm::Error::success();
   if (auto outside = outside_domain(*plan.training))
-    return bad_input(place + "training: " + outside->member + ": " + outside->text);
+    return error(Code::bad_plan)
+        .what("training")
+        .what(outside->member)
+        .expected(outside->expected)
+        .found(outside->found);
   if (plan.training->accumulate < 1)
-    return bad_input(place + "training: accumulate: expected at least 1, found " +
-                     llvm::Twine(plan.training->accumulate));
+    return error(Code::bad_plan)
+        .what("training")
+        .what("accumulate")
+        .expected("at least 1")
+        .found(plan.training->accumulate);
   return llvm::Error::success();
 }
-}  // namespace
-
-llvm::Error check_mesh(llvm::StringRef name, const Mesh& mesh, int64_t devices) {
-  if (devices < 1 || devices > most_devices)
-    return bad_input(name + ": mesh.devices: expected from 1 to " + llvm::Twine(most_devices) + ", found " +
-                     llvm::Twine(devices));
-  int64_t product = 1;
-  Names names;
-  for (const MeshAxis& axis : mesh.axes) {
-    if (axis.size < 1 || axis.size > most_devices)
-      return bad_input(name + ": mesh.axes: size: expected from 1 to " + llvm::Twine(most_devices) + ", found " +
-                       llvm::Twine(axis.size));
-    if (!names.insert(axis.name).second)
-      return bad_input(name + ": mesh.axes: name: expected distinct ones, found " + quoted(axis.name) + " twice");
-    product = std::min(product * axis.size, most_devices + 1);
-  }
-  if (product != devices)
-    return bad_input(name + ": mesh.devices: expected the product of the axes' sizes, found " + llvm::Twine(devices));
-  return llvm::Error::success();
-}
-
-llvm::Error check_plan(llvm::StringRef name, const Plan& plan) {
-  const std::string place = name.str() + ": ";
+llvm::Error check(const Plan& plan) {
   std::set<const Plan::Layout*> checked;
   auto layout_of = [&](const std::string& list, size_t k, const Plan::PlacedTensor& t) -> llvm::Error {
     if (!checked.insert(t.layout.get()).second) return llvm::Error::success();
-    return check_layout(place + at(list, k) + " (" + quoted(t.name) + "): layout", *t.layout);
+    return check_layout(at(list, k) + " (" + quoted(t.name) + "): layout", *t.layout);
   };
   auto check_all = [&](const std::string& list, const auto& tensors) -> llvm::Error {
     for (size_t k = 0; k < tensors.size(); ++k) {
       if (auto e = layout_of(list, k, tensors[k])) return e;
       if constexpr (requires { tensors[k].elements; })
-        if (auto e = check_data(place + at(list, k) + " (" + quoted(tensors[k].name) + ")", tensors[k])) return e;
+        if (auto e = check_data(at(list, k) + " (" + quoted(tensors[k].name) + ")", tensors[k])) return e;
     }
     return llvm::Error::success();
   };
@@ -176,10 +178,51 @@ llvm::Error check_plan(llvm::StringRef name, const Plan& plan) {
   if (auto e = check_all("parameters", plan.parameters)) return e;
   if (auto e = check_all("constants", plan.constants)) return e;
   for (size_t k = 0; k < plan.collectives.size(); ++k)
-    if (auto e = check_collective(place + at("collectives", k), plan.collectives[k], plan.mesh)) return e;
-  if (auto e = check_flow(place, plan)) return e;
-  if (auto e = check_devices(place, plan)) return e;
-  if (auto e = check_pairs(place, plan)) return e;
-  return check_training(place, plan);
+    if (auto e = check_collective(at("collectives", k), plan.collectives[k], plan.mesh)) return e;
+  if (auto e = check_flow(plan)) return e;
+  if (auto e = check_devices(plan)) return e;
+  if (auto e = check_pairs(plan)) return e;
+  return check_training(plan);
+}
+}  // namespace
+
+llvm::Error check_mesh(llvm::StringRef name, const Mesh& mesh, int64_t devices) {
+  if (devices < 1 || devices > most_devices)
+    return error(Code::bad_plan)
+        .in_file(name)
+        .what("mesh.devices")
+        .expected("from 1 to " + llvm::Twine(most_devices))
+        .found(devices);
+  int64_t product = 1;
+  Names names;
+  for (const MeshAxis& axis : mesh.axes) {
+    if (axis.size < 1 || axis.size > most_devices)
+      return error(Code::bad_plan)
+          .in_file(name)
+          .what("mesh.axes")
+          .what("size")
+          .expected("from 1 to " + llvm::Twine(most_devices))
+          .found(axis.size);
+    if (!names.insert(axis.name).second)
+      return error(Code::bad_plan)
+          .in_file(name)
+          .what("mesh.axes")
+          .what("name")
+          .expected("distinct ones")
+          .found(quoted(axis.name) + " twice");
+    product = std::min(product * axis.size, most_devices + 1);
+  }
+  if (product != devices)
+    return error(Code::bad_plan)
+        .in_file(name)
+        .what("mesh.devices")
+        .expected("the product of the axes' sizes")
+        .found(devices);
+  return llvm::Error::success();
+}
+
+llvm::Error check_plan(llvm::StringRef name, const Plan& plan) {
+  auto e = check(plan);
+  return e ? within(file_place(name), std::move(e)) : llvm::Error::success();
 }
 }  // namespace optp

@@ -63,7 +63,9 @@ void members(auto& io, Like<MeshAxis> auto& m) { io("name", m.name), io("size", 
 void members(auto& io, Like<Plan::DimInfo> auto& m) {
   io("min", m.min), io("example", m.example), io.optional("equals", m.equals);
 }
-void members(auto& io, Like<Guard> auto& m) { io("left", m.left), io("right", m.right), io("because", m.at); }
+void members(auto& io, Like<Plan::Guard> auto& m) {
+  io("left", m.left), io("right", m.right), io("because", m.because);
+}
 void members(auto& io, Like<Cause> auto& m) { io("kind", m.kind), io("text", m.text), io.optional("from", m.from); }
 void members(auto& io, Like<Plan::RankShard> auto& m) {
   io("ranks", m.ranks), io.shard(m.shard), io("elements", m.elements), io("bytes", m.bytes);

@@ -229,7 +229,7 @@ class PlanReader {
     JsonPath::Root root;
     llvm::json::ObjectMapper mapper(top_, root);
     Into<T> into{member, tables_};
-    if (!mapper || !mapper.map(name, into)) error_ = path_error(name_, root);
+    if (!mapper || !mapper.map(name, into)) error_ = path_error(Code::bad_plan, name_, root);
   }
   template <typename T>
   void given(StringLiteral name, std::optional<T>& member) {
@@ -247,7 +247,7 @@ class PlanReader {
     if (!value) return (*this)("mesh", read.devices);  // which says that there is none
     Reader reader(*value, path, tables_);
     if (reader.ok()) reader("axes", read.axes), reader("devices", read.devices);
-    error_ = reader.ok() ? check_mesh(name_, mesh, read.devices) : path_error(name_, root);
+    error_ = reader.ok() ? check_mesh(name_, mesh, read.devices) : path_error(Code::bad_plan, name_, root);
     tables_.devices = read.devices;
   }
   // Which names may be 0 is told before the first expression is read: max(past, 1) of a `past` from 1 is `past`.
@@ -281,13 +281,16 @@ llvm::Expected<Plan> parse_plan(llvm::StringRef name, llvm::StringRef text) {
   if (!json) return json.takeError();
   const JsonObject* top = json->getAsObject();
   if (!top || top->getString("format") != llvm::StringRef(plan_format))
-    return bad_input(name + ": format: expected " + quoted(plan_format));
+    return error(Code::not_this_format).in_file(name).what("format").expected(quoted(plan_format));
   const auto version = top->getInteger("version");
   if (!version || *version != plan_version)
-    return bad_input(
-        name + ": version: expected " + llvm::Twine(plan_version) + ", found " +
-        (version ? std::to_string(*version) : std::string("no number")) +
-        (version && *version < plan_version ? ": made by an earlier opt-partition; partition the model again" : ""));
+    return error(Code::unsupported_version)
+        .in_file(name)
+        .what("version")
+        .expected(plan_version)
+        .found((version ? std::to_string(*version) : std::string("no number")) +
+               (version && *version < plan_version ? ": made by an earlier opt-partition" : ""))
+        .hint(version && *version < plan_version ? "partition the model again" : "");
   Plan plan;
   PlanReader reader(name, *json);
   members(reader, plan);

@@ -30,20 +30,22 @@ llvm::Error Watch::check_names() {
     auto [name, number] = llvm::StringRef(options_.rewrite_limit).rsplit(':');
     int64_t most = 0;
     if (number.getAsInteger(10, most) || most < 0)
-      return error(Fault::usage, "--rewrite-limit " + quoted(options_.rewrite_limit) + ": expected PASS:NUMBER");
+      return error(Code::bad_value).flag("--rewrite-limit", quoted(options_.rewrite_limit)).expected("PASS:NUMBER");
     asked.push_back(name.str());
     limit_ = {name.str(), most};
   }
   for (const std::string& name : asked) {
     if (llvm::any_of(stages_, [&](const Stage* s) { return s->name == name; })) continue;
     const std::string known = llvm::join(llvm::map_range(stages_, [](const Stage* s) { return s->name; }), ", ");
-    return error(Fault::usage, "no pass is named " + quoted(name) + "; there are " + known);
+    return error(Code::unknown_pass).what("no pass is named " + quoted(name)).hint("there are " + known);
   }
   if (!limit_ || find_stage(limit_->first)->is(Stage::counts)) return llvm::Error::success();
   const auto counting = llvm::make_filter_range(stages_, [](const Stage* s) { return s->is(Stage::counts); });
-  return error(Fault::usage, "--rewrite-limit: " + limit_->first +
-                                 " can't stop halfway; of these a part can be done: " +
-                                 llvm::join(llvm::map_range(counting, [](const Stage* s) { return s->name; }), ", "));
+  return error(Code::bad_value)
+      .flag("--rewrite-limit")
+      .what(limit_->first + " can't stop halfway")
+      .hint("of these a part can be done: " +
+            llvm::join(llvm::map_range(counting, [](const Stage* s) { return s->name; }), ", "));
 }
 
 StageHooks Watch::hooks() {

@@ -82,7 +82,7 @@ std::string print_group(llvm::ArrayRef<int> group) {
 }
 
 llvm::Error check(const Call& call) {
-  auto wrong = [&](const llvm::Twine& what) { return error(Fault::internal, describe(call) + ": " + what); };
+  auto wrong = [&](const llvm::Twine& what) { return error(Code::bug).what(describe(call)).what(what); };
   if (call.kind == Collective::barrier) return llvm::Error::success();
   if (size_bytes(call.dtype) == 0) return wrong("dtype: has no size");
   if (reduces(call.kind) && !can_reduce(call.dtype)) return wrong("dtype: can't be reduced");
@@ -104,9 +104,7 @@ llvm::Error check(const Call& call) {
 }
 
 llvm::Error check_group(llvm::ArrayRef<int> group, int rank, int world_size) {
-  auto wrong = [&](const llvm::Twine& what) {
-    return error(Fault::internal, "group " + print_group(group) + ": " + what);
-  };
+  auto wrong = [&](const llvm::Twine& what) { return error(Code::bug).what("group " + print_group(group)).what(what); };
   llvm::SmallVector<bool, 16> seen(world_size, false);
   for (int member : group) {
     if (member < 0 || member >= world_size)

@@ -68,7 +68,7 @@ struct World {
   }
   llvm::Error failure() {
     std::lock_guard lock(mutex);
-    return error(Fault::rank_failed, message);
+    return error(Code::rank_failed).what(message);
   }
 
   const ThreadWorldOptions options;

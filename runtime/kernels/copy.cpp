@@ -36,8 +36,10 @@ llvm::Expected<Kernel> slice(const Work& work, const KernelContext& context) {
   const int64_t start = work.node->dim("start").constant().value_or(-1), step = work.node->integer("step", 1);
   const int64_t n = work.results[0].dims[axis], extent = work.operands[0].dims[axis], last = start + (n - 1) * step;
   if (n > 0 && (start < 0 || last < 0 || start >= extent || last >= extent))
-    return node_error(*work.node, "slice from " + llvm::Twine(start) + " to " + llvm::Twine(last) + " of an axis of " +
-                                      llvm::Twine(extent));
+    return error(Code::malformed)
+        .at(*work.node)
+        .what("slice from " + llvm::Twine(start) + " to " + llvm::Twine(last) + " of an axis of " +
+              llvm::Twine(extent));
   Ints from = strides_of(work.operands[0].dims);
   const int64_t base = start * from[axis];
   from[axis] *= step;
@@ -79,8 +81,10 @@ llvm::Expected<Kernel> pad(const Work& work, const KernelContext& context) {
   const int64_t before = work.node->dim("before").constant().value_or(0) * inner, run = x.dims[axis] * inner,
                 row = y.dims[axis] * inner;
   if (before < 0 || before + run > row)
-    return node_error(*work.node, "pad of " + work.node->dim(before < 0 ? "before" : "after").text() +
-                                      " elements along axis " + llvm::Twine(axis));
+    return error(Code::malformed)
+        .at(*work.node)
+        .what("pad of " + work.node->dim(before < 0 ? "before" : "after").text() + " elements along axis " +
+              llvm::Twine(axis));
   Array one;
   one.resize(is_float(y.dtype), {1});
   if (one.is_float)

@@ -28,9 +28,13 @@ struct Lookup {
     for (int64_t k = 0; k < count; ++k) {
       const int64_t here = row(int64_t(index[k])), whole = here + start;
       if (whole < 0 || whole >= total || (!masked && !is_here(here)))
-        return node_error(node, "index " + llvm::Twine(int64_t(index[k])) + " of operand 1 " +
-                                    quoted(node.operand(1).name) + " is outside " + llvm::Twine(total) + " rows of " +
-                                    quoted(node.operand(0).name));
+        return error(Code::out_of_range)
+            .at(node)
+            .what("index " + llvm::Twine(int64_t(index[k])) + " of operand 1 " + quoted(node.operand(1).name) +
+                  " is outside " + llvm::Twine(total) + " rows of " + quoted(node.operand(0).name))
+            .about({.tensor = node.operand(1).name,
+                    .expected = "from " + std::to_string(-total) + " to " + std::to_string(total - 1),
+                    .found = std::to_string(int64_t(index[k]))});
     }
     return llvm::Error::success();
   }

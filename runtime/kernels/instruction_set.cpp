@@ -48,6 +48,6 @@ InstructionSet instruction_set() {
 llvm::Error check_instruction_set_limit() {
   const char* text = std::getenv(variable);
   if (!text || !*text || limit()) return llvm::Error::success();
-  return error(Fault::usage, llvm::Twine(variable) + ": expected SSE41, AVX2 or AVX512, found " + quoted(text));
+  return error(Code::bad_value).what(llvm::Twine(variable)).expected("SSE41, AVX2 or AVX512").found(quoted(text));
 }
 }  // namespace optp

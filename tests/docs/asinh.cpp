@@ -15,7 +15,7 @@ const RegisteredOp asinh_op{{
     .rule = ops::elementwise_rule,  // one loop for each dim; not linear, so no partial sum passes through
     .infer = [](const Node& node) -> llvm::Expected<ops::Types> {
       const Type& x = node.operand(0).type;
-      if (!is_float(x.dtype)) return mismatch(node, 0, "dtype", "a floating type", long_name(x.dtype));
+      if (!is_float(x.dtype)) return wrong_dtype(node, 0, "a floating type", long_name(x.dtype));
       return ops::one(x.dtype, x.dims);
     },
     .evaluate = [](const Node&, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {

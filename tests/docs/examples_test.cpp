@@ -32,7 +32,8 @@ int64_t count(const Graph& g, llvm::StringRef op) {
 
 TEST_CASE("what a page shows is the file that is built") {
   for (const auto& [page, file] : {std::pair{"docs/adding-an-op.md", "tests/docs/asinh.cpp"},
-                                   {"docs/adding-a-strategy.md", "tests/docs/mlp_strategy.cpp"}}) {
+                                   {"docs/adding-a-strategy.md", "tests/docs/mlp_strategy.cpp"},
+                                   {"docs/adding-an-error.md", "tests/docs/new_error.cpp"}}) {
     CAPTURE(page);
     CHECK(text_of(page).find("```cpp\n" + text_of(file) + "```\n") != std::string::npos);
   }
@@ -52,7 +53,7 @@ TEST_CASE("a new op is read, split, differentiated and written") {
   JobOptions o;
   o.model = folder.put("model.onnx", m.SerializeAsString());
   o.devices = 3;
-  o.constraints = {{"w", "[_, tensor]", "test"}};
+  o.constraints = {{"w", "[_, tensor]", words("test")}};
   const Job job = must(make_job(o));
   CHECK(job.ranks[2]->find("y") != nullptr);
 

@@ -107,7 +107,7 @@ TEST_CASE("a value that a constraint names is not taken apart to join partial su
   Graph g;
   add_parallel_mlps(g);
   PassOptions options;
-  options.constraints = {{"a.out", "[_, _]", "test:1"}};
+  options.constraints = {{"a.out", "[_, _]", file_place("test", 1)}};
   const std::string text = split_text(with_mesh(g, "tensor=2"), options);
   CAPTURE(text);
   CHECK(text.find("%a.out = add(%a.sum.all_reduce") != std::string::npos);
@@ -126,6 +126,7 @@ TEST_CASE("an activation that needs its whole dim keeps the mlp whole, and the r
   CAPTURE(text);
   CHECK(text.find("finds nothing to split; nearest: dim 0 of 'up' (layer_norm needs it whole), dim 1 of 'up' (softmax "
                   "needs it whole)") != std::string::npos);
+  CHECK(row_of(take_diagnostic(annotate(g, {})).code()).name == std::string("bad-input/nothing-to-split"));
 }
 
 TEST_CASE("two products that are added stay parts until their sum: one all_reduce for both") {
@@ -159,7 +160,7 @@ TEST_CASE("a product that a constraint splits along the axis it is summed over i
   h = must(build.create("reshape", {h}, {{"dims", Dims{4, 8}}}, "flat"));
   g.outputs.push_back({"y", must(build.create("add", {h, &x}, {}, "y"))});
   PassOptions options;
-  options.constraints.push_back({"sum", "[_, tensor, _]", "test: 1"});
+  options.constraints.push_back({"sum", "[_, tensor, _]", words("test: 1")});
   const std::string text = split_text(with_mesh(g, "tensor=2"), options);
   CAPTURE(text);
   CHECK(text.find("%sum.reduce_scatter = reduce_scatter(%sum: f32[4, 1, 8]) [_, tensor, _]\n") != std::string::npos);

@@ -330,7 +330,7 @@ TEST_CASE("numbers that no optimizer takes are told by flag, expected and found"
     TrainingOptions o;
     set(o);
     auto outside = outside_domain(o);
-    return outside ? std::string(outside->flag) + ": " + outside->text : "";
+    return outside ? std::string(outside->flag) + ": expected " + outside->expected + ", found " + outside->found : "";
   };
   const std::string finite = ": expected a finite float32 number of at least 0, found ";
   CHECK(fault([](auto&) {}) == "");

@@ -78,7 +78,7 @@ void same_roles(const Graph& a, const Graph& b) {
   const auto text = [](const Graph& g) {
     std::string out = g.name + "|" + g.source + "|" + to_string(g.mesh) + "|" + std::to_string(g.rank.value_or(-1));
     for (const GraphOutput& o : g.outputs) out += "|output " + o.name + "=" + o.value->name;
-    for (const Guard& x : g.guards) out += "|guard " + x.left.text() + "=" + x.right.text() + " " + x.at;
+    for (const Guard& x : g.guards) out += "|guard " + x.left.text() + "=" + x.right.text() + " " + to_string(x.at);
     for (const State& s : g.states) out += "|state " + s.input + s.output + std::to_string(s.axis);
     for (const Update& u : g.updates) out += "|update " + u.input + "," + u.output + "," + u.parameter + "," + u.kind;
     for (const GradientOutput& x : g.gradients) out += "|gradient " + x.parameter + "," + x.output;

@@ -53,7 +53,8 @@ TEST_CASE("an axis called data splits the batch of every input, and the other ax
 TEST_CASE("the batch is split as a constraint on the ids would split it, in training too") {
   for (const bool train : {false, true}) {
     const Job by_default = must(job("data=2,tensor=2", {}, train, "opt-tiny-dynamo18"));
-    const Job asked = must(job("data=2,tensor=2", {{"input_ids", "[data, _]", "test"}}, train, "opt-tiny-dynamo18"));
+    const Job asked =
+        must(job("data=2,tensor=2", {{"input_ids", "[data, _]", words("test")}}, train, "opt-tiny-dynamo18"));
     CHECK(text_of(*by_default.ranks[3]) == text_of(*asked.ranks[3]));
   }
 }
@@ -71,7 +72,7 @@ TEST_CASE("caches are split along the batch, too, and stay so from run to run") 
 TEST_CASE("the strategy's axis may have any name, and data alone needs none") {
   const Job named = must(job("tp=2"));
   CHECK(sharding_of(named, "m.model.decoder.layers.0.fc1.bias") == "[tp]");
-  const Job word = must(job("tp=2", {{"*.fc1.weight", "rowwise", "test"}}));
+  const Job word = must(job("tp=2", {{"*.fc1.weight", "rowwise", words("test")}}));
   CHECK(text_of(*word.whole).find("tp") != std::string::npos);
   const Job data = must(job("data=2"));
   CHECK(sharding_of(data, "m.model.decoder.layers.0.fc1.bias") == "[_]");

@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 
 #include "frontend/ir/builder.h"
+#include "frontend/ir/diagnostic_json.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace optp {
 namespace {
@@ -56,9 +58,14 @@ TEST_CASE("ranks sum and gather, run after run; a failing rank is named") {
     }
   }
   arrays[1]["index"] = index(9);
-  const std::string e = llvm::toString((*ranks)->run(inputs, outputs));
-  CHECK(e.find("rank 1: ") == 0);
-  CHECK(e.find("index 9") != std::string::npos);
-  CHECK(llvm::toString((*ranks)->run(inputs, outputs)) == "a rank failed before");
+  using Told = std::pair<std::string, std::string>;
+  const auto told = [](const Diagnostic& d) { return Told(row_of(d.code()).name, d.message()); };
+  const Diagnostic e = take_diagnostic((*ranks)->run(inputs, outputs));
+  CHECK(
+      llvm::formatv("{0}", llvm::json::Value(error_object(e, int(e.fault())))).str() ==
+      R"({"code":"bad-input/out-of-range","exit":65,"expected":"from -3 to 2","found":"9","message":"rank 1: node of 'row' (gather): index 9 of operand 1 'index' is outside 3 rows of 'table'","node":"row","op":"gather","severity":"error","tensor":"index"})");
+  CHECK(told(take_diagnostic((*ranks)->run(inputs, outputs))) == Told("rank-failed/rank", "a rank failed before"));
+  inputs.pop_back();
+  CHECK(told(take_diagnostic((*ranks)->run(inputs, outputs))) == Told("internal/bug", "inputs of 2 ranks for 3"));
 }
 }  // namespace optp

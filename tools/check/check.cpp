@@ -57,7 +57,7 @@ class Checker {
       auto checked = check_training(training, job_);
       if (!checked) return checked.takeError();
       rows_.insert(rows_.end(), checked->rows.begin(), checked->rows.end());
-      if (fault_.empty()) fault_ = checked->fault;
+      if (!fault_) fault_ = checked->fault;
     }
     const CheckReport report{llvm::sys::path::filename(job_.whole->source).str(),
                              o_.job.train ? "training" : "inference",
@@ -65,12 +65,12 @@ class Checker {
                              job_.whole->mesh,
                              dims_,
                              std::move(rows_),
-                             fault_};
+                             fault_ ? fault_->message() : ""};
     llvm::outs() << to_text(report);
     if (!o_.json.empty())
       if (auto e = write_file_atomically(o_.json, llvm::StringRef(llvm::formatv("{0:2}\n", to_json(report)).str())))
         return e;
-    if (!fault_.empty()) return error(Fault::check_failed, fault_);
+    if (fault_) return *fault_;
     return llvm::Error::success();
   }
 
@@ -137,13 +137,13 @@ class Checker {
       row.tolerance = std::max(row.tolerance, runtime_tolerance(host.dtype));
       row.error = std::max(row.error, d);
       if (!(d <= runtime_tolerance(host.dtype)))
-        fail(row, name + ": output " + quoted(output) + expected_found(expected, found, at));
+        fail(row, difference_at({words(name), tensor_place("output", output)}, expected, found, at));
     }
     rows_.push_back(std::move(row));
   }
-  void fail(Row& row, const llvm::Twine& what) {
+  void fail(Row& row, Diagnostic fault) {
     row.holds = false;
-    if (fault_.empty()) fault_ = what.str();
+    if (!fault_) fault_ = std::move(fault);
   }
 
   // Another program computes in half precision what the file says in half precision, whatever it widens at its ends;
@@ -175,9 +175,11 @@ class Checker {
         if (!*file) return std::nullopt;
         Array out = to_array((*file)->array);
         if (out.dims != found.dims)
-          return bad_input((*file)->file + ": expected the output's shape " +
-                           to_string(Dims(found.dims.begin(), found.dims.end())) + ", found " +
-                           to_string(Dims(out.dims.begin(), out.dims.end())));
+          return error(Code::shape_mismatch)
+              .in_file((*file)->file)
+              .about({.tensor = output})
+              .expected("the output's shape " + to_string(Dims(found.dims.begin(), found.dims.end())))
+              .found(to_string(Dims(out.dims.begin(), out.dims.end())));
         return out;
       };
       auto compare = [&](Row& to, const Array& expected, double tolerance) {
@@ -187,7 +189,8 @@ class Checker {
         to.elements += expected.elements();
         to.tolerance = std::max(to.tolerance, tolerance);
         to.error = std::max(to.error, d);
-        if (!(d <= tolerance)) fail(to, to.name + ": output " + quoted(output) + expected_found(expected, found, at));
+        if (!(d <= tolerance))
+          fail(to, difference_at({words(to.name), tensor_place("output", output)}, expected, found, at));
       };
       auto theirs = stored(*files), truth = stored(*exact_files);
       if (!theirs || !truth) return llvm::joinErrors(theirs.takeError(), truth.takeError());
@@ -201,7 +204,7 @@ class Checker {
           exact, **truth,
           is_half(host.dtype) ? error + (host.dtype == DType::f16 ? 0x1p-10 : 0x1p-7) : runtime_tolerance(host.dtype));
     }
-    if (row.values == 0) return error(Fault::not_found, o_.golden + ": no .npy or .pb file of an output");
+    if (row.values == 0) return error(Code::file_not_found).in_file(o_.golden).what("no .npy or .pb file of an output");
     rows_.push_back(std::move(row));
     if (exact.values > 0) {
       exact.note = llvm::formatv("golden's own error {0:E2}", own).str();
@@ -216,7 +219,7 @@ class Checker {
     if (auto e = comparison.run(*whole_, arrays_, rank_arrays_, progress_)) return e;
     const LocalComparison::Found found = comparison.all();
     row.values = found.values, row.elements = found.elements, row.error = found.error;
-    if (!comparison.fault().empty()) fail(row, "local: " + comparison.fault());
+    if (auto fault = comparison.fault()) fail(row, std::move(fault->within(words("local"))));
     rows_.push_back(std::move(row));
     return llvm::Error::success();
   }
@@ -231,7 +234,7 @@ class Checker {
       const auto& dims = truth_[o.name].dims;
       auto whole = join(o.value->type.dtype, dims, Shard::of_all(dims, *o.value->sharding, mesh),
                         [&](size_t r) -> llvm::Expected<llvm::ArrayRef<char>> { return (*results)[r][o.name].bytes; });
-      if (!whole) return with_prefix("output " + quoted(o.name), whole.takeError());
+      if (!whole) return within(tensor_place("output", o.name), whole.takeError());
       joined[o.name] = std::move(*whole);
     }
     compare("end to end",
@@ -251,7 +254,7 @@ class Checker {
   std::vector<NamedArrays> rank_arrays_;
   std::vector<HostArrays> rank_inputs_;
   std::vector<Row> rows_;
-  std::string fault_;
+  std::optional<Diagnostic> fault_;
   std::optional<Progress> progress_;
 };
 }  // namespace

@@ -54,9 +54,9 @@ llvm::json::Value to_json(const CheckReport& report) {
                          {"strategy", report.strategy},
                          {"mesh", to_json(report.mesh)},
                          {"dims", std::move(dims)},
-                         {"holds", report.fault.empty()},
+                         {"holds", report.holds()},
                          {"comparisons", std::move(comparisons)}};
-  if (!report.fault.empty()) out["fault"] = report.fault;
+  if (!report.holds()) out["fault"] = report.fault;
   return out;
 }
 
@@ -97,11 +97,13 @@ llvm::Expected<CheckReport> read_check_report(const std::string& path) {
   auto json = parse_json(path, (*file)->text());
   if (!json) return json.takeError();
   const llvm::json::Object* top = json->getAsObject();
-  if (!top || top->getString("format") != format) return bad_input(path + ": format: expected " + quoted(format));
-  if (top->getInteger("version") != 1) return bad_input(path + ": version: expected 1");
+  if (!top || top->getString("format") != format)
+    return error(Code::not_this_format).in_file(path).what("format").expected(quoted(format));
+  if (top->getInteger("version") != 1)
+    return error(Code::unsupported_version).in_file(path).what("version").expected("1");
   CheckReport report;
   llvm::json::Path::Root root;
-  if (!fromJSON(*json, report, root)) return path_error(path, root);
+  if (!fromJSON(*json, report, root)) return path_error(Code::malformed, path, root);
   return report;
 }
 }  // namespace optp

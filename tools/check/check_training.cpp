@@ -30,6 +30,9 @@
 
 namespace optp {
 namespace {
+Diagnostic differs(const llvm::Twine& what, const std::string& expected, const std::string& found) {
+  return error(Code::difference).what(what).expected(expected).found(found);
+}
 
 double largest(const Array& a) {
   double top = 0;
@@ -121,7 +124,11 @@ class TrainingChecker {
         const std::string& file = stored->file;
         HostArray& array = stored->array;
         if (is_float(array.dtype))
-          return bad_input(file + ": dtype: expected integers, found " + long_name(array.dtype));
+          return error(Code::dtype_mismatch)
+              .in_file(file)
+              .what("dtype")
+              .expected("integers")
+              .found(long_name(array.dtype));
         if (array.dtype != DType::i64) array = host_array(to_array(array), DType::i64);
         llvm::SmallVector<int64_t, 4> shape;
         for (Dim d : labels->type.dims) {
@@ -130,8 +137,11 @@ class TrainingChecker {
           shape.push_back(*n);
         }
         if (array.dims != shape)
-          return bad_input(file + ": shape: expected " + to_string(Dims(shape.begin(), shape.end())) + ", found " +
-                           to_string(Dims(array.dims.begin(), array.dims.end())));
+          return error(Code::shape_mismatch)
+              .in_file(file)
+              .what("shape")
+              .expected(to_string(Dims(shape.begin(), shape.end())))
+              .found(to_string(Dims(array.dims.begin(), array.dims.end())));
         (*whole)["labels"] = std::move(array);
       } else {
         // Next-token prediction: the labels are the ids, counted from the front and within the classes.
@@ -145,12 +155,13 @@ class TrainingChecker {
           (*whole)["labels"] = host_array(own, DType::i64);
         }
         if (!whole->contains("labels"))
-          return error(Fault::usage, "no input has the labels' shape " + to_string(labels->type.dims) +
-                                         ": give labels.npy in --inputs-dir");
+          return error(Code::input_not_given)
+              .what("no input has the labels' shape " + to_string(labels->type.dims))
+              .what("give labels.npy in --inputs-dir");
       }
-      const std::string place = whole == &*given && !o_.inputs_dir.empty() ? o_.inputs_dir : "the batch";
-      if (auto e = check_labels(place + ": input 'labels'", (*whole)["labels"], *classes)) return e;
-      if (counted_labels((*whole)["labels"]) == 0) return with_prefix(place, no_label_counts());
+      const Place place = whole == &*given && !o_.inputs_dir.empty() ? file_place(o_.inputs_dir) : words("the batch");
+      if (auto e = check_labels({place, tensor_place("input", "labels")}, (*whole)["labels"], *classes)) return e;
+      if (counted_labels((*whole)["labels"]) == 0) return within(place, no_label_counts());
       Batch batch;
       for (int64_t r = 0; r < devices(); ++r) {
         // A batch that is split has its part of numbers only.
@@ -164,9 +175,9 @@ class TrainingChecker {
     return llvm::Error::success();
   }
 
-  void fail(Row& row, const llvm::Twine& what) {
+  void fail(Row& row, Diagnostic fault) {
     row.holds = false;
-    if (fault_.empty()) fault_ = row.name + ": " + what.str();
+    if (!fault_) fault_ = std::move(fault.within(words(row.name)));
   }
   llvm::Expected<std::vector<std::unique_ptr<Graph>>> rank_graphs(const Job& job) const {
     std::vector<std::unique_ptr<Graph>> out;
@@ -195,7 +206,7 @@ class TrainingChecker {
     const Extents& dims = like.data->dims;
     auto whole = join(part(0)->dtype, dims, Shard::of_all(dims, *like.sharding, mesh()),
                       [&](size_t r) -> llvm::Expected<llvm::ArrayRef<char>> { return part(r)->bytes; });
-    if (!whole) return with_prefix(quoted(like.name), whole.takeError());
+    if (!whole) return within(words(quoted(like.name)), whole.takeError());
     return to_array(*whole);
   }
 
@@ -266,10 +277,10 @@ class TrainingChecker {
         const auto& found = comparison.found(phase);
         row.values += found.values, row.elements += found.elements, row.error = std::max(row.error, found.error);
       }
-      if (!comparison.fault().empty()) {
+      if (comparison.fault()) {
         // What comes after a fault was not compared.
         if (llvm::is_contained(phases, comparison.fault_phase()))
-          fail(row, comparison.fault());
+          fail(row, *comparison.fault());
         else if (row.values == 0)
           row.holds = false;
       }
@@ -311,7 +322,8 @@ class TrainingChecker {
     const double loss_ratio =
         std::fabs(*loss - exact) / std::max(8 * std::fabs(whole_loss - exact), 2e-6 * std::fabs(exact));
     row.error = loss_ratio;
-    if (!(loss_ratio <= 1)) fail(row, llvm::formatv("loss: expected {0}, found {1}", exact, *loss).str());
+    if (!(loss_ratio <= 1))
+      fail(row, differs("loss", llvm::formatv("{0}", exact).str(), llvm::formatv("{0}", *loss).str()));
     for (size_t k = 0; k < job_.whole->gradients.size(); ++k) {
       const GradientOutput& g = job_.whole->gradients[k];
       const Array& expected = truth_[g.output];
@@ -324,7 +336,7 @@ class TrainingChecker {
       ++row.values;
       row.elements += expected.elements();
       row.error = std::max(row.error, ratio);
-      if (!(ratio <= 1)) fail(row, "gradient of " + quoted(g.parameter) + expected_found(expected, *found, at));
+      if (!(ratio <= 1)) fail(row, difference_at({tensor_place("gradient of", g.parameter)}, expected, *found, at));
     }
     rows_.push_back(std::move(row));
     memory_ = measured(**ranks);
@@ -408,18 +420,18 @@ class TrainingChecker {
         if (!clip) return clip.takeError();
         const auto& list = job->whole->gradients;
         std::vector<Row> parts(list.size(), Row{});
-        std::vector<std::string> faults(list.size());
+        std::vector<std::optional<Diagnostic>> faults(list.size());
         llvm::parallelFor(0, list.size(), [&](size_t k) {
           auto step = step_of(*job, **ranks, before, list[k], *clip);
-          if (!step) return void(faults[k] = llvm::toString(step.takeError()));
+          if (!step) return void(faults[k] = take_diagnostic(step.takeError()));
           step->step = s, step->learning_rate = rate;
           auto found = compare_update(*step, job->training, parts[k]);
-          faults[k] = found ? *found : llvm::toString(found.takeError());
+          faults[k] = found ? *found : take_diagnostic(found.takeError());
         });
         for (size_t k = 0; k < list.size(); ++k) {
           row.values += parts[k].values, row.elements += parts[k].elements,
               row.error = std::max(row.error, parts[k].error);
-          if (!faults[k].empty()) fail(row, faults[k]);
+          if (faults[k]) fail(row, *faults[k]);
         }
         progress->add(1);
       }
@@ -454,7 +466,9 @@ class TrainingChecker {
       ++row.values;
       row.elements += v->data->elements();
       if (auto at = held_by_none(v->data->dims, Shard::of_all(v->data->dims, *v->sharding, mesh())))
-        fail(row, quoted(v->name) + ": element " + to_string(Dims(at->begin(), at->end())) + " is on no device");
+        fail(row, error(Code::difference, quoted(v->name))
+                      .what("element " + to_string(Dims(at->begin(), at->end())) + " is on no device")
+                      .about({.tensor = v->name}));
     }
     Plan plan = make_plan(job_, dims_, "", true);
     if (auto e = add_activation_peaks(plan, job_, dims_)) return e;
@@ -469,8 +483,10 @@ class TrainingChecker {
         const double off = actual > 0 ? std::fabs(double(predicted - actual)) / double(actual) : double(predicted != 0);
         row.error = std::max(row.error, off);
         if (!(off <= row.tolerance))
-          fail(row, llvm::Twine(what) + " of rank " + llvm::Twine(r) + ": predicted " + llvm::Twine(predicted) +
-                        " bytes, found " + llvm::Twine(actual));
+          fail(row, error(Code::difference)
+                        .what(llvm::Twine(what) + " of rank " + llvm::Twine(r))
+                        .what("predicted " + llvm::Twine(predicted) + " bytes, found " + llvm::Twine(actual))
+                        .about({.expected = std::to_string(predicted) + " bytes", .found = std::to_string(actual)}));
       };
       compare("parameters", trained, memory_[r].parameters);
       compare("state", device.state_bytes, memory_[r].state);
@@ -528,10 +544,12 @@ class TrainingChecker {
       const double ratio = std::isfinite((*a)[k]) ? std::fabs((*a)[k] - (*b)[k]) / (8 * yardstick) : INFINITY;
       row.error = std::max(row.error, ratio);
       if (!(ratio <= 1))
-        fail(row, llvm::formatv("step {0}: loss: expected {1}, found {2}", k + 1, (*b)[k], (*a)[k]).str());
+        fail(row, differs("loss", llvm::formatv("{0}", (*b)[k]).str(), llvm::formatv("{0}", (*a)[k]).str())
+                      .within(words("step " + llvm::Twine(k + 1))));
     }
     if (!(a->back() + (*a)[a->size() - 2] < (*a)[0] + (*a)[1]))
-      fail(row, llvm::formatv("the loss does not fall: {0} at first, {1} at last", (*a)[0], a->back()).str());
+      fail(row, error(Code::difference,
+                      llvm::formatv("the loss does not fall: {0} at first, {1} at last", (*a)[0], a->back()).str()));
     row.note = llvm::formatv("loss {0:F4} to {1:F4}", (*a)[0], a->back()).str();
     rows_.push_back(std::move(row));
     return llvm::Error::success();
@@ -547,7 +565,7 @@ class TrainingChecker {
   std::map<std::string, double> addends_;  // the largest of what was summed up to a gradient
   std::vector<Memory> memory_;
   std::vector<Row> rows_;
-  std::string fault_;
+  std::optional<Diagnostic> fault_;
 };
 }  // namespace
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "frontend/ir/diagnostic.h"
 #include "passes/plan/job.h"
 #include "tools/check/comparison.h"
 
@@ -15,7 +16,7 @@ struct TrainingCheckOptions {
 };
 struct TrainingCheck {
   std::vector<Row> rows;
-  std::string fault;  // the first one found; empty: all groups hold
+  std::optional<Diagnostic> fault;  // the first one found; none: all groups hold
 };
 // `forward`: the inference job of the same options, whose forward part the step has, too.
 llvm::Expected<TrainingCheck> check_training(const TrainingCheckOptions& options, const Job& forward);

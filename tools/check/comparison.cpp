@@ -56,13 +56,17 @@ Array scalar(double x, bool floating) {
     a.i[0] = int64_t(x);
   return a;
 }
-std::string expected_found(const Array& expected, const Array& found, int64_t at) {
-  // Enough digits that two float32 that differ are seen to differ.
+std::string nine_digits(double x) {
   std::string out;
-  llvm::raw_string_ostream(out) << ", index " << index_text(at, expected.dims) << ": expected "
-                                << llvm::format("%.9g", expected.number(at)) << ", found "
-                                << llvm::format("%.9g", found.number(at));
+  llvm::raw_string_ostream(out) << llvm::format("%.9g", x);
   return out;
+}
+Diagnostic difference_at(const Where& where, const Array& expected, const Array& found, int64_t at) {
+  return error(Code::difference)
+      .at(where)
+      .at(joined(", ", words("index " + index_text(at, expected.dims))))
+      .expected(nine_digits(expected.number(at)))
+      .found(nine_digits(found.number(at)));
 }
 
 llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, llvm::ArrayRef<NamedArrays> rank_inputs,
@@ -138,7 +142,7 @@ double LocalComparison::addend_of(llvm::StringRef output) const {
 
 std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm::ArrayRef<const Value*> vs,
                                                           llvm::ArrayRef<const Array*> arrays, double floor) {
-  if (!fault_.empty() || !vs[0]->sharding) return std::nullopt;
+  if (fault_ || !vs[0]->sharding) return std::nullopt;
   // A resharded form names the value it is a form of.
   std::string logical = vs[0]->name;
   for (const Value* v = vs[0]; v && !kept_.contains(logical) && !v->cause.from.empty(); v = ranks_[0]->find(logical))
@@ -165,7 +169,7 @@ std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm
     return compare(node, *vs[0], sum, expected, scale, "sum over the ranks");
   }
   double most = 0;
-  for (int64_t r = 0; r < mesh_.devices() && fault_.empty(); ++r)
+  for (int64_t r = 0; r < mesh_.devices() && !fault_; ++r)
     most =
         std::max(most, compare(node, *vs[0], *arrays[size_t(r)], take(Shard::of(expected.dims, s, mesh_, r), expected),
                                scale, "rank " + llvm::Twine(r)));
@@ -175,10 +179,10 @@ std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm
 double LocalComparison::compare(const Node& node, const Value& value, const Array& found, const Array& expected,
                                 double scale, const llvm::Twine& who) {
   Found& f = found_[size_t(node.phase)];
-  const std::string place = "value " + quoted(value.name) + " of " + describe(node) + ", " + who.str();
+  const Where place{tensor_place("value", value.name), joined(" of ", place_of(node)), joined(", ", words(who))};
   if (found.dims != expected.dims) {
     f.error = INFINITY;
-    fault_ = place + ": wrong shape";
+    fault_ = error(Code::difference).at(place).what("wrong shape");
     fault_phase_ = node.phase;
     return INFINITY;
   }
@@ -196,7 +200,7 @@ double LocalComparison::compare(const Node& node, const Value& value, const Arra
   f.elements += expected.elements();
   f.error = std::max(f.error, most);
   if (!(most <= tolerance)) {
-    fault_ = place + expected_found(expected, found, at);
+    fault_ = difference_at(place, expected, found, at);
     fault_phase_ = node.phase;
   }
   return apart;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "frontend/ir/diagnostic.h"
 #include "frontend/ir/graph.h"
 #include "runtime/reference.h"
 #include "tools/check/rounding.h"
@@ -24,8 +25,9 @@ struct Row {
 // `skip_nan` is set carry no promise.
 double difference(const Array& a, const Array& b, bool skip_nan, int64_t* worst = nullptr, double floor = 1);
 Array scalar(double x, bool floating);
-std::string expected_found(const Array& expected, const Array& found,
-                           int64_t at);  // ", index [0, 3]: expected 1, found 2"
+std::string nine_digits(double x);  // enough that two float32 that differ are seen to differ
+Diagnostic difference_at(const Where& where, const Array& expected, const Array& found,
+                         int64_t at);  // ", index [0, 3]: expected 1, found 2"
 
 // Every value of every rank against its shard of the whole run's value, all in float64, so that what differs beyond its
 // rounding is a fault and the first such value is where it is. An element's error is |difference| ÷ the largest of its
@@ -46,7 +48,9 @@ class LocalComparison {
                   std::optional<Progress>& progress);
   const Found& found(Phase phase) const { return found_[size_t(phase)]; }
   Found all() const;
-  const std::string& fault() const { return fault_; }  // the first value that differs: node, rank, index; empty: none
+  const std::optional<Diagnostic>& fault() const {
+    return fault_;
+  }  // the first value that differs: node, rank, index; empty: none
   Phase fault_phase() const { return fault_phase_; }
   const NamedArrays& outputs() const { return outputs_; }  // of the whole run
   double addend_of(llvm::StringRef output) const;          // the largest of what the ranks summed up to it
@@ -68,7 +72,7 @@ class LocalComparison {
   std::map<std::string, Kept, std::less<>> kept_;
   Roundings roundings_;  // of rank 0's values, for all ranks
   Found found_[4];
-  std::string fault_;
+  std::optional<Diagnostic> fault_;
   Phase fault_phase_ = Phase::forward;
   NamedArrays outputs_;
 };

@@ -50,13 +50,13 @@ Node& scaled(Graph& graph, Node& after, double factor) {
 
 llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
   auto [kind, argument] = mutant.split(':');
-  auto none = [&] {
-    return error(Fault::usage, "--mutant " + quoted(mutant) + ": nothing in the graph to break that way");
+  auto none = [&]() -> llvm::Error {
+    return error(Code::bad_value).flag("--mutant", quoted(mutant)).what("nothing in the graph to break that way");
   };
   if (kind == "drop-all-reduce") {
     int64_t wanted = 0, seen = 0;
     if (!argument.empty() && argument.getAsInteger(10, wanted))
-      return error(Fault::usage, "--mutant " + quoted(mutant));
+      return error(Code::bad_value).flag("--mutant", quoted(mutant));
     for (auto& node : graph.nodes)
       if (node->op->collective == Collective::all_reduce && seen++ == wanted) {
         graph.replace_all_uses(node->out(), node->operand(0));
@@ -70,7 +70,8 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
     return node.op->collective == Collective::all_reduce && node.text("reduce") == "sum";
   };
   if (kind == "double-all-reduce" || kind == "mean-for-sum" || kind == "drop-backward-all-reduce") {
-    if (!argument.empty() && argument.getAsInteger(10, n)) return error(Fault::usage, "--mutant " + quoted(mutant));
+    if (!argument.empty() && argument.getAsInteger(10, n))
+      return error(Code::bad_value).flag("--mutant", quoted(mutant));
     Node* sum = nth(graph, n, [&](const Node& node) {
       return is_sum(node) && (kind != "drop-backward-all-reduce" || node.phase == Phase::backward);
     });
@@ -214,12 +215,12 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
   }
   if (kind == "swapped-betas" || kind == "clip-not-applied")
     return llvm::Error::success();  // of the ranks' options, not of a graph
-  return error(Fault::usage,
-               "--mutant " + quoted(mutant) +
-                   ": expected drop-all-reduce, double-all-reduce, mean-for-sum, misplaced-all-reduce, "
-                   "row-bias-everywhere, shift-shard, vocabulary-off-by-one, or, of a training step, "
-                   "drop-backward-all-reduce, skip-tied-gradient, partial-norm-gradient, local-vocabulary-as-global, "
-                   "clip-counts-replicas, bias-correction-off-by-one, decay-on-one-rank, "
-                   "moment-on-another-axis, swapped-betas or clip-not-applied");
+  return error(Code::bad_value)
+      .flag("--mutant", quoted(mutant))
+      .expected(
+          "drop-all-reduce, double-all-reduce, mean-for-sum, misplaced-all-reduce, row-bias-everywhere, shift-shard, "
+          "vocabulary-off-by-one, or, of a training step, drop-backward-all-reduce, skip-tied-gradient, "
+          "partial-norm-gradient, local-vocabulary-as-global, clip-counts-replicas, bias-correction-off-by-one, "
+          "decay-on-one-rank, moment-on-another-axis, swapped-betas or clip-not-applied");
 }
 }  // namespace optp

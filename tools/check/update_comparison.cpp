@@ -45,7 +45,8 @@ llvm::Expected<NamedArrays> expected_update(const StepOfParameter& step, const T
 }
 }  // namespace
 
-llvm::Expected<std::string> compare_update(const StepOfParameter& step, const TrainingOptions& options, Row& row) {
+llvm::Expected<std::optional<Diagnostic>> compare_update(const StepOfParameter& step, const TrainingOptions& options,
+                                                         Row& row) {
   const std::string& name = step.parameter->name;
   const OptimizerOptions o = with_defaults(options.optimizer);
   const double decay = o.name == "adamw" || !decays(*step.parameter, options) ? 0 : *o.weight_decay;
@@ -53,7 +54,8 @@ llvm::Expected<std::string> compare_update(const StepOfParameter& step, const Tr
   const double first_correction = 1 - std::pow(*o.beta1, steps), second_correction = 1 - std::pow(*o.beta2, steps);
   const Array& parameter = step.before.find(name)->second;
   const size_t elements = parameter.f.size();
-  std::string fault;
+  std::optional<Diagnostic> fault;
+
   for (size_t from = 0; from < elements; from += most_elements) {
     auto expected = expected_update(step, options, from, std::min(most_elements, elements - from));
     if (!expected) return expected.takeError();
@@ -89,11 +91,13 @@ llvm::Expected<std::string> compare_update(const StepOfParameter& step, const Tr
         if (ratio > most) most = ratio, worst = k;
       }
       row.error = std::max(row.error, most);
-      if (!(most > 1) || !fault.empty()) continue;
-      llvm::raw_string_ostream(fault) << "step " << step.step + 1 << ", '" << value << "', index "
-                                      << index_text(int64_t(from + worst), now.dims) << ": expected "
-                                      << llvm::format("%.9g", wanted.f[worst]) << ", found "
-                                      << llvm::format("%.9g", now.f[from + worst]);
+      if (!(most > 1) || fault) continue;
+      fault = error(Code::difference)
+                  .what("step " + llvm::Twine(step.step + 1) + ", '" + value + "', index " +
+                        index_text(int64_t(from + worst), now.dims))
+                  .expected(nine_digits(wanted.f[worst]))
+                  .found(nine_digits(now.f[from + worst]))
+                  .about({.tensor = value});
     }
   }
   return fault;

@@ -15,6 +15,7 @@ struct StepOfParameter {
   double learning_rate = 0;
 };
 // Adds what was compared to the row, whose error is in units of what is allowed: 16 roundings of what an element adds
-// up. Gives the first difference beyond that, or no text.
-llvm::Expected<std::string> compare_update(const StepOfParameter& step, const TrainingOptions& options, Row& row);
+// up. Gives the first difference beyond that, or none.
+llvm::Expected<std::optional<Diagnostic>> compare_update(const StepOfParameter& step, const TrainingOptions& options,
+                                                         Row& row);
 }  // namespace optp

@@ -1,5 +1,5 @@
 // generate: the man page, completions and the page of error codes, from the program itself; the build calls it. Hidden.
-#include "frontend/ir/error_codes.h"
+#include "frontend/ir/diagnostic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/cli/command.h"
 #include "tools/cli/interface.h"
@@ -21,7 +21,7 @@ Command add_generate(CLI::App& app) {
             else if (*what == "errors")
               llvm::outs() << errors_markdown();
             else
-              return error(Fault::usage, quoted(*what) + ": expected man, bash, zsh, fish or errors");
+              return error(Code::bad_value).what(quoted(*what)).expected("man, bash, zsh, fish or errors");
             return llvm::Error::success();
           }};
 }

@@ -20,7 +20,7 @@ llvm::Error diff(const DiffOptions& o) {
     llvm::outs() << llvm::formatv("{0:2}\n", to_json(found));
   else
     llvm::outs() << to_text(found);
-  if (!found.same()) return error(Fault::check_failed, o.a + " and " + o.b + " differ");
+  if (!found.same()) return error(Code::difference).what(o.a + " and " + o.b + " differ");
   if (!o.json) llvm::outs() << "no difference\n";
   return llvm::Error::success();
 }

@@ -41,8 +41,10 @@ llvm::Error no_such(const Plan& plan, llvm::StringRef name) {
     else if (near.empty() && known.contains(name))
       near = known.str();
   });
-  return error(Fault::not_found,
-               "the plan has no tensor " + quoted(name) + (near.empty() ? "" : "; nearest is " + quoted(near)));
+  return error(Code::tensor_not_found)
+      .what("the plan has no tensor " + quoted(name))
+      .about({.tensor = name.str(), .suggestion = near})
+      .hint(near.empty() ? "" : "nearest is " + quoted(near));
 }
 
 llvm::Error print_tensor(const Plan& plan, llvm::StringRef name, bool colour) {
@@ -86,11 +88,15 @@ llvm::Error print_why(const Plan& plan, llvm::StringRef name) {
 // What a wish would change, by a plan that has it; where it cannot hold, the reason names the node.
 llvm::Error print_want(const InspectOptions& o, const Plan& plan) {
   const auto [name, wish] = llvm::StringRef(o.want).split('=');
-  if (name.empty() || wish.empty()) return error(Fault::usage, "--want " + quoted(o.want) + ": expected NAME=SHARDING");
+  if (name.empty() || wish.empty())
+    return error(Code::bad_value).flag("--want", quoted(o.want)).expected("NAME=SHARDING");
   const FoundTensor found = find_tensor(plan, name);
   if (!found) return no_such(plan, name);
   if (plan.is_training())
-    return error(Fault::usage, "--want: is for inference plans; a training plan's forward part is the same");
+    return error(Code::bad_value)
+        .flag("--want")
+        .what("is for inference plans")
+        .hint("a training plan's forward part is the same");
   JobOptions job;
   job.model = o.model.empty() ? plan.model.name : o.model;
   for (const MeshAxis& a : plan.mesh.axes)
@@ -100,7 +106,7 @@ llvm::Error print_want(const InspectOptions& o, const Plan& plan) {
   report_progress(job);
   const DimValues dims = plan.examples();
   auto wished = [&](bool with) -> llvm::Expected<Plan> {
-    if (with) job.constraints.push_back({found.tensor->name, wish.str(), "--want"});
+    if (with) job.constraints.push_back({found.tensor->name, wish.str(), flag_place("--want")});
     auto made = make_job(job);
     if (!made) return made.takeError();
     Plan out = make_plan(*made, dims, OPTP_VERSION, /*weights=*/false);
@@ -109,7 +115,7 @@ llvm::Error print_want(const InspectOptions& o, const Plan& plan) {
   };
   // Both are made now, so that nothing but the wish is between them.
   auto without = wished(false);
-  if (!without) return with_prefix("the model that was partitioned is needed (--model FILE)", without.takeError());
+  if (!without) return within(words("the model that was partitioned is needed (--model FILE)"), without.takeError());
   auto with = wished(true);
   if (!with) return with.takeError();
   const PlanDiff diff = diff_plans(*without, *with);
@@ -165,7 +171,7 @@ llvm::Error inspect(const InspectOptions& o) {
   }
   if (!o.html.empty()) return write_page(o, *plan);
   if (!o.check.empty() || !o.trace.empty() || !o.against.empty())
-    return error(Fault::usage, "--check, --trace and --against are for the page: --html FILE");
+    return error(Code::bad_value).what("--check, --trace and --against are for the page: --html FILE");
   if (o.tensors) {
     print_tensors(*plan, llvm::outs());
     return llvm::Error::success();

@@ -32,7 +32,7 @@ struct BenchOptions {
 };
 
 llvm::Error bench(const BenchOptions& o) {
-  if (o.runs < 1 || o.warm_up < 0) return error(Fault::usage, "--runs: expected at least 1");
+  if (o.runs < 1 || o.warm_up < 0) return error(Code::bad_value).flag("--runs").expected("at least 1");
   std::optional<Progress> progress(std::in_place, "preparing");
   auto job = make_job(o.job);
   if (!job) return job.takeError();

@@ -49,7 +49,7 @@ bool is_drawn(const Value& v) { return v.data->is_missing() && v.type.dtype != D
 llvm::Expected<uint64_t> parse_seed(llvm::StringRef text) {
   uint64_t seed = 0;
   if (text.getAsInteger(10, seed))
-    return error(Fault::usage, "--random-weights " + quoted(text) + ": expected a number");
+    return error(Code::bad_value).flag("--random-weights", quoted(text)).expected("a number");
   return seed;
 }
 
@@ -91,7 +91,10 @@ llvm::Error draw_shards(Graph& rank, uint64_t seed, llvm::function_ref<llvm::Exp
     auto shard = find(*v);
     if (!shard) return shard.takeError();
     if (shard->shape() != v->data->dims)
-      return bad_input(rank.source + ": initializer " + quoted(v->name) + ": the plan says another shape");
+      return error(Code::shape_mismatch)
+          .in_file(rank.source)
+          .tensor("initializer", v->name)
+          .what("the plan says another shape");
     std::vector<float> values(is_float(v->type.dtype) ? size_t(shard->elements()) : 0);
     const float mean = mean_of(*v);
     llvm::MutableArrayRef<float> left(values);
@@ -108,8 +111,11 @@ llvm::Error draw_shards(Graph& rank, uint64_t seed, llvm::function_ref<llvm::Exp
 llvm::Error need_weights(const Graph& graph) {
   for (const Value* v : graph.data())
     if (v->data->is_missing())
-      return error(Fault::not_found, graph.source + ": weights file " + quoted(v->data->missing) + " of " +
-                                         quoted(v->name) + " is not there; --random-weights SEED runs without it");
+      return error(Code::weights_not_found)
+          .in_file(graph.source)
+          .what("weights file " + quoted(v->data->missing) + " of " + quoted(v->name) + " is not there")
+          .about({.tensor = v->name})
+          .hint("--random-weights SEED runs without it");
   return llvm::Error::success();
 }
 }  // namespace optp

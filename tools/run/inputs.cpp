@@ -25,16 +25,17 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
   llvm::SmallVector<int64_t, 4> shape;
   for (Dim d : spec.dims) {
     auto n = evaluate(d, dims);
-    if (!n) return with_prefix("input " + quoted(spec.name), n.takeError());
+    if (!n) return within(tensor_place("input", spec.name), n.takeError());
     shape.push_back(*n);
   }
-  if (auto e = fits_in_memory("input " + quoted(spec.name), DType::f64, shape)) return e;  // drawn in 8 bytes a number
+  if (auto e = fits_in_memory(tensor_place("input", spec.name), DType::f64, shape))
+    return e;  // drawn in 8 bytes a number
   a.resize(is_float(spec.dtype), shape);
   uint64_t seed = 0;
   llvm::StringRef text = how;
   if (text.consume_front("rand(") && text.consume_back(")")) {
     if (text.getAsInteger(10, seed))
-      return error(Fault::usage, "input " + quoted(spec.name) + ": expected rand(SEED), found " + quoted(how));
+      return error(Code::bad_value).tensor("input", spec.name).expected("rand(SEED)").found(quoted(how));
     std::mt19937_64 random(seed ^ std::hash<std::string>()(spec.name));
     for (double& x : a.f) {  // Box-Muller, so that the numbers are the same with every standard library
       const double u = double(random() >> 11) * 0x1p-53 + 0x1p-54, v = double(random() >> 11) * 0x1p-53;
@@ -46,8 +47,10 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
     std::fill(a.f.begin(), a.f.end(), how == "ones");
     std::fill(a.i.begin(), a.i.end(), how == "ones");
   } else {
-    return error(Fault::usage, "input " + quoted(spec.name) +
-                                   ": expected @FILE.npy, @FILE.pb, rand(SEED), ones or zeros, found " + quoted(how));
+    return error(Code::bad_value)
+        .tensor("input", spec.name)
+        .expected("@FILE.npy, @FILE.pb, rand(SEED), ones or zeros")
+        .found(quoted(how));
   }
   return host_array(a, spec.dtype);
 }
@@ -63,16 +66,23 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
     if (array.dtype != spec.dtype) {
       // Integers of another width and half floats stored as float32 are the same numbers; float for int is a mistake.
       if (is_float(array.dtype) != is_float(spec.dtype))
-        return bad_input(path + ": input " + quoted(spec.name) + ": dtype: expected " + long_name(spec.dtype) +
-                         ", found " + long_name(array.dtype));
+        return error(Code::dtype_mismatch)
+            .in_file(path)
+            .tensor("input", spec.name)
+            .what("dtype")
+            .expected(long_name(spec.dtype))
+            .found(long_name(array.dtype));
       array = host_array(to_array(array), spec.dtype);
     }
     if (spec.rows > 0 && !is_float(array.dtype)) {
       const Array ids = to_array(array);
       for (int64_t id : ids.i)
         if (id < -spec.rows || id >= spec.rows)
-          return bad_input(path + ": input " + quoted(spec.name) + ": index " + llvm::Twine(id) + " is outside the " +
-                           llvm::Twine(spec.rows) + " rows of the table it chooses from");
+          return error(Code::out_of_range)
+              .in_file(path)
+              .tensor("input", spec.name)
+              .what("index " + llvm::Twine(id) + " is outside the " + llvm::Twine(spec.rows) +
+                    " rows of the table it chooses from");
     }
     out[spec.name] = std::move(array);
     return llvm::Error::success();
@@ -87,8 +97,10 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
       const llvm::StringRef name = llvm::StringRef(text).split('=').first;
       std::string known;
       for (const InputSpec& s : specs) known += (known.empty() ? "" : ", ") + s.name;
-      return error(Fault::usage,
-                   "--input " + quoted(text) + ": the model has no input " + quoted(name) + "; it has " + known);
+      return error(Code::unknown_input)
+          .flag("--input", quoted(text))
+          .what("the model has no input " + quoted(name))
+          .hint("it has " + known);
     }
     if (value.consume_front("@")) {
       auto array = value.ends_with(".pb") ? read_tensor_file(value) : read_npy(value);
@@ -119,8 +131,10 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
     if (out.contains(spec.name)) continue;
     auto it = how.find(spec.name);
     if (it == how.end() && !synthesise)
-      return error(Fault::usage, "input " + quoted(spec.name) + " is not given; --input " + spec.name +
-                                     "=@FILE.npy, rand(SEED) or ones");
+      return error(Code::input_not_given)
+          .tensor("input", spec.name)
+          .says("is not given")
+          .hint("--input " + spec.name + "=@FILE.npy, rand(SEED) or ones");
     auto array = made(spec, it == how.end() ? "rand(1)" : llvm::StringRef(it->second), dims);
     if (!array) return array.takeError();
     out[spec.name] = std::move(*array);

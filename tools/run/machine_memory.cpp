@@ -14,14 +14,17 @@ int64_t machine_memory_bytes() {
   return bytes;
 }
 
-llvm::Error fits_in_memory(const llvm::Twine& what, DType dtype, llvm::ArrayRef<int64_t> dims) {
+llvm::Error fits_in_memory(const Place& place, DType dtype, llvm::ArrayRef<int64_t> dims) {
   const auto count = element_count(dims);
   const auto bytes = count ? checked_mul(*count, size_bytes(dtype)) : std::nullopt;
   if (bytes && *bytes <= machine_memory_bytes()) return llvm::Error::success();
   const Dims extents(dims.begin(), dims.end());
-  return bad_input(what + ": shape: expected at most the " +
-                   llvm::formatv("{0:f1}", double(machine_memory_bytes()) / (1 << 30)).str() +
-                   " GiB of memory that this machine has, found " + to_string(Type{dtype, extents}));
+  return error(Code::too_large)
+      .at(place)
+      .what("shape")
+      .expected("at most the " + llvm::formatv("{0:f1}", double(machine_memory_bytes()) / (1 << 30)).str() +
+                " GiB of memory that this machine has")
+      .found(to_string(Type{dtype, extents}));
 }
 
 llvm::Expected<std::unique_ptr<Graph>> bind_to_run(const Graph& graph, const DimValues& dims) {
@@ -30,7 +33,7 @@ llvm::Expected<std::unique_ptr<Graph>> bind_to_run(const Graph& graph, const Dim
   auto check = [](const Value& v) {
     llvm::SmallVector<int64_t, 4> extents;
     for (Dim d : v.type.dims) extents.push_back(d.constant().value_or(0));
-    return fits_in_memory("value " + quoted(v.name), v.type.dtype, extents);
+    return fits_in_memory(tensor_place("value", v.name), v.type.dtype, extents);
   };
   for (const Value* v : (*bound)->inputs)
     if (auto e = check(*v)) return e;

@@ -18,7 +18,7 @@ llvm::Error write_outputs(const std::string& folder, llvm::ArrayRef<std::string>
                           llvm::ArrayRef<HostArray> arrays, llvm::StringRef index) {
   namespace fs = std::filesystem;
   const auto failed = [&](int error_number) {
-    return error(Fault::cannot_write, folder + ": " + reason(error_number));
+    return error(Code::cannot_write).in_file(folder).what(reason(error_number));
   };
   const DeferInterrupts defer;
   const bool made = mkdir(folder.c_str(), 0777) == 0;
@@ -32,7 +32,7 @@ llvm::Error write_outputs(const std::string& folder, llvm::ArrayRef<std::string>
   });
   for (size_t k = 0; k < files.size(); ++k) {
     if (auto e = write_npy(hidden + "/" + files[k], arrays[k])) return e;
-    if (interrupting_signal()) return error(Fault::interrupted, folder + ": interrupted, nothing was written");
+    if (interrupting_signal()) return error(Code::interrupted).in_file(folder).what("interrupted, nothing was written");
   }
   auto place = [&](llvm::StringRef file) {
     return rename((hidden + "/" + file).str().c_str(), (folder + "/" + file).str().c_str()) == 0;

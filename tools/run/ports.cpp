@@ -6,7 +6,7 @@ namespace optp {
 
 llvm::Expected<Shard> shard_of(const Port& port, size_t rank, const DimValues& dims) {
   auto shard = (*port.layout)[rank].shard.bind(dims);
-  if (!shard) return with_prefix("plan.json: ranges of " + quoted(port.name), shard.takeError());
+  if (!shard) return within(file_place("plan.json"), within(tensor_place("ranges of", port.name), shard.takeError()));
   return shard;
 }
 
@@ -21,18 +21,22 @@ llvm::Expected<HostArray> join(const Port& port, const DimValues& dims,
   auto whole = join(port.dtype, shards[0].whole, shards, [&](size_t r) -> llvm::Expected<llvm::ArrayRef<char>> {
     const HostArray* own = part(r);
     if (!own || own->dims != shards[r].shape() || own->dtype != port.dtype)
-      return bad_input("that of rank " + llvm::Twine(r) + " is not of the plan's shape");
+      return error(Code::shape_mismatch).what("that of rank " + llvm::Twine(r) + " is not of the plan's shape");
     return own->bytes;
   });
-  if (!whole) return with_prefix("output " + quoted(port.name), whole.takeError());
+  if (!whole) return within(tensor_place("output", port.name), whole.takeError());
   return whole;
 }
 
 llvm::Expected<Shard> data_shard(const Plan& plan, llvm::StringRef name, size_t rank) {
   const FoundTensor found = find_tensor(plan, name);
-  if (!found.data || found.tensor->name != name) return bad_input("plan.json: it lists no tensor " + quoted(name));
+  if (!found.data || found.tensor->name != name)
+    return error(Code::bad_plan)
+        .in_file("plan.json")
+        .what("it lists no tensor " + quoted(name))
+        .about({.tensor = name.str()});
   auto shard = (*found.data->layout)[rank].shard.bind({});
-  if (!shard) return with_prefix("plan.json: ranges of " + quoted(name), shard.takeError());
+  if (!shard) return within(file_place("plan.json"), within(tensor_place("ranges of", name), shard.takeError()));
   return shard;
 }
 }  // namespace optp

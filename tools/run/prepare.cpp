@@ -25,8 +25,10 @@ llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<
       for (Dim d : v->type.dims)
         for (const std::string& s : symbols_of(d))
           if (!bound->contains(s))
-            return error(Fault::usage, "dim " + quoted(s) + " has no value: give --dim " +
-                                           (s == Dim::symbol(s).text() ? s + "=NUMBER" : "\"" + s + "=NUMBER\""));
+            return error(Code::dim_without_value)
+                .dim(s)
+                .says("has no value: give --dim " +
+                      (s == Dim::symbol(s).text() ? s + "=NUMBER" : "\"" + s + "=NUMBER\""));
     return bound;
   };
   return make_inputs(input_specs(imported), given, folder, dims, bind, true);

@@ -49,9 +49,8 @@ llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayR
   if (!bound) return bound.takeError();
   for (const Port& p : inputs)
     if (p.role == Plan::Role::labels)
-      if (auto e = check_labels((folder.empty() ? "" : folder + ": ") + llvm::Twine("input ") + quoted(p.name),
-                                arrays->find(p.name)->second, p, *bound))
-        return e;
+      if (auto e = check_labels({tensor_place("input", p.name)}, arrays->find(p.name)->second, p, *bound))
+        return folder.empty() ? std::move(e) : within(file_place(folder), std::move(e));
   return Batch{std::move(*arrays), std::move(*bound)};
 }
 llvm::Expected<std::vector<HostArrays>> take_shards(const Batch& batch, llvm::ArrayRef<Port> inputs, size_t devices) {
@@ -95,8 +94,9 @@ llvm::Error run(const RunOptions& o) {
   progress.reset();
   if (plan->is_training()) return run_steps(o, *plan, std::move(graphs));
   if (o.steps || !o.dump.empty() || o.learning_rate || o.inputs_dirs.size() > 1)
-    return error(Fault::usage,
-                 "--steps, --dump, --lr and several --inputs-dir are for training plans; this one is for inference");
+    return error(Code::bad_value)
+        .what("--steps, --dump, --lr and several --inputs-dir are for training plans")
+        .hint("this one is for inference");
   auto batch = read_batch(o.inputs, o.dims, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], plan->inputs);
   if (!batch) return batch.takeError();
   auto rank_inputs = take_shards(*batch, plan->inputs, plan->devices.size());
@@ -105,7 +105,7 @@ llvm::Error run(const RunOptions& o) {
   std::vector<const Graph*> ranks;
   for (const auto& graph : graphs) {
     auto g = bind_to_run(*graph, batch->dims);
-    if (!g) return with_prefix("to bind all extents give --dim NAME=NUMBER", g.takeError());
+    if (!g) return within(words("to bind all extents give --dim NAME=NUMBER"), g.takeError());
     bound.push_back(std::move(*g));
     ranks.push_back(bound.back().get());
   }

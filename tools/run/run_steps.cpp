@@ -38,13 +38,13 @@ llvm::Error run_steps(const RunOptions& o, const Plan& plan, std::vector<std::un
     else if (what == "state")
       dump_state = true;
     else
-      return error(Fault::usage, "--dump " + quoted(what) + ": expected gradients, parameters or state");
+      return error(Code::bad_value).flag("--dump", quoted(what)).expected("gradients, parameters or state");
   }
   TrainingOptions asked;
   asked.learning_rate = o.learning_rate;
   if (auto outside = outside_domain(asked))
-    return error(Fault::usage, llvm::Twine(outside->flag) + ": " + outside->text);
-  if (o.steps < 0) return error(Fault::usage, "--steps: expected at least 1");
+    return error(Code::bad_value).flag(outside->flag).expected(outside->expected).found(outside->found);
+  if (o.steps < 0) return error(Code::bad_value).flag("--steps").expected("at least 1");
   const size_t devices = graphs.size();
   std::vector<Port> data;
   for (const Port& p : plan.inputs)
@@ -85,24 +85,24 @@ llvm::Error run_steps(const RunOptions& o, const Plan& plan, std::vector<std::un
     const Batch& batch = batches[size_t(m) % batches.size()];
     auto shards = take_shards(batch, data, devices);
     if (!shards) return shards.takeError();
-    if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
+    if (interrupting_signal()) return error(Code::interrupted).in_file(o.out).what("interrupted, nothing was written");
     for (const Port& p : data)
       if (p.role == Role::labels) counted += counted_labels(batch.arrays.find(p.name)->second);
     if ((m + 1) % micro_batches != 0) {
       if (auto e = (*stepper)->accumulate(batch.dims, std::move(*shards)))
-        return with_prefix("step " + llvm::Twine(s + 1), std::move(e));
+        return within(words("step " + llvm::Twine(s + 1)), std::move(e));
       continue;
     }
-    if (counted == 0) return with_prefix("step " + llvm::Twine(s + 1), no_label_counts());
+    if (counted == 0) return within(words("step " + llvm::Twine(s + 1)), no_label_counts());
     counted = 0;
     auto loss =
         (*stepper)->step(batch.dims, std::move(*shards), o.learning_rate.value_or(*plan.training->learning_rate));
-    if (!loss) return with_prefix("step " + llvm::Twine(s + 1), loss.takeError());
+    if (!loss) return within(words("step " + llvm::Twine(s + 1)), loss.takeError());
     if (!o.profile.empty()) trace.add("step " + std::to_string(s + 1), *(*stepper)->last_run());
     losses.push_back(number_or_null(*loss));
     dims = batch.dims;
   }
-  if (interrupting_signal()) return error(Fault::interrupted, o.out + ": interrupted, nothing was written");
+  if (interrupting_signal()) return error(Code::interrupted).in_file(o.out).what("interrupted, nothing was written");
 
   if (!o.profile.empty())
     if (auto e = trace.write(o.profile, plan.model.name)) return e;

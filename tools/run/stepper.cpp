@@ -21,7 +21,8 @@ llvm::Expected<HostArray> zeros(const Value& v) {
   out.dtype = v.type.dtype;
   int64_t bytes = size_bytes(v.type.dtype);
   for (Dim d : v.type.dims) {
-    if (!d.constant()) return bad_input("state " + quoted(v.name) + ": extent " + d.text() + ": expected a number");
+    if (!d.constant())
+      return error(Code::shape_mismatch).tensor("state", v.name).what("extent " + d.text()).expected("a number");
     out.dims.push_back(*d.constant());
     bytes *= *d.constant();
   }
@@ -38,7 +39,7 @@ llvm::Expected<std::unique_ptr<Stepper>> Stepper::create(std::vector<std::unique
     HostArrays& values = out->values_.emplace_back();
     for (const Update& u : graph->updates) {
       Value* v = graph->find(u.input);
-      if (!v) return bad_input(graph->source + ": updates: no input " + quoted(u.input));
+      if (!v) return error(Code::malformed).in_file(graph->source).what("updates").what("no input " + quoted(u.input));
       if (v->is_data()) {
         values[u.input] = take(v->data_shard(), *v->data);
         graph->make_input(*v);
@@ -104,7 +105,7 @@ llvm::Error Stepper::run(const DimValues& dims, std::vector<HostArrays> inputs, 
 
 llvm::Error Stepper::accumulate(const DimValues& dims, std::vector<HostArrays> inputs) {
   if (llvm::none_of(graphs_[0]->updates, is_accumulated))
-    return error(Fault::internal, "a training step without sums over micro-batches was asked to accumulate");
+    return error(Code::bug, "a training step without sums over micro-batches was asked to accumulate");
   if (auto e = run(dims, std::move(inputs), 0, /*last=*/false)) return e;
   accumulated_ = true;
   return llvm::Error::success();

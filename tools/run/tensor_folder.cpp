@@ -53,11 +53,14 @@ llvm::Expected<std::optional<TensorFolder::Found>> TensorFolder::find(llvm::Stri
 
 llvm::Error TensorFolder::none_of(llvm::StringRef name) const {
   const std::string path = folder_ + "/" + file_name_of(name);
-  if (numbered_.empty()) return error(Fault::not_found, path + ".npy: no such file");
+  if (numbered_.empty()) return error(Code::file_not_found).in_file(path + ".npy").what("no such file");
   std::string there;
   for (const Numbered& one : numbered_)
     there += (there.empty() ? "" : ", ") + (one.name.empty() ? "one without a name" : quoted(one.name));
-  return error(Fault::not_found, folder_ + ": expected " + kind_ + " " + quoted(name) + ", in " + file_name_of(name) +
-                                     ".npy or in a numbered file, found " + there);
+  return error(Code::file_not_found)
+      .in_file(folder_)
+      .expected(llvm::Twine(kind_) + " " + quoted(name) + ", in " + file_name_of(name) + ".npy or in a numbered file")
+      .found(there)
+      .about({.tensor = name.str()});
 }
 }  // namespace optp

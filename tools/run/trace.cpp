@@ -135,14 +135,15 @@ llvm::Expected<Trace> Trace::read(const std::string& path) {
   if (!json) return json.takeError();
   const llvm::json::Object* top = json->getAsObject();
   const llvm::json::Array* events = top ? top->getArray("traceEvents") : nullptr;
-  if (!events) return bad_input(path + ": traceEvents: expected a list, as run --profile writes it");
+  if (!events)
+    return error(Code::malformed).in_file(path).what("traceEvents").expected("a list, as run --profile writes it");
   Trace trace;
   // A rank's runs come before what they hold, and in the order of time.
   std::map<int64_t, size_t> runs_of;
   for (size_t k = 0; k < events->size(); ++k) {
     const llvm::json::Object* e = (*events)[k].getAsObject();
     auto bad = [&](const llvm::Twine& what) {
-      return bad_input(path + ": traceEvents[" + llvm::Twine(k) + "]: " + what);
+      return error(Code::malformed).in_file(path).what("traceEvents[" + llvm::Twine(k) + "]").what(what);
     };
     if (!e || !e->getString("ph")) return bad("expected an event");
     if (e->getString("ph") != llvm::StringRef("X")) continue;
@@ -171,7 +172,7 @@ llvm::Expected<Trace> Trace::read(const std::string& path) {
       trace.runs_[it->second - 1].ranks[size_t(*rank)].push_back(std::move(step));
     }
   }
-  if (trace.runs_.empty()) return bad_input(path + ": traceEvents: no run of ours in it");
+  if (trace.runs_.empty()) return error(Code::malformed).in_file(path).what("traceEvents").what("no run of ours in it");
   return trace;
 }
 

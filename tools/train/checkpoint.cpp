@@ -71,7 +71,7 @@ JsonObject to_json(const RunRecord& r) {
 // Reads members of one object; the first that is missing or of another type is the error.
 class Reader {
  public:
-  Reader(const JsonObject* object, std::string place) : object_(object), place_(std::move(place)) {
+  Reader(const JsonObject* object, Where place) : object_(object), place_(std::move(place)) {
     if (!object_) fail("", "an object");
   }
   ~Reader() { llvm::consumeError(std::move(error_)); }
@@ -120,23 +120,27 @@ class Reader {
     return out;
   }
   void fail(llvm::StringRef name, const llvm::Twine& expected) {
-    if (!error_)
-      error_ = bad_input(place_ + (name.empty() ? "" : (place_.empty() ? "" : ": ") + name.str()) + ": expected " +
-                         expected);
+    if (!error_) {
+      Diagnostic d = error(Code::bad_checkpoint).at(place_);
+      if (!name.empty()) d.what(name);
+      error_ = d.expected(expected);
+    }
   }
   llvm::Error take() { return std::move(error_); }
 
  private:
   const JsonObject* object_;
-  std::string place_;
+  Where place_;
   llvm::Error error_ = llvm::Error::success();
 };
 
 llvm::Expected<RunRecord> run_from(const JsonObject& top, const std::string& path) {
   RunRecord r;
-  Reader in(&top, path);
-  Reader model(in.object("model"), path + ": model"), schedule(in.object("schedule"), path + ": schedule"),
-      position(in.object("position"), path + ": position"), optimizer(in.object("optimizer"), path + ": optimizer");
+  Reader in(&top, {file_place(path)});
+  Reader model(in.object("model"), {file_place(path), words("model")}),
+      schedule(in.object("schedule"), {file_place(path), words("schedule")}),
+      position(in.object("position"), {file_place(path), words("position")}),
+      optimizer(in.object("optimizer"), {file_place(path), words("optimizer")});
   r.model_path = model.text("path"), r.model_blake3 = model.text("blake3"),
   r.frozen_blake3 = model.text("frozen_blake3");
   r.mesh = in.text("mesh"), r.strategy = in.text("strategy");
@@ -155,7 +159,7 @@ llvm::Expected<RunRecord> run_from(const JsonObject& top, const std::string& pat
   p.length = position.count("length");
   if (llvm::StringRef(position.text("seed")).getAsInteger(10, p.seed))
     position.fail("seed", "a number below 2^64 as a string");
-  Reader data(position.object("data"), path + ": position: data");
+  Reader data(position.object("data"), {file_place(path), words("position: data")});
   p.path = data.text("path"), p.blake3 = data.text("blake3");
   for (const auto& loss : in.list("losses")) {
     if (!loss.getAsNumber()) in.fail("losses", "a list of numbers");
@@ -168,7 +172,12 @@ llvm::Expected<RunRecord> run_from(const JsonObject& top, const std::string& pat
   TrainingOptions settings;
   settings.learning_rate = r.learning_rate, settings.optimizer = r.optimizer,
   settings.max_gradient_norm = r.max_gradient_norm;
-  if (auto outside = outside_domain(settings)) return bad_input(path + ": " + outside->member + ": " + outside->text);
+  if (auto outside = outside_domain(settings))
+    return error(Code::bad_checkpoint)
+        .in_file(path)
+        .what(outside->member)
+        .expected(outside->expected)
+        .found(outside->found);
   return r;
 }
 
@@ -181,9 +190,9 @@ llvm::Expected<Shard> bound_shard_from(const JsonArray& ranges, llvm::ArrayRef<i
 llvm::Expected<CheckpointTensor> tensor_from(const llvm::json::Value& value, const std::string& path,
                                              llvm::ArrayRef<std::shared_ptr<MappedFile>> files) {
   CheckpointTensor t;
-  Reader in(value.getAsObject(), path + ": tensors");
+  Reader in(value.getAsObject(), {file_place(path), words("tensors")});
   t.name = in.text("name"), t.kind = in.text("kind"), t.parameter = in.text("parameter");
-  const std::string place = path + ": tensor " + quoted(t.name);
+  const Where place{file_place(path), tensor_place("tensor", t.name)};
   const auto dtype = dtype_from(in.text("dtype"));
   t.dtype = dtype.value_or(DType::undefined);
   t.aliases = in.texts("aliases"), t.transposed_aliases = in.texts("transposed_aliases");
@@ -196,29 +205,36 @@ llvm::Expected<CheckpointTensor> tensor_from(const llvm::json::Value& value, con
   if (!whole_bytes || *whole_bytes > stored_bytes ||
       llvm::any_of(t.dims, [&](int64_t d) { return d > stored_bytes; }) || size_bytes(t.dtype) == 0 ||
       t.dims.size() > size_t(Limits().max_ndim))
-    return bad_input(place + ": expected a numeric dtype and a shape that the files can hold");
+    return error(Code::dtype_mismatch).at(place).expected("a numeric dtype and a shape that the files can hold");
   std::vector<Shard> shards;
   for (const auto& each : parts) {
-    Reader part(each.getAsObject(), place + ": ranks");
+    Reader part(each.getAsObject(), {file_place(path), tensor_place("tensor", t.name), words("ranks")});
     const auto rank = size_t(part.count("rank"));
     const int64_t offset = part.count("offset"), part_bytes = part.count("size_bytes");
     const JsonArray& ranges = part.list("ranges");
     if (auto e = part.take()) return e;
     if (rank >= files.size())
-      return bad_input(place + ": ranks: expected ranks of the mesh, found " + llvm::Twine(rank));
-    const std::string at = place + ": rank " + std::to_string(rank);
+      return error(Code::bad_checkpoint).at(place).what("ranks").expected("ranks of the mesh").found(rank);
+    const Place at = words("rank " + llvm::Twine(rank));
     auto shard = bound_shard_from(ranges, t.dims);
-    if (!shard) return with_prefix(at + ": ranges", shard.takeError());
+    if (!shard) return within(place, within(at, within(words("ranges"), shard.takeError())));
     if (const int64_t n = shard->elements() * size_bytes(t.dtype); n != part_bytes)
-      return bad_input(at + ": size: expected " + llvm::Twine(n) + " bytes of its ranges, found " +
-                       llvm::Twine(part_bytes));
+      return error(Code::size_mismatch)
+          .at(place)
+          .at(at)
+          .what("size")
+          .expected(llvm::Twine(n) + " bytes of its ranges")
+          .found(part_bytes);
     auto bytes = files[rank]->range(uint64_t(offset), uint64_t(part_bytes));
-    if (!bytes) return with_prefix(place, bytes.takeError());
+    if (!bytes) return within(place, bytes.takeError());
     shards.push_back(*shard);
     t.parts.push_back({rank, offset, part_bytes, std::move(*shard)});
   }
   if (auto at = held_by_none(t.dims, shards))
-    return bad_input(place + ": ranks: no rank has element " + to_string(Dims(at->begin(), at->end())));
+    return error(Code::bad_checkpoint)
+        .at(place)
+        .what("ranks")
+        .what("no rank has element " + to_string(Dims(at->begin(), at->end())));
   return t;
 }
 }  // namespace
@@ -234,24 +250,27 @@ llvm::Expected<Checkpoint> Checkpoint::open(llvm::StringRef folder) {
   if (!json) return json.takeError();
   const JsonObject* top = json->getAsObject();
   if (!top || top->getString("format") != llvm::StringRef(format))
-    return bad_input(path + ": format: expected " + quoted(format));
-  if (top->getInteger("version") != version) return bad_input(path + ": version: expected " + llvm::Twine(version));
+    return error(Code::not_this_format).in_file(path).what("format").expected(quoted(format));
+  if (top->getInteger("version") != version)
+    return error(Code::unsupported_version).in_file(path).what("version").expected(version);
   auto run = run_from(*top, path);
   if (!run) return run.takeError();
   out.run_ = std::move(*run);
   const int64_t ranks = top->getInteger("ranks").value_or(0);
-  if (ranks < 1 || ranks > 4096) return bad_input(path + ": ranks: expected from 1 to 4096");
+  if (ranks < 1 || ranks > 4096)
+    return error(Code::bad_checkpoint).in_file(path).what("ranks").expected("from 1 to 4096");
   for (int64_t r = 0; r < ranks; ++r) {
     auto data = open_input_file((folder + "/" + file_of(size_t(r))).str());
     if (!data) return data.takeError();
     out.files_.push_back(std::move(*data));
   }
   const JsonArray* tensors = top->getArray("tensors");
-  if (!tensors) return bad_input(path + ": tensors: expected a list");
+  if (!tensors) return error(Code::bad_checkpoint).in_file(path).what("tensors").expected("a list");
   for (const auto& each : *tensors) {
     auto tensor = tensor_from(each, path, out.files_);
     if (!tensor) return tensor.takeError();
-    if (out.find(tensor->name)) return bad_input(path + ": tensor " + quoted(tensor->name) + ": it is there twice");
+    if (out.find(tensor->name))
+      return error(Code::duplicate).in_file(path).tensor("tensor", tensor->name).what("it is there twice");
     out.tensors_.push_back(std::move(*tensor));
   }
   return out;

@@ -21,13 +21,16 @@ llvm::Error export_model(const ExportVerbOptions& o) {
   const std::string model = o.model.empty() ? run.model_path : o.model;
   auto file = open_input_file(model);
   if (!file)
-    return o.model.empty()
-               ? with_prefix(o.checkpoint + ": the model it was trained from; --model FILE says where it is now",
-                             file.takeError())
-               : file.takeError();
+    return o.model.empty() ? within(file_place(o.checkpoint),
+                                    within(words("the model it was trained from; --model FILE says where it is now"),
+                                           file.takeError()))
+                           : file.takeError();
   if (const std::string found = blake3_of((*file)->bytes()); found != run.model_blake3)
-    return bad_input(model + ": BLAKE3: expected " + run.model_blake3 + ", the model that " + o.checkpoint +
-                     " was trained from, found " + found);
+    return error(Code::hash_mismatch)
+        .in_file(model)
+        .what("BLAKE3")
+        .expected(run.model_blake3 + ", the model that " + o.checkpoint + " was trained from")
+        .found(found);
   file->reset();
 
   std::vector<NewWeight> weights;

@@ -17,7 +17,7 @@ namespace optp {
 llvm::Expected<Schedule> parse_schedule(llvm::StringRef text) {
   for (Schedule s : {Schedule::constant, Schedule::linear, Schedule::cosine})
     if (text == to_string(s)) return s;
-  return error(Fault::usage, "--schedule " + quoted(text) + ": expected constant, linear or cosine");
+  return error(Code::bad_value).flag("--schedule", quoted(text)).expected("constant, linear or cosine");
 }
 llvm::StringRef to_string(Schedule schedule) {
   switch (schedule) {

@@ -92,7 +92,7 @@ llvm::Expected<TokenFile> TokenFile::open(llvm::StringRef path, llvm::StringRef 
   TokenFile out;
   const auto named = llvm::find_if(raw_types, [&](const RawType& t) { return type == t.name; });
   if (named == std::end(raw_types))
-    return error(Fault::usage, "--token-type " + quoted(type) + ": expected uint8, uint16, uint32, int32 or int64");
+    return error(Code::bad_value).flag("--token-type", quoted(type)).expected("uint8, uint16, uint32, int32 or int64");
   out.dtype_ = named->dtype;
   auto file = open_input_file(path);
   if (!file) return file.takeError();
@@ -104,7 +104,11 @@ llvm::Expected<TokenFile> TokenFile::open(llvm::StringRef path, llvm::StringRef 
     if (!llvm::is_contained(
             {DType::u8, DType::u16, DType::u32, DType::u64, DType::i8, DType::i16, DType::i32, DType::i64},
             array->dtype))
-      return bad_input(path + ": dtype: expected integers, found " + long_name(array->dtype));
+      return error(Code::dtype_mismatch)
+          .in_file(path)
+          .what("dtype")
+          .expected("integers")
+          .found(long_name(array->dtype));
     out.dtype_ = array->dtype;
     out.copied_ = std::move(array->bytes);
     out.bytes_ = out.copied_;
@@ -115,14 +119,21 @@ llvm::Expected<TokenFile> TokenFile::open(llvm::StringRef path, llvm::StringRef 
     out.bytes_ = out.bytes_.drop_front(header_bytes);
     out.says_type_ = true;
     if (int64_t(out.bytes_.size()) != count * size_bytes(out.dtype_))
-      return bad_input(path + ": size: expected " + llvm::Twine(header_bytes + count * size_bytes(out.dtype_)) +
-                       " bytes, as its header of llm.c says (" + llvm::Twine(count) + " ids of " +
-                       long_name(out.dtype_) + "), found " + llvm::Twine(header_bytes + int64_t(out.bytes_.size())));
+      return error(Code::size_mismatch)
+          .in_file(path)
+          .what("size")
+          .expected(llvm::Twine(header_bytes + count * size_bytes(out.dtype_)) +
+                    " bytes, as its header of llm.c says (" + llvm::Twine(count) + " ids of " + long_name(out.dtype_) +
+                    ")")
+          .found(header_bytes + int64_t(out.bytes_.size()));
   }
   const auto each = size_t(size_bytes(out.dtype_));
   if (out.bytes_.size() % each != 0)
-    return bad_input(path + ": size: expected a multiple of " + llvm::Twine(each) + " bytes, as " + type +
-                     " has, found " + llvm::Twine(out.bytes_.size()));
+    return error(Code::size_mismatch)
+        .in_file(path)
+        .what("size")
+        .expected("a multiple of " + llvm::Twine(each) + " bytes, as " + type + " has")
+        .found(out.bytes_.size());
   out.count_ = int64_t(out.bytes_.size() / each);
   return out;
 }
@@ -151,18 +162,24 @@ llvm::Error TokenFile::check_width(int64_t vocabulary) const {
   }
   if (!wider) return llvm::Error::success();
   const int64_t ratio = size_bytes(wider->dtype) / size_bytes(dtype_);
-  return bad_input(file_->name() + ": expected ids of " + long_name(dtype_) + ", found what reads as ids of " +
-                   wider->name + ", all within the vocabulary: of each " + llvm::Twine(ratio) + " numbers " +
-                   llvm::Twine(ratio - 1) + (ratio == 2 ? " is" : " are") + " 0 or close to it; give --token-type " +
-                   wider->name + ", or a .npy file, which says its own type");
+  return error(Code::malformed)
+      .in_file(file_->name())
+      .expected("ids of " + long_name(dtype_))
+      .found(llvm::Twine("what reads as ids of ") + wider->name + ", all within the vocabulary: of each " +
+             llvm::Twine(ratio) + " numbers " + llvm::Twine(ratio - 1) + (ratio == 2 ? " is" : " are") +
+             " 0 or close to it")
+      .hint(llvm::Twine("give --token-type ") + wider->name + ", or a .npy file, which says its own type");
 }
 
 llvm::Error TokenFile::check_vocabulary(int64_t vocabulary) const {
   for (int64_t k = 0; k < count_; ++k) {
     const int64_t id = (*this)[k];
     if (id < 0 || id >= vocabulary)
-      return bad_input(file_->name() + ": token " + llvm::Twine(k) + ": expected an id from 0 to " +
-                       llvm::Twine(vocabulary - 1) + ", the model's vocabulary, found " + llvm::Twine(id));
+      return error(Code::out_of_range)
+          .in_file(file_->name())
+          .what("token " + llvm::Twine(k))
+          .expected("an id from 0 to " + llvm::Twine(vocabulary - 1) + ", the model's vocabulary")
+          .found(id);
   }
   return llvm::Error::success();
 }

@@ -43,16 +43,19 @@ struct TrainOptions {
 };
 
 llvm::Error at_least(const char* flag, std::optional<int64_t> n, int64_t least) {
-  if (n && *n < least)
-    return error(Fault::usage, llvm::Twine(flag) + " " + llvm::Twine(*n) + ": expected at least " + llvm::Twine(least));
+  if (n && *n < least) return error(Code::bad_value).flag(flag, *n).expected("at least " + llvm::Twine(least));
   return llvm::Error::success();
 }
 llvm::Error check(const TrainOptions& o) {
   if (o.data.empty() == o.inputs_dir.empty())
-    return error(Fault::usage, "--data FILE or --inputs-dir DIR: expected one of them, found " +
-                                   llvm::Twine(o.data.empty() ? "none" : "both"));
-  if (o.data.empty() && o.given("--token-type")) return error(Fault::usage, "--token-type: goes with --data");
-  if (o.save.empty() && o.resume.empty()) return error(Fault::usage, "--save DIR: expected where the checkpoints go");
+    return error(Code::missing)
+        .flag("--data", "FILE or --inputs-dir DIR")
+        .expected("one of them")
+        .found(o.data.empty() ? "none" : "both");
+  if (o.data.empty() && o.given("--token-type"))
+    return error(Code::bad_value).flag("--token-type").what("goes with --data");
+  if (o.save.empty() && o.resume.empty())
+    return error(Code::missing).flag("--save", "DIR").expected("where the checkpoints go");
   for (auto [flag, n, least] : {std::tuple{"--batch", o.batch, 1},
                                 {"--sequence", o.sequence, 2},
                                 {"--epochs", o.epochs, 1},
@@ -62,7 +65,7 @@ llvm::Error check(const TrainOptions& o) {
        {std::pair{"--max-steps", o.max_steps}, {"--save-every", o.save_every}, {"--threads-per-device", o.threads}})
     if (o.given(flag))
       if (auto e = at_least(flag, n, 1)) return e;
-  if (o.rewind && o.resume.empty()) return error(Fault::usage, "--rewind: goes with --resume");
+  if (o.rewind && o.resume.empty()) return error(Code::bad_value).flag("--rewind").what("goes with --resume");
   return llvm::Error::success();
 }
 
@@ -86,11 +89,17 @@ llvm::Error take_from(const Checkpoint& from, const TrainOptions& o, JobOptions&
   if (o.given("--nesterov")) asked.nesterov = true;
   if (o.given("--centered")) asked.centered = true;
   if (!same_optimizer(asked, run.optimizer))
-    return bad_input(from.folder() + ": optimizer: expected " + describe(asked) + ", as the command line says, found " +
-                     describe(run.optimizer));
+    return error(Code::bad_checkpoint)
+        .in_file(from.folder())
+        .what("optimizer")
+        .expected(describe(asked) + ", as the command line says")
+        .found(describe(run.optimizer));
   if (o.given("--no-decay") && t.no_decay != run.no_decay)
-    return bad_input(from.folder() + ": --no-decay: expected " + list_of(t.no_decay) +
-                     ", as the command line says, found " + list_of(run.no_decay));
+    return error(Code::bad_checkpoint)
+        .in_file(from.folder())
+        .flag("--no-decay")
+        .expected(list_of(t.no_decay) + ", as the command line says")
+        .found(list_of(run.no_decay));
   t.optimizer = run.optimizer, t.no_decay = run.no_decay;
   job.betas.clear();
   if (!o.given("--lr")) t.learning_rate = run.learning_rate;
@@ -112,13 +121,22 @@ std::string frozen_blake3(const Graph& graph) {
 llvm::Error restore(const Checkpoint& from, llvm::ArrayRef<Port> held, Stepper& stepper) {
   for (const Port& p : held) {
     const CheckpointTensor* tensor = from.find(p.name);
-    if (!tensor) return bad_input(from.folder() + ": it has no tensor " + quoted(p.name) + ", which this training has");
+    if (!tensor)
+      return error(Code::bad_checkpoint)
+          .in_file(from.folder())
+          .what("it has no tensor " + quoted(p.name) + ", which this training has")
+          .about({.tensor = p.name});
     llvm::SmallVector<int64_t, 4> dims;
     for (Dim d : p.dims) dims.push_back(d.constant().value_or(-1));
-    const std::string place = from.folder() + ": tensor " + quoted(p.name);
+    const Where place{file_place(from.folder()), tensor_place("tensor", p.name)};
     if (tensor->dtype != p.dtype)
-      return bad_input(place + ": dtype: expected " + long_name(p.dtype) + ", found " + long_name(tensor->dtype));
-    if (tensor->dims != dims) return bad_input(place + ": shape: expected " + to_string(p.dims) + ", found another");
+      return error(Code::dtype_mismatch)
+          .at(place)
+          .what("dtype")
+          .expected(long_name(p.dtype))
+          .found(long_name(tensor->dtype));
+    if (tensor->dims != dims)
+      return error(Code::shape_mismatch).at(place).what("shape").expected(to_string(p.dims)).found("another");
     auto whole = from.whole(*tensor);
     if (!whole) return whole.takeError();
     for (size_t r = 0; r < stepper.ranks(); ++r) {
@@ -129,7 +147,10 @@ llvm::Error restore(const Checkpoint& from, llvm::ArrayRef<Port> held, Stepper& 
   }
   for (const CheckpointTensor& t : from.tensors())
     if (llvm::none_of(held, [&](const Port& p) { return p.name == t.name; }))
-      return bad_input(from.folder() + ": tensor " + quoted(t.name) + ": this training has none of that name");
+      return error(Code::bad_checkpoint)
+          .in_file(from.folder())
+          .tensor("tensor", t.name)
+          .what("this training has none of that name");
   return llvm::Error::success();
 }
 
@@ -144,8 +165,10 @@ class Saver {
     out.resumed_ = !o.resume.empty() && std::filesystem::equivalent(out.folder_, o.resume, ignored);
     if (!out.resumed_ && !o.overwrite && std::filesystem::is_directory(out.folder_, ignored) &&
         !std::filesystem::is_empty(out.folder_, ignored))
-      return error(Fault::cannot_write, out.folder_ + ": the folder is not empty; give --resume " + out.folder_ +
-                                            " to go on from a checkpoint, --overwrite to lose what is there");
+      return error(Code::occupied)
+          .in_file(out.folder_)
+          .what("the folder is not empty")
+          .hint("give --resume " + out.folder_ + " to go on from a checkpoint, --overwrite to lose what is there");
     if (auto e = out.begin()) return e;
     return out;
   }
@@ -203,9 +226,12 @@ llvm::Error train(const TrainOptions& o) {
   run.model_path = std::filesystem::absolute(o.job.model).string();
   run.model_blake3 = blake3_of((*model_file)->bytes());
   if (from && run.model_blake3 != from->run().model_blake3)
-    return bad_input(from->folder() + ": a checkpoint of another model, " + quoted(from->run().model_path) +
-                     ": BLAKE3: expected " + run.model_blake3 + " of " + quoted(o.job.model) + ", found " +
-                     from->run().model_blake3);
+    return error(Code::hash_mismatch)
+        .in_file(from->folder())
+        .what("a checkpoint of another model, " + quoted(from->run().model_path))
+        .what("BLAKE3")
+        .expected(run.model_blake3 + " of " + quoted(o.job.model))
+        .found(from->run().model_blake3);
   std::vector<FileId> inputs{(*model_file)->id()};
   model_file->reset();
 
@@ -215,7 +241,9 @@ llvm::Error train(const TrainOptions& o) {
   const TrainingOptions& training = job->training;
   run.frozen_blake3 = frozen_blake3(*job->whole);
   if (from && run.frozen_blake3 != from->run().frozen_blake3)
-    return bad_input(from->folder() + ": the parameters that are not trained are others than the checkpoint's");
+    return error(Code::bad_checkpoint)
+        .in_file(from->folder())
+        .what("the parameters that are not trained are others than the checkpoint's");
   run.mesh = to_string(job->whole->mesh), run.strategy = job->passes.strategy;
   run.optimizer = training.optimizer, run.learning_rate = *training.learning_rate,
   run.max_gradient_norm = training.max_gradient_norm, run.accumulate = training.accumulate;
@@ -248,26 +276,32 @@ llvm::Error train(const TrainOptions& o) {
   for (auto [flag, path] : {std::pair{"--log", &o.log}, {"--plot", &o.plot}, {"--profile", &o.profile}})
     for (const FileId& id : inputs)
       if (!path->empty() && same_file(*path, id.device, id.inode))
-        return error(Fault::cannot_write, llvm::Twine(flag) + " " + *path + ": it is an input of this run");
+        return error(Code::is_an_input).flag(flag, *path).what("it is an input of this run").about({.file = *path});
   DataPosition position{.seed = seed, .length = data->length(), .path = data->path(), .blake3 = data->blake3()};
   if (from && !o.rewind) {
     const DataPosition& before = from->run().position;
-    const std::string place = from->folder() + ": ", way_out = "; --rewind begins with the data's first epoch";
-    if (position.blake3 != before.blake3)
-      return bad_input(place + "it is in the middle of other data, " + quoted(before.path) + way_out);
+    const auto differs = [&](const llvm::Twine& what) {
+      return error(Code::bad_checkpoint)
+          .in_file(from->folder())
+          .what(what)
+          .hint("--rewind begins with the data's first epoch");
+    };
+    if (position.blake3 != before.blake3) return differs("it is in the middle of other data, " + quoted(before.path));
     if (position.length != before.length)
-      return bad_input(place + "sequences of " + llvm::Twine(before.length) + " tokens: found --sequence " +
-                       llvm::Twine(position.length) + way_out);
+      return differs("sequences of " + llvm::Twine(before.length) + " tokens")
+          .found("--sequence " + llvm::Twine(position.length));
     if (position.seed != before.seed)
-      return bad_input(place + "data in the order of --seed " + llvm::Twine(before.seed) + ": found " +
-                       llvm::Twine(position.seed) + way_out);
+      return differs("data in the order of --seed " + llvm::Twine(before.seed)).found(position.seed);
     position.epoch = before.epoch, position.batch = before.batch, position.sequence = before.sequence;
   }
   run.position = position;
   run.batch = data->batch(), run.epochs = o.epochs.value_or(from ? run.epochs : 1);
   if (position.sequence >= data->count())
-    return bad_input(from->folder() + "/checkpoint.json: position: expected a sequence below " +
-                     llvm::Twine(data->count()) + ", found " + llvm::Twine(position.sequence));
+    return error(Code::bad_checkpoint)
+        .in_file(from->folder() + "/checkpoint.json")
+        .what("position")
+        .expected("a sequence below " + llvm::Twine(data->count()))
+        .found(position.sequence);
   auto schedule = parse_schedule(o.schedule.value_or(from ? run.schedule : "constant"));
   if (!schedule) return schedule.takeError();
   run.schedule = to_string(*schedule).str();
@@ -327,16 +361,15 @@ llvm::Error train(const TrainOptions& o) {
     };
     auto loss = step();
     if (!loss)
-      return with_prefix("step " + llvm::Twine(run.step + 1) + (o.inputs_dir.empty() ? "" : ", " + data->names(rows)),
-                         loss.takeError());
-    if (!std::isfinite(*loss)) {
-      const std::string what = "step " + std::to_string(run.step + 1) + ": the loss is " +
-                               (std::isnan(*loss) ? "not a number" : "infinite") +
-                               "; try a lower --lr or --max-grad-norm";
-      return error(Fault::check_failed, what + (saver->saved_step() >= 0 ? "; " + saver->folder() + " holds step " +
-                                                                               std::to_string(saver->saved_step())
-                                                                         : "; nothing was saved"));
-    }
+      return within(words("step " + llvm::Twine(run.step + 1) + (o.inputs_dir.empty() ? "" : ", " + data->names(rows))),
+                    loss.takeError());
+    if (!std::isfinite(*loss))
+      return error(Code::diverged)
+          .what("step " + llvm::Twine(run.step + 1))
+          .what(llvm::Twine("the loss is ") + (std::isnan(*loss) ? "not a number" : "infinite"))
+          .hint("try a lower --lr or --max-grad-norm; " +
+                (saver->saved_step() >= 0 ? saver->folder() + " holds step " + std::to_string(saver->saved_step())
+                                          : std::string("nothing was saved")));
     ++run.step;
     if (!o.profile.empty()) trace.add("step " + std::to_string(run.step), *(*stepper)->last_run());
     run.losses.push_back(*loss);
@@ -372,10 +405,10 @@ llvm::Error train(const TrainOptions& o) {
     if (auto e = save()) return e;  // also if all that was asked for is a checkpoint for another mesh
   if (run.step < last_step) {
     if (run.step == first_step)
-      return error(Fault::interrupted, "interrupted before step " + llvm::Twine(first_step + 1));
-    return error(Fault::interrupted, "interrupted after step " + llvm::Twine(run.step) + " of " +
-                                         llvm::Twine(last_step) + "; " + saver->folder() +
-                                         " holds it, --resume goes on");
+      return error(Code::interrupted).what("interrupted before step " + llvm::Twine(first_step + 1));
+    return error(Code::interrupted)
+        .what("interrupted after step " + llvm::Twine(run.step) + " of " + llvm::Twine(last_step))
+        .hint(saver->folder() + " holds it, --resume goes on");
   }
   if (run.step == first_step) {
     llvm::outs() << saver->folder() << ": step " << run.step << " of " << run.total_steps

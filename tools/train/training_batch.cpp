@@ -38,18 +38,28 @@ llvm::Expected<BatchMaker> BatchMaker::create(llvm::StringRef model, std::vector
   for (size_t k = 0; k < ports.size(); ++k)
     if (could_be_ids(ports[k]) && (!found || ports[k].name == "input_ids")) found = k;
   if (!found)
-    return bad_input(model + ": inputs: expected one of token ids, [batch, sequence] and integer, found none");
+    return error(Code::malformed)
+        .in_file(model)
+        .what("inputs")
+        .expected("one of token ids, [batch, sequence] and integer")
+        .found("none");
   out.ids_ = *found;
   for (size_t k = 0; k < ports.size(); ++k) {
     const Port& p = ports[k];
     if (k != *found && p.role != Plan::Role::labels && !is_mask(p) && !is_positions(p) && !is_cache(p))
-      return bad_input(model + ": input " + quoted(p.name) +
-                       ": expected token ids, a mask, positions or a cache, which tokens say; found another; give "
-                       "arrays by --inputs-dir");
+      return error(Code::malformed)
+          .in_file(model)
+          .tensor("input", p.name)
+          .what("expected token ids, a mask, positions or a cache, which tokens say; found another")
+          .about({.expected = "token ids, a mask, positions or a cache, which tokens say", .found = "another"})
+          .hint("give arrays by --inputs-dir");
   }
   if (ports[*found].rows <= 0)
-    return bad_input(model + ": input " + quoted(ports[*found].name) +
-                     ": expected ids of the rows of one table, found none");
+    return error(Code::malformed)
+        .in_file(model)
+        .tensor("input", ports[*found].name)
+        .expected("ids of the rows of one table")
+        .found("none");
   out.vocabulary_ = ports[*found].rows;
   for (const Port& p : ports)
     if (p.role == Plan::Role::labels && p.classes)
@@ -114,8 +124,10 @@ llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm:
         n *= *extent;
       }
       if (n != 0)
-        return bad_input("input " + quoted(p.name) + ": expected a cache that may be empty, found " +
-                         to_string(p.dims));
+        return error(Code::malformed)
+            .tensor("input", p.name)
+            .expected("a cache that may be empty")
+            .found(to_string(p.dims));
     }
     for (size_t r = 0; r < ranks_; ++r) {
       auto shard = shard_of(p, r, out.dims);

@@ -17,14 +17,14 @@ llvm::Expected<int64_t> choose(const char* flag, const DataOptions::Extent& exte
                                int64_t otherwise) {
   const int64_t wish = extent.asked ? *extent.asked : extent.before.value_or(fixed.value_or(otherwise));
   if (fixed && wish != *fixed)
-    return error(Fault::usage, llvm::Twine(flag) + " " + llvm::Twine(wish) + ": expected " + llvm::Twine(*fixed) +
-                                   ", which the model is fixed to");
+    return error(Code::bad_value).flag(flag, wish).expected(llvm::Twine(*fixed) + ", which the model is fixed to");
   return wish;
 }
 // Most messages name the file; those of extents that disagree do not.
 llvm::Error in_folder(const std::string& folder, llvm::Error fault) {
-  return llvm::handleErrors(std::move(fault), [&](const Diagnostic& d) {
-    return error(d.fault, (llvm::StringRef(d.message).starts_with(folder) ? "" : folder + ": ") + d.message);
+  return llvm::handleErrors(std::move(fault), [&](Diagnostic& d) -> llvm::Error {
+    if (!llvm::StringRef(d.parts().file).starts_with(folder)) d.within(file_place(folder));
+    return d;
   });
 }
 }  // namespace
@@ -47,7 +47,7 @@ llvm::Error TrainingData::open_tokens(const DataOptions& o, std::vector<Port> po
   if (!batch) return batch.takeError();
   auto length = choose("--sequence", o.length, maker->fixed_sequence(), 128);
   if (!length) return length.takeError();
-  if (*length < 2) return error(Fault::usage, "--sequence " + llvm::Twine(*length) + ": expected at least 2");
+  if (*length < 2) return error(Code::bad_value).flag("--sequence", *length).expected("at least 2");
   auto tokens = TokenFile::open(o.tokens, o.token_type);
   if (!tokens) return tokens.takeError();
   if (auto e = tokens->check_width(maker->vocabulary())) return e;
@@ -57,16 +57,18 @@ llvm::Error TrainingData::open_tokens(const DataOptions& o, std::vector<Port> po
   tokens_ = std::make_unique<TokenFile>(std::move(*tokens));
   sequences_.emplace(*tokens_, length_);
   maker_.emplace(std::move(*maker));
-  if (count() == 0) return bad_input(o.tokens + ": tokens: expected at least 2, found " + llvm::Twine(tokens_->size()));
+  if (count() == 0)
+    return error(Code::malformed).in_file(o.tokens).what("tokens").expected("at least 2").found(tokens_->size());
   return llvm::Error::success();
 }
 
 llvm::Error TrainingData::open_folders(const DataOptions& o, std::vector<Port> ports, size_t ranks) {
   for (auto [flag, extent] : {std::pair{"--batch", &o.batch}, {"--sequence", &o.length}})
     if (extent->asked)
-      return error(Fault::usage,
-                   llvm::Twine(flag) + " " + llvm::Twine(*extent->asked) +
-                       ": goes with --data; the arrays of --inputs-dir have a batch and a length of their own");
+      return error(Code::bad_value)
+          .flag(flag, *extent->asked)
+          .what("goes with --data")
+          .hint("the arrays of --inputs-dir have a batch and a length of their own");
   ports_ = std::move(ports), dims_ = o.dims, ranks_ = ranks;
   path_ = std::filesystem::absolute(o.folders).string();
   std::error_code code;
@@ -76,11 +78,15 @@ llvm::Error TrainingData::open_folders(const DataOptions& o, std::vector<Port> p
     if (it->is_directory(ignored)) names.push_back(it->path().filename().string());
   }
   if (code)
-    return error(code == std::errc::no_such_file_or_directory ? Fault::not_found : Fault::bad_input,
-                 o.folders + ": cannot be read: " + code.message());
+    return error(code == std::errc::no_such_file_or_directory ? Code::file_not_found : Code::unreadable)
+        .in_file(o.folders)
+        .what("cannot be read")
+        .what(code.message());
   if (names.empty())
-    return bad_input(o.folders +
-                     ": expected a folder for each batch, with an array for each input and labels.npy, found none");
+    return error(Code::malformed)
+        .in_file(o.folders)
+        .expected("a folder for each batch, with an array for each input and labels.npy")
+        .found("none");
   llvm::sort(names);
   std::string all;
   for (const std::string& name : names) {
@@ -143,7 +149,7 @@ llvm::Expected<TrainingBatch> TrainingData::make(llvm::ArrayRef<int64_t> pieces)
   const Folder& folder = folders_[size_t(pieces[0])];
   auto hash = hash_of(folder.path, nullptr);
   if (!hash) return hash.takeError();
-  if (*hash != folder.blake3) return bad_input(folder.path + ": changed while in use");
+  if (*hash != folder.blake3) return error(Code::changed).in_file(folder.path).what("changed while in use");
   return read(folder);
 }
 }  // namespace optp

@@ -37,7 +37,7 @@ llvm::Expected<TrainingLog> TrainingLog::open(llvm::StringRef path, int64_t step
   if (auto e = write_file_atomically(path, kept)) return e;
   std::error_code code;
   out.stream_ = std::make_unique<llvm::raw_fd_ostream>(path, code, llvm::sys::fs::OF_Append);
-  if (code) return error(Fault::cannot_write, path + ": " + code.message());
+  if (code) return error(Code::cannot_write).in_file(path).what(code.message());
   return out;
 }
 
@@ -54,6 +54,6 @@ llvm::Error TrainingLog::add(const StepRecord& r) {
   if (!stream_->has_error()) return llvm::Error::success();
   const std::error_code code = stream_->error();
   stream_->clear_error();
-  return error(Fault::cannot_write, path_ + ": " + code.message());
+  return error(Code::cannot_write).in_file(path_).what(code.message());
 }
 }  // namespace optp

@@ -34,8 +34,10 @@ llvm::Expected<Value*> heads_apart(LoweringContext& c, Value& x, llvm::StringRef
   const int64_t heads = c.integer(attribute, 0);
   auto head = x.ndim() == 3 && heads > 0 ? exact_div(x.type.dims[2], heads) : std::nullopt;
   if (!head)
-    return c.fail(attribute + " " + llvm::Twine(heads) + " does not divide operand " + quoted(x.name) + " " +
-                  to_string(x.type.dims));
+    return c.fail(Code::malformed)
+        .what(attribute + " " + llvm::Twine(heads) + " does not divide operand " + quoted(x.name) + " " +
+              to_string(x.type.dims))
+        .about({.tensor = x.name});
   OPTP_TRY(apart, c.reshape(x, {x.type.dims[0], x.type.dims[1], Dim(heads), *head}));
   return c.transpose(*apart, {0, 2, 1, 3});
 }
@@ -47,11 +49,13 @@ llvm::Expected<Operands> operands(LoweringContext& c) {
   OPTP_TRY(k, heads_apart(c, *k_given, "kv_num_heads"));
   OPTP_TRY(v, heads_apart(c, *v_given, "kv_num_heads"));
   Operands o{.q = q, .k = k, .v = v};
-  if (c.has(4) != c.has(5)) return c.fail("past_key and past_value: expected both or none");
+  if (c.has(4) != c.has(5)) return c.fail(Code::malformed).what("past_key and past_value").expected("both or none");
   if (c.has(4)) {
     if (c.operands[4]->ndim() != 4)
-      return c.fail("operand 4 " + quoted(c.operands[4]->name) + ": expected 4 dims, found " +
-                    to_string(c.operands[4]->type.dims));
+      return c.fail(Code::shape_mismatch)
+          .operand(4, c.operands[4]->name)
+          .expected("4 dims")
+          .found(to_string(c.operands[4]->type.dims));
     o.past = c.operands[4]->type.dims[2];
     OPTP_TRY(keys, c.op("concat", {c.operands[4], k}, {{"axis", int64_t(2)}}));
     OPTP_TRY(values, c.op("concat", {c.operands[5], v}, {{"axis", int64_t(2)}}));
@@ -59,11 +63,13 @@ llvm::Expected<Operands> operands(LoweringContext& c) {
   }
   if (c.opset >= 24 && c.has(6)) {
     Value& counts = *c.operands[6];
-    const std::string place = "operand 6 " + quoted(counts.name);
-    if (c.has(4)) return c.fail(place + ": nonpad_kv_seqlen and past_key: expected one of them");
+    const Place place = tensor_place("operand 6", counts.name);
+    if (c.has(4))
+      return c.fail(Code::malformed).at(place).what("nonpad_kv_seqlen and past_key").expected("one of them");
     if (counts.type.dtype != DType::i64)
-      return c.fail(place + ": dtype: expected int64, found " + long_name(counts.type.dtype));
-    if (counts.ndim() != 1) return c.fail(place + ": expected 1 dim, the batch, found " + to_string(counts.type.dims));
+      return c.fail(Code::dtype_mismatch).at(place).what("dtype").expected("int64").found(long_name(counts.type.dtype));
+    if (counts.ndim() != 1)
+      return c.fail(Code::shape_mismatch).at(place).expected("1 dim, the batch").found(to_string(counts.type.dims));
     OPTP_TRY(wide, c.reshape(counts, {counts.type.dims[0], 1, 1, 1}));
     o.key_counts = wide;
   }
@@ -74,7 +80,8 @@ llvm::Expected<Value*> repeat_heads(LoweringContext& c, Value& x, Dim heads) {
   const Dims d = x.type.dims;
   if (d[1] == heads) return &x;
   auto group = exact_div(heads, d[1]);
-  if (!group) return c.fail("heads " + heads.text() + " are not a multiple of key heads " + d[1].text());
+  if (!group)
+    return c.fail(Code::malformed).what("heads " + heads.text() + " are not a multiple of key heads " + d[1].text());
   OPTP_TRY(apart, c.reshape(x, {d[0], d[1], Dim(1), d[2], d[3]}));
   OPTP_TRY(repeated, c.expand(*apart, {d[0], d[1], *group, d[2], d[3]}));
   return c.reshape(*repeated, {d[0], heads, d[2], d[3]});
@@ -87,7 +94,8 @@ llvm::Expected<Value*> kept_keys(LoweringContext& c, const Operands& o) {
   const int64_t left = c.opset >= 25 ? c.integer("left_window_size", -1) : -1;
   const int64_t right = c.opset >= 25 ? c.integer("right_window_size", -1) : -1;
   for (auto [name, size] : {std::pair{"left_window_size", left}, {"right_window_size", right}})
-    if (size < -1) return c.fail(llvm::Twine(name) + " " + llvm::Twine(size) + ": expected -1 or more");
+    if (size < -1)
+      return c.fail(Code::malformed).what(llvm::Twine(name) + " " + llvm::Twine(size)).expected("-1 or more");
   Value* keep = nullptr;
   if (!causal && left < 0 && right < 0 && !o.key_counts) return keep;
   OPTP_TRY(column, iota(c, 0, o.keys()));
@@ -125,8 +133,10 @@ llvm::Expected<Value*> padded(LoweringContext& c, Value& mask, const Operands& o
   const Dim have = mask.type.dims.back(), keys = o.keys();
   if (have == keys || (c.opset < 24 && have.is(1))) return &mask;
   if (proved_less(keys, have))
-    return c.fail("operand 3 " + quoted(mask.name) + ": expected at most " + keys.text() + " keys, found " +
-                  have.text());
+    return c.fail(Code::too_large)
+        .operand(3, mask.name)
+        .expected("at most " + keys.text() + " keys")
+        .found(have.text());
   if (!proved_less_equal(have, keys) && !o.key_counts) return &mask;
   const double value = mask.type.dtype == DType::boolean ? 0 : minus_infinity;
   return c.op("pad", {&mask},
@@ -143,8 +153,10 @@ llvm::Expected<Bias> bias(LoweringContext& c, const Operands& o) {
   if (c.has(3)) {
     Value& given = *c.operands[3];
     if (given.ndim() < 1 || given.ndim() > 4)
-      return c.fail("operand 3 " + quoted(given.name) + ": expected from 1 to 4 dims, found " +
-                    to_string(given.type.dims));
+      return c.fail(Code::shape_mismatch)
+          .operand(3, given.name)
+          .expected("from 1 to 4 dims")
+          .found(to_string(given.type.dims));
     may_be_keyless = true;
     const bool is_choice = given.type.dtype == DType::boolean;
     OPTP_TRY(mask, is_choice ? llvm::Expected<Value*>(&given) : c.cast(given, dtype));
@@ -185,7 +197,7 @@ Lowered attention(LoweringContext& c) {
   double scale = c.number("scale", 0);
   if (!c.has_attribute("scale")) {
     auto head = q_dims[3].constant();
-    if (!head) return c.fail("head size " + q_dims[3].text() + " is not known at compile time");
+    if (!head) return c.fail(Code::malformed).what("head size " + q_dims[3].text() + " is not known at compile time");
     scale = 1 / std::sqrt(double(*head));
   }
   OPTP_TRY(k, repeat_heads(c, *o.k, q_dims[1]));
@@ -194,7 +206,8 @@ Lowered attention(LoweringContext& c) {
   OPTP_TRY(product, c.op("contract", {scaled, k}, {{"loops", std::string("b h s d, b h t d -> b h s t")}}));
   Value* capped = product;
   const double softcap = c.number("softcap", 0);
-  if (!(softcap >= 0)) return c.fail(llvm::formatv("softcap {0}: expected 0 or more", softcap).str());
+  if (!(softcap >= 0))
+    return c.fail(Code::malformed).what(llvm::formatv("softcap {0}", softcap).str()).expected("0 or more");
   if (softcap > 0) {
     OPTP_TRY(small, c.op("mul", {product, &c.scalar_like(*product, 1 / softcap)}));
     OPTP_TRY(bent, c.op("tanh", {small}));
@@ -209,7 +222,7 @@ Lowered attention(LoweringContext& c) {
   }
   const int64_t precision = c.integer("softmax_precision", int64_t(dtype));
   if (!is_float(DType(precision)))
-    return c.fail("softmax_precision " + llvm::Twine(precision) + ": expected a floating type");
+    return c.fail(Code::malformed).what("softmax_precision " + llvm::Twine(precision)).expected("a floating type");
   OPTP_TRY(precise, c.cast(*scores, DType(precision)));
   OPTP_TRY(shares, c.op("softmax", {precise}, {{"axis", int64_t(3)}}));
   OPTP_TRY(weights, c.cast(*shares, dtype));

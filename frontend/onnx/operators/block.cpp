@@ -131,12 +131,14 @@ Lowered rotary_embedding(LoweringContext& c) {
     const int64_t heads = c.integer("num_heads", 0);
     auto head = heads > 0 ? exact_div(x->type.dims[2], heads) : std::nullopt;
     if (!head)
-      return c.fail("num_heads " + llvm::Twine(heads) + " does not divide hidden size " + x->type.dims[2].text());
+      return c.fail(Code::malformed)
+          .what("num_heads " + llvm::Twine(heads) + " does not divide hidden size " + x->type.dims[2].text());
     OPTP_TRY(apart, c.reshape(*x, {x->type.dims[0], x->type.dims[1], Dim(heads), *head}));
     OPTP_TRY(turned, c.transpose(*apart, {0, 2, 1, 3}));
     x = turned;
   }
-  if (x->ndim() != 4) return c.fail("operand 0: expected 3 or 4 dims, found " + to_string(x->type.dims));
+  if (x->ndim() != 4)
+    return c.fail(Code::shape_mismatch).what("operand 0").expected("3 or 4 dims").found(to_string(x->type.dims));
   const Dim head = x->type.dims[3];
   Value* caches[2] = {cos_cache, sin_cache};
   for (Value*& cache : caches) {
@@ -144,7 +146,8 @@ Lowered rotary_embedding(LoweringContext& c) {
       OPTP_TRY(rows, c.op("gather", {cache, c.operands[3]}, {{"axis", int64_t(0)}}));
       cache = rows;
     }
-    if (cache->ndim() != 3) return c.fail("caches: expected 3 dims, found " + to_string(cache->type.dims));
+    if (cache->ndim() != 3)
+      return c.fail(Code::shape_mismatch).what("caches").expected("3 dims").found(to_string(cache->type.dims));
     OPTP_TRY(wide, c.reshape(*cache, {cache->type.dims[0], Dim(1), cache->type.dims[1], cache->type.dims[2]}));
     cache = wide;
   }

@@ -10,13 +10,13 @@ namespace {
 using Values = llvm::SmallVector<Value*, 2>;
 
 llvm::Expected<int64_t> axis_of(LoweringContext& c, const char* name, const Value& x) {
-  if (!c.has_attribute(name)) return c.fail(llvm::Twine(name) + " is missing");
+  if (!c.has_attribute(name)) return c.fail(Code::malformed).what(llvm::Twine(name) + " is missing");
   return c.axis(c.integer(name, 0), x.ndim());
 }
 llvm::Expected<Dim> total_of(LoweringContext& c) {
   if (c.has_attribute("total")) return Dim(c.integer("total", 0));
   OPTP_TRY(dims, c.known_dims(1, "total"));
-  if (dims.size() != 1) return c.fail("total: expected one number");
+  if (dims.size() != 1) return c.fail(Code::malformed).what("total").expected("one number");
   return dims[0];
 }
 llvm::Error read_axes(LoweringContext& c, const Value& x, CollectiveCall& call) {
@@ -30,17 +30,19 @@ llvm::Error read_axes(LoweringContext& c, const Value& x, CollectiveCall& call) 
     call.join_axis = axis;
   }
   if (both && call.cut_axis == call.join_axis)
-    return c.fail("concat_axis: expected another than split_axis, found " + llvm::Twine(call.join_axis));
+    return c.fail(Code::malformed).what("concat_axis").expected("another than split_axis").found(call.join_axis);
   if (!cuts(call.kind) && !joins(call.kind)) return llvm::Error::success();
   OPTP_TRY(total, total_of(c));
   if (joins(call.kind))
     call.dims[size_t(call.join_axis)] = total;
   else if (const Dim own = call.dims[size_t(call.cut_axis)]; total != own)
-    return c.fail("total: expected " + own.text() + " as the input, found " + total.text());
+    return c.fail(Code::malformed).what("total").expected(own.text() + " as the input").found(total.text());
   if (!cuts(call.kind)) return llvm::Error::success();
   const auto* me = llvm::find(call.group, c.rank.value_or(-1));
   if (me == call.group.end())
-    return c.fail("group: expected one with the rank that the file's metadata 'opt_partition.rank' names");
+    return c.fail(Code::malformed)
+        .what("group")
+        .expected("one with the rank that the file's metadata 'opt_partition.rank' names");
   const std::vector<std::string> members{"members"};
   call.local = bind_rank(Dim::part(call.dims[size_t(call.cut_axis)], members),
                          Mesh{{{members[0], int64_t(call.group.size())}}}, me - call.group.begin());
@@ -51,12 +53,13 @@ Lowered lower(LoweringContext& c, Collective kind) {
   OPTP_TRY(x, c.need(0));
   CollectiveCall call{.kind = kind, .id = c.text("id", ""), .dtype = x->type.dtype, .dims = x->type.dims};
   auto group = c.integers("group");
-  if (!group || group->empty()) return c.fail("group: expected ranks");
+  if (!group || group->empty()) return c.fail(Code::malformed).what("group").expected("ranks");
   call.group = *group;
   if (reduces(kind)) {
-    if (!c.has_attribute("reduce")) return c.fail("reduce is missing");
+    if (!c.has_attribute("reduce")) return c.fail(Code::malformed, "reduce is missing");
     auto reduce = reduce_from(c.text("reduce", ""));
-    if (!reduce) return c.fail("reduce: expected sum, max or min, found " + quoted(c.text("reduce", "")));
+    if (!reduce)
+      return c.fail(Code::malformed).what("reduce").expected("sum, max or min").found(quoted(c.text("reduce", "")));
     call.reduce = *reduce;
   }
   if (auto e = read_axes(c, *x, call)) return e;

@@ -60,7 +60,7 @@ Lowered dropout(LoweringContext& c) {  // inference: the identity, whatever the 
   if (c.has(2)) {
     auto training = content_of(*c.operands[2]);
     if (!training || !llvm::all_of(training->elements, [](Dim d) { return d.is(0); }))
-      return c.fail("operand 2 " + quoted(c.operands[2]->name) + ": training mode: expected false");
+      return c.fail(Code::malformed).operand(2, c.operands[2]->name).what("training mode").expected("false");
   }
   llvm::SmallVector<Value*, 2> out{x};
   if (c.output_count() > 1) {
@@ -73,7 +73,7 @@ Lowered cast(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   const int64_t to = c.integer("to", 0);
   if (to <= 0 || to > 255 || size_bytes(DType(to)) == 0)
-    return c.fail("to: expected a numeric type, found ONNX type " + llvm::Twine(to));
+    return c.fail(Code::malformed).what("to").expected("a numeric type").found("ONNX type " + llvm::Twine(to));
   OPTP_TRY(y, c.cast(*x, DType(to)));
   return llvm::SmallVector<Value*, 2>{y};
 }

@@ -18,10 +18,14 @@ Lowered scatter_nd(LoweringContext& c) {
   OPTP_TRY(index, c.need(1));
   OPTP_TRY(updates, c.need(2));
   if (c.text("reduction", "none") != "add")
-    return c.fail("reduction " + quoted(c.text("reduction", "none")) + ": only 'add' is supported");
+    return c.fail(Code::not_supported)
+        .what("reduction " + quoted(c.text("reduction", "none")))
+        .what("only 'add' is supported");
   if (data->ndim() == 0 || index->ndim() == 0 || !index->type.dims.back().is(1))
-    return c.fail("operand 1 " + quoted(index->name) + ": expected index tuples of 1 in the last dim, found " +
-                  to_string(index->type.dims));
+    return c.fail(Code::shape_mismatch)
+        .operand(1, index->name)
+        .expected("index tuples of 1 in the last dim")
+        .found(to_string(index->type.dims));
   OPTP_TRY(rows, c.reshape(*index, llvm::ArrayRef<Dim>(index->type.dims).drop_back()));
   OPTP_TRY(sums, c.op("scatter_add", {updates, rows}, {{"axis", int64_t(0)}, {"rows", data->type.dims[0]}}));
   const bool zeros = data->producer && data->producer->op->name == "expand" && data->producer->operand(0).is_data() &&
@@ -43,7 +47,11 @@ llvm::Expected<Value*> index_operand(LoweringContext& c) {
   OPTP_TRY(index, c.need(1));
   const DType dtype = index->type.dtype;
   if (dtype != DType::i64 && dtype != DType::i32)
-    return c.fail("operand 1 " + quoted(index->name) + ": dtype: expected int64 or int32, found " + long_name(dtype));
+    return c.fail(Code::dtype_mismatch)
+        .operand(1, index->name)
+        .what("dtype")
+        .expected("int64 or int32")
+        .found(long_name(dtype));
   return index;
 }
 struct Component {
@@ -87,11 +95,15 @@ Lowered gather_nd(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(index, index_operand(c));
   if (c.integer("batch_dims", 0) != 0)
-    return c.fail("batch_dims " + llvm::Twine(c.integer("batch_dims", 0)) + ": only 0 is supported");
+    return c.fail(Code::not_supported)
+        .what("batch_dims " + llvm::Twine(c.integer("batch_dims", 0)))
+        .what("only 0 is supported");
   auto depth = index->ndim() ? index->type.dims.back().constant() : std::nullopt;
   if (!depth || *depth < 1 || *depth > int64_t(x->ndim()))
-    return c.fail("operand 1 " + quoted(index->name) + ": expected index tuples of 1 to " + llvm::Twine(x->ndim()) +
-                  " in the last dim, found " + to_string(index->type.dims));
+    return c.fail(Code::shape_mismatch)
+        .operand(1, index->name)
+        .expected("index tuples of 1 to " + llvm::Twine(x->ndim()) + " in the last dim")
+        .found(to_string(index->type.dims));
   const Dims row_dims(index->type.dims.begin(), index->type.dims.end() - 1);
   llvm::SmallVector<Component, 4> components;
   for (int64_t k = 0; k < *depth; ++k) {
@@ -109,8 +121,10 @@ Lowered gather_elements(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(index, index_operand(c));
   if (index->ndim() != x->ndim())
-    return c.fail("operand 1 " + quoted(index->name) + ": expected " + llvm::Twine(x->ndim()) +
-                  " dims as operand 0, found " + to_string(index->type.dims));
+    return c.fail(Code::shape_mismatch)
+        .operand(1, index->name)
+        .expected(llvm::Twine(x->ndim()) + " dims as operand 0")
+        .found(to_string(index->type.dims));
   OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
   llvm::SmallVector<Component, 4> components;
   for (size_t d = 0; d < x->ndim(); ++d) {
@@ -119,8 +133,11 @@ Lowered gather_elements(LoweringContext& c) {
       continue;
     }
     if (proved_less(x->type.dims[d], index->type.dims[d]))
-      return c.fail("operand 1 " + quoted(index->name) + ", dim " + llvm::Twine(d) + ": expected at most " +
-                    x->type.dims[d].text() + " as operand 0, found " + index->type.dims[d].text());
+      return c.fail(Code::shape_mismatch)
+          .operand(1, index->name)
+          .dim_of(d)
+          .expected("at most " + x->type.dims[d].text() + " as operand 0")
+          .found(index->type.dims[d].text());
     Dims along(x->ndim(), Dim(1));
     along[d] = index->type.dims[d];
     OPTP_TRY(count, c.op("iota", {},
@@ -135,7 +152,7 @@ Lowered one_hot(LoweringContext& c) {
   OPTP_TRY(index, c.need(0));
   OPTP_TRY(depth, c.known_dims(1, "depth"));
   OPTP_TRY(values, c.need(2));
-  if (depth.size() != 1) return c.fail("depth: expected one number");
+  if (depth.size() != 1) return c.fail(Code::malformed).what("depth").expected("one number");
   const int64_t given = c.integer("axis", -1);
   OPTP_TRY(axis, c.axis(given, index->ndim() + 1));
   Dims wide = index->type.dims, classes(index->ndim() + 1, Dim(1));

@@ -7,7 +7,7 @@ namespace optp {
 // numpy's matmul: the last two dims multiply, leading ones broadcast. A leading extent 1 is no loop.
 llvm::Expected<Value*> LoweringContext::matmul(Value& left, Value& right) {
   Value *a = &left, *b = &right;
-  if (a->ndim() == 0 || b->ndim() == 0) return fail("a product with a scalar");
+  if (a->ndim() == 0 || b->ndim() == 0) return fail(Code::malformed, "a product with a scalar");
   const bool row = a->ndim() == 1, column = b->ndim() == 1;
   if (row) {
     OPTP_TRY(v, reshape(*a, {Dim(1), a->type.dims[0]}));
@@ -52,15 +52,19 @@ Lowered matmul(LoweringContext& c) {
 llvm::Expected<Value*> scaled(LoweringContext& c, Value& v, double factor) {
   if (factor == 1) return &v;
   if (!is_float(v.type.dtype))
-    return c.fail("alpha and beta: expected 1 for a product of " + long_name(v.type.dtype) + ", found " +
-                  std::to_string(factor));
+    return c.fail(Code::malformed)
+        .what("alpha and beta")
+        .expected("1 for a product of " + long_name(v.type.dtype))
+        .found(std::to_string(factor));
   return c.op("mul", {&v, &c.scalar_like(v, factor)});
 }
 llvm::Expected<Value*> gemm_product(LoweringContext& c) {
   OPTP_TRY(a, c.need(0));
   OPTP_TRY(b, c.need(1));
   if (a->ndim() != 2 || b->ndim() != 2)
-    return c.fail("expected two matrices, found " + to_string(a->type.dims) + " and " + to_string(b->type.dims));
+    return c.fail(Code::malformed)
+        .expected("two matrices")
+        .found(to_string(a->type.dims) + " and " + to_string(b->type.dims));
   const std::string loops =
       std::string(c.integer("transA", 0) ? "k m, " : "m k, ") + (c.integer("transB", 0) ? "n k" : "k n") + " -> m n";
   OPTP_TRY(y, c.op("contract", {a, b}, {{"loops", loops}}));
@@ -69,8 +73,10 @@ llvm::Expected<Value*> gemm_product(LoweringContext& c) {
     constexpr int64_t most = 1 << 24;  // of what is made here, where the weight itself may be missing
     const int64_t columns = *y->type.dims[1].constant();
     if (columns > most)
-      return c.fail("operand 1 " + quoted(b->name) + ": a product of " + llvm::Twine(columns) +
-                    " columns without a bias: expected at most " + llvm::Twine(most));
+      return c.fail(Code::too_large)
+          .operand(1, b->name)
+          .what("a product of " + llvm::Twine(columns) + " columns without a bias")
+          .expected("at most " + llvm::Twine(most));
     if (c.drops_zero_bias && c.number("beta", 1) != 0) {
       // PyTorch's newer exporter drops a bias of zeros (a bias-free layer it writes as MatMul): it is a parameter all
       // the same.
@@ -97,7 +103,7 @@ Lowered fused_gemm(LoweringContext& c) {
   const std::string activation = llvm::StringRef(c.text("activation", "")).lower();
   if (activation.empty()) return Values{y};
   if (activation != "relu" && activation != "tanh" && activation != "sigmoid")
-    return c.fail("activation " + quoted(activation));
+    return c.fail(Code::malformed).what("activation " + quoted(activation));
   OPTP_TRY(z, c.op(activation, {y}));
   return Values{z};
 }
@@ -106,7 +112,7 @@ Lowered fused_matmul(LoweringContext& c) {
   OPTP_TRY(a, c.need(0));
   OPTP_TRY(b, c.need(1));
   if (c.integer("transBatchA", 0) || c.integer("transBatchB", 0))
-    return c.fail("transBatchA and transBatchB are not supported");
+    return c.fail(Code::not_supported, "transBatchA and transBatchB are not supported");
   auto swapped = [&](Value& v, bool wanted) -> llvm::Expected<Value*> {
     if (!wanted || v.ndim() < 2) return &v;
     llvm::SmallVector<int64_t, 4> perm;
@@ -129,7 +135,9 @@ Lowered einsum(LoweringContext& c) {
   auto [first, second] = left.split(',');
   if (c.operands.size() != 2 || !llvm::StringRef(equation).contains("->") || second.contains(',') ||
       llvm::StringRef(equation).contains('.'))
-    return c.fail("equation " + quoted(equation) + ": expected two operands, an explicit result and no ellipsis");
+    return c.fail(Code::malformed)
+        .what("equation " + quoted(equation))
+        .expected("two operands, an explicit result and no ellipsis");
   OPTP_TRY(a, c.need(0));
   OPTP_TRY(b, c.need(1));
   std::string lists[3];
@@ -137,7 +145,9 @@ Lowered einsum(LoweringContext& c) {
   for (int o = 0; o < 3; ++o)
     for (size_t k = 0; k < terms[o].size(); ++k) {
       if (!llvm::isAlpha(terms[o][k]) || terms[o].count(terms[o][k]) != 1 || (o == 2 && !left.contains(terms[o][k])))
-        return c.fail("equation " + quoted(equation) + ": each letter once in an operand, the result's in an operand");
+        return c.fail(Code::malformed)
+            .what("equation " + quoted(equation))
+            .what("each letter once in an operand, the result's in an operand");
       lists[o] += std::string(1, terms[o][k]) + " ";
     }
   OPTP_TRY(y, c.op("contract", {a, b},

@@ -73,7 +73,7 @@ Lowered log_softmax(LoweringContext& c) {
 Lowered cumsum(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(listed, c.known_integers(1, "axis"));
-  if (listed.size() != 1) return c.fail("axis: expected one number");
+  if (listed.size() != 1) return c.fail(Code::malformed).what("axis").expected("one number");
   OPTP_TRY(axis, c.axis(listed[0], x->ndim()));
   OPTP_TRY(y, c.op("cumsum", {x},
                    {{"axis", axis}, {"exclusive", c.integer("exclusive", 0)}, {"reverse", c.integer("reverse", 0)}}));

@@ -37,7 +37,7 @@ Lowered constant(LoweringContext& c) {
     a.f.assign(numbers.begin(), numbers.end());
     tensor = to_tensor(a, DType::f32);
   } else {
-    return c.fail("expected a tensor, integers or floats as its value");
+    return c.fail(Code::malformed).expected("a tensor, integers or floats as its value");
   }
   Value& v = c.build.graph().add_data(c.output_name(0), tensor);
   v.is_literal = true;
@@ -66,28 +66,32 @@ Lowered reshape(LoweringContext& c) {
   for (size_t k = 0; k < target.size(); ++k) {
     Dim d = target[k];
     if (d.is(-1)) {
-      if (wildcard >= 0) return c.fail("two extents of the new shape are -1");
+      if (wildcard >= 0) return c.fail(Code::shape_mismatch, "two extents of the new shape are -1");
       wildcard = int64_t(k);
       d = 1;
     } else if (d.is(0) && !allow_zero) {
       if (k >= x->ndim())
-        return c.fail("extent 0 of the new shape copies dim " + llvm::Twine(k) + ", but operand 0 has shape " +
-                      to_string(x->type.dims));
+        return c.fail(Code::shape_mismatch)
+            .what("extent 0 of the new shape copies dim " + llvm::Twine(k) + ", but operand 0 has shape " +
+                  to_string(x->type.dims));
       d = x->type.dims[k];
     }
     dims.push_back(d);
   }
   if (wildcard >= 0) {
     if (allow_zero && llvm::is_contained(target, Dim(0)))
-      return c.fail("the new shape " + to_string(target) + ": -1 beside 0 with allowzero leaves the extent open");
+      return c.fail(Code::shape_mismatch)
+          .what("the new shape " + to_string(target))
+          .what("-1 beside 0 with allowzero leaves the extent open");
     const Dim all = product(x->type.dims), rest = product(dims);
     if (rest.is(0)) {
       dims[size_t(wildcard)] = 0;
     } else if (auto q = exact_div(all, rest)) {
       dims[size_t(wildcard)] = *q;
     } else if (all.constant() && rest.constant()) {
-      return c.fail("operand 0 " + quoted(x->name) + ": shape " + to_string(x->type.dims) + " does not divide into " +
-                    to_string(target));
+      return c.fail(Code::shape_mismatch)
+          .operand(0, x->name)
+          .what("shape " + to_string(x->type.dims) + " does not divide into " + to_string(target));
     } else {
       // Extents under different names that the model needs equal: those before the -1 stand where the operand's stand
       // from the left, those after it from the right.
@@ -96,10 +100,11 @@ Lowered reshape(LoweringContext& c) {
         if (int64_t(k) == wildcard || from < 0 || from >= int64_t(x->ndim())) continue;
         const Dim have = x->type.dims[size_t(from)];
         if (have != dims[k] && !have.constant() && !dims[k].constant() && solve_equal(have, dims[k]))
-          return llvm::make_error<DimClash>(have, dims[k], "reshape to " + to_string(target));
+          return llvm::make_error<DimClash>(have, dims[k], Where{words("reshape to " + to_string(target))});
       }
-      return c.fail("operand 0 " + quoted(x->name) + ": shape " + to_string(x->type.dims) + " does not divide into " +
-                    to_string(target));
+      return c.fail(Code::shape_mismatch)
+          .operand(0, x->name)
+          .what("shape " + to_string(x->type.dims) + " does not divide into " + to_string(target));
     }
   }
   OPTP_TRY(y, c.reshape(*x, dims));
@@ -128,7 +133,7 @@ Lowered unsqueeze(LoweringContext& c) {
     listed = known;
   }
   if (listed.size() > most_dims)
-    return c.fail("axes: expected at most " + llvm::Twine(most_dims) + ", found " + llvm::Twine(listed.size()));
+    return c.fail(Code::too_large).what("axes").expected("at most " + llvm::Twine(most_dims)).found(listed.size());
   OPTP_TRY(axes, c.axes(listed, x->ndim() + listed.size()));
   Dims dims;
   size_t from = 0;
@@ -152,7 +157,10 @@ Lowered squeeze(LoweringContext& c) {
     if (!llvm::is_contained(axes, int64_t(k)))
       dims.push_back(x->type.dims[k]);
     else if (!x->type.dims[k].is(1))
-      return c.fail("squeeze of dim " + llvm::Twine(k) + ": expected extent 1, found " + x->type.dims[k].text());
+      return c.fail(Code::shape_mismatch)
+          .what("squeeze of dim " + llvm::Twine(k))
+          .expected("extent 1")
+          .found(x->type.dims[k].text());
   }
   OPTP_TRY(y, c.reshape(*x, dims));
   return Values{y};
@@ -162,7 +170,8 @@ Lowered flatten(LoweringContext& c) {
   const int64_t n = int64_t(x->ndim());
   int64_t axis = c.integer("axis", 1);
   if (axis < -n || axis > n)
-    return c.fail("axis " + llvm::Twine(axis) + " of a tensor with " + llvm::Twine(n) + " dims");
+    return c.fail(Code::shape_mismatch)
+        .what("axis " + llvm::Twine(axis) + " of a tensor with " + llvm::Twine(n) + " dims");
   if (axis < 0) axis += n;
   llvm::ArrayRef<Dim> dims(x->type.dims);
   OPTP_TRY(y, c.reshape(*x, {product(dims.take_front(size_t(axis))), product(dims.drop_front(size_t(axis)))}));
@@ -196,7 +205,7 @@ Lowered tile(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(repeats, c.known_dims(1, "repeats"));
   if (repeats.size() != x->ndim())
-    return c.fail("repeats: expected " + llvm::Twine(x->ndim()) + " numbers, found " + llvm::Twine(repeats.size()));
+    return c.fail(Code::malformed).what("repeats").expected(llvm::Twine(x->ndim()) + " numbers").found(repeats.size());
   Dims apart, wide, joined;
   for (size_t k = 0; k < x->ndim(); ++k) {
     apart.append({Dim(1), x->type.dims[k]});
@@ -213,8 +222,8 @@ Lowered constant_of_shape(LoweringContext& c) {
   Value* value = nullptr;
   if (c.has_attribute("value")) {
     OPTP_TRY(t, c.tensor("value"));
-    if (t->is_missing()) return c.missing("value", t->missing);
-    if (t->elements() != 1) return c.fail("value: expected one element");
+    if (t->is_missing()) return c.missing({words("value")}, t->missing);
+    if (t->elements() != 1) return c.fail(Code::malformed).what("value").expected("one element");
     auto scalar = std::make_shared<Tensor>(*t);
     scalar->dims.clear();
     value = &c.build.graph().add_data(c.output_name(0) + ".value", scalar);
@@ -244,7 +253,7 @@ Lowered slice(LoweringContext& c) {
   Ints axes, steps;
   if (c.opset < 10) {
     auto s = c.integers("starts"), e = c.integers("ends");
-    if (!s || !e) return c.fail("starts and ends are missing");
+    if (!s || !e) return c.fail(Code::malformed, "starts and ends are missing");
     starts.append(s->begin(), s->end());
     ends.append(e->begin(), e->end());
     axes = c.integers("axes").value_or(Ints());
@@ -266,12 +275,12 @@ Lowered slice(LoweringContext& c) {
   OPTP_TRY(checked, c.axes(axes, x->ndim()));
   if (ends.size() != starts.size() || checked.size() != starts.size() ||
       (!steps.empty() && steps.size() != starts.size()))
-    return c.fail("starts, ends, axes and steps differ in length");
+    return c.fail(Code::malformed, "starts, ends, axes and steps differ in length");
   Value* y = x;
   for (size_t k = 0; k < starts.size(); ++k) {
     const int64_t step = steps.empty() ? 1 : steps[k];
     const Dim extent = y->type.dims[size_t(checked[k])];
-    if (step == 0 || step == INT64_MIN) return c.fail("step " + llvm::Twine(step));
+    if (step == 0 || step == INT64_MIN) return c.fail(Code::malformed).what("step " + llvm::Twine(step));
     Dim start, size;
     if (step > 0) {
       start = clamp_bound(starts[k], extent);
@@ -280,7 +289,7 @@ Lowered slice(LoweringContext& c) {
                                            : (step == 1 ? end - start : floor_div(end - start + Dim(step - 1), step));
     } else {
       if (!extent.constant() || !starts[k].constant() || !ends[k].constant())
-        return c.fail("a negative step along extent " + extent.text());
+        return c.fail(Code::shape_mismatch).what("a negative step along extent " + extent.text());
       const int64_t n = *extent.constant();
       auto bound = [&](int64_t at) { return std::clamp<int64_t>(at < 0 && at >= -n ? at + n : at, -1, n - 1); };
       const int64_t first = bound(*starts[k].constant()), last = bound(*ends[k].constant());
@@ -305,7 +314,7 @@ Lowered split(LoweringContext& c) {
     sizes = known;
   } else {
     const int64_t parts = c.integer("num_outputs", int64_t(c.output_count()));
-    if (parts <= 0 || parts > 65536) return c.fail("num_outputs " + llvm::Twine(parts));
+    if (parts <= 0 || parts > 65536) return c.fail(Code::malformed).what("num_outputs " + llvm::Twine(parts));
     const Dim each = floor_div(extent + Dim(parts - 1), parts);
     for (int64_t k = 0; k + 1 < parts; ++k) sizes.push_back(each);
     sizes.push_back(extent - each * Dim(parts - 1));
@@ -313,8 +322,9 @@ Lowered split(LoweringContext& c) {
   Dim sum = 0;
   for (Dim s : sizes) sum = sum + s;
   if (sum != extent || sizes.size() != c.output_count())
-    return c.fail("sizes " + to_string(sizes) + ": expected a sum of " + extent.text() + " in " +
-                  llvm::Twine(c.output_count()) + " parts");
+    return c.fail(Code::malformed)
+        .what("sizes " + to_string(sizes))
+        .expected("a sum of " + extent.text() + " in " + llvm::Twine(c.output_count()) + " parts");
   Values out;
   Dim start = 0;
   for (Dim s : sizes) {
@@ -330,7 +340,7 @@ Lowered concat(LoweringContext& c) {
     OPTP_TRY(v, c.need(k));
     in.push_back(v);
   }
-  if (in.empty()) return c.fail("concat of nothing");
+  if (in.empty()) return c.fail(Code::malformed, "concat of nothing");
   OPTP_TRY(axis, c.axis(c.integer("axis", 0), in[0]->ndim()));
   if (in.size() == 1) return Values{in[0]};
   OPTP_TRY(y, c.op("concat", in, {{"axis", axis}}));
@@ -339,7 +349,9 @@ Lowered concat(LoweringContext& c) {
 Lowered pad(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   if (c.text("mode", "constant") != "constant")
-    return c.fail("mode " + quoted(c.text("mode", "")) + ": only constant padding is supported");
+    return c.fail(Code::not_supported)
+        .what("mode " + quoted(c.text("mode", "")))
+        .what("only constant padding is supported");
   OPTP_TRY(pads, c.known_dims(1, "pads"));
   Ints axes;
   if (c.has(3)) {
@@ -352,19 +364,22 @@ Lowered pad(LoweringContext& c) {
   double value = 0;
   if (c.has(2)) {
     if (c.operands[2]->type.dtype != x->type.dtype)
-      return c.fail("operand 2 " + quoted(c.operands[2]->name) + ": dtype: expected " + long_name(x->type.dtype) +
-                    " as operand 0, found " + long_name(c.operands[2]->type.dtype));
+      return c.fail(Code::dtype_mismatch)
+          .operand(2, c.operands[2]->name)
+          .what("dtype")
+          .expected(long_name(x->type.dtype) + " as operand 0")
+          .found(long_name(c.operands[2]->type.dtype));
     if (!c.operands[2]->data || c.operands[2]->data->is_missing() || c.operands[2]->data->elements() != 1)
-      return c.not_known(2, ": the padding value");
+      return c.not_known(2, "the padding value");
     value = to_array(*c.operands[2]->data).number(0);
   }
   if (pads.size() != 2 * axes.size())
-    return c.fail("pads: expected " + llvm::Twine(2 * axes.size()) + " numbers, found " + llvm::Twine(pads.size()));
+    return c.fail(Code::malformed).what("pads").expected(llvm::Twine(2 * axes.size()) + " numbers").found(pads.size());
   Value* y = x;
   for (size_t k = 0; k < axes.size(); ++k) {
     const Dim before = pads[k], after = pads[k + axes.size()];
     if (before.is(0) && after.is(0)) continue;
-    if (proved_less(before, 0) || proved_less(after, 0)) return c.fail("negative pads");
+    if (proved_less(before, 0) || proved_less(after, 0)) return c.fail(Code::malformed, "negative pads");
     OPTP_TRY(z, c.op("pad", {y}, {{"axis", axes[k]}, {"before", before}, {"after", after}, {"value", value}}));
     y = z;
   }
@@ -375,22 +390,26 @@ Lowered range(LoweringContext& c) {
   for (size_t k = 1; k < 3; ++k) {
     OPTP_TRY(other, c.need(k));
     if (other->type.dtype != first->type.dtype)
-      return c.fail("operand " + llvm::Twine(k) + " " + quoted(other->name) + ": dtype: expected " +
-                    long_name(first->type.dtype) + " as operand 0, found " + long_name(other->type.dtype));
+      return c.fail(Code::dtype_mismatch)
+          .operand(k, other->name)
+          .what("dtype")
+          .expected(long_name(first->type.dtype) + " as operand 0")
+          .found(long_name(other->type.dtype));
   }
   if (is_float(first->type.dtype)) {
     // Floating bounds must be constants; the integer case carries symbols.
     Array bounds[3];
     for (size_t k = 0; k < 3; ++k) {
       OPTP_TRY(v, c.need(k));
-      if (!v->data || v->data->is_missing() || v->data->elements() != 1) return c.not_known(k, "");
+      if (!v->data || v->data->is_missing() || v->data->elements() != 1) return c.not_known(k);
       bounds[k] = to_array(*v->data);
     }
     const double a = bounds[0].number(0), b = bounds[1].number(0), s = bounds[2].number(0), n = std::ceil((b - a) / s);
     constexpr double most = 1 << 22;  // made here, unlike the integer case
     if (!(n <= most))
-      return c.fail("a range from " + std::to_string(a) + " to " + std::to_string(b) + " in steps of " +
-                    std::to_string(s) + ": expected at most 2^22 elements");
+      return c.fail(Code::too_large)
+          .what("a range from " + std::to_string(a) + " to " + std::to_string(b) + " in steps of " + std::to_string(s))
+          .expected("at most 2^22 elements");
     Array out;
     out.resize(true, {int64_t(std::max(0.0, n))});
     for (size_t k = 0; k < out.f.size(); ++k) out.f[k] = a + double(k) * s;
@@ -400,10 +419,10 @@ Lowered range(LoweringContext& c) {
   const char* what[] = {"the start", "the limit", "the step"};
   for (size_t k = 0; k < 3; ++k) {
     OPTP_TRY(d, c.known_dims(k, what[k]));
-    if (d.size() != 1) return c.fail(llvm::Twine(what[k]) + ": expected one number");
+    if (d.size() != 1) return c.fail(Code::malformed).what(llvm::Twine(what[k])).expected("one number");
     bound[k] = d[0];
   }
-  if (bound[2].is(0)) return c.fail("step 0");
+  if (bound[2].is(0)) return c.fail(Code::malformed, "step 0");
   const Dim span = bound[1] - bound[0];
   Dim size = bound[2].is(1) ? span : (bound[2].is(-1) ? Dim(-1) * span : Dim(-1) * floor_div(Dim(-1) * span, bound[2]));
   if (!proved_less_equal(0, size)) size = maximum(size, 0);
@@ -414,7 +433,7 @@ Lowered range(LoweringContext& c) {
 // Trilu keeps one triangle: row ≥ column - k (lower), column ≥ row + k (upper); computed where it is used.
 Lowered trilu(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
-  if (x->ndim() < 2) return c.fail("expected at least two dims, found " + to_string(x->type.dims));
+  if (x->ndim() < 2) return c.fail(Code::shape_mismatch).expected("at least two dims").found(to_string(x->type.dims));
   Dim k = 0;
   if (c.has(1)) {
     OPTP_TRY(d, c.known_dims(1, "k"));

@@ -325,7 +325,9 @@ TEST_CASE("a file that was cut inside a page, rewritten or replaced is noticed")
   }
   SUBCASE("replaced") { std::filesystem::rename(scratch.put("other", "0123456789"), path); }
   SUBCASE("removed") { std::filesystem::remove(path); }
-  CHECK(failure(file->check_unchanged()).message == path + ": changed while in use");
+  const Failure changed = failure(file->check_unchanged());
+  CHECK(changed.message == path + ": changed while in use");
+  CHECK(changed.code == "bad-input/changed");
 }
 
 TEST_CASE("a race between a file and a link to a secret is never won") {

@@ -54,11 +54,12 @@ inline std::string contents(const std::string& path) {
 
 struct Failure {
   Fault fault = Fault::internal;
-  std::string message = "(success)";
+  std::string message = "(success)", code = {};
 };
 inline Failure failure(llvm::Error e) {
   Failure result;
-  llvm::handleAllErrors(std::move(e), [&](const Diagnostic& d) { result = {d.fault, d.message}; });
+  llvm::handleAllErrors(std::move(e),
+                        [&](const Diagnostic& d) { result = {d.fault(), d.message(), row_of(d.code()).name}; });
   CHECK(result.message.find('\n') == std::string::npos);  // one cause, one line
   return result;
 }

@@ -161,16 +161,16 @@ inline void refuse_file(const std::string& what, const std::string& path, const 
       graph.takeError(),
       [&](const Diagnostic& d) {
         is_diagnostic = true;
-        CAPTURE(d.message);
-        CHECK(int(d.fault) == int(fault));
-        CHECK(has(d.message, path));
-        CHECK(d.message.size() < 4096);
-        for (unsigned char c : d.message)
+        CAPTURE(d.message());
+        CHECK(int(d.fault()) == int(fault));
+        CHECK(has(d.message(), path));
+        CHECK(d.message().size() < 4096);
+        for (unsigned char c : d.message())
           if (c < 0x20 || c == 0x7f) {
             FAIL_CHECK("a control character in the message");
             break;
           }
-        for (const auto& place : places) CHECK_MESSAGE(has(d.message, place), "expected in the message: ", place);
+        for (const auto& place : places) CHECK_MESSAGE(has(d.message(), place), "expected in the message: ", place);
       },
       [](const llvm::ErrorInfoBase&) {});
   CHECK(is_diagnostic);

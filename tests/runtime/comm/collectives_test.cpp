@@ -263,14 +263,14 @@ TEST_CASE("groups of two mesh axes and of one rank run at the same time") {
             int64_t value = comm.rank() + 1000 * step, sum = 0;
             for (int i = 0; i <= d; ++i)  // the first row runs less often than the second
               if (llvm::Error e = all_reduce(comm, {"t", DType::i64, {}}, tensor, Reduce::sum, &value, &sum)) return e;
-            if (sum != 4000 * step + 16 * d + 6) return error(Fault::check_failed, "tensor sum");
+            if (sum != 4000 * step + 16 * d + 6) return error(Code::difference, "tensor sum");
             for (int64_t i = 0; i < 40000; ++i) put(big, i, float(comm.rank() + i));
             if (llvm::Error e = all_reduce(comm, {"d", DType::f32, {40000}}, data, Reduce::sum, big.data(), big.data()))
               return e;
             for (int64_t i = 0; i < 40000; i += 777)
-              if (get<float>(big, i) != float(2 * t + 4 + 2 * i)) return error(Fault::check_failed, "data sum");
+              if (get<float>(big, i) != float(2 * t + 4 + 2 * i)) return error(Code::difference, "data sum");
             if (llvm::Error e = all_reduce(comm, {"s", DType::i64, {}}, self, Reduce::sum, &value, &value)) return e;
-            if (value != comm.rank() + 1000 * step) return error(Fault::check_failed, "own sum");
+            if (value != comm.rank() + 1000 * step) return error(Code::difference, "own sum");
           }
           return llvm::Error::success();
         }) == successes(8));
@@ -284,7 +284,7 @@ TEST_CASE("8 ranks pass 10,000 barriers, however few the cores") {
           for (int i = 0; i < 10000; ++i) {
             come.fetch_add(1);
             if (llvm::Error e = barrier(comm, "b", group)) return e;
-            if (come.load() < 8 * (i + 1)) return error(Fault::check_failed, "passed before all had come");
+            if (come.load() < 8 * (i + 1)) return error(Code::difference, "passed before all had come");
           }
           return llvm::Error::success();
         }) == successes(8));

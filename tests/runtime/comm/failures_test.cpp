@@ -187,7 +187,7 @@ TEST_CASE("the world can be stopped from outside, at any moment of a large colle
         if (llvm::Error e =
                 all_reduce(comm, {"x", DType::f32, {100000}}, all_ranks(3), Reduce::sum, data.data(), data.data()))
           return e;
-        if (data[0] != 3 || data[99999] != 3) return error(Fault::check_failed, "wrong sum");
+        if (data[0] != 3 || data[99999] != 3) return error(Code::difference, "wrong sum");
       }
     });
     outside.join();

@@ -35,7 +35,7 @@ inline std::vector<std::string> run_ranks(ThreadWorld& world, const std::functio
     threads.emplace_back([&, rank] {
       llvm::handleAllErrors(body(world.communicator(rank)), [&](const Diagnostic& d) {
         messages[rank] =
-            (d.fault == Fault::rank_failed ? "" : "fault " + std::to_string(int(d.fault)) + ": ") + d.message;
+            (d.fault() == Fault::rank_failed ? "" : "fault " + std::to_string(int(d.fault())) + ": ") + d.message();
       });
     });
   for (std::thread& thread : threads) thread.join();

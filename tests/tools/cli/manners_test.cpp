@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <thread>
 
-#include "frontend/ir/error_codes.h"
 #include "llvm/Support/JSON.h"
 #include "tests/tools/program.h"
 
@@ -22,54 +21,6 @@ llvm::json::Object object(const std::string& line) {
 }
 std::string text(const llvm::json::Object& o, const char* member) { return o.getString(member).value_or("").str(); }
 }  // namespace
-
-TEST_CASE("a message is read field by field") {
-  struct Row {
-    Fault fault;
-    std::string message, json;
-  };
-  const Row rows[] = {
-      {Fault::bad_input,
-       "opt-125m.onnx: node '/fc1/MatMul' (MatMul), operand 1 'onnx::MatMul_363': dtype: expected float32 as operand "
-       "0, found string",
-       R"({"code":"bad-input/dtype-mismatch","expected":"float32 as operand 0","file":"opt-125m.onnx","found":"string","node":"/fc1/MatMul","op":"MatMul","tensor":"onnx::MatMul_363"})"},
-      {Fault::bad_input, "input 'mask', dim 1 (sequence): expected 4, found 5",
-       R"({"code":"bad-input/shape-mismatch","expected":"4","found":"5","tensor":"mask"})"},
-      // names hold what looks like a message
-      {Fault::bad_input, "node 'a: dtype: expected x, found y' (Add): operand 'twice' is defined nowhere",
-       R"({"code":"bad-input/undefined","node":"a: dtype: expected x, found y","op":"Add","tensor":"twice"})"},
-      {Fault::bad_input, "2 unknown operators: node 'f' (Foo)",
-       R"({"code":"bad-input/unknown-operator","node":"f","op":"Foo"})"},
-      {Fault::usage, "shardings.txt:3: expected PATTERN SHARDING, found 'x'",
-       R"({"code":"usage/bad-value","expected":"PATTERN SHARDING","file":"shardings.txt","found":"'x'","line":3})"},
-      {Fault::usage, "--strategy 'best': expected megatron or origin",
-       R"({"code":"usage/bad-value","expected":"megatron or origin","flag":"--strategy"})"},
-      {Fault::usage, "unknown flag '--devise'; did you mean --devices?",
-       R"({"code":"usage/unknown-flag","flag":"--devise","suggestion":"--devices"})"},
-      {Fault::not_found, "'x.onnx': no such file", R"({"code":"not-found/file","file":"x.onnx"})"},
-      {Fault::cannot_write, "full: the folder is not an output of ours",
-       R"({"code":"cannot-write/occupied","file":"full"})"},
-      {Fault::internal, "anything", R"({"code":"internal/bug"})"},
-      {Fault::rank_failed, "rank 1: no answer", R"({"code":"rank-failed/rank"})"},
-  };
-  for (const Row& row : rows) {
-    CAPTURE(row.message);
-    llvm::json::Object found = error_object(row.fault, int(row.fault), row.message), expected = object(row.json);
-    CHECK(text(found, "message") == row.message);
-    CHECK(found.getInteger("exit") == int(row.fault));
-    for (const char* always : {"message", "exit", "severity"}) found.erase(always);
-    CHECK(llvm::formatv("{0}", llvm::json::Value(std::move(found))).str() ==
-          llvm::formatv("{0}", llvm::json::Value(std::move(expected))).str());
-  }
-}
-
-TEST_CASE("each kind of fault has a code for what no other row tells") {
-  for (Fault fault : {Fault::check_failed, Fault::usage, Fault::bad_input, Fault::not_found, Fault::internal,
-                      Fault::cannot_write, Fault::rank_failed, Fault::interrupted}) {
-    const std::string code = code_of(fault, "zzz");
-    CHECK(llvm::any_of(error_codes(), [&](const ErrorCode& c) { return c.code == code && c.fault == fault; }));
-  }
-}
 
 TEST_CASE("with --diagnostics json, before the verb or after it, stderr is one object a line and stdout as ever") {
   const Sandbox box;
@@ -90,6 +41,15 @@ TEST_CASE("with --diagnostics json, before the verb or after it, stderr is one o
       {{"inspect", "--diagnostics", "json"}, 2, "usage/missing", "", ""},
       {{model, "-o", "out", "--devices", "--diagnostics", "json"}, 2, "usage/missing-value", "flag", "--devices"},
       {{"check", model, "--devices", "2", "--diagnostics", "json"}, 2, "usage/dim-without-value", "dim", "batch"},
+      {{"--diagnostics", "json", "inspect", "out", "extra"}, 2, "usage/unknown-argument", "", ""},
+      {{"--diagnostics", "json", model, "-o", "out", "--devices", "0"}, 2, "usage/bad-value", "", ""},
+      {{"--diagnostics", "json", "check", model, "--dim", "batch=1", "--dim", "sequence=4", "--input", "nope=ones"},
+       2,
+       "usage/unknown-input",
+       "",
+       ""},
+      {{"--diagnostics", "json", model, "-o", "out", "--stop-after", "nope"}, 2, "usage/unknown-pass", "", ""},
+      {{"--diagnostics", "json", model, "-o", "out", "--tie", "nope"}, 2, "usage/unmatched-pattern", "", ""},
       {{"check", model, "--devices", "2", "--mutant", "drop-all-reduce", "--diagnostics", "json", "--inputs-dir",
         export_of("opt-tiny") + "/inputs"},
        1,

@@ -23,22 +23,28 @@ std::string embedded(const Plan& plan) {
 }
 
 llvm::Error of_this_plan(const Plan& plan, const PageEvidence& evidence) {
-  auto differs = [](llvm::StringRef what, llvm::StringRef theirs, llvm::StringRef ours) {
-    return error(Fault::usage, what + ": expected that of this plan, " + quoted(ours) + ", found " + quoted(theirs));
+  auto differs = [](llvm::StringRef flag, llvm::StringRef what, llvm::StringRef theirs, llvm::StringRef ours) {
+    return error(Code::bad_value)
+        .flag(flag)
+        .what(what)
+        .expected("that of this plan, " + quoted(ours))
+        .found(quoted(theirs));
   };
   if (const CheckReport* check = evidence.check) {
-    if (check->model != plan.model.name) return differs("--check: model", check->model, plan.model.name);
-    if (check->strategy != plan.strategy) return differs("--check: strategy", check->strategy, plan.strategy);
+    if (check->model != plan.model.name) return differs("--check", "model", check->model, plan.model.name);
+    if (check->strategy != plan.strategy) return differs("--check", "strategy", check->strategy, plan.strategy);
     if (to_string(check->mesh) != to_string(plan.mesh))
-      return differs("--check: mesh", to_string(check->mesh), to_string(plan.mesh));
+      return differs("--check", "mesh", to_string(check->mesh), to_string(plan.mesh));
     if (plan.is_training() && check->job != to_string(plan.job))
-      return error(Fault::usage, "--check: the plan is of a training step, the check was not (check --train)");
+      return error(Code::bad_value)
+          .flag("--check")
+          .what("the plan is of a training step, the check was not (check --train)");
   }
   const int64_t devices = plan.mesh.devices();
   if (evidence.trace)
     for (const Trace::Run& run : evidence.trace->runs())
       if (int64_t(run.ranks.size()) != devices)
-        return differs("--trace: ranks", std::to_string(run.ranks.size()), std::to_string(devices));
+        return differs("--trace", "ranks", std::to_string(run.ranks.size()), std::to_string(devices));
   return llvm::Error::success();
 }
 }  // namespace
