@@ -41,6 +41,14 @@ struct RankThreads::State {
     for (std::thread& t : threads) t.join();
   }
 
+  // An exception must not leave the thread.
+  llvm::Error attempt(size_t rank) {
+    try {
+      return work(rank);
+    } catch (const std::bad_alloc&) {
+      return error(Code::out_of_memory, "out of memory");
+    }
+  }
   void serve(size_t rank) {
     for (uint64_t seen = 0;;) {
       {
@@ -49,7 +57,7 @@ struct RankThreads::State {
         if (stop) return;
         seen = round;
       }
-      if (llvm::Error e = work(rank)) {
+      if (llvm::Error e = attempt(rank)) {
         faults[rank] = take_diagnostic(std::move(e));
         world->communicator(int(rank)).abort(faults[rank]->message());
       }

@@ -84,13 +84,7 @@ TEST_CASE("printing an error does not look at files") {
 
 TEST_CASE("each code of docs/errors.md is given by some source, and tested") {
   // oneDNN refuses nothing of what the compiler makes; its exceptions are caught in runtime/executable.cpp.
-  // The others are tested where they are made by what they say, not by their codes: what can't be read, written or
-  // found, by the tests of files, plans, checkpoints and of the command line; a diverged rank by those of transports.
-  const std::vector<std::string> untested = {
-      "internal/onednn",          "internal/out-of-memory", "bad-input/bad-checkpoint", "bad-input/bad-plan",
-      "bad-input/hash-mismatch",  "bad-input/not-a-file",   "bad-input/unreadable",     "cannot-write/failed",
-      "cannot-write/is-an-input", "cannot-write/stdout",    "check-failed/diverged",    "not-found/tensor",
-      "not-found/weights",        "usage/input-not-given"};
+  const std::vector<std::string> untested = {"internal/onednn"};
   const std::vector<Source> tests = sources_of({"tests"});
   const std::string page = contents(root / "docs/errors.md"), table = contents(root / "frontend/ir/error_codes.cpp");
   std::smatch row;

@@ -68,4 +68,27 @@ TEST_CASE("ranks sum and gather, run after run; a failing rank is named") {
   inputs.pop_back();
   CHECK(told(take_diagnostic((*ranks)->run(inputs, outputs))) == Told("internal/bug", "inputs of 2 ranks for 3"));
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they end the program themselves
+TEST_CASE("memory that runs out on a rank is the run's error, not the program's end") {
+  Graph graph;
+  Builder build(graph);
+  build.set_fold(false);
+  // More elements than there are addresses.
+  Value* many = llvm::cantFail(build.create(
+      "iota", {},
+      {{"start", Dim(0)}, {"step", Dim(1)}, {"size", Dim(int64_t(1) << 45)}, {"dtype", int64_t(DType::f32)}}, "many"));
+  graph.outputs.push_back({"y", llvm::cantFail(build.create("exp", {many}, {}, "y"))});
+  llvm::Error failed = llvm::Error::success();
+  if (auto ranks = RankThreads::create({&graph, &graph})) {
+    std::vector<HostArrays> outputs;
+    failed = llvm::joinErrors(std::move(failed), (*ranks)->run(std::vector<HostInputs>(2), outputs));
+  } else {
+    failed = llvm::joinErrors(std::move(failed), ranks.takeError());
+  }
+  const Diagnostic e = take_diagnostic(std::move(failed));
+  CHECK(row_of(e.code()).name == std::string("internal/out-of-memory"));
+  CHECK(e.message() == "rank 0: out of memory");
+}
+#endif
 }  // namespace optp

@@ -157,7 +157,8 @@ class TrainingChecker {
         if (!whole->contains("labels"))
           return error(Code::input_not_given)
               .what("no input has the labels' shape " + to_string(labels->type.dims))
-              .what("give labels.npy in --inputs-dir");
+              .what("give labels.npy in --inputs-dir")
+              .about({.hint = "give labels.npy in --inputs-dir"});
       }
       const Place place = whole == &*given && !o_.inputs_dir.empty() ? file_place(o_.inputs_dir) : words("the batch");
       if (auto e = check_labels({place, tensor_place("input", "labels")}, (*whole)["labels"], *classes)) return e;

@@ -100,6 +100,7 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
       return error(Code::unknown_input)
           .flag("--input", quoted(text))
           .what("the model has no input " + quoted(name))
+          .about({.tensor = name.str()})
           .hint("it has " + known);
     }
     if (value.consume_front("@")) {

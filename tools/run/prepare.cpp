@@ -24,11 +24,11 @@ llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<
     for (const Value* v : imported.inputs)
       for (Dim d : v->type.dims)
         for (const std::string& s : symbols_of(d))
-          if (!bound->contains(s))
-            return error(Code::dim_without_value)
-                .dim(s)
-                .says("has no value: give --dim " +
-                      (s == Dim::symbol(s).text() ? s + "=NUMBER" : "\"" + s + "=NUMBER\""));
+          if (!bound->contains(s)) {
+            const std::string way_out =
+                "give --dim " + (s == Dim::symbol(s).text() ? s + "=NUMBER" : "\"" + s + "=NUMBER\"");
+            return error(Code::dim_without_value).dim(s).says("has no value").what(way_out).about({.hint = way_out});
+          }
     return bound;
   };
   return make_inputs(input_specs(imported), given, folder, dims, bind, true);
