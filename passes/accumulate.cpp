@@ -1,5 +1,5 @@
-// Means over several micro-batches: sums with a count, divided once (a mean of means would weigh the tokens of a batch
-// with few labels more).
+// Means over several micro-batches: sums with a count, divided once (a mean of means would give the labels of a batch
+// that has few of them more weight).
 #include "frontend/ir/formula.h"
 #include "passes/training.h"
 

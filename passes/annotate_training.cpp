@@ -12,9 +12,9 @@ class Follower {
  public:
   Follower(Graph& graph, const Factors& factors) : graph_(graph), factors_(factors) {
     for (Value* v : values())
-      if (v->sharding) frozen_.insert(v);
+      if (v->sharding) pinned_.insert(v);
   }
-  bool is_frozen(const Value& v) const { return frozen_.contains(&v); }
+  bool is_pinned(const Value& v) const { return pinned_.contains(&v); }
 
   void run() {
     learn();
@@ -41,7 +41,7 @@ class Follower {
     for (size_t c = 0; c < factors_.size(); ++c) {
       std::map<Axes, std::pair<size_t, const Value*>> votes;
       for (const Factors::Place& p : factors_.info(int(c)).places) {
-        if (!is_frozen(*p.value)) continue;
+        if (!is_pinned(*p.value)) continue;
         const auto& split = p.value->sharding->dims[p.dim].factors;
         const auto& own = factors_.of(*p.value, p.dim).extents;
         Axes axes;
@@ -94,14 +94,14 @@ class Follower {
       if (u.kind == "accumulated" && !u.parameter.empty())
         for (Value* v : output(u.output)->producer->operands)
           if (!v->sharding) pin(*v, *graph_.find(u.parameter));
-    // What is summed up to a pinned gradient is made as it is wanted, not whole and then cut.
+    // The terms of a pinned gradient take its sharding, instead of being made whole and then cut.
     for (const auto& node : llvm::reverse(graph_.nodes))
       if (node->op->is(Trait::adds_many) && node->out().sharding)
         for (Value* v : node->operands)
           if (!v->sharding && v->uses.size() == 1) pin(*v, node->out());
   }
-  // A product with a weight that is split where its class is not: the result is made in parts, so that it is the
-  // activation that is gathered and not the weight.
+  // If a weight is split although its class is not, the product is split, too: gathering the activation is cheaper
+  // than gathering the weight.
   void follow_weights() {
     for (const auto& node : graph_.nodes) {
       Value& out = node->out();
@@ -145,7 +145,7 @@ class Follower {
 
   Graph& graph_;
   const Factors& factors_;
-  llvm::DenseSet<const Value*> frozen_;
+  llvm::DenseSet<const Value*> pinned_;
   std::vector<Axes> axes_;
   std::vector<const Value*> from_;
 };
@@ -156,7 +156,7 @@ llvm::Error annotate_training(Graph& graph, const PassOptions&) {
   if (!factors) return factors.takeError();
   Follower follower(graph, *factors);
   follower.run();
-  find_partials(graph, *factors, [&](const Value& v) { return follower.is_frozen(v); });
+  find_partials(graph, *factors, [&](const Value& v) { return follower.is_pinned(v); });
   return llvm::Error::success();
 }
 }  // namespace optp

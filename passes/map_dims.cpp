@@ -13,7 +13,7 @@ void map_dims(Graph& graph, llvm::function_ref<Dim(Dim)> of) {
   auto map_value = [&](Value& v) {
     for (Dim& d : v.type.dims) d = f(d);
     for (Dim& d : v.logical_dims) d = f(d);
-    if (v.sharding)  // a batch that is cut: what a rank has of it is asked of the sharding
+    if (v.sharding)  // for a split batch the local size comes from the sharding
       for (DimSharding& dim : v.sharding->dims)
         for (FactorSharding& factor : dim.factors) factor.extent = f(factor.extent);
     v.content.reset();

@@ -44,7 +44,7 @@ llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t ra
     graph->erase(node);
     graph->rename(**zeros, name);
   }
-  // What only fed that product stays: the other ranks need this one at its collectives.
+  // Keep what only fed that product: the other ranks wait for this one at its collectives.
   if (auto e = sum_extents(*graph)) return e;
   return graph;
 }

@@ -181,7 +181,7 @@ llvm::Error check_settings(const TrainingOptions& options) {
     return error(Code::bad_value).flag(outside->flag).expected(outside->expected).found(outside->found);
   if (o.nesterov && (o.name != "sgd" || o.momentum.value_or(0) <= 0))
     return error(Code::bad_value).flag("--nesterov").what("needs sgd with --momentum above 0");
-  if (o.centered && o.name != "rmsprop") return error(Code::bad_value).flag("--centered").what("is rmsprop's");
+  if (o.centered && o.name != "rmsprop") return error(Code::bad_value).flag("--centered").what("only rmsprop has it");
   return llvm::Error::success();
 }
 

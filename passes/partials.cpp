@@ -34,7 +34,7 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
       passes = partial_operands == 1;
       break;
     case Linear::jointly:
-      // All partial alike: a whole operand added to a partial one would be added once a rank.
+      // All partial over the same axes: a whole operand added to a partial one would be added once per rank.
       passes =
           through.reduce == Reduce::sum && llvm::all_of(operands, [&](const PartialState& s) { return s == through; });
       break;
@@ -46,7 +46,7 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
         passes = through.reduce == Reduce::sum;
         break;
       }
-      // Mixed: those that are partial alike are reduced together within the sum; its result is whole.
+      // Mixed: the addends that are partial over the same axes are reduced together; the sum's result is whole.
       for (size_t k = 0; k < operands.size(); ++k)
         accepts[k] = !operands[k].is_partial() || (operands[k] == through && through.reduce == Reduce::sum);
       return own;
@@ -54,7 +54,8 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
       passes = through.reduce == Reduce::sum && partial_operands == 1 && operands[0].is_partial();
       break;
   }
-  // One partial at a time: over contracted axes and over a passing operand's both, the sum would need two orders.
+  // A result carries at most one partial sum. Were it partial over both the contracted axes and an operand's, one
+  // all-reduce could not finish both.
   if (passes && own.is_partial()) passes = false;
   // Members along an axis that splits the node's loops hold different elements, not addends of the same ones.
   for (const auto& entry : axes)
@@ -68,12 +69,12 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
 namespace {
 class PartialSearch {
  public:
-  PartialSearch(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen)
-      : graph_(graph), factors_(factors), frozen_(frozen) {
+  PartialSearch(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> is_pinned)
+      : graph_(graph), factors_(factors), is_pinned_(is_pinned) {
     for (const GraphOutput& o : graph.outputs) outputs_.insert(o.value);
     for (auto& node : graph.nodes) {
       if (node->results.size() != 1) continue;
-      if (frozen(node->out())) {
+      if (is_pinned(node->out())) {
         start_[&node->out()] = {node->out().sharding->reduce, node->out().sharding->partial};
         continue;
       }
@@ -108,18 +109,18 @@ class PartialSearch {
           operands.push_back(reduced_.contains(v) ? PartialState{} : state_.lookup(v));
         llvm::SmallVector<bool, 3> accepts;
         PartialState result = partial_result(node, factors_.rule(node), factors_, axes_[n], operands, accepts);
-        // A frozen value that is taken whole here is reduced for this user only.
+        // A pinned value that is needed whole here is reduced for this user only.
         for (size_t k = 0; k < operands.size(); ++k)
-          if (!accepts[k] && !frozen_(*node.operands[k]) && reduced_.insert(node.operands[k]).second) changed = true;
+          if (!accepts[k] && !is_pinned_(*node.operands[k]) && reduced_.insert(node.operands[k]).second) changed = true;
         if (state_.lookup(&node.out()) != result) {
           state_[&node.out()] = result;
           changed = true;
         }
-        // A result that was pinned to be split along the same axis can't be in parts along it, too.
+        // A result that is pinned to be split along an axis can't be partial over it as well.
         const Axes own = node.out().sharding->axes();
-        const bool pinned =
+        const bool splits_it =
             llvm::any_of(result.axes, [&](const std::string& axis) { return llvm::is_contained(own, axis); });
-        if (result.is_partial() && (pinned || outputs_.contains(&node.out())) && reduced_.insert(&node.out()).second)
+        if (result.is_partial() && (splits_it || outputs_.contains(&node.out())) && reduced_.insert(&node.out()).second)
           changed = true;
       }
     }
@@ -164,7 +165,7 @@ class PartialSearch {
 
   Graph& graph_;
   const Factors& factors_;
-  llvm::function_ref<bool(const Value&)> frozen_;
+  llvm::function_ref<bool(const Value&)> is_pinned_;
   llvm::DenseSet<const Value*> outputs_;
   std::vector<Node*> nodes_;
   std::vector<NodeAxes> axes_;
@@ -173,8 +174,8 @@ class PartialSearch {
 };
 }  // namespace
 
-void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen) {
-  PartialSearch(graph, factors, frozen).run();
+void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> is_pinned) {
+  PartialSearch(graph, factors, is_pinned).run();
 }
 
 llvm::Error lower_sums(Graph& graph) {

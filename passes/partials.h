@@ -1,4 +1,22 @@
 // Which values may stay partial sums: the greatest fixpoint over the graph.
+//
+// A product over a split inner dim leaves each rank with addends of the result, not with the result: a partial sum. It
+// need not be all-reduced at once, because linear ops commute with the sum. In a transformer whose attention and MLP
+// run side by side (GPT-J) both end in such a product, and
+//
+//   %a = contract(%heads, %wo)   partial over tensor      %a = contract(%heads, %wo)   partial
+//   %m = contract(%inner, %w2)   partial over tensor      %m = contract(%inner, %w2)   partial
+//   %a.all_reduce, %m.all_reduce                    =>    %s = add(%a, %m)             partial
+//   %y = add(%x, %a.all_reduce, %m.all_reduce)            %y = add(%x, all_reduce(%s))
+//
+// needs one all-reduce instead of two. What an op lets through is its rule's `Linear` (frontend/ir/op.h): a view passes
+// its operand's sum on, an add needs all its operands partial over the same axes (a whole one would be added once per
+// rank), a product passes one operand's, a softmax none.
+//
+// Whether a value may stay partial depends on its users and theirs, so all values that can be are assumed to be, and
+// those that some user can't take are removed until nothing changes: the greatest fixpoint of a monotone function
+// (Tarski, 1955; the same scheme as optimistic constant propagation). Megatron-LM's one all-reduce after attention and
+// after the MLP follows from this; nothing names these places.
 #pragma once
 #include "frontend/ir/graph.h"
 #include "passes/factors.h"
@@ -19,9 +37,9 @@ using NodeAxes = llvm::DenseMap<int, Axes>;
 // through. `accepts` says whether the node can take operand k as it is.
 PartialState partial_result(const Node& node, const Rule& rule, const Factors& factors, const NodeAxes& axes,
                             llvm::ArrayRef<PartialState> operands, llvm::SmallVectorImpl<bool>& accepts);
-// Marks the values that stay partial: starts from all that may and removes until nothing changes. Those of `frozen`
-// values are taken as they are.
-void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> frozen);
+// Marks the values that stay partial: starts from all that may and removes until nothing changes. A pinned value keeps
+// the sharding that it has.
+void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> is_pinned);
 // Of an annotated graph; values that are to be kept stay as they are. True if it made adds, which have no sharding yet.
 llvm::Expected<bool> join_partials(Graph& graph, const Factors& factors, const PassOptions& options,
                                    llvm::function_ref<bool(const Value&)> keep);

@@ -47,7 +47,7 @@ llvm::SmallVector<MeshAxis, 2> idle_axes(const Graph& graph);  // of several dev
 
 // One SPMD graph with symbolic local shapes and collectives, right for every rank of graph.mesh.
 llvm::Expected<std::unique_ptr<Graph>> split(const Graph& graph, const PassOptions& options);
-// Small all-reduces that wait for the same axes become one, in the SPMD graph.
+// Merges small all-reduces over the same axes, in the SPMD graph.
 llvm::Error combine_all_reduces(Graph& spmd, const PassOptions& options);
 // This rank's graph: every part and start a number.
 llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t rank);

@@ -87,7 +87,7 @@ void Recogniser::look_at_values() {
     }
   }
 }
-// Through views and casts only: then the ids themselves, not positions made from a mask.
+// Only views and casts in between, so this is the ids input itself and not positions computed from the mask.
 bool Recogniser::is_input_index(const Value& index) const {
   const Value* v = &index;
   while (v->producer && v->producer->op->is(view_traits)) v = &v->producer->operand(0);

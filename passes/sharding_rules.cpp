@@ -11,7 +11,7 @@ void take(NodeAxes& out, const Factors& factors, const Node& node, const Rule& r
     const int loop = loops[d];
     if (loop == no_loop || !v.sharding->dims[d].is_split()) continue;
     if (summed_only && rule.loops[size_t(loop)].reduce == Reduce::none) continue;
-    // A pin may split here what another op needs whole elsewhere; what counts is this op's own loop.
+    // Judge by this op's own loop: a pin may split a class that some other op needs whole.
     if (rule.loops[size_t(loop)].whole) continue;
     const bool linked = llvm::any_of(rule.links, [&](const LoopLink& l) {
       return llvm::is_contained(l.left, loop) || llvm::is_contained(l.right, loop);
@@ -31,9 +31,9 @@ void take(NodeAxes& out, const Factors& factors, const Node& node, const Rule& r
     }
   }
 }
-// Takes back what this op can't run split, though one of its loops could: a class that also is a loop which must be
-// whole; one that two loops run over (x + xᵀ: a rank would have blocks of the diagonal only); and one that is not the
-// major part of a counted loop, where a rank would have several ranges.
+// Undoes a split that this op can't run with, although one of its loops could: a class that also is a loop which must
+// be whole; one that two loops run over (x + xᵀ: a rank would have blocks of the diagonal only); and one that is not
+// the major part of a counted loop, where a rank would have several ranges.
 void take_back(NodeAxes& out, const Factors& factors, const Node& node, const Rule& rule) {
   llvm::DenseMap<int, int> loops_of_class;
   for (int loop = 0; loop < int(rule.loops.size()); ++loop) {

@@ -68,14 +68,14 @@ class Splitter {
     auto& forms = held_[&v];
     for (const Held& h : forms)
       if (same_placement(h.sharding, wanted)) return h.value;
-    // The last form is the one nearest to use: partial sums are reduced by then. Who takes parts needs one that still
-    // has them.
+    // Forms stand in the order in which they were made; the last is usually reduced already. A user that accepts
+    // partial sums takes the last one that is still partial.
     auto from = forms.rbegin();
     while (wanted.is_partial() && from != forms.rend() &&
            (from->sharding.partial != wanted.partial || from->sharding.reduce != wanted.reduce))
       ++from;
     if (from == forms.rend())
-      return error(Code::bug).what("'" + v.name + "' is held in no parts").about({.tensor = v.name});
+      return error(Code::bug).what("no partial form of '" + v.name + "' exists").about({.tensor = v.name});
     const Held base = *from;
     auto made = reshard(build_, *base.value, v.type.dims, base.sharding, wanted, reason);
     if (!made) return made.takeError();
@@ -137,10 +137,10 @@ class Splitter {
     }
     for (size_t k = 0; k < node.results.size(); ++k) {
       carry(*node.results[k], copy.out(k), computed[k]);
-      // A sum that no user may take in parts is reduced here, once; so is a result that was asked elsewhere.
+      // A sum that no user accepts partial is reduced here, once; likewise a result whose sharding a constraint fixes.
       if (!same_placement(computed[k], *node.results[k]->sharding)) {
         auto v = as(*node.results[k], *node.results[k]->sharding,
-                    made.is_partial() ? sum_reason(node, made) : std::string("asked so by a constraint"));
+                    made.is_partial() ? sum_reason(node, made) : std::string("required by a constraint"));
         if (!v) return v.takeError();
       }
     }
@@ -163,8 +163,8 @@ class Splitter {
     return "each device has a part of the sum";
   }
   static std::string reason_of(const Node& node, const Value& v) {
-    if (v.sharding->is_partial()) return describe(node) + " can't take parts of a sum";
-    return describe(node) + " needs it so";
+    if (v.sharding->is_partial()) return describe(node) + " can't take a partial sum";
+    return describe(node) + " needs this layout";
   }
 
   const Graph& from_;

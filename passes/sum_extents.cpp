@@ -1,5 +1,5 @@
-// A rank that gets a part of a named extent (of the batch, say) may have to know the whole of it: the ranks then add up
-// their parts. All of them do, whether or not their own nodes need the sum: all must meet.
+// A rank that gets a part of a named extent (of the batch, say) may need its total: the ranks then all-reduce their
+// parts. All of them do, whether or not their own nodes need the sum: a collective needs every member.
 //   before   (%x: f32[floor(batch + 1, 2), 3] [data, _])   … %y: f32[batch, 3] …
 //   after    %dims/batch = all_reduce(dim_tensor(floor(batch + 1, 2))) {extent = batch, id = "dims/batch"}
 // What needs the extent names it; when a graph's dims are bound to numbers, the sum goes.

@@ -27,10 +27,10 @@ struct ExecutableOptions {
 };
 
 struct MemoryNumbers {
-  int64_t parameter_bytes = 0;  // of the rank's data as stored in the model
-  int64_t packed_bytes = 0;     // copies of weights in a kernel's own layout
-  int64_t constant_bytes = 0;   // kept plain: data that kernels read as it is, and what was computed from it
-  int64_t value_bytes = 0;  // most intermediate values that live at one step; the arena holds kernels' workspace, too
+  int64_t parameter_bytes = 0;      // of the rank's data as stored in the model
+  int64_t packed_bytes = 0;         // copies of weights in a kernel's own layout
+  int64_t constant_bytes = 0;       // kept plain: data that kernels read as it is, and what was computed from it
+  int64_t value_bytes = 0;          // peak of live intermediate values; the arena holds kernels' workspace, too
   int64_t arena_planned_bytes = 0;  // most that lives at one step: no plan can be smaller
   int64_t arena_actual_bytes = 0;
 };

@@ -11,7 +11,7 @@
 namespace optp {
 
 struct Executable::State {
-  // Bytes that start on a cache line, and are huge pages' candidates.
+  // Bytes that start on a cache line, and may be backed by huge pages.
   class Bytes {
    public:
     Bytes() = default;

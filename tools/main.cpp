@@ -150,7 +150,7 @@ int run(std::vector<std::string> words) {
   app.require_subcommand(1);
   const std::vector<Command> commands{add_partition(app), add_inspect(app), add_diff(app),   add_run(app),
                                       add_train(app),     add_export(app),  add_check(app),  add_bench(app),
-                                      add_build(app),     add_ops(app),     add_passes(app), add_generate(app)};
+                                      add_build(app),     add_ops(app),     add_passes(app), add_docs(app)};
   std::vector<std::string> verbs;
   for (const Command& c : commands) {
     declare_flags_of_all_verbs(*c.app);

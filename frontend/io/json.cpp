@@ -15,7 +15,7 @@ llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringR
         .what("size")
         .expected("at most " + llvm::Twine(limits.max_json_bytes) + " bytes")
         .found(text.size());
-  // One look before the parser: it recurses, and of a member that is there twice it takes the last in silence.
+  // A first scan, because the parser recurses, and silently takes the last of duplicate members.
   struct Level {
     bool is_object;
     llvm::DenseSet<llvm::StringRef> keys;
@@ -29,7 +29,7 @@ llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringR
       while (i < text.size() && text[i] != '"') i += text[i] == '\\' ? 2 : 1;
       const llvm::StringRef key = text.slice(start, i);
       if (key_is_next && !levels.empty() && !levels.back().keys.insert(key).second)
-        return error(Code::duplicate).in_file(name).what("member " + quoted(key) + " is there twice");
+        return error(Code::duplicate).in_file(name).what("duplicate member " + quoted(key));
       key_is_next = false;
     } else if (c == '[' || c == '{') {
       if (int64_t(levels.size()) >= limits.max_nesting)

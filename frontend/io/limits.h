@@ -8,8 +8,9 @@
 
 namespace optp {
 
-// Each bound is far above what a real model needs and far below what hurts: a bomb is refused by name instead of
-// eating the machine. Fields, not constants, so that a test can lower one instead of building a giant file.
+// Each bound is far above what a real model needs and far below what hurts, so that a malicious file is rejected with a
+// reason instead of exhausting memory. Fields, not constants, so that a test can lower one instead of building a giant
+// file.
 struct Limits {
   int64_t max_model_bytes = (int64_t{1} << 31) - 1;  // protobuf's own: it counts bytes in an int
   int64_t max_nodes = int64_t{1} << 22;              // of one graph with all its subgraphs

@@ -22,7 +22,7 @@ using Manifest = std::map<std::string, ManifestRow>;  // sorted: the same output
 
 // "plan.json", "rank0/model.onnx": one or two names of [a-z0-9._-]+, none of which starts with a dot.
 bool is_output_name(llvm::StringRef name);
-// `absent`: named by the output's files, and knowingly not written.
+// `absent`: files that the output refers to but that were deliberately not written.
 std::string manifest_json(const Manifest& files, const std::set<std::string>& absent);
 llvm::Expected<Manifest> read_manifest(int folder, const llvm::Twine& shown_folder, const Limits& limits,
                                        std::set<std::string>* absent = nullptr);

@@ -117,8 +117,8 @@ inline llvm::Error within(const Place& place, llvm::Error error) { return within
 // The first of several; another error becomes a bug of ours.
 Diagnostic take_diagnostic(llvm::Error error);
 
-// Names from files may hold anything. What steers a terminal (control characters, bidirectional marks) and what is not
-// UTF-8 becomes \x1b, \u0085 and the like.
+// Names from files may hold anything. Control characters, bidirectional marks and bytes that are not UTF-8
+// become \x1b, \u0085 and the like.
 std::string printable(llvm::StringRef text);
 // Quotes a name, escapes it and cuts it at 200 bytes.
 std::string quoted(llvm::StringRef name);

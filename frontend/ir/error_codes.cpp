@@ -8,9 +8,9 @@ constexpr ErrorCode table[] = {
     {Code::difference, "check-failed/difference", F::check_failed, "the parts do not compute what the whole does"},
     {Code::unknown_verb, "usage/unknown-verb", F::usage, "no verb has this name"},
     {Code::unknown_flag, "usage/unknown-flag", F::usage, "the verb has no such flag"},
-    {Code::unknown_argument, "usage/unknown-argument", F::usage, "a word too many"},
-    {Code::missing, "usage/missing", F::usage, "a verb, flag or argument that must be given is not"},
-    {Code::missing_value, "usage/missing-value", F::usage, "a flag stands without its value"},
+    {Code::unknown_argument, "usage/unknown-argument", F::usage, "unexpected argument"},
+    {Code::missing, "usage/missing", F::usage, "a required verb, flag or argument is missing"},
+    {Code::missing_value, "usage/missing-value", F::usage, "a flag without its value"},
     {Code::dim_without_value, "usage/dim-without-value", F::usage,
      "a dim of the model is open, and no --dim gives its value"},
     {Code::input_not_given, "usage/input-not-given", F::usage, "an input of the model has no value"},
@@ -27,14 +27,14 @@ constexpr ErrorCode table[] = {
     {Code::changed, "bad-input/changed", F::bad_input, "a file changed while it was read"},
     {Code::unreadable, "bad-input/unreadable", F::bad_input, "the system does not let the file be read"},
     {Code::not_a_file, "bad-input/not-a-file", F::bad_input, "a folder or device stands where a file is expected"},
-    {Code::not_this_format, "bad-input/not-this-format", F::bad_input, "the file is of another format, or cut"},
-    {Code::dtype_mismatch, "bad-input/dtype-mismatch", F::bad_input, "a tensor has another element type than it must"},
-    {Code::duplicate, "bad-input/duplicate", F::bad_input, "a name that must be single is there twice"},
-    {Code::size_mismatch, "bad-input/size-mismatch", F::bad_input, "there are more or fewer bytes than the shape says"},
-    {Code::shape_mismatch, "bad-input/shape-mismatch", F::bad_input, "a tensor has another shape than it must"},
+    {Code::not_this_format, "bad-input/not-this-format", F::bad_input, "the file is of another format, or truncated"},
+    {Code::dtype_mismatch, "bad-input/dtype-mismatch", F::bad_input, "a tensor has the wrong element type"},
+    {Code::duplicate, "bad-input/duplicate", F::bad_input, "a name that must be unique occurs twice"},
+    {Code::size_mismatch, "bad-input/size-mismatch", F::bad_input, "the number of bytes does not fit the shape"},
+    {Code::shape_mismatch, "bad-input/shape-mismatch", F::bad_input, "a tensor has the wrong shape"},
     {Code::out_of_range, "bad-input/out-of-range", F::bad_input, "an id or index is outside its table"},
-    {Code::undefined, "bad-input/undefined", F::bad_input, "the graph uses what nothing defines"},
-    {Code::cycle, "bad-input/cycle", F::bad_input, "the graph's nodes wait for each other"},
+    {Code::undefined, "bad-input/undefined", F::bad_input, "the graph uses a value that nothing defines"},
+    {Code::cycle, "bad-input/cycle", F::bad_input, "the graph has a cycle"},
     {Code::nothing_to_split, "bad-input/nothing-to-split", F::bad_input,
      "the strategy finds no part of a transformer in the graph"},
     {Code::bad_plan, "bad-input/bad-plan", F::bad_input, "plan.json is not what partition writes"},
@@ -47,10 +47,10 @@ constexpr ErrorCode table[] = {
     {Code::tensor_not_found, "not-found/tensor", F::not_found, "the plan has no tensor of this name"},
     {Code::file_not_found, "not-found/file", F::not_found, "an input file or folder is missing"},
     {Code::out_of_memory, "internal/out-of-memory", F::internal, "memory ran out"},
-    {Code::onednn, "internal/onednn", F::internal, "oneDNN refused what it was asked"},
+    {Code::onednn, "internal/onednn", F::internal, "oneDNN rejected a request"},
     {Code::bug, "internal/bug", F::internal, "a bug of opt-partition: please report it"},
     {Code::is_an_input, "cannot-write/is-an-input", F::cannot_write, "writing would replace an input of this run"},
-    {Code::occupied, "cannot-write/occupied", F::cannot_write, "something that is not ours stands there"},
+    {Code::occupied, "cannot-write/occupied", F::cannot_write, "the output path is occupied by something else"},
     {Code::stdout_closed, "cannot-write/stdout", F::cannot_write,
      "the result cannot be given: stdout is closed or full"},
     {Code::cannot_write, "cannot-write/failed", F::cannot_write, "the system does not let the output be written"},
@@ -76,7 +76,7 @@ const ErrorCode* find_error_code(llvm::StringRef name) {
 
 std::string errors_markdown() {
   std::string out =
-      "# Errors\nWritten by `opt-partition generate errors`; a test compares.\n\n"
+      "# Errors\nWritten by `opt-partition docs errors`; a test compares.\n\n"
       "With `--diagnostics json`, before the verb or after it, each error is one line of JSON on stderr, which then "
       "holds nothing else: `--quiet` is implied. (A signal that ends the program at once still gives its line of "
       "text.)\n"

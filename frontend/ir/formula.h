@@ -31,7 +31,7 @@ class Formula {
   Value* mean(Value* x, llvm::ArrayRef<int64_t> axes, bool keepdims);
   Value* scalar(DType dtype, double value) { return &build.scalar(dtype, value); }
   Value* extent(Dim d, DType dtype);  // a scalar
-  // The gradient of a broadcast: summed over the dims that `like` lacks or has once.
+  // The gradient of a broadcast: summed over the dims that are absent or 1 in `like`.
   Value* unbroadcast(Value* gradient, const Value& like);
 
   void fail(llvm::Error error);

@@ -18,7 +18,7 @@ struct FactorSharding {
   bool operator==(const FactorSharding&) const = default;
 };
 struct DimSharding {
-  llvm::SmallVector<FactorSharding, 1> factors;  // empty: a dim of no factors is whole
+  llvm::SmallVector<FactorSharding, 1> factors;  // empty: not split
   bool is_split() const;
   Dim local_extent(Dim global) const;
 };

@@ -22,8 +22,8 @@ struct RandomParameter {
 // its own index alone, not on blocks or threads; the arithmetic is IEEE's float32 without libm, so not on the machine.
 void draw_normal(uint64_t seed, uint64_t parameter, int64_t first, float mean, llvm::MutableArrayRef<float> out);
 
-// The whole file or nothing of it, on all cores; killed on the way it leaves nothing behind where the file system can
-// do that. Replaces a regular file. `progress` is called from this thread only, the last time with the whole.
+// All or nothing, on all cores. If killed, leaves no partial file where the file system has O_TMPFILE.
+// Replaces a regular file. `progress` is called from this thread only, the last time with the whole.
 llvm::Error write_random_weights(llvm::StringRef path, llvm::ArrayRef<RandomParameter> parameters, uint64_t seed,
                                  const std::function<void(int64_t done_bytes, int64_t total_bytes)>& progress = {});
 

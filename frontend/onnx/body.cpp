@@ -44,7 +44,7 @@ llvm::Error check_attributes(const onnx::NodeProto& n, const BodyRules& rules) {
     if (!a.ref_attr_name().empty() && !rules.in_function)
       return error(Code::malformed)
           .at(place_of(n))
-          .what("attribute " + quoted(a.name()) + " refers to a function's outside one");
+          .what("attribute " + quoted(a.name()) + " uses ref_attr_name outside a function");
     if (auto e = check_fields(a)) return within(place_of(n), std::move(e));
   }
   return llvm::Error::success();

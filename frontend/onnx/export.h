@@ -22,7 +22,7 @@ struct ExportOptions {
 };
 
 // Writes FOLDER/model.onnx and FOLDER/model.onnx.data. The graph is one that materialise gave: no part and start terms.
-// Fault::not_found names the file of weights that are missing; without `weights` such a graph is written all the same.
+// Fault::not_found names the file of weights that are missing; without `weights` the graph is still written.
 llvm::Error write_rank_model(const Graph& rank_graph, OutputTransaction& out, llvm::StringRef folder,
                              const ExportOptions& options = {});
 

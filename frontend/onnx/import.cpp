@@ -34,6 +34,6 @@ llvm::Expected<std::unique_ptr<Graph>> import_onnx(llvm::StringRef path, const I
     solved.dims[equal->first] = equal->second;
     solved.guards.push_back({Dim::symbol(equal->first), equal->second, clash->at});
   }
-  return error(Code::shape_mismatch).in_file(path).what("the named extents can't be made equal");
+  return error(Code::shape_mismatch).in_file(path).what("the named dims contradict each other");
 }
 }  // namespace optp

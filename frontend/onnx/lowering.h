@@ -77,7 +77,7 @@ class LoweringContext {
   llvm::Expected<Value*> matmul(Value& a, Value& b);
   Value& scalar_like(const Value& v, double x);
   llvm::Expected<Value*> need_float(
-      size_t operand) const;  // where ONNX allows floating types only, and x · 0.01 of integers would be 0
+      size_t operand) const;  // where ONNX allows floating types only (LeakyRelu's x · 0.01 would be 0 for integers)
 
  private:
   const onnx::AttributeProto* find(llvm::StringRef name, int type) const;

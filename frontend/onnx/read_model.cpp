@@ -13,7 +13,7 @@ namespace {
 // attributes for them, and what the tables have rows for. A later opset may change what an operator means.
 constexpr int64_t oldest_opset = 11, newest_opset = 28;
 
-// Protobuf merges a singular message that is there twice: two graphs would become one that nobody wrote.
+// Protobuf merges duplicates of a singular message: two graphs would become one that nobody wrote.
 int graphs_in(llvm::ArrayRef<char> bytes) {
   google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(bytes.data()), int(bytes.size()));
   int count = 0;

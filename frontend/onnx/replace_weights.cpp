@@ -87,18 +87,18 @@ class Replacer {
 
   // Finds where every weight goes, and makes the initializers that were not there.
   llvm::Error place(llvm::ArrayRef<NewWeight> weights) {
-    std::string homeless;
+    std::string unplaced;
     for (const NewWeight& w : weights) {
-      if (!place_one(w.name, w)) homeless += (homeless.empty() ? "" : ", ") + quoted(w.name);
+      if (!place_one(w.name, w)) unplaced += (unplaced.empty() ? "" : ", ") + quoted(w.name);
       for (const std::string& alias : w.aliases) {
-        if (!initializers_.count(alias) && is_identity_of(alias, w)) continue;  // it follows
-        if (!place_one(alias, w)) homeless += (homeless.empty() ? "" : ", ") + quoted(alias);
+        if (!initializers_.count(alias) && is_identity_of(alias, w)) continue;  // an Identity of w: updated with it
+        if (!place_one(alias, w)) unplaced += (unplaced.empty() ? "" : ", ") + quoted(alias);
       }
     }
-    if (homeless.empty()) return llvm::Error::success();
+    if (unplaced.empty()) return llvm::Error::success();
     return error(Code::malformed)
         .in_file(path_)
-        .what("no initializer, and no node whose input it could be, for " + homeless);
+        .what("no initializer, and no node whose input it could be, for " + unplaced);
   }
 
   llvm::Error fill(llvm::ArrayRef<NewWeight> weights) {

@@ -73,7 +73,7 @@ struct Plan {
     Role role = Role::data;
     std::string parameter;       // whose gradient, value, state or sum it is
     std::string kind;            // of a state: exp_avg …
-    int64_t rows = 0;            // of the table that an input of ids indexes; 0: it is none
+    int64_t rows = 0;            // rows of the embedding table that this input of ids indexes; 0: not such an input
     std::optional<Dim> classes;  // of labels: how many there are
   };
   struct Constant : PlacedTensor {

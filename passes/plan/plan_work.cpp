@@ -4,7 +4,7 @@
 
 namespace optp {
 namespace {
-// A node's work, from the extents of its loops: products count, the rest is small beside them.
+// A node's work, from the extents of its loops: matrix products only; the rest is negligible.
 Dim flops_of(const Node& node) {
   if (!node.op->flops || !node.op->rule) return 0;
   auto rule = node.op->rule(node);

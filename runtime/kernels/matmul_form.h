@@ -11,7 +11,7 @@ namespace optp::kernels {
 enum : size_t { A = 0, B = 1, Y = 2 };
 struct StridedLoop {
   int64_t extent = 1;
-  llvm::SmallVector<int64_t, 4> stride;  // 0: not in it
+  llvm::SmallVector<int64_t, 4> stride;  // 0: the operand lacks this loop
   bool in[3] = {false, false, false};
 };
 using LoopList = llvm::SmallVector<StridedLoop, 4>;

@@ -19,7 +19,7 @@ foreach(pair man:man/man1/opt-partition.1 bash:bash-completion/completions/opt-p
   string(REPLACE ":" ";" pair ${pair})
   list(GET pair 0 what)
   list(GET pair 1 file)
-  execute_process(COMMAND ${program} generate ${what} OUTPUT_FILE ${work}/${what} COMMAND_ERROR_IS_FATAL ANY)
+  execute_process(COMMAND ${program} docs ${what} OUTPUT_FILE ${work}/${what} COMMAND_ERROR_IS_FATAL ANY)
   run(${CMAKE_COMMAND} -E compare_files ${work}/${what} ${share}/${file})
 endforeach()
 foreach(file README.md CHANGELOG.md LICENSE docs/plan-schema.md docs/errors.md)

@@ -316,7 +316,7 @@ TEST_CASE("options that an optimizer does not have, or numbers out of their rang
       {{.name = "rmsprop", .alpha = -1.5}, "--alpha: expected a number from 0 to 1, found -1.5"},
       {{.name = "sgd", .nesterov = true}, "--nesterov: needs sgd with --momentum above 0"},
       {{.name = "rmsprop", .momentum = 0.9, .nesterov = true}, "--nesterov: needs sgd with --momentum above 0"},
-      {{.name = "adam", .centered = true}, "--centered: is rmsprop's"},
+      {{.name = "adam", .centered = true}, "--centered: only rmsprop has it"},
   };
   for (const auto& [o, message] : refused) {
     Graph g;

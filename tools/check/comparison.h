@@ -30,10 +30,10 @@ Diagnostic difference_at(const Where& where, const Array& expected, const Array&
                          int64_t at);  // ", index [0, 3]: expected 1, found 2"
 
 // Every value of every rank against its shard of the whole run's value, all in float64, so that what differs beyond its
-// rounding is a fault and the first such value is where it is. An element's error is |difference| ÷ the largest of its
-// own magnitude, the tensor's largest (masks' -3e38 left out), 1e-4 of what its operands are judged by, and of what
-// rounding (rounding.h) needs to be allowed, no more than the largest addend: a sum that cancels is judged by what it
-// sums, through all stages.
+// rounding is a fault and the first such value is where it is. An element x of tensor t has the error
+//   |difference| ÷ max(|x|, max |t| without masks' -3e38, 1e-4 · (the same max of its operands), r)
+// where r is what rounding (rounding.h) needs to be allowed, at most the largest addend. So a sum that cancels is
+// judged by the size of its addends, through all stages.
 class LocalComparison {
  public:
   static constexpr double tolerance = 1e-9;

@@ -21,7 +21,7 @@ Command add_bench(CLI::App& app);
 Command add_build(CLI::App& app);
 Command add_ops(CLI::App& app);
 Command add_passes(CLI::App& app);
-Command add_generate(CLI::App& app);
+Command add_docs(CLI::App& app);
 std::string version_text();
 std::string version_json();
 }  // namespace optp

@@ -32,7 +32,7 @@ std::string flag_words(const std::vector<Flag>& flags) {
 
 std::string bash_completion(const Interface& in) {
   std::string out =
-      "# Completion of opt-partition for bash. Written by `opt-partition generate bash`.\n"
+      "# Completion of opt-partition for bash. Written by `opt-partition docs bash`.\n"
       "_opt_partition() {\n"
       "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} verb= flags= words= paths= k\n"
       "  COMPREPLY=()\n"
@@ -108,7 +108,7 @@ std::string zsh_completion(const Interface& in) {
     return specs;
   };
   std::string out =
-      "#compdef opt-partition\n# Completion of opt-partition for zsh. Written by `opt-partition generate zsh`.\n"
+      "#compdef opt-partition\n# Completion of opt-partition for zsh. Written by `opt-partition docs zsh`.\n"
       "_opt-partition() {\n"
       "  local context state line curcontext=$curcontext\n"
       "  typeset -A opt_args\n"
@@ -136,7 +136,7 @@ std::string zsh_completion(const Interface& in) {
 
 std::string fish_completion(const Interface& in) {
   auto quote = [](llvm::StringRef t) { return "'" + replaced(replaced(t, "\\", "\\\\"), "'", "\\'") + "'"; };
-  std::string out = "# Completion of opt-partition for fish. Written by `opt-partition generate fish`.\n";
+  std::string out = "# Completion of opt-partition for fish. Written by `opt-partition docs fish`.\n";
   auto complete = [&](const std::string& when, const Flag& f) {
     out += "complete -c opt-partition -n " + quote(when);
     if (f.positional) {

@@ -33,7 +33,7 @@ void add_flags(std::string& out, const std::vector<Flag>& flags) {
 }  // namespace
 
 std::string man_page(const Interface& in, const std::string& version) {
-  std::string out = ".\\\" Written by `opt-partition generate man`.\n.TH OPT\\-PARTITION 1 \"\" \"opt\\-partition " +
+  std::string out = ".\\\" Written by `opt-partition docs man`.\n.TH OPT\\-PARTITION 1 \"\" \"opt\\-partition " +
                     version + "\" \"User Commands\"\n";
   out += ".SH NAME\nopt\\-partition \\- " + roff(in.help) +
          "\n.SH SYNOPSIS\n.B opt\\-partition\n\\fIMODEL\\fR.onnx \\fB\\-\\-devices\\fR \\fIN\\fR \\fB\\-o\\fR "

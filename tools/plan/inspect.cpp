@@ -27,7 +27,7 @@
 namespace optp {
 namespace {
 struct InspectOptions {
-  std::string folder, tensor, why, want, model, html, check, trace, against, colour = "auto";
+  std::string folder, tensor, why, what_if, model, html, check, trace, against, colour = "auto";
   bool json = false, dot = false, tensors = false;
 };
 
@@ -85,16 +85,16 @@ llvm::Error print_why(const Plan& plan, llvm::StringRef name) {
   return llvm::Error::success();
 }
 
-// What a wish would change, by a plan that has it; where it cannot hold, the reason names the node.
-llvm::Error print_want(const InspectOptions& o, const Plan& plan) {
-  const auto [name, wish] = llvm::StringRef(o.want).split('=');
-  if (name.empty() || wish.empty())
-    return error(Code::bad_value).flag("--want", quoted(o.want)).expected("NAME=SHARDING");
+// What a constraint would change, from a plan with it and one without; where it cannot hold, the error names the node.
+llvm::Error print_what_if(const InspectOptions& o, const Plan& plan) {
+  const auto [name, sharding] = llvm::StringRef(o.what_if).split('=');
+  if (name.empty() || sharding.empty())
+    return error(Code::bad_value).flag("--what-if", quoted(o.what_if)).expected("NAME=SHARDING");
   const FoundTensor found = find_tensor(plan, name);
   if (!found) return no_such(plan, name);
   if (plan.is_training())
     return error(Code::bad_value)
-        .flag("--want")
+        .flag("--what-if")
         .what("is for inference plans")
         .hint("a training plan's forward part is the same");
   JobOptions job;
@@ -105,22 +105,22 @@ llvm::Error print_want(const InspectOptions& o, const Plan& plan) {
   job.plan_only = true;
   report_progress(job);
   const DimValues dims = plan.examples();
-  auto wished = [&](bool with) -> llvm::Expected<Plan> {
-    if (with) job.constraints.push_back({found.tensor->name, wish.str(), flag_place("--want")});
+  auto planned = [&](bool with) -> llvm::Expected<Plan> {
+    if (with) job.constraints.push_back({found.tensor->name, sharding.str(), flag_place("--what-if")});
     auto made = make_job(job);
     if (!made) return made.takeError();
     Plan out = make_plan(*made, dims, OPTP_VERSION, /*weights=*/false);
     if (auto e = add_activation_peaks(out, *made, dims)) return e;
     return out;
   };
-  // Both are made now, so that nothing but the wish is between them.
-  auto without = wished(false);
+  // Both are made now, so that nothing but the constraint is between them.
+  auto without = planned(false);
   if (!without) return within(words("the model that was partitioned is needed (--model FILE)"), without.takeError());
-  auto with = wished(true);
+  auto with = planned(true);
   if (!with) return with.takeError();
   const PlanDiff diff = diff_plans(*without, *with);
   if (diff.same())
-    llvm::outs() << "it is so already\n";
+    llvm::outs() << "already sharded like this; nothing changes\n";
   else
     llvm::outs() << to_text(diff);
   return llvm::Error::success();
@@ -178,7 +178,7 @@ llvm::Error inspect(const InspectOptions& o) {
   }
   if (!o.tensor.empty()) return print_tensor(*plan, o.tensor, has_colour(o.colour));
   if (!o.why.empty()) return print_why(*plan, o.why);
-  if (!o.want.empty()) return print_want(o, *plan);
+  if (!o.what_if.empty()) return print_what_if(o, *plan);
   print_plan(*plan, llvm::outs());
   return llvm::Error::success();
 }
@@ -202,8 +202,9 @@ Command add_inspect(CLI::App& app) {
   c->add_option("--trace", o->trace, "with --html: the timeline that --profile wrote")->type_name("FILE");
   c->add_option("--against", o->against, "with --html: another plan, to show what changed from it")->type_name("DIR");
   c->add_option("--why", o->why, "the chain of decisions behind one tensor's sharding");
-  c->add_option("--want", o->want, "NAME=SHARDING: what this would change, or what stands in its way");
-  c->add_option("--model", o->model, "with --want: the model file, if not next to the plan");
+  c->add_option("--what-if", o->what_if, "NAME=SHARDING: what this constraint would change, or why it cannot hold");
+  c->add_option("--want", o->what_if)->group("");  // the older name, still read
+  c->add_option("--model", o->model, "with --what-if: the model file, if not next to the plan");
   return {c, [o] { return inspect(*o); }};
 }
 }  // namespace optp

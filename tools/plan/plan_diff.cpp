@@ -149,7 +149,7 @@ std::string to_text(const PlanDiff& d) {
     out << c.name << "  " << printable(c.from) << " → " << printable(c.to) << "\n";
   if (differ(d.numbers)) print_pairs(out, d.numbers);
   if (!d.shardings.empty()) {
-    out << "parameters cut otherwise: " << d.shardings.size() << "\n";
+    out << "parameters sharded differently: " << d.shardings.size() << "\n";
     print_changes(out, d.shardings);
   }
   for (size_t r = 0; r < d.devices.size(); ++r) {

@@ -12,7 +12,7 @@ llvm::Error prepare_weights(Job& job, llvm::StringRef random_weights);
 // named dim that stays open is an error.
 llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<std::string> given,
                                           llvm::StringRef folder, DimValues& dims);
-// What a rank takes of whole arrays; of its other inputs nothing.
+// Slices whole arrays for one rank; ignores inputs that are not given.
 HostArrays take_shards(const HostArrays& whole, const Graph& rank_graph, const Mesh& mesh, int64_t rank);
 
 }  // namespace optp

@@ -105,7 +105,7 @@ llvm::Error run(const RunOptions& o) {
   std::vector<const Graph*> ranks;
   for (const auto& graph : graphs) {
     auto g = bind_to_run(*graph, batch->dims);
-    if (!g) return within(words("to bind all extents give --dim NAME=NUMBER"), g.takeError());
+    if (!g) return within(words("give every dim a value: --dim NAME=NUMBER"), g.takeError());
     bound.push_back(std::move(*g));
     ranks.push_back(bound.back().get());
   }

@@ -50,7 +50,7 @@ class Stepper {
   std::vector<HostArrays> values_;
   std::vector<HostArrays> outputs_;
   std::map<std::pair<DimValues, bool>, Bound>
-      bound_;  // one for each set of extents that was met, and apart for all but the last micro-batch
+      bound_;  // one for each set of extents that was met, and for the last micro-batch and the others
   bool accumulated_ = false;
   const RankThreads* last_ = nullptr;
 };

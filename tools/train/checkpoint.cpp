@@ -270,7 +270,7 @@ llvm::Expected<Checkpoint> Checkpoint::open(llvm::StringRef folder) {
     auto tensor = tensor_from(each, path, out.files_);
     if (!tensor) return tensor.takeError();
     if (out.find(tensor->name))
-      return error(Code::duplicate).in_file(path).tensor("tensor", tensor->name).what("it is there twice");
+      return error(Code::duplicate).in_file(path).tensor("tensor", tensor->name).what("occurs twice");
     out.tensors_.push_back(std::move(*tensor));
   }
   return out;

@@ -21,7 +21,7 @@ struct DataPosition {
   std::string path, blake3;
 };
 
-// All but the arrays.
+// Metadata: everything but the arrays.
 struct RunRecord {
   std::string model_path, model_blake3;
   std::string frozen_blake3;  // of the parameters that are not trained, which the checkpoint does not hold

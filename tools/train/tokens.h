@@ -38,7 +38,7 @@ std::string blake3_of(llvm::ArrayRef<char> bytes);
 
 // Ids packed into sequences of one length.
 //   ids        0 1 2 3 4 5 6 7 8 9, sequences of 4
-//   sequences  [0 1 2 3] [4 5 6 7] [8 9 · ·]      a rest of one id has no next one to learn and is left out
+//   sequences  [0 1 2 3] [4 5 6 7] [8 9 · ·]      a single id at the end has no target and is dropped
 class Sequences {
  public:
   Sequences(const TokenFile& tokens, int64_t length) : tokens_(&tokens), length_(length) {}

@@ -55,7 +55,7 @@ llvm::Error check(const TrainOptions& o) {
   if (o.data.empty() && o.given("--token-type"))
     return error(Code::bad_value).flag("--token-type").what("goes with --data");
   if (o.save.empty() && o.resume.empty())
-    return error(Code::missing).flag("--save", "DIR").expected("where the checkpoints go");
+    return error(Code::missing).flag("--save", "DIR").expected("a folder for the checkpoints").found("none");
   for (auto [flag, n, least] : {std::tuple{"--batch", o.batch, 1},
                                 {"--sequence", o.sequence, 2},
                                 {"--epochs", o.epochs, 1},

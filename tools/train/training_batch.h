@@ -12,7 +12,7 @@ namespace optp {
 struct TrainingBatch {
   std::vector<HostArrays> ranks;
   DimValues dims;
-  int64_t tokens = 0;   // without what fills up
+  int64_t tokens = 0;   // excluding padding
   int64_t counted = 0;  // labels
 };
 

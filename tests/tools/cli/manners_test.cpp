@@ -114,7 +114,7 @@ TEST_CASE("versions are JSON for programs") {
 
 TEST_CASE("docs/errors.md is what the program says") {
   const Sandbox box;
-  const Result r = box.run({"generate", "errors"});
+  const Result r = box.run({"docs", "errors"});
   const std::string path = OPTP_TEST_DATA "/../../docs/errors.md";
   if (std::getenv("UPDATE_GOLDEN")) write_text(path, r.out);
   CHECK(r.out == contents(path));
@@ -147,7 +147,7 @@ TEST_CASE("man page and completions have every verb and flag of --help, and are 
                             {"zsh", "_opt-partition"},
                             {"fish", "opt-partition.fish"}}) {
     CAPTURE(what);
-    const Result r = box.run({"generate", what});
+    const Result r = box.run({"docs", what});
     REQUIRE(r.code == 0);
     CHECK(r.out == contents(folder + file));
     for (const std::string& word : words) {
@@ -164,7 +164,7 @@ TEST_CASE("man page and completions have every verb and flag of --help, and are 
 
 TEST_CASE("bash completes verbs, flags, words and paths") {
   const Sandbox box;
-  write_text(box / "completion", box.run({"generate", "bash"}).out);
+  write_text(box / "completion", box.run({"docs", "bash"}).out);
   write_text(box / "out/plan.json", "{}");
   write_text(box / "a model.onnx", "");
   struct Row {

@@ -1,4 +1,4 @@
-// diff, and inspect --want, which shows a difference that is not there yet.
+// diff, and inspect --what-if, which shows what a constraint would change.
 #include "frontend/io/json.h"
 #include "tests/tools/program.h"
 
@@ -53,22 +53,25 @@ TEST_CASE("diff --json has the same in numbers") {
   CHECK(*(*top.getArray("shardings"))[0].getAsObject()->getString("name") == table);
 }
 
-TEST_CASE("a wish is answered by what it would change, or by what stands in its way") {
+TEST_CASE("--what-if shows what a constraint would change, or why it cannot hold") {
   const Plans plans;
-  auto want = [&](const std::string& wish) {
-    return plans.box.run({"inspect", "a", "--model", export_of("opt-tiny") + "/model.onnx", "--want", wish});
+  auto what_if = [&](const std::string& sharding) {
+    return plans.box.run({"inspect", "a", "--model", export_of("opt-tiny") + "/model.onnx", "--what-if", sharding});
   };
-  const Result along_hidden = want(table + "=[_, tensor]");
+  const Result along_hidden = what_if(table + "=[_, tensor]");
   CHECK(along_hidden.code == 0);
   CHECK(has(along_hidden.out, "1× [tensor, _] → [_, tensor]  " + table));
   CHECK(has(along_hidden.out, "all_reduce"));
-  CHECK(want(table + "=[tensor, _]").out == "it is so already\n");
-  const Result twice = want(table + "=[tensor, tensor]");
+  CHECK(what_if(table + "=[tensor, _]").out == "already sharded like this; nothing changes\n");
+  const Result twice = what_if(table + "=[tensor, tensor]");
   CHECK(twice.code == 2);
   CHECK(has(twice.line(), "axis 'tensor' is used twice"));
-  CHECK(want("no.such.weight=[_, tensor]").code == 66);
-  CHECK(want(table).code == 2);
-  const Result without = plans.box.run({"inspect", "a", "--want", table + "=[_, tensor]"});
+  CHECK(plans.box
+            .run({"inspect", "a", "--model", export_of("opt-tiny") + "/model.onnx", "--want", table + "=[_, tensor]"})
+            .out == along_hidden.out);
+  CHECK(what_if("no.such.weight=[_, tensor]").code == 66);
+  CHECK(what_if(table).code == 2);
+  const Result without = plans.box.run({"inspect", "a", "--what-if", table + "=[_, tensor]"});
   CHECK(without.code == 66);
   CHECK(has(without.line(), "--model FILE"));
 }

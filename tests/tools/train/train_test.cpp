@@ -302,7 +302,7 @@ TEST_CASE("tokens beyond the vocabulary are refused with their place; wrong word
   write_text(t.box / "t.bin", bytes.substr(0, 2));
   refused(small + save, 65, "t.bin: tokens: expected at least 2, found 1");
   write_text(t.box / "t.bin", corpus());
-  refused(small, 2, "--save DIR: expected where the checkpoints go");
+  refused(small, 2, "--save DIR: expected a folder for the checkpoints, found none");
   refused(save + std::vector<std::string>{"--epochs", "0"}, 2, "--epochs 0: expected at least 1");
   CHECK(t.train(save + std::vector<std::string>{"--accumulate", "0"}).code == 2);
   refused(save + std::vector<std::string>{"--lr", "-1"}, 2,

@@ -1,4 +1,4 @@
-// What several sections of the page ask of a plan: its layers, its kinds of weights, its causes.
+// Facts of a plan that several sections of the page share: its layers, its kinds of weights, its causes.
 #include <algorithm>
 
 #include "frontend/ir/dim.h"

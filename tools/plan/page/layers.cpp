@@ -114,7 +114,7 @@ std::string layers(const Page& page) {
     while (last + 1 < l.count && l.alike(first, last + 1)) ++last;
     std::string title = first == last ? "layer " + std::to_string(first)
                                       : "layers " + std::to_string(first) + "–" + std::to_string(last) + ", identical";
-    if (first > 0) title += ": cut otherwise than those before";
+    if (first > 0) title += ": sharded differently from those before";
     out += "<details class=\"layers\" open><summary><b>" + title + "</b></summary>" +
            drawing(page, l.begin(first), l.end(first, size), first != last) + "</details>\n";
     first = last + 1;

@@ -10,7 +10,7 @@
 
 namespace optp {
 
-// What is known of a plan beyond itself; the page has a section for each that is there.
+// Optional extras shown beside the plan; the page has a section for each that is given.
 struct PageEvidence {
   const CheckReport* check = nullptr;
   const Trace* trace = nullptr;

@@ -1,13 +1,13 @@
-// generate: the man page, completions and the page of error codes, from the program itself; the build calls it. Hidden.
+// docs: the man page, completions and the page of error codes, from the program itself; the build calls it. Hidden.
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/cli/command.h"
 #include "tools/cli/interface.h"
 
 namespace optp {
-Command add_generate(CLI::App& app) {
+Command add_docs(CLI::App& app) {
   auto what = std::make_shared<std::string>();
-  CLI::App* c = app.add_subcommand("generate", "man, bash, zsh, fish or errors")->group("");
+  CLI::App* c = app.add_subcommand("docs", "man, bash, zsh, fish or errors")->group("");
   c->add_option("what", *what, "what to write to stdout")->required();
   return {c, [&app, what]() -> llvm::Error {
             if (*what == "man")
