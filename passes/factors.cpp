@@ -49,7 +49,7 @@ struct Slot {
   int list;
   unsigned factor;
 };
-// A link's side as slots, major to minor; extents of 1 enumerate nothing.
+// A link's side as slots, major to minor; extents of 1 are skipped.
 llvm::SmallVector<Slot, 6> slots(const Lists& lists, llvm::ArrayRef<int> group) {
   llvm::SmallVector<Slot, 6> out;
   for (int list : group)
@@ -98,134 +98,167 @@ void align(Lists& lists, llvm::ArrayRef<int> left, llvm::ArrayRef<int> right, bo
 }
 }  // namespace
 
-llvm::Expected<Factors> Factors::of(const Graph& graph) {
-  Factors out;
-  UnionFind dims;
-  std::vector<Dim> extent;
-  auto elements = [&](llvm::ArrayRef<Dim> list) {
-    const int first = int(dims.size());
-    for (Dim d : list) {
-      dims.add();
-      extent.push_back(d);
-    }
-    return first;
-  };
-  for (const Value* v : graph.inputs) out.value_[v] = elements(v->type.dims);
-  for (const Value* v : graph.data()) out.value_[v] = elements(v->type.dims);
-  for (const auto& node : graph.nodes)
-    for (const auto& r : node->results) out.value_[r.get()] = elements(r->type.dims);
+// Elements are dims: those of every value, then the loops of every node. Elements that are the same loop share one list
+// of factors, which is refined until every link aligns; then the factors themselves are united into classes.
+class Factors::Search {
+ public:
+  explicit Search(const Graph& graph) : graph_(graph) {}
 
+  llvm::Expected<Factors> run() {
+    for_each_value([&](const Value& v) { out_.value_[&v] = add_elements(v.type.dims); });
+    for (const auto& node : graph_.nodes)
+      if (auto e = read_rule(*node)) return e;
+    make_lists();
+    refine();
+    unite_factors();
+    make_classes();
+    for_each_value([&](const Value& v) { note_places(v); });
+    return std::move(out_);
+  }
+
+ private:
   struct Link {
     const Node* node;
-    llvm::SmallVector<int, 4> left, right;
+    llvm::SmallVector<int, 4> left, right;  // elements, later lists
   };
-  std::vector<Link> links;
-  std::vector<std::pair<int, const Node*>> whole_elements;
-  for (const auto& node : graph.nodes) {
+
+  template <typename F>
+  void for_each_value(F&& f) {
+    for (const Value* v : graph_.inputs) f(*v);
+    for (const Value* v : graph_.data()) f(*v);
+    for (const auto& node : graph_.nodes)
+      for (const auto& r : node->results) f(*r);
+  }
+  static void note(const Node*& first, const Node* node) {
+    if (!first) first = node;
+  }
+  int add_elements(llvm::ArrayRef<Dim> dims) {
+    const int first = int(elements_.size());
+    for (Dim d : dims) {
+      elements_.add();
+      extent_.push_back(d);
+    }
+    return first;
+  }
+
+  llvm::Error read_rule(const Node& node) {
     NodeLoops loops;
-    if (node->op->rule) {
-      auto rule = node->op->rule(*node);
+    if (node.op->rule) {
+      auto rule = node.op->rule(node);
       if (!rule) return rule.takeError();
       loops.rule = std::move(*rule);
     } else {
-      loops.rule = whole_rule(*node);
+      loops.rule = whole_rule(node);
     }
+    const Rule& rule = loops.rule;
     Dims extents;
-    for (const Loop& loop : loops.rule.loops) extents.push_back(loop.extent);
-    loops.first = elements(extents);
+    for (const Loop& loop : rule.loops) extents.push_back(loop.extent);
+    loops.first = add_elements(extents);
     auto attach = [&](const Value& v, llvm::ArrayRef<int> list) {
       for (size_t d = 0; d < list.size(); ++d)
-        if (list[d] != no_loop) dims.unite(out.value_[&v] + int(d), loops.first + list[d]);
+        if (list[d] != no_loop) elements_.unite(out_.value_[&v] + int(d), loops.first + list[d]);
     };
-    for (size_t k = 0; k < node->operands.size(); ++k) attach(*node->operands[k], loops.rule.operands[k]);
-    for (size_t k = 0; k < node->results.size(); ++k) attach(*node->results[k], loops.rule.results[k]);
-    for (size_t k = 0; k < loops.rule.loops.size(); ++k)
-      if (loops.rule.loops[k].whole) whole_elements.push_back({loops.first + int(k), node.get()});
-    for (const LoopLink& link : loops.rule.links) {
-      Link l{node.get(), {}, {}};
+    for (size_t k = 0; k < node.operands.size(); ++k) attach(*node.operands[k], rule.operands[k]);
+    for (size_t k = 0; k < node.results.size(); ++k) attach(*node.results[k], rule.results[k]);
+    for (size_t k = 0; k < rule.loops.size(); ++k)
+      if (rule.loops[k].whole) whole_elements_.push_back({loops.first + int(k), &node});
+    for (const LoopLink& link : rule.links) {
+      Link l{&node, {}, {}};
       for (int k : link.left) l.left.push_back(loops.first + k);
       for (int k : link.right) l.right.push_back(loops.first + k);
-      links.push_back(std::move(l));
+      links_.push_back(std::move(l));
     }
-    out.node_[node.get()] = std::move(loops);
+    out_.node_[&node] = std::move(loops);
+    return llvm::Error::success();
   }
 
-  // One list of factors for all dims that are the same loop.
-  Lists lists;
-  out.list_of_.resize(dims.size());
-  std::vector<int> list_of_root(dims.size(), -1);
-  for (int e = 0; e < int(dims.size()); ++e) {
-    int& list = list_of_root[size_t(dims.find(e))];
-    if (list < 0) {
-      list = int(lists.extents.size());
-      lists.extents.push_back({extent[size_t(e)]});
-      lists.needs_whole.push_back(nullptr);
-    }
-    out.list_of_[size_t(e)] = list;
-  }
-  auto note = [](const Node*& first, const Node* node) {
-    if (!first) first = node;
-  };
-  for (auto [e, node] : whole_elements) note(lists.needs_whole[size_t(out.list_of_[size_t(e)])], node);
-  for (Link& link : links)
-    for (auto* side : {&link.left, &link.right})
-      for (int& e : *side) e = out.list_of_[size_t(e)];
-
-  // Refine until no link cuts anything; each cut makes an extent smaller, so this ends.
-  for (bool refined = true; refined;) {
-    refined = false;
-    for (const Link& link : links)
-      for (bool again = true; again;) {
-        again = false;
-        align(lists, link.left, link.right, again, nullptr, nullptr);
-        refined |= again;
+  void make_lists() {
+    out_.list_of_.resize(elements_.size());
+    std::vector<int> list_of_root(elements_.size(), -1);
+    for (int e = 0; e < int(elements_.size()); ++e) {
+      int& list = list_of_root[size_t(elements_.find(e))];
+      if (list < 0) {
+        list = int(lists_.extents.size());
+        lists_.extents.push_back({extent_[size_t(e)]});
+        lists_.needs_whole.push_back(nullptr);
       }
-  }
-
-  UnionFind factors;
-  std::vector<int> first_factor;
-  for (const auto& list : lists.extents) {
-    first_factor.push_back(int(factors.size()));
-    for (size_t k = 0; k < list.size(); ++k) factors.add();
-  }
-  std::vector<const Node*> needs_whole(factors.size(), nullptr);
-  auto id = [&](Slot s) { return first_factor[size_t(s.list)] + int(s.factor); };
-  for (size_t k = 0; k < lists.extents.size(); ++k)
-    for (unsigned f = 0; f < lists.extents[k].size(); ++f) needs_whole[size_t(id({int(k), f}))] = lists.needs_whole[k];
-  for (const Link& link : links) {
-    bool refined = false;
-    align(
-        lists, link.left, link.right, refined, [&](Slot a, Slot b) { factors.unite(id(a), id(b)); },
-        [&](Slot s) { note(needs_whole[size_t(id(s))], link.node); });
-  }
-
-  std::vector<int> class_of_root(factors.size(), -1);
-  for (size_t k = 0; k < lists.extents.size(); ++k) {
-    DimFactors d;
-    for (unsigned f = 0; f < lists.extents[k].size(); ++f) {
-      int& c = class_of_root[size_t(factors.find(id({int(k), f})))];
-      if (c < 0) {
-        c = int(out.classes_.size());
-        out.classes_.push_back({lists.extents[k][f], nullptr, {}});
-      }
-      note(out.classes_[size_t(c)].needs_whole, needs_whole[size_t(id({int(k), f}))]);
-      d.extents.push_back(lists.extents[k][f]);
-      d.classes.push_back(c);
+      out_.list_of_[size_t(e)] = list;
     }
-    out.lists_.push_back(std::move(d));
+    for (auto [e, node] : whole_elements_) note(lists_.needs_whole[size_t(out_.list_of_[size_t(e)])], node);
+    for (Link& link : links_)
+      for (auto* side : {&link.left, &link.right})
+        for (int& e : *side) e = out_.list_of_[size_t(e)];
   }
-  auto place = [&](const Value& v) {
+
+  // Until no link cuts anything; each cut makes an extent smaller, so this ends.
+  void refine() {
+    for (bool refined = true; refined;) {
+      refined = false;
+      for (const Link& link : links_)
+        for (bool again = true; again;) {
+          again = false;
+          align(lists_, link.left, link.right, again, nullptr, nullptr);
+          refined |= again;
+        }
+    }
+  }
+
+  int id(Slot s) const { return first_factor_[size_t(s.list)] + int(s.factor); }
+
+  // Factors that stand opposite each other in a link are one; those that align only as a block can't be split.
+  void unite_factors() {
+    for (const auto& list : lists_.extents) {
+      first_factor_.push_back(int(factors_.size()));
+      for (size_t k = 0; k < list.size(); ++k) factors_.add();
+    }
+    for (size_t k = 0; k < lists_.extents.size(); ++k)
+      needs_whole_.resize(needs_whole_.size() + lists_.extents[k].size(), lists_.needs_whole[k]);
+    for (const Link& link : links_) {
+      bool refined = false;
+      align(
+          lists_, link.left, link.right, refined, [&](Slot a, Slot b) { factors_.unite(id(a), id(b)); },
+          [&](Slot s) { note(needs_whole_[size_t(id(s))], link.node); });
+    }
+  }
+
+  void make_classes() {
+    std::vector<int> class_of_root(factors_.size(), -1);
+    for (size_t k = 0; k < lists_.extents.size(); ++k) {
+      DimFactors d;
+      for (unsigned f = 0; f < lists_.extents[k].size(); ++f) {
+        const int factor = id({int(k), f});
+        int& c = class_of_root[size_t(factors_.find(factor))];
+        if (c < 0) {
+          c = int(out_.classes_.size());
+          out_.classes_.push_back({lists_.extents[k][f], nullptr, {}});
+        }
+        note(out_.classes_[size_t(c)].needs_whole, needs_whole_[size_t(factor)]);
+        d.extents.push_back(lists_.extents[k][f]);
+        d.classes.push_back(c);
+      }
+      out_.lists_.push_back(std::move(d));
+    }
+  }
+
+  void note_places(const Value& v) {
     for (unsigned d = 0; d < v.ndim(); ++d) {
-      const DimFactors& f = out.of(v, d);
-      for (unsigned k = 0; k < f.classes.size(); ++k) out.classes_[size_t(f.classes[k])].places.push_back({&v, d, k});
+      const DimFactors& f = out_.of(v, d);
+      for (unsigned k = 0; k < f.classes.size(); ++k) out_.classes_[size_t(f.classes[k])].places.push_back({&v, d, k});
     }
-  };
-  for (const Value* v : graph.inputs) place(*v);
-  for (const Value* v : graph.data()) place(*v);
-  for (const auto& node : graph.nodes)
-    for (const auto& r : node->results) place(*r);
-  return out;
-}
+  }
+
+  const Graph& graph_;
+  Factors out_;
+  UnionFind elements_, factors_;
+  std::vector<Dim> extent_;  // of each element
+  std::vector<Link> links_;
+  std::vector<std::pair<int, const Node*>> whole_elements_;
+  Lists lists_;
+  std::vector<int> first_factor_;         // of each list
+  std::vector<const Node*> needs_whole_;  // of each factor
+};
+
+llvm::Expected<Factors> Factors::of(const Graph& graph) { return Search(graph).run(); }
 
 const Factors::DimFactors& Factors::of_element(int element) const { return lists_[size_t(list_of_[size_t(element)])]; }
 const Factors::DimFactors& Factors::of(const Value& v, unsigned dim) const {

@@ -1,6 +1,21 @@
 // Factor classes: everything that must be split together.
-// Each dim is a product of factors, found from reshapes, equal slices and equal concats as a common refinement; two
-// factors are of one class when some op runs one loop over both. A class is what a strategy seeds.
+//
+// A dim is a product of factors, major to minor. An op's rule (Rule in frontend/ir/op.h) says which dims run over the
+// same loop, and which loops are linked: a reshape links [768] with [12, 64], so that 768 is 12 · 64 wherever that
+// loop goes. The links are refined to a common refinement of all products, as dims of an einsum would be. Factors that
+// stand opposite each other are then of one class:
+//
+//   %q = contract(%x: [b, s, 768], %wq: [768, 768])      768 of %wq's dim 1: a loop of the result
+//   %h = reshape(%q) : [b, s, 12, 64]                    linked: 768 = 12 · 64
+//   %p = contract(%h, %k) "b s h d, b t h d -> b h s t"  h, the 12, is a loop of the product
+//
+// So the 12 in %wq, in the bias that is added to %q, in %h and in the scores %p are one class: the heads. A strategy
+// names a mesh axis for a class, and every dim that has a factor of that class is split along it, %wq as
+// [_, (tensor _)]. Where products have no common refinement, such as 12 · 8 and 8 · 12, the factors in between can't be
+// split; `ClassInfo::needs_whole` names the node.
+//
+// The idea is that of factors in sharding rules, as in Shardy (OpenXLA) and GSPMD (Xu et al., 2021, arXiv:2105.04663);
+// here they are found from the ops' loops instead of being listed by op.
 #pragma once
 #include <vector>
 
@@ -36,6 +51,7 @@ class Factors {
   const DimFactors& of_loop(const Node& n, int loop) const;
 
  private:
+  class Search;
   struct NodeLoops {
     Rule rule;
     int first = 0;  // element of its loop 0
