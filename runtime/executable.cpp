@@ -89,6 +89,11 @@ HostInputs inputs_of(const HostArrays& arrays) {
   return out;
 }
 
+// oneDNN throws where it returns a status; where it cannot get memory inside, some versions return none and crash.
+static llvm::Error rejected(const dnnl::error& e) {
+  return error(e.status == dnnl_out_of_memory ? Code::out_of_memory : Code::onednn).what("oneDNN").what(e.what());
+}
+
 Executable::Executable() = default;
 Executable::~Executable() = default;
 
@@ -99,7 +104,7 @@ llvm::Expected<std::unique_ptr<Executable>> Executable::compile(const Graph& ran
   try {
     if (auto e = out->state_->compile()) return e;
   } catch (const dnnl::error& e) {
-    return error(Code::onednn).what("oneDNN").what(e.what());
+    return rejected(e);
   }
   return out;
 }
@@ -109,7 +114,7 @@ llvm::Expected<MemoryNumbers> Executable::plan_memory_of(const Graph& rank_graph
   try {
     if (auto e = state.compile()) return e;
   } catch (const dnnl::error& e) {
-    return error(Code::onednn).what("oneDNN").what(e.what());
+    return rejected(e);
   }
   return state.memory;
 }
@@ -117,7 +122,7 @@ llvm::Error Executable::run(const HostInputs& inputs, HostArrays& outputs) {
   try {
     return state_->run(inputs, outputs);
   } catch (const dnnl::error& e) {
-    return error(Code::onednn).what("oneDNN").what(e.what());
+    return rejected(e);
   }
 }
 const MemoryNumbers& Executable::memory() const { return state_->memory; }

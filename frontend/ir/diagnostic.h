@@ -52,7 +52,7 @@ class Diagnostic : public llvm::ErrorInfo<Diagnostic> {
   explicit Diagnostic(Code code) : code_(code) {}
   Code code() const { return code_; }
   Fault fault() const { return row_of(code_).fault; }
-  // One line; what steers a terminal is escaped.
+  // One line; control characters are escaped.
   std::string message() const override;
   void log(llvm::raw_ostream& out) const override { out << message(); }
   std::error_code convertToErrorCode() const override { return llvm::inconvertibleErrorCode(); }

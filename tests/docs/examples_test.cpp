@@ -11,15 +11,11 @@
 #include "passes/training.h"
 #include "runtime/reference.h"
 #include "tests/frontend/onnx/model_file.h"
+#include "tests/must.h"
 
 using namespace optp;
 
 namespace {
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) FAIL(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
 std::string text_of(const std::string& file) {
   std::ifstream in(OPTP_SOURCE + ("/" + file));
   REQUIRE(in.is_open());

@@ -4,15 +4,11 @@
 #include "frontend/ir/builder.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/passes.h"
+#include "tests/must.h"
 
 using namespace optp;
 
 namespace {
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) FAIL(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
 Value& weight(Graph& graph, llvm::StringRef name, llvm::ArrayRef<int64_t> dims) {
   Array array;
   array.resize(true, dims);

@@ -10,6 +10,7 @@
 #include "llvm/Support/raw_ostream.h"
 #include "passes/training.h"
 #include "runtime/reference.h"
+#include "tests/must.h"
 #include "tests/passes/samples.h"
 
 using namespace optp;
@@ -19,11 +20,6 @@ namespace {
 constexpr unsigned seed = 505;
 using Random = std::mt19937;
 
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) throw std::runtime_error(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
 const Table& table() {
   static const Table samples;
   return samples;

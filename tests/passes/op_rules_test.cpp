@@ -12,6 +12,7 @@
 #include "passes/passes.h"
 #include "passes/sharding_rules.h"
 #include "runtime/reference.h"
+#include "tests/must.h"
 #include "tests/passes/samples.h"
 
 using namespace optp;
@@ -21,11 +22,6 @@ namespace {
 constexpr unsigned seed = 404;
 using Random = std::mt19937;
 
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) throw std::runtime_error(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
 bool chance(Random& random, double p) { return std::uniform_real_distribution<double>(0, 1)(random) < p; }
 size_t below(Random& random, size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random); }
 

@@ -11,15 +11,11 @@
 #include "passes/training.h"
 #include "runtime/executable.h"
 #include "runtime/reference.h"
+#include "tests/must.h"
 
 using namespace optp;
 
 namespace {
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) throw std::runtime_error(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
 using Numbers = std::vector<double>;
 
 struct Case {

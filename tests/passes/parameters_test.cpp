@@ -7,15 +7,11 @@
 #include "frontend/ir/builder.h"
 #include "passes/formulas.h"
 #include "passes/pipeline.h"
+#include "tests/must.h"
 
 using namespace optp;
 
 namespace {
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) FAIL(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
 const Dim b = Dim::symbol("b"), s = Dim::symbol("s");
 Attributes loops(const char* text) { return {{"loops", std::string(text)}}; }
 

@@ -16,15 +16,11 @@
 #include "runtime/reference.h"
 #include "runtime/run_ranks.h"
 #include "tests/frontend/io/scratch_folder.h"
+#include "tests/must.h"
 
 using namespace optp;
 
 namespace {
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) FAIL(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
 
 // A dim as a product of factors.
 using FactorExtents = std::vector<std::vector<int64_t>>;

@@ -7,17 +7,13 @@
 #include "frontend/ir/parse.h"
 #include "frontend/onnx/import.h"
 #include "passes/pipeline.h"
+#include "tests/must.h"
 #include "tests/passes/samples.h"
 
 using namespace optp;
 namespace fs = std::filesystem;
 
 namespace {
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) throw std::runtime_error(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
 std::vector<std::string> models() {
   std::vector<std::string> out;
   for (const char* folder : {"/exports", "/parameters", "/models", "/encoder-decoder"})

@@ -5,6 +5,7 @@
 
 #include "passes/plan/job.h"
 #include "tests/frontend/onnx/model_file.h"
+#include "tests/must.h"
 
 using namespace optp;
 
@@ -17,10 +18,6 @@ llvm::Expected<Job> job(const std::string& mesh, const std::vector<Constraint>& 
   o.constraints = constraints;
   o.train = train;
   return make_job(o);
-}
-Job must(llvm::Expected<Job> made) {
-  if (!made) FAIL(llvm::toString(made.takeError()));
-  return std::move(*made);
 }
 std::string sharding_of(const Job& job, const char* name) {
   const Value* v = job.whole->find(name);

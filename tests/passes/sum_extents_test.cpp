@@ -5,15 +5,11 @@
 #include "frontend/ir/collective.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/passes.h"
+#include "tests/must.h"
 
 using namespace optp;
 
 namespace {
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) FAIL(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
 const Dim batch = Dim::symbol("batch");
 
 // A batch over two devices, gathered or not.

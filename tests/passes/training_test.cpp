@@ -16,17 +16,13 @@
 #include "frontend/ir/op.h"
 #include "passes/plan/job.h"
 #include "runtime/reference.h"
+#include "tests/must.h"
 #include "tools/run/inputs.h"
 
 using namespace optp;
 namespace fs = std::filesystem;
 
 namespace {
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) throw std::runtime_error(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
 struct Case {
   std::string name, folder;
   int64_t layers;

@@ -7,6 +7,7 @@
 #include "passes/plan/job.h"
 #include "runtime/reference.h"
 #include "tests/frontend/onnx/model_file.h"
+#include "tests/must.h"
 #include "tools/check/check_training.h"
 #include "tools/check/comparison.h"
 #include "tools/run/execution.h"
@@ -17,12 +18,6 @@ using namespace optp;
 namespace {
 constexpr double lowest = -3.4028234663852886e38;
 constexpr int64_t batch = 2, hidden = 12, head = 3, v_head = 4;
-
-template <class T>
-T must(llvm::Expected<T> x) {
-  if (!x) FAIL(llvm::toString(x.takeError()));
-  return std::move(*x);
-}
 
 enum class Mask { none, choice, added, of_heads, of_keys, shorter };
 enum class Cache { none, past, counted };

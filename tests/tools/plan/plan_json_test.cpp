@@ -6,6 +6,7 @@
 #include "passes/plan/layouts.h"
 #include "passes/plan/make_plan.h"
 #include "passes/plan/plan_parts.h"
+#include "tests/must.h"
 #include "tests/tools/json_schema.h"
 
 using namespace optp;
@@ -15,11 +16,6 @@ using JsonArray = llvm::json::Array;
 using JsonObject = llvm::json::Object;
 using JsonValue = llvm::json::Value;
 
-template <typename T>
-T must(llvm::Expected<T> x) {
-  if (!x) FAIL(llvm::toString(x.takeError()));
-  return std::move(*x);
-}
 Plan plan_of(const std::string& name, bool train, const std::string& mesh = "2") {
   JobOptions o;
   o.model = export_of(name) + "/model.onnx";

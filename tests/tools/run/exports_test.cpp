@@ -11,17 +11,13 @@
 #include "passes/plan/job.h"
 #include "passes/plan/make_plan.h"
 #include "runtime/reference.h"
+#include "tests/must.h"
 #include "tools/run/inputs.h"
 
 using namespace optp;
 namespace fs = std::filesystem;
 
 namespace {
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) FAIL(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
 struct Case {
   std::string name, folder;
   int64_t parameters, layers;

@@ -9,6 +9,7 @@
 #include "frontend/onnx/export.h"
 #include "passes/plan/job.h"
 #include "passes/plan/make_plan.h"
+#include "tests/must.h"
 #include "tests/tools/program.h"
 #include "tools/run/execution.h"
 #include "tools/run/run.h"
@@ -17,14 +18,6 @@
 using namespace optp;
 
 namespace {
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) FAIL(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
-void must(llvm::Error e) {
-  if (e) FAIL(llvm::toString(std::move(e)));
-}
 struct Case {
   std::string name, model, inputs;
 };

@@ -6,16 +6,12 @@
 #include "frontend/io/input_folder.h"
 #include "frontend/io/json.h"
 #include "frontend/io/npy.h"
+#include "tests/must.h"
 #include "tests/tools/program.h"
 
 using namespace optp;
 
 namespace {
-template <typename T>
-T must(llvm::Expected<T> value) {
-  if (!value) throw std::runtime_error(llvm::toString(value.takeError()));
-  return std::move(*value);
-}
 llvm::json::Value json_of(const std::string& path) {
   return must(parse_json(path, must(open_input_file(path))->text()));
 }
