@@ -31,16 +31,16 @@ llvm::Expected<DimValues> bind_input_dims(
       if (it == shapes.end()) continue;
       for (size_t d = 0; d < v->ndim(); ++d) {
         const Dim left = known(v->type.dims[d]);
-        if (left.constant() || symbols_of(left).size() != 1) continue;
-        const std::string symbol = symbols_of(left)[0];
-        if (it->second[d] == 0 && exact_div(left, Dim::symbol(symbol))) {  // nothing of n, or of 2*n: n is nothing
-          values[symbol] = 0;
+        const auto named = named_dims_of(left);
+        if (left.constant() || named.size() != 1) continue;
+        if (it->second[d] == 0 && exact_div(left, named[0])) {  // nothing of n, or of 2*n: n is nothing
+          values[name_of(named[0])->str()] = 0;
           progress = true;
           continue;
         }
         auto solved = solve_equal(left, Dim(it->second[d]));
         if (!solved || !solved->second.constant()) continue;
-        values[solved->first] = *solved->second.constant();
+        values[name_of(solved->first)->str()] = *solved->second.constant();
         progress = true;
       }
     }
@@ -48,13 +48,12 @@ llvm::Expected<DimValues> bind_input_dims(
   // Also where an extent was said and no array was given.
   for (const Value* v : graph.inputs)
     for (Dim d : v->type.dims)
-      for (const std::string& s : symbols_of(d))
-        if (auto bound = values.find(s);
-            bound != values.end() && bound->second < lower_bound(Dim::symbol(s)).value_or(0))
+      for (Dim symbol : named_dims_of(d))
+        if (auto bound = values.find(*name_of(symbol)); bound != values.end() && bound->second < *lower_bound(symbol))
           return error(Code::shape_mismatch)
               .tensor("input", v->name)
-              .dim(s)
-              .expected("at least " + llvm::Twine(*lower_bound(Dim::symbol(s))))
+              .dim(*name_of(symbol))
+              .expected("at least " + llvm::Twine(*lower_bound(symbol)))
               .found(bound->second);
   for (const Value* v : graph.inputs) {
     auto it = shapes.find(v->name);

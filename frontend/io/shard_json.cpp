@@ -9,9 +9,9 @@ llvm::json::Value to_json(Dim extent) {
   if (auto n = extent.constant()) return *n;
   return extent.text();
 }
-llvm::Expected<Dim> dim_from(const llvm::json::Value& extent) {
+llvm::Expected<Dim> dim_from(const llvm::json::Value& extent, const DimBounds& bounds) {
   if (auto n = extent.getAsInteger()) return Dim(*n);
-  if (auto text = extent.getAsString()) return parse_dim(*text);
+  if (auto text = extent.getAsString()) return parse_dim(*text, bounds);
   return error(Code::shape_mismatch).expected("an extent");
 }
 
@@ -38,13 +38,13 @@ JsonArray ranges_of(const SymbolicShard& shard) {
   return out;
 }
 
-llvm::Expected<SymbolicInterval> interval_from(const llvm::json::Value& value) {
+llvm::Expected<SymbolicInterval> interval_from(const llvm::json::Value& value, const DimBounds& bounds) {
   const JsonArray* numbers = value.getAsArray();
   if (!numbers || numbers->size() < 2 || numbers->size() % 2 != 0)
     return error(Code::shape_mismatch).expected("an interval of 2 extents, and pairs of 2 more");
   llvm::SmallVector<Dim, 4> dims;
   for (const auto& number : *numbers) {
-    auto d = dim_from(number);
+    auto d = dim_from(number, bounds);
     if (!d) return d.takeError();
     dims.push_back(*d);
   }

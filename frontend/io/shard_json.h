@@ -7,9 +7,9 @@
 namespace optp {
 
 llvm::json::Value to_json(Dim extent);
-llvm::Expected<Dim> dim_from(const llvm::json::Value& extent);
+llvm::Expected<Dim> dim_from(const llvm::json::Value& extent, const DimBounds& bounds = {});
 
-llvm::Expected<SymbolicInterval> interval_from(const llvm::json::Value& extents);
+llvm::Expected<SymbolicInterval> interval_from(const llvm::json::Value& extents, const DimBounds& bounds = {});
 
 llvm::json::Array ranges_of(const Shard& shard);
 llvm::json::Array ranges_of(const SymbolicShard& shard);

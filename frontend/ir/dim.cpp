@@ -20,6 +20,7 @@ enum class Leaf { symbol, part, start, floor_div, minimum };
 struct DimAtom {
   Leaf kind;
   std::string text;
+  std::string key;                         // what it is interned by, where that is not its text
   std::string name;                        // symbol: as it was given
   Dim a, b;                                // part, start: a = n; floor_div, minimum: both
   llvm::SmallVector<std::string, 1> axes;  // part, start
@@ -32,10 +33,19 @@ struct DimTerm {
 struct DimExpression {
   llvm::SmallVector<DimTerm, 1> terms;  // sorted: graded lexicographic, so that polynomial division works
   std::string text;
+  std::string key;  // as that of an atom
   bool overflow = false;
 };
 
 namespace {
+// A symbol that may be 0 is another than one of the same name that may not: they are written alike, and come from
+// different graphs. Keys tell them apart, so what is interned never changes and graphs don't see each other.
+constexpr char may_be_zero = '\x01';
+template <typename T>
+const std::string& key_of(const T& interned) {
+  return interned.key.empty() ? interned.text : interned.key;
+}
+
 struct Tables {
   std::recursive_mutex mutex;
   std::unordered_map<std::string, std::unique_ptr<DimAtom>> atoms;
@@ -52,12 +62,12 @@ using Terms = llvm::SmallVector<DimTerm, 1>;
 bool before(const DimTerm& x, const DimTerm& y) {
   if (x.atoms.size() != y.atoms.size()) return x.atoms.size() > y.atoms.size();
   for (size_t i = 0; i < x.atoms.size(); ++i)
-    if (x.atoms[i] != y.atoms[i]) return x.atoms[i]->text < y.atoms[i]->text;
+    if (x.atoms[i] != y.atoms[i]) return key_of(*x.atoms[i]) < key_of(*y.atoms[i]);
   return false;
 }
 bool same_atoms(const DimTerm& x, const DimTerm& y) { return x.atoms == y.atoms; }
 
-std::string print(const Terms& terms) {
+std::string print(const Terms& terms, bool keys = false) {
   if (terms.empty()) return "0";
   std::string out;
   for (const DimTerm& t : terms) {
@@ -70,21 +80,24 @@ std::string print(const Terms& terms) {
     if (c != 1 || t.atoms.empty()) out += std::to_string(c);
     for (size_t i = 0; i < t.atoms.size(); ++i) {
       if (i > 0 || c != 1) out += "*";
-      out += t.atoms[i]->text;
+      out += keys ? key_of(*t.atoms[i]) : t.atoms[i]->text;
     }
   }
   return out;
 }
 
 const DimExpression* intern(Terms terms) {
-  std::string text = print(terms);
+  std::string text = print(terms), key;
+  const auto is_marked = [](const DimAtom* a) { return !a->key.empty(); };
+  if (llvm::any_of(terms, [&](const DimTerm& t) { return llvm::any_of(t.atoms, is_marked); })) key = print(terms, true);
   Tables& t = tables();
   std::lock_guard lock(t.mutex);
-  auto& slot = t.expressions[text];
+  auto& slot = t.expressions[key.empty() ? text : key];
   if (!slot) {
     slot = std::make_unique<DimExpression>();
     slot->terms = std::move(terms);
     slot->text = std::move(text);
+    slot->key = std::move(key);
   }
   return slot.get();
 }
@@ -108,18 +121,22 @@ Dim make(Terms terms) {
   return n ? Dim(intern(std::move(*n))) : Dim::overflow();
 }
 
-const DimAtom* atom(Leaf kind, std::string text, Dim a = 0, Dim b = 0, llvm::ArrayRef<std::string> axes = {}) {
+// `write`: the atom's text, from how its dims are written.
+const DimAtom* atom(Leaf kind, llvm::function_ref<std::string(llvm::function_ref<std::string(Dim)>)> write, Dim a,
+                    Dim b, llvm::ArrayRef<std::string> axes = {}) {
+  std::string text = write([](Dim d) { return d.text(); });
+  std::string key = write([](Dim d) { return key_of(d.expression()); });
   Tables& t = tables();
   std::lock_guard lock(t.mutex);
-  auto& slot = t.atoms[text];
+  auto& slot = t.atoms[key];
   if (!slot) {
     slot = std::make_unique<DimAtom>();
     slot->kind = kind;
+    if (key != text) slot->key = std::move(key);
     slot->text = std::move(text);
     slot->a = a;
     slot->b = b;
     slot->axes.assign(axes.begin(), axes.end());
-    if (kind == Leaf::symbol) slot->lower_bound = 1;
     if (kind == Leaf::minimum)
       slot->lower_bound = std::min(lower_bound(a).value_or(INT64_MIN / 4), lower_bound(b).value_or(INT64_MIN / 4));
     if (kind == Leaf::floor_div) {
@@ -131,19 +148,29 @@ const DimAtom* atom(Leaf kind, std::string text, Dim a = 0, Dim b = 0, llvm::Arr
   return slot.get();
 }
 Dim of(const DimAtom* a) { return make({{1, {a}}}); }
-const DimAtom* symbol_atom(llvm::StringRef name) {
+const DimAtom* symbol_atom(llvm::StringRef name, int64_t least) {
+  std::string text = spelled(name), key = least == 0 ? text + may_be_zero : text;
   Tables& t = tables();
   std::lock_guard lock(t.mutex);
-  const DimAtom* a = atom(Leaf::symbol, spelled(name));
-  if (a->name.empty()) const_cast<DimAtom*>(a)->name = name.str();
-  return a;
+  auto& slot = t.atoms[key];
+  if (!slot) {
+    slot = std::make_unique<DimAtom>();
+    slot->kind = Leaf::symbol;
+    if (key != text) slot->key = std::move(key);
+    slot->text = std::move(text);
+    slot->name = name.str();
+    slot->lower_bound = least;
+  }
+  return slot.get();
 }
 
 Dim chunk_term(bool size, Dim n, llvm::ArrayRef<std::string> axes) {
-  std::string text = size ? "part(" : "start(";
-  text += n.text();
-  for (const std::string& axis : axes) text += ", " + axis;
-  return of(atom(size ? Leaf::part : Leaf::start, text + ")", n, 0, axes));
+  const auto write = [&](llvm::function_ref<std::string(Dim)> written) {
+    std::string text = (size ? "part(" : "start(") + written(n);
+    for (const std::string& axis : axes) text += ", " + axis;
+    return text + ")";
+  };
+  return of(atom(size ? Leaf::part : Leaf::start, write, n, 0, axes));
 }
 
 // Rebuilds d with each atom replaced.
@@ -164,7 +191,7 @@ Dim Dim::of_constant(int64_t constant) {
   if (constant != 0) terms.push_back({constant, {}});
   return Dim(intern(std::move(terms)));
 }
-Dim Dim::symbol(llvm::StringRef name) { return of(symbol_atom(name)); }
+Dim Dim::symbol(llvm::StringRef name, int64_t least) { return of(symbol_atom(name, least)); }
 Dim Dim::part(Dim n, llvm::ArrayRef<std::string> axes) { return axes.empty() ? n : chunk_term(true, n, axes); }
 Dim Dim::start(Dim n, llvm::ArrayRef<std::string> axes) { return axes.empty() ? Dim(0) : chunk_term(false, n, axes); }
 Dim Dim::overflow() {
@@ -200,7 +227,7 @@ Dim operator*(Dim a, Dim b) {
       DimTerm t{0, x.atoms};
       if (__builtin_mul_overflow(x.coefficient, y.coefficient, &t.coefficient)) return Dim::overflow();
       t.atoms.append(y.atoms.begin(), y.atoms.end());
-      llvm::sort(t.atoms, [](const DimAtom* p, const DimAtom* q) { return p->text < q->text; });
+      llvm::sort(t.atoms, [](const DimAtom* p, const DimAtom* q) { return key_of(*p) < key_of(*q); });
       if (t.atoms.size() > 16 || terms.size() > 256) return Dim::overflow();  // no real shape comes near
       terms.push_back(std::move(t));
     }
@@ -239,7 +266,8 @@ Dim floor_div(Dim a, Dim b) {
     const int64_t q = x / y;
     return Dim(q - ((x % y != 0 && (x < 0) != (y < 0)) ? 1 : 0));
   }
-  return of(atom(Leaf::floor_div, "floor(" + a.text() + ", " + b.text() + ")", a, b));
+  const auto write = [&](auto written) { return "floor(" + written(a) + ", " + written(b) + ")"; };
+  return of(atom(Leaf::floor_div, write, a, b));
 }
 Dim modulo(Dim a, Dim b) { return a - b * floor_div(a, b); }
 Dim minimum(Dim a, Dim b) {
@@ -247,7 +275,8 @@ Dim minimum(Dim a, Dim b) {
   if (proved_less_equal(a, b)) return a;
   if (proved_less_equal(b, a)) return b;
   if (b.text() < a.text()) std::swap(a, b);
-  return of(atom(Leaf::minimum, "min(" + a.text() + ", " + b.text() + ")", a, b));
+  const auto write = [&](auto written) { return "min(" + written(a) + ", " + written(b) + ")"; };
+  return of(atom(Leaf::minimum, write, a, b));
 }
 Dim maximum(Dim a, Dim b) { return Dim(-1) * minimum(Dim(-1) * a, Dim(-1) * b); }
 Dim product(llvm::ArrayRef<Dim> dims) {
@@ -256,15 +285,10 @@ Dim product(llvm::ArrayRef<Dim> dims) {
   return p;
 }
 
-void allow_zero(llvm::StringRef symbol) {
-  const DimAtom* a = symbol_atom(symbol);
-  std::lock_guard lock(tables().mutex);
-  const_cast<DimAtom*>(a)->lower_bound = 0;
-}
 std::optional<int64_t> lower_bound(Dim d) {
   if (d.is_overflow()) return std::nullopt;
   // With each atom written as its bound + t, t ≥ 0: if no t has a negative coefficient the constant is the bound.
-  Dim shifted = rebuild(d, [](const DimAtom& a) { return Dim(a.lower_bound) + Dim::symbol("t:" + a.text); });
+  Dim shifted = rebuild(d, [](const DimAtom& a) { return Dim(a.lower_bound) + Dim::symbol("t:" + key_of(a)); });
   if (shifted.is_overflow()) return std::nullopt;
   int64_t bound = 0;
   for (const DimTerm& t : shifted.expression().terms) {
@@ -284,11 +308,22 @@ bool proved_less(Dim a, Dim b) { return proved_less_equal(a + 1, b); }
 
 llvm::SmallVector<std::string, 4> symbols_of(Dim d) {
   llvm::SmallVector<std::string, 4> out;
+  for (Dim symbol : named_dims_of(d)) out.push_back(name_of(symbol)->str());
+  return out;
+}
+std::optional<llvm::StringRef> name_of(Dim d) {
+  const auto& terms = d.expression().terms;
+  if (terms.size() != 1 || terms[0].coefficient != 1 || terms[0].atoms.size() != 1) return std::nullopt;
+  const DimAtom& a = *terms[0].atoms[0];
+  return a.kind == Leaf::symbol ? std::optional<llvm::StringRef>(a.name) : std::nullopt;
+}
+llvm::SmallVector<Dim, 4> named_dims_of(Dim d) {
+  llvm::SmallVector<Dim, 4> out;
   std::function<void(Dim)> visit = [&](Dim e) {
     for (const DimTerm& t : e.expression().terms)
       for (const DimAtom* a : t.atoms) {
         if (a->kind == Leaf::symbol) {
-          if (!llvm::is_contained(out, a->name)) out.push_back(a->name);
+          if (const Dim symbol = of(a); !llvm::is_contained(out, symbol)) out.push_back(symbol);
         } else {
           visit(a->a);
           visit(a->b);
@@ -394,7 +429,7 @@ std::string to_string(llvm::ArrayRef<Dim> dims) {
   return out + "]";
 }
 
-std::optional<std::pair<std::string, Dim>> solve_equal(Dim a, Dim b) {
+std::optional<std::pair<Dim, Dim>> solve_equal(Dim a, Dim b) {
   if (a.is_overflow() || b.is_overflow()) return std::nullopt;
   // A common monomial divides both sides: batch*total = batch*past + batch*sequence.
   Dim difference = a - b;
@@ -411,7 +446,7 @@ std::optional<std::pair<std::string, Dim>> solve_equal(Dim a, Dim b) {
   int64_t divisor = 0;
   for (const DimTerm& t : difference.expression().terms) divisor = std::gcd(divisor, t.coefficient);
   if (divisor > 1) difference = *exact_div(difference, divisor);
-  std::optional<std::pair<std::string, Dim>> best;
+  std::optional<std::pair<Dim, Dim>> best;
   for (const DimTerm& t : difference.expression().terms) {
     if (t.atoms.size() != 1 || t.atoms[0]->kind != Leaf::symbol || (t.coefficient != 1 && t.coefficient != -1))
       continue;
@@ -419,10 +454,10 @@ std::optional<std::pair<std::string, Dim>> solve_equal(Dim a, Dim b) {
     if (llvm::is_contained(symbols_of(rest), t.atoms[0]->name)) continue;
     auto bound = lower_bound(rest);
     if (!bound || *bound < 0) {
-      if (!best && !rest.constant()) best = {t.atoms[0]->name, rest};
+      if (!best && !rest.constant()) best = {of(t.atoms[0]), rest};
       continue;
     }
-    return std::pair{t.atoms[0]->name, rest};
+    return std::pair{of(t.atoms[0]), rest};
   }
   return best;
 }

@@ -13,8 +13,10 @@
 #include "frontend/ir/mesh.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/Hashing.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/Error.h"
 
 namespace optp {
@@ -27,7 +29,9 @@ class Dim {
   template <std::integral Number>
   Dim(Number constant) : Dim(of_constant(int64_t(constant))) {}  // NOLINT: a number is a dim
   explicit Dim(const DimExpression* interned) : expression_(interned) {}
-  static Dim symbol(llvm::StringRef name);
+  // A named extent of at least `least`, which is 0 or 1: the length of a cache may be 0. Two of one name and different
+  // bounds are different dims that are written alike.
+  static Dim symbol(llvm::StringRef name, int64_t least = 1);
   // The extent, and the first index, of this rank's chunk of n elements split over mesh axes, one within the other.
   static Dim part(Dim n, llvm::ArrayRef<std::string> axes);
   static Dim start(Dim n, llvm::ArrayRef<std::string> axes);
@@ -60,13 +64,13 @@ Dim minimum(Dim a, Dim b);
 Dim maximum(Dim a, Dim b);
 Dim product(llvm::ArrayRef<Dim> dims);
 
-// Named dims are at least 1 unless they were said to be at least 0 (a cache's length).
-void allow_zero(llvm::StringRef symbol);
 std::optional<int64_t> lower_bound(Dim d);
 bool proved_less_equal(Dim a, Dim b);
 bool proved_less(Dim a, Dim b);
 
-llvm::SmallVector<std::string, 4> symbols_of(Dim d);
+llvm::SmallVector<std::string, 4> symbols_of(Dim d);  // their names
+llvm::SmallVector<Dim, 4> named_dims_of(Dim d);       // the same as dims
+std::optional<llvm::StringRef> name_of(Dim d);        // of a dim that is a symbol and nothing else
 // A dim taken apart: the sum of coefficient · factors; a factor is a name, a call of two arguments or a rank's extent.
 struct DimProduct {
   int64_t coefficient;
@@ -87,12 +91,17 @@ bool has_rank_terms(Dim d);
 using DimValues = std::map<std::string, int64_t, std::less<>>;
 llvm::Expected<int64_t> evaluate(Dim d, const DimValues& values);  // an unbound dim is an error that names it
 
-llvm::Expected<Dim> parse_dim(llvm::StringRef text);
+// Which names of a file or graph may be 0; all others are at least 1.
+struct DimBounds {
+  llvm::StringSet<> may_be_zero;
+  Dim symbol(llvm::StringRef name) const { return Dim::symbol(name, may_be_zero.contains(name) ? 0 : 1); }
+};
+llvm::Expected<Dim> parse_dim(llvm::StringRef text, const DimBounds& bounds = {});
 std::string to_string(llvm::ArrayRef<Dim> dims);  // "[batch, sequence, 768]"
 
-// Makes a and b equal by giving one symbol of coefficient ±1 a value: {symbol, expression}, or nothing.
+// Makes a and b equal by giving one symbol of coefficient ±1 a value: {symbol, value}, or nothing.
 // The side without a minus is preferred, so that bounds can still be proved.
-std::optional<std::pair<std::string, Dim>> solve_equal(Dim a, Dim b);
+std::optional<std::pair<Dim, Dim>> solve_equal(Dim a, Dim b);
 
 }  // namespace optp
 template <>

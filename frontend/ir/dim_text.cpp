@@ -30,6 +30,7 @@ namespace {
 // A '-' in a word is a character of it: a difference has a blank before its sign.
 struct DimParser {
   llvm::StringRef rest;
+  const DimBounds& bounds;
   int depth = 0;
   void space() { rest = rest.ltrim(); }
   bool eat(char c) {
@@ -61,7 +62,7 @@ struct DimParser {
       rest = rest.drop_front();
     }
     if (!eat('\'') || name.empty()) return std::nullopt;
-    return Dim::symbol(name);
+    return bounds.symbol(name);
   }
   std::optional<Dim> factor() {
     space();
@@ -91,7 +92,7 @@ struct DimParser {
     if (!begins_word(rest[0])) return std::nullopt;
     llvm::StringRef word = rest.take_while(continues_word);
     rest = rest.drop_front(word.size());
-    if (!rest.starts_with("(")) return Dim::symbol(word);
+    if (!rest.starts_with("(")) return bounds.symbol(word);
     eat('(');
     auto a = sum();
     if (!a || !eat(',')) return std::nullopt;
@@ -151,15 +152,15 @@ struct DimParser {
 };
 }  // namespace
 
-std::optional<Dim> take_dim(llvm::StringRef& text) {
-  DimParser parser{text};
+std::optional<Dim> take_dim(llvm::StringRef& text, const DimBounds& bounds) {
+  DimParser parser{text, bounds};
   auto d = parser.sum();
   text = parser.rest;
   return d;
 }
-llvm::Expected<Dim> parse_dim(llvm::StringRef text) {
+llvm::Expected<Dim> parse_dim(llvm::StringRef text, const DimBounds& bounds) {
   llvm::StringRef rest = text;
-  auto d = take_dim(rest);
+  auto d = take_dim(rest, bounds);
   if (!d || !rest.trim().empty() || d->is_overflow())
     return error(Code::shape_mismatch).expected("an extent such as 'past + sequence'").found(quoted(text));
   return *d;

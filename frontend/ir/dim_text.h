@@ -10,5 +10,5 @@ namespace optp {
 // A name as it stands in an expression.
 std::string spelled(llvm::StringRef name);
 // The expression that a text begins with; it is taken off.
-std::optional<Dim> take_dim(llvm::StringRef& text);
+std::optional<Dim> take_dim(llvm::StringRef& text, const DimBounds& bounds);
 }  // namespace optp

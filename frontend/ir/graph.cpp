@@ -8,6 +8,7 @@
 #include "frontend/ir/reachable.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringSet.h"
 
 namespace optp {
@@ -275,5 +276,31 @@ Place place_of(const Node& node) {
           .noun = named ? "node" : "node of",
           .detail = node.origin.empty() ? node.op->name : node.origin};
 }
+llvm::SmallVector<Dim, 8> named_dims_of(const Graph& graph) {
+  llvm::SetVector<Dim> out;
+  llvm::DenseSet<Dim> seen;  // a graph has few extents, each many times
+  auto look = [&](Dim d) {
+    if (seen.insert(d).second)
+      for (Dim symbol : named_dims_of(d)) out.insert(symbol);
+  };
+  auto look_at = [&](const Value& v) {
+    llvm::for_each(v.type.dims, look);
+    llvm::for_each(v.logical_dims, look);
+    if (v.sharding)
+      for (const DimSharding& dim : v.sharding->dims)
+        for (const FactorSharding& factor : dim.factors) look(factor.extent);
+  };
+  for (const Value* v : graph.inputs) look_at(*v);
+  for (const Guard& g : graph.guards) look(g.left), look(g.right);
+  for (const auto& node : graph.nodes) {
+    for (const auto& [key, attribute] : node->attributes) {
+      if (const auto* d = std::get_if<Dim>(&attribute)) look(*d);
+      if (const auto* ds = std::get_if<Dims>(&attribute)) llvm::for_each(*ds, look);
+    }
+    for (const auto& r : node->results) look_at(*r);
+  }
+  return {out.begin(), out.end()};
+}
+
 std::string describe(const Node& node) { return place_of(node).text(); }
 }  // namespace optp

@@ -213,6 +213,9 @@ class Graph {
 // through the same nodes and the same collectives.
 void erase_dead(llvm::ArrayRef<Graph*> ranks);
 
+// The named dims of its types, attributes, guards and shardings, each once.
+llvm::SmallVector<Dim, 8> named_dims_of(const Graph& graph);
+
 // Textual form, one line a node. See docs/ir.md; parse.h reads it.
 void print(llvm::raw_ostream& out, const Graph& graph);
 std::string to_string(const Graph& graph);

@@ -39,7 +39,7 @@ class GraphReader {
       ++number;
       line.consume_back("\r");
       if (line.trim().empty() || line.starts_with("#")) continue;
-      TextCursor in(line, place_, number);
+      TextCursor in(line, place_, number, bounds_);
       if (line.starts_with(" ") || line.starts_with("\t"))
         details(in);
       else
@@ -249,10 +249,10 @@ class GraphReader {
     if (!in.failed()) graph_->rank = rank;
   }
   void lower_bound(TextCursor& in) {
-    const auto names = symbols_of(in.dim());
+    const auto name = name_of(in.dim());
     in.must(">=");
-    if (in.integer("0") != 0 || names.size() != 1) in.fail_last("NAME >= 0");
-    if (!in.failed()) allow_zero(names[0]);
+    if (in.integer("0") != 0 || !name) in.fail_last("NAME >= 0");
+    if (!in.failed()) bounds_.may_be_zero.insert(*name);
   }
   void state(TextCursor& in) {
     State out;
@@ -348,6 +348,7 @@ class GraphReader {
 
   std::string place_;
   std::unique_ptr<Graph> graph_ = std::make_unique<Graph>();
+  DimBounds bounds_;
   Node* node_ = nullptr;  // that the line above is about, or the value
   Value* value_ = nullptr;
 };

@@ -5,7 +5,6 @@
 #include "frontend/ir/sharding_text.h"
 #include "frontend/ir/tensor_text.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/raw_ostream.h"
 
 namespace optp {
@@ -62,26 +61,8 @@ void print_details(llvm::raw_ostream& out, const Node& node) {
 
 // Names that may be 0; others are at least 1.
 void print_lower_bounds(llvm::raw_ostream& out, const Graph& graph) {
-  llvm::StringSet<> seen;
-  auto look = [&](Dim d) {
-    for (const std::string& name : symbols_of(d))
-      if (seen.insert(name).second && lower_bound(Dim::symbol(name)) == 0)
-        out << "dim " << Dim::symbol(name).text() << " >= 0\n";
-  };
-  auto look_at = [&](const Value& v) {
-    for (Dim d : v.type.dims) look(d);
-    for (Dim d : v.logical_dims) look(d);
-  };
-  for (const Value* v : graph.inputs) look_at(*v);
-  for (const Guard& g : graph.guards) look(g.left), look(g.right);
-  for (const auto& node : graph.nodes) {
-    for (const auto& [key, attribute] : node->attributes) {
-      if (const auto* d = std::get_if<Dim>(&attribute)) look(*d);
-      if (const auto* ds = std::get_if<Dims>(&attribute))
-        for (Dim d : *ds) look(d);
-    }
-    for (const auto& r : node->results) look_at(*r);
-  }
+  for (Dim symbol : named_dims_of(graph))
+    if (lower_bound(symbol) == 0) out << "dim " << symbol.text() << " >= 0\n";
 }
 // What the graph knows of its inputs and outputs, beyond that they are there.
 void print_roles(llvm::raw_ostream& out, const Graph& graph) {

@@ -103,7 +103,7 @@ int64_t TextCursor::integer(llvm::StringRef what) {
 Dim TextCursor::dim() {
   if (failed_) return 0;
   begin();
-  auto d = take_dim(rest_);
+  auto d = take_dim(rest_, bounds_);
   if (!d || d->is_overflow()) fail_last("an extent such as 768 or past + sequence");
   return d.value_or(0);
 }

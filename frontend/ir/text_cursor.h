@@ -17,9 +17,10 @@ std::string in_double_quotes(llvm::StringRef text);
 
 class TextCursor {
  public:
-  // `place` and the line's number, from 1, are for messages: "FILE:3:17: expected …, found …".
-  TextCursor(llvm::StringRef line, llvm::StringRef place, size_t number)
-      : line_(line), rest_(line), place_(place), number_(number) {}
+  // `place` and the line's number, from 1, are for messages: "FILE:3:17: expected …, found …". `bounds`: of the dims
+  // that are read.
+  TextCursor(llvm::StringRef line, llvm::StringRef place, size_t number, DimBounds bounds = {})
+      : line_(line), rest_(line), place_(place), number_(number), bounds_(std::move(bounds)) {}
   ~TextCursor() { llvm::consumeError(std::move(failure_)); }
   TextCursor(const TextCursor&) = delete;
   TextCursor& operator=(const TextCursor&) = delete;
@@ -52,6 +53,7 @@ class TextCursor {
   llvm::StringRef line_, rest_, last_;
   llvm::StringRef place_;
   size_t number_;
+  DimBounds bounds_;
   llvm::Error failure_ = llvm::Error::success();
   bool failed_ = false;
 };

@@ -2,6 +2,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/StringSet.h"
 
 namespace optp {
 namespace {
@@ -24,6 +25,7 @@ class Verifier {
     for (const auto& node : graph_.nodes)
       for (const auto& r : node->results)
         if (auto e = check_uses(*r)) return e;
+    if (auto e = check_names_of_dims()) return e;
     for (const GraphOutput& o : graph_.outputs)
       if (!defined_.contains(o.value)) return broken("output " + quoted(o.name) + " is not defined");
     return llvm::Error::success();
@@ -83,6 +85,14 @@ class Verifier {
             .tensor("result", node.results[k]->name)
             .expected(to_string((*types)[k]))
             .found(to_string(node.results[k]->type));
+    return llvm::Error::success();
+  }
+  // A name is one extent.
+  llvm::Error check_names_of_dims() const {
+    llvm::StringSet<> names;
+    for (Dim symbol : named_dims_of(graph_))
+      if (!names.insert(*name_of(symbol)).second)
+        return broken("two extents are named " + quoted(symbol.text()) + ": one may be 0");
     return llvm::Error::success();
   }
   // Axes are the mesh's, each used once; the factors of a dim make up its extent.

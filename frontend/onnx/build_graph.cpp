@@ -66,7 +66,7 @@ struct GraphBuilder::State {
   llvm::StringSet<> unknown_keys = {};  // of external data
 
   // Of one try:
-  const Solved* solved = nullptr;
+  Solved* solved = nullptr;
   std::unique_ptr<Graph> graph = nullptr;
   std::unique_ptr<Builder> builder = nullptr;
   llvm::DenseSet<const Value*> named = {};  // values that already carry a user's name
@@ -91,7 +91,7 @@ struct GraphBuilder::State {
     return llvm::Error::success();
   }
 
-  llvm::Expected<Type> input_type(const onnx::ValueInfoProto& v) {
+  llvm::Expected<Type> input_type(const onnx::ValueInfoProto& v, const DimBounds& bounds) {
     const Where place{tensor_place("input", v.name())};
     if (!v.type().has_tensor_type()) return error(Code::malformed).at(place).what("type").expected("a tensor");
     const auto& t = v.type().tensor_type();
@@ -115,11 +115,12 @@ struct GraphBuilder::State {
         type.dims.push_back(d.dim_value());
         continue;
       }
-      type.dims.push_back(substitute(model.dims.of(d, v.name(), k), [&](llvm::StringRef s) -> std::optional<Dim> {
-        auto it = solved->dims.find(s);
-        if (it == solved->dims.end()) return std::nullopt;
-        return it->second;
-      }));
+      type.dims.push_back(
+          substitute(model.dims.of(d, v.name(), k, bounds), [&](llvm::StringRef s) -> std::optional<Dim> {
+            auto it = solved->dims.find(s);
+            if (it == solved->dims.end()) return std::nullopt;
+            return it->second;
+          }));
     }
     if (auto e = check_size(place, type)) return e;
     return type;
@@ -134,24 +135,39 @@ struct GraphBuilder::State {
       return is_float(type.dtype) && type.dims.size() >= 3 && (model.rank || extended.contains(name));
     };
     llvm::StringSet<> other_symbols;
-    std::vector<std::pair<std::string, Type>> inputs;
+    std::vector<std::pair<const onnx::ValueInfoProto*, Type>> inputs;
+    // While they are judged any name may be 0: max(past, 1) is not `past`.
+    DimBounds unsure;
     for (const auto& v : model.graph().input()) {
       if (initializers.contains(v.name())) continue;  // before IR 4 initializers were inputs too
-      auto type = input_type(v);
+      auto type = input_type(v, unsure);
+      if (!type) return type.takeError();
+      for (Dim d : type->dims)
+        for (const std::string& s : symbols_of(d)) unsure.may_be_zero.insert(s);
+    }
+    for (const auto& v : model.graph().input()) {
+      if (initializers.contains(v.name())) continue;
+      auto type = input_type(v, unsure);
       if (!type) return type.takeError();
       if (!is_cache(v.name(), *type))
         for (Dim d : type->dims)
-          for (const std::string& s : symbols_of(d))
-            if (d == Dim::symbol(s)) other_symbols.insert(s);
-      inputs.emplace_back(v.name(), std::move(*type));
+          if (const auto name = name_of(d)) other_symbols.insert(*name);
+      inputs.emplace_back(&v, std::move(*type));
     }
-    for (auto& [name, type] : inputs) {
-      // The length of a cache that is given as input may be 0: known by its role, whatever its name.
-      if (is_cache(name, type))
+    // The length of a cache that is given as input may be 0: known by its role, whatever its name.
+    auto& may_be_zero = solved->bounds.may_be_zero;
+    for (auto& [v, type] : inputs)
+      if (is_cache(v->name(), type))
         for (Dim d : type.dims)
           for (const std::string& s : symbols_of(d))
-            if (!other_symbols.contains(s)) allow_zero(s);
-      main.values[name] = &graph->add_input(name, type);
+            if (!other_symbols.contains(s)) may_be_zero.insert(s);
+    auto with_bound = [&](llvm::StringRef s) { return std::optional(solved->bounds.symbol(s)); };
+    for (auto& [name, dim] : solved->dims) dim = substitute(dim, with_bound);
+    for (Guard& g : solved->guards) g.left = substitute(g.left, with_bound), g.right = substitute(g.right, with_bound);
+    for (auto& [v, first_read] : inputs) {
+      auto type = input_type(*v, solved->bounds);
+      if (!type) return type.takeError();
+      main.values[v->name()] = &graph->add_input(v->name(), *type);
     }
     return llvm::Error::success();
   }
@@ -249,6 +265,7 @@ struct GraphBuilder::State {
     const int64_t opset = opset_of(n, *scope.opsets);
     LoweringContext context(*builder, n, operands, opset);
     context.rank = model.rank;
+    context.bounds = &solved->bounds;
     context.drops_zero_bias = model.drops_zero_bias;
     context.load_tensor = [&](const onnx::TensorProto& t, llvm::StringRef name) {
       return load_tensor(t, owner, folder, limits, {place_of(n)}, &unknown_keys);
@@ -431,7 +448,7 @@ struct GraphBuilder::State {
 GraphBuilder::GraphBuilder(Model& model, InputFolder& folder, const Limits& limits)
     : state_(new State{model, folder, limits}) {}
 GraphBuilder::~GraphBuilder() = default;
-llvm::Expected<std::unique_ptr<Graph>> GraphBuilder::build(const Solved& solved) {
+llvm::Expected<std::unique_ptr<Graph>> GraphBuilder::build(Solved& solved) {
   state_->solved = &solved;
   if (auto e = state_->run()) return e;
   return std::move(state_->graph);

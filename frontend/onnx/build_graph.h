@@ -7,17 +7,18 @@
 
 namespace optp {
 
-// What import learns from one try to the next: extents that turned out to be equal.
+// What import learns from one try to the next: extents that turned out to be equal, and which may be 0.
 struct Solved {
   std::map<std::string, Dim, std::less<>> dims;
   std::vector<Guard> guards;
+  DimBounds bounds;
 };
 class GraphBuilder {
  public:
   GraphBuilder(Model& model, InputFolder& folder, const Limits& limits);
   ~GraphBuilder();
   // Fails with a DimClash where two named extents must be equal.
-  llvm::Expected<std::unique_ptr<Graph>> build(const Solved& solved);
+  llvm::Expected<std::unique_ptr<Graph>> build(Solved& solved);
 
  private:
   struct State;

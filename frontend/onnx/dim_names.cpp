@@ -29,9 +29,9 @@ bool written_as_expression(llvm::StringRef text) {
   }
   return true;
 }
-std::optional<Dim> expression(llvm::StringRef text, size_t most_bytes) {
+std::optional<Dim> expression(llvm::StringRef text, size_t most_bytes, const DimBounds& bounds) {
   if (text.size() > most_bytes) return std::nullopt;
-  auto dim = parse_dim(text);
+  auto dim = parse_dim(text, bounds);
   if (!dim) {
     llvm::consumeError(dim.takeError());
     return std::nullopt;
@@ -49,27 +49,28 @@ DimNames::DimNames(const onnx::GraphProto& graph, bool ours) : ours_(ours) {
 }
 
 // A name that no text of the file is.
-Dim DimNames::fresh(llvm::StringRef wish) {
+std::string DimNames::fresh(llvm::StringRef wish) {
   std::string name = wish.str();
   for (int k = 1; !taken_.insert(name).second; ++k) name = wish.str() + "." + std::to_string(k);
-  return Dim::symbol(name);
+  return name;
 }
-Dim DimNames::named(llvm::StringRef text) {
-  if (text.size() <= most_bytes && llvm::json::isUTF8(text)) return Dim::symbol(text);
+std::string DimNames::name_for(llvm::StringRef text) {
+  if (text.size() <= most_bytes && llvm::json::isUTF8(text)) return text.str();
   auto [it, is_new] = made_.try_emplace(("text " + text).str());
-  if (is_new) it->second = symbols_of(fresh(llvm::json::fixUTF8(text.take_front(100))))[0];
-  return Dim::symbol(it->second);
+  if (is_new) it->second = fresh(llvm::json::fixUTF8(text.take_front(100)));
+  return it->second;
 }
-Dim DimNames::of(const onnx::TensorShapeProto::Dimension& dim, llvm::StringRef input, int index) {
+Dim DimNames::of(const onnx::TensorShapeProto::Dimension& dim, llvm::StringRef input, int index,
+                 const DimBounds& bounds) {
   const std::string& text = dim.dim_param();
   if (text.empty()) {
     auto [it, is_new] = made_.try_emplace(("input " + input + "." + llvm::Twine(index)).str());
     const std::string wish = llvm::json::fixUTF8(input.take_front(100)) + "." + std::to_string(index);
-    if (is_new) it->second = symbols_of(fresh(wish))[0];
-    return Dim::symbol(it->second);
+    if (is_new) it->second = fresh(wish);
+    return bounds.symbol(it->second);
   }
   if (ours_ || written_as_expression(text))
-    if (auto dim = expression(text, ours_ ? most_bytes_of_ours : most_bytes)) return *dim;
-  return named(text);
+    if (auto dim = expression(text, ours_ ? most_bytes_of_ours : most_bytes, bounds)) return *dim;
+  return bounds.symbol(name_for(text));
 }
 }  // namespace optp

@@ -19,12 +19,12 @@ constexpr int64_t alignment = 4096;   // a page: what maps the file can use the 
 
 // A name as it came where it can't be taken for an expression when it is read again.
 std::string text_of(Dim d) {
-  const auto names = symbols_of(d);
-  if (names.size() != 1 || d != Dim::symbol(names[0])) return d.text();
-  auto read = parse_dim(names[0]);
+  const auto name = name_of(d);
+  if (!name) return d.text();
+  auto read = parse_dim(*name);
   if (read) return d.text();
   llvm::consumeError(read.takeError());
-  return names[0];
+  return name->str();
 }
 
 // With the sharding as text, for viewers.

@@ -28,11 +28,11 @@ llvm::Expected<std::unique_ptr<Graph>> import_onnx(llvm::StringRef path, const I
           .what("extents " + clash->left.text() + " and " + clash->right.text() + " differ");
     for (auto& [name, dim] : solved.dims)
       dim = substitute(dim, [&](llvm::StringRef s) -> std::optional<Dim> {
-        if (s == equal->first) return equal->second;
+        if (s == *name_of(equal->first)) return equal->second;
         return std::nullopt;
       });
-    solved.dims[equal->first] = equal->second;
-    solved.guards.push_back({Dim::symbol(equal->first), equal->second, clash->at});
+    solved.dims[name_of(equal->first)->str()] = equal->second;
+    solved.guards.push_back({equal->first, equal->second, clash->at});
   }
   return error(Code::shape_mismatch).in_file(path).what("the named dims contradict each other");
 }

@@ -28,8 +28,9 @@ class LoweringContext {
   Builder& build;
   llvm::ArrayRef<Value*> operands;
   int64_t opset;
-  std::optional<int64_t> rank;   // of a rank graph: the file's metadata say it
-  bool drops_zero_bias = false;  // the file's exporter leaves a bias of zeros out of Gemm
+  std::optional<int64_t> rank;        // of a rank graph: the file's metadata say it
+  const DimBounds* bounds = nullptr;  // of the file's dims
+  bool drops_zero_bias = false;       // the file's exporter leaves a bias of zeros out of Gemm
   // Set by import: makes data of an attribute's tensor.
   std::function<llvm::Expected<std::shared_ptr<const Tensor>>(const onnx::TensorProto&, llvm::StringRef)> load_tensor;
 

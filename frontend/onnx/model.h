@@ -83,11 +83,11 @@ class DimNames {
   DimNames() = default;
   // `ours`: a file that this program wrote, whose texts are all those of Dim.
   explicit DimNames(const onnx::GraphProto& graph, bool ours);
-  Dim of(const onnx::TensorShapeProto::Dimension& dim, llvm::StringRef input, int index);
+  Dim of(const onnx::TensorShapeProto::Dimension& dim, llvm::StringRef input, int index, const DimBounds& bounds);
 
  private:
-  Dim named(llvm::StringRef text);
-  Dim fresh(llvm::StringRef wish);
+  std::string name_for(llvm::StringRef text);
+  std::string fresh(llvm::StringRef wish);
   bool ours_ = false;
   llvm::StringSet<> taken_;
   llvm::StringMap<std::string>

@@ -7,8 +7,10 @@
 namespace optp {
 namespace {
 void add_dims(Plan& plan, const Graph& whole, const DimValues& examples) {
-  for (const auto& [name, value] : examples)
-    plan.dims[name] = {lower_bound(Dim::symbol(name)).value_or(0), value, std::nullopt};
+  for (const auto& [name, value] : examples) plan.dims[name] = {1, value, std::nullopt};
+  for (Dim symbol : named_dims_of(whole))
+    if (const auto info = plan.dims.find(name_of(symbol)->str()); info != plan.dims.end())
+      info->second.min = *lower_bound(symbol);
   for (const Guard& g : whole.guards) plan.guards.push_back({g.left, g.right, to_string(g.at)});
   for (const Guard& g : whole.guards)
     if (const auto names = symbols_of(g.left); names.size() == 1 && !plan.dims.contains(names[0]))
@@ -54,10 +56,10 @@ DimValues example_dims(const Graph& graph, const DimValues& asked) {
   DimValues out = asked;
   for (const Value* v : graph.inputs)
     for (size_t d = 0; d < v->ndim(); ++d)
-      for (const std::string& s : symbols_of(v->type.dims[d]))
+      for (Dim symbol : named_dims_of(v->type.dims[d]))
         // The sequence is the second dim of the ids; whatever else is open counts once.
-        if (!out.contains(s))
-          out[s] = d == 1 && !is_float(v->type.dtype) ? 128 : (lower_bound(Dim::symbol(s)) == 0 ? 0 : 1);
+        if (const std::string s = name_of(symbol)->str(); !out.contains(s))
+          out[s] = d == 1 && !is_float(v->type.dtype) ? 128 : *lower_bound(symbol);
   // A model with positions for fewer is shown at what it can take.
   for (const auto& node : graph.nodes) {
     const auto extent =

@@ -16,6 +16,7 @@ struct PlanTables {
   std::map<const Plan::Layout*, int64_t> layout_index;
   std::map<std::string, llvm::ArrayRef<Dim>, std::less<>> value_dims;  // by name
   int64_t devices = 1;
+  DimBounds bounds;
 };
 
 // The values of an enum, which a file names as to_string does.

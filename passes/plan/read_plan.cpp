@@ -140,7 +140,7 @@ static bool fromJSON(const JsonValue& v, Into<DType> in, JsonPath p) {
   return true;
 }
 static bool fromJSON(const JsonValue& v, Into<Dim> in, JsonPath p) {
-  auto dim = dim_from(v);
+  auto dim = dim_from(v, in.tables.bounds);
   if (!dim || dim->constant().value_or(0) < 0) {
     llvm::consumeError(dim.takeError());
     return refuse(p, "expected an extent: an integer of at least 0 or an expression over dims");
@@ -150,7 +150,7 @@ static bool fromJSON(const JsonValue& v, Into<Dim> in, JsonPath p) {
 }
 // [start, stop], then count and stride of each repetition.
 static bool fromJSON(const JsonValue& v, Into<SymbolicInterval> in, JsonPath p) {
-  auto interval = interval_from(v);
+  auto interval = interval_from(v, in.tables.bounds);
   if (!interval) {
     llvm::consumeError(interval.takeError());
     return refuse(p, "expected an interval of 2, 4 or more extents");
@@ -250,11 +250,13 @@ class PlanReader {
     error_ = reader.ok() ? check_mesh(name_, mesh, read.devices) : path_error(Code::bad_plan, name_, root);
     tables_.devices = read.devices;
   }
-  // Which names may be 0 is told before the first expression is read: max(past, 1) of a `past` from 1 is `past`.
+  // Which names may be 0 is known before the first expression is read: max(past, 1) of a `past` from 1 is `past`. One
+  // that equals an expression is no extent of the graph.
   void dims(std::map<std::string, Plan::DimInfo>& dims) {
     const JsonObject* all = top_.getAsObject()->getObject("dims");
     for (const auto& [name, info] : all ? *all : JsonObject())
-      if (const JsonObject* o = info.getAsObject(); o && o->getInteger("min") == 0) allow_zero(name);
+      if (const JsonObject* o = info.getAsObject(); o && o->getInteger("min") == 0 && !o->get("equals"))
+        tables_.bounds.may_be_zero.insert(name);
     (*this)("dims", dims);
   }
   void layouts() {

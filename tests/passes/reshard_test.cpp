@@ -31,11 +31,7 @@ struct Move {
   Sharding from, to;
 
   Dim extent(size_t d, size_t k) const {
-    if (named && factors[d].size() == 1) {
-      const std::string name = "n" + std::to_string(d);
-      allow_zero(name);
-      return Dim::symbol(name);
-    }
+    if (named && factors[d].size() == 1) return Dim::symbol("n" + std::to_string(d), 0);
     return factors[d][k];
   }
   Dims dims() const {

@@ -66,7 +66,7 @@ Lowered lower(LoweringContext& c, Collective kind) {
   // The ranks add up their parts of a named extent. Its value is that name, known without being summed.
   auto part = content_of(*x);
   if (kind == Collective::all_reduce && c.has_attribute("extent") && part && part->elements.size() == 1) {
-    OPTP_TRY(extent, parse_dim(c.text("extent", "")));
+    OPTP_TRY(extent, parse_dim(c.text("extent", ""), *c.bounds));
     call.extent = extent;
   }
   OPTP_TRY(y, c.op(to_string(kind), {x}, attributes_of(call)));

@@ -63,18 +63,39 @@ TEST_CASE("bounds follow from dims being at least 1") {
   CHECK(proved_less(dim("0"), dim("batch")));
   CHECK(proved_less_equal(dim("sequence"), dim("batch*sequence")));
   CHECK_FALSE(proved_less(dim("batch"), dim("sequence")));
-  allow_zero("past_length");
-  CHECK_FALSE(proved_less(dim("0"), dim("past_length")));
-  CHECK(proved_less_equal(dim("sequence"), dim("past_length + sequence")));
+  const Dim past = Dim::symbol("past_length", 0);
+  CHECK_FALSE(proved_less(dim("0"), past));
+  CHECK(proved_less_equal(dim("sequence"), past + dim("sequence")));
+}
+TEST_CASE("a symbol that may be 0 is another than one of its name that may not, in whatever it stands") {
+  const Dim strict = dim("past"), open = Dim::symbol("past", 0), n = dim("n");
+  CHECK(strict != open);
+  CHECK(strict.text() == open.text());
+  for (const auto& [a, b] : {std::pair{strict + n, open + n},
+                             {strict * n, open * n},
+                             {floor_div(strict, Dim(3)), floor_div(open, Dim(3))},
+                             {minimum(strict, n), minimum(open, n)},
+                             {Dim::part(strict, {"tensor"}), Dim::part(open, {"tensor"})}}) {
+    CAPTURE(a.text());
+    CHECK(a != b);
+    CHECK(a.text() == b.text());
+  }
+  CHECK(lower_bound(strict + n) == 2);
+  CHECK(lower_bound(open + n) == 1);
+  DimBounds bounds;
+  bounds.may_be_zero.insert("past");
+  CHECK(*parse_dim("past + n", bounds) == open + n);
+  CHECK(*parse_dim("max(past, 1)", bounds) == maximum(open, 1));
+  CHECK(symbols_of(open + n) == symbols_of(strict + n));
 }
 TEST_CASE("a clash of names is solved for the side without a minus") {
   auto s = solve_equal(dim("total"), dim("past + sequence"));
   REQUIRE(s.has_value());
-  CHECK(s->first == "total");
+  CHECK(s->first == dim("total"));
   CHECK(s->second == dim("past + sequence"));
   s = solve_equal(dim("batch*total"), dim("batch*past + batch*sequence"));
   REQUIRE(s.has_value());
-  CHECK(s->first == "total");
+  CHECK(s->first == dim("total"));
   CHECK_FALSE(solve_equal(dim("4"), dim("5")).has_value());
 }
 TEST_CASE("chunks are balanced, cover everything and nest") {

@@ -75,10 +75,10 @@ SymbolicShard named(const Factors& factors, const Mesh& mesh, int64_t rank, DimV
   Dim whole = 1;
   for (size_t f = 0; f < factors.size(); ++f) {
     const std::string name = "n" + std::to_string(f);
-    allow_zero(name);
     values[name] = factors[f].extent;
-    s.dims[0].factors.push_back({Dim::symbol(name), Axes(factors[f].axes.begin(), factors[f].axes.end())});
-    whole = whole * Dim::symbol(name);
+    const Dim extent = Dim::symbol(name, 0);
+    s.dims[0].factors.push_back({extent, Axes(factors[f].axes.begin(), factors[f].axes.end())});
+    whole = whole * extent;
   }
   return SymbolicShard::of({whole}, s, mesh, rank);
 }

@@ -2,7 +2,9 @@
 #include "frontend/onnx/caches.h"
 
 #include "frontend/ir/dim.h"
+#include "frontend/ir/parse.h"
 #include "tests/frontend/onnx/model_file.h"
+#include "tests/must.h"
 
 using namespace optp;
 
@@ -66,7 +68,8 @@ TEST_CASE("an input is a cache where it comes out with more behind it, moved onl
   }
 }
 
-TEST_CASE("the length of a cache may be 0, that of an encoder's frames not") {
+namespace {
+onnx::ModelProto cached_model(const char* cached, const char* frames) {
   auto m = empty_model();
   auto named = [&](const char* input, const char* length) {
     add_input(m, input, onnx::TensorProto::FLOAT, {1, -1, 4})
@@ -76,12 +79,46 @@ TEST_CASE("the length of a cache may be 0, that of an encoder's frames not") {
         ->mutable_dim(1)
         ->set_dim_param(length);
   };
-  named("past", "cached_length"), named("new", "new_length"), named("frames", "frame_count");
-  add_node(m, "Concat", "the_node", {"past", "new"}, {"present"});
+  named("past", cached), named("new", "new_length"), named("frames", frames);
+  add_node(m, "Concat", "the_node", {"past", "computed"}, {"present"});
   set(first_node(m), "axis", int64_t(1));
+  add_node(m, "Relu", "of_new", {"new"}, {"computed"});
   add_node(m, "Relu", "other", {"frames"}, {"y"});
   for (const char* o : {"present", "y"}) m.mutable_graph()->add_output()->set_name(o);
-  REQUIRE(accept("caches", m));
-  CHECK(lower_bound(Dim::symbol("cached_length")) == 0);
-  CHECK(lower_bound(Dim::symbol("frame_count")) == 1);
+  return m;
+}
+// Of dim 1 of each input: what it may be at least.
+std::vector<std::optional<int64_t>> bounds(const Graph& graph) {
+  std::vector<std::optional<int64_t>> out;
+  for (const Value* v : graph.inputs) out.push_back(lower_bound(v->type.dims[1]));
+  return out;
+}
+}  // namespace
+
+TEST_CASE("the length of a cache may be 0, that of an encoder's frames not, whatever else was read in the process") {
+  const ScratchFolder folder;
+  auto read = [&](const char* cached, const char* frames) {
+    return must(import_onnx(folder.put("model.onnx", cached_model(cached, frames).SerializeAsString())));
+  };
+  const auto first = read("cached_length", "frame_count");
+  CHECK(bounds(*first) == std::vector<std::optional<int64_t>>{0, 1, 1});
+  // Another model gives the same names to other things: neither sees the other's bounds.
+  const auto second = read("frame_count", "cached_length");
+  CHECK(bounds(*second) == std::vector<std::optional<int64_t>>{0, 1, 1});
+  CHECK(bounds(*first) == std::vector<std::optional<int64_t>>{0, 1, 1});
+  CHECK(first->outputs[0].value->type.dims[1].text() == "cached_length + new_length");
+  CHECK(lower_bound(first->outputs[0].value->type.dims[1]) == 1);
+  // What is written of a length that may be 0 is read as such: of one from 1, max(past, 1) is the length itself.
+  CHECK(read("past", "max(past, 1)")->inputs[2]->type.dims[1] == maximum(Dim::symbol("past", 0), 1));
+  CHECK(read("other", "max(past, 1)")->inputs[2]->type.dims[1] == Dim::symbol("past"));
+}
+TEST_CASE("a graph whose caches may be empty reads as it prints, bounds and all") {
+  const ScratchFolder folder;
+  const auto graph = must(import_onnx(folder.put("model.onnx", cached_model("past", "frames").SerializeAsString())));
+  const std::string text = to_string(*graph);
+  CHECK(llvm::StringRef(text).contains("\ndim past >= 0\n"));
+  const auto again = must(parse_graph(text, "g.ir"));
+  CHECK(to_string(*again) == text);
+  CHECK(bounds(*again) == bounds(*graph));
+  for (size_t k = 0; k < graph->inputs.size(); ++k) CHECK(again->inputs[k]->type.dims == graph->inputs[k]->type.dims);
 }

@@ -113,6 +113,24 @@ TEST_CASE("a plan that was written and read is written as the same text") {
       }
 }
 
+TEST_CASE("an extent that may be 0 is read from a plan as one that may") {
+  for (const char* mesh : {"1", "2", "data=2,tensor=2"}) {
+    CAPTURE(mesh);
+    const Plan plan = plan_of("opt-tiny-past", false, mesh);
+    const Plan again = must(parse_plan("plan.json", to_text(plan)));
+    size_t may_be_empty = 0;
+    auto same = [&](const auto& found, const auto& expected) {
+      REQUIRE(found.size() == expected.size());
+      for (size_t k = 0; k < found.size(); ++k) {
+        CHECK(found[k].dims == expected[k].dims);
+        may_be_empty += size_t(llvm::count_if(found[k].dims, [](Dim d) { return lower_bound(d) == 0; }));
+      }
+    };
+    same(again.inputs, plan.inputs), same(again.outputs, plan.outputs), same(again.values, plan.values);
+    CHECK(may_be_empty > 0);
+  }
+}
+
 TEST_CASE("a plan that lacks a member, or has one of another type, is refused with the member's path") {
   for (bool train : {false, true}) {
     Plan plan = plan_of(train ? "opt-tiny" : "opt-tiny-past", train);
