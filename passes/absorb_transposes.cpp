@@ -3,7 +3,6 @@
 //   before   %t = transpose(%w) {perm = [1, 0]}   %y = contract(%x, %t) {loops = "b m k, k n -> b m n"}
 //   after    %y = contract(%x, %w) {loops = "b m k, n k -> b m n"}
 // For weights this is what lets a transposed head and its table be seen as one.
-#include "frontend/ir/contract_loops.h"
 #include "frontend/ir/op.h"
 #include "passes/passes.h"
 
@@ -14,13 +13,11 @@ llvm::Error absorb_transposes(Graph& graph, const PassOptions& options) {
     for (unsigned k = 0; k < 2; ++k) {
       while (node->operand(k).producer && node->operand(k).producer->op->is(Trait::permutes) && options.may_rewrite()) {
         const Node& transpose = *node->operand(k).producer;
-        auto loops = parse_contract(node->text("loops"));
-        if (!loops) return loops.takeError();
         const auto perm = transpose.integers("perm");
+        auto& own = node->loops().operands[k];
         std::vector<std::string> list(perm.size());
-        for (size_t d = 0; d < perm.size(); ++d) list[size_t(perm[d])] = loops->operands[k][d];
-        loops->operands[k] = std::move(list);
-        node->attributes["loops"] = to_string(*loops);
+        for (size_t d = 0; d < perm.size(); ++d) list[size_t(perm[d])] = own[d];
+        own = std::move(list);
         graph.set_operand(*node, k, transpose.operand(0));
       }
     }
@@ -34,12 +31,9 @@ llvm::Error absorb_transposes(Graph& graph, const PassOptions& options) {
     if (!in.producer || !in.producer->op->is(Trait::product) || in.uses.size() != 1 || graph.is_output(in)) continue;
     if (!options.may_rewrite()) break;
     Node& product = *in.producer;
-    auto loops = parse_contract(product.text("loops"));
-    if (!loops) return loops.takeError();
     std::vector<std::string> list;
-    for (int64_t p : node.integers("perm")) list.push_back(loops->result[size_t(p)]);
-    loops->result = std::move(list);
-    product.attributes["loops"] = to_string(*loops);
+    for (int64_t p : node.integers("perm")) list.push_back(product.loops().result[size_t(p)]);
+    product.loops().result = std::move(list);
     in.type = node.out().type;
     const std::string name = node.out().name;
     graph.replace_all_uses(node.out(), in);

@@ -6,7 +6,6 @@
 // What nodes of one module use, which is called several times (ALBERT's layers): its weight is transposed once a call.
 // Nodes of different modules decide against it: layers that were duplicated are trained on their own. What is
 // constant-valued is never tied: a fresh model's norms are all ones, a fresh adapter's products all zeros.
-#include "frontend/ir/contract_loops.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseSet.h"
@@ -43,9 +42,8 @@ class Tying {
       }
     if (auto e = tie_.unmatched("weight")) return e;
     if (auto e = untie_.unmatched("weight")) return e;
-    if (by_itself)
-      if (auto e = tie_tables()) return e;
-    if (auto e = tie_calls(by_itself)) return e;
+    if (by_itself) tie_tables();
+    tie_calls(by_itself);
     if (tied_)
       graph_.remarks.push_back(count_text(tied_, "weight is", "weights are") +
                                " tied to what another use of the same module has, and trained as one, such as " +
@@ -67,7 +65,7 @@ class Tying {
     return std::to_string(n) + " " + (n == 1 ? one : many);
   }
 
-  llvm::Error tie_tables() {
+  void tie_tables() {
     for (Value* table : graph_.data()) {
       if (!is_float(table->type.dtype) || table->ndim() < 2 || llvm::none_of(table->uses, is_table) ||
           apart_.contains(table))
@@ -89,14 +87,13 @@ class Tying {
                                  (assumed      ? " (assumed from its shape and place: the weights' bytes are not there)"
                                   : transposed ? ", which it equals transposed"
                                                : ", which it equals"));
-        if (auto e = replace(*weight, *table, transposed)) return e;
+        replace(*weight, *table, transposed);
       }
     }
-    return llvm::Error::success();
   }
 
   // Equal contents are found by hashes, which a transpose leaves as they are; who is one is asked of modules.
-  llvm::Error tie_calls(bool by_itself) {
+  void tie_calls(bool by_itself) {
     llvm::MapVector<uint64_t, std::vector<Value*>> groups;
     for (Value* v : graph_.data()) {
       if (!is_float(v->type.dtype) || v->is_literal || v->uses.empty() || v->data->is_missing() ||
@@ -119,7 +116,7 @@ class Tying {
           if (!asked && !(by_itself && of_one_module(*owner, *v))) continue;
           if (!options_.may_rewrite()) continue;
           if (!(asked ? asked_tied_ : tied_)++) (asked ? asked_example_ : example_) = {v->name, owner->name};
-          if (auto e = replace(*v, *owner, transposed)) return e;
+          replace(*v, *owner, transposed);
           tied = true;
           break;
         }
@@ -129,7 +126,6 @@ class Tying {
         kept.push_back(v);
       }
     }
-    return llvm::Error::success();
   }
   static bool same_use(const Value& a, const Value& b) {
     const Node &x = *a.uses[0].node, &y = *b.uses[0].node;
@@ -155,14 +151,12 @@ class Tying {
       });
     });
   }
-  llvm::Error replace(Value& weight, Value& by, bool transposed) {
+  void replace(Value& weight, Value& by, bool transposed) {
     llvm::SmallVector<Use, 2> uses(weight.uses.begin(), weight.uses.end());
     for (const Use& use : uses) {
       if (transposed) {
-        auto loops = parse_contract(use.node->text("loops"));
-        if (!loops) return loops.takeError();
-        std::swap(loops->operands[use.operand][0], loops->operands[use.operand][1]);
-        use.node->attributes["loops"] = to_string(*loops);
+        auto& own = use.node->loops().operands[use.operand];
+        std::swap(own[0], own[1]);
       }
       graph_.set_operand(*use.node, use.operand, by);
     }
@@ -172,7 +166,6 @@ class Tying {
     }
     by.aliases.push_back(weight.name);
     if (transposed) by.transposed_aliases.push_back(weight.name);
-    return llvm::Error::success();
   }
 
   Graph& graph_;

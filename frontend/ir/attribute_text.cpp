@@ -11,6 +11,7 @@ std::string attribute_text(const Attribute& attribute) {
         if constexpr (std::is_same_v<T, int64_t>) return std::to_string(v);
         if constexpr (std::is_same_v<T, double>) return exact_text(v);
         if constexpr (std::is_same_v<T, std::string>) return in_double_quotes(v);
+        if constexpr (std::is_same_v<T, ContractLoops>) return in_double_quotes(to_string(v));
         if constexpr (std::is_same_v<T, Dim>) return v.text();
         if constexpr (std::is_same_v<T, Dims>) return to_string(v);
         std::string out;
@@ -43,8 +44,15 @@ Attribute read_list(TextCursor& in) {
   if (words.empty()) return integers;
   return words;
 }
-Attribute read_attribute(TextCursor& in, bool is_extent) {
-  if (is_extent) {
+Attribute read_loops(TextCursor& in) {
+  constexpr llvm::StringLiteral wanted = "loops such as \"m k, k n -> m n\"";
+  auto loops = parse_contract(in.text(wanted));
+  if (!loops) in.fail_last(wanted);
+  return loops.value_or(ContractLoops());
+}
+Attribute read_attribute(TextCursor& in, const OpDef& op, llvm::StringRef key) {
+  if (op.holds_loops(key)) return read_loops(in);
+  if (llvm::is_contained(op.extents, key)) {
     if (in.is_next("[")) return in.dims();
     return in.dim();
   }
@@ -66,7 +74,7 @@ Attributes read_attributes(TextCursor& in, const OpDef& op) {
     const std::string key = in.name("an attribute's name");
     in.must("=");
     if (in.failed()) break;
-    Attribute value = read_attribute(in, llvm::is_contained(op.extents, key));
+    Attribute value = read_attribute(in, op, key);
     if (!out.emplace(key, std::move(value)).second)
       in.fail_with(error(Code::duplicate, "a second attribute " + quoted(key)), at);
   } while (in.eat(","));

@@ -37,6 +37,11 @@ llvm::ArrayRef<Dim> Node::dims(llvm::StringRef key) const {
   const auto* v = find<Dims>(key);
   return v ? llvm::ArrayRef<Dim>(*v) : llvm::ArrayRef<Dim>();
 }
+const ContractLoops& Node::loops() const {
+  const auto* v = find<ContractLoops>("loops");
+  assert(v && "a contract has loops: inference asks for them");
+  return *v;
+}
 Dim Node::dim(llvm::StringRef key, Dim otherwise) const {
   const auto* v = find<Dim>(key);
   return v ? *v : otherwise;

@@ -5,9 +5,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
+#include "frontend/ir/contract_loops.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/dim.h"
 #include "frontend/ir/dtype.h"
@@ -89,8 +91,8 @@ struct Value {
   size_t ndim() const { return type.dims.size(); }
 };
 
-using Attribute =
-    std::variant<int64_t, double, std::string, llvm::SmallVector<int64_t, 4>, Dim, Dims, std::vector<std::string>>;
+using Attribute = std::variant<int64_t, double, std::string, llvm::SmallVector<int64_t, 4>, Dim, Dims,
+                               std::vector<std::string>, ContractLoops>;
 
 using Attributes = std::map<std::string, Attribute, std::less<>>;
 
@@ -131,6 +133,8 @@ struct Node {
   llvm::ArrayRef<int64_t> integers(llvm::StringRef key) const;
   llvm::ArrayRef<Dim> dims(llvm::StringRef key) const;
   Dim dim(llvm::StringRef key, Dim otherwise = 0) const;
+  const ContractLoops& loops() const;  // of a contract, which must have them
+  ContractLoops& loops() { return const_cast<ContractLoops&>(std::as_const(*this).loops()); }
 };
 
 struct GraphOutput {

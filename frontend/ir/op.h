@@ -108,6 +108,7 @@ struct OpDef {
   Trait traits = Trait(0);
   std::vector<std::string> examples;
 
+  bool holds_loops(llvm::StringRef attribute) const { return is(Trait::product) && attribute == "loops"; }
   bool is(Trait any) const { return (uint32_t(traits) & uint32_t(any)) != 0; }  // one of these
 };
 

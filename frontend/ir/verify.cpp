@@ -57,13 +57,17 @@ class Verifier {
     }
     return llvm::Error::success();
   }
-  // What the op lists as extents is one, and nothing else: the textual form tells them apart by that.
+  // What the op lists as extents is one, and nothing else: the textual form tells them apart by that. Loops likewise.
   llvm::Error check_attributes(const Node& node) const {
-    for (const auto& [key, value] : node.attributes)
+    for (const auto& [key, value] : node.attributes) {
+      if (std::holds_alternative<ContractLoops>(value) != node.op->holds_loops(key))
+        return broken(describe(node) + ": attribute " + quoted(key) + ": op '" + node.op->name +
+                      "' has loops elsewhere or in another form");
       if (const bool is_extent = std::holds_alternative<Dim>(value) || std::holds_alternative<Dims>(value);
           is_extent != llvm::is_contained(node.op->extents, key))
         return broken(describe(node) + ": attribute " + quoted(key) + (is_extent ? " is an extent" : " is no extent") +
                       ", op '" + node.op->name + "' says otherwise");
+    }
     return llvm::Error::success();
   }
   llvm::Error check_uses(const Value& v) const {

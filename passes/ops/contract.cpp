@@ -13,14 +13,15 @@ namespace ops {
 namespace {
 
 struct Bound {
-  ContractLoops lists;
+  const ContractLoops& lists;
   std::vector<std::string> names;  // result loops first, then contracted ones
   size_t result_loops = 0;
 };
 llvm::Expected<Bound> bound(const Node& node) {
-  auto lists = parse_contract(node.text("loops"));
-  if (!lists) return lists.takeError();
-  Bound b{std::move(*lists), {}, 0};
+  const auto* lists = node.find<ContractLoops>("loops");
+  if (!lists)
+    return error(Code::malformed).at(node).what("loops").expected("such as \"m k, k n -> m n\"").found("none");
+  Bound b{*lists, {}, 0};
   for (const std::string& n : b.lists.result)
     if (n != "1") b.names.push_back(n);
   b.result_loops = b.names.size();
@@ -176,25 +177,24 @@ llvm::Expected<Arrays> evaluate(const Node& node, llvm::ArrayRef<const Array*> i
 
 // Of Σ a·b over what the result lacks: da = Σ dy·b over what a lacks, the same op with its lists in another order.
 void gradient(GradientContext& c) {
-  auto lists = parse_contract(c.node.text("loops"));
-  if (!lists) return c.fail(lists.takeError());
+  const ContractLoops& lists = c.node.loops();
   for (unsigned k : {0u, 1u}) {
     if (!c.needs(k)) continue;
-    const auto& own = lists->operands[k];
-    const auto& other = lists->operands[1 - k];
+    const auto& own = lists.operands[k];
+    const auto& other = lists.operands[1 - k];
     // A loop that only this operand has was summed away: each of its indices gets the same.
-    ContractLoops back{{lists->result, other}, own};
+    ContractLoops back{{lists.result, other}, own};
     Dims summed_dims;
     std::vector<std::string> summed;
     bool diagonal = false;
     for (size_t d = 0; d < own.size(); ++d) {
-      if (own[d] == "1" || llvm::is_contained(lists->result, own[d]) || llvm::is_contained(other, own[d])) continue;
+      if (own[d] == "1" || llvm::is_contained(lists.result, own[d]) || llvm::is_contained(other, own[d])) continue;
       back.result[d] = "1";
       diagonal |= llvm::is_contained(summed, own[d]);
       summed.push_back(own[d]);
       summed_dims.push_back(c.x(k)->type.dims[d]);
     }
-    Value* g = c.op("contract", {c.dy, c.x(1 - k)}, {{"loops", to_string(back)}});
+    Value* g = c.op("contract", {c.dy, c.x(1 - k)}, {{"loops", back}});
     if (diagonal) {
       // A trace: what it has off its diagonal was not summed. Ones along the loop put the gradient where its index
       // recurs.
@@ -203,7 +203,7 @@ void gradient(GradientContext& c) {
       for (size_t d = 0; d < summed.size(); ++d)
         if (!llvm::is_contained(once, summed[d])) once.push_back(summed[d]), ones.push_back(summed_dims[d]);
       const ContractLoops spread{{back.result, {once.begin(), once.end()}}, own};
-      c.dx[k] = c.op("contract", {g, c.expand(c.scalar(c.dy->type.dtype, 1), ones)}, {{"loops", to_string(spread)}});
+      c.dx[k] = c.op("contract", {g, c.expand(c.scalar(c.dy->type.dtype, 1), ones)}, {{"loops", spread}});
     } else {
       c.dx[k] = summed.empty() ? g : c.expand(g, c.x(k)->type.dims);
     }

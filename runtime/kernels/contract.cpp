@@ -129,9 +129,6 @@ Kernel own_product(const Work& work, const KernelContext& context, const Form& f
 }
 
 llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& context) {
-  const Node& node = *work.node;
-  auto lists = parse_contract(node.text("loops"));
-  if (!lists) return lists.takeError();
   const DType dtype = work.operands[0].dtype;
   Kernel kernel;
   const TensorSpec& y = work.results[0];
@@ -150,7 +147,7 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
     return kernel;
   }
 
-  const auto loops = loops_of(work, *lists);
+  const auto loops = loops_of(work, work.node->loops());
   if (!loops) return Kernel{};
   const auto form = best_form(work, *loops);
   if (!form) return Kernel{};

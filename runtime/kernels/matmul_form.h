@@ -1,7 +1,6 @@
 // A product of any loop lists as one of matrices: which loops are batch, rows, columns and the sum, and what must be
 // copied into order first so that each is one strided dim.
 #pragma once
-#include "frontend/ir/contract_loops.h"
 #include "runtime/kernel.h"
 #include "runtime/kernels/strided.h"
 

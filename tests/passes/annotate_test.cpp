@@ -24,7 +24,7 @@ void add_mlp(Graph& graph, llvm::StringRef activation) {
   auto made = [&](llvm::StringRef op, llvm::ArrayRef<Value*> operands, const char* name, Attributes attributes = {}) {
     return must(build.create(op, operands, std::move(attributes), name));
   };
-  const Attributes loops{{"loops", std::string("b k, k n -> b n")}};
+  const Attributes loops{{"loops", contract_loops("b k, k n -> b n")}};
   Value* h = made("layer_norm", {&x, &weight(graph, "scale", {8})}, "norm");
   h = made("contract", {h, &weight(graph, "up", {8, 12})}, "h", loops);
   h = made("add", {h, &weight(graph, "up.bias", {12})}, "h.biased");
@@ -73,7 +73,7 @@ void add_parallel_mlps(Graph& graph) {
   Value& x = graph.add_input("x", {DType::f32, {Dim::symbol("b"), 8}});
   auto made = [&](llvm::StringRef op, llvm::ArrayRef<Value*> operands, llvm::StringRef name,
                   Attributes attributes = {}) { return must(build.create(op, operands, std::move(attributes), name)); };
-  const Attributes loops{{"loops", std::string("b k, k n -> b n")}};
+  const Attributes loops{{"loops", contract_loops("b k, k n -> b n")}};
   Value* norm = made("layer_norm", {&x, &weight(graph, "scale", {8})}, "norm");
   auto mlp = [&](const std::string& name) {
     Value* h = made("contract", {norm, &weight(graph, (name + ".up").c_str(), {8, 12})}, name + ".h", loops);
@@ -129,7 +129,7 @@ TEST_CASE("two products that are added stay parts until their sum: one all_reduc
   Graph g;
   Builder build(g);
   Value& x = g.add_input("x", {DType::f32, {4, 8}});
-  const Attributes loops{{"loops", std::string("b k, k n -> b n")}};
+  const Attributes loops{{"loops", contract_loops("b k, k n -> b n")}};
   Value* norm = must(build.create("layer_norm", {&x, &weight(g, "scale", {8})}, {}, "norm"));
   auto branch = [&](const std::string& n) {
     Value* h = must(build.create("contract", {norm, &weight(g, "up" + n, {8, 12})}, loops, "h" + n));
@@ -150,9 +150,10 @@ TEST_CASE("a product that a constraint splits along the axis it is summed over i
   Builder build(g);
   Value& x = g.add_input("x", {DType::f32, {4, 8}});
   Value* h = must(build.create("layer_norm", {&x, &weight(g, "scale", {8})}, {}, "norm"));
-  h = must(build.create("contract", {h, &weight(g, "up", {8, 12})}, {{"loops", std::string("b k, k n -> b n")}}, "h"));
   h = must(
-      build.create("contract", {h, &weight(g, "down", {12, 8})}, {{"loops", std::string("b k, k n -> b 1 n")}}, "sum"));
+      build.create("contract", {h, &weight(g, "up", {8, 12})}, {{"loops", contract_loops("b k, k n -> b n")}}, "h"));
+  h = must(build.create("contract", {h, &weight(g, "down", {12, 8})}, {{"loops", contract_loops("b k, k n -> b 1 n")}},
+                        "sum"));
   h = must(build.create("reshape", {h}, {{"dims", Dims{4, 8}}}, "flat"));
   g.outputs.push_back({"y", must(build.create("add", {h, &x}, {}, "y"))});
   PassOptions options;

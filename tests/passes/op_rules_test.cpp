@@ -468,7 +468,7 @@ TEST_CASE("mutants: a dropped sum, a start that is one off and a bias on every r
     Builder build(g);
     Value &x = g.add_input("x", {DType::f64, {4, 6}}), &w = g.add_input("w", {DType::f64, {6, 3}}),
           &bias = g.add_input("bias", {DType::f64, {3}});
-    Value* p = must(build.create("contract", {&x, &w}, {{"loops", std::string("m k, k n -> m n")}}, "p"));
+    Value* p = must(build.create("contract", {&x, &w}, {{"loops", contract_loops("m k, k n -> m n")}}, "p"));
     g.outputs.push_back({"y", must(build.create("add", {p, &bias}, {}, "y"))});
     const Factors factors = must(Factors::of(g));
     shard_class(g, factors, factors.of(x, 1).classes[0], "tensor");

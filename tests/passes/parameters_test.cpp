@@ -13,7 +13,7 @@ using namespace optp;
 
 namespace {
 const Dim b = Dim::symbol("b"), s = Dim::symbol("s");
-Attributes loops(const char* text) { return {{"loops", std::string(text)}}; }
+Attributes loops(const char* text) { return {{"loops", contract_loops(text)}}; }
 
 std::shared_ptr<const Tensor> tensor(llvm::ArrayRef<int64_t> dims, llvm::function_ref<double(int64_t)> element,
                                      DType dtype = DType::f32) {
@@ -254,7 +254,7 @@ TEST_CASE("copies of the weight of one module are one parameter; those of other 
     CHECK(m.parameters() == "table block.fc.weight(w.1)");
     CHECK(m.graph.find("block.fc.weight")->transposed_aliases.size() == 1);
     for (const Use& use : m.graph.find("block.fc.weight")->uses)
-      CHECK(use.node->text("loops") == "b s k, n k -> b s n");
+      CHECK(to_string(use.node->loops()) == "b s k, n k -> b s n");
   }
   SUBCASE("as the user says") {
     for (auto [name, module] : {std::pair{"w.1", "/a/fc"}, {"w.2", "/a/fc_1"}, {"w.3", "/b/fc"}, {"w.4", "/c/fc"}})

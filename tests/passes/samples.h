@@ -98,8 +98,8 @@ class Table {
 
   void products() {
     auto contract = [&](const char* loops, Dims a, Dims c) {
-      node("contract", {{a}, {c}}, {{"loops", std::string(loops)}});
-      node("contract", {{a, DType::i64, -3, 3}, {c, DType::i64, -3, 3}}, {{"loops", std::string(loops)}});
+      node("contract", {{a}, {c}}, {{"loops", contract_loops(loops)}});
+      node("contract", {{a, DType::i64, -3, 3}, {c, DType::i64, -3, 3}}, {{"loops", contract_loops(loops)}});
     };
     contract("m k, k n -> m n", {5, 7}, {7, 3});
     contract("b s k, k n -> b s n", {b, s, 6}, {6, 4});
@@ -288,7 +288,7 @@ class Table {
       return build.create("relu", {symmetric(build, *x[0])}, {}, "y");
     });
     graph("contract", {{{4, 4}}, {{4, 3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
-      return build.create("contract", {symmetric(build, *x[0]), x[1]}, {{"loops", std::string("i k, k n -> i n")}},
+      return build.create("contract", {symmetric(build, *x[0]), x[1]}, {{"loops", contract_loops("i k, k n -> i n")}},
                           "y");
     });
     graph("reshape", {{{4, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
@@ -305,7 +305,7 @@ class Table {
     });
     // Sums of parts that go different ways.
     graph("add", {{{5, 7}}, {{7, 3}}, {{3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
-      Value* p = made(build, "contract", {x[0], x[1]}, {{"loops", std::string("m k, k n -> m n")}});
+      Value* p = made(build, "contract", {x[0], x[1]}, {{"loops", contract_loops("m k, k n -> m n")}});
       Value* q = made(build, "add", {made(build, "relu", {p}), made(build, "mul", {p, x[2]})});
       return build.create("add", {q, made(build, "neg", {p})}, {}, "y");
     });

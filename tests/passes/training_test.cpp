@@ -374,7 +374,7 @@ TEST_CASE("logits are what is named so, or as wide as the ids' table beside ids;
           {&graph.add_data("table", to_tensor(table, DType::f32)), &graph.add_input(ids_name, {DType::i64, tokens})},
           {{"axis", int64_t(0)}}));
     Value* y = must(build.create("contract", {x, &graph.add_data("head", to_tensor(head, DType::f32))},
-                                 {{"loops", std::string("b s h, h v -> b s v")}}));
+                                 {{"loops", contract_loops("b s h, h v -> b s v")}}));
     graph.outputs.push_back({name, y});
     return find_logits(graph) == y ? "yes" : "no";
   };

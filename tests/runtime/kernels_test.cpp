@@ -171,7 +171,7 @@ TEST_CASE("contract computes what evaluate says for loop lists in any order") {
         };
         for (Case* to : {&c, &sums}) {
           Value *x = add(*to, left, a, round % 4 == 1), *w = add(*to, right, b, round % 2 == 0);
-          to->output(to->node("contract", {x, w}, {{"loops", std::string(list)}}));
+          to->output(to->node("contract", {x, w}, {{"loops", contract_loops(list)}}));
         }
         CAPTURE(std::string(list));
         int64_t terms = 1;
@@ -201,7 +201,7 @@ TEST_CASE("products of many rows, columns and terms, by one thread and by severa
             return &to->graph.add_input(name, {DType::f32, Dims(a.dims.begin(), a.dims.end())});
           };
           Value* product = to->node("contract", {add("x", x, false), add("w", w, weight)},
-                                    {{"loops", std::string("m k, n k -> m n")}});
+                                    {{"loops", contract_loops("m k, n k -> m n")}});
           Value* y = to->node("relu", {to->node("mul", {to->node("add", {product, add("bias", bias, true)}),
                                                         &to->build.scalar(DType::f32, 0.5)})});
           to->output(to->node("add", {to->node("add", {add("rest", rest, false), y}), add("column", column, false)}));
@@ -230,7 +230,7 @@ TEST_CASE("NaN and infinities pass through fused steps as through unfused ones")
       ones.resize(true, {1, n});
       for (double& v : ones.f) v = 1;
       Value* p = c.node("contract", {x, &c.graph.add_data("w", to_tensor(ones, DType::f32))},
-                        {{"loops", std::string("m k, k n -> m n")}});
+                        {{"loops", contract_loops("m k, k n -> m n")}});
       c.output(c.node("relu", {c.node("add", {p, c.data(DType::f32, {n})})}));
       // Softmax with masks of -inf, a row of nothing else, and NaN.
       Value* scores = c.input(DType::f32, {5, 19});
@@ -295,15 +295,15 @@ TEST_CASE("fused and unfused runs agree with evaluate") {
       };
       auto linear = [&](Value* v, int64_t in, int64_t out) {
         return c.node("add", {c.data(DType::f32, {out}), c.node("contract", {v, c.data(DType::f32, {in, out})},
-                                                                {{"loops", std::string("b m k, k n -> b m n")}})});
+                                                                {{"loops", contract_loops("b m k, k n -> b m n")}})});
       };
       Value* q = heads(c.node("mul", {linear(x, h * d, h * d), &c.build.scalar(DType::f32, 0.01)}));
       Value* k = heads(linear(x, h * d, h * d));
       Value* v = heads(linear(x, h * d, h * d));
-      Value* scores = c.node("contract", {q, k}, {{"loops", std::string("b0 m b1 k, b0 n b1 k -> b0 b1 m n")}});
+      Value* scores = c.node("contract", {q, k}, {{"loops", contract_loops("b0 m b1 k, b0 n b1 k -> b0 b1 m n")}});
       Value* p = c.node("softmax", {c.node("add", {c.node("div", {scores, &c.build.scalar(DType::f32, 2)}), mask})},
                         {{"axis", int64_t(3)}});
-      Value* o = c.node("contract", {p, v}, {{"loops", std::string("b0 b1 m k, b0 k b1 n -> b0 m b1 n")}});
+      Value* o = c.node("contract", {p, v}, {{"loops", contract_loops("b0 b1 m k, b0 k b1 n -> b0 m b1 n")}});
       Value* merged = c.node("reshape", {o}, {{"dims", Dims{Dim(batch), Dim(s), Dim(h * d)}}});
       Value* y = c.node(
           "add",
@@ -326,7 +326,7 @@ TEST_CASE("each of two factors after one product is applied once, whether fused 
     for (int64_t rows : {1, 5, 128}) {
       Case c(random);
       Value* p = c.node("contract", {c.input(DType::f32, {rows, 32}), c.data(DType::f32, {32, 48})},
-                        {{"loops", std::string("m k, k n -> m n")}});
+                        {{"loops", contract_loops("m k, k n -> m n")}});
       Value* doubled = c.node("mul", {p, &c.build.scalar(DType::f32, 0.25)});
       c.output(c.node("mul", {c.node("add", {doubled, c.data(DType::f32, {48})}), &c.build.scalar(DType::f32, 3)}));
       c.compare({.fuse = fuse});
@@ -341,7 +341,7 @@ TEST_CASE("memory is planned for products of more rows than 32 bits count") {
     Value* x = c.input(DType::f32, {0, 0, 0});
     for (size_t d = 0; d < 3; ++d) x->type.dims[d] = rows[d];
     Value* w = llvm::StringRef(loops).contains("b n k") ? x : c.data(DType::f32, {8, 16});
-    c.output(c.node("contract", {x, w}, {{"loops", std::string(loops)}}));
+    c.output(c.node("contract", {x, w}, {{"loops", contract_loops(loops)}}));
     auto memory = Executable::plan_memory_of(c.graph);
     REQUIRE_MESSAGE(bool(memory), text(memory.takeError()));
     CHECK(memory->arena_actual_bytes >= 0);
@@ -352,7 +352,7 @@ TEST_CASE("a fused intermediate that is an output is still written") {
   Random random;
   Case c(random);
   Value* p = c.node("contract", {c.input(DType::f32, {3, 4}), c.data(DType::f32, {4, 5})},
-                    {{"loops", std::string("m k, k n -> m n")}});
+                    {{"loops", contract_loops("m k, k n -> m n")}});
   c.output(p);
   c.output(c.node("relu", {p}));
   c.compare();

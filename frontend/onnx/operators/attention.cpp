@@ -203,7 +203,7 @@ Lowered attention(LoweringContext& c) {
   OPTP_TRY(k, repeat_heads(c, *o.k, q_dims[1]));
   OPTP_TRY(v, repeat_heads(c, *o.v, q_dims[1]));
   OPTP_TRY(scaled, c.op("mul", {o.q, &c.scalar_like(*o.q, scale)}));
-  OPTP_TRY(product, c.op("contract", {scaled, k}, {{"loops", std::string("b h s d, b h t d -> b h s t")}}));
+  OPTP_TRY(product, c.op("contract", {scaled, k}, {{"loops", contract_loops("b h s d, b h t d -> b h s t")}}));
   Value* capped = product;
   const double softcap = c.number("softcap", 0);
   if (!(softcap >= 0))
@@ -227,7 +227,7 @@ Lowered attention(LoweringContext& c) {
   OPTP_TRY(shares, c.op("softmax", {precise}, {{"axis", int64_t(3)}}));
   OPTP_TRY(weights, c.cast(*shares, dtype));
   OPTP_TRY(weights_of_v, c.cast(*weights, v->type.dtype));
-  OPTP_TRY(context, c.op("contract", {weights_of_v, v}, {{"loops", std::string("b h s t, b h t d -> b h s d")}}));
+  OPTP_TRY(context, c.op("contract", {weights_of_v, v}, {{"loops", contract_loops("b h s t, b h t d -> b h s d")}}));
   OPTP_TRY(seen, without_keyless(*context));
   OPTP_TRY(y, c.cast(*seen, dtype));
   Value* out = y;

@@ -11,23 +11,6 @@ using Ints = llvm::SmallVector<int64_t, 4>;
 // Einsum takes no bf16 before opset 26; of f16 it would add up in f16.
 constexpr TypeSet einsum_types = f32_f64 | wide_integers;
 
-// The node's "loops" attribute, e.g. "b s k, k n -> b s n"; "1" is a dim of extent 1 that no loop runs over.
-struct Loops {
-  Names operands[2], result;
-};
-Names words(llvm::StringRef text) {
-  llvm::SmallVector<llvm::StringRef, 6> parts;
-  text.split(parts, ' ', -1, false);
-  Names out;
-  for (llvm::StringRef p : parts) out.push_back(p.str());
-  return out;
-}
-Loops parse(llvm::StringRef text) {
-  const auto [operands, result] = text.split("->");
-  const auto [a, b] = operands.split(',');
-  return {{words(a), words(b)}, words(result)};
-}
-
 bool has(const Names& names, const std::string& name) { return llvm::is_contained(names, name); }
 bool repeats(const Names& names) {
   for (size_t k = 0; k < names.size(); ++k)
@@ -114,7 +97,7 @@ Names shortened(const Names& list, const Names& own, size_t least) {
   return Names(list.begin() + std::ptrdiff_t(drop), list.end());
 }
 // left [batch…, m, k] · right [batch…, k, n] = [batch…, m, n]; without a sum, a product of elements.
-std::optional<Product> as_matmul(const Loops& loops) {
+std::optional<Product> as_matmul(const ContractLoops& loops) {
   const Names &a = loops.operands[0], &b = loops.operands[1], &y = loops.result;
   if (repeats(a) || repeats(b) || repeats(y)) return std::nullopt;
   std::string k = "1";
@@ -159,7 +142,7 @@ std::optional<Product> as_matmul(const Loops& loops) {
   return out;
 }
 
-std::string einsum_equation(const Loops& loops) {
+std::string einsum_equation(const ContractLoops& loops) {
   Names met;
   auto letters = [&](const Names& names) {
     std::string out;
@@ -175,7 +158,7 @@ std::string einsum_equation(const Loops& loops) {
 }
 
 void write_contract(ExportContext& c) {
-  const Loops loops = parse(c.node().text("loops"));
+  const ContractLoops& loops = c.node().loops();
   ExportAttributes attributes;
   auto product = as_matmul(loops);
   if (!product) {

@@ -18,21 +18,24 @@ llvm::Expected<Value*> LoweringContext::matmul(Value& left, Value& right) {
     b = v;
   }
   const size_t batch = std::max(a->ndim(), b->ndim()) - 2;
-  std::string lists[3];
+  ContractLoops loops;
   for (size_t k = 0; k < batch; ++k) {
-    const std::string name = "b" + std::to_string(k) + " ";
+    const std::string name = "b" + std::to_string(k);
     bool any = false;
     for (int o = 0; o < 2; ++o) {
       const Value* v = o ? b : a;
       const size_t skip = batch - (v->ndim() - 2);
       if (k < skip) continue;
       const bool one = v->type.dims[k - skip].is(1);
-      lists[o] += one ? "1 " : name;
+      loops.operands[size_t(o)].push_back(one ? "1" : name);
       any |= !one;
     }
-    lists[2] += any ? name : "1 ";
+    loops.result.push_back(any ? name : "1");
   }
-  OPTP_TRY(y, op("contract", {a, b}, {{"loops", lists[0] + "m k, " + lists[1] + "k n -> " + lists[2] + "m n"}}));
+  for (const char* name : {"m", "k"}) loops.operands[0].push_back(name);
+  for (const char* name : {"k", "n"}) loops.operands[1].push_back(name);
+  for (const char* name : {"m", "n"}) loops.result.push_back(name);
+  OPTP_TRY(y, op("contract", {a, b}, {{"loops", loops}}));
   if (!row && !column) return y;
   Dims dims = y->type.dims;
   if (column) dims.pop_back();
@@ -65,8 +68,9 @@ llvm::Expected<Value*> gemm_product(LoweringContext& c) {
     return c.fail(Code::malformed)
         .expected("two matrices")
         .found(to_string(a->type.dims) + " and " + to_string(b->type.dims));
-  const std::string loops =
-      std::string(c.integer("transA", 0) ? "k m, " : "m k, ") + (c.integer("transB", 0) ? "n k" : "k n") + " -> m n";
+  auto loops = contract_loops("m k, k n -> m n");
+  if (c.integer("transA", 0)) std::swap(loops.operands[0][0], loops.operands[0][1]);
+  if (c.integer("transB", 0)) std::swap(loops.operands[1][0], loops.operands[1][1]);
   OPTP_TRY(y, c.op("contract", {a, b}, {{"loops", loops}}));
   OPTP_TRY(z, scaled(c, *y, c.number("alpha", 1)));
   if (!c.has(2) && b->is_data() && b->data && !a->is_data() && is_float(b->type.dtype) && c.op_type() == "Gemm") {
@@ -140,7 +144,7 @@ Lowered einsum(LoweringContext& c) {
         .expected("two operands, an explicit result and no ellipsis");
   OPTP_TRY(a, c.need(0));
   OPTP_TRY(b, c.need(1));
-  std::string lists[3];
+  ContractLoops loops;
   const llvm::StringRef terms[3] = {first, second, right};
   for (int o = 0; o < 3; ++o)
     for (size_t k = 0; k < terms[o].size(); ++k) {
@@ -148,11 +152,9 @@ Lowered einsum(LoweringContext& c) {
         return c.fail(Code::malformed)
             .what("equation " + quoted(equation))
             .what("each letter once in an operand, the result's in an operand");
-      lists[o] += std::string(1, terms[o][k]) + " ";
+      (o == 2 ? loops.result : loops.operands[size_t(o)]).emplace_back(1, terms[o][k]);
     }
-  OPTP_TRY(y, c.op("contract", {a, b},
-                   {{"loops", llvm::StringRef(lists[0]).trim().str() + ", " + lists[1] + "-> " +
-                                  llvm::StringRef(lists[2]).trim().str()}}));
+  OPTP_TRY(y, c.op("contract", {a, b}, {{"loops", std::move(loops)}}));
   return Values{y};
 }
 const LoweringRow rows[] = {

@@ -11,10 +11,19 @@ using namespace optp;
 namespace {
 const char* axis_names[] = {"data", "tensor", "x1"};
 
+// One of the names may be 0.
+const DimBounds& bounds() {
+  static const DimBounds all = [] {
+    DimBounds b;
+    b.may_be_zero.insert("past");
+    return b;
+  }();
+  return all;
+}
 Dim random_name() {
   const auto name = *rc::gen::nonEmpty(rc::gen::weightedOneOf<std::string>(
       {{3, rc::gen::element<std::string>("a", "b", "batch-size", "past")}, {1, rc::gen::arbitrary<std::string>()}}));
-  return Dim::symbol(name);
+  return bounds().symbol(name);
 }
 Dim random_dim(int depth = 3) {
   const int kind = *rc::gen::inRange(0, depth > 0 ? 9 : 3);
@@ -70,10 +79,35 @@ TEST_CASE("any name and any text reads as it prints") {
 TEST_CASE("any extent reads as it prints") {
   check_property("an extent", [] {
     const Dim d = representable_dim();
-    auto again = parse_dim(d.text());
+    auto again = parse_dim(d.text(), bounds());
     if (!again) RC_FAIL(llvm::toString(again.takeError()));
     RC_ASSERT(*again == d);
   });
+}
+TEST_CASE("any loops of a product read as they print") {
+  check_property("loops", [] {
+    auto list = [](const std::vector<std::string>& names) {
+      return *rc::gen::container<std::vector<std::string>>(rc::gen::elementOf(names));
+    };
+    ContractLoops loops{{list({"1", "b", "m0", "k"}), list({"1", "b", "k", "n"})}, {}};
+    std::vector<std::string> met{"1"};
+    for (const auto& operand : loops.operands) met.insert(met.end(), operand.begin(), operand.end());
+    loops.result = list(met);
+    const auto again = parse_contract(to_string(loops));
+    RC_ASSERT(again.has_value());
+    RC_ASSERT(*again == loops);
+    // As an attribute of the graph's text, too.
+    const std::string text = "loops = " + attribute_text(loops) + "}";
+    TextCursor in(text, "text", 1);
+    const Attributes attributes = read_attributes(in, get_op("contract"));
+    if (auto e = in.take_error()) RC_FAIL(llvm::toString(std::move(e)));
+    RC_ASSERT(std::get<ContractLoops>(attributes.at("loops")) == loops);
+  });
+  for (const char* bad :
+       {"", "m k", "m k, k n", "m k -> m", "m k, k n -> m n -> m", "a, b, c -> a", "m k, k n -> m p"}) {
+    CAPTURE(bad);
+    CHECK_FALSE(parse_contract(bad).has_value());
+  }
 }
 TEST_CASE("any mesh reads as it prints") {
   check_property("a mesh", [] {
@@ -105,7 +139,7 @@ TEST_CASE("any sharding reads as it prints") {
     sharding.partial = random_axes(axis_names);
     if (sharding.is_partial()) sharding.reduce = *rc::gen::element(Reduce::sum, Reduce::max, Reduce::min);
     const std::string text = sharding_text(sharding, global);
-    TextCursor in(text, "text", 1);
+    TextCursor in(text, "text", 1, bounds());
     const Sharding again = read_sharding(in, global);
     if (auto e = in.take_error()) RC_FAIL(llvm::toString(std::move(e)));
     RC_ASSERT(again.partial == sharding.partial);

@@ -83,7 +83,7 @@ void cut_layer(Sketch& s, int64_t rank) {
   w.sharding = Sharding{{DimSharding{}, DimSharding{{{Dim(1024), {"tensor"}}}}}};
   w.shard = Shard{{8, 1024}, {{{0, 8}}, {{512 * rank, 512 * (rank + 1)}}}};
   w.type.dims = {8, 512};
-  s.output("y", s.op("contract", {&x, &w}, {{"loops", std::string("b k, k n -> b n")}}, "y"));
+  s.output("y", s.op("contract", {&x, &w}, {{"loops", contract_loops("b k, k n -> b n")}}, "y"));
   s.output("b.out", s.op("neg", {&b}, {}, "b.out"));
 }
 }  // namespace
@@ -151,7 +151,8 @@ TEST_CASE("a product is MatMul and as few views as it needs, else Einsum") {
       return out;
     };
     const auto [a, b] = llvm::StringRef(loops).split("->").first.split(',');
-    s.output("y", s.op("contract", {&s.input("a", dims(a)), &s.input("b", dims(b))}, {{"loops", loops}}, "y"));
+    s.output("y", s.op("contract", {&s.input("a", dims(a)), &s.input("b", dims(b))}, {{"loops", contract_loops(loops)}},
+                       "y"));
     CHECK(nodes(s.proto()) == row.nodes);
   }
 }

@@ -95,7 +95,7 @@ std::vector<Sample> samples() {
   };
   for (const Product& c : products)
     for (DType t : {f32, i64, bf16, i8})
-      out.push_back({"contract", {{t, c.a}, {t, c.b}}, {{"loops", std::string(c.loops)}}});
+      out.push_back({"contract", {{t, c.a}, {t, c.b}}, {{"loops", contract_loops(c.loops)}}});
 
   const Type table{f32, {7, 3}}, index{i64, {batch, 3}};
   const std::vector<double> wanted = {0, 6, -1, 2, -7, 4};

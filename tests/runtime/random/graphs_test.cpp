@@ -115,7 +115,8 @@ class RandomGraph {
         for (int64_t d = 0; d + 1 < ndim; ++d) rows += "d" + std::to_string(d) + " ";
         Value* w = data(transposed ? Extents{out, dims.back()} : Extents{dims.back(), out},
                         2 / std::sqrt(double(dims.back())));
-        return add("contract", {x, w}, {{"loops", rows + "k, " + (transposed ? "n k" : "k n") + " -> " + rows + "n"}});
+        return add("contract", {x, w},
+                   {{"loops", contract_loops(rows + "k, " + (transposed ? "n k" : "k n") + " -> " + rows + "n")}});
       }
       case 7: {  // of two values that share all but one dim, heads before or behind
         if (ndim != 3 && ndim != 4) return;
@@ -123,9 +124,9 @@ class RandomGraph {
         for (int k = 0; k < 6 && !y; ++k)
           if (Value* v = any(); v->type.dims == x->type.dims) y = v;
         if (!y) y = x;
-        if (ndim == 3) return add("contract", {x, y}, {{"loops", std::string("b m k, b n k -> b m n")}});
-        return random_.below(2) ? add("contract", {x, y}, {{"loops", std::string("b m h k, b n h k -> b h m n")}})
-                                : add("contract", {x, y}, {{"loops", std::string("b h m k, b h n k -> b m h n")}});
+        if (ndim == 3) return add("contract", {x, y}, {{"loops", contract_loops("b m k, b n k -> b m n")}});
+        return random_.below(2) ? add("contract", {x, y}, {{"loops", contract_loops("b m h k, b n h k -> b h m n")}})
+                                : add("contract", {x, y}, {{"loops", contract_loops("b h m k, b h n k -> b m h n")}});
       }
       case 8: {  // attention's second product: probabilities by values
         if (ndim != 4) return;
@@ -133,7 +134,7 @@ class RandomGraph {
           Value* v = any();
           const Extents other = extents(*v);
           if (other.size() != 4 || other[0] != dims[0] || other[1] != dims[3] || other[2] != dims[1]) continue;
-          return add("contract", {x, v}, {{"loops", std::string("b h m k, b k h d -> b m h d")}});
+          return add("contract", {x, v}, {{"loops", contract_loops("b h m k, b k h d -> b m h d")}});
         }
         return;
       }

@@ -159,7 +159,7 @@ TEST_CASE("random products with chains of steps compute what evaluate says") {
         return &to->graph.add_input(name, {dtype, Dims(dims.begin(), dims.end())});
       };
       Value *x = operand(left, a, weight == 1), *w = operand(right, b, weight >= 2);
-      Value* v = to->node("contract", {x, w}, {{"loops", loops.text()}});
+      Value* v = to->node("contract", {x, w}, {{"loops", contract_loops(loops.text())}});
       apply(*to, to == &sums, v, steps, dtype);
       to->output(v);
     }

@@ -42,7 +42,7 @@ TEST_CASE("a product is off by each operand's error times the other's size") {
   Sums s;
   Value &a = s.input("a", {5, 3}, {.largest = 2, .smallest = 1, .error = 1e-15, .addend = 2}),
         &b = s.input("b", {3, 4}, {.largest = 10, .smallest = 0.5, .error = 0, .addend = 10});
-  const auto product = s.bound("contract", {&a, &b}, {{"loops", std::string("m k, k n -> m n")}});
+  const auto product = s.bound("contract", {&a, &b}, {{"loops", contract_loops("m k, k n -> m n")}});
   CHECK(product.error == doctest::Approx(3 * (1e-15 * 10 + 4 * u * 20)).epsilon(1e-12));
   CHECK(product.addend == 20);
   Value& c = s.input("c", {3, 4}, {.largest = 1e-3, .smallest = 1e-4, .error = 1e-12, .addend = 1});
