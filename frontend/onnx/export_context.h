@@ -118,7 +118,8 @@ class ExportContext {
   std::vector<Extent> extents_;
   DimSources sources_;
   llvm::DenseSet<const Node*> written_;
-  llvm::StringMap<std::string> dims_, dim_scalars_, dim_lists_;
+  llvm::DenseMap<Dim, std::string> dims_, dim_scalars_;  // the values that hold them
+  std::map<std::vector<const DimExpression*>, std::string> dim_lists_;
   int next_dim_ = 0, next_constant_ = 0;
   llvm::Error failure_ = llvm::Error::success();
 

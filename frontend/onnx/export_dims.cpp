@@ -31,15 +31,15 @@ void ExportContext::write_extent_sum(const Node& node) {
   if (part->out().uses.size() == 1) written_.insert(part);
   extents_.push_back({nullptr, 0});
   sources_.add({*call.extent});
-  dims_[call.extent->text()] = sum;
+  dims_[*call.extent] = sum;
 }
 
 std::string ExportContext::dim(Dim d) {
   if (auto n = d.constant()) return integers({*n});
-  auto it = dims_.find(d.text());
+  auto it = dims_.find(d);
   if (it != dims_.end()) return it->second;
   const std::string name = compute(d);
-  return dims_[d.text()] = name;
+  return dims_[d] = name;
 }
 std::string ExportContext::compute(Dim d) {
   if (has_rank_terms(d)) {
@@ -102,10 +102,10 @@ std::string ExportContext::dim_scalar(Dim d) {
     a.i[0] = *n;
     return constant(DType::i64, {}, a);
   }
-  auto it = dim_scalars_.find(d.text());
+  auto it = dim_scalars_.find(d);
   if (it != dim_scalars_.end()) return it->second;
   const std::string name = dim_node("Squeeze", {dim(d), integers({0})});
-  return dim_scalars_[d.text()] = name;
+  return dim_scalars_[d] = name;
 }
 
 std::string ExportContext::dims(llvm::ArrayRef<Dim> list) {
@@ -115,7 +115,8 @@ std::string ExportContext::dims(llvm::ArrayRef<Dim> list) {
     for (Dim d : list) numbers.push_back(*d.constant());
     return integers(numbers);
   }
-  const std::string key = to_string(list);
+  std::vector<const DimExpression*> key;
+  for (Dim d : list) key.push_back(&d.expression());
   auto it = dim_lists_.find(key);
   if (it != dim_lists_.end()) return it->second;
   std::vector<std::string> pieces;

@@ -100,8 +100,7 @@ class Reader {
     if (size_t(k) >= tables_.layouts.size()) return fail("layout", "expected a position in layouts");
     t.layout = tables_.layouts[size_t(k)];
     const Plan::Layout& l = *t.layout;
-    if (l.dtype != t.dtype || l.dims != t.dims || to_string(l.sharding) != to_string(t.sharding) ||
-        factor_extents(l.dims, l.sharding) != factor_extents(t.dims, t.sharding))
+    if (l.dtype != t.dtype || l.dims != t.dims || !same_placement(l.sharding, t.sharding))
       fail("layout", "expected a layout of the tensor's dtype, shape and sharding");
   }
 
