@@ -42,8 +42,8 @@ class Annotator {
     void split_only(Value& v, unsigned dim, const std::string& cause, const Value* from) override {
       Sharding s = of_.of_classes(v);
       for (auto& d : s.dims)
-        for (auto& f : d.factors) f.axes.clear();
-      s.dims[dim].factors[0].axes = {axis.name};
+        for (auto& f : d.factors()) f.axes.clear();
+      s.dims[dim].factors()[0].axes = {axis.name};
       of_.pin(
           v, s,
           {from ? CauseKind::propagated : CauseKind::seed, strategy_.name + (": " + cause), from ? from->name : ""});
@@ -90,7 +90,7 @@ class Annotator {
       DimSharding dim;
       const auto& f = factors_.of(v, d);
       for (size_t k = 0; k < f.extents.size(); ++k)
-        dim.factors.push_back({f.extents[k], class_axes_[size_t(f.classes[k])]});
+        dim.factors().push_back({f.extents[k], class_axes_[size_t(f.classes[k])]});
       s.dims.push_back(std::move(dim));
     }
     return s;
@@ -105,8 +105,8 @@ class Annotator {
         // A constraint on a weight moves its whole class where the class is free to be split.
         bool by_class = !sharding.is_replicated();
         for (unsigned d = 0; by_class && d < value->ndim(); ++d)
-          for (size_t k = 0; k < sharding.dims[d].factors.size(); ++k)
-            if (!sharding.dims[d].factors[k].axes.empty()) {
+          for (size_t k = 0; k < sharding.dims[d].factors().size(); ++k)
+            if (!sharding.dims[d].factors()[k].axes.empty()) {
               const int cls = factors_.of(*value, d).classes[k];
               const Candidate& candidate = recogniser_[cls];
               if (factors_.info(cls).needs_whole || !candidate.rejection.empty()) by_class = false;
@@ -115,9 +115,9 @@ class Annotator {
                           ""};
         if (by_class) {
           for (unsigned d = 0; d < value->ndim(); ++d)
-            for (size_t k = 0; k < sharding.dims[d].factors.size(); ++k) {
+            for (size_t k = 0; k < sharding.dims[d].factors().size(); ++k) {
               const int cls = factors_.of(*value, d).classes[k];
-              class_axes_[size_t(cls)] = sharding.dims[d].factors[k].axes;
+              class_axes_[size_t(cls)] = sharding.dims[d].factors()[k].axes;
               class_cause_[size_t(cls)] = cause;
               constrained_.insert(cls);
             }

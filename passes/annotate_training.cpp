@@ -41,8 +41,8 @@ class Follower {
     for (size_t c = 0; c < factors_.size(); ++c) {
       std::map<Axes, std::pair<size_t, const Value*>> votes;
       for (const Factors::Place& p : factors_.info(int(c)).places) {
-        if (!is_pinned(*p.value)) continue;
-        const auto& split = p.value->sharding->dims[p.dim].factors;
+        if (!is_pinned(*p.value) || !p.value->sharding->dims[p.dim].is_product()) continue;
+        const auto& split = p.value->sharding->dims[p.dim].factors();
         const auto& own = factors_.of(*p.value, p.dim).extents;
         Axes axes;
         if (split.size() == own.size() && split[p.factor].extent == own[p.factor]) axes = split[p.factor].axes;
@@ -133,7 +133,7 @@ class Follower {
       const auto& f = factors_.of(v, d);
       for (size_t k = 0; k < f.extents.size(); ++k) {
         const size_t c = size_t(f.classes[k]);
-        dim.factors.push_back({f.extents[k], axes_[c]});
+        dim.factors().push_back({f.extents[k], axes_[c]});
         if (axes_[c].empty()) continue;
         v.cause = {from_[c]->cause.kind, from_[c]->cause.text, from_[c]->name};
         if (v.cause.kind == CauseKind::seed) v.cause.kind = CauseKind::propagated;

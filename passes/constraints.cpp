@@ -28,7 +28,7 @@ llvm::Expected<Sharding> parse_wish(const Graph& graph, const Factors& factors, 
     llvm::StringRef word = words[d].trim();
     const auto& f = factors.of(v, d);
     DimSharding dim;
-    for (Dim e : f.extents) dim.factors.push_back({e, {}});
+    for (Dim e : f.extents) dim.factors().push_back({e, {}});
     llvm::SmallVector<llvm::StringRef, 4> parts;
     const bool grouped = word.consume_front("(") && word.consume_back(")");
     if (grouped)
@@ -46,10 +46,10 @@ llvm::Expected<Sharding> parse_wish(const Graph& graph, const Factors& factors, 
         used.push_back(name.str());
         axes.push_back(name.str());
       }
-      if (k >= dim.factors.size())
-        return fail("dim " + llvm::Twine(d) + " of " + quoted(v.name) + " has " + llvm::Twine(dim.factors.size()) +
+      if (k >= dim.factors().size())
+        return fail("dim " + llvm::Twine(d) + " of " + quoted(v.name) + " has " + llvm::Twine(dim.factors().size()) +
                     " factors");
-      dim.factors[k].axes = axes;
+      dim.factors()[k].axes = axes;
     }
     s.dims.push_back(std::move(dim));
   }
@@ -65,12 +65,12 @@ llvm::Expected<Sharding> layer_wish(const Graph& graph, const Factors& factors, 
   if (!axis) return fail("mesh " + to_string(graph.mesh) + " has no axis 'tensor'");
   Sharding s = replicated(v.ndim());
   for (unsigned d = 0; d < v.ndim(); ++d)
-    for (Dim e : factors.of(v, d).extents) s.dims[d].factors.push_back({e, {}});
+    for (Dim e : factors.of(v, d).extents) s.dims[d].factors().push_back({e, {}});
   for (const Use& use : v.uses) {
     const Rule& rule = factors.rule(*use.node);
     if (!use.node->op->is(Trait::product)) {
       if (by_column && v.ndim() == 1) {  // a column-parallel layer's bias
-        s.dims[0].factors[0].axes = {axis->name};
+        s.dims[0].factors()[0].axes = {axis->name};
         return s;
       }
       continue;
@@ -79,7 +79,7 @@ llvm::Expected<Sharding> layer_wish(const Graph& graph, const Factors& factors, 
       const int loop = rule.operands[use.operand][d];
       if (loop == no_loop || llvm::is_contained(rule.operands[1 - use.operand], loop) == by_column) continue;
       if (!by_column && rule.loops[size_t(loop)].reduce == Reduce::none) continue;
-      s.dims[d].factors[0].axes = {axis->name};
+      s.dims[d].factors()[0].axes = {axis->name};
       return s;
     }
   }
@@ -108,7 +108,7 @@ llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(cons
     llvm::Expected<Sharding> s = replicated(v.ndim());
     if (c.wish == "replicate" || c.wish == "replicated") {
       for (unsigned d = 0; d < v.ndim(); ++d)
-        for (Dim e : factors.of(v, d).extents) s->dims[d].factors.push_back({e, {}});
+        for (Dim e : factors.of(v, d).extents) s->dims[d].factors().push_back({e, {}});
     } else if (c.wish == "colwise" || c.wish == "colwise_rep" || c.wish == "rowwise" || c.wish == "rowwise_rep") {
       if (!v.is_data()) return llvm::Error::success();
       s = layer_wish(graph, factors, v, c, llvm::StringRef(c.wish).starts_with("col"));
@@ -120,8 +120,8 @@ llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(cons
             .what(quoted(v.name) + " is no embedding table")
             .about({.tensor = v.name});
       for (unsigned d = 0; d < 2; ++d)
-        for (Dim e : factors.of(v, d).extents) s->dims[d].factors.push_back({e, {}});
-      s->dims[c.wish == "embedding_rowwise" ? 0 : 1].factors[0].axes = {axis->name};
+        for (Dim e : factors.of(v, d).extents) s->dims[d].factors().push_back({e, {}});
+      s->dims[c.wish == "embedding_rowwise" ? 0 : 1].factors()[0].axes = {axis->name};
     } else {
       s = parse_wish(graph, factors, v, c);
     }

@@ -15,7 +15,8 @@ void map_dims(Graph& graph, llvm::function_ref<Dim(Dim)> of) {
     for (Dim& d : v.logical_dims) d = f(d);
     if (v.sharding)  // for a split batch the local size comes from the sharding
       for (DimSharding& dim : v.sharding->dims)
-        for (FactorSharding& factor : dim.factors) factor.extent = f(factor.extent);
+        for (ProductSharding& part : dim.parts)
+          for (FactorSharding& factor : part.factors) factor.extent = f(factor.extent);
     v.content.reset();
   };
   for (Value* v : graph.inputs) map_value(*v);

@@ -60,15 +60,15 @@ struct Resharder {
     const DimSharding& dim = now.dims[d];
     Around a{at->type.dims, d, false};
     Dim above = 1, below = 1;
-    for (size_t f = 0; f < dim.factors.size(); ++f) {
-      const Dim local = Dim::part(dim.factors[f].extent, dim.factors[f].axes);
+    for (size_t f = 0; f < dim.factors().size(); ++f) {
+      const Dim local = Dim::part(dim.factors()[f].extent, dim.factors()[f].axes);
       if (f < k) above = above * local;
       if (f > k) below = below * local;
     }
     if (above.is(1) && below.is(1)) return a;
     a.apart = true;
     Dims dims(at->type.dims.begin(), at->type.dims.end());
-    dims[d] = Dim::part(dim.factors[k].extent, dim.factors[k].axes);
+    dims[d] = Dim::part(dim.factors()[k].extent, dim.factors()[k].axes);
     dims.insert(dims.begin() + long(d) + 1, below);
     dims.insert(dims.begin() + long(d), above);
     a.axis = d + 1;
@@ -83,7 +83,7 @@ struct Resharder {
   }
 
   llvm::Error gather(size_t d, size_t k) {
-    const FactorSharding factor = now.dims[d].factors[k];
+    const FactorSharding factor = now.dims[d].factors()[k];
     auto around = bring_apart(d, k);
     if (!around) return around.takeError();
     // Chunks are nested, so they are joined axis by axis, the inner one first: docs/collectives.md, section 2.
@@ -95,7 +95,7 @@ struct Resharder {
                                .dims = joined_along(around->axis, total)}))
         return e;
     }
-    now.dims[d].factors[k].axes.clear();
+    now.dims[d].factors()[k].axes.clear();
     if (auto e = bring_back(*around, d)) return e;
     mark();
     return llvm::Error::success();
@@ -108,12 +108,12 @@ struct Resharder {
                              .reduce = now.reduce,
                              .axes = {axis},
                              .cut_axis = int64_t(around->axis),
-                             .local = Dim::part(now.dims[d].factors[k].extent, {axis}),
+                             .local = Dim::part(now.dims[d].factors()[k].extent, {axis}),
                              .dims = at->type.dims}))
       return e;
     llvm::erase(now.partial, axis);
     if (!now.is_partial()) now.reduce = Reduce::none;
-    now.dims[d].factors[k].axes = {axis};
+    now.dims[d].factors()[k].axes = {axis};
     if (auto e = bring_back(*around, d)) return e;
     mark();
     return llvm::Error::success();
@@ -121,7 +121,7 @@ struct Resharder {
   // A split moves from factor k of dim d to factor m of dim e: a member sends and gets an n-th of what all_gather would
   // give it.
   llvm::Error all_to_all(size_t d, size_t k, size_t e, size_t m) {
-    const std::string axis = now.dims[d].factors[k].axes[0];
+    const std::string axis = now.dims[d].factors()[k].axes[0];
     // The later dim first: what is brought apart has two dims more.
     auto first = d > e ? bring_apart(d, k) : bring_apart(e, m);
     if (!first) return first.takeError();
@@ -133,11 +133,11 @@ struct Resharder {
                                  .axes = {axis},
                                  .cut_axis = int64_t(cut),
                                  .join_axis = int64_t(join),
-                                 .local = Dim::part(now.dims[e].factors[m].extent, {axis}),
-                                 .dims = joined_along(join, now.dims[d].factors[k].extent)}))
+                                 .local = Dim::part(now.dims[e].factors()[m].extent, {axis}),
+                                 .dims = joined_along(join, now.dims[d].factors()[k].extent)}))
       return error;
-    now.dims[d].factors[k].axes.clear();
-    now.dims[e].factors[m].axes = {axis};
+    now.dims[d].factors()[k].axes.clear();
+    now.dims[e].factors()[m].axes = {axis};
     if (first->apart || second->apart)
       if (auto error = step("reshape", {{"dims", local_dims(global, now)}}, "joined")) return error;
     mark();
@@ -146,7 +146,7 @@ struct Resharder {
   llvm::Error cut(size_t d, size_t k, const Axes& axes) {
     auto around = bring_apart(d, k);
     if (!around) return around.takeError();
-    const Dim extent = now.dims[d].factors[k].extent;
+    const Dim extent = now.dims[d].factors()[k].extent;
     if (auto e = step("slice",
                       {{"axis", int64_t(around->axis)},
                        {"start", Dim::start(extent, axes)},
@@ -154,7 +154,7 @@ struct Resharder {
                        {"step", int64_t(1)}},
                       "shard"))
       return e;
-    now.dims[d].factors[k].axes = axes;
+    now.dims[d].factors()[k].axes = axes;
     if (auto e = bring_back(*around, d)) return e;
     mark();
     return llvm::Error::success();
@@ -167,26 +167,26 @@ struct Route {
   const Sharding& to;
 
   static bool same_factors(const DimSharding& a, const DimSharding& b) {
-    return llvm::equal(a.factors, b.factors,
+    return llvm::equal(a.factors(), b.factors(),
                        [](const FactorSharding& x, const FactorSharding& y) { return x.extent == y.extent; });
   }
   // A factor that is split alike before and after.
   bool stays(size_t d, size_t k) const {
-    return same_factors(r.now.dims[d], to.dims[d]) && r.now.dims[d].factors[k].axes == to.dims[d].factors[k].axes;
+    return same_factors(r.now.dims[d], to.dims[d]) && r.now.dims[d].factors()[k].axes == to.dims[d].factors()[k].axes;
   }
   // A whole dim has whatever factors are wanted.
   void take_factors(size_t d) {
     if (r.now.dims[d].is_split()) return;
-    r.now.dims[d].factors = to.dims[d].factors;
-    for (FactorSharding& f : r.now.dims[d].factors) f.axes.clear();
+    r.now.dims[d].factors() = to.dims[d].factors();
+    for (FactorSharding& f : r.now.dims[d].factors()) f.axes.clear();
   }
   // The factor that is to be split along this one axis, and is whole now.
   std::optional<std::pair<size_t, size_t>> wanted_along(llvm::StringRef axis) {
     for (size_t d = 0; d < to.dims.size(); ++d)
-      for (size_t k = 0; k < to.dims[d].factors.size(); ++k) {
-        if (to.dims[d].factors[k].axes != Axes{axis.str()}) continue;
+      for (size_t k = 0; k < to.dims[d].factors().size(); ++k) {
+        if (to.dims[d].factors()[k].axes != Axes{axis.str()}) continue;
         take_factors(d);
-        if (same_factors(r.now.dims[d], to.dims[d]) && r.now.dims[d].factors[k].axes.empty()) return {{d, k}};
+        if (same_factors(r.now.dims[d], to.dims[d]) && r.now.dims[d].factors()[k].axes.empty()) return {{d, k}};
       }
     return std::nullopt;
   }
@@ -202,8 +202,8 @@ struct Route {
   llvm::Error join() {
     for (size_t d = 0; d < r.now.dims.size(); ++d) {
       if (same_placement(r.now.dims[d], to.dims[d])) continue;
-      for (size_t k = 0; k < r.now.dims[d].factors.size(); ++k) {
-        const Axes axes = r.now.dims[d].factors[k].axes;
+      for (size_t k = 0; k < r.now.dims[d].factors().size(); ++k) {
+        const Axes axes = r.now.dims[d].factors()[k].axes;
         if (axes.empty() || stays(d, k)) continue;
         const auto other = axes.size() == 1 ? wanted_along(axes[0]) : std::nullopt;
         const bool moves = other && other->first != d;
@@ -216,9 +216,9 @@ struct Route {
     for (size_t d = 0; d < r.now.dims.size(); ++d) {
       if (same_placement(r.now.dims[d], to.dims[d])) continue;
       take_factors(d);
-      for (size_t k = 0; k < to.dims[d].factors.size(); ++k)
+      for (size_t k = 0; k < to.dims[d].factors().size(); ++k)
         if (!stays(d, k))
-          if (auto e = r.cut(d, k, to.dims[d].factors[k].axes)) return e;
+          if (auto e = r.cut(d, k, to.dims[d].factors()[k].axes)) return e;
     }
     return llvm::Error::success();
   }
@@ -227,6 +227,12 @@ struct Route {
 
 llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim> global, const Sharding& from,
                                const Sharding& to, llvm::StringRef reason) {
+  for (size_t d = 0; d < from.dims.size(); ++d)
+    if (!same_placement(from.dims[d], to.dims[d]) && !(from.dims[d].is_product() && to.dims[d].is_product()))
+      return error(Code::not_supported)
+          .tensor("value", value.name)
+          .what("dim " + llvm::Twine(d) + " of several products can't be moved from " + to_string(from) + " to " +
+                to_string(to));
   Resharder r{build, &value, from, global, value.name, reason.str()};
   Route route{r, to};
   if (auto e = route.reduce()) return e;

@@ -17,8 +17,9 @@ void take(NodeAxes& out, const Factors& factors, const Node& node, const Rule& r
       return llvm::is_contained(l.left, loop) || llvm::is_contained(l.right, loop);
     });
     const auto& dim = factors.of_loop(node, loop);
-    const auto& split = v.sharding->dims[d].factors;
     // A pinned sharding may name its own factors; only those that are the loop's own can be followed.
+    if (!v.sharding->dims[d].is_product()) continue;
+    const auto& split = v.sharding->dims[d].factors();
     if (split.size() != dim.extents.size()) continue;
     for (size_t k = 0; k < split.size(); ++k) {
       if (split[k].axes.empty() || split[k].extent != dim.extents[k]) continue;
@@ -66,7 +67,7 @@ DimSharding sharded(const Factors::DimFactors& dim, const NodeAxes& axes) {
   DimSharding out;
   for (size_t k = 0; k < dim.extents.size(); ++k) {
     auto it = axes.find(dim.classes[k]);
-    out.factors.push_back({dim.extents[k], it == axes.end() ? Axes() : it->second});
+    out.factors().push_back({dim.extents[k], it == axes.end() ? Axes() : it->second});
   }
   return out;
 }

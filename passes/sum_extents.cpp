@@ -17,18 +17,14 @@ DimSources known_from_inputs(const Graph& graph) {
   known.add(extents);
   return known;
 }
-std::vector<std::string> axes_of(const DimSharding& dim) {
-  std::vector<std::string> out;
-  for (const FactorSharding& f : dim.factors) out.insert(out.end(), f.axes.begin(), f.axes.end());
-  return out;
-}
 llvm::Error sum_extent(Builder& build, const Value& input, size_t axis) {
   const Graph& graph = build.graph();
   const Dim whole = input.logical_dims[axis];
+  const Axes axes = input.sharding->dims[axis].axes();
   CollectiveCall call{.kind = Collective::all_reduce,
                       .id = "dims/" + whole.text(),
                       .reduce = Reduce::sum,
-                      .axes = axes_of(input.sharding->dims[axis]),
+                      .axes = {axes.begin(), axes.end()},
                       .reason = "input '" + input.name + "' has a part of " + whole.text() +
                                 " on each device, and shapes need the whole",
                       .extent = whole};

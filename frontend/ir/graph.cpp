@@ -293,7 +293,8 @@ llvm::SmallVector<Dim, 8> named_dims_of(const Graph& graph) {
     llvm::for_each(v.logical_dims, look);
     if (v.sharding)
       for (const DimSharding& dim : v.sharding->dims)
-        for (const FactorSharding& factor : dim.factors) look(factor.extent);
+        for (const ProductSharding& part : dim.parts)
+          for (const FactorSharding& factor : part.factors) look(factor.extent);
   };
   for (const Value* v : graph.inputs) look_at(*v);
   for (const Guard& g : graph.guards) look(g.left), look(g.right);

@@ -35,7 +35,7 @@ const OpDef& get_op(llvm::StringRef name) {
 Dim LoopSharding::start(int loop) const {
   const DimSharding& d = loops[size_t(loop)];
   Dim first = 0, below = 1;
-  for (auto f = d.factors.rbegin(); f != d.factors.rend(); ++f) {
+  for (auto f = d.factors().rbegin(); f != d.factors().rend(); ++f) {
     first = first + Dim::start(f->extent, f->axes) * below;
     below = below * f->extent;
   }

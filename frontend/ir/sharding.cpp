@@ -1,5 +1,7 @@
 #include "frontend/ir/sharding.h"
 
+#include <cassert>
+
 #include "frontend/ir/diagnostic.h"
 
 namespace optp {
@@ -23,40 +25,72 @@ std::optional<Reduce> reduce_from(llvm::StringRef text) {
   return std::nullopt;
 }
 
-bool DimSharding::is_split() const {
+bool ProductSharding::is_split() const {
   return llvm::any_of(factors, [](const FactorSharding& f) { return !f.axes.empty(); });
 }
-Dim DimSharding::local_extent(Dim global) const {
-  if (!is_split()) return global;
+Dim ProductSharding::extent() const {
+  Dim p = 1;
+  for (const FactorSharding& f : factors) p = p * f.extent;
+  return p;
+}
+Dim ProductSharding::local_extent() const {
   Dim p = 1;
   for (const FactorSharding& f : factors) p = p * Dim::part(f.extent, f.axes);
   return p;
+}
+FactorShardings& DimSharding::factors() {
+  assert(is_product() && "a dim of several products has no factors of its own");
+  if (parts.empty()) parts.emplace_back();
+  return parts.front().factors;
+}
+const FactorShardings& DimSharding::factors() const {
+  static const FactorShardings none;
+  assert(is_product() && "a dim of several products has no factors of its own");
+  return parts.empty() ? none : parts.front().factors;
+}
+bool DimSharding::is_split() const {
+  return llvm::any_of(parts, [](const ProductSharding& p) { return p.is_split(); });
+}
+Dim DimSharding::local_extent(Dim global) const {
+  if (!is_split()) return global;
+  Dim sum = 0;
+  for (const ProductSharding& p : parts) sum = sum + p.local_extent();
+  return sum;
+}
+Axes DimSharding::axes() const {
+  Axes out;
+  for (const ProductSharding& p : parts)
+    for (const FactorSharding& f : p.factors)
+      for (const std::string& axis : f.axes)
+        if (!llvm::is_contained(out, axis)) out.push_back(axis);
+  return out;
 }
 bool Sharding::is_replicated() const {
   return partial.empty() && llvm::none_of(dims, [](const DimSharding& d) { return d.is_split(); });
 }
 Axes Sharding::axes() const {
   Axes out = partial;
-  for (const DimSharding& d : dims)
-    for (const FactorSharding& f : d.factors) out.append(f.axes.begin(), f.axes.end());
+  for (const DimSharding& d : dims) llvm::append_range(out, d.axes());
   return out;
 }
 
+namespace {
+// Neighbouring whole factors are one block: (12 split, 8, 8) places like (12 split, 64).
+FactorShardings blocks(const ProductSharding& p) {
+  FactorShardings out;
+  for (const FactorSharding& f : p.factors) {
+    if (f.axes.empty() && (f.extent.is(1) || (!out.empty() && out.back().axes.empty()))) {
+      if (!f.extent.is(1)) out.back().extent = out.back().extent * f.extent;
+    } else {
+      out.push_back(f);
+    }
+  }
+  return out;
+}
+}  // namespace
 bool same_placement(const DimSharding& a, const DimSharding& b) {
   if (!a.is_split() && !b.is_split()) return true;
-  // Neighbouring whole factors are one block: (12 split, 8, 8) places like (12 split, 64).
-  auto blocks = [](const DimSharding& d) {
-    llvm::SmallVector<FactorSharding, 4> out;
-    for (const FactorSharding& f : d.factors) {
-      if (f.axes.empty() && (f.extent.is(1) || (!out.empty() && out.back().axes.empty()))) {
-        if (!f.extent.is(1)) out.back().extent = out.back().extent * f.extent;
-      } else {
-        out.push_back(f);
-      }
-    }
-    return out;
-  };
-  return blocks(a) == blocks(b);
+  return llvm::equal(a.parts, b.parts, [](const auto& x, const auto& y) { return blocks(x) == blocks(y); });
 }
 bool same_placement(const Sharding& a, const Sharding& b) {
   if (a.partial != b.partial || (a.is_partial() && a.reduce != b.reduce) || a.dims.size() != b.dims.size())
@@ -74,30 +108,35 @@ std::string joined(llvm::ArrayRef<std::string> axes) {
 }
 }  // namespace
 
+namespace {
+// What a product's text has a word for: neighbouring whole factors are one, and one "_". What matters is which block is
+// cut.
+FactorShardings words_of(const ProductSharding& p) {
+  FactorShardings out;
+  for (const FactorSharding& f : p.factors)
+    if (f.axes.empty() && !out.empty() && out.back().axes.empty())
+      out.back().extent = out.back().extent * f.extent;
+    else
+      out.push_back(f);
+  return out;
+}
+std::string in_parentheses(const ProductSharding& p) {
+  std::string out;
+  for (const FactorSharding& f : words_of(p)) out += (out.empty() ? "(" : " ") + joined(f.axes);
+  return out + ")";
+}
+std::string text_of(const DimSharding& d) {
+  if (!d.is_split()) return "_";
+  if (d.is_product() && d.factors().size() == 1) return joined(d.factors()[0].axes);
+  std::string out;
+  for (const ProductSharding& p : d.parts) out += (out.empty() ? "" : " + ") + in_parentheses(p);
+  return out;
+}
+}  // namespace
+
 std::string to_string(const Sharding& sharding) {
   std::string out = "[";
-  for (size_t i = 0; i < sharding.dims.size(); ++i) {
-    if (i) out += ", ";
-    const DimSharding& d = sharding.dims[i];
-    if (!d.is_split()) {
-      out += "_";
-    } else if (d.factors.size() == 1) {
-      out += joined(d.factors[0].axes);
-    } else {
-      // Whole factors next to each other are one "_": what matters is which block is cut.
-      out += "(";
-      bool first = true, last_whole = false;
-      for (const FactorSharding& f : d.factors) {
-        const bool whole = f.axes.empty();
-        if (whole && last_whole) continue;
-        if (!first) out += " ";
-        out += joined(f.axes);
-        first = false;
-        last_whole = whole;
-      }
-      out += ")";
-    }
-  }
+  for (size_t i = 0; i < sharding.dims.size(); ++i) out += (i ? ", " : "") + text_of(sharding.dims[i]);
   out += "]";
   if (sharding.is_partial())
     out += " partial(" + to_string(sharding.reduce).str() + ": " + joined(sharding.partial) + ")";
@@ -108,16 +147,11 @@ llvm::SmallVector<Dims, 4> factor_extents(llvm::ArrayRef<Dim> dims, const Shardi
   llvm::SmallVector<Dims, 4> out;
   for (size_t d = 0; d < dims.size(); ++d) {
     Dims& extents = out.emplace_back();
-    bool last_whole = false;
-    for (const FactorSharding& f : sharding.dims[d].factors) {
-      const bool whole = f.axes.empty();
-      if (whole && last_whole)
-        extents.back() = extents.back() * f.extent;
-      else
-        extents.push_back(f.extent);
-      last_whole = whole;
-    }
-    if (!sharding.dims[d].is_split()) extents = {dims[d]};
+    if (!sharding.dims[d].is_split())
+      extents = {dims[d]};
+    else
+      for (const ProductSharding& p : sharding.dims[d].parts)
+        for (const FactorSharding& f : words_of(p)) extents.push_back(f.extent);
   }
   return out;
 }
@@ -135,24 +169,36 @@ std::optional<Axes> parse_axes(llvm::StringRef word) {
   }
   return out;
 }
-// "_", "tensor", "(_ tensor _)". `extents`: of the words in parentheses.
-std::optional<DimSharding> parse_dim_sharding(llvm::StringRef text, Dim dim, llvm::ArrayRef<Dim> extents) {
-  DimSharding out;
-  llvm::SmallVector<llvm::StringRef, 4> words{text};
-  const Dim own[] = {dim};
-  if (text.consume_front("(")) {
-    if (!text.consume_back(")")) return std::nullopt;
-    words.clear();
-    text.split(words, ' ', -1, /*KeepEmpty=*/false);
-  } else {
-    extents = own;
-  }
-  if (words.size() != extents.size()) return std::nullopt;
-  for (size_t k = 0; k < words.size(); ++k) {
-    auto axes = parse_axes(words[k]);
+// Words, each with its extent: so many are taken from the front of `extents`.
+std::optional<FactorShardings> parse_product(llvm::ArrayRef<llvm::StringRef> words, llvm::ArrayRef<Dim>& extents) {
+  FactorShardings out;
+  if (words.empty() || words.size() > extents.size()) return std::nullopt;
+  for (llvm::StringRef word : words) {
+    auto axes = parse_axes(word);
     if (!axes) return std::nullopt;
-    out.factors.push_back({extents[k], std::move(*axes)});
+    out.push_back({extents.front(), std::move(*axes)});
+    extents = extents.drop_front();
   }
+  return out;
+}
+// "_", "tensor", "(_ tensor _)", "(tensor _) + (tensor _)". `extents`: of the words in parentheses.
+std::optional<DimSharding> parse_dim_sharding(llvm::StringRef text, Dim dim, llvm::ArrayRef<Dim> extents) {
+  if (!text.starts_with("(")) {
+    llvm::ArrayRef<Dim> own = dim;
+    return parse_product(text, own);
+  }
+  DimSharding out;
+  llvm::SmallVector<llvm::StringRef, 1> parts;
+  text.split(parts, " + ");
+  for (llvm::StringRef part : parts) {
+    llvm::SmallVector<llvm::StringRef, 4> words;
+    if (!part.consume_front("(") || !part.consume_back(")")) return std::nullopt;
+    part.split(words, ' ', -1, /*KeepEmpty=*/false);
+    auto product = parse_product(words, extents);
+    if (!product) return std::nullopt;
+    out.parts.push_back({std::move(*product)});
+  }
+  if (!extents.empty()) return std::nullopt;
   return out;
 }
 std::optional<Sharding> parsed(llvm::StringRef text, llvm::ArrayRef<Dim> dims, llvm::ArrayRef<Dims> extents) {

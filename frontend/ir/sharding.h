@@ -1,6 +1,7 @@
 // Where a value lives: each dim is a product of factors, major to minor, and mesh axes split factors; axes not named
-// hold copies, axes of `partial` hold addends.
-//   [_, tensor]   [_, (tensor _)]   [_, _] partial(sum: tensor)
+// hold copies, axes of `partial` hold addends. Where a fused projection's parts are of unequal widths, a dim is several
+// products one after the other, and each is split on its own.
+//   [_, tensor]   [_, (tensor _)]   [(tensor _) + (tensor _) + (tensor _), _]   [_, _] partial(sum: tensor)
 #pragma once
 #include <optional>
 #include <string>
@@ -17,10 +18,27 @@ struct FactorSharding {
   Axes axes;  // outermost first
   bool operator==(const FactorSharding&) const = default;
 };
+using FactorShardings = llvm::SmallVector<FactorSharding, 1>;
+// Of a dim, or of one of the products that it consists of.
+struct ProductSharding {
+  FactorShardings factors;
+  bool is_split() const;
+  Dim extent() const;
+  Dim local_extent() const;
+  bool operator==(const ProductSharding&) const = default;
+};
 struct DimSharding {
-  llvm::SmallVector<FactorSharding, 1> factors;  // empty: not split
+  llvm::SmallVector<ProductSharding, 1> parts;  // one after the other; none: not split
+
+  DimSharding() = default;
+  DimSharding(FactorShardings factors) : parts{ProductSharding{std::move(factors)}} {}  // NOLINT: one product is a dim
+  bool is_product() const { return parts.size() <= 1; }
+  // Of a dim that is one product: its factors, none where nothing is known of them.
+  FactorShardings& factors();
+  const FactorShardings& factors() const;
   bool is_split() const;
   Dim local_extent(Dim global) const;
+  Axes axes() const;  // each once, though it may split several parts
 };
 struct Sharding {
   llvm::SmallVector<DimSharding, 4> dims;
@@ -35,7 +53,7 @@ bool same_placement(const Sharding& a, const Sharding& b);  // unsplit factors d
 bool same_placement(const DimSharding& a, const DimSharding& b);
 std::string to_string(const Sharding& sharding);
 // The extents that the text's words stand for: of a dim in parentheses one for each word, where neighbouring whole
-// factors are one; of any other its own.
+// factors of a part are one; of any other its own.
 llvm::SmallVector<Dims, 4> factor_extents(llvm::ArrayRef<Dim> dims, const Sharding& sharding);
 // What to_string wrote of a tensor of these dims. `extents`: factor_extents, where a dim is in parentheses.
 llvm::Expected<Sharding> parse_sharding(llvm::StringRef text, llvm::ArrayRef<Dim> dims,

@@ -9,13 +9,19 @@ std::string axes_text(llvm::ArrayRef<std::string> axes) {
 }
 std::string dim_text(const DimSharding& dim, Dim global) {
   if (!dim.is_split()) return "_";
-  if (dim.factors.size() == 1 && dim.factors[0].extent == global) return axes_text(dim.factors[0].axes);
+  if (dim.is_product() && dim.factors().size() == 1 && dim.factors()[0].extent == global)
+    return axes_text(dim.factors()[0].axes);
   std::string out;
-  for (const FactorSharding& f : dim.factors) {
-    out += (out.empty() ? "(" : ", ") + f.extent.text();
-    if (!f.axes.empty()) out += " over " + axes_text(f.axes);
+  for (const ProductSharding& part : dim.parts) {
+    out += out.empty() ? "(" : " + (";
+    for (const FactorSharding& f : part.factors) {
+      if (&f != part.factors.begin()) out += ", ";
+      out += f.extent.text();
+      if (!f.axes.empty()) out += " over " + axes_text(f.axes);
+    }
+    out += ")";
   }
-  return out + ")";
+  return out;
 }
 Axes read_axes(TextCursor& in) {
   Axes out;
@@ -23,18 +29,24 @@ Axes read_axes(TextCursor& in) {
   while (in.eat("*"));
   return out;
 }
-DimSharding read_dim(TextCursor& in, Dim global) {
-  DimSharding out;
-  if (in.eat_word("_")) return out;
-  if (!in.eat("(")) {
-    out.factors.push_back({global, read_axes(in)});
-    return out;
-  }
+ProductSharding read_product(TextCursor& in) {
+  ProductSharding out;
   do {
     const Dim extent = in.dim();
     out.factors.push_back({extent, in.eat_word("over") ? read_axes(in) : Axes()});
   } while (in.eat(","));
   in.must(")");
+  return out;
+}
+DimSharding read_dim(TextCursor& in, Dim global) {
+  DimSharding out;
+  if (in.eat_word("_")) return out;
+  if (!in.eat("(")) return FactorShardings{{global, read_axes(in)}};
+  out.parts.push_back(read_product(in));
+  while (in.eat("+")) {
+    in.must("(");
+    out.parts.push_back(read_product(in));
+  }
   return out;
 }
 }  // namespace

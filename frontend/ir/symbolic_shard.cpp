@@ -12,14 +12,15 @@ Dim SymbolicInterval::size() const {
 }
 
 namespace {
-// What a rank holds of a dim, as one interval with its repetitions. From the minor factor up: as long as the factors
-// below are held whole, a factor's part is one longer interval; above that, each of its indices repeats what is below.
-SymbolicInterval held_of(const DimSharding& dim, const Mesh& mesh, int64_t rank) {
+// What a rank holds of a product, as one interval with its repetitions. From the minor factor up: as long as the
+// factors below are held whole, a factor's part is one longer interval; above that, each of its indices repeats what is
+// below.
+SymbolicInterval held_of(const ProductSharding& product, const Mesh& mesh, int64_t rank) {
   SymbolicInterval held{0, 1, {}};
   Dim block = 1;  // the extent of the factors so far
   bool all = true;
   bool last_repeats_whole = false;  // the outermost repeat is of a whole factor: another whole one above joins it
-  for (auto f = dim.factors.rbegin(); f != dim.factors.rend(); ++f) {
+  for (auto f = product.factors.rbegin(); f != product.factors.rend(); ++f) {
     if (f->axes.empty() && f->extent.is(1)) continue;
     const Dim start = bind_rank(Dim::start(f->extent, f->axes), mesh, rank),
               size = bind_rank(Dim::part(f->extent, f->axes), mesh, rank);
@@ -38,6 +39,27 @@ SymbolicInterval held_of(const DimSharding& dim, const Mesh& mesh, int64_t rank)
     block = block * f->extent;
   }
   return held;
+}
+
+// Of each part in turn. Intervals that touch are one, as far as the parts' extents tell.
+SymbolicShardDim held_of(const DimSharding& dim, const Mesh& mesh, int64_t rank) {
+  SymbolicShardDim out;
+  Dim before = 0;
+  for (const ProductSharding& part : dim.parts) {
+    SymbolicInterval held = held_of(part, mesh, rank);
+    held.start = held.start + before, held.stop = held.stop + before;
+    before = before + part.extent();
+    if (!out.empty() && out.back().stop == held.start && out.back().repeats.empty() && held.repeats.empty())
+      out.back().stop = held.stop;
+    else
+      out.push_back(std::move(held));
+  }
+  return out;
+}
+bool has_numbers_only(const DimSharding& dim) {
+  return llvm::all_of(dim.parts, [](const ProductSharding& p) {
+    return llvm::all_of(p.factors, [](const FactorSharding& f) { return f.extent.constant().has_value(); });
+  });
 }
 
 llvm::Error out_of_range(const SymbolicInterval& i) {
@@ -95,11 +117,9 @@ SymbolicShard SymbolicShard::of(llvm::ArrayRef<Dim> whole, const Sharding& shard
       dim.push_back({0, whole[d], {}});
       continue;
     }
-    dim.push_back(held_of(sharding.dims[d], mesh, rank));
+    dim = held_of(sharding.dims[d], mesh, rank);
     // Of numbers, the intervals one by one.
-    const auto& factors = sharding.dims[d].factors;
-    if (!whole[d].constant() || !llvm::all_of(factors, [](const auto& f) { return f.extent.constant().has_value(); }))
-      continue;
+    if (!whole[d].constant() || !has_numbers_only(sharding.dims[d])) continue;
     const ShardDim numbers = llvm::cantFail(expand(dim, {}, *whole[d].constant()));
     const Shard merged = llvm::cantFail(Shard::checked({*whole[d].constant()}, {numbers}));
     dim.clear();

@@ -99,7 +99,7 @@ class Verifier {
         return broken("two extents are named " + quoted(symbol.text()) + ": one may be 0");
     return llvm::Error::success();
   }
-  // Axes are the mesh's, each used once; the factors of a dim make up its extent.
+  // Axes are the mesh's, each used once, in a dim of several products once in each; these make up the dim's extent.
   llvm::Error check_sharding(const Value& v, const Sharding& s) const {
     auto wrong = [&](const llvm::Twine& what) { return broken(quoted(v.name) + ": sharding " + to_string(s) + what); };
     const llvm::ArrayRef<Dim> dims = v.logical_dims.empty() ? v.type.dims : v.logical_dims;
@@ -117,13 +117,22 @@ class Verifier {
     };
     if (auto e = use(s.partial)) return e;
     for (size_t d = 0; d < dims.size(); ++d) {
-      Dim product = 1;
-      for (const FactorSharding& f : s.dims[d].factors) {
-        if (auto e = use(f.axes)) return e;
-        product = product * f.extent;
+      Dim extent = 0;
+      const auto before = used;
+      auto after = used;
+      for (const ProductSharding& part : s.dims[d].parts) {
+        if (part.factors.empty() && !s.dims[d].is_product())
+          return wrong(": dim " + llvm::Twine(d) + ": a product without factors");
+        used = before;
+        for (const FactorSharding& f : part.factors)
+          if (auto e = use(f.axes)) return e;
+        after.append(used.begin() + long(before.size()), used.end());
+        extent = extent + part.extent();
       }
-      if (!s.dims[d].factors.empty() && product != dims[d])
-        return wrong(": dim " + llvm::Twine(d) + ": factors of " + product.text() + " elements, expected " +
+      used = std::move(after);
+      const bool said = !s.dims[d].is_product() || !s.dims[d].factors().empty();
+      if (said && extent != dims[d])
+        return wrong(": dim " + llvm::Twine(d) + ": factors of " + extent.text() + " elements, expected " +
                      dims[d].text());
     }
     return llvm::Error::success();

@@ -32,8 +32,8 @@ class Writer {
   }
   void sharding(const Sharding& s, llvm::ArrayRef<Dim> dims) {
     (*this)("sharding", to_string(s));
-    const bool grouped =
-        llvm::any_of(s.dims, [](const DimSharding& d) { return d.is_split() && d.factors.size() > 1; });
+    const bool grouped = llvm::any_of(
+        s.dims, [](const DimSharding& d) { return d.is_split() && (!d.is_product() || d.factors().size() > 1); });
     if (grouped) (*this)("factors", factor_extents(dims, s));
   }
   void sharding_of_value(const Sharding& s, llvm::StringRef value) {

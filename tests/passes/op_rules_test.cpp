@@ -33,7 +33,7 @@ llvm::SmallVector<int64_t, 4> numbers(llvm::ArrayRef<Dim> dims) {
 }
 Sharding with_numbers(Sharding s) {
   for (DimSharding& d : s.dims)
-    for (FactorSharding& f : d.factors) f.extent = number(f.extent);
+    for (FactorSharding& f : d.factors()) f.extent = number(f.extent);
   return s;
 }
 Array random_array(Random& random, const Input& input) {
@@ -100,7 +100,7 @@ void each_value(Graph& graph, F&& f) {
 Sharding unsplit(const Factors& factors, const Value& v) {
   Sharding s = replicated(v.ndim());
   for (unsigned d = 0; d < v.ndim(); ++d)
-    for (Dim e : factors.of(v, d).extents) s.dims[d].factors.push_back({e, {}});
+    for (Dim e : factors.of(v, d).extents) s.dims[d].factors().push_back({e, {}});
   return s;
 }
 // All values of one class of factors along one axis, as a strategy would; no axis twice in a value.
@@ -108,9 +108,9 @@ void shard_class(Graph& graph, const Factors& factors, Factors::Class c, const s
   each_value(graph, [&](Value& v) {
     v.sharding = unsplit(factors, v);
     for (unsigned d = 0; d < v.ndim(); ++d)
-      for (size_t k = 0; k < v.sharding->dims[d].factors.size(); ++k)
+      for (size_t k = 0; k < v.sharding->dims[d].factors().size(); ++k)
         if (factors.of(v, d).classes[k] == c && v.sharding->axes().empty())
-          v.sharding->dims[d].factors[k].axes = {axis};
+          v.sharding->dims[d].factors()[k].axes = {axis};
   });
 }
 // Each axis at most once a value, on any factor: also on one that an op needs whole, which split must repair.
@@ -119,7 +119,7 @@ void shard_at_random(Graph& graph, const Factors& factors, Random& random) {
     v.sharding = unsplit(factors, v);
     llvm::SmallVector<FactorSharding*, 8> places;
     for (DimSharding& d : v.sharding->dims)
-      for (FactorSharding& f : d.factors) places.push_back(&f);
+      for (FactorSharding& f : d.factors()) places.push_back(&f);
     if (places.empty()) return;
     std::vector<std::string> axes;
     for (const MeshAxis& a : graph.mesh.axes) axes.push_back(a.name);

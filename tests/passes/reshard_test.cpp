@@ -60,13 +60,13 @@ struct Move {
   Sharding unsplit() const {
     Sharding s = replicated(factors.size());
     for (size_t d = 0; d < factors.size(); ++d)
-      for (size_t k = 0; k < factors[d].size(); ++k) s.dims[d].factors.push_back({extent(d, k), {}});
+      for (size_t k = 0; k < factors[d].size(); ++k) s.dims[d].factors().push_back({extent(d, k), {}});
     return s;
   }
   // The same with numbers for extents.
   Sharding with_numbers(Sharding s) const {
     for (size_t d = 0; d < factors.size(); ++d)
-      for (size_t k = 0; k < s.dims[d].factors.size(); ++k) s.dims[d].factors[k].extent = factors[d][k];
+      for (size_t k = 0; k < s.dims[d].factors().size(); ++k) s.dims[d].factors()[k].extent = factors[d][k];
     return s;
   }
   std::vector<Shard> shards(const Sharding& s) const { return Shard::of_all(numbers(), with_numbers(s), mesh); }
@@ -167,7 +167,7 @@ std::string moved(const char* mesh, FactorExtents factors, const std::function<v
   return ops(*m.spmd());
 }
 auto split(size_t d, size_t k, Axes axes) {
-  return [=](Sharding& s) { s.dims[d].factors[k].axes = axes; };
+  return [=](Sharding& s) { s.dims[d].factors()[k].axes = axes; };
 }
 auto partial(Axes axes) {
   return [=](Sharding& s) { s.partial = axes, s.reduce = Reduce::sum; };
@@ -217,7 +217,7 @@ TEST_CASE("any sharding becomes any other on every rank, uneven and empty ones t
     m.from = m.to = m.unsplit();
     auto place = [&](Sharding& s, const std::string& axis) {
       DimSharding& dim = s.dims[random() % s.dims.size()];
-      dim.factors[random() % dim.factors.size()].axes.push_back(axis);
+      dim.factors()[random() % dim.factors().size()].axes.push_back(axis);
     };
     m.from.reduce = Reduce::sum;
     for (const MeshAxis& a : m.mesh.axes) {

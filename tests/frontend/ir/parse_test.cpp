@@ -40,6 +40,7 @@ parameter %w: f32[4, 6*part(4, tensor)] of [4, 24] [_, (3, 4 over tensor, 2)] = 
   frozen, anonymous, alias "a, b", alias c transposed, holds [0:4, 0:2+8:10+16:18] of [4, 24]
 data %scale: f32[] = 0.1
   literal
+data %fused: f32[8*part(2, tensor) + 8*part(4, tensor) + 8] of [56] [(4 over tensor, 8) + (2 over tensor, 8) + (8)]
 data %nan: bf16[2] = [0x7fc1, -0]
 data %ones: f64[4096] = all 1
 data %narrow: f32[2] = f16[2] [1.5, inf]
@@ -124,6 +125,13 @@ TEST_CASE("what can't be read is named by line and column, with what was expecte
             "g.ir:1:54: expected loops such as \"m k, k n -> m n\", found '3'"},
            {"%y = contract(%x: f32[2, 3], %w: f32[3, 4])",
             "g.ir:1:6: node of 'y' (contract): loops: expected such as \"m k, k n -> m n\", found none"},
+           {"mesh tensor=2\ninput %x: f32[6] [(4 over tensor) + (2 over data)]",
+            "g.ir:2:18: the mesh has no axis 'data'"},
+           {"mesh tensor=2\ninput %x: f32[6] [(4 over tensor) + 2]", "g.ir:2:37: expected '(', found '2'"},
+           {"mesh tensor=2\ninput %x: f32[7] [(4 over tensor) + (2 over tensor)]",
+            "g.ir: 'x': sharding [(tensor) + (tensor)]: dim 0: factors of 6 elements, expected 7"},
+           {"mesh tensor=2\ninput %x: f32[6, 2] [(4 over tensor) + (2), tensor]",
+            "g.ir: 'x': sharding [(tensor) + (_), tensor]: axis 'tensor' is used twice"},
            {"input %x: f32[past]\ndim past >= 0\ninput %y: f32[past]",
             "g.ir: two extents are named 'past': one may be 0"},
            {"output y = %y", "g.ir:1:12: 'y' is not defined before it is used"},

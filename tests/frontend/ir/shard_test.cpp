@@ -39,7 +39,7 @@ int64_t extent_of(const Factors& factors) {
 }
 DimSharding sharding_of(const Factors& factors) {
   DimSharding out;
-  for (const Factor& f : factors) out.factors.push_back({f.extent, Axes(f.axes.begin(), f.axes.end())});
+  for (const Factor& f : factors) out.factors().push_back({f.extent, Axes(f.axes.begin(), f.axes.end())});
   return out;
 }
 // The indices that a rank holds, found index by index: each factor's digit must lie in the rank's chunk of it.
@@ -77,7 +77,7 @@ SymbolicShard named(const Factors& factors, const Mesh& mesh, int64_t rank, DimV
     const std::string name = "n" + std::to_string(f);
     values[name] = factors[f].extent;
     const Dim extent = Dim::symbol(name, 0);
-    s.dims[0].factors.push_back({extent, Axes(factors[f].axes.begin(), factors[f].axes.end())});
+    s.dims[0].factors().push_back({extent, Axes(factors[f].axes.begin(), factors[f].axes.end())});
     whole = whole * extent;
   }
   return SymbolicShard::of({whole}, s, mesh, rank);
@@ -165,6 +165,72 @@ TEST_CASE("a shard made from a sharding is what each factor's chunks say, index 
       shards.push_back(shard);
     }
     CHECK(!held_by_none({extent_of(factors)}, shards));
+  }
+}
+
+TEST_CASE("of a dim of several products, one after the other, a rank holds its own of each") {
+  const Mesh mesh = get(parse_mesh("2"));
+  // Four heads of queries, two of keys and two of values: a rank has the queries of its own keys.
+  DimSharding qkv;
+  for (int64_t heads : {4, 2, 2}) qkv.parts.push_back({{{heads, {"tensor"}}, {8, {}}}});
+  Sharding s;
+  s.dims = {qkv};
+  CHECK(to_string(Shard::of({64}, s, mesh, 0)) == "[0:16+32:40+48:56] of [64]");
+  CHECK(to_string(Shard::of({64}, s, mesh, 1)) == "[16:32+40:48+56:64] of [64]");
+  CHECK(local_dims({Dim(64)}, s) == Dims{Dim(8) * (Dim::part(4, {"tensor"}) + 2 * Dim::part(2, {"tensor"}))});
+  // One head of keys and of values is what every rank has.
+  for (size_t k : {1, 2}) qkv.parts[k] = {{{8, {}}}};
+  s.dims = {qkv};
+  CHECK(to_string(Shard::of({48}, s, mesh, 0)) == "[0:16+32:48] of [48]");
+  CHECK(to_string(Shard::of({48}, s, mesh, 1)) == "[16:48] of [48]");
+  // Named widths.
+  const Dim q = Dim::symbol("q"), k = Dim::symbol("k");
+  s.dims = {DimSharding()};
+  for (Dim width : {q, k, k}) s.dims[0].parts.push_back({{{width, {}}, {8, {"tensor"}}}});
+  const SymbolicShard named = SymbolicShard::of({8 * (q + 2 * k)}, s, mesh, 1);
+  CHECK(to_string(get(named.bind({{"q", 2}, {"k", 1}}))) == "[4:8+12:16+20:24+28:32] of [32]");
+}
+TEST_CASE(
+    "ranks that split every part of a dim along all axes hold each index once; else what each part's split says") {
+  std::mt19937_64 random(406);
+  for (int n = 0; n < 600; ++n) {
+    const Mesh mesh = get(parse_mesh(meshes[size_t(n) % meshes.size()]));
+    const bool once = n % 2;
+    Sharding s;
+    s.dims.resize(1);
+    std::vector<Factors> parts(2 + random() % 3);
+    int64_t whole = 0;
+    CAPTURE(to_string(mesh));
+    std::string text;
+    for (Factors& part : parts) {
+      part = random_factors(mesh, random);
+      if (once) {
+        for (Factor& f : part) f.axes.clear();
+        for (const MeshAxis& a : mesh.axes) part[random() % part.size()].axes.push_back(a.name);
+      }
+      s.dims[0].parts.push_back({sharding_of(part).factors()});
+      whole += extent_of(part);
+      text += text_of(part) + "+ ";
+    }
+    CAPTURE(text);
+    std::vector<Shard> shards;
+    int64_t held = 0;
+    for (int64_t r = 0; r < mesh.devices(); ++r) {
+      CAPTURE(r);
+      std::vector<int64_t> expected;
+      int64_t before = 0;
+      for (const Factors& part : parts) {
+        for (int64_t x : indices_digit_by_digit(part, mesh, r)) expected.push_back(before + x);
+        before += extent_of(part);
+      }
+      const Shard shard = Shard::of({whole}, s, mesh, r);
+      REQUIRE(indices(shard.dims[0]) == expected);
+      CHECK(evaluate(bind_rank(s.dims[0].local_extent(whole), mesh, r), {}).get() == int64_t(expected.size()));
+      held += int64_t(expected.size());
+      shards.push_back(shard);
+    }
+    CHECK(!held_by_none({whole}, shards));
+    if (once) CHECK(held == whole);
   }
 }
 

@@ -14,7 +14,12 @@ std::string written(llvm::ArrayRef<Dim> dims, const Sharding& s) {
 }
 DimSharding dim(std::initializer_list<FactorSharding> factors) {
   DimSharding out;
-  out.factors.assign(factors.begin(), factors.end());
+  out.factors().assign(factors.begin(), factors.end());
+  return out;
+}
+DimSharding one_after_the_other(std::initializer_list<FactorShardings> parts) {
+  DimSharding out;
+  for (const FactorShardings& factors : parts) out.parts.push_back({factors});
   return out;
 }
 }  // namespace
@@ -36,6 +41,13 @@ TEST_CASE("a sharding that is printed and parsed places every element where it w
       {{batch * Dim(12), 64},
        {.dims = {dim({{batch, {"data"}}, {12, {"tensor"}}}), dim({{8, {}}, {8, {}}})}},
        "[(data tensor), _] [batch, 12] [64]"},
+      // Four query heads, one of keys and one of values, which every device has.
+      {{384, 7},
+       {.dims = {one_after_the_other({{{4, {"tensor"}}, {64, {}}}, {{2, {}}, {8, {}}, {8, {}}}}), whole}},
+       "[(tensor _) + (_), _] [4, 64, 128] [7]"},
+      {{batch * Dim(6)},
+       {.dims = {one_after_the_other({{{batch, {"data"}}, {4, {"tensor"}}}, {{batch * Dim(2), {"tensor"}}}})}},
+       "[(data tensor) + (tensor)] [batch, 4, 2*batch]"},
       {{batch, 768},
        {.dims = {whole, whole}, .reduce = Reduce::sum, .partial = {"data", "tensor"}},
        "[_, _] partial(sum: data*tensor) [batch] [768]"},
@@ -69,6 +81,11 @@ TEST_CASE("a text that is no sharding of the dims is refused with what was expec
                       {"[_, (_ tensor)]", {{4}}},         // of one dim only
                       {"[_, (_ tensor)]", {{4}, {768}}},  // of one word only
                       {"[_, (_ tensor]", {{4}, {2, 384}}},
+                      {"[_, (_ tensor) + ]", {{4}, {2, 384}}},
+                      {"[_, (_) + tensor]", {{4}, {384, 384}}},
+                      {"[_, (_) + (tensor)]", {{4}, {384}}},
+                      {"[_, (_) + (tensor)]", {{4}, {384, 384, 1}}},
+                      {"[_, tensor + (_)]", {{4}, {384, 384}}},
                       {"[_, _] partial", {}},
                       {"[_, _] partial(sum: )", {}},
                       {"[_, _] partial(sum: _)", {}},

@@ -53,12 +53,22 @@ Axes random_axes(llvm::ArrayRef<const char*> names) {
     if (*rc::gen::arbitrary<bool>()) out.push_back(name);
   return out;
 }
+ProductSharding random_product() {
+  ProductSharding out;
+  for (int k = *rc::gen::inRange(1, 4); k-- > 0;)
+    out.factors.push_back({representable_dim(1), random_axes({axis_names[k % 3]})});
+  return out;
+}
 DimSharding random_dim_sharding(Dim global) {
   DimSharding out;
-  const int factors = *rc::gen::inRange(0, 4);
-  if (factors == 1) out.factors.push_back({global, random_axes(axis_names)});
+  const int factors = *rc::gen::inRange(0, 6);
+  if (factors > 3) {
+    for (int k = factors; k-- > 2;) out.parts.push_back(random_product());
+    return out;
+  }
+  if (factors == 1) out.factors().push_back({global, random_axes(axis_names)});
   if (factors > 1)
-    for (int k = 0; k < factors; ++k) out.factors.push_back({representable_dim(1), random_axes({axis_names[k % 3]})});
+    for (int k = 0; k < factors; ++k) out.factors().push_back({representable_dim(1), random_axes({axis_names[k % 3]})});
   return out;
 }
 std::string read_name(const std::string& text) {
@@ -147,7 +157,7 @@ TEST_CASE("any sharding reads as it prints") {
     RC_ASSERT(again.dims.size() == sharding.dims.size());
     for (size_t d = 0; d < sharding.dims.size(); ++d) {
       RC_ASSERT(again.dims[d].is_split() == sharding.dims[d].is_split());
-      if (sharding.dims[d].is_split()) RC_ASSERT(again.dims[d].factors == sharding.dims[d].factors);
+      if (sharding.dims[d].is_split()) RC_ASSERT(again.dims[d].parts == sharding.dims[d].parts);
     }
   });
 }

@@ -252,7 +252,7 @@ TEST_CASE("the ranges of a dim of two factors, each cut along an axis of its own
   const Mesh mesh = must(parse_mesh("data=2,tensor=2"));
   const Dim batch = Dim::symbol("batch");
   Sharding s = replicated(1);
-  s.dims[0].factors = {{batch, {"data"}}, {12, {"tensor"}}};
+  s.dims[0].factors() = {{batch, {"data"}}, {12, {"tensor"}}};
   Layouts layouts(mesh);
   const auto layout = layouts.of(DType::f32, {batch * Dim(12)}, s);
   REQUIRE(layout->shards.size() == 4);
@@ -270,6 +270,28 @@ TEST_CASE("the ranges of a dim of two factors, each cut along an axis of its own
     all.insert(found.begin(), found.end());
   }
   CHECK(all.size() == 60);
+}
+
+TEST_CASE("a dim of several products is read from a plan as it was written, with the ranges that each rank holds") {
+  Plan plan = plan_of("opt-tiny", false);
+  Plan::Parameter& p = plan.parameters[0];
+  const int64_t rows = *p.dims[0].constant(), columns = *p.dims[1].constant();
+  DimSharding dim;
+  dim.parts = {{{{rows - 24, {"tensor"}}}}, {{{3, {}}, {4, {"tensor"}}}}, {{{12, {}}}}};
+  p.sharding = replicated(2);
+  p.sharding.dims[0] = dim;
+  Layouts layouts(plan.mesh);
+  p.layout = layouts.of(p.dtype, p.dims, p.sharding);
+  const Plan again = must(parse_plan("plan.json", to_text(plan)));
+  CHECK(to_text(again) == to_text(plan));
+  CHECK(again.parameters[0].sharding.dims[0].parts == dim.parts);
+  const SymbolicShardDim first{{0, chunk_size(rows - 24, 2, 0), {}},
+                               {rows - 24, rows - 22, {}},
+                               {rows - 20, rows - 18, {}},
+                               {rows - 16, rows - 14, {}},
+                               {rows - 12, rows, {}}};
+  CHECK((*again.parameters[0].layout)[0].shard.dims[0] == first);
+  CHECK((*again.parameters[0].layout)[1].shard.dims[1] == SymbolicShardDim{{0, columns, {}}});
 }
 
 TEST_CASE("what a device sends is what the members of a direct exchange send, counted one by one") {

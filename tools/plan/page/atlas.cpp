@@ -184,13 +184,18 @@ std::string factors_text(const Plan::Tensor& tensor) {
   const auto extents = factor_extents(tensor.dims, tensor.sharding);
   for (size_t d = 0; d < tensor.dims.size(); ++d) {
     if (extents[d].size() < 2) continue;
-    std::string product, which;
-    for (Dim e : extents[d]) product += (product.empty() ? "" : " × ") + times(e.text());
-    for (const FactorSharding& f : tensor.sharding.dims[d].factors)
-      if (!f.axes.empty())
-        which += (which.empty() ? "" : " and ") + std::string("the ") + times(f.extent.text()) + " over " +
-                 axes_text(f.axes);
-    out += "<p>" + rows_or_dim(d, tensor.dims.size()) + ": " + times(tensor.dims[d].text()) + " = " + product +
+    std::string sum, which;
+    for (const ProductSharding& part : tensor.sharding.dims[d].parts) {
+      std::string product;
+      for (Dim e : factor_extents({part.extent()}, Sharding{{DimSharding(part.factors)}})[0])
+        product += (product.empty() ? "" : " × ") + times(e.text());
+      for (const FactorSharding& f : part.factors)
+        if (!f.axes.empty())
+          which += (which.empty() ? "" : " and ") + std::string("the ") + times(f.extent.text()) + " over " +
+                   axes_text(f.axes);
+      sum += (sum.empty() ? "" : " + ") + product;
+    }
+    out += "<p>" + rows_or_dim(d, tensor.dims.size()) + ": " + times(tensor.dims[d].text()) + " = " + sum +
            ", cut in " + which + "</p>";
   }
   return out;

@@ -81,8 +81,9 @@ std::string chip(llvm::ArrayRef<Dim> dims, const Sharding& sharding) {
     if (d) out += "&thinsp;×&thinsp;";
     const std::string extent = times(dims[d].text());
     std::string cut;
-    for (const FactorSharding& f : sharding.dims[d].factors)
-      if (!f.axes.empty()) cut += (cut.empty() ? "" : "&nbsp;") + axes_text(f.axes);
+    for (const ProductSharding& part : sharding.dims[d].parts)
+      for (const FactorSharding& f : part.factors)
+        if (!f.axes.empty()) cut += (cut.empty() ? "" : "&nbsp;") + axes_text(f.axes);
     out += cut.empty() ? extent : "<b>" + extent + "&nbsp;÷&nbsp;" + cut + "</b>";
   }
   if (sharding.is_partial())
