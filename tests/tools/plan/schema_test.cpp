@@ -82,3 +82,47 @@ TEST_CASE("the JSON Schemas of check, bench, diff and results hold for what thes
     CHECK(!results.getAsObject()->getObject(member)->empty());
   CHECK(schema_of("check").fault(json_of(box / "bench.json"), "check") != "");
 }
+
+TEST_CASE("the JSON Schemas of errors, checkpoints, manifests and logs hold for what is written") {
+  const Sandbox box;
+  const std::string folder = export_of("opt-tiny"), model = folder + "/model.onnx";
+  REQUIRE(box.run({model, "-o", "out"}).code == 0);
+  REQUIRE(box.run({model, "--devices", "2", "--no-weights", "-o", "graphs"}).code == 0);
+  for (const char* out : {"out", "graphs"})
+    CHECK(schema_of("manifest").fault(json_of(box / (std::string(out) + "/manifest.json")), "manifest") == "");
+  std::string tokens;
+  for (int k = 0; k < 600; ++k) tokens += std::string{char(k * 7 % 61), 0};
+  write_text(box / "t.bin", tokens);
+  for (const char* optimizer : {"sgd", "adamw"})
+    REQUIRE(box.run({"train",       model,        "--data", "t.bin",    "--devices", "2",           "--batch",
+                     "2",           "--sequence", "8",      "--epochs", "1",         "--max-steps", "3",
+                     "--optimizer", optimizer,    "--save", optimizer,  "--log",     "log"})
+                .code == 0);
+  for (const char* optimizer : {"sgd", "adamw"}) {
+    CHECK(schema_of("checkpoint").fault(json_of(box / (std::string(optimizer) + "/checkpoint.json")), "run") == "");
+    CHECK(schema_of("manifest").fault(json_of(box / (std::string(optimizer) + "/manifest.json")), "manifest") == "");
+  }
+  std::istringstream log(contents(box / "log"));
+  size_t lines = 0;
+  for (std::string line; std::getline(log, line); ++lines) {
+    auto step = llvm::json::parse(line);
+    REQUIRE(bool(step));
+    CHECK(schema_of("log").fault(*step, "log") == "");
+  }
+  CHECK(lines == 3);
+}
+
+TEST_CASE("every member that a schema requires is missed") {
+  const Sandbox box;
+  REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "-o", "out"}).code == 0);
+  const Schema schema = schema_of("plan");
+  const JsonValue plan = json_of(box / "out/plan.json");
+  for (const auto& [name, member] : *plan.getAsObject()) {
+    CAPTURE(name.str());
+    JsonObject less = *plan.getAsObject(), wrong = *plan.getAsObject();
+    less.erase(name);
+    CHECK(schema.fault(less) != "");
+    wrong[name] = nullptr;
+    CHECK(schema.fault(wrong) != "");
+  }
+}
