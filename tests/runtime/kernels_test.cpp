@@ -116,18 +116,18 @@ TEST_CASE("gather masks rows of other ranks, and names the node of a bad index")
 TEST_CASE("a node that no kernel runs is listed with the reason, and one that a kernel runs is not") {
   Random random;
   Case c(random);
-  Value *single = c.input(DType::f32, {2, 3}), *wide = c.input(DType::f64, {2, 3});
+  Value *single = c.input(DType::f32, {2, 3}), *wide = c.input(DType::f64, {2, 3}), *whole = c.input(DType::i64, {3});
   c.output(c.node("exp", {single}));
   c.output(c.node("sign", {single}));
   c.output(c.node("softmax", {wide}, {{"axis", int64_t(1)}}));
-  c.output(c.node("pow", {wide, wide}));
+  c.output(c.node("pow", {whole, whole}));
   c.output(c.node("cast", {c.data(DType::f32, {2})}, {{"to", int64_t(DType::i32)}}));  // computed once, while compiling
   auto executable = Executable::compile(c.graph);
   REQUIRE(bool(executable));
   CHECK((*executable)->slow_nodes() ==
         std::vector<SlowNode>{{"sign", "v.1", DType::f32, "it has no kernel"},
                               {"softmax", "v.2", DType::f64, "its kernels are for other dtypes"},
-                              {"pow", "v.3", DType::f64, "its kernel does not take this form"}});
+                              {"pow", "v.3", DType::i64, "its kernel does not take this form"}});
 }
 
 TEST_CASE("contract computes what evaluate says for loop lists in any order") {

@@ -28,9 +28,9 @@ std::string list_of(const std::string& path) {
 }
 const char* const remark =
     "opt-partition: remark: sign of float32 runs in float64, which is slow: it has no kernel; 2 nodes, the first "
-    "computes '/model/decoder/layers.0/activation_fn/Relu_output_0'\n";
+    "computes '/m/decoder/layers.0/activation_fn/Relu_output_0'\n";
 const char* const listed =
-    R"json([{"dtype":"float32","first":"/model/decoder/layers.0/activation_fn/Relu_output_0","nodes":2,"op":"sign","reason":"it has no kernel"}])json";
+    R"json([{"dtype":"float32","first":"/m/decoder/layers.0/activation_fn/Relu_output_0","nodes":2,"op":"sign","reason":"it has no kernel"}])json";
 }  // namespace
 
 TEST_CASE("run, check and bench remark on nodes that run in float64 for want of a kernel") {
