@@ -9,13 +9,15 @@
 using namespace optp;
 
 namespace {
-// Comments are blanked; all else stays where it is.
+// Comments are blanked, and so are quotes that are characters; all else stays where it is.
 std::string without_comments(std::string text) {
   bool in_string = false;
   for (size_t k = 0; k + 1 < text.size(); ++k) {
     if (in_string && text[k] == '\\') {
       ++k;
-    } else if (text[k] == '"' && !(k > 0 && text[k - 1] == '\'')) {
+    } else if (!in_string && text[k] == '"' && k > 0 && text[k - 1] == '\'' && text[k + 1] == '\'') {
+      text[k] = ' ';  // a character, not a string
+    } else if (text[k] == '"') {
       in_string = !in_string;
     } else if (!in_string && text[k] == '/' && text[k + 1] == '/') {
       for (; k < text.size() && text[k] != '\n'; ++k) text[k] = ' ';
@@ -86,6 +88,7 @@ TEST_CASE("an op's name is found wherever it is compared, and not where a node i
       {"std::set<std::string> ops{\"relu\"};", "f.cpp:1: relu\n"},
       {"text(\"a // b\") == \"relu\"", "f.cpp:1: relu\n"},
       {"text('\"') == \"relu\"", "f.cpp:1: relu\n"},
+      {"text(\"expected '\") == \"relu\"", "f.cpp:1: relu\n"},
       {"build.create(\"reshape\", {&in}); f.op(\n  \"add\", {a, b}); get_op(\"mul\")", ""},
       {"RegisteredKernel{{\"transpose\", {}, transpose}}, RegisteredKernel{{.op = \"gather\"}}", ""},
       {"// relu, or \"relu\"\ntext = \"relu of x\"; o->getInteger(\"min\")", ""},
