@@ -85,25 +85,30 @@ void power_gradient(GradientContext& c) {
 }
 
 const RegisteredOp add{
-    with(Trait::adds, differentiable(binary_op("add", "a + b", binary<wrapping<[](auto a, auto b) { return a + b; }>>,
-                                               rule_of<Linear::jointly>, binary_content<content_add>),
+    with(Trait::adds,
+         differentiable(binary_op("add", "a + b", binary<wrapping<[](auto a, auto b) { return a + b; }>>,
+                                  rule_of<Linear::jointly>, binary_content<content_add>),
+                        [](GradientContext& c) {
+                          for (unsigned k : {0u, 1u})
+                            if (c.needs(k)) c.dx[k] = c.unbroadcast(c.dy, *c.x(k));
+                        }),
+         {"add branches", "bias"})};
+const RegisteredOp sub{with(
+    Trait::subtracts, differentiable(binary_op("sub", "a - b", binary<wrapping<[](auto a, auto b) { return a - b; }>>,
+                                               rule_of<Linear::jointly>, binary_content<content_sub>),
                                      [](GradientContext& c) {
-                                       for (unsigned k : {0u, 1u})
-                                         if (c.needs(k)) c.dx[k] = c.unbroadcast(c.dy, *c.x(k));
-                                     }), {"add branches", "bias"})};
-const RegisteredOp sub{with(Trait::subtracts, differentiable(binary_op("sub", "a - b", binary<wrapping<[](auto a, auto b) { return a - b; }>>,
-                                                rule_of<Linear::jointly>, binary_content<content_sub>),
-                                      [](GradientContext& c) {
-                                        if (c.needs(0)) c.dx[0] = c.unbroadcast(c.dy, *c.x(0));
-                                        if (c.needs(1)) c.dx[1] = c.unbroadcast(c.neg(c.dy), *c.x(1));
-                                      }))};
-const RegisteredOp mul{with(
-    Trait::multiplies, differentiable(binary_op("mul", "a · b", binary<wrapping<[](auto a, auto b) { return a * b; }>>,
-                                                rule_of<Linear::in_each_operand>, binary_content<content_mul>),
-                                      [](GradientContext& c) {
-                                        for (unsigned k : {0u, 1u})
-                                          if (c.needs(k)) c.dx[k] = c.unbroadcast(c.mul(c.dy, c.x(1 - k)), *c.x(k));
-                                      }), {"multiply branches", "scale"})};
+                                       if (c.needs(0)) c.dx[0] = c.unbroadcast(c.dy, *c.x(0));
+                                       if (c.needs(1)) c.dx[1] = c.unbroadcast(c.neg(c.dy), *c.x(1));
+                                     }))};
+const RegisteredOp mul{
+    with(Trait::multiplies,
+         differentiable(binary_op("mul", "a · b", binary<wrapping<[](auto a, auto b) { return a * b; }>>,
+                                  rule_of<Linear::in_each_operand>, binary_content<content_mul>),
+                        [](GradientContext& c) {
+                          for (unsigned k : {0u, 1u})
+                            if (c.needs(k)) c.dx[k] = c.unbroadcast(c.mul(c.dy, c.x(1 - k)), *c.x(k));
+                        }),
+         {"multiply branches", "scale"})};
 const RegisteredOp div_{
     with(Trait::divides, differentiable(binary_op("div", "a / b; integers truncate", binary<divide>, division_rule,
                                                   binary_content<content_div>, infer_division),

@@ -71,12 +71,18 @@ const RegisteredOp sqrt_{differentiable(float_op("sqrt", "√x", unary_float<[](
                                         [](GradientContext& c) { c.dx[0] = c.div(c.mul(c.dy, 0.5), c.y()); })};
 const RegisteredOp reciprocal{differentiable(float_op("reciprocal", "1/x", unary_float<[](double x) { return 1 / x; }>),
                                              unary_gradient<[](auto& c) { return c.neg(c.mul(c.y(), c.y())); }>)};
-const RegisteredOp tanh_{with(Trait::activates, differentiable(float_op("tanh", "hyperbolic tangent", unary_float<[](double x) { return std::tanh(x); }>),
-                   unary_gradient<[](auto& c) { return c.add(c.neg(c.mul(c.y(), c.y())), 1); }>))};
-const RegisteredOp sigmoid{with(Trait::activates, differentiable(float_op("sigmoid", "1/(1+e⁻ˣ)", unary_float<[](double x) { return 1 / (1 + std::exp(-x)); }>),
-                   unary_gradient<[](auto& c) { return c.mul(c.y(), c.add(c.neg(c.y()), 1)); }>))};
-const RegisteredOp erf_{with(Trait::activates, differentiable(float_op("erf", "error function", unary_float<[](double x) { return std::erf(x); }>),
-                   unary_gradient<[](auto& c) { return c.mul(c.exp(c.neg(c.mul(c.x(), c.x()))), M_2_SQRTPI); }>))};
+const RegisteredOp tanh_{
+    with(Trait::activates,
+         differentiable(float_op("tanh", "hyperbolic tangent", unary_float<[](double x) { return std::tanh(x); }>),
+                        unary_gradient<[](auto& c) { return c.add(c.neg(c.mul(c.y(), c.y())), 1); }>))};
+const RegisteredOp sigmoid{
+    with(Trait::activates,
+         differentiable(float_op("sigmoid", "1/(1+e⁻ˣ)", unary_float<[](double x) { return 1 / (1 + std::exp(-x)); }>),
+                        unary_gradient<[](auto& c) { return c.mul(c.y(), c.add(c.neg(c.y()), 1)); }>))};
+const RegisteredOp erf_{
+    with(Trait::activates,
+         differentiable(float_op("erf", "error function", unary_float<[](double x) { return std::erf(x); }>),
+                        unary_gradient<[](auto& c) { return c.mul(c.exp(c.neg(c.mul(c.x(), c.x()))), M_2_SQRTPI); }>))};
 const RegisteredOp sin_{
     with(Trait::waves, differentiable(float_op("sin", "sine", unary_float<[](double x) { return std::sin(x); }>),
                                       unary_gradient<[](auto& c) { return c.op("cos", {c.x()}); }>))};
@@ -90,9 +96,11 @@ const RegisteredOp ceil_{
 const RegisteredOp round_{differentiable(
     float_op("round", "nearest integer, ties to even", unary_float<[](double x) { return std::nearbyint(x); }>),
     no_slope)};
-const RegisteredOp relu{with(Trait::activates, differentiable(
-    unary_op("relu", "max(x, 0)", unary_any<[](auto x) { return x < 0 ? decltype(x)(0) : x; }>, infer_unary),
-    unary_gradient<[](auto& c) { return indicator(c, "greater", c.y(), c.scalar(c.y()->type.dtype, 0)); }>))};
+const RegisteredOp relu{
+    with(Trait::activates,
+         differentiable(
+             unary_op("relu", "max(x, 0)", unary_any<[](auto x) { return x < 0 ? decltype(x)(0) : x; }>, infer_unary),
+             unary_gradient<[](auto& c) { return indicator(c, "greater", c.y(), c.scalar(c.y()->type.dtype, 0)); }>))};
 const RegisteredOp sign{differentiable(
     unary_op("sign", "-1, 0 or 1", unary_any<[](auto x) { return decltype(x)((x > 0) - (x < 0)); }>, infer_unary),
     no_slope)};
