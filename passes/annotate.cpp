@@ -23,7 +23,7 @@ class Annotator {
     class_cause_.resize(factors_.size());
     if (auto e = seed()) return e;
     if (auto e = constrain()) return e;
-    for (Value* v : values()) place(*v);
+    for (Value* v : graph_.values()) place(*v);
     propagate_pins();
     find_partials(graph_, factors_, [](const Value&) { return false; });
     return llvm::Error::success();
@@ -125,7 +125,7 @@ class Annotator {
         pin(*value, sharding, cause);
       }
     }
-    for (Value* v : values())
+    for (Value* v : graph_.values())
       if (auto e = settle(*v)) return e;
     return llvm::Error::success();
   }
@@ -181,13 +181,6 @@ class Annotator {
         }
     return out.empty() ? "whole: no strategy or constraint splits it" : out;
   }
-  std::vector<Value*> values() const {
-    std::vector<Value*> out(graph_.inputs.begin(), graph_.inputs.end());
-    for (Value* v : graph_.data()) out.push_back(v);
-    for (const auto& node : graph_.nodes)
-      for (const auto& r : node->results) out.push_back(r.get());
-    return out;
-  }
 
   // A product whose activation comes split along what it sums takes its weight split the same way: no gather is needed.
   void propagate_pins() {
@@ -225,14 +218,9 @@ class Annotator {
 
 llvm::SmallVector<MeshAxis, 2> idle_axes(const Graph& graph) {
   llvm::StringSet<> used;
-  auto look = [&](const Value& v) {
-    if (v.sharding)
-      for (const std::string& axis : v.sharding->axes()) used.insert(axis);
-  };
-  for (const Value* v : graph.inputs) look(*v);
-  for (const Value* v : graph.data()) look(*v);
-  for (const auto& node : graph.nodes)
-    for (const auto& r : node->results) look(*r);
+  for (const Value* v : graph.values())
+    if (v->sharding)
+      for (const std::string& axis : v->sharding->axes()) used.insert(axis);
   llvm::SmallVector<MeshAxis, 2> out;
   for (const MeshAxis& axis : graph.mesh.axes)
     if (axis.size > 1 && !used.contains(axis.name)) out.push_back(axis);

@@ -11,7 +11,7 @@ namespace {
 class Follower {
  public:
   Follower(Graph& graph, const Factors& factors) : graph_(graph), factors_(factors) {
-    for (Value* v : values())
+    for (Value* v : graph_.values())
       if (v->sharding) pinned_.insert(v);
   }
   bool is_pinned(const Value& v) const { return pinned_.contains(&v); }
@@ -20,19 +20,11 @@ class Follower {
     learn();
     pin_groups();
     follow_weights();
-    for (Value* v : values())
+    for (Value* v : graph_.values())
       if (!v->sharding) place(*v);
   }
 
  private:
-  std::vector<Value*> values() const {
-    std::vector<Value*> out(graph_.inputs.begin(), graph_.inputs.end());
-    for (Value* v : graph_.data()) out.push_back(v);
-    for (const auto& node : graph_.nodes)
-      for (const auto& r : node->results) out.push_back(r.get());
-    return out;
-  }
-
   // What most of a class's values are split over; a single value that was pinned otherwise does not speak for its
   // class.
   void learn() {

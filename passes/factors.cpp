@@ -105,14 +105,14 @@ class Factors::Search {
   explicit Search(const Graph& graph) : graph_(graph) {}
 
   llvm::Expected<Factors> run() {
-    for_each_value([&](const Value& v) { out_.value_[&v] = add_elements(v.type.dims); });
+    for (const Value* v : graph_.values()) out_.value_[v] = add_elements(v->type.dims);
     for (const auto& node : graph_.nodes)
       if (auto e = read_rule(*node)) return e;
     make_lists();
     refine();
     unite_factors();
     make_classes();
-    for_each_value([&](const Value& v) { note_places(v); });
+    for (const Value* v : graph_.values()) note_places(*v);
     return std::move(out_);
   }
 
@@ -122,13 +122,6 @@ class Factors::Search {
     llvm::SmallVector<int, 4> left, right;  // elements, later lists
   };
 
-  template <typename F>
-  void for_each_value(F&& f) {
-    for (const Value* v : graph_.inputs) f(*v);
-    for (const Value* v : graph_.data()) f(*v);
-    for (const auto& node : graph_.nodes)
-      for (const auto& r : node->results) f(*r);
-  }
   static void note(const Node*& first, const Node* node) {
     if (!first) first = node;
   }

@@ -303,7 +303,6 @@ void Executable::State::plan() {
   offsets.assign(roots.size(), -1);
   for (size_t k = 0; k < which.size(); ++k) offsets[size_t(which[k])] = plan.offsets[k];
   for (size_t s = 0; s < steps.size(); ++s) steps[s].scratch_offset = plan.offsets[which.size() + s];
-  memory.arena_planned_bytes = plan.lower_bound_bytes;
   memory.arena_actual_bytes = plan.bytes;
   if (context.plan_only) return;
   arena = Bytes(std::max<int64_t>(plan.bytes, 64));

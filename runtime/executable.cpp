@@ -128,6 +128,13 @@ llvm::Error Executable::run(const HostInputs& inputs, HostArrays& outputs) {
 const MemoryNumbers& Executable::memory() const { return state_->memory; }
 double Executable::flops() const { return state_->flops; }
 llvm::ArrayRef<StepTime> Executable::profile() const { return state_->times; }
+std::vector<SlowNode> Executable::slow_nodes() const {
+  std::vector<SlowNode> out;
+  for (const State::Step& s : state_->steps)
+    if (!s.kernel.fallback.empty())
+      out.push_back({s.anchor->op->name, s.last->out().name, s.work.dtype(), s.kernel.fallback});
+  return out;
+}
 std::vector<std::string> Executable::steps() const {
   std::vector<std::string> out;
   for (const State::Step& s : state_->steps) out.push_back(s.last->out().name + " " + s.label());

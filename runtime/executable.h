@@ -27,11 +27,10 @@ struct ExecutableOptions {
 };
 
 struct MemoryNumbers {
-  int64_t parameter_bytes = 0;      // of the rank's data as stored in the model
-  int64_t packed_bytes = 0;         // copies of weights in a kernel's own layout
-  int64_t constant_bytes = 0;       // kept plain: data that kernels read as it is, and what was computed from it
-  int64_t value_bytes = 0;          // peak of live intermediate values; the arena holds kernels' workspace, too
-  int64_t arena_planned_bytes = 0;  // most that lives at one step: no plan can be smaller
+  int64_t parameter_bytes = 0;  // of the rank's data as stored in the model
+  int64_t packed_bytes = 0;     // copies of weights in a kernel's own layout
+  int64_t constant_bytes = 0;   // kept plain: data that kernels read as it is, and what was computed from it
+  int64_t value_bytes = 0;      // peak of live intermediate values; the arena holds kernels' workspace, too
   int64_t arena_actual_bytes = 0;
 };
 
@@ -43,6 +42,14 @@ struct StepTime {
   double start_us = 0, duration_us = 0;  // by a clock that the ranks of a process share
   double flops = 0;
   int64_t bytes = 0;  // operands and results
+};
+
+// A node that no kernel runs: its op's evaluate does, in float64.
+struct SlowNode {
+  std::string op, value;  // the node's result
+  DType dtype;            // of operand 0, by which kernels are chosen
+  std::string reason;
+  bool operator==(const SlowNode&) const = default;
 };
 
 class Executable {
@@ -61,6 +68,7 @@ class Executable {
   const MemoryNumbers& memory() const;
   double flops() const;
   llvm::ArrayRef<StepTime> profile() const;
+  std::vector<SlowNode> slow_nodes() const;
   std::vector<std::string> steps() const;  // "name op" and what was fused into it, a line each
 
  private:

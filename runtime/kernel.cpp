@@ -64,18 +64,23 @@ std::optional<int64_t> view_offset(const Node& node) {
 }
 
 llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& context) {
-  const DType dtype = work.operands.empty() ? work.results[0].dtype : work.operands[0].dtype;
-  if (const KernelDef* def = find_kernel(work.node->op->name, dtype)) {
+  const std::string& op = work.node->op->name;
+  const KernelDef* def = find_kernel(op, work.dtype());
+  if (def) {
     auto kernel = def->compile(work, context);
     if (!kernel || kernel->run) return kernel;
   }
   if (!work.before.empty() || !work.after.empty()) return Kernel{};
   if (!work.node->op->evaluate) return error(Code::malformed).at(*work.node).what("no kernel");
-  return fallback_kernel(work);
+  const bool any = llvm::any_of(registry(), [&](const KernelDef* k) { return k->op == op; });
+  return fallback_kernel(work, def   ? "its kernel does not take this form"
+                               : any ? "its kernels are for other dtypes"
+                                     : "it has no kernel");
 }
 
-Kernel fallback_kernel(const Work& work) {
+Kernel fallback_kernel(const Work& work, std::string reason) {
   Kernel kernel;
+  kernel.fallback = std::move(reason);
   kernel.run = [node = work.node, ins = work.operands, outs = work.results](const KernelCall& call) -> llvm::Error {
     std::vector<Array> arrays;
     arrays.reserve(ins.size());

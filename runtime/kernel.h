@@ -39,6 +39,8 @@ struct Work {
   llvm::SmallVector<TensorSpec, 1> results;
   llvm::SmallVector<Fused, 2> before;  // applied to operand 0 (softmax)
   llvm::SmallVector<Fused, 4> after;   // applied to result 0 (contract)
+
+  DType dtype() const { return operands.empty() ? results[0].dtype : operands[0].dtype; }  // chooses the kernel
 };
 
 struct KernelContext {
@@ -60,6 +62,7 @@ struct Kernel {
   unsigned packed = 0;  // bit k: operand k was copied into the kernel's own layout and is not read
   int64_t packed_bytes = 0;
   int64_t scratch_bytes = 0;
+  std::string fallback;  // why it is the op's evaluate, in float64, that runs: right and slow. Empty: it is not
 };
 
 // How a kernel takes part in fusion: it runs the elementwise steps of its neighbours, or is such a step.
@@ -93,7 +96,7 @@ std::optional<int64_t> view_offset(const Node& node);
 
 // The registered kernel, or evaluate. Fused work that no kernel can do gives a Kernel without `run`.
 llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& context);
-Kernel fallback_kernel(const Work& work);
+Kernel fallback_kernel(const Work& work, std::string reason);
 
 namespace detail {
 void register_kernel(const KernelDef* kernel);

@@ -2,7 +2,8 @@
 # Installs what a build on Debian 12 or 13 needs; does nothing where all of it is there.
 set -eu
 packages="g++ cmake ninja-build libonnx-dev libdnnl-dev llvm-19-dev libzstd-dev zlib1g-dev libprotobuf-dev
-  protobuf-compiler libboost-graph-dev libeigen3-dev doctest-dev libcli11-dev librapidcheck-dev libopenmpi-dev
+  protobuf-compiler libboost-graph-dev libeigen3-dev doctest-dev libcli11-dev librapidcheck-dev libvalijson-dev
+  nlohmann-json3-dev libopenmpi-dev
   clang-format-19 dpkg-dev file"
 
 missing=

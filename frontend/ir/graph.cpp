@@ -51,10 +51,8 @@ Value& Graph::add_input(llvm::StringRef wish, Type type) {
   auto value = std::make_unique<Value>();
   value->name = unique_name(wish);
   value->type = std::move(type);
-  by_name_[value->name] = value.get();
   inputs.push_back(value.get());
-  owned_.push_back(std::move(value));
-  return *owned_.back();
+  return own(std::move(value));
 }
 Value& Graph::add_data(llvm::StringRef wish, std::shared_ptr<const Tensor> tensor) {
   auto value = std::make_unique<Value>();
@@ -62,9 +60,11 @@ Value& Graph::add_data(llvm::StringRef wish, std::shared_ptr<const Tensor> tenso
   value->type.dtype = tensor->dtype;
   for (int64_t d : tensor->dims) value->type.dims.push_back(d);
   value->data = std::move(tensor);
+  return own(std::move(value));
+}
+Value& Graph::own(std::unique_ptr<Value> value) {
   by_name_[value->name] = value.get();
-  owned_.push_back(std::move(value));
-  return *owned_.back();
+  return *owned_.emplace_back(std::move(value));
 }
 Node& Graph::add_node(const OpDef& op, llvm::ArrayRef<Value*> operands, llvm::ArrayRef<Type> types,
                       llvm::ArrayRef<std::string> result_names, Node* place) {
@@ -189,55 +189,42 @@ std::vector<Value*> Graph::data() const {
   return out;
 }
 
+std::vector<Value*> Graph::values() const {
+  std::vector<Value*> out = inputs;
+  llvm::append_range(out, data());
+  for (const auto& node : nodes)
+    for (const auto& r : node->results) out.push_back(r.get());
+  return out;
+}
+
 std::unique_ptr<Graph> Graph::clone() const {
   auto copy = std::make_unique<Graph>();
-  copy->name = name;
-  copy->source = source;
-  copy->guards = guards;
-  copy->states = states;
-  copy->updates = updates;
-  copy->gradients = gradients;
-  copy->remarks = remarks;
-  copy->mesh = mesh;
-  copy->rank = rank;
-  llvm::DenseMap<const Value*, Value*> map;
-  auto carry = [&](const Value& from, Value& to) {
-    to.is_anonymous = from.is_anonymous;
-    to.is_literal = from.is_literal;
-    to.is_parameter = from.is_parameter;
-    to.frozen = from.frozen;
-    to.aliases = from.aliases;
-    to.transposed_aliases = from.transposed_aliases;
-    to.content = from.content;
-    to.sharding = from.sharding;
-    to.logical_dims = from.logical_dims;
-    to.cause = from.cause;
-    to.shard = from.shard;
-    to.type = from.type;
-    map[&from] = &to;
+  static_cast<GraphFacts&>(*copy) = *this;
+  llvm::DenseMap<const Value*, Value*> copies;
+  auto copy_of = [&](const Value& from) {
+    auto to = std::make_unique<Value>();
+    static_cast<ValueFacts&>(*to) = from;
+    copies[&from] = copy->by_name_[to->name] = to.get();
+    return to;
   };
-  for (const auto& v : owned_) {
-    Value& to = v->is_data() ? copy->add_data(v->name, v->data) : copy->add_input(v->name, v->type);
-    carry(*v, to);
-  }
-  for (const auto& node : nodes) {
-    llvm::SmallVector<Value*, 4> operands;
-    for (Value* v : node->operands) operands.push_back(map.lookup(v));
-    llvm::SmallVector<Type, 2> types;
-    llvm::SmallVector<std::string, 2> names;
-    for (const auto& r : node->results) {
-      types.push_back(r->type);
-      names.push_back(r->name);
+  for (const auto& v : owned_) copy->owned_.push_back(copy_of(*v));
+  for (const auto& from : nodes) {
+    Node& node = *copy->nodes.emplace_back(std::make_unique<Node>());
+    static_cast<NodeFacts&>(node) = *from;
+    node.place = std::prev(copy->nodes.end());
+    for (const Value* v : from->operands) {
+      Value& operand = *copies.lookup(v);
+      operand.uses.push_back({&node, unsigned(node.operands.size())});
+      node.operands.push_back(&operand);
     }
-    Node& to = copy->add_node(*node->op, operands, types, names);
-    to.name = node->name;
-    to.origin = node->origin;
-    to.module = node->module;
-    to.phase = node->phase;
-    to.attributes = node->attributes;
-    for (size_t k = 0; k < node->results.size(); ++k) carry(*node->results[k], *to.results[k]);
+    for (const auto& r : from->results) {
+      Value& result = *node.results.emplace_back(copy_of(*r));
+      result.producer = &node;
+      result.result = r->result;
+    }
   }
-  for (const GraphOutput& o : outputs) copy->outputs.push_back({o.name, map.lookup(o.value)});
+  for (const Value* v : inputs) copy->inputs.push_back(copies.lookup(v));
+  for (const GraphOutput& o : outputs) copy->outputs.push_back({o.name, copies.lookup(o.value)});
   return copy;
 }
 

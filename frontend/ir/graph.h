@@ -64,12 +64,11 @@ struct Cause {
   std::string from;  // empty where the decision is about this value itself
 };
 
-struct Value {
+// What a value, a node and a graph say of themselves, without the pointers that tie them together: a clone takes all of
+// it as it is, so a member that is added here is cloned, too.
+struct ValueFacts {
   std::string name;
   Type type;
-  Node* producer = nullptr;  // null: a graph input or data
-  unsigned result = 0;
-  llvm::SmallVector<Use, 2> uses;
 
   std::shared_ptr<const Tensor> data;         // parameters and constants
   bool is_anonymous = false;                  // its name is an exporter's, not the model's
@@ -85,6 +84,12 @@ struct Value {
   Dims logical_dims;  // global extents, after split
   Cause cause;
   std::optional<Shard> shard;  // after materialise: which elements of `data` this rank holds; none: all
+};
+
+struct Value : ValueFacts {
+  Node* producer = nullptr;  // null: a graph input or data
+  unsigned result = 0;
+  llvm::SmallVector<Use, 2> uses;
 
   bool is_data() const { return data != nullptr; }
   Shard data_shard() const;  // `shard`, or all of `data`
@@ -109,13 +114,16 @@ struct ModulePath {
   bool operator==(const ModulePath&) const = default;
 };
 
-struct Node {
+struct NodeFacts {
   const OpDef* op = nullptr;
   std::string name;    // the ONNX node's, for diagnostics; may be empty
   std::string origin;  // the ONNX operator it came from; empty for what passes made
   ModulePath module;
   Phase phase = Phase::forward;
   Attributes attributes;
+};
+
+struct Node : NodeFacts {
   llvm::SmallVector<Value*, 3> operands;
   std::vector<std::unique_ptr<Value>> results;
   std::list<std::unique_ptr<Node>>::iterator place;
@@ -163,13 +171,9 @@ struct GradientOutput {
   std::string parameter, output;
 };
 
-class Graph {
- public:
+struct GraphFacts {
   std::string name;
   std::string source;  // the file, for diagnostics
-  std::list<std::unique_ptr<Node>> nodes;
-  std::vector<Value*> inputs;
-  std::vector<GraphOutput> outputs;
   std::vector<Guard> guards;
   std::vector<State> states;
   std::vector<Update> updates;  // training only, as is the next
@@ -177,6 +181,13 @@ class Graph {
   std::vector<std::string> remarks;  // what a user should know of the compilation
   Mesh mesh;
   std::optional<int64_t> rank;  // whose graph this is, once it is one rank's
+};
+
+class Graph : public GraphFacts {
+ public:
+  std::list<std::unique_ptr<Node>> nodes;
+  std::vector<Value*> inputs;
+  std::vector<GraphOutput> outputs;
 
   Graph() = default;
   Graph(const Graph&) = delete;
@@ -199,7 +210,8 @@ class Graph {
   void erase_dead();
   void make_input(Value& data);  // data without its bytes, given anew at each run
   bool is_output(const Value& value) const;
-  std::vector<Value*> data() const;  // parameters and constants, in order of creation
+  std::vector<Value*> data() const;    // parameters and constants, in order of creation
+  std::vector<Value*> values() const;  // all: inputs, data, results of nodes
   size_t size() const { return nodes.size(); }
 
   // A deep copy; tensors' bytes are shared.
@@ -207,6 +219,7 @@ class Graph {
 
  private:
   friend void erase_dead(llvm::ArrayRef<Graph*> ranks);
+  Value& own(std::unique_ptr<Value> value);
   void erase_all_but(const llvm::DenseSet<const Node*>& live);
   std::vector<std::unique_ptr<Value>> owned_;  // inputs and data
   llvm::StringMap<Value*> by_name_;

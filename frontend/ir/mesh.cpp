@@ -15,9 +15,13 @@ const MeshAxis* Mesh::find(llvm::StringRef name) const {
     if (axis.name == name) return &axis;
   return nullptr;
 }
+int64_t Mesh::axis_size(llvm::StringRef name) const {
+  const MeshAxis* axis = find(name);
+  return axis ? axis->size : 1;
+}
 int64_t Mesh::size_of(llvm::ArrayRef<std::string> names) const {
   int64_t n = 1;
-  for (const std::string& name : names) n *= find(name)->size;
+  for (const std::string& name : names) n *= axis_size(name);
   return n;
 }
 int64_t Mesh::coordinate(llvm::StringRef axis, int64_t rank) const {
@@ -34,7 +38,7 @@ llvm::SmallVector<int64_t, 8> Mesh::group(llvm::ArrayRef<std::string> names, int
     int64_t s = 1;
     for (auto it = axes.rbegin(); it != axes.rend() && it->name != names[i]; ++it) s *= it->size;
     stride[i] = s;
-    size[i] = find(names[i])->size;
+    size[i] = axis_size(names[i]);
     base -= coordinate(names[i], rank) * s;
   }
   llvm::SmallVector<int64_t, 8> ranks{base};

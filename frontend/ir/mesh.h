@@ -19,6 +19,7 @@ struct Mesh {
 
   int64_t devices() const;
   const MeshAxis* find(llvm::StringRef name) const;
+  int64_t axis_size(llvm::StringRef name) const;             // along an axis that is not there stands one device
   int64_t size_of(llvm::ArrayRef<std::string> names) const;  // product of the named axes
   int64_t coordinate(llvm::StringRef axis, int64_t rank) const;
   // The ranks that differ from `rank` only along the named axes, in the order of those axes (first named is slowest).

@@ -1,5 +1,5 @@
 // What the compiler knows of an op, and the registry of ops. Instances are registered from passes/ops; everything else
-// knows ops by name or by what their OpDef says.
+// makes ops by name and knows them by what their OpDef says.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -74,10 +74,19 @@ enum class Trait : uint32_t {
   waves = 1u << 13,          // sines and cosines: of numbers that count, a table of positions
   normalizes = 1u << 14,     // operand 1 scales it, operand 2 is its bias
   empty_is_zero = 1u << 15,  // where nothing is to be summed its result is zeros, which no kernel writes
+  subtracts = 1u << 16,      // operand 0 - operand 1
+  activates = 1u << 17,      // a network's nonlinear step, element by element
+  shares_out = 1u << 18,     // softmax: positive numbers that add up to 1 along attribute "axis"
 };
 constexpr Trait operator|(Trait a, Trait b) { return Trait(uint32_t(a) | uint32_t(b)); }
 // The same elements, perhaps repeated or rounded: what they are a view of is what they mean.
 constexpr Trait view_traits = Trait::reshapes | Trait::permutes | Trait::repeats | Trait::converts;
+
+// How a picture of a model calls an op where all operands are activations, and where a parameter is one of them. Empty:
+// by its name.
+struct OpWords {
+  std::string of_activations, with_parameter;
+};
 
 using Arrays = std::vector<Array>;
 
@@ -106,6 +115,7 @@ struct OpDef {
   void (*gradient)(GradientContext& c) = nullptr;
   std::optional<Collective> collective;  // the op is this one
   Trait traits = Trait(0);
+  OpWords words = {};
   std::vector<std::string> examples;
 
   bool holds_loops(llvm::StringRef attribute) const { return is(Trait::product) && attribute == "loops"; }

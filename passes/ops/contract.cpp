@@ -225,6 +225,7 @@ const RegisteredOp contract{{
         },
     .gradient = gradient,
     .traits = Trait::product | Trait::empty_is_zero,
+    .words = {"product of activations", "product"},
     .examples = {"%y = contract(%a: f32[3, 5, 7], %b: f32[7, 4]) {loops = \"b m k, k n -> b m n\"}"},
 }};
 }  // namespace

@@ -110,6 +110,7 @@ const RegisteredOp gather{{
           c.dx[0] = c.op("scatter_add", {c.dy, c.x(1)}, {{"axis", axis}, {"rows", c.x(0)->type.dims[size_t(axis)]}});
         },
     .traits = Trait::looks_up,
+    .words = {"lookup", "lookup"},
 }};
 
 // scatter_add(values, index): gather's transpose: values of equal index are added up in a tensor of zeros. A rank that

@@ -62,6 +62,7 @@ const RegisteredOp layer_norm{{
           if (c.dx.size() > 2 && c.needs(2)) c.dx[2] = c.unbroadcast(c.dy, *c.x(2));
         },
     .traits = Trait::normalizes,
+    .words = {"layer norm", "layer norm"},
 }};
 const RegisteredOp softmax{{
     .name = "softmax",
@@ -96,6 +97,7 @@ const RegisteredOp softmax{{
         [](GradientContext& c) {
           c.dx[0] = c.mul(c.y(), c.sub(c.dy, c.sum(c.mul(c.dy, c.y()), {c.node.integer("axis")}, true)));
         },
+    .traits = Trait::shares_out,
 }};
 }  // namespace
 }  // namespace optp::ops

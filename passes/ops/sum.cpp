@@ -36,6 +36,7 @@ const RegisteredOp sum{{
           for (unsigned k = 0; k < c.node.operands.size(); ++k) c.dx[k] = c.dy;
         },
     .traits = Trait::adds_many,
+    .words = {"add branches", "bias"},
 }};
 }  // namespace
 }  // namespace optp::ops

@@ -63,7 +63,7 @@ DimValues example_dims(const Graph& graph, const DimValues& asked) {
   // A model with positions for fewer is shown at what it can take.
   for (const auto& node : graph.nodes) {
     const auto extent =
-        node->op->name == "slice" ? node->operand(0).type.dims[size_t(node->integer("axis"))].constant() : std::nullopt;
+        node->op->is(Trait::cuts) ? node->operand(0).type.dims[size_t(node->integer("axis"))].constant() : std::nullopt;
     if (!extent) continue;
     const Dim start = node->dim("start"),
               end = start + (node->dim("size") - Dim(1)) * Dim(node->integer("step", 1)) + Dim(1);

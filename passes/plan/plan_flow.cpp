@@ -2,7 +2,6 @@
 #include <set>
 
 #include "frontend/ir/op.h"
-#include "llvm/ADT/STLExtras.h"
 #include "passes/plan/plan_parts.h"
 
 namespace optp {
@@ -10,15 +9,19 @@ namespace {
 using Places = std::set<int64_t>;
 constexpr size_t most_places = 8;  // of an entry; where more meet, the nearest
 
-bool is_activation(llvm::StringRef op) { return llvm::is_contained({"relu", "erf", "tanh", "sigmoid"}, op); }
+// A parameter seen through one of these is still that parameter.
+constexpr Trait same_numbers = Trait::converts | Trait::reshapes | Trait::permutes;
+// Shown wherever they are.
+constexpr Trait landmarks = Trait::shares_out | Trait::normalizes | Trait::activates;
+// Shown where branches of the model come together.
+constexpr Trait joints = Trait::adds | Trait::subtracts | Trait::multiplies | Trait::divides | Trait::adds_many;
 
 class FlowBuilder {
  public:
   explicit FlowBuilder(const Graph& whole) : whole_(whole) {}
   void add(const Node& node) {
     const Operands in = operands_of(node);
-    if (in.places.empty() && !in.parameters.empty() &&
-        llvm::is_contained({"cast", "reshape", "transpose"}, llvm::StringRef(node.op->name))) {
+    if (in.places.empty() && !in.parameters.empty() && node.op->is(same_numbers)) {
       parameter_[&node.out()] = parameter_[node.operands[0]];
       return;
     }
@@ -58,11 +61,10 @@ class FlowBuilder {
     return out;
   }
   bool is_shown(const Node& node, const Operands& in) const {
-    const llvm::StringRef op = node.op->name;
+    const OpDef& op = *node.op;
     if (node.phase != Phase::forward || !is_float(node.out().type.dtype) || !whole_.find(node.out().name)) return false;
-    const bool join = in.branches > 1 && llvm::is_contained({"add", "sub", "mul", "div", "sum"}, op);
-    return !in.parameters.empty() || op == "softmax" || op == "layer_norm" || is_activation(op) || join ||
-           (op == "contract" && !in.places.empty());
+    return !in.parameters.empty() || op.is(landmarks) || (in.branches > 1 && op.is(joints)) ||
+           (op.is(Trait::product) && !in.places.empty());
   }
 
   const Graph& whole_;

@@ -92,10 +92,7 @@ Whole build(const Sample& sample, Random& random, llvm::ArrayRef<Reduce> reduced
 
 template <typename F>
 void each_value(Graph& graph, F&& f) {
-  for (Value* v : graph.inputs) f(*v);
-  for (Value* v : graph.data()) f(*v);
-  for (auto& node : graph.nodes)
-    for (auto& r : node->results) f(*r);
+  for (Value* v : graph.values()) f(*v);
 }
 Sharding unsplit(const Factors& factors, const Value& v) {
   Sharding s = replicated(v.ndim());

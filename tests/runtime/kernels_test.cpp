@@ -113,6 +113,23 @@ TEST_CASE("gather masks rows of other ranks, and names the node of a bad index")
   CHECK(e.find("index 2") != std::string::npos);
 }
 
+TEST_CASE("a node that no kernel runs is listed with the reason, and one that a kernel runs is not") {
+  Random random;
+  Case c(random);
+  Value *single = c.input(DType::f32, {2, 3}), *wide = c.input(DType::f64, {2, 3}), *whole = c.input(DType::i64, {3});
+  c.output(c.node("exp", {single}));
+  c.output(c.node("sign", {single}));
+  c.output(c.node("softmax", {wide}, {{"axis", int64_t(1)}}));
+  c.output(c.node("pow", {whole, whole}));
+  c.output(c.node("cast", {c.data(DType::f32, {2})}, {{"to", int64_t(DType::i32)}}));  // computed once, while compiling
+  auto executable = Executable::compile(c.graph);
+  REQUIRE(bool(executable));
+  CHECK((*executable)->slow_nodes() ==
+        std::vector<SlowNode>{{"sign", "v.1", DType::f32, "it has no kernel"},
+                              {"softmax", "v.2", DType::f64, "its kernels are for other dtypes"},
+                              {"pow", "v.3", DType::i64, "its kernel does not take this form"}});
+}
+
 TEST_CASE("contract computes what evaluate says for loop lists in any order") {
   Random random;
   const char* lists[] = {"b m k, k n -> b m n",

@@ -25,6 +25,7 @@
 #include "tools/run/inputs.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/prepare.h"
+#include "tools/run/slow_nodes.h"
 
 namespace optp {
 namespace {
@@ -53,19 +54,21 @@ class Checker {
     if (auto e = end_to_end()) return e;
     progress_.reset();
     if (o_.job.train) {
-      TrainingCheckOptions training{o_.job, o_.inputs, o_.inputs_dir, o_.random_weights, o_.mutant, o_.threads};
+      TrainingCheckOptions training{o_.job, o_.inputs, o_.inputs_dir, o_.random_weights, o_.mutant, o_.threads, &slow_};
       auto checked = check_training(training, job_);
       if (!checked) return checked.takeError();
       rows_.insert(rows_.end(), checked->rows.begin(), checked->rows.end());
       if (!fault_) fault_ = checked->fault;
     }
+    slow_.print();
     const CheckReport report{llvm::sys::path::filename(job_.whole->source).str(),
                              o_.job.train ? "training" : "inference",
                              job_.passes.strategy,
                              job_.whole->mesh,
                              dims_,
                              std::move(rows_),
-                             fault_ ? fault_->message() : ""};
+                             fault_ ? fault_->message() : "",
+                             slow_.json()};
     llvm::outs() << to_text(report);
     if (!o_.json.empty())
       if (auto e = write_file_atomically(o_.json, llvm::StringRef(llvm::formatv("{0:2}\n", to_json(report)).str())))
@@ -225,7 +228,7 @@ class Checker {
   }
 
   llvm::Error end_to_end() {
-    auto results = execute(rank_graphs_, rank_inputs_, {.threads_per_device = o_.threads});
+    auto results = execute(rank_graphs_, rank_inputs_, {.threads_per_device = o_.threads, .slow = &slow_});
     if (!results) return results.takeError();
     HostArrays joined;
     const Mesh& mesh = job_.whole->mesh;
@@ -254,6 +257,7 @@ class Checker {
   std::vector<NamedArrays> rank_arrays_;
   std::vector<HostArrays> rank_inputs_;
   std::vector<Row> rows_;
+  SlowNodes slow_;  // of the ranks
   std::optional<Diagnostic> fault_;
   std::optional<Progress> progress_;
 };

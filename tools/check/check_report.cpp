@@ -55,7 +55,8 @@ llvm::json::Value to_json(const CheckReport& report) {
                          {"mesh", to_json(report.mesh)},
                          {"dims", std::move(dims)},
                          {"holds", report.holds()},
-                         {"comparisons", std::move(comparisons)}};
+                         {"comparisons", std::move(comparisons)},
+                         {"slow_nodes", report.slow_nodes}};
   if (!report.holds()) out["fault"] = report.fault;
   return out;
 }

@@ -16,6 +16,7 @@ struct CheckReport {
   DimValues dims;
   std::vector<Row> rows;
   std::string fault;  // the first one found
+  llvm::json::Value slow_nodes = llvm::json::Array();
   bool holds() const { return fault.empty(); }
 };
 std::string to_text(const CheckReport& report);

@@ -195,12 +195,12 @@ class TrainingChecker {
   llvm::Expected<std::unique_ptr<Stepper>> ranks_stepper(const Job& job) const {
     auto graphs = rank_graphs(job);
     if (!graphs) return graphs.takeError();
-    return Stepper::create(std::move(*graphs), {.threads_per_device = o_.threads, .gradients = true});
+    return Stepper::create(std::move(*graphs), {.threads_per_device = o_.threads, .gradients = true, .slow = o_.slow});
   }
   llvm::Expected<std::unique_ptr<Stepper>> whole_stepper(const Job& job) const {
     std::vector<std::unique_ptr<Graph>> graphs;
     graphs.push_back(job.whole->clone());
-    return Stepper::create(std::move(graphs), {.threads_per_device = o_.threads, .gradients = true});
+    return Stepper::create(std::move(graphs), {.threads_per_device = o_.threads, .gradients = true, .slow = o_.slow});
   }
   // The ranks' shards of an array put together.
   llvm::Expected<Array> joined(const Value& like, llvm::function_ref<const HostArray*(size_t)> part) const {

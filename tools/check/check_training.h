@@ -8,11 +8,13 @@
 #include "tools/check/comparison.h"
 
 namespace optp {
+class SlowNodes;
 struct TrainingCheckOptions {
   JobOptions job;
   std::vector<std::string> inputs;
   std::string inputs_dir, random_weights, mutant;
   int64_t threads = 0;
+  SlowNodes* slow = nullptr;  // gets what no kernel runs
 };
 struct TrainingCheck {
   std::vector<Row> rows;

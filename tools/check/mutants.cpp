@@ -67,7 +67,7 @@ llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
   }
   int64_t n = 0;
   const auto is_sum = [](const Node& node) {
-    return node.op->collective == Collective::all_reduce && node.text("reduce") == "sum";
+    return node.op->collective == Collective::all_reduce && call_of(node).reduce == Reduce::sum;
   };
   if (kind == "double-all-reduce" || kind == "mean-for-sum" || kind == "drop-backward-all-reduce") {
     if (!argument.empty() && argument.getAsInteger(10, n))

@@ -20,6 +20,7 @@
 #include "tools/run/inputs.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/prepare.h"
+#include "tools/run/slow_nodes.h"
 #include "tools/run/trace.h"
 
 namespace optp {
@@ -57,6 +58,8 @@ llvm::Error bench(const BenchOptions& o) {
   options.threads_per_device = threads_for(int64_t(ranks.size()), o.threads);
   auto world = RankThreads::create(ranks, options);
   if (!world) return world.takeError();
+  SlowNodes slow_nodes;
+  slow_nodes.add(**world);
   std::vector<HostArrays> outputs;
   std::vector<double> ms;
   progress.emplace("timing", o.warm_up + o.runs);
@@ -121,6 +124,7 @@ llvm::Error bench(const BenchOptions& o) {
   llvm::outs() << "rank 0: " << cause << "\n";
   llvm::outs() << llvm::formatv("weights {0:f1} MiB, packed {1:f1} MiB, largest arena {2:f1} MiB\n",
                                 double(parameters) / (1 << 20), double(packed) / (1 << 20), double(arena) / (1 << 20));
+  slow_nodes.print();
   const std::vector<std::string> refused = kernels::refused_product_forms();
   for (const std::string& form : refused)
     llvm::outs() << "oneDNN computes this product wrongly here, so our own kernel runs: " << form << "\n";
@@ -136,7 +140,8 @@ llvm::Error bench(const BenchOptions& o) {
                           {"collectives_share", share},
                           {"parameter_bytes", parameters},
                           {"arena_bytes", arena},
-                          {"refused_products", llvm::json::Array(refused)}};
+                          {"refused_products", llvm::json::Array(refused)},
+                          {"slow_nodes", slow_nodes.json()}};
   std::string text;
   llvm::raw_string_ostream(text) << llvm::formatv("{0:2}\n", llvm::json::Value(std::move(json)));
   return write_file_atomically(o.json, llvm::StringRef(text));

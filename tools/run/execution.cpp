@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "runtime/run_ranks.h"
+#include "tools/run/slow_nodes.h"
 #include "tools/run/trace.h"
 
 namespace optp {
@@ -21,6 +22,7 @@ llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ran
   threads.executable.profile = options.trace != nullptr;
   auto world = RankThreads::create(ranks, threads);
   if (!world) return world.takeError();
+  if (options.slow) options.slow->add(**world);
   std::vector<HostInputs> in;
   for (const HostArrays& each : inputs) in.push_back(inputs_of(each));
   std::vector<HostArrays> out;

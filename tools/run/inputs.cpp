@@ -6,6 +6,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "frontend/onnx/tensor.h"
+#include "llvm/Support/xxhash.h"
 #include "passes/weights.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/tensor_folder.h"
@@ -36,7 +37,7 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
   if (text.consume_front("rand(") && text.consume_back(")")) {
     if (text.getAsInteger(10, seed))
       return error(Code::bad_value).tensor("input", spec.name).expected("rand(SEED)").found(quoted(how));
-    std::mt19937_64 random(seed ^ std::hash<std::string>()(spec.name));
+    std::mt19937_64 random(seed ^ llvm::xxh3_64bits(spec.name));
     for (double& x : a.f) {  // Box-Muller, so that the numbers are the same with every standard library
       const double u = double(random() >> 11) * 0x1p-53 + 0x1p-54, v = double(random() >> 11) * 0x1p-53;
       x = std::sqrt(-2 * std::log(u)) * std::cos(2 * M_PI * v);

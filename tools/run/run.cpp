@@ -17,6 +17,7 @@
 #include "tools/run/labels.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/outputs.h"
+#include "tools/run/slow_nodes.h"
 #include "tools/run/tensor_folder.h"
 #include "tools/run/trace.h"
 
@@ -110,9 +111,11 @@ llvm::Error run(const RunOptions& o) {
     ranks.push_back(bound.back().get());
   }
   Trace trace;
+  SlowNodes slow;
   progress.emplace("running");
   auto results =
-      execute(ranks, *rank_inputs, {.threads_per_device = o.threads, .trace = o.profile.empty() ? nullptr : &trace});
+      execute(ranks, *rank_inputs,
+              {.threads_per_device = o.threads, .trace = o.profile.empty() ? nullptr : &trace, .slow = &slow});
   if (!results) return results.takeError();
   if (!o.profile.empty())
     if (auto e = trace.write(o.profile, plan->model.name)) return e;
@@ -131,6 +134,7 @@ llvm::Error run(const RunOptions& o) {
   }
   if (auto e = write_outputs(o.out, files, wholes, "")) return e;
   progress.reset();
+  slow.print();
   for (size_t k = 0; k < files.size(); ++k) {
     llvm::outs() << o.out << "/" << files[k] << "  " << long_name(wholes[k].dtype) << " [";
     for (size_t d = 0; d < wholes[k].dims.size(); ++d) llvm::outs() << (d ? ", " : "") << wholes[k].dims[d];

@@ -11,6 +11,7 @@
 #include "tools/run/labels.h"
 #include "tools/run/outputs.h"
 #include "tools/run/run.h"
+#include "tools/run/slow_nodes.h"
 #include "tools/run/stepper.h"
 #include "tools/run/tensor_folder.h"
 #include "tools/run/trace.h"
@@ -58,8 +59,10 @@ llvm::Error run_steps(const RunOptions& o, const Plan& plan, std::vector<std::un
       if (p.role == Role::gradient) graph->gradients.push_back({p.parameter, p.name});
   }
   std::optional<Progress> preparing(std::in_place, "preparing");
+  SlowNodes slow;
   auto stepper = Stepper::create(
-      std::move(graphs), {.threads_per_device = o.threads, .gradients = dump_gradients, .profile = !o.profile.empty()});
+      std::move(graphs),
+      {.threads_per_device = o.threads, .gradients = dump_gradients, .profile = !o.profile.empty(), .slow = &slow});
   if (!stepper) return stepper.takeError();
 
   std::vector<Batch> batches;
@@ -160,6 +163,7 @@ llvm::Error run_steps(const RunOptions& o, const Plan& plan, std::vector<std::un
                                                       {"state", std::move(state)}}));
   if (auto e = write_outputs(o.out, files, arrays, text)) return e;
   progress.reset();
+  slow.print();
   llvm::outs() << text;
   return llvm::Error::success();
 }

@@ -6,6 +6,7 @@
 #include "passes/passes.h"
 #include "tools/run/execution.h"
 #include "tools/run/machine_memory.h"
+#include "tools/run/slow_nodes.h"
 
 namespace optp {
 namespace {
@@ -81,6 +82,7 @@ llvm::Expected<RankThreads*> Stepper::bound(const DimValues& dims, bool last) {
   auto made = RankThreads::create(std::vector<const Graph*>(graphs.begin(), graphs.end()), threads);
   if (!made) return made.takeError();
   b.threads = std::move(*made);
+  if (options_.slow) options_.slow->add(*b.threads);
   return b.threads.get();
 }
 

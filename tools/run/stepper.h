@@ -9,11 +9,13 @@
 #include "tools/run/inputs.h"
 
 namespace optp {
+class SlowNodes;
 
 struct StepperOptions {
   int64_t threads_per_device = 0;  // 0: the cores shared out
   bool gradients = false;          // keep the last step's gradients
   bool profile = false;
+  SlowNodes* slow = nullptr;  // gets what no kernel runs; outlives the stepper
 };
 
 class Stepper {

@@ -49,3 +49,42 @@ TEST_CASE("of all ranks together a collective goes where no rank needs it, and s
   CHECK(names(*a) == "y n sum ");
   CHECK(names(*b) == "y n sum ");
 }
+
+TEST_CASE("a clone says what its original says, in the same order, and goes its own way") {
+  Graph graph;
+  graph.name = "g", graph.source = "g.onnx", graph.rank = 1;
+  graph.mesh.axes.push_back({"tensor", 2});
+  Builder build(graph);
+  Value& x = graph.add_input("x", {DType::f32, {Dim::symbol("n"), Dim(4)}});
+  graph.add_input("state", {DType::f32, {Dim(2)}});
+  Value& w =
+      graph.add_data("w", to_tensor(Array{.dims = {4}, .is_float = true, .f = {1, 2, 3, 4}, .i = {}}, DType::f32));
+  w.is_parameter = w.frozen = w.is_literal = w.is_anonymous = true;
+  w.aliases = {"v", "u"}, w.transposed_aliases = {"u"};
+  w.shard = Shard::whole_of({4});
+  w.logical_dims = {Dim(8)};
+  Value* y = llvm::cantFail(build.create("add", {&x, &w}, {}, "y"));
+  y->sharding = replicated(2);
+  y->cause = {CauseKind::constraint, "asked", "w"};
+  y->producer->name = "/add", y->producer->origin = "Add", y->producer->phase = Phase::loss;
+  y->producer->module = {"/layer", true, true};
+  Value* z = llvm::cantFail(build.create("mul", {y, y}, {}, "z"));
+  graph.outputs.push_back({"out", z});
+  graph.guards.push_back({Dim::symbol("n"), Dim(3), {}});
+  graph.states.push_back({"state", "out", 0});
+  graph.updates.push_back({"state", "out", "w", "exp_avg"});
+  graph.gradients.push_back({"w", "out"});
+  graph.remarks.push_back("look");
+  std::swap(graph.inputs[0], graph.inputs[1]);
+
+  const std::string text = to_string(graph);
+  const auto copy = graph.clone();
+  CHECK(to_string(*copy) == text);
+  CHECK(!find_fault(*copy));
+  CHECK(copy->find("z")->producer->operands[0] == copy->find("y"));
+  CHECK(copy->find("w")->data == w.data);  // its bytes are shared
+  CHECK(copy->values().size() == 5);
+  graph.rename(*z, "other");
+  graph.find("y")->sharding.reset();
+  CHECK(to_string(*copy) == text);
+}

@@ -5,7 +5,7 @@
 
 #include "frontend/ir/error_codes.h"
 #include "llvm/Support/JSON.h"
-#include "tests/tools/program.h"
+#include "tests/tools/json_schema.h"
 
 using namespace optp;
 
@@ -29,6 +29,7 @@ struct Row {
 };
 // HASH stands for a BLAKE3 sum: it is of bytes that another test is about.
 void check_rows(const Sandbox& box, const std::vector<Row>& rows) {
+  const Schema schema = schema_of("error");
   for (const Row& row : rows) {
     CAPTURE(row.command);
     std::vector<std::string> words = split(row.command);
@@ -37,6 +38,7 @@ void check_rows(const Sandbox& box, const std::vector<Row>& rows) {
     CHECK(std::regex_replace(r.err, std::regex("[0-9a-f]{64}"), "HASH") == row.object + "\n");
     auto object = llvm::json::parse(r.err);
     REQUIRE(bool(object));
+    CHECK(schema.fault(*object, "error") == "");
     const auto& o = *object->getAsObject();
     CHECK(o.getInteger("exit") == r.code);
     const ErrorCode* code = find_error_code(o.getString("code").value_or(""));

@@ -38,12 +38,15 @@ TEST_CASE("the plan's JSON Schema does not hold for other files") {
     change(*plan.getAsObject());
     return schema.fault(plan);
   };
-  CHECK(changed([](JsonObject& plan) { plan["version"] = 1; }) == "plan.version: enum");
-  CHECK(changed([](JsonObject& plan) { plan.erase("totals"); }) == "plan: no totals");
+  // The place, and what Valijson says of it.
+  CHECK(changed([](JsonObject& plan) { plan["version"] = 1; }) ==
+        "plan[version]: Failed to match against any enum values.");
+  CHECK(changed([](JsonObject& plan) { plan.erase("totals"); }) == "plan: Missing required property 'totals'.");
   CHECK(changed([](JsonObject& plan) { (*plan.getArray("parameters"))[0].getAsObject()->erase("layout"); }) ==
-        "plan.parameters[0]: no layout");
-  CHECK(changed([](JsonObject& plan) { (*(*plan.getArray("collectives"))[1].getAsObject())["bytes"] = -1; }) ==
-        "plan.collectives[1].bytes: minimum");
+        "plan[parameters][0]: Missing required property 'layout'.");
+  CHECK(changed([](JsonObject& plan) {
+          (*(*plan.getArray("collectives"))[1].getAsObject())["bytes"] = -1;
+        }).rfind("plan[collectives][1][bytes]: Expected number greater than or equal to 0", 0) == 0);
 }
 
 TEST_CASE("the JSON Schemas of check, bench, diff and results hold for what these write") {
@@ -81,4 +84,48 @@ TEST_CASE("the JSON Schemas of check, bench, diff and results hold for what thes
   for (const char* member : {"gradients", "parameters", "state"})
     CHECK(!results.getAsObject()->getObject(member)->empty());
   CHECK(schema_of("check").fault(json_of(box / "bench.json"), "check") != "");
+}
+
+TEST_CASE("the JSON Schemas of errors, checkpoints, manifests and logs hold for what is written") {
+  const Sandbox box;
+  const std::string folder = export_of("opt-tiny"), model = folder + "/model.onnx";
+  REQUIRE(box.run({model, "-o", "out"}).code == 0);
+  REQUIRE(box.run({model, "--devices", "2", "--no-weights", "-o", "graphs"}).code == 0);
+  for (const char* out : {"out", "graphs"})
+    CHECK(schema_of("manifest").fault(json_of(box / (std::string(out) + "/manifest.json")), "manifest") == "");
+  std::string tokens;
+  for (int k = 0; k < 600; ++k) tokens += std::string{char(k * 7 % 61), 0};
+  write_text(box / "t.bin", tokens);
+  for (const char* optimizer : {"sgd", "adamw"})
+    REQUIRE(box.run({"train",       model,        "--data", "t.bin",    "--devices", "2",           "--batch",
+                     "2",           "--sequence", "8",      "--epochs", "1",         "--max-steps", "3",
+                     "--optimizer", optimizer,    "--save", optimizer,  "--log",     "log"})
+                .code == 0);
+  for (const char* optimizer : {"sgd", "adamw"}) {
+    CHECK(schema_of("checkpoint").fault(json_of(box / (std::string(optimizer) + "/checkpoint.json")), "run") == "");
+    CHECK(schema_of("manifest").fault(json_of(box / (std::string(optimizer) + "/manifest.json")), "manifest") == "");
+  }
+  std::istringstream log(contents(box / "log"));
+  size_t lines = 0;
+  for (std::string line; std::getline(log, line); ++lines) {
+    auto step = llvm::json::parse(line);
+    REQUIRE(bool(step));
+    CHECK(schema_of("log").fault(*step, "log") == "");
+  }
+  CHECK(lines == 3);
+}
+
+TEST_CASE("every member that a schema requires is missed") {
+  const Sandbox box;
+  REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "-o", "out"}).code == 0);
+  const Schema schema = schema_of("plan");
+  const JsonValue plan = json_of(box / "out/plan.json");
+  for (const auto& [name, member] : *plan.getAsObject()) {
+    CAPTURE(name.str());
+    JsonObject less = *plan.getAsObject(), wrong = *plan.getAsObject();
+    less.erase(name);
+    CHECK(schema.fault(JsonValue(std::move(less))) != "");
+    wrong[name] = nullptr;
+    CHECK(schema.fault(JsonValue(std::move(wrong))) != "");
+  }
 }

@@ -1,6 +1,7 @@
 // Where the model is cut: its operations in order, equal layers drawn once, collectives as joints between.
 #include <algorithm>
 
+#include "frontend/ir/op.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "tools/plan/page/parts.h"
@@ -12,26 +13,27 @@ constexpr size_t most_boxes = 60;  // drawn outright where no layers repeat
 
 const Plan::FlowEntry& entry(const Page& page, int64_t k) { return page.plan.flow[size_t(k)]; }
 
+// An op that this version does not know has no trait.
+bool is(const Plan::FlowEntry& e, Trait any) {
+  const OpDef* op = find_op(e.op);
+  return op && op->is(any);
+}
+
 // The operation in words; scores and context are known by the softmax between them.
 std::string word(const Page& page, int64_t k) {
   const Plan::FlowEntry& e = entry(page, k);
-  const llvm::StringRef op = e.op;
-  const bool weights = !e.parameters.empty();
-  if (op == "contract" && weights) return "product";
-  if (op == "contract") {
+  if (is(e, Trait::product) && e.parameters.empty()) {
     for (int64_t from : e.after)
-      if (entry(page, from).op == "softmax") return "attention: context";
+      if (is(entry(page, from), Trait::shares_out)) return "attention: context";
     const auto end = std::min<int64_t>(k + 8, int64_t(page.plan.flow.size()));
     for (int64_t next = k + 1; next < end; ++next)
-      if (entry(page, next).op == "softmax" && llvm::is_contained(entry(page, next).after, k))
+      if (is(entry(page, next), Trait::shares_out) && llvm::is_contained(entry(page, next).after, k))
         return "attention: scores";
-    return "product of activations";
   }
-  if (op == "gather") return "lookup";
-  if (op == "layer_norm") return "layer norm";
-  if (op == "add" || op == "sum") return weights ? "bias" : "add branches";
-  if (op == "mul") return weights ? "scale" : "multiply branches";
-  return escaped(op);
+  const OpDef* op = find_op(e.op);
+  const OpWords words = op ? op->words : OpWords();
+  const std::string& word = e.parameters.empty() ? words.of_activations : words.with_parameter;
+  return word.empty() ? escaped(e.op) : word;
 }
 // One operation with the biases that directly follow it.
 struct Box {
@@ -78,7 +80,7 @@ std::string drawing(const Page& page, int64_t begin, int64_t end, bool several) 
       out += joint(page, e) + "\n";
       continue;
     }
-    const bool bias = e.op == "add" && !e.parameters.empty() && e.after.size() == 1;
+    const bool bias = is(e, Trait::adds) && !e.parameters.empty() && e.after.size() == 1;
     Box* producer = nullptr;
     for (Box& b : side_by_side)
       if (bias && b.entries.back() == e.after[0]) producer = &b;

@@ -1,0 +1,26 @@
+// What runs in float64 because no kernel takes it: a remark for whoever wonders where the time goes.
+#pragma once
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "llvm/Support/JSON.h"
+#include "runtime/run_ranks.h"
+
+namespace optp {
+
+// Of any number of runs, all ranks together: a line for each op, dtype and reason. A value that several ranks compute
+// counts once.
+class SlowNodes {
+ public:
+  void add(const RankThreads& ranks);
+  void print() const;              // a remark a line, on stderr; nothing if that is to be quiet
+  llvm::json::Value json() const;  // docs/check.schema.json, docs/bench.schema.json
+  std::vector<std::string> remarks() const;
+
+ private:
+  std::map<std::tuple<std::string, DType, std::string>, std::vector<std::string>> values_;  // as they were met
+};
+
+}  // namespace optp
