@@ -48,7 +48,7 @@ bool is_linear_in(Linear linear, const PartialState& through, llvm::ArrayRef<Par
 PartialState partial_result(const Node& node, const Rule& rule, const Factors& factors, const NodeAxes& axes,
                             llvm::ArrayRef<PartialState> operands, llvm::SmallVectorImpl<bool>& accepts) {
   accepts.assign(operands.size(), true);
-  const PartialState own = made_by(node, rule, factors, axes);
+  PartialState own = made_by(node, rule, factors, axes);
   PartialState through;
   for (const PartialState& s : operands)
     if (s.is_partial()) through = s;
