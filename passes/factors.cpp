@@ -32,11 +32,11 @@ Rule whole_rule(const Node& n) {
   Rule rule;
   for (const Value* v : n.operands) {
     auto& loops = rule.operands.emplace_back();
-    for (Dim d : v->type.dims) loops.push_back(rule.add(d, true));
+    for (Dim d : v->type.dims) loops.push_back(rule.add(d, /*whole=*/true));
   }
   for (const auto& r : n.results) {
     auto& loops = rule.results.emplace_back();
-    for (Dim d : r->type.dims) loops.push_back(rule.add(d, true));
+    for (Dim d : r->type.dims) loops.push_back(rule.add(d, /*whole=*/true));
   }
   return rule;
 }

@@ -43,53 +43,66 @@ Value* find_logits(const Graph& graph) {
 
 Value* at_least_one(Formula& f, Value* count) { return f.op("max", {count, f.scalar(DType::f32, 1)}); }
 
+namespace {
+Diagnostic no_logits(const Graph& graph) {
+  const Value* ids = find_ids(graph);
+  std::string found;
+  for (const GraphOutput& o : graph.outputs)
+    found += (found.empty() ? "" : ", ") + quoted(o.name) + " " + to_string(o.value->type.dims);
+  const std::string expected =
+      "one of the name 'logits'" + (ids ? ", or of at least the " + std::to_string(rows_indexed(*ids)) + " rows that " +
+                                              quoted(ids->name) + " chooses from"
+                                        : std::string("; no input of token ids says a vocabulary"));
+  return error(Code::shape_mismatch)
+      .in_file(graph.source)
+      .what("no output of shape [batch, sequence, vocabulary] to train on")
+      .what("expected " + expected + "; found " + found)
+      .about({.expected = expected, .found = found});
+}
+
+// What the labels say of each position.
+struct Targets {
+  Value *weight, *count;  // [batch, sequence]: 1, or 0 where the label is left out; their sum
+  Value* onehot;          // [batch, sequence, vocabulary]
+};
+Targets targets_of(Formula& f, Value& labels, Dim vocabulary) {
+  const Dim batch = labels.type.dims[0], sequence = labels.type.dims[1];
+  Value* next =
+      f.op("slice", {&labels}, {{"axis", int64_t(1)}, {"start", Dim(1)}, {"size", sequence - 1}, {"step", int64_t(1)}});
+  next = f.op("pad", {next},
+              {{"axis", int64_t(1)}, {"before", Dim(0)}, {"after", Dim(1)}, {"value", double(ignored_label)}},
+              "labels.shifted");
+  Value* counted = f.op("not", {f.op("equal", {next, f.scalar(DType::i64, ignored_label)})}, {}, "labels.counted");
+  Value* weight = f.cast(counted, DType::f32);
+  Value* count = f.sum(weight, {0, 1}, /*keepdims=*/false);
+  Value* column =
+      f.op("iota", {}, {{"size", vocabulary}, {"start", Dim(0)}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}});
+  Value* onehot = f.cast(f.op("equal", {f.reshape(next, {batch, sequence, 1}), column}), DType::f32);
+  return {weight, count, onehot};
+}
+}  // namespace
+
 llvm::Expected<Loss> build_loss(Graph& graph, bool undivided) {
   Value* logits = find_logits(graph);
-  if (!logits) {
-    const Value* ids = find_ids(graph);
-    std::string found;
-    for (const GraphOutput& o : graph.outputs)
-      found += (found.empty() ? "" : ", ") + quoted(o.name) + " " + to_string(o.value->type.dims);
-    const std::string expected =
-        "one of the name 'logits'" + (ids ? ", or of at least the " + std::to_string(rows_indexed(*ids)) +
-                                                " rows that " + quoted(ids->name) + " chooses from"
-                                          : std::string("; no input of token ids says a vocabulary"));
-    return error(Code::shape_mismatch)
-        .in_file(graph.source)
-        .what("no output of shape [batch, sequence, vocabulary] to train on")
-        .what("expected " + expected + "; found " + found)
-        .about({.expected = expected, .found = found});
-  }
+  if (!logits) return no_logits(graph);
   Builder build(graph);
   build.set_fold(false);
   build.at("loss", "");
   build.phase(Phase::loss);
   Formula f(build);
   const Dims tokens(logits->type.dims.begin(), logits->type.dims.begin() + 2), once{tokens[0], tokens[1], 1};
-  const Dim vocabulary = logits->type.dims[2];
   Value& labels = graph.add_input("labels", {DType::i64, tokens});
-
-  Value* next = f.op("slice", {&labels},
-                     {{"axis", int64_t(1)}, {"start", Dim(1)}, {"size", tokens[1] - 1}, {"step", int64_t(1)}});
-  next = f.op("pad", {next},
-              {{"axis", int64_t(1)}, {"before", Dim(0)}, {"after", Dim(1)}, {"value", double(ignored_label)}},
-              "labels.shifted");
-  Value* counted = f.op("not", {f.op("equal", {next, f.scalar(DType::i64, ignored_label)})}, {}, "labels.counted");
-  Value* weight = f.cast(counted, DType::f32);
-  Value* count = f.sum(weight, {0, 1}, false);
-  Value* column =
-      f.op("iota", {}, {{"size", vocabulary}, {"start", Dim(0)}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}});
-  Value* onehot = f.cast(f.op("equal", {f.reshape(next, once), column}), DType::f32);
+  const auto [weight, count, onehot] = targets_of(f, labels, logits->type.dims[2]);
 
   Value* wide = f.cast(logits, DType::f32);
   Value* z = f.sub(wide, f.op("reduce_max", {wide},
                               {{"axes", llvm::SmallVector<int64_t, 4>{2}}, {"keepdims", int64_t(1)}}, "loss.max"));
   Value* e = f.exp(z);
-  Value* total = f.sum(e, {2}, true);
-  Value* picked = f.sum(f.mul(z, onehot), {2}, true);
+  Value* total = f.sum(e, {2}, /*keepdims=*/true);
+  Value* picked = f.sum(f.mul(z, onehot), {2}, /*keepdims=*/true);
   // Of ignored labels, too, the terms are finite: their weight of zero leaves no trace.
   Value* terms = f.mul(f.sub(f.op("log", {total}), picked), f.reshape(weight, once));
-  Value* all = f.sum(terms, {0, 1, 2}, false);
+  Value* all = f.sum(terms, {0, 1, 2}, /*keepdims=*/false);
   Value* loss = undivided ? nullptr : f.op("div", {all, count}, {}, "loss");
 
   build.phase(Phase::backward);

@@ -37,7 +37,7 @@ bool equal(const Learned& a, const Learned& b) {
   if (a.value != b.value && !a.value->is_anonymous && !b.value->is_anonymous &&
       llvm::StringRef(a.value->name).contains('.') && llvm::StringRef(b.value->name).contains('.'))
     return false;
-  return a.value == b.value || equal_contents(*a.value->data, *b.value->data, false);
+  return a.value == b.value || equal_contents(*a.value->data, *b.value->data, /*transposed=*/false);
 }
 }  // namespace
 
@@ -146,7 +146,7 @@ void Modules::find_repeated_blocks(const Graph& graph) {
       if (!v.is_data() || v.is_literal || !is_float(v.type.dtype) || v.data->elements() < 2) continue;
       if (v.data->is_missing()) return;
       auto [it, is_new] = hashes.try_emplace(v.data.get(), 0);
-      if (is_new) it->second = content_hash(*v.data, false);
+      if (is_new) it->second = content_hash(*v.data, /*any_order=*/false);
       all.push_back({node.get(), &v, k, it->second});
     }
   auto matrices = [&](size_t from, size_t count) {

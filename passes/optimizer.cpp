@@ -88,7 +88,7 @@ class Optimizer : Formula {
     for (auto [parameter, gradient] : gradients) {
       llvm::SmallVector<int64_t, 4> axes;
       for (size_t d = 0; d < gradient->ndim(); ++d) axes.push_back(int64_t(d));
-      squares.push_back(sum(mul(gradient, gradient), axes, false));
+      squares.push_back(sum(mul(gradient, gradient), axes, /*keepdims=*/false));
     }
     Value* norm = sqrt(squares.size() == 1 ? squares[0] : op("sum", squares, {}, "gradient_norm.squared"));
     return op("min", {div(scalar(DType::f32, max_norm), add(norm, 1e-6)), scalar(DType::f32, 1)}, {}, "gradient_clip");

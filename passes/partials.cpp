@@ -4,9 +4,9 @@
 #include "passes/sharding_rules.h"
 
 namespace optp {
-PartialState partial_result(const Node& node, const Rule& rule, const Factors& factors, const NodeAxes& axes,
-                            llvm::ArrayRef<PartialState> operands, llvm::SmallVectorImpl<bool>& accepts) {
-  accepts.assign(operands.size(), true);
+namespace {
+// Partial over the axes that split the loops which the node reduces.
+PartialState made_by(const Node& node, const Rule& rule, const Factors& factors, const NodeAxes& axes) {
   PartialState own;
   for (size_t k = 0; k < rule.loops.size(); ++k) {
     if (rule.loops[k].reduce == Reduce::none) continue;
@@ -18,45 +18,50 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
       if (!it->second.empty()) own.reduce = rule.loops[k].reduce;
     }
   }
-  PartialState through;
-  size_t partial_operands = 0;
-  for (size_t k = 0; k < operands.size(); ++k)
-    if (operands[k].is_partial()) {
-      through = operands[k];
-      ++partial_operands;
-    }
-  if (partial_operands == 0) return own;
-  bool passes = false;
-  switch (rule.linear) {
+  return own;
+}
+bool all_are(const PartialState& state, llvm::ArrayRef<PartialState> operands) {
+  return llvm::all_of(operands, [&](const PartialState& s) { return s == state; });
+}
+// Is op(Σ x) = Σ op(x), where `through` is what the last of the partial operands is?
+bool is_linear_in(Linear linear, const PartialState& through, llvm::ArrayRef<PartialState> operands) {
+  const bool is_sum = through.reduce == Reduce::sum;
+  const bool is_only_one = llvm::count_if(operands, [](const PartialState& s) { return s.is_partial(); }) == 1;
+  switch (linear) {
     case Linear::none:
-      break;
+      return false;
     case Linear::view:
-      passes = partial_operands == 1;
-      break;
+      return is_only_one;
     case Linear::jointly:
-      // All partial over the same axes: a whole operand added to a partial one would be added once per rank.
-      passes =
-          through.reduce == Reduce::sum && llvm::all_of(operands, [&](const PartialState& s) { return s == through; });
-      break;
-    case Linear::in_each_operand:
-      passes = through.reduce == Reduce::sum && partial_operands == 1;
-      break;
     case Linear::addends:
-      if (llvm::all_of(operands, [&](const PartialState& s) { return s == through; })) {
-        passes = through.reduce == Reduce::sum;
-        break;
-      }
-      // Mixed: the addends that are partial over the same axes are reduced together; the sum's result is whole.
-      for (size_t k = 0; k < operands.size(); ++k)
-        accepts[k] = !operands[k].is_partial() || (operands[k] == through && through.reduce == Reduce::sum);
-      return own;
+      // All partial over the same axes: a whole operand added to a partial one would be added once per rank.
+      return is_sum && all_are(through, operands);
+    case Linear::in_each_operand:
+      return is_sum && is_only_one;
     case Linear::in_first:
-      passes = through.reduce == Reduce::sum && partial_operands == 1 && operands[0].is_partial();
-      break;
+      return is_sum && is_only_one && operands[0].is_partial();
+  }
+  return false;
+}
+}  // namespace
+
+PartialState partial_result(const Node& node, const Rule& rule, const Factors& factors, const NodeAxes& axes,
+                            llvm::ArrayRef<PartialState> operands, llvm::SmallVectorImpl<bool>& accepts) {
+  accepts.assign(operands.size(), true);
+  PartialState own = made_by(node, rule, factors, axes);
+  PartialState through;
+  for (const PartialState& s : operands)
+    if (s.is_partial()) through = s;
+  if (!through.is_partial()) return own;
+  if (rule.linear == Linear::addends && !all_are(through, operands)) {
+    // The addends that are partial over the same axes are reduced together; the sum's result is whole.
+    for (size_t k = 0; k < operands.size(); ++k)
+      accepts[k] = !operands[k].is_partial() || (operands[k] == through && through.reduce == Reduce::sum);
+    return own;
   }
   // A result carries at most one partial sum. Were it partial over both the contracted axes and an operand's, one
   // all-reduce could not finish both.
-  if (passes && own.is_partial()) passes = false;
+  bool passes = is_linear_in(rule.linear, through, operands) && !own.is_partial();
   // Members along an axis that splits the node's loops hold different elements, not addends of the same ones.
   for (const auto& entry : axes)
     for (const std::string& axis : entry.second)

@@ -57,9 +57,9 @@ NodeAxes node_axes(const Node& node, const Factors& factors) {
   NodeAxes out;
   const Rule& rule = factors.rule(node);
   for (size_t k = 0; k < node.results.size(); ++k)
-    take(out, factors, node, rule, rule.results[k], *node.results[k], false);
+    take(out, factors, node, rule, rule.results[k], *node.results[k], /*summed_only=*/false);
   for (size_t k = 0; k < node.operands.size(); ++k)
-    take(out, factors, node, rule, rule.operands[k], *node.operands[k], true);
+    take(out, factors, node, rule, rule.operands[k], *node.operands[k], /*summed_only=*/true);
   take_back(out, factors, node, rule);
   return out;
 }

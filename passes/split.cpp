@@ -83,66 +83,86 @@ class Splitter {
     return *made;
   }
 
+  // One node while it is split.
+  struct Splitting {
+    const Node& node;
+    const Rule& rule;
+    NodeAxes axes;
+    PartialState made = {};                        // what its loops leave to be reduced
+    llvm::SmallVector<Value*, 3> operands = {};    // held as the node needs them
+    llvm::SmallVector<Sharding, 1> computed = {};  // its results, before they are reduced
+  };
   llvm::Error split(const Node& node) {
-    const Rule& rule = factors_.rule(node);
-    const NodeAxes axes = node.op->rule ? node_axes(node, factors_) : NodeAxes();
-    auto shard = [&](llvm::ArrayRef<int> loops) {
-      Sharding s;
-      for (int loop : loops)
-        s.dims.push_back(loop == no_loop ? DimSharding() : sharded(factors_.of_loop(node, loop), axes));
-      return s;
-    };
-    llvm::SmallVector<PartialState, 3> states;
-    for (const Value* v : node.operands) states.push_back({v->sharding->reduce, v->sharding->partial});
-    llvm::SmallVector<bool, 3> accepts;
-    const PartialState made = partial_result(node, rule, factors_, axes, states, accepts);
-    llvm::SmallVector<Value*, 3> operands;
+    Splitting s{
+        .node = node, .rule = factors_.rule(node), .axes = node.op->rule ? node_axes(node, factors_) : NodeAxes()};
     build_.at(node.name, node.origin);
     build_.phase(node.phase);
-    for (size_t k = 0; k < node.operands.size(); ++k) {
-      Sharding wanted = shard(rule.operands[k]);
+    if (auto e = take_operands(s)) return e;
+    Node& copy = add_copy(s);
+    if (auto e = localize(s, copy)) return e;
+    return give_results(s, copy);
+  }
+  DimSharding of_loop(const Splitting& s, int loop) const {
+    return loop == no_loop ? DimSharding() : sharded(factors_.of_loop(s.node, loop), s.axes);
+  }
+  Sharding of_loops(const Splitting& s, llvm::ArrayRef<int> loops) const {
+    Sharding sharding;
+    for (int loop : loops) sharding.dims.push_back(of_loop(s, loop));
+    return sharding;
+  }
+  llvm::Error take_operands(Splitting& s) {
+    llvm::SmallVector<PartialState, 3> states;
+    for (const Value* v : s.node.operands) states.push_back({v->sharding->reduce, v->sharding->partial});
+    llvm::SmallVector<bool, 3> accepts;
+    s.made = partial_result(s.node, s.rule, factors_, s.axes, states, accepts);
+    for (size_t k = 0; k < s.node.operands.size(); ++k) {
+      Sharding wanted = of_loops(s, s.rule.operands[k]);
       if (accepts[k] && states[k].is_partial()) {
         wanted.partial = states[k].axes;
         wanted.reduce = states[k].reduce;
       }
-      auto v = as(*node.operands[k], wanted, reason_of(node, *node.operands[k]));
+      auto v = as(*s.node.operands[k], wanted, reason_of(s.node, *s.node.operands[k]));
       if (!v) return v.takeError();
-      operands.push_back(*v);
+      s.operands.push_back(*v);
     }
+    return llvm::Error::success();
+  }
+  Node& add_copy(Splitting& s) {
     llvm::SmallVector<Type, 1> types;
     llvm::SmallVector<std::string, 1> names;
-    llvm::SmallVector<Sharding, 1> computed;
-    for (size_t k = 0; k < node.results.size(); ++k) {
-      Sharding s = shard(rule.results[k]);
-      s.partial = made.axes;
-      s.reduce = made.reduce;
-      types.push_back({node.results[k]->type.dtype, local_dims(node.results[k]->type.dims, s)});
-      names.push_back(node.results[k]->name);
-      computed.push_back(std::move(s));
+    for (size_t k = 0; k < s.node.results.size(); ++k) {
+      const Value& result = *s.node.results[k];
+      Sharding sharding = of_loops(s, s.rule.results[k]);
+      sharding.partial = s.made.axes;
+      sharding.reduce = s.made.reduce;
+      types.push_back({result.type.dtype, local_dims(result.type.dims, sharding)});
+      names.push_back(result.name);
+      s.computed.push_back(std::move(sharding));
     }
-    Node& copy = to_.add_node(*node.op, operands, types, names);
-    copy.name = node.name;
-    copy.origin = node.origin;
-    copy.phase = node.phase;
-    copy.attributes = node.attributes;
-    if (node.op->localize) {
-      llvm::SmallVector<DimSharding, 6> loops;
-      bool any = false;
-      for (size_t k = 0; k < rule.loops.size(); ++k) {
-        loops.push_back(sharded(factors_.of_loop(node, int(k)), axes));
-        any |= loops.back().is_split();
-      }
-      if (any)
-        if (auto e = node.op->localize(copy, rule, {loops})) return e;
-    }
-    for (size_t k = 0; k < node.results.size(); ++k) {
-      carry(*node.results[k], copy.out(k), computed[k]);
+    Node& copy = to_.add_node(*s.node.op, s.operands, types, names);
+    copy.name = s.node.name;
+    copy.origin = s.node.origin;
+    copy.phase = s.node.phase;
+    copy.attributes = s.node.attributes;
+    return copy;
+  }
+  // An attribute that speaks of a split loop (a shape, an offset) becomes the rank's own.
+  llvm::Error localize(const Splitting& s, Node& copy) const {
+    if (!s.node.op->localize) return llvm::Error::success();
+    llvm::SmallVector<DimSharding, 6> loops;
+    for (size_t k = 0; k < s.rule.loops.size(); ++k) loops.push_back(of_loop(s, int(k)));
+    if (llvm::none_of(loops, [](const DimSharding& d) { return d.is_split(); })) return llvm::Error::success();
+    return s.node.op->localize(copy, s.rule, {loops});
+  }
+  llvm::Error give_results(const Splitting& s, Node& copy) {
+    for (size_t k = 0; k < s.node.results.size(); ++k) {
+      const Value& result = *s.node.results[k];
+      carry(result, copy.out(k), s.computed[k]);
       // A sum that no user accepts partial is reduced here, once; likewise a result whose sharding a constraint fixes.
-      if (!same_placement(computed[k], *node.results[k]->sharding)) {
-        auto v = as(*node.results[k], *node.results[k]->sharding,
-                    made.is_partial() ? sum_reason(node, made) : std::string("required by a constraint"));
-        if (!v) return v.takeError();
-      }
+      if (same_placement(s.computed[k], *result.sharding)) continue;
+      auto v = as(result, *result.sharding,
+                  s.made.is_partial() ? sum_reason(s.node, s.made) : std::string("required by a constraint"));
+      if (!v) return v.takeError();
     }
     return llvm::Error::success();
   }

@@ -100,7 +100,7 @@ class Tying {
           v->data->elements() < 2 || apart_.contains(v))
         continue;
       if (is_constant_valued(*v->data) && !asked_.contains(v)) continue;
-      groups[content_hash(*v->data, true)].push_back(v);
+      groups[content_hash(*v->data, /*any_order=*/true)].push_back(v);
     }
     for (auto& [hash, values] : groups) {
       std::vector<Value*> kept;
@@ -136,8 +136,9 @@ class Tying {
   }
   static bool equal_up_to_transpose(const Value& a, const Value& b, bool& transposed) {
     transposed = false;
-    if (equal_contents(*a.data, *b.data, false)) return true;
-    return transposed = llvm::all_of(b.uses, is_contract_weight) && equal_contents(*a.data, *b.data, true);
+    if (equal_contents(*a.data, *b.data, /*transposed=*/false)) return true;
+    return transposed =
+               llvm::all_of(b.uses, is_contract_weight) && equal_contents(*a.data, *b.data, /*transposed=*/true);
   }
   bool of_one_module(const Value& owner, const Value& v) {
     if (!modules_) modules_.emplace(graph_);

@@ -4,7 +4,6 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
-#include "llvm/ADT/DenseSet.h"
 #include "runtime/executable_state.h"
 #include "runtime/memory_plan.h"
 #include "runtime/parallel.h"
@@ -145,6 +144,23 @@ llvm::Error Executable::State::compile() {
   const TeamSize team(context.threads);
   context.engine = dnnl::engine(dnnl::engine::kind::cpu, 0);
   context.stream = dnnl::stream(context.engine);
+  if (auto e = add_inputs()) return e;
+  for (const auto& node : graph.nodes)
+    for (const Value* v : node->operands)
+      if (v->is_data())
+        if (auto e = load(*v)) return e;
+  if (auto e = add_steps()) return e;
+  for (const GraphOutput& o : graph.outputs)
+    if (o.value->is_data())
+      if (auto e = load(*o.value)) return e;
+  place_outputs();
+  merge_in_place();
+  plan();
+  if (!context.plan_only) allocate();
+  return llvm::Error::success();
+}
+
+llvm::Error Executable::State::add_inputs() {
   for (const Value* v : graph.inputs)
     for (Dim d : v->type.dims)
       if (!d.constant())
@@ -154,62 +170,57 @@ llvm::Error Executable::State::compile() {
     roots[size_t(root)].index = int(k);
     places[graph.inputs[k]] = {root, 0};
   }
+  return llvm::Error::success();
+}
 
-  for (const auto& node : graph.nodes)
-    for (const Value* v : node->operands)
-      if (v->is_data())
-        if (auto e = load(*v)) return e;
-
-  // What each node runs in: softmax takes what stands before it first, then products what follows them.
-  llvm::DenseMap<const Node*, FusedStep> ends;  // by last node
-  llvm::DenseSet<const Node*> taken;
-  auto claim = [&](FusedStep step) {
-    for (const Node* n : step.nodes) taken.insert(n);
-    const Node* last = step.last;
-    ends[last] = std::move(step);
-  };
+// What each node runs in: softmax takes what stands before it first, then products what follows them.
+llvm::Expected<Executable::State::Fused> Executable::State::fuse_nodes() const {
+  Fused out;
+  if (!options.fuse) return out;
   KernelContext attempt = context;
-  attempt.plan_only = true;
-  if (options.fuse)
-    for (const Fusion anchor : {Fusion::takes_before, Fusion::takes_after})
-      for (const auto& node : graph.nodes) {
-        if (fusion_of(*node) != anchor) continue;
-        // Kernels say what they can do: fewer steps are tried until one runs.
-        for (size_t most = 8;; --most) {
-          FusedStep step = fuse(graph, *node, taken, most);
-          const size_t fused = step.nodes.size() - 1;
-          most = std::min(most, fused);
-          if (fused == 0) break;
-          // As it will be compiled, but nothing is packed to try.
-          auto kernel = compile_kernel(work_of(step), attempt);
-          if (!kernel) return kernel.takeError();
-          if (kernel->run) {
-            claim(std::move(step));
-            break;
-          }
+  attempt.plan_only = true;  // as it will be compiled, but nothing is packed to try
+  for (const Fusion anchor : {Fusion::takes_before, Fusion::takes_after})
+    for (const auto& node : graph.nodes) {
+      if (fusion_of(*node) != anchor) continue;
+      // Kernels say what they can do: fewer steps are tried until one runs.
+      for (size_t most = 8;; --most) {
+        FusedStep step = fuse(graph, *node, out.taken, most);
+        const size_t fused = step.nodes.size() - 1;
+        most = std::min(most, fused);
+        if (fused == 0) break;
+        auto kernel = compile_kernel(work_of(step), attempt);
+        if (!kernel) return kernel.takeError();
+        if (kernel->run) {
+          out.taken.insert(step.nodes.begin(), step.nodes.end());
+          out.by_last_node[step.last] = std::move(step);
+          break;
         }
       }
+    }
+  return out;
+}
 
+llvm::Error Executable::State::add_steps() {
+  auto fused = fuse_nodes();
+  if (!fused) return fused.takeError();
   for (const auto& owned : graph.nodes) {
     const Node& node = *owned;
-    auto end = ends.find(&node);
-    if (end == ends.end() && taken.contains(&node)) continue;  // runs with a later node
-    if (end == ends.end()) {
-      if (auto offset = view_offset(node)) {
-        const Place from = places.lookup(&node.operand(0));
-        places[&node.out()] = {from.root, from.offset + *offset};
-        continue;
-      }
-      auto folded = fold(node);
-      if (!folded) return folded.takeError();
-      if (*folded) continue;
+    auto step = fused->by_last_node.find(&node);
+    if (step != fused->by_last_node.end()) {
+      if (auto e = add_step(step->second)) return e;
+      continue;
     }
-    if (auto e = add_step(end == ends.end() ? alone(node) : end->second)) return e;
+    if (fused->taken.contains(&node)) continue;  // runs with a later node
+    if (auto offset = view_offset(node)) {
+      const Place from = places.lookup(&node.operand(0));
+      places[&node.out()] = {from.root, from.offset + *offset};
+      continue;
+    }
+    auto folded = fold(node);
+    if (!folded) return folded.takeError();
+    if (*folded) continue;
+    if (auto e = add_step(alone(node))) return e;
   }
-  for (const GraphOutput& o : graph.outputs)
-    if (o.value->is_data())
-      if (auto e = load(*o.value)) return e;
-  plan();
   return llvm::Error::success();
 }
 
@@ -257,9 +268,9 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   return llvm::Error::success();
 }
 
-void Executable::State::plan() {
-  // Outputs are written where the caller wants them; one that shares its bytes with an input, a constant or another
-  // output is copied.
+// Outputs are written where the caller wants them; one that shares its bytes with an input, a constant or another
+// output is copied.
+void Executable::State::place_outputs() {
   for (size_t k = 0; k < graph.outputs.size(); ++k) {
     const Place place = places.lookup(graph.outputs[k].value);
     Root& root = roots[size_t(place.root)];
@@ -270,25 +281,34 @@ void Executable::State::plan() {
       root.index = int(k);
     }
   }
+}
+
+// The operand takes the result's place, so that an output's memory can serve what becomes it.
+void Executable::State::merge_in_place() {
   for (size_t s = 0; s < steps.size(); ++s) {
-    Step& step = steps[s];
+    const Step& step = steps[s];
     if (step.out.empty()) continue;
     Root& out = roots[size_t(step.out[0].root)];
     for (size_t k = 0; k < step.in.size(); ++k) {
-      if (!(step.kernel.in_place >> k & 1)) continue;
-      const int own = root_of(step.in[k].root);
-      Root& in = roots[size_t(own)];
-      bool again = false;  // another operand reads the same bytes
-      for (size_t j = 0; j < step.in.size(); ++j) again |= j != k && root_of(step.in[j].root) == own;
-      if (in.kind != Root::Kind::arena || in.last != int64_t(s) || step.in[k].offset != 0 || in.bytes != out.bytes ||
-          again)
-        continue;
-      // The operand takes the result's place, so that an output's memory can serve what becomes it.
+      if (!becomes_result(step, k, int64_t(s))) continue;
+      Root& in = roots[size_t(root_of(step.in[k].root))];
       in.merged = step.out[0].root;
       out.first = std::min(out.first, in.first);
       break;
     }
   }
+}
+bool Executable::State::becomes_result(const Step& step, size_t k, int64_t now) const {
+  if (!(step.kernel.in_place >> k & 1)) return false;
+  const int own = root_of(step.in[k].root);
+  for (size_t j = 0; j < step.in.size(); ++j)
+    if (j != k && root_of(step.in[j].root) == own) return false;  // another operand reads the same bytes
+  const Root& in = roots[size_t(own)];
+  return in.kind == Root::Kind::arena && in.last == now && step.in[k].offset == 0 &&
+         in.bytes == roots[size_t(step.out[0].root)].bytes;
+}
+
+void Executable::State::plan() {
   std::vector<Lifetime> lifetimes;
   std::vector<int> which;
   for (size_t r = 0; r < roots.size(); ++r)
@@ -304,8 +324,11 @@ void Executable::State::plan() {
   for (size_t k = 0; k < which.size(); ++k) offsets[size_t(which[k])] = plan.offsets[k];
   for (size_t s = 0; s < steps.size(); ++s) steps[s].scratch_offset = plan.offsets[which.size() + s];
   memory.arena_actual_bytes = plan.bytes;
-  if (context.plan_only) return;
-  arena = Bytes(std::max<int64_t>(plan.bytes, 64));
+}
+
+// Takes memory, and lets go of constants that no kernel reads as they are.
+void Executable::State::allocate() {
+  arena = Bytes(std::max<int64_t>(memory.arena_actual_bytes, 64));
   for (Root& root : roots) {
     if (root.kind != Root::Kind::constant) continue;
     if (!root.read) {

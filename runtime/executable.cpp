@@ -14,23 +14,35 @@ std::string shape_text(DType dtype, llvm::ArrayRef<int64_t> dims) {
   for (size_t d = 0; d < dims.size(); ++d) out += (d ? ", " : "") + std::to_string(dims[d]);
   return out + "]";
 }
+double microseconds_now() {
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 }  // namespace
 
 llvm::Error Executable::State::run(const HostInputs& inputs, HostArrays& outputs) {
   const TeamSize team(context.threads);
-  for (size_t k = 0; k < graph.inputs.size(); ++k) {
-    const Value& v = *graph.inputs[k];
-    auto it = inputs.find(v.name);
-    if (it == inputs.end()) return error(Code::input_not_given).tensor("input", v.name).says("is not given");
-    const TensorSpec spec = spec_of(v);
+  if (auto e = take_inputs(inputs)) return e;
+  prepare_outputs(outputs);
+  if (auto e = run_steps()) return e;
+  copy_outputs(outputs);
+  return llvm::Error::success();
+}
+llvm::Error Executable::State::take_inputs(const HostInputs& inputs) {
+  for (const Value* v : graph.inputs) {
+    auto it = inputs.find(v->name);
+    if (it == inputs.end()) return error(Code::input_not_given).tensor("input", v->name).says("is not given");
+    const TensorSpec spec = spec_of(*v);
     const HostArray& given = *it->second;
     if (given.dtype != spec.dtype || given.dims != spec.dims)
       return error(given.dtype != spec.dtype ? Code::dtype_mismatch : Code::shape_mismatch)
-          .tensor("input", v.name)
+          .tensor("input", v->name)
           .expected(shape_text(spec.dtype, spec.dims))
           .found(shape_text(given.dtype, given.dims));
-    base[size_t(places.lookup(&v).root)] = const_cast<char*>(given.bytes.data());
+    base[size_t(places.lookup(v).root)] = const_cast<char*>(given.bytes.data());
   }
+  return llvm::Error::success();
+}
+void Executable::State::prepare_outputs(HostArrays& outputs) {
   for (const GraphOutput& o : graph.outputs) {
     const TensorSpec spec = spec_of(*o.value);
     HostArray& array = outputs[o.name];
@@ -40,11 +52,8 @@ llvm::Error Executable::State::run(const HostInputs& inputs, HostArrays& outputs
   for (size_t r = 0; r < roots.size(); ++r)
     if (roots[r].kind == Root::Kind::output)
       base[r] = outputs.find(graph.outputs[size_t(roots[r].index)].name)->second.bytes.data();
-
-  using Clock = std::chrono::steady_clock;
-  auto microseconds = [&] {
-    return std::chrono::duration<double, std::micro>(Clock::now().time_since_epoch()).count();
-  };
+}
+llvm::Error Executable::State::run_steps() {
   if (options.profile) times.clear();
   llvm::SmallVector<const void*, 8> in;
   llvm::SmallVector<void*, 2> out;
@@ -53,29 +62,37 @@ llvm::Error Executable::State::run(const HostInputs& inputs, HostArrays& outputs
     out.clear();
     for (const Place& p : step.in) in.push_back(address(p));
     for (const Place& p : step.out) out.push_back(address(p));
-    const double start = options.profile ? microseconds() : 0;
-    if (step.collective) {
-      if (auto e = communicate(options.communicator, *step.collective, in[0], out[0], step.work.operands[0].bytes()))
-        return e;
-    } else {
-      if (auto e = step.kernel.run({in, out, static_cast<char*>(arena.get()) + step.scratch_offset})) return e;
-    }
-    if (options.profile) {
-      int64_t bytes = 0;
-      for (const TensorSpec& s : step.work.operands) bytes += s.bytes();
-      for (const TensorSpec& s : step.work.results) bytes += s.bytes();
-      times.push_back({step.last->out().name, step.label(),
-                       step.collective ? step.last->text("id").str() : std::string(), step.last->phase, start,
-                       microseconds() - start, step.flops, bytes});
-    }
-  }
-  for (size_t k = 0; k < graph.outputs.size(); ++k) {
-    const Place place = places.lookup(graph.outputs[k].value);
-    HostArray& array = outputs.find(graph.outputs[k].name)->second;
-    const char* from = static_cast<const char*>(address(place));
-    if (from != array.bytes.data() && !array.bytes.empty()) std::memcpy(array.bytes.data(), from, array.bytes.size());
+    const double start = options.profile ? microseconds_now() : 0;
+    if (auto e = run_step(step, in, out)) return e;
+    if (options.profile) times.push_back(step.time(start, microseconds_now() - start));
   }
   return llvm::Error::success();
+}
+llvm::Error Executable::State::run_step(Step& step, llvm::ArrayRef<const void*> in, llvm::ArrayRef<void*> out) {
+  if (step.collective)
+    return communicate(options.communicator, *step.collective, in[0], out[0], step.work.operands[0].bytes());
+  return step.kernel.run({in, out, static_cast<char*>(arena.get()) + step.scratch_offset});
+}
+// Those that were not made in their place.
+void Executable::State::copy_outputs(HostArrays& outputs) const {
+  for (const GraphOutput& o : graph.outputs) {
+    HostArray& array = outputs.find(o.name)->second;
+    const char* from = static_cast<const char*>(address(places.lookup(o.value)));
+    if (from != array.bytes.data() && !array.bytes.empty()) std::memcpy(array.bytes.data(), from, array.bytes.size());
+  }
+}
+StepTime Executable::State::Step::time(double start_us, double duration_us) const {
+  int64_t bytes = 0;
+  for (const TensorSpec& s : work.operands) bytes += s.bytes();
+  for (const TensorSpec& s : work.results) bytes += s.bytes();
+  return {last->out().name,
+          label(),
+          collective ? last->text("id").str() : std::string(),
+          last->phase,
+          start_us,
+          duration_us,
+          flops,
+          bytes};
 }
 std::string Executable::State::Step::label() const {
   std::string out;

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
 #include "runtime/collective.h"
 #include "runtime/executable.h"
 #include "runtime/fusion.h"
@@ -53,6 +54,12 @@ struct Executable::State {
     std::optional<CollectiveStep> collective;
 
     std::string label() const;  // its ops
+    StepTime time(double start_us, double duration_us) const;
+  };
+
+  struct Fused {
+    llvm::DenseMap<const Node*, FusedStep> by_last_node;
+    llvm::DenseSet<const Node*> taken;  // into one of the steps
   };
 
   const Graph& graph;
@@ -88,8 +95,21 @@ struct Executable::State {
   llvm::Error load(const Value& v);
   Work work_of(const FusedStep& fused) const;
   llvm::Expected<bool> fold(const Node& node);
+  llvm::Error add_inputs();
+  llvm::Expected<Fused> fuse_nodes() const;
+  llvm::Error add_steps();
   llvm::Error add_step(const FusedStep& fused);
+  void place_outputs();
+  void merge_in_place();
+  bool becomes_result(const Step& step, size_t k, int64_t now) const;
   void plan();
+  void allocate();
+
+  llvm::Error take_inputs(const HostInputs& inputs);
+  void prepare_outputs(HostArrays& outputs);
+  llvm::Error run_steps();
+  llvm::Error run_step(Step& step, llvm::ArrayRef<const void*> in, llvm::ArrayRef<void*> out);
+  void copy_outputs(HostArrays& outputs) const;
 };
 
 }  // namespace optp

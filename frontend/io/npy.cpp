@@ -135,105 +135,147 @@ void to_c_order(ArrayRef<char> from, ArrayRef<int64_t> dims, std::vector<char>& 
     }
   }
 }
+std::vector<char> in_c_order(ArrayRef<char> data, DType dtype, ArrayRef<int64_t> dims) {
+  std::vector<char> out(data.size());
+  if (data.empty()) return out;
+  switch (size_bytes(dtype)) {
+    case 1:
+      to_c_order<uint8_t>(data, dims, out);
+      break;
+    case 2:
+      to_c_order<uint16_t>(data, dims, out);
+      break;
+    case 4:
+      to_c_order<uint32_t>(data, dims, out);
+      break;
+    default:
+      to_c_order<uint64_t>(data, dims, out);
+      break;
+  }
+  return out;
+}
+
+DType dtype_of(StringRef descr) {
+  if (descr.empty()) return DType::undefined;
+  for (const Row& row : rows)
+    // One byte has no order, and numpy writes it as '|'; '<' is also read.
+    if (descr.drop_front() == row.text && (descr[0] == '<' || (descr[0] == '|' && size_bytes(row.dtype) == 1)))
+      return row.dtype;
+  return DType::undefined;
+}
+
+// The parts of a file in their order: magic, version, header, data.
+class FileParser {
+ public:
+  FileParser(StringRef name, ArrayRef<char> file, const Limits& limits)
+      : name_(name), rest_(file.data(), file.size()), limits_(limits) {}
+
+  Expected<HostArray> parse() {
+    if (!rest_.consume_front(magic))
+      return error(Code::not_this_format).in_file(name_).expected("a .npy file").found("another format");
+    if (Error e = read_version()) return e;
+    if (Error e = read_header()) return e;
+    if (Error e = read_type()) return e;
+    if (Error e = check_data()) return e;
+    if (*header_.fortran_order && array_.dims.size() > 1)
+      array_.bytes = in_c_order(ArrayRef<char>(rest_.data(), rest_.size()), array_.dtype, array_.dims);
+    else
+      array_.bytes.assign(rest_.begin(), rest_.end());
+    return std::move(array_);
+  }
+
+ private:
+  Error read_version() {
+    if (rest_.size() < 2)
+      return error(Code::not_this_format)
+          .in_file(name_)
+          .what("version")
+          .expected("2 bytes")
+          .found("the end of the file");
+    version_ = uint8_t(rest_[0]);
+    if (version_ < 1 || version_ > 3 || rest_[1] != 0)
+      return error(Code::unsupported_version)
+          .in_file(name_)
+          .what("version")
+          .expected("1.0, 2.0 or 3.0")
+          .found(Twine(version_) + "." + Twine(int(uint8_t(rest_[1]))));
+    rest_ = rest_.drop_front(2);
+    return Error::success();
+  }
+  Error read_header() {
+    const size_t length_bytes = version_ == 1 ? 2 : 4;
+    if (rest_.size() < length_bytes)
+      return error(Code::not_this_format)
+          .in_file(name_)
+          .what("header length")
+          .expected(Twine(length_bytes) + " bytes")
+          .found("the end of the file");
+    int64_t length = 0;
+    for (size_t i = 0; i < length_bytes; ++i) length |= int64_t(uint8_t(rest_[i])) << (8 * i);
+    rest_ = rest_.drop_front(length_bytes);
+    if (length > limits_.max_npy_header_bytes || length > int64_t(rest_.size()))
+      return error(Code::too_large)
+          .in_file(name_)
+          .what("header length")
+          .expected("at most " + Twine(std::min(limits_.max_npy_header_bytes, int64_t(rest_.size()))) + " bytes")
+          .found(length);
+    const StringRef text = rest_.take_front(size_t(length));
+    std::optional<Header> header = HeaderParser(text, limits_).parse();
+    if (!header)
+      return error(Code::not_this_format)
+          .in_file(name_)
+          .what("header")
+          .expected("{'descr': …, 'fortran_order': …, 'shape': (…)}")
+          .found(quoted(text.rtrim(" \n")));
+    header_ = std::move(*header);
+    rest_ = rest_.drop_front(size_t(length));
+    return Error::success();
+  }
+  Error read_type() {
+    array_.dtype = dtype_of(*header_.descr);
+    if (array_.dtype == DType::undefined)
+      return error(Code::dtype_mismatch)
+          .in_file(name_)
+          .what("dtype")
+          .expected("a little-endian bool, integer or float")
+          .found(quoted(*header_.descr));
+    array_.dims = *header_.shape;
+    return Error::success();
+  }
+  Error check_data() const {
+    const std::optional<int64_t> count = element_count(array_.dims), bytes = size_bytes(array_.dtype, array_.dims);
+    if (!count || !bytes || *count > limits_.max_elements)
+      return error(Code::too_large)
+          .in_file(name_)
+          .what("shape")
+          .expected("at most " + Twine(limits_.max_elements) + " elements")
+          .found("more");
+    if (*bytes != int64_t(rest_.size()))
+      return error(Code::size_mismatch)
+          .in_file(name_)
+          .what("data")
+          .expected(Twine(*bytes) + " bytes for its shape and dtype")
+          .found(rest_.size());
+    if (array_.dtype == DType::boolean)  // any other byte read as a bool is undefined behaviour
+      if (const size_t at = rest_.find_if([](char c) { return uint8_t(c) > 1; }); at != StringRef::npos)
+        return error(Code::malformed)
+            .in_file(name_)
+            .what("element " + Twine(at))
+            .expected("a bool of 0 or 1")
+            .found(int(uint8_t(rest_[at])));
+    return Error::success();
+  }
+
+  StringRef name_, rest_;
+  const Limits& limits_;
+  int version_ = 0;
+  Header header_;
+  HostArray array_;
+};
 }  // namespace
 
 Expected<HostArray> parse_npy(StringRef name, ArrayRef<char> file, const Limits& limits) {
-  StringRef rest(file.data(), file.size());
-  if (!rest.consume_front(magic))
-    return error(Code::not_this_format).in_file(name).expected("a .npy file").found("another format");
-  if (rest.size() < 2)
-    return error(Code::not_this_format).in_file(name).what("version").expected("2 bytes").found("the end of the file");
-  const int version = uint8_t(rest[0]);
-  if (version < 1 || version > 3 || rest[1] != 0)
-    return error(Code::unsupported_version)
-        .in_file(name)
-        .what("version")
-        .expected("1.0, 2.0 or 3.0")
-        .found(Twine(version) + "." + Twine(int(uint8_t(rest[1]))));
-  rest = rest.drop_front(2);
-  const size_t length_bytes = version == 1 ? 2 : 4;
-  if (rest.size() < length_bytes)
-    return error(Code::not_this_format)
-        .in_file(name)
-        .what("header length")
-        .expected(Twine(length_bytes) + " bytes")
-        .found("the end of the file");
-  int64_t length = 0;
-  for (size_t i = 0; i < length_bytes; ++i) length |= int64_t(uint8_t(rest[i])) << (8 * i);
-  rest = rest.drop_front(length_bytes);
-  if (length > limits.max_npy_header_bytes || length > int64_t(rest.size()))
-    return error(Code::too_large)
-        .in_file(name)
-        .what("header length")
-        .expected("at most " + Twine(std::min(limits.max_npy_header_bytes, int64_t(rest.size()))) + " bytes")
-        .found(length);
-  const StringRef header_text = rest.take_front(size_t(length));
-  const std::optional<Header> header = HeaderParser(header_text, limits).parse();
-  if (!header)
-    return error(Code::not_this_format)
-        .in_file(name)
-        .what("header")
-        .expected("{'descr': …, 'fortran_order': …, 'shape': (…)}")
-        .found(quoted(header_text.rtrim(" \n")));
-  rest = rest.drop_front(size_t(length));
-
-  HostArray array;
-  // One byte has no order, and numpy writes it as '|'; '<' is also read.
-  const StringRef descr = *header->descr;
-  if (!descr.empty())
-    for (const Row& row : rows)
-      if (descr.drop_front() == row.text && (descr[0] == '<' || (descr[0] == '|' && size_bytes(row.dtype) == 1)))
-        array.dtype = row.dtype;
-  if (array.dtype == DType::undefined)
-    return error(Code::dtype_mismatch)
-        .in_file(name)
-        .what("dtype")
-        .expected("a little-endian bool, integer or float")
-        .found(quoted(descr));
-  array.dims = *header->shape;
-  const std::optional<int64_t> count = element_count(array.dims), bytes = size_bytes(array.dtype, array.dims);
-  if (!count || !bytes || *count > limits.max_elements)
-    return error(Code::too_large)
-        .in_file(name)
-        .what("shape")
-        .expected("at most " + Twine(limits.max_elements) + " elements")
-        .found("more");
-  if (*bytes != int64_t(rest.size()))
-    return error(Code::size_mismatch)
-        .in_file(name)
-        .what("data")
-        .expected(Twine(*bytes) + " bytes for its shape and dtype")
-        .found(rest.size());
-  if (array.dtype == DType::boolean)  // any other byte read as a bool is undefined behaviour
-    if (const size_t at = rest.find_if([](char c) { return uint8_t(c) > 1; }); at != StringRef::npos)
-      return error(Code::malformed)
-          .in_file(name)
-          .what("element " + Twine(at))
-          .expected("a bool of 0 or 1")
-          .found(int(uint8_t(rest[at])));
-
-  if (*header->fortran_order && array.dims.size() > 1) {
-    array.bytes.resize(rest.size());
-    if (*count == 0) return array;
-    const ArrayRef<char> data(rest.data(), rest.size());
-    switch (size_bytes(array.dtype)) {
-      case 1:
-        to_c_order<uint8_t>(data, array.dims, array.bytes);
-        break;
-      case 2:
-        to_c_order<uint16_t>(data, array.dims, array.bytes);
-        break;
-      case 4:
-        to_c_order<uint32_t>(data, array.dims, array.bytes);
-        break;
-      default:
-        to_c_order<uint64_t>(data, array.dims, array.bytes);
-        break;
-    }
-  } else {
-    array.bytes.assign(rest.begin(), rest.end());
-  }
-  return array;
+  return FileParser(name, file, limits).parse();
 }
 
 Expected<HostArray> read_npy(StringRef path, const Limits& limits) {

@@ -107,6 +107,61 @@ Error check_target(const OutputState& state, bool& exists, bool& empty, mode_t& 
         .hint("move it away or overwrite it explicitly");
   return Error::success();
 }
+
+// The lock dies with its holder, so nothing stale can refuse a run. Its file is removed by its holder, hence the second
+// look: a lock on a file that has no name any more keeps nobody out.
+Error lock_target(OutputState& state) {
+  state.lock_name = "." + state.name + ".lock";
+  while (true) {
+    Descriptor lock(::openat(state.parent.get(), state.lock_name.c_str(),
+                             O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666));
+    if (!lock)
+      return error(Code::cannot_write)
+          .in_file(state.target)
+          .what("its lock " + state.lock_name + " cannot be created")
+          .what(reason(errno));
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+      return error(Code::cannot_write)
+          .in_file(state.target)
+          .what(errno == EWOULDBLOCK ? "another run is writing to it" : "cannot be locked: " + reason(errno));
+    struct stat held, named;
+    if (::fstat(lock.get(), &held) == 0 &&
+        ::fstatat(state.parent.get(), state.lock_name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+        id_of(held) == id_of(named)) {
+      state.lock = std::move(lock);
+      return Error::success();
+    }
+  }
+}
+
+// We hold the lock: what looks like a temporary folder of this target belongs to a run that is dead.
+void remove_stale(const OutputState& state, const std::string& prefix) {
+  std::vector<std::string> stale;
+  if (DIR* entries = ::fdopendir(::openat(state.parent.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC))) {
+    while (dirent* entry = ::readdir(entries))
+      if (StringRef(entry->d_name).starts_with(prefix) && StringRef(entry->d_name).size() == prefix.size() + 6)
+        stale.emplace_back(entry->d_name);
+    ::closedir(entries);
+  }
+  for (const std::string& old : stale) remove_tree(state.parent.get(), old.c_str());
+}
+
+Error make_temporary_folder(OutputState& state, const std::string& prefix) {
+  std::string temporary;
+  do {
+    temporary = prefix + random_suffix();
+    if (::mkdirat(state.parent.get(), temporary.c_str(), 0777) == 0) break;
+    if (errno != EEXIST)
+      return error(Code::cannot_write)
+          .in_file(state.target)
+          .what("a folder beside it cannot be created")
+          .what(reason(errno));
+  } while (true);
+  state.temporary = temporary;
+  state.folder = open_folder(state.parent.get(), temporary.c_str());
+  if (!state.folder) return error(Code::cannot_write).in_file(state.target).what(reason(errno));
+  return Error::success();
+}
 }  // namespace
 
 struct OutputFile::Sweep {
@@ -192,56 +247,15 @@ Expected<OutputTransaction> OutputTransaction::begin(StringRef target, OutputOpt
   if (!state->parent)
     return error(Code::cannot_write).in_file(target).what("its parent folder cannot be opened").what(reason(errno));
 
-  // The lock dies with its holder, so nothing stale can refuse a run. Its file is removed by its holder, hence the
-  // second look: a lock on a file that has no name any more keeps nobody out.
-  state->lock_name = "." + name + ".lock";
-  while (true) {
-    Descriptor lock(::openat(state->parent.get(), state->lock_name.c_str(),
-                             O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666));
-    if (!lock)
-      return error(Code::cannot_write)
-          .in_file(target)
-          .what("its lock " + state->lock_name + " cannot be created")
-          .what(reason(errno));
-    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
-      return error(Code::cannot_write)
-          .in_file(target)
-          .what(errno == EWOULDBLOCK ? "another run is writing to it" : "cannot be locked: " + reason(errno));
-    struct stat held, named;
-    if (::fstat(lock.get(), &held) == 0 &&
-        ::fstatat(state->parent.get(), state->lock_name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-        id_of(held) == id_of(named)) {
-      state->lock = std::move(lock);
-      break;
-    }
-  }
+  if (Error e = lock_target(*state)) return e;
   OutputTransaction transaction(state);  // from here on, its destructor cleans up
 
   bool exists, empty;
   mode_t mode;
   if (Error e = check_target(*state, exists, empty, mode)) return e;
-
-  // We hold the lock: what looks like a temporary folder of this target belongs to a run that is dead.
   const std::string prefix = "." + name + ".tmp-";
-  std::vector<std::string> stale;
-  if (DIR* entries = ::fdopendir(::openat(state->parent.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC))) {
-    while (dirent* entry = ::readdir(entries))
-      if (StringRef(entry->d_name).starts_with(prefix) && StringRef(entry->d_name).size() == prefix.size() + 6)
-        stale.emplace_back(entry->d_name);
-    ::closedir(entries);
-  }
-  for (const std::string& old : stale) remove_tree(state->parent.get(), old.c_str());
-
-  std::string temporary;
-  do {
-    temporary = prefix + random_suffix();
-    if (::mkdirat(state->parent.get(), temporary.c_str(), 0777) == 0) break;
-    if (errno != EEXIST)
-      return error(Code::cannot_write).in_file(target).what("a folder beside it cannot be created").what(reason(errno));
-  } while (true);
-  state->temporary = temporary;
-  state->folder = open_folder(state->parent.get(), temporary.c_str());
-  if (!state->folder) return error(Code::cannot_write).in_file(target).what(reason(errno));
+  remove_stale(*state, prefix);
+  if (Error e = make_temporary_folder(*state, prefix)) return e;
   return transaction;
 }
 

@@ -62,7 +62,7 @@ llvm::Expected<Value*> Builder::fold(Node& node) {
   if (out.content) {
     if (!llvm::all_of(out.content->elements, [](Dim d) { return d.constant().has_value(); })) return &out;
     known.emplace();
-    known->resize(false, out.content->dims);
+    known->resize(/*floating=*/false, out.content->dims);
     for (size_t k = 0; k < out.content->elements.size(); ++k) known->i[k] = *out.content->elements[k].constant();
   } else {
     if (node.op->collective || !node.op->evaluate) return &out;
@@ -113,7 +113,7 @@ Value& Builder::scalar(DType dtype, double value) {
 }
 Value& Builder::integers(llvm::ArrayRef<int64_t> values) {
   Array a;
-  a.resize(false, {int64_t(values.size())});
+  a.resize(/*floating=*/false, {int64_t(values.size())});
   for (size_t k = 0; k < values.size(); ++k) a.i[k] = values[k];
   return constant(DType::i64, a.dims, a);
 }
@@ -121,7 +121,7 @@ Value& Builder::dim_tensor(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Dim> ele
                            llvm::StringRef name) {
   if (llvm::all_of(elements, [](Dim d) { return d.constant().has_value(); })) {
     Array a;
-    a.resize(false, dims);
+    a.resize(/*floating=*/false, dims);
     for (size_t k = 0; k < elements.size(); ++k) a.i[k] = *elements[k].constant();
     return constant(dtype, dims, a, name);
   }

@@ -192,8 +192,10 @@ Dim Dim::of_constant(int64_t constant) {
   return Dim(intern(std::move(terms)));
 }
 Dim Dim::symbol(llvm::StringRef name, int64_t least) { return of(symbol_atom(name, least)); }
-Dim Dim::part(Dim n, llvm::ArrayRef<std::string> axes) { return axes.empty() ? n : chunk_term(true, n, axes); }
-Dim Dim::start(Dim n, llvm::ArrayRef<std::string> axes) { return axes.empty() ? Dim(0) : chunk_term(false, n, axes); }
+Dim Dim::part(Dim n, llvm::ArrayRef<std::string> axes) { return axes.empty() ? n : chunk_term(/*size=*/true, n, axes); }
+Dim Dim::start(Dim n, llvm::ArrayRef<std::string> axes) {
+  return axes.empty() ? Dim(0) : chunk_term(/*size=*/false, n, axes);
+}
 Dim Dim::overflow() {
   static const DimExpression* e = [] {
     auto* x = new DimExpression;

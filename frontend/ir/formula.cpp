@@ -44,7 +44,7 @@ Value* Formula::unbroadcast(Value* gradient, const Value& like) {
   const size_t shift = gradient->ndim() - like.ndim();
   for (size_t d = 0; d < gradient->ndim(); ++d)
     if (d < shift || (like.type.dims[d - shift].is(1) && !gradient->type.dims[d].is(1))) axes.push_back(int64_t(d));
-  return reshape(sum(gradient, axes, false), like.type.dims);
+  return reshape(sum(gradient, axes, /*keepdims=*/false), like.type.dims);
 }
 void Formula::fail(llvm::Error error) {
   if (failed_) return llvm::consumeError(std::move(error));

@@ -55,8 +55,8 @@ class GraphReader {
     value_ = nullptr;
     if (in.is_next("%")) return node(in);
     if (in.eat_word("input")) return input(in);
-    if (in.eat_word("data")) return data(in, false);
-    if (in.eat_word("parameter")) return data(in, true);
+    if (in.eat_word("data")) return data(in, /*is_parameter=*/false);
+    if (in.eat_word("parameter")) return data(in, /*is_parameter=*/true);
     if (in.eat_word("output")) return output(in);
     if (in.eat_word("guard")) return guard(in);
     if (in.eat_word("mesh")) return mesh(in);

@@ -12,9 +12,9 @@ class Verifier {
 
   llvm::Error run() {
     for (const Value* v : graph_.inputs)
-      if (auto e = define(*v, nullptr)) return e;
+      if (auto e = define(*v, /*producer=*/nullptr)) return e;
     for (const Value* v : graph_.data())
-      if (auto e = define(*v, nullptr)) return e;
+      if (auto e = define(*v, /*producer=*/nullptr)) return e;
     for (const auto& node : graph_.nodes) {
       if (auto e = check_operands(*node)) return e;
       if (auto e = check_attributes(*node)) return e;

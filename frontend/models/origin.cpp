@@ -17,7 +17,7 @@ void add_origin(GraphWriter& g, const OptConfig& c) {
   std::string x = layer_norm(g, "embed_norm", g.node("/embed_tokens", "Gather", {table, ids}), h);
 
   const std::string square = g.node("", "Concat", {extents.sequence_1, extents.sequence_1}, {{"axis", int64_t{0}}});
-  const std::string ones = g.filled("", square, true);
+  const std::string ones = g.filled("", square, /*value=*/true);
   const std::string lower = g.node("", "Trilu", {ones, g.scalar("", int64_t{0})}, {{"upper", int64_t{0}}});
   const std::string later = g.node("", "Not", lower);
   const std::string lowest = g.scalar("", std::numeric_limits<float>::lowest());

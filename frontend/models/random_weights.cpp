@@ -147,20 +147,87 @@ std::string temporary_name(const std::string& name) {
   std::random_device random;
   return "." + name + ".tmp-" + std::to_string(random());
 }
+
+llvm::Error failed(llvm::StringRef path, const char* what, int error_number) {
+  return error(Code::cannot_write).in_file(path).what(what + reason(error_number));
+}
+
+// A file that takes its name when it is whole. Where the file system has files without a name, nothing is left of one
+// whose process ends before.
+class NewFile {
+ public:
+  NewFile(llvm::StringRef path, const Descriptor& folder, std::string name)
+      : path_(path), folder_(folder), name_(std::move(name)) {}
+  llvm::Error check_target() {
+    exists_ = ::fstatat(folder_.get(), name_.c_str(), &status_, AT_SYMLINK_NOFOLLOW) == 0;
+    if (exists_ && !S_ISREG(status_.st_mode))
+      return error(Code::occupied).in_file(path_).expected("a regular file or nothing").found(kind_of(status_));
+    return llvm::Error::success();
+  }
+  llvm::Error create() {
+    // Without /proc it could not be given a name later.
+    file_ = Descriptor(::access("/proc/self/fd", X_OK) == 0
+                           ? ::openat(folder_.get(), ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666)
+                           : -1);
+    unnamed_ = bool(file_);
+    while (!file_) {
+      temporary_ = temporary_name(name_);
+      file_ = Descriptor(
+          ::openat(folder_.get(), temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+      if (!file_ && errno != EEXIST) return failed(path_, "a file beside it cannot be created: ", errno);
+    }
+    return llvm::Error::success();
+  }
+  int descriptor() const { return file_.get(); }
+  // These return 0 or errno. Too little room is said at once, not after minutes; a file system that cannot reserve room
+  // is not asked to.
+  int reserve(int64_t bytes) const {
+    const bool done = ::fallocate(file_.get(), 0, 0, std::max<int64_t>(bytes, 1)) == 0;
+    return done || errno == EOPNOTSUPP || errno == ENOSYS ? 0 : errno;
+  }
+  int finish(int64_t bytes) {
+    if (::ftruncate(file_.get(), bytes) != 0) return errno;
+    if (exists_) (void)::fchmod(file_.get(), status_.st_mode & 07777);
+    if (::fsync(file_.get()) != 0) return errno;
+    if (const int e = unnamed_ ? give_temporary_name() : 0) return e;
+    if (file_.close() != 0) return errno;
+    return ::renameat(folder_.get(), temporary_.c_str(), folder_.get(), name_.c_str()) != 0 ? errno : 0;
+  }
+  void abandon() {
+    file_.close();
+    if (!temporary_.empty()) ::unlinkat(folder_.get(), temporary_.c_str(), 0);
+  }
+
+ private:
+  int give_temporary_name() {  // linkat replaces nothing, rename does
+    const std::string self = "/proc/self/fd/" + std::to_string(file_.get());
+    while (true) {
+      const std::string name = temporary_name(name_);
+      if (::linkat(AT_FDCWD, self.c_str(), folder_.get(), name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+        temporary_ = name;
+        return 0;
+      }
+      if (errno != EEXIST) return errno;
+    }
+  }
+
+  llvm::StringRef path_;
+  const Descriptor& folder_;
+  const std::string name_;
+  Descriptor file_;
+  std::string temporary_;
+  bool unnamed_ = false, exists_ = false;
+  struct stat status_ = {};
+};
 }  // namespace
 
 llvm::Error write_random_weights(llvm::StringRef path, llvm::ArrayRef<RandomParameter> parameters, uint64_t seed,
                                  const std::function<void(int64_t, int64_t)>& progress) {
-  const auto failed = [&](const char* what, int error_number) {
-    return error(Code::cannot_write).in_file(path).what(what + reason(error_number));
-  };
   const auto [folder, name] = split_path(path);
   const Descriptor parent(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!parent) return failed("its folder cannot be opened: ", errno);
-  struct stat status;
-  const bool exists = ::fstatat(parent.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
-  if (exists && !S_ISREG(status.st_mode))
-    return error(Code::occupied).in_file(path).expected("a regular file or nothing").found(kind_of(status));
+  if (!parent) return failed(path, "its folder cannot be opened: ", errno);
+  NewFile file(path, parent, name);
+  if (auto e = file.check_target()) return e;
 
   int64_t total_bytes = 0, end_bytes = 0;
   std::vector<Block> blocks;
@@ -172,42 +239,17 @@ llvm::Error write_random_weights(llvm::StringRef path, llvm::ArrayRef<RandomPara
   }
 
   const DeferInterrupts defer;
-  // A file without a name vanishes with the process. Where the file system has none, or no /proc gives it a name later,
-  // it gets a temporary one at once.
-  std::string temporary;
-  Descriptor file(
-      ::access("/proc/self/fd", X_OK) == 0 ? ::openat(parent.get(), ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666) : -1);
-  const bool unnamed = bool(file);
-  while (!file) {
-    temporary = temporary_name(name);
-    file = Descriptor(
-        ::openat(parent.get(), temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
-    if (!file && errno != EEXIST) return failed("a file beside it cannot be created: ", errno);
-  }
-  // Too little room is said at once, not after minutes; a file system that cannot reserve room is not asked to.
-  int failure =
-      ::fallocate(file.get(), 0, 0, std::max<int64_t>(end_bytes, 1)) != 0 && errno != EOPNOTSUPP && errno != ENOSYS
-          ? errno
-          : 0;
-  if (failure == 0) failure = write_blocks(file.get(), parameters, blocks, seed, total_bytes, progress);
-  if (failure == 0 && ::ftruncate(file.get(), end_bytes) != 0) failure = errno;
-  if (exists) (void)::fchmod(file.get(), status.st_mode & 07777);
-  if (failure == 0 && ::fsync(file.get()) != 0) failure = errno;
-  const std::string self = "/proc/self/fd/" + std::to_string(file.get());
-  while (failure == 0 && unnamed) {
-    temporary = temporary_name(name);  // linkat replaces nothing, rename does
-    if (::linkat(AT_FDCWD, self.c_str(), parent.get(), temporary.c_str(), AT_SYMLINK_FOLLOW) == 0) break;
-    if (errno != EEXIST) failure = errno, temporary.clear();
-  }
-  if (file.close() != 0 && failure == 0) failure = errno;
-  if (failure == 0 && ::renameat(parent.get(), temporary.c_str(), parent.get(), name.c_str()) != 0) failure = errno;
+  if (auto e = file.create()) return e;
+  int failure = file.reserve(end_bytes);
+  if (failure == 0) failure = write_blocks(file.descriptor(), parameters, blocks, seed, total_bytes, progress);
+  if (failure == 0) failure = file.finish(end_bytes);
   if (failure != 0) {
-    if (!temporary.empty()) ::unlinkat(parent.get(), temporary.c_str(), 0);
+    file.abandon();
     if (failure == EINTR) return error(Code::interrupted).in_file(path).what("interrupted, nothing was written");
-    return failed("cannot be written: ", failure);
+    return failed(path, "cannot be written: ", failure);
   }
   if (::fsync(parent.get()) != 0 && errno != EINVAL && errno != EROFS)
-    return failed("is in place, but perhaps not after a power loss: ", errno);
+    return failed(path, "is in place, but perhaps not after a power loss: ", errno);
   return llvm::Error::success();
 }
 

@@ -49,65 +49,92 @@ struct Written {
   std::vector<const Value*> external;  // in the order of their bytes in the data file
 };
 
-llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& options) {
-  Written out;
-  onnx::ModelProto& model = out.model;
-  model.set_ir_version(ir_version);
-  model.set_producer_name("opt-partition");
-  auto& standard = *model.add_opset_import();
-  standard.set_domain("");
-  standard.set_version(opset);
-  if (llvm::any_of(graph.nodes, [](const auto& node) { return node->op->collective; })) {
-    auto& ours = *model.add_opset_import();
-    ours.set_domain(own_domain);
-    ours.set_version(own_domain_version);
-  }
-  auto metadata = options.metadata;
-  if (graph.rank) metadata["rank"] = std::to_string(*graph.rank);
-  for (const auto& [key, value] : metadata) {
-    auto& entry = *model.add_metadata_props();
-    entry.set_key("opt_partition." + key);
-    entry.set_value(value);
-  }
-  onnx::GraphProto& proto = *model.mutable_graph();
-  proto.set_name(graph.name.empty() ? "graph" : graph.name);
-  ExportContext context(graph, proto);
-  for (const Value* v : graph.inputs) set_type(*proto.add_input(), v->name, *v);
-  // What a training step updates is an input, with its first value as the default.
-  for (const Value* v : graph.data())
-    if (llvm::any_of(graph.updates, [&](const Update& u) { return u.input == v->name; }))
-      set_type(*proto.add_input(), v->name, *v);
+// From a graph to a message, in the order in which the message has its parts.
+class Writer {
+ public:
+  Writer(const Graph& graph, const ExportOptions& options)
+      : graph_(graph), options_(options), proto_(*out_.model.mutable_graph()), context_(graph, proto_) {}
 
-  int64_t end = 0;
-  for (const Value* v : graph.data()) {
-    if (v->type.dtype == DType::string)
+  llvm::Expected<Written> write() {
+    write_header();
+    proto_.set_name(graph_.name.empty() ? "graph" : graph_.name);
+    write_inputs();
+    for (const Value* v : graph_.data())
+      if (auto e = write_initializer(*v)) return e;
+    for (const auto& node : graph_.nodes)
+      if (!context_.is_written(*node))
+        if (auto e = write_node(*node)) return e;
+    for (const GraphOutput& o : graph_.outputs) {
+      if (context_.name_of(*o.value) != o.name) context_.identity(*o.value, o.name);
+      set_type(*proto_.add_output(), o.name, *o.value);
+    }
+    context_.close();
+    return std::move(out_);
+  }
+
+ private:
+  void write_header() {
+    onnx::ModelProto& model = out_.model;
+    model.set_ir_version(ir_version);
+    model.set_producer_name("opt-partition");
+    auto& standard = *model.add_opset_import();
+    standard.set_domain("");
+    standard.set_version(opset);
+    if (llvm::any_of(graph_.nodes, [](const auto& node) { return node->op->collective; })) {
+      auto& ours = *model.add_opset_import();
+      ours.set_domain(own_domain);
+      ours.set_version(own_domain_version);
+    }
+    auto metadata = options_.metadata;
+    if (graph_.rank) metadata["rank"] = std::to_string(*graph_.rank);
+    for (const auto& [key, value] : metadata) {
+      auto& entry = *model.add_metadata_props();
+      entry.set_key("opt_partition." + key);
+      entry.set_value(value);
+    }
+  }
+  void write_inputs() {
+    for (const Value* v : graph_.inputs) set_type(*proto_.add_input(), v->name, *v);
+    // What a training step updates is an input, with its first value as the default.
+    for (const Value* v : graph_.data())
+      if (llvm::any_of(graph_.updates, [&](const Update& u) { return u.input == v->name; }))
+        set_type(*proto_.add_input(), v->name, *v);
+  }
+
+  llvm::Error write_initializer(const Value& v) {
+    if (v.type.dtype == DType::string)
       return error(Code::dtype_mismatch)
-          .tensor("initializer", v->name)
+          .tensor("initializer", v.name)
           .what("dtype")
           .expected("a number")
           .found("string");
-    onnx::TensorProto& t = *proto.add_initializer();
-    t.set_name(context.name_of(*v));
-    t.set_data_type(int(v->type.dtype));
-    const Shard shard = v->data_shard();
+    onnx::TensorProto& t = *proto_.add_initializer();
+    t.set_name(context_.name_of(v));
+    t.set_data_type(int(v.type.dtype));
+    const Shard shard = v.data_shard();
     const Extents dims = shard.shape();
     for (int64_t d : dims) t.add_dims(d);
-    if (v->sharding && v->shard) t.set_doc_string(to_string(*v->sharding) + ": " + to_string(shard, most_intervals));
-    const int64_t bytes = count_of(dims) * size_bytes(v->type.dtype);
-    const bool absent = v->data->is_missing();
-    if (absent && options.weights)
+    if (v.sharding && v.shard) t.set_doc_string(to_string(*v.sharding) + ": " + to_string(shard, most_intervals));
+    const int64_t bytes = count_of(dims) * size_bytes(v.type.dtype);
+    const bool absent = v.data->is_missing();
+    if (absent && options_.weights)
       return error(Code::weights_not_found)
-          .tensor("initializer", v->name)
-          .what("its file " + quoted(v->data->missing) + " is not there");
-    const bool kept = bytes < options.inline_below_bytes || (!options.weights && !v->is_parameter);
+          .tensor("initializer", v.name)
+          .what("its file " + quoted(v.data->missing) + " is not there");
+    const bool kept = bytes < options_.inline_below_bytes || (!options_.weights && !v.is_parameter);
     if (bytes == 0 || (kept && !absent)) {
       std::string& raw = *t.mutable_raw_data();
       if (bytes > 0)
-        for_each_run(shard, *v->data, [&](llvm::ArrayRef<char> run) { raw.append(run.data(), run.size()); });
-      continue;
+        for_each_run(shard, *v.data, [&](llvm::ArrayRef<char> run) { raw.append(run.data(), run.size()); });
+    } else {
+      refer_to_data_file(t, bytes);
+      out_.external.push_back(&v);
     }
-    const int64_t offset = (end + alignment - 1) / alignment * alignment;
-    end = offset + bytes;
+    return llvm::Error::success();
+  }
+  void refer_to_data_file(onnx::TensorProto& t, int64_t bytes) {
+    const int64_t offset = (end_ + alignment - 1) / alignment * alignment;
+    end_ = offset + bytes;
     t.set_data_location(onnx::TensorProto::EXTERNAL);
     const std::pair<const char*, std::string> entries[] = {
         {"location", data_file}, {"offset", std::to_string(offset)}, {"length", std::to_string(bytes)}};
@@ -116,24 +143,27 @@ llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& option
       entry.set_key(key);
       entry.set_value(value);
     }
-    out.external.push_back(v);
   }
 
-  for (const auto& node : graph.nodes) {
-    if (context.is_written(*node)) continue;
-    const ExportRow* row = find_export(node->op->name);
-    if (!row) return error(Code::bug).at(place_of(*node)).what("op " + quoted(node->op->name) + " has no ONNX form");
-    context.begin(*node, *row);
-    row->write(context);
-    if (auto e = context.take_failure()) return within(place_of(*node), std::move(e));
-    if (!graph.is_output(node->out())) set_type(*proto.add_value_info(), context.name_of(node->out()), node->out());
+  llvm::Error write_node(const Node& node) {
+    const ExportRow* row = find_export(node.op->name);
+    if (!row) return error(Code::bug).at(place_of(node)).what("op " + quoted(node.op->name) + " has no ONNX form");
+    context_.begin(node, *row);
+    row->write(context_);
+    if (auto e = context_.take_failure()) return within(place_of(node), std::move(e));
+    if (!graph_.is_output(node.out())) set_type(*proto_.add_value_info(), context_.name_of(node.out()), node.out());
+    return llvm::Error::success();
   }
-  for (const GraphOutput& o : graph.outputs) {
-    if (context.name_of(*o.value) != o.name) context.identity(*o.value, o.name);
-    set_type(*proto.add_output(), o.name, *o.value);
-  }
-  context.close();
-  return out;
+
+  const Graph& graph_;
+  const ExportOptions& options_;
+  Written out_;
+  onnx::GraphProto& proto_;
+  ExportContext context_;
+  int64_t end_ = 0;  // of the data file so far
+};
+llvm::Expected<Written> to_proto(const Graph& graph, const ExportOptions& options) {
+  return Writer(graph, options).write();
 }
 
 // The same message always gives the same bytes.

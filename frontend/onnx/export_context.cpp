@@ -127,7 +127,7 @@ std::string ExportContext::constant(DType dtype, llvm::ArrayRef<int64_t> dims, c
 }
 std::string ExportContext::integers(llvm::ArrayRef<int64_t> values) {
   Array a;
-  a.resize(false, {int64_t(values.size())});
+  a.resize(/*floating=*/false, {int64_t(values.size())});
   a.i.assign(values.begin(), values.end());
   return constant(DType::i64, a.dims, a);
 }

@@ -98,7 +98,7 @@ std::string ExportContext::compute(Dim d) {
 std::string ExportContext::dim_scalar(Dim d) {
   if (auto n = d.constant()) {
     Array a;
-    a.resize(false, {});
+    a.resize(/*floating=*/false, {});
     a.i[0] = *n;
     return constant(DType::i64, {}, a);
   }

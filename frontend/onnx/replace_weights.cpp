@@ -1,10 +1,5 @@
-// An exporter writes a tensor once where several parameters are equal (frontend/onnx/README.md,
-// passes/unshare_parameters.cpp): after training they are not. Each gets an initializer of its own:
-//   Identity(w) -> v              the node goes, v becomes an initializer
-//   LayerNormalization(x, w, b)   named n: its input 1 becomes n.weight, or its input 2 n.bias
-//   MatMul(a, w), Add(a, b)       named n, of a tensor that others use, too: w becomes n.weight, b n.bias
-//   Gemm(a, w) -> y               had a bias of zeros that was dropped: y.bias becomes its input 2
-// Nothing else of the graph changes.
+// The model's message stays as it is but for the bytes of its initializers: read, placed (weight_sites.h), filled,
+// written again.
 #include "frontend/onnx/replace_weights.h"
 
 #include <onnx/onnx_pb.h>
@@ -17,8 +12,7 @@
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/tensor.h"
-#include "llvm/ADT/DenseSet.h"
-#include "llvm/ADT/StringMap.h"
+#include "frontend/onnx/weight_sites.h"
 #include "llvm/ADT/StringSet.h"
 
 namespace optp {
@@ -73,15 +67,7 @@ class Replacer {
     const auto bytes = (*file)->bytes();
     if (!model_->ParseFromArray(bytes.data(), int(bytes.size())) || !model_->has_graph())
       return error(Code::not_this_format).in_file(path_).what("not an ONNX model");
-    auto& graph = *model_->mutable_graph();
-    for (int k = 0; k < graph.initializer_size(); ++k) initializers_[graph.initializer(k).name()] = k;
-    for (int k = 0; k < graph.node_size(); ++k) {
-      const auto& n = graph.node(k);
-      by_name_[n.name().empty() && n.output_size() ? n.output(0) : n.name()].push_back(k);
-      for (const auto& o : n.output()) by_output_[o] = k;
-      for (const auto& i : n.input())
-        if (!i.empty()) ++uses_[i];
-    }
+    sites_.emplace(*model_);
     return llvm::Error::success();
   }
 
@@ -91,7 +77,7 @@ class Replacer {
     for (const NewWeight& w : weights) {
       if (!place_one(w.name, w)) unplaced += (unplaced.empty() ? "" : ", ") + quoted(w.name);
       for (const std::string& alias : w.aliases) {
-        if (!initializers_.count(alias) && is_identity_of(alias, w)) continue;  // an Identity of w: updated with it
+        if (!sites_->has_initializer(alias) && sites_->is_identity_of(alias, w)) continue;
         if (!place_one(alias, w)) unplaced += (unplaced.empty() ? "" : ", ") + quoted(alias);
       }
     }
@@ -108,7 +94,7 @@ class Replacer {
       auto array = w.load();
       if (!array) return array.takeError();
       for (const auto& [name, turned] : targets->second) {
-        const int k = initializers_.lookup(name);
+        const int k = sites_->initializer(name);
         auto& proto = *model_->mutable_graph()->mutable_initializer(k);
         const Where place{file_place(path_), tensor_place("initializer", name)};
         if (turned && array->dims.size() != 2)
@@ -129,83 +115,15 @@ class Replacer {
     return llvm::Error::success();
   }
 
-  llvm::Error write(llvm::StringRef out, bool& external) {
-    auto& graph = *model_->mutable_graph();
-    drop_removed_nodes();
-    // Every initializer's bytes: trained, or as they were.
-    std::vector<std::shared_ptr<const Tensor>> kept(size_t(graph.initializer_size()));
-    std::vector<llvm::ArrayRef<char>> bytes(kept.size());
-    int64_t total = 0;
-    external = false;
-    for (int k = 0; k < graph.initializer_size(); ++k) {
-      auto& proto = *graph.mutable_initializer(k);
-      external |= proto.data_location() == onnx::TensorProto::EXTERNAL;
-      if (auto it = arrays_.find(k); it != arrays_.end()) {
-        bytes[size_t(k)] = it->second.bytes;
-      } else if (proto.data_location() == onnx::TensorProto::EXTERNAL) {
-        auto tensor = load(proto, tensor_place("initializer", proto.name()));
-        if (!tensor) return tensor.takeError();
-        kept[size_t(k)] = *tensor;
-        bytes[size_t(k)] = (*tensor)->bytes;
-      } else {
-        total += int64_t(proto.ByteSizeLong());
-        continue;  // in the message, and stays there
-      }
-      total += int64_t(bytes[size_t(k)].size());
-    }
-    external |= total > largest_single_file_bytes;
-    for (auto& n : *graph.mutable_node())
-      for (auto& a : *n.mutable_attribute())
-        if (a.has_t() && a.t().data_location() == onnx::TensorProto::EXTERNAL) {
-          auto tensor = load(a.t(), words("attribute " + quoted(a.name()) + " of node " + quoted(n.name())));
-          if (!tensor) return tensor.takeError();
-          embed(*a.mutable_t(), (*tensor)->bytes);
-        }
-
-    const std::string data_path = (out + ".data").str(), data_name = split_path(data_path).second;
-    std::vector<llvm::ArrayRef<char>> pieces;
-    static const std::vector<char> zeros(size_t(alignment), 0);
-    int64_t offset = 0;
-    for (int k = 0; k < graph.initializer_size(); ++k) {
-      const bool ours = arrays_.contains(k) || kept[size_t(k)];
-      if (!ours) continue;
-      auto& proto = *graph.mutable_initializer(k);
-      const auto size = int64_t(bytes[size_t(k)].size());
-      if (!external || size < external_from_bytes) {
-        embed(proto, bytes[size_t(k)]);
-        continue;
-      }
-      clear(proto);
-      if (const int64_t rest = offset % alignment) {
-        pieces.push_back(llvm::ArrayRef<char>(zeros).take_front(size_t(alignment - rest)));
-        offset += alignment - rest;
-      }
-      proto.set_data_location(onnx::TensorProto::EXTERNAL);
-      for (const auto& [key, value] : {std::pair<const char*, std::string>{"location", data_name},
-                                       {"offset", std::to_string(offset)},
-                                       {"length", std::to_string(size)}}) {
-        auto& entry = *proto.add_external_data();
-        entry.set_key(key);
-        entry.set_value(value);
-      }
-      pieces.push_back(bytes[size_t(k)]);
-      offset += size;
-    }
-    external = !pieces.empty();
-    for (const FileId& id : inputs_)
-      for (const std::string& path : {out.str(), data_path})
-        if ((path != data_path || external) && same_file(path, id.device, id.inode))
-          return error(Code::is_an_input).in_file(path).what("it is an input of this run");
-    std::string text;
-    if (model_->ByteSizeLong() > size_t(Limits().max_model_bytes) || !model_->SerializeToString(&text))
-      return error(Code::too_large).in_file(path_).what("the model without its weights is larger than protobuf allows");
-    if (external) {
-      // An older model there would take the new data for its own: whoever stops between the two leaves none.
-      if (::unlink(out.str().c_str()) != 0 && errno != ENOENT)
-        return error(Code::cannot_write).in_file(out).what(reason(errno));
-      if (auto e = write_file_atomically(data_path, pieces)) return e;
-    }
-    if (auto e = write_file_atomically(out, text)) return e;
+  llvm::Error write(llvm::StringRef out) {
+    sites_->drop_removed_nodes();
+    if (auto e = gather_bytes()) return e;
+    if (auto e = embed_attributes()) return e;
+    const std::string data_path = (out + ".data").str();
+    const std::vector<llvm::ArrayRef<char>> pieces = lay_out(split_path(data_path).second);
+    result.external = !pieces.empty();
+    if (auto e = check_keeps_inputs(out, data_path)) return e;
+    if (auto e = write_files(out, data_path, pieces)) return e;
     for (const auto& file : files_)
       if (auto e = file->check_unchanged()) return e;
     return llvm::Error::success();
@@ -240,11 +158,98 @@ class Replacer {
     t.set_raw_data(bytes.data(), bytes.size());
   }
 
+  // Every initializer's bytes, trained or as they were, and whether they go into a file beside the model.
+  llvm::Error gather_bytes() {
+    auto& graph = *model_->mutable_graph();
+    bytes_.resize(size_t(graph.initializer_size()));
+    int64_t total = 0;
+    for (int k = 0; k < graph.initializer_size(); ++k) {
+      auto& proto = *graph.mutable_initializer(k);
+      const bool was_external = proto.data_location() == onnx::TensorProto::EXTERNAL;
+      result.external |= was_external;
+      if (auto it = arrays_.find(k); it != arrays_.end()) {
+        bytes_[size_t(k)] = it->second.bytes;
+      } else if (was_external) {
+        auto tensor = load(proto, tensor_place("initializer", proto.name()));
+        if (!tensor) return tensor.takeError();
+        bytes_[size_t(k)] = (*tensor)->bytes;
+        kept_.push_back(*tensor);
+      }
+      total += bytes_[size_t(k)] ? int64_t(bytes_[size_t(k)]->size()) : int64_t(proto.ByteSizeLong());
+    }
+    result.external |= total > largest_single_file_bytes;
+    return llvm::Error::success();
+  }
+  llvm::Error embed_attributes() {
+    for (auto& n : *model_->mutable_graph()->mutable_node())
+      for (auto& a : *n.mutable_attribute())
+        if (a.has_t() && a.t().data_location() == onnx::TensorProto::EXTERNAL) {
+          auto tensor = load(a.t(), words("attribute " + quoted(a.name()) + " of node " + quoted(n.name())));
+          if (!tensor) return tensor.takeError();
+          embed(*a.mutable_t(), (*tensor)->bytes);
+        }
+    return llvm::Error::success();
+  }
+  // Puts the bytes into the message, or refers to where they will be in the data file; returns what that is made of.
+  std::vector<llvm::ArrayRef<char>> lay_out(const std::string& data_name) {
+    static const std::vector<char> zeros(size_t(alignment), 0);
+    std::vector<llvm::ArrayRef<char>> pieces;
+    int64_t offset = 0;
+    for (size_t k = 0; k < bytes_.size(); ++k) {
+      if (!bytes_[k]) continue;
+      auto& proto = *model_->mutable_graph()->mutable_initializer(int(k));
+      const auto size = int64_t(bytes_[k]->size());
+      if (!result.external || size < external_from_bytes) {
+        embed(proto, *bytes_[k]);
+        continue;
+      }
+      if (const int64_t rest = offset % alignment) {
+        pieces.push_back(llvm::ArrayRef<char>(zeros).take_front(size_t(alignment - rest)));
+        offset += alignment - rest;
+      }
+      refer(proto, data_name, offset, size);
+      pieces.push_back(*bytes_[k]);
+      offset += size;
+    }
+    return pieces;
+  }
+  static void refer(onnx::TensorProto& t, const std::string& data_name, int64_t offset, int64_t size) {
+    clear(t);
+    t.set_data_location(onnx::TensorProto::EXTERNAL);
+    for (const auto& [key, value] : {std::pair<const char*, std::string>{"location", data_name},
+                                     {"offset", std::to_string(offset)},
+                                     {"length", std::to_string(size)}}) {
+      auto& entry = *t.add_external_data();
+      entry.set_key(key);
+      entry.set_value(value);
+    }
+  }
+  llvm::Error check_keeps_inputs(llvm::StringRef out, const std::string& data_path) const {
+    for (const FileId& id : inputs_)
+      for (const std::string& path : {out.str(), data_path})
+        if ((path != data_path || result.external) && same_file(path, id.device, id.inode))
+          return error(Code::is_an_input).in_file(path).what("it is an input of this run");
+    return llvm::Error::success();
+  }
+  llvm::Error write_files(llvm::StringRef out, const std::string& data_path,
+                          llvm::ArrayRef<llvm::ArrayRef<char>> pieces) const {
+    std::string text;
+    if (model_->ByteSizeLong() > size_t(Limits().max_model_bytes) || !model_->SerializeToString(&text))
+      return error(Code::too_large).in_file(path_).what("the model without its weights is larger than protobuf allows");
+    if (result.external) {
+      // An older model there would take the new data for its own: whoever stops between the two leaves none.
+      if (::unlink(out.str().c_str()) != 0 && errno != ENOENT)
+        return error(Code::cannot_write).in_file(out).what(reason(errno));
+      if (auto e = write_file_atomically(data_path, pieces)) return e;
+    }
+    return write_file_atomically(out, text);
+  }
+
   bool place_one(const std::string& name, const NewWeight& w) {
     if (targets_of_name_.count(name)) return false;  // two parameters of one name
-    if (initializers_.count(name))
+    if (sites_->has_initializer(name))
       result.replaced.push_back(name);
-    else if (take_constant(name) || take_identity(name, w) || take_input(name))
+    else if (sites_->make_initializer(name))
       result.added.push_back(name);
     else
       return false;
@@ -253,129 +258,19 @@ class Replacer {
     return true;
   }
 
-  // The initializer that a chain of Identity nodes gives the name `name`, or -1.
-  int source_of(const std::string& name) const {
-    std::string at = name;
-    for (size_t k = 0; k <= by_output_.size(); ++k) {
-      if (auto it = initializers_.find(at); it != initializers_.end()) return it->second;
-      auto producer = by_output_.find(at);
-      if (producer == by_output_.end()) return -1;
-      const auto& n = model_->graph().node(producer->second);
-      if (n.op_type() != "Identity" || n.input_size() != 1) return -1;
-      at = n.input(0);
-    }
-    return -1;
-  }
-  bool is_identity_of(const std::string& alias, const NewWeight& w) const {
-    const int source = source_of(alias);
-    if (source < 0 || llvm::is_contained(w.transposed_aliases, alias)) return false;
-    const std::string& name = model_->graph().initializer(source).name();
-    return name == w.name || (llvm::is_contained(w.aliases, name) && !llvm::is_contained(w.transposed_aliases, name));
-  }
-  // A weight that stands in a Constant node: an initializer takes the node's place.
-  bool take_constant(const std::string& name) {
-    const auto producer = by_output_.find(name);
-    if (producer == by_output_.end()) return false;
-    const auto& n = model_->graph().node(producer->second);
-    if (n.op_type() != "Constant") return false;
-    for (const auto& a : n.attribute()) {
-      if (a.name() != "value" || !a.has_t()) continue;
-      removed_.insert(producer->second);
-      add_initializer(name, a.t());
-      return true;
-    }
-    return false;
-  }
-  bool take_identity(const std::string& name, const NewWeight&) {
-    const int source = source_of(name);
-    if (source < 0) return false;
-    removed_.insert(by_output_.lookup(name));
-    add_initializer(name, model_->graph().initializer(source));
-    return true;
-  }
-
-  // NODE.weight and NODE.bias: the input of that node, or of the one of that output.
-  bool take_input(const std::string& name) {
-    const auto [place, what] = llvm::StringRef(name).rsplit('.');
-    if (what != "weight" && what != "bias") return false;
-    llvm::SmallVector<int, 2> nodes;
-    if (auto it = by_name_.find(place); it != by_name_.end()) nodes.assign(it->second.begin(), it->second.end());
-    if (auto it = by_output_.find(place); it != by_output_.end() && !llvm::is_contained(nodes, it->second))
-      nodes.push_back(it->second);
-    if (nodes.size() != 1) return false;
-    auto& n = *model_->mutable_graph()->mutable_node(nodes[0]);
-    if (n.op_type() == "Gemm" && what == "bias" && (n.input_size() == 2 || n.input(2).empty()))
-      return add_bias(n, name);
-    int found = -1;
-    const bool norm = llvm::StringRef(n.op_type()).contains("Normalization");
-    for (int k = 0; k < n.input_size(); ++k) {
-      if (source_of(n.input(k)) < 0) continue;
-      if (norm ? k != (what == "weight" ? 1 : 2) : uses_.lookup(n.input(k)) < 2) continue;
-      if (n.op_type() == "Gemm" && k != (what == "weight" ? 1 : 2)) continue;
-      if (found >= 0) return false;
-      found = k;
-    }
-    if (found < 0) return false;
-    add_initializer(name, model_->graph().initializer(source_of(n.input(found))));
-    n.set_input(found, name);
-    return true;
-  }
-  bool add_bias(onnx::NodeProto& n, const std::string& name) {
-    bool turned = false;
-    for (const auto& a : n.attribute()) {
-      if (a.name() == "beta" && a.f() != 1) return false;
-      if (a.name() == "transB") turned = a.i() != 0;
-    }
-    const int weight = source_of(n.input(1));
-    if (weight < 0 || model_->graph().initializer(weight).dims_size() != 2) return false;
-    onnx::TensorProto like;
-    like.set_data_type(model_->graph().initializer(weight).data_type());
-    like.add_dims(model_->graph().initializer(weight).dims(turned ? 0 : 1));
-    add_initializer(name, like);
-    if (n.input_size() == 2)
-      n.add_input(name);
-    else
-      n.set_input(2, name);
-    return true;
-  }
-  void add_initializer(const std::string& name, const onnx::TensorProto& like) {
-    auto& graph = *model_->mutable_graph();
-    onnx::TensorProto made;
-    made.set_name(name);
-    made.set_data_type(like.data_type());
-    *made.mutable_dims() = like.dims();
-    initializers_[name] = graph.initializer_size();
-    *graph.add_initializer() = made;
-    if (model_->ir_version() >= 4) return;
-    auto& input = *graph.add_input();  // before IR 4 an initializer is an input, too
-    input.set_name(name);
-    auto& type = *input.mutable_type()->mutable_tensor_type();
-    type.set_elem_type(made.data_type());
-    for (int64_t d : made.dims()) type.mutable_shape()->add_dim()->set_dim_value(d);
-  }
-  void drop_removed_nodes() {
-    auto& nodes = *model_->mutable_graph()->mutable_node();
-    int kept = 0;
-    for (int k = 0; k < nodes.size(); ++k)
-      if (!removed_.contains(k)) {
-        if (kept != k) nodes.SwapElements(kept, k);
-        ++kept;
-      }
-    nodes.DeleteSubrange(kept, nodes.size() - kept);
-  }
-
   std::string path_;
   InputFolder folder_;
   std::shared_ptr<onnx::ModelProto> model_;
   std::vector<FileId> inputs_;
   std::vector<std::shared_ptr<MappedFile>> files_;
-  llvm::StringMap<int> initializers_, by_output_, uses_;
-  llvm::StringMap<llvm::SmallVector<int, 1>> by_name_;
-  llvm::DenseSet<int> removed_;
+  std::optional<WeightSites> sites_;
   llvm::StringSet<> targets_of_name_;
   std::map<std::string, std::vector<std::pair<std::string, bool>>>
       targets_;                      // of each weight: initializers, and whether transposed
   std::map<int, HostArray> arrays_;  // by initializer
+  // Of each initializer; none where they are in the message and stay there.
+  std::vector<std::optional<llvm::ArrayRef<char>>> bytes_;
+  std::vector<std::shared_ptr<const Tensor>> kept_;  // what some of them lie in
 };
 }  // namespace
 
@@ -385,7 +280,7 @@ llvm::Expected<ReplacedWeights> replace_weights(llvm::StringRef model, llvm::Arr
   if (auto e = replacer.open()) return e;
   if (auto e = replacer.place(weights)) return e;
   if (auto e = replacer.fill(weights)) return e;
-  if (auto e = replacer.write(path, replacer.result.external)) return e;
+  if (auto e = replacer.write(path)) return e;
   return replacer.result;
 }
 }  // namespace optp

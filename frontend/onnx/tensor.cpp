@@ -27,183 +27,192 @@ std::optional<std::vector<char>> packed(const Field& field) {
   return out;
 }
 
-llvm::Expected<std::shared_ptr<const Tensor>> external(const onnx::TensorProto& proto, Tensor tensor, int64_t wanted,
-                                                       InputFolder& folder, const Where& place,
-                                                       llvm::StringSet<>* unknown_keys) {
-  llvm::StringMap<std::string> entries;
-  for (const auto& entry : proto.external_data()) {
-    const llvm::StringRef key = entry.key();
-    if (key != "location" && key != "offset" && key != "length" && key != "checksum") {
-      if (unknown_keys) unknown_keys->insert(key);
-      continue;
-    }
-    if (!entries.try_emplace(key, entry.value()).second)
-      return error(Code::duplicate).at(place).what("external data").what(key + " is given twice");
+using Loaded = llvm::Expected<std::shared_ptr<const Tensor>>;
+
+// From a TensorProto to a Tensor: type and shape first, then the data from the one place that has them.
+class Loader {
+ public:
+  Loader(const onnx::TensorProto& proto, const Limits& limits, const Where& place)
+      : proto_(proto), limits_(limits), place_(place) {}
+
+  Loaded load(std::shared_ptr<const void> owner, InputFolder& folder, llvm::StringSet<>* unknown_keys) {
+    if (auto e = read_dims()) return e;
+    if (tensor_.dtype == DType::string) return strings();
+    if (size_bytes(tensor_.dtype) == 0)
+      return fault(Code::dtype_mismatch, "dtype")
+          .expected("a numeric type")
+          .found("ONNX type " + llvm::Twine(proto_.data_type()));
+    wanted_bytes_ = count_ * size_bytes(tensor_.dtype);
+    if (auto e = check_one_field()) return e;
+    if (is_external_) return external(folder, unknown_keys);
+    if (proto_.external_data_size() > 0)
+      return fault(Code::size_mismatch, "external data").expected("none, as the data location is not external");
+    if (proto_.has_segment()) return fault(Code::not_supported, "data").what("segments are not supported");
+    return proto_.has_raw_data() ? raw(std::move(owner)) : from_field();
   }
-  const std::string location = entries.lookup("location");
-  if (location.empty()) return error(Code::malformed).at(place).what("external data").what("no location");
-  uint64_t offset = 0, length = uint64_t(wanted);
-  for (auto [key, out] : {std::pair<const char*, uint64_t*>{"offset", &offset}, {"length", &length}})
-    if (auto it = entries.find(key); it != entries.end()) {
-      const llvm::StringRef text = it->second;
-      if (text.empty() || text.find_first_not_of("0123456789") != llvm::StringRef::npos || text.getAsInteger(10, *out))
-        return error(Code::malformed)
-            .at(place)
-            .what("external data")
-            .what(key)
-            .expected("a number below 2^64")
-            .found(quoted(text));
+
+ private:
+  Diagnostic fault(Code code, const llvm::Twine& what) const { return error(code).at(place_).what(what); }
+  Loaded done() { return std::make_shared<const Tensor>(std::move(tensor_)); }
+
+  llvm::Error read_dims() {
+    if (proto_.dims_size() > limits_.max_ndim)
+      return fault(Code::too_large, "dims")
+          .expected("at most " + llvm::Twine(limits_.max_ndim))
+          .found(proto_.dims_size());
+    tensor_.dims.assign(proto_.dims().begin(), proto_.dims().end());
+    for (int64_t d : tensor_.dims)
+      if (d < 0) return fault(Code::shape_mismatch, "dims").expected("no negative extent").found(d);
+    for (int64_t d : tensor_.dims) {
+      // An extent of 0 does not excuse the others: strides are products of some of them.
+      auto next = checked_mul(count_, std::max<int64_t>(d, 1));
+      if (!next || *next > limits_.max_elements)
+        return fault(Code::too_large, "dims").what("more than " + llvm::Twine(limits_.max_elements) + " elements");
+      count_ = *next;
     }
-  // The sum itself is not compared: that would read all weights to make a plan.
-  if (auto it = entries.find("checksum");
-      it != entries.end() && (it->second.size() != 40 || !llvm::all_of(it->second, llvm::isHexDigit)))
-    return error(Code::malformed)
-        .at(place)
-        .what("external data")
-        .what("checksum")
-        .expected("40 hexadecimal digits")
-        .found(quoted(it->second));
-  if (length != uint64_t(wanted))
-    return error(Code::size_mismatch)
-        .at(place)
-        .what("external data")
-        .what("length")
-        .expected(llvm::Twine(wanted) + " bytes of its shape")
-        .found(length);
-  auto file = folder.open(location);
-  if (!file) {
-    // A file that is not there still leaves a graph to plan; any other fault is one.
-    llvm::Error rest = llvm::handleErrors(file.takeError(), [&](std::unique_ptr<Diagnostic> d) -> llvm::Error {
-      if (d->fault() == Fault::not_found) {
-        tensor.missing = location;
-        return llvm::Error::success();
+    if (llvm::is_contained(tensor_.dims, 0)) count_ = 0;
+    return llvm::Error::success();
+  }
+  // Kept by type only: what uses it is reported there.
+  Loaded strings() {
+    if (proto_.has_raw_data() || is_external_ || proto_.string_data_size() != count_)
+      return fault(Code::size_mismatch, "data")
+          .expected(llvm::Twine(count_) + " strings")
+          .found(llvm::Twine(proto_.string_data_size()) + (proto_.has_raw_data() ? " and raw data" : ""));
+    tensor_.missing = "a string tensor";
+    return done();
+  }
+  llvm::Error check_one_field() {
+    fields_ = proto_.has_raw_data() + (proto_.float_data_size() > 0) + (proto_.int32_data_size() > 0) +
+              (proto_.int64_data_size() > 0) + (proto_.double_data_size() > 0) + (proto_.uint64_data_size() > 0) +
+              (proto_.string_data_size() > 0);
+    if (fields_ + is_external_ > 1)
+      return fault(Code::malformed, "data").expected("one field").found(fields_ + is_external_);
+    return llvm::Error::success();
+  }
+
+  Loaded external(InputFolder& folder, llvm::StringSet<>* unknown_keys) {
+    auto span = external_span(unknown_keys);
+    if (!span) return span.takeError();
+    auto file = folder.open(span->location);
+    if (!file) {
+      // A file that is not there still leaves a graph to plan; any other fault is one.
+      llvm::Error rest = llvm::handleErrors(file.takeError(), [&](std::unique_ptr<Diagnostic> d) -> llvm::Error {
+        if (d->fault() == Fault::not_found) {
+          tensor_.missing = span->location;
+          return llvm::Error::success();
+        }
+        return llvm::Error(std::move(d));
+      });
+      if (rest) return within(place_, std::move(rest));
+      return done();
+    }
+    auto bytes = (*file)->range(span->offset, span->length);
+    if (!bytes) return within(place_, bytes.takeError());
+    tensor_.bytes = *bytes;
+    tensor_.owner = *file;
+    return done();
+  }
+  struct Span {
+    std::string location;
+    uint64_t offset, length;
+  };
+  llvm::Expected<Span> external_span(llvm::StringSet<>* unknown_keys) const {
+    llvm::StringMap<std::string> entries;
+    for (const auto& entry : proto_.external_data()) {
+      const llvm::StringRef key = entry.key();
+      if (key != "location" && key != "offset" && key != "length" && key != "checksum") {
+        if (unknown_keys) unknown_keys->insert(key);
+        continue;
       }
-      return llvm::Error(std::move(d));
-    });
-    if (rest) return within(place, std::move(rest));
-    return std::make_shared<const Tensor>(std::move(tensor));
+      if (!entries.try_emplace(key, entry.value()).second)
+        return fault(Code::duplicate, "external data").what(key + " is given twice");
+    }
+    Span span{entries.lookup("location"), 0, uint64_t(wanted_bytes_)};
+    if (span.location.empty()) return fault(Code::malformed, "external data").what("no location");
+    for (auto [key, out] : {std::pair<const char*, uint64_t*>{"offset", &span.offset}, {"length", &span.length}})
+      if (auto it = entries.find(key); it != entries.end()) {
+        const llvm::StringRef text = it->second;
+        if (text.empty() || text.find_first_not_of("0123456789") != llvm::StringRef::npos ||
+            text.getAsInteger(10, *out))
+          return fault(Code::malformed, "external data").what(key).expected("a number below 2^64").found(quoted(text));
+      }
+    // The sum itself is not compared: that would read all weights to make a plan.
+    if (auto it = entries.find("checksum");
+        it != entries.end() && (it->second.size() != 40 || !llvm::all_of(it->second, llvm::isHexDigit)))
+      return fault(Code::malformed, "external data")
+          .what("checksum")
+          .expected("40 hexadecimal digits")
+          .found(quoted(it->second));
+    if (span.length != uint64_t(wanted_bytes_))
+      return fault(Code::size_mismatch, "external data")
+          .what("length")
+          .expected(llvm::Twine(wanted_bytes_) + " bytes of its shape")
+          .found(span.length);
+    return span;
   }
-  auto bytes = (*file)->range(offset, length);
-  if (!bytes) return within(place, bytes.takeError());
-  tensor.bytes = *bytes;
-  tensor.owner = *file;
-  return std::make_shared<const Tensor>(std::move(tensor));
-}
+
+  Loaded raw(std::shared_ptr<const void> owner) {
+    if (int64_t(proto_.raw_data().size()) != wanted_bytes_)
+      return fault(Code::size_mismatch, "data")
+          .expected(llvm::Twine(wanted_bytes_) + " bytes")
+          .found(proto_.raw_data().size());
+    tensor_.bytes = llvm::ArrayRef<char>(proto_.raw_data().data(), proto_.raw_data().size());
+    tensor_.owner = std::move(owner);
+    return done();
+  }
+  Loaded from_field() {
+    auto bytes = field_bytes();
+    if (!bytes) return fault(Code::malformed, "data").what("an element does not fit in " + long_name(tensor_.dtype));
+    if (int64_t(bytes->size()) != wanted_bytes_ || (fields_ > 0 && bytes->empty()))
+      return fault(Code::size_mismatch, "data")
+          .expected(llvm::Twine(count_) + " elements in the field of " + long_name(tensor_.dtype))
+          .found(llvm::Twine(int64_t(bytes->size()) / size_bytes(tensor_.dtype)) +
+                 (bytes->empty() && fields_ > 0 ? " and another field" : ""));
+    return make_tensor(tensor_.dtype, tensor_.dims, std::move(*bytes));
+  }
+  std::optional<std::vector<char>> field_bytes() const {
+    switch (tensor_.dtype) {
+      case DType::f32:
+        return packed<float>(proto_.float_data());
+      case DType::f64:
+        return packed<double>(proto_.double_data());
+      case DType::i64:
+        return packed<int64_t>(proto_.int64_data());
+      case DType::u64:
+        return packed<uint64_t>(proto_.uint64_data());
+      case DType::u32:
+        return packed<uint32_t>(proto_.uint64_data());
+      case DType::i32:
+        return packed<int32_t>(proto_.int32_data());
+      case DType::f16:
+      case DType::bf16:
+      case DType::u16:
+        return packed<uint16_t>(proto_.int32_data());
+      case DType::i16:
+        return packed<int16_t>(proto_.int32_data());
+      case DType::i8:
+        return packed<int8_t>(proto_.int32_data());
+      default:
+        return packed<uint8_t>(proto_.int32_data());
+    }
+  }
+
+  const onnx::TensorProto& proto_;
+  const Limits& limits_;
+  const Where& place_;
+  const bool is_external_ = proto_.data_location() == onnx::TensorProto::EXTERNAL;
+  Tensor tensor_{.dtype = DType(proto_.data_type() > 0 && proto_.data_type() < 256 ? proto_.data_type() : 0)};
+  int64_t count_ = 1, wanted_bytes_ = 0;
+  int fields_ = 0;  // of the message that have data
+};
 }  // namespace
 
 llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto,
                                                           std::shared_ptr<const void> owner, InputFolder& folder,
                                                           const Limits& limits, const Where& place,
                                                           llvm::StringSet<>* unknown_keys) {
-  Tensor tensor;
-  tensor.dtype = DType(proto.data_type() > 0 && proto.data_type() < 256 ? proto.data_type() : 0);
-  if (proto.dims_size() > limits.max_ndim)
-    return error(Code::too_large)
-        .at(place)
-        .what("dims")
-        .expected("at most " + llvm::Twine(limits.max_ndim))
-        .found(proto.dims_size());
-  tensor.dims.assign(proto.dims().begin(), proto.dims().end());
-  for (int64_t d : tensor.dims)
-    if (d < 0) return error(Code::shape_mismatch).at(place).what("dims").expected("no negative extent").found(d);
-  int64_t count = 1;
-  for (int64_t d : tensor.dims) {
-    // An extent of 0 does not excuse the others: strides are products of some of them.
-    auto next = checked_mul(count, std::max<int64_t>(d, 1));
-    if (!next || *next > limits.max_elements)
-      return error(Code::too_large)
-          .at(place)
-          .what("dims")
-          .what("more than " + llvm::Twine(limits.max_elements) + " elements");
-    count = *next;
-  }
-  if (llvm::is_contained(tensor.dims, 0)) count = 0;
-  const bool is_external = proto.data_location() == onnx::TensorProto::EXTERNAL;
-  if (tensor.dtype == DType::string) {  // kept by type only: what uses it is reported there
-    if (proto.has_raw_data() || is_external || proto.string_data_size() != count)
-      return error(Code::size_mismatch)
-          .at(place)
-          .what("data")
-          .expected(llvm::Twine(count) + " strings")
-          .found(llvm::Twine(proto.string_data_size()) + (proto.has_raw_data() ? " and raw data" : ""));
-    tensor.missing = "a string tensor";
-    return std::make_shared<const Tensor>(std::move(tensor));
-  }
-  if (size_bytes(tensor.dtype) == 0)
-    return error(Code::dtype_mismatch)
-        .at(place)
-        .what("dtype")
-        .expected("a numeric type")
-        .found("ONNX type " + llvm::Twine(proto.data_type()));
-  const int64_t wanted = count * size_bytes(tensor.dtype);
-  const int fields = proto.has_raw_data() + (proto.float_data_size() > 0) + (proto.int32_data_size() > 0) +
-                     (proto.int64_data_size() > 0) + (proto.double_data_size() > 0) + (proto.uint64_data_size() > 0) +
-                     (proto.string_data_size() > 0);
-  if (fields + is_external > 1)
-    return error(Code::malformed).at(place).what("data").expected("one field").found(fields + is_external);
-  if (is_external) return external(proto, std::move(tensor), wanted, folder, place, unknown_keys);
-  if (proto.external_data_size() > 0)
-    return error(Code::size_mismatch)
-        .at(place)
-        .what("external data")
-        .expected("none, as the data location is not external");
-  if (proto.has_segment()) return error(Code::not_supported).at(place).what("data").what("segments are not supported");
-  if (proto.has_raw_data()) {
-    if (int64_t(proto.raw_data().size()) != wanted)
-      return error(Code::size_mismatch)
-          .at(place)
-          .what("data")
-          .expected(llvm::Twine(wanted) + " bytes")
-          .found(proto.raw_data().size());
-    tensor.bytes = llvm::ArrayRef<char>(proto.raw_data().data(), proto.raw_data().size());
-    tensor.owner = std::move(owner);
-    return std::make_shared<const Tensor>(std::move(tensor));
-  }
-  std::optional<std::vector<char>> bytes;
-  switch (tensor.dtype) {
-    case DType::f32:
-      bytes = packed<float>(proto.float_data());
-      break;
-    case DType::f64:
-      bytes = packed<double>(proto.double_data());
-      break;
-    case DType::i64:
-      bytes = packed<int64_t>(proto.int64_data());
-      break;
-    case DType::u64:
-      bytes = packed<uint64_t>(proto.uint64_data());
-      break;
-    case DType::u32:
-      bytes = packed<uint32_t>(proto.uint64_data());
-      break;
-    case DType::i32:
-      bytes = packed<int32_t>(proto.int32_data());
-      break;
-    case DType::f16:
-    case DType::bf16:
-    case DType::u16:
-      bytes = packed<uint16_t>(proto.int32_data());
-      break;
-    case DType::i16:
-      bytes = packed<int16_t>(proto.int32_data());
-      break;
-    case DType::i8:
-      bytes = packed<int8_t>(proto.int32_data());
-      break;
-    default:
-      bytes = packed<uint8_t>(proto.int32_data());
-      break;
-  }
-  if (!bytes)
-    return error(Code::malformed).at(place).what("data").what("an element does not fit in " + long_name(tensor.dtype));
-  if (int64_t(bytes->size()) != wanted || (fields > 0 && bytes->empty()))
-    return error(Code::size_mismatch)
-        .at(place)
-        .what("data")
-        .expected(llvm::Twine(count) + " elements in the field of " + long_name(tensor.dtype))
-        .found(llvm::Twine(int64_t(bytes->size()) / size_bytes(tensor.dtype)) +
-               (bytes->empty() && fields > 0 ? " and another field" : ""));
-  return make_tensor(tensor.dtype, tensor.dims, std::move(*bytes));
+  return Loader(proto, limits, place).load(std::move(owner), folder, unknown_keys);
 }
 
 llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& limits, std::string* name) {

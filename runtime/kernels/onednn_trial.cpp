@@ -112,88 +112,133 @@ ProductRequest small_instance(const ProductRequest& request) {
   return out;
 }
 
-bool try_instance(const ProductRequest& r, const dnnl::engine& engine) {
-  auto product = OnednnProduct::create(r, engine);
-  if (!product) return false;
-  constexpr float untouched = -8192;  // no half rounds it
-  Numbers src(r.dtype, elements_spanned(r.src)), weights(r.dtype, elements_spanned(r.weights)),
-      dst(r.dtype, elements_spanned(r.dst) + 64);
-  src.fill(1, 4);
-  weights.fill(2, 4);
-  for (int64_t k = 0; k < dst.size(); ++k) dst.set(k, untouched);
-  std::vector<Numbers> added;
-  llvm::SmallVector<const void*, 4> addends;
-  for (const ProductRequest::Step& step : r.steps) {
-    added.emplace_back(step.dtype, step.add ? elements_spanned(step.addend) : 0);
-    added.back().fill(uint32_t(3 + added.size()), 99);
-  }
-  for (Numbers& a : added) addends.push_back(a.size() ? a.data() : nullptr);
+// One small instance: filled, run, compared.
+class Trial {
+ public:
+  explicit Trial(const ProductRequest& r)
+      : r_(r),
+        n_(r.dst.dims.size()),
+        rows_(r.dst.dims[n_ - 2]),
+        columns_(r.dst.dims[n_ - 1]),
+        terms_(std::max(r.src.dims[n_ - 1], r.weights.dims[n_ - 2])),
+        src_(r.dtype, elements_spanned(r.src)),
+        weights_(r.dtype, elements_spanned(r.weights)),
+        dst_(r.dtype, elements_spanned(r.dst) + 64),
+        written_(size_t(dst_.size()), 0) {}
 
-  dnnl::stream stream(engine);
-  std::vector<char> scratch(size_t(product->scratch_bytes()) + 64);
-  void* aligned = scratch.data() + (64 - reinterpret_cast<uintptr_t>(scratch.data()) % 64);
-  if (r.pack) {
-    dnnl::memory plain(onednn_layout(r.weights, r.dtype), engine, weights.data());
-    dnnl::memory packed(product->weights_layout(), engine);
-    dnnl::reorder(plain, packed).execute(stream, plain, packed);
-    stream.wait();
-    product->run(stream, src.data(), packed.get_data_handle(), dst.data(), addends, aligned);
-  } else {
-    product->run(stream, src.data(), weights.data(), dst.data(), addends, aligned);
+  bool run(const dnnl::engine& engine) {
+    auto product = OnednnProduct::create(r_, engine);
+    if (!product) return false;
+    fill();
+    multiply(*product, engine);
+    int64_t matrices = 1;
+    for (size_t d = 0; d + 2 < n_; ++d) matrices *= r_.dst.dims[d];
+    for (int64_t matrix = 0; matrix < matrices; ++matrix) {
+      Index at = first_of(matrix);
+      mark_written(at);
+      if (!is_right(at)) return false;
+    }
+    return gaps_are_untouched();
   }
 
-  // Every element of a few rows and columns, in every matrix: first and last ones, and about the edges of vectors.
-  const size_t n = r.dst.dims.size();
-  const int64_t rows = r.dst.dims[n - 2], columns = r.dst.dims[n - 1],
-                terms = std::max(r.src.dims[n - 1], r.weights.dims[n - 2]);
-  auto some = [](int64_t extent, llvm::ArrayRef<int64_t> wanted) {
+ private:
+  using Index = llvm::SmallVector<int64_t, 8>;
+  static constexpr float untouched = -8192;  // no half rounds it
+
+  void fill() {
+    src_.fill(1, 4);
+    weights_.fill(2, 4);
+    for (int64_t k = 0; k < dst_.size(); ++k) dst_.set(k, untouched);
+    for (const ProductRequest::Step& step : r_.steps) {
+      added_.emplace_back(step.dtype, step.add ? elements_spanned(step.addend) : 0);
+      added_.back().fill(uint32_t(3 + added_.size()), 99);
+    }
+  }
+  void multiply(OnednnProduct& product, const dnnl::engine& engine) {
+    llvm::SmallVector<const void*, 4> addends;
+    for (Numbers& a : added_) addends.push_back(a.size() ? a.data() : nullptr);
+    dnnl::stream stream(engine);
+    std::vector<char> scratch(size_t(product.scratch_bytes()) + 64);
+    void* aligned = scratch.data() + (64 - reinterpret_cast<uintptr_t>(scratch.data()) % 64);
+    if (r_.pack) {
+      dnnl::memory plain(onednn_layout(r_.weights, r_.dtype), engine, weights_.data());
+      dnnl::memory packed(product.weights_layout(), engine);
+      dnnl::reorder(plain, packed).execute(stream, plain, packed);
+      stream.wait();
+      product.run(stream, src_.data(), packed.get_data_handle(), dst_.data(), addends, aligned);
+    } else {
+      product.run(stream, src_.data(), weights_.data(), dst_.data(), addends, aligned);
+    }
+  }
+
+  Index first_of(int64_t matrix) const {
+    Index at(n_, 0);
+    for (int64_t d = int64_t(n_) - 3; d >= 0; --d) {
+      at[size_t(d)] = matrix % r_.dst.dims[size_t(d)];
+      matrix /= r_.dst.dims[size_t(d)];
+    }
+    return at;
+  }
+  void mark_written(Index at) {
+    for (int64_t row = 0; row < rows_; ++row)
+      for (int64_t column = 0; column < columns_; ++column) {
+        at[n_ - 2] = row, at[n_ - 1] = column;
+        written_[size_t(offset_at(r_.dst, at))] = 1;
+      }
+  }
+  static llvm::SmallVector<int64_t, 12> some(int64_t extent, llvm::ArrayRef<int64_t> wanted) {
     llvm::SmallVector<int64_t, 12> out;
     for (int64_t at : wanted)
       if (at >= 0 && at < extent && !llvm::is_contained(out, at)) out.push_back(at);
     return out;
-  };
-  const auto some_rows = some(rows, {0, 1, 5, 6, 15, rows - 2, rows - 1});
-  const auto some_columns = some(columns, {0, 1, 7, 15, 16, 31, 47, 48, 63, 64, columns - 2, columns - 1});
-  int64_t matrices = 1;
-  for (size_t d = 0; d + 2 < n; ++d) matrices *= r.dst.dims[d];
-  std::vector<char> written(size_t(dst.size()), 0);
-  for (int64_t b = 0; b < matrices; ++b) {
-    llvm::SmallVector<int64_t, 8> at(n, 0);
-    for (int64_t d = int64_t(n) - 3, rest = b; d >= 0; --d) {
-      at[size_t(d)] = rest % r.dst.dims[size_t(d)];
-      rest /= r.dst.dims[size_t(d)];
-    }
-    for (int64_t row = 0; row < rows; ++row)
-      for (int64_t column = 0; column < columns; ++column) {
-        at[n - 2] = row, at[n - 1] = column;
-        written[size_t(offset_at(r.dst, at))] = 1;
-      }
-    for (int64_t row : some_rows)
-      for (int64_t column : some_columns) {
-        at[n - 2] = row, at[n - 1] = 0;
-        const int64_t a = offset_at(r.src, at), a_step = r.src.dims[n - 1] != 1 ? r.src.strides[n - 1] : 0;
-        at[n - 2] = 0, at[n - 1] = column;
-        const int64_t w = offset_at(r.weights, at), w_step = r.weights.dims[n - 2] != 1 ? r.weights.strides[n - 2] : 0;
-        double expected = 0;
-        for (int64_t k = 0; k < terms; ++k)
-          expected += double(src.get(a + k * a_step)) * double(weights.get(w + k * w_step));
-        at[n - 2] = row, at[n - 1] = column;
-        double size = std::fabs(expected);
-        for (size_t s = 0; s < r.steps.size(); ++s) {
-          expected = r.steps[s].add ? expected + double(added[s].get(offset_at(r.steps[s].addend, at)))
-                                    : expected * double(r.steps[s].factor);
-          size = std::max(size, std::fabs(expected));
-        }
-        // A half result is rounded at the end; where the library adds to a rounded one, once a step.
-        const double allowed =
-            r.dtype == DType::f32 ? 0 : size * double(1 + r.steps.size()) / (r.dtype == DType::bf16 ? 256 : 2048);
-        if (!(std::fabs(double(dst.get(offset_at(r.dst, at))) - expected) <= allowed)) return false;
-      }
   }
-  for (int64_t k = 0; k < dst.size(); ++k)
-    if (!written[size_t(k)] && dst.get(k) != untouched) return false;
-  return true;
-}
+  // Every element of a few rows and columns: first and last ones, and about the edges of vectors.
+  bool is_right(Index at) const {
+    const auto some_columns = some(columns_, {0, 1, 7, 15, 16, 31, 47, 48, 63, 64, columns_ - 2, columns_ - 1});
+    for (int64_t row : some(rows_, {0, 1, 5, 6, 15, rows_ - 2, rows_ - 1}))
+      for (int64_t column : some_columns) {
+        at[n_ - 2] = row, at[n_ - 1] = column;
+        if (!is_right_element(at)) return false;
+      }
+    return true;
+  }
+  bool is_right_element(llvm::ArrayRef<int64_t> at) const {
+    double expected = dot(at);
+    double size = std::fabs(expected);
+    for (size_t s = 0; s < r_.steps.size(); ++s) {
+      const ProductRequest::Step& step = r_.steps[s];
+      expected =
+          step.add ? expected + double(added_[s].get(offset_at(step.addend, at))) : expected * double(step.factor);
+      size = std::max(size, std::fabs(expected));
+    }
+    // A half result is rounded at the end; where the library adds to a rounded one, once a step.
+    const double allowed =
+        r_.dtype == DType::f32 ? 0 : size * double(1 + r_.steps.size()) / (r_.dtype == DType::bf16 ? 256 : 2048);
+    return std::fabs(double(dst_.get(offset_at(r_.dst, at))) - expected) <= allowed;
+  }
+  double dot(llvm::ArrayRef<int64_t> at) const {
+    Index in_row(at), in_column(at);
+    in_row[n_ - 1] = 0, in_column[n_ - 2] = 0;
+    const int64_t a = offset_at(r_.src, in_row), w = offset_at(r_.weights, in_column);
+    const int64_t a_step = r_.src.dims[n_ - 1] != 1 ? r_.src.strides[n_ - 1] : 0;
+    const int64_t w_step = r_.weights.dims[n_ - 2] != 1 ? r_.weights.strides[n_ - 2] : 0;
+    double sum = 0;
+    for (int64_t k = 0; k < terms_; ++k) sum += double(src_.get(a + k * a_step)) * double(weights_.get(w + k * w_step));
+    return sum;
+  }
+  bool gaps_are_untouched() const {
+    for (int64_t k = 0; k < dst_.size(); ++k)
+      if (!written_[size_t(k)] && dst_.get(k) != untouched) return false;
+    return true;
+  }
+
+  const ProductRequest& r_;
+  const size_t n_;  // dims
+  const int64_t rows_, columns_, terms_;
+  Numbers src_, weights_, dst_;
+  std::vector<Numbers> added_;  // one a step
+  std::vector<char> written_;   // elements of dst_ that the result has
+};
 
 std::string describe(const MatrixLayout& layout) {
   std::string out = "[";
@@ -229,7 +274,7 @@ bool computes_rightly(const ProductRequest& request, llvm::StringRef implementat
   Tried& all = tried();
   const std::lock_guard<std::mutex> lock(all.mutex);  // ranks try a form once, not once each
   const auto [it, is_new] = all.forms.try_emplace(form, false);
-  if (is_new) it->second = try_instance(small, engine);
+  if (is_new) it->second = Trial(small).run(engine);
   return it->second;
 }
 

@@ -71,21 +71,28 @@ OPTP_INLINE inline T fold_row(const T* x, int64_t n, int64_t step) {
   return part[0];
 }
 
-template <class F, class T>
-Kernel reduce(const Work& work, const KernelContext& context, bool mean) {
+// The two nests of one reduction, and what a mean divides by.
+struct Nests {
+  Loops kept, gone;  // kept: result, operand; gone: operand
+  int64_t gone_rows = 1, gone_length = 1, gone_step = 1;
+  double count = 1;
+
+  // Down columns: a result row is made of whole rows of the operand.
+  bool is_down_columns() const { return kept.row_stride(1) == 1 && gone_step != 1 && kept.row_length() >= 8; }
+};
+Nests nests_of(const Work& work) {
   const TensorSpec& x = work.operands[0];
   const auto axes = work.node->integers("axes");
   const Ints own = strides_of(x.dims);
-  Loops kept, gone;  // kept: result, operand; gone: operand
+  Nests out;
+  Loops &kept = out.kept, &gone = out.gone;
   kept.strides.resize(2);
   gone.strides.resize(1);
-  Ints kept_dims;
-  double count = 1;
   for (size_t d = 0; d < x.dims.size(); ++d)
     if (llvm::is_contained(axes, int64_t(d))) {
       gone.dims.push_back(x.dims[d]);
       gone.strides[0].push_back(own[d]);
-      count *= double(x.dims[d]);
+      out.count *= double(x.dims[d]);
     } else {
       kept.dims.push_back(x.dims[d]);
       kept.strides[1].push_back(own[d]);
@@ -93,49 +100,62 @@ Kernel reduce(const Work& work, const KernelContext& context, bool mean) {
   kept.strides[0] = strides_of(kept.dims);
   kept.collapse();
   gone.collapse();
-  if (mean) {
-    if (auto total = work.node->dim("count", Dim(int64_t(count))).constant()) count = double(*total);
-  }
-  // Down columns: a result row is made of whole rows of the operand.
-  const bool columns = kept.row_stride(1) == 1 && gone.row_stride(0) != 1 && kept.row_length() >= 8;
+  out.gone_rows = gone.row_count(), out.gone_length = gone.row_length(), out.gone_step = gone.row_stride(0);
+  return out;
+}
+
+template <class F, class T>
+void fold_columns(const Nests& nests, const T* in, T* out, int64_t n) {
+  std::fill(out, out + n, F::template start<T>());
+  nests.gone.rows(0, nests.gone_rows, [&](llvm::ArrayRef<int64_t> from) {
+    for (int64_t r = 0; r < nests.gone_length; ++r) {
+      const T* row = in + from[0] + r * nests.gone_step;
+      vectorised([=]() OPTP_LAMBDA {
+        for (int64_t k = 0; k < n; ++k) out[k] = F::of(out[k], row[k]);
+      });
+    }
+  });
+}
+template <class F, class T>
+T fold_element(const Nests& nests, const T* in) {
+  T value = F::template start<T>();
+  nests.gone.rows(0, nests.gone_rows,
+                  [&, length = nests.gone_length, step = nests.gone_step](llvm::ArrayRef<int64_t> from) {
+                    T one;
+                    const T* row = in + from[0];
+                    vectorised([=, &one]() OPTP_LAMBDA { one = fold_row<F, T>(row, length, step); });
+                    value = F::of(value, one);
+                  });
+  return value;
+}
+
+template <class F, class T>
+Kernel reduce(const Work& work, const KernelContext& context, bool mean) {
+  Nests nests = nests_of(work);
+  if (mean)
+    if (auto total = work.node->dim("count", Dim(int64_t(nests.count))).constant()) nests.count = double(*total);
   Kernel kernel;
-  kernel.run = [=, elements = work.results[0].elements(), threads = context.threads](const KernelCall& call) {
+  kernel.run = [=, columns = nests.is_down_columns(), elements = work.results[0].elements(),
+                threads = context.threads](const KernelCall& call) {
     const T* x = static_cast<const T*>(call.in[0]);
     T* y = static_cast<T*>(call.out[0]);
-    const int64_t rows = kept.row_count(), n = kept.row_length();
     if (elements == 0) return llvm::Error::success();
-    const int64_t many = gone.row_count(), length = gone.row_length(), step = gone.row_stride(0);
-    auto finish = [=](T value) { return mean ? T(value / T(count)) : value; };
-    parallel_for(threads, rows, std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, n * many * length)),
+    const Loops& kept = nests.kept;
+    const int64_t n = kept.row_length(), row_terms = n * nests.gone_rows * nests.gone_length;
+    auto finish = [mean, count = T(nests.count)](T value) { return mean ? T(value / count) : value; };
+    parallel_for(threads, kept.row_count(), std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(1, row_terms)),
                  [&](int64_t begin, int64_t end) {
                    kept.rows(begin, end, [&](llvm::ArrayRef<int64_t> at) {
                      T* out = y + at[0];
                      const T* in = x + at[1];
                      if (columns) {
-                       std::fill(out, out + n, F::template start<T>());
-                       gone.rows(0, many, [&](llvm::ArrayRef<int64_t> from) {
-                         for (int64_t r = 0; r < length; ++r) {
-                           const T* row = in + from[0] + r * step;
-                           vectorised([=]() OPTP_LAMBDA {
-                             for (int64_t k = 0; k < n; ++k) out[k] = F::of(out[k], row[k]);
-                           });
-                         }
-                       });
+                       fold_columns<F>(nests, in, out, n);
                        if (mean)
                          for (int64_t k = 0; k < n; ++k) out[k] = finish(out[k]);
                        return;
                      }
-                     for (int64_t k = 0; k < n; ++k) {
-                       const T* base = in + k * kept.row_stride(1);
-                       T value = F::template start<T>();
-                       gone.rows(0, many, [&](llvm::ArrayRef<int64_t> from) {
-                         T one;
-                         const T* row = base + from[0];
-                         vectorised([=, &one]() OPTP_LAMBDA { one = fold_row<F, T>(row, length, step); });
-                         value = F::of(value, one);
-                       });
-                       out[k * kept.row_stride(0)] = finish(value);
-                     }
+                     for (int64_t k = 0; k < n; ++k)
+                       out[k * kept.row_stride(0)] = finish(fold_element<F>(nests, in + k * kept.row_stride(1)));
                    });
                  });
     return llvm::Error::success();

@@ -184,76 +184,80 @@ llvm::Expected<Bias> bias(LoweringContext& c, const Operands& o) {
   return out;
 }
 
+// What belongs to queries that see no key is 0.
+llvm::Expected<Value*> without_keyless(LoweringContext& c, const Bias& masks, Value& x) {
+  if (!masks.keyless) return &x;
+  return c.op("where", {masks.keyless, &c.scalar_like(x, 0), &x});
+}
+llvm::Expected<double> scale_of(LoweringContext& c, Dim head) {
+  const double given = c.number("scale", 0);
+  if (c.has_attribute("scale")) return given;
+  auto size = head.constant();
+  if (!size) return c.fail(Code::malformed).what("head size " + head.text() + " is not known at compile time");
+  return 1 / std::sqrt(double(*size));
+}
+llvm::Expected<Value*> soft_capped(LoweringContext& c, Value& product) {
+  const double softcap = c.number("softcap", 0);
+  if (!(softcap >= 0))
+    return c.fail(Code::malformed).what(llvm::formatv("softcap {0}", softcap).str()).expected("0 or more");
+  if (softcap == 0) return &product;
+  OPTP_TRY(small, c.op("mul", {&product, &c.scalar_like(product, 1 / softcap)}));
+  OPTP_TRY(bent, c.op("tanh", {small}));
+  return c.op("mul", {bent, &c.scalar_like(*bent, softcap)});
+}
+llvm::Expected<Value*> softmax(LoweringContext& c, Value& scores, DType dtype) {
+  const int64_t precision = c.integer("softmax_precision", int64_t(dtype));
+  if (!is_float(DType(precision)))
+    return c.fail(Code::malformed).what("softmax_precision " + llvm::Twine(precision)).expected("a floating type");
+  OPTP_TRY(precise, c.cast(scores, DType(precision)));
+  OPTP_TRY(shares, c.op("softmax", {precise}, {{"axis", int64_t(3)}}));
+  return c.cast(*shares, dtype);
+}
+// As operand 0 came: [batch, heads, queries, head] or [batch, queries, hidden].
+llvm::Expected<Value*> laid_out_as_given(LoweringContext& c, Value& y) {
+  if (c.operands[0]->ndim() != 3) return &y;
+  OPTP_TRY(turned, c.transpose(y, {0, 2, 1, 3}));
+  const Dims d = turned->type.dims;
+  return c.reshape(*turned, {d[0], d[1], d[2] * d[3]});
+}
+// The fourth output shows the scores at one of their stages. Of an unknown stage there is none: import says so where
+// it is used.
+llvm::Expected<Value*> shown_stage(LoweringContext& c, const Bias& masks, Value& product, Value& capped,
+                                   Value& weights) {
+  const int64_t stage = c.integer("qk_matmul_output_mode", 0);
+  if (c.output_name(3).empty()) return nullptr;
+  if (stage == 0) return &product;
+  if (stage == 1 || (stage == 2 && !masks.sum)) return &capped;
+  if (stage == 2) return c.op("add", {&capped, masks.sum});
+  if (stage == 3) return without_keyless(c, masks, weights);
+  return nullptr;
+}
+
 Lowered attention(LoweringContext& c) {
   OPTP_TRY(o, operands(c));
   OPTP_TRY(masks, bias(c, o));
   const DType dtype = o.q->type.dtype;
   const Dims q_dims = o.q->type.dims;
-  auto without_keyless = [&](Value& x) -> llvm::Expected<Value*> {
-    if (!masks.keyless) return &x;
-    return c.op("where", {masks.keyless, &c.scalar_like(x, 0), &x});
-  };
 
-  double scale = c.number("scale", 0);
-  if (!c.has_attribute("scale")) {
-    auto head = q_dims[3].constant();
-    if (!head) return c.fail(Code::malformed).what("head size " + q_dims[3].text() + " is not known at compile time");
-    scale = 1 / std::sqrt(double(*head));
-  }
+  OPTP_TRY(scale, scale_of(c, q_dims[3]));
   OPTP_TRY(k, repeat_heads(c, *o.k, q_dims[1]));
   OPTP_TRY(v, repeat_heads(c, *o.v, q_dims[1]));
   OPTP_TRY(scaled, c.op("mul", {o.q, &c.scalar_like(*o.q, scale)}));
   OPTP_TRY(product, c.op("contract", {scaled, k}, {{"loops", contract_loops("b h s d, b h t d -> b h s t")}}));
-  Value* capped = product;
-  const double softcap = c.number("softcap", 0);
-  if (!(softcap >= 0))
-    return c.fail(Code::malformed).what(llvm::formatv("softcap {0}", softcap).str()).expected("0 or more");
-  if (softcap > 0) {
-    OPTP_TRY(small, c.op("mul", {product, &c.scalar_like(*product, 1 / softcap)}));
-    OPTP_TRY(bent, c.op("tanh", {small}));
-    OPTP_TRY(back, c.op("mul", {bent, &c.scalar_like(*bent, softcap)}));
-    capped = back;
-  }
+  OPTP_TRY(capped, soft_capped(c, *product));
   Value* scores = capped;
   if (masks.sum) {
-    OPTP_TRY(safe, without_keyless(*masks.sum));
+    OPTP_TRY(safe, without_keyless(c, masks, *masks.sum));
     OPTP_TRY(sum, c.op("add", {capped, safe}));
     scores = sum;
   }
-  const int64_t precision = c.integer("softmax_precision", int64_t(dtype));
-  if (!is_float(DType(precision)))
-    return c.fail(Code::malformed).what("softmax_precision " + llvm::Twine(precision)).expected("a floating type");
-  OPTP_TRY(precise, c.cast(*scores, DType(precision)));
-  OPTP_TRY(shares, c.op("softmax", {precise}, {{"axis", int64_t(3)}}));
-  OPTP_TRY(weights, c.cast(*shares, dtype));
+  OPTP_TRY(weights, softmax(c, *scores, dtype));
   OPTP_TRY(weights_of_v, c.cast(*weights, v->type.dtype));
   OPTP_TRY(context, c.op("contract", {weights_of_v, v}, {{"loops", contract_loops("b h s t, b h t d -> b h s d")}}));
-  OPTP_TRY(seen, without_keyless(*context));
+  OPTP_TRY(seen, without_keyless(c, masks, *context));
   OPTP_TRY(y, c.cast(*seen, dtype));
-  Value* out = y;
-  if (c.operands[0]->ndim() == 3) {
-    OPTP_TRY(turned, c.transpose(*y, {0, 2, 1, 3}));
-    const Dims d = turned->type.dims;
-    OPTP_TRY(joined, c.reshape(*turned, {d[0], d[1], d[2] * d[3]}));
-    out = joined;
-  }
-
-  // The fourth output shows the scores at one of their stages. Of an unknown stage there is none: import says so where
-  // it is used.
-  Value* shown = nullptr;
-  const int64_t stage = c.integer("qk_matmul_output_mode", 0);
-  if (!c.output_name(3).empty()) {
-    if (stage == 0) shown = product;
-    if (stage == 1 || (stage == 2 && !masks.sum)) shown = capped;
-    if (stage == 2 && masks.sum) {
-      OPTP_TRY(sum, c.op("add", {capped, masks.sum}));
-      shown = sum;
-    }
-    if (stage == 3) {
-      OPTP_TRY(seen_weights, without_keyless(*weights));
-      shown = seen_weights;
-    }
-  }
+  OPTP_TRY(out, laid_out_as_given(c, *y));
+  OPTP_TRY(shown, shown_stage(c, masks, *product, *capped, *weights));
   return Values{out, o.k, o.v, shown};
 }
 

@@ -119,93 +119,106 @@ Lowered swish(LoweringContext& c) {  // x · sigmoid(alpha · x): Swish-24 and c
 llvm::Expected<Value*> part(LoweringContext& c, Value& x, int64_t axis, Dim start, Dim size) {
   return c.op("slice", {&x}, {{"axis", axis}, {"start", start}, {"size", size}, {"step", int64_t(1)}});
 }
+llvm::Expected<Value*> heads_apart(LoweringContext& c, Value& x) {
+  const int64_t heads = c.integer("num_heads", 0);
+  auto head = heads > 0 ? exact_div(x.type.dims[2], heads) : std::nullopt;
+  if (!head)
+    return c.fail(Code::malformed)
+        .what("num_heads " + llvm::Twine(heads) + " does not divide hidden size " + x.type.dims[2].text());
+  OPTP_TRY(apart, c.reshape(x, {x.type.dims[0], x.type.dims[1], Dim(heads), *head}));
+  return c.transpose(*apart, {0, 2, 1, 3});
+}
+llvm::Expected<Value*> heads_joined(LoweringContext& c, Value& x, const Dims& dims) {
+  OPTP_TRY(back, c.transpose(x, {0, 2, 1, 3}));
+  return c.reshape(*back, dims);
+}
+// The rows of the positions, as [batch or 1, 1, sequence, rotary/2].
+llvm::Expected<Value*> cache_rows(LoweringContext& c, Value& cache, Value* position_ids) {
+  Value* rows = &cache;
+  if (position_ids) {
+    OPTP_TRY(chosen, c.op("gather", {&cache, position_ids}, {{"axis", int64_t(0)}}));
+    rows = chosen;
+  }
+  if (rows->ndim() != 3)
+    return c.fail(Code::shape_mismatch).what("caches").expected("3 dims").found(to_string(rows->type.dims));
+  return c.reshape(*rows, {rows->type.dims[0], Dim(1), rows->type.dims[1], rows->type.dims[2]});
+}
+
+// Points of planes: all first coordinates and all second ones, [batch, heads, sequence, rotary/2] each.
+struct Points {
+  Value *first, *second;
+};
+// A point is two neighbours where they are interleaved, else one number of each half.
+llvm::Expected<Points> points_of(LoweringContext& c, Value& x, Dim half, bool interleaved) {
+  if (!interleaved) {
+    OPTP_TRY(first, part(c, x, 3, 0, half));
+    OPTP_TRY(second, part(c, x, 3, half, half));
+    return Points{first, second};
+  }
+  Dims dims = x.type.dims;
+  dims[3] = half;
+  Dims pairs = dims;
+  pairs.push_back(2);
+  OPTP_TRY(split, c.reshape(x, pairs));
+  OPTP_TRY(a, part(c, *split, 4, 0, 1));
+  OPTP_TRY(b, part(c, *split, 4, 1, 1));
+  OPTP_TRY(first, c.reshape(*a, dims));
+  OPTP_TRY(second, c.reshape(*b, dims));
+  return Points{first, second};
+}
+llvm::Expected<Value*> from_points(LoweringContext& c, const Points& p, const Dims& dims, bool interleaved) {
+  if (!interleaved) return c.op("concat", {p.first, p.second}, {{"axis", int64_t(3)}});
+  Dims apart = p.first->type.dims;
+  apart.push_back(1);
+  OPTP_TRY(a, c.reshape(*p.first, apart));
+  OPTP_TRY(b, c.reshape(*p.second, apart));
+  OPTP_TRY(both, c.op("concat", {a, b}, {{"axis", int64_t(4)}}));
+  return c.reshape(*both, dims);
+}
+llvm::Expected<Points> rotated(LoweringContext& c, const Points& p, Value* cos, Value* sin) {
+  OPTP_TRY(first_cos, c.op("mul", {p.first, cos}));
+  OPTP_TRY(second_sin, c.op("mul", {p.second, sin}));
+  OPTP_TRY(first, c.op("sub", {first_cos, second_sin}));
+  OPTP_TRY(first_sin, c.op("mul", {p.first, sin}));
+  OPTP_TRY(second_cos, c.op("mul", {p.second, cos}));
+  OPTP_TRY(second, c.op("add", {first_sin, second_cos}));
+  return Points{first, second};
+}
 // RotaryEmbedding-23 (Su et al., arXiv:2104.09864). x: [batch, heads, sequence, head] or [batch, sequence, hidden];
 // caches: [batch or 1, sequence, rotary/2], or [positions, rotary/2] with position ids.
 Lowered rotary_embedding(LoweringContext& c) {
   OPTP_TRY(given, c.need(0));
   OPTP_TRY(cos_cache, c.need(1));
   OPTP_TRY(sin_cache, c.need(2));
-  Value* x = given;
-  const bool flat = x->ndim() == 3;
-  if (flat) {
-    const int64_t heads = c.integer("num_heads", 0);
-    auto head = heads > 0 ? exact_div(x->type.dims[2], heads) : std::nullopt;
-    if (!head)
-      return c.fail(Code::malformed)
-          .what("num_heads " + llvm::Twine(heads) + " does not divide hidden size " + x->type.dims[2].text());
-    OPTP_TRY(apart, c.reshape(*x, {x->type.dims[0], x->type.dims[1], Dim(heads), *head}));
-    OPTP_TRY(turned, c.transpose(*apart, {0, 2, 1, 3}));
-    x = turned;
-  }
+  const bool flat = given->ndim() == 3;
+  OPTP_TRY(x, flat ? heads_apart(c, *given) : llvm::Expected<Value*>(given));
   if (x->ndim() != 4)
     return c.fail(Code::shape_mismatch).what("operand 0").expected("3 or 4 dims").found(to_string(x->type.dims));
-  const Dim head = x->type.dims[3];
-  Value* caches[2] = {cos_cache, sin_cache};
-  for (Value*& cache : caches) {
-    if (c.has(3)) {
-      OPTP_TRY(rows, c.op("gather", {cache, c.operands[3]}, {{"axis", int64_t(0)}}));
-      cache = rows;
-    }
-    if (cache->ndim() != 3)
-      return c.fail(Code::shape_mismatch).what("caches").expected("3 dims").found(to_string(cache->type.dims));
-    OPTP_TRY(wide, c.reshape(*cache, {cache->type.dims[0], Dim(1), cache->type.dims[1], cache->type.dims[2]}));
-    cache = wide;
-  }
-  const Dim half = caches[0]->type.dims[3], turned_size = half * Dim(2);
-  Value* rest = nullptr;
-  Value* turned = x;
-  if (turned_size != head) {
-    OPTP_TRY(a, part(c, *x, 3, 0, turned_size));
-    OPTP_TRY(b, part(c, *x, 3, turned_size, head - turned_size));
-    turned = a, rest = b;
+  Value* position_ids = c.has(3) ? c.operands[3] : nullptr;
+  OPTP_TRY(cos, cache_rows(c, *cos_cache, position_ids));
+  OPTP_TRY(sin, cache_rows(c, *sin_cache, position_ids));
+
+  const Dim head = x->type.dims[3], half = cos->type.dims[3], size = half * Dim(2);
+  Value *turning = x, *rest = nullptr;
+  if (size != head) {
+    OPTP_TRY(a, part(c, *x, 3, 0, size));
+    OPTP_TRY(b, part(c, *x, 3, size, head - size));
+    turning = a, rest = b;
   }
   const bool interleaved = c.integer("interleaved", 0) != 0;
-  Value *first, *second;
-  if (interleaved) {
-    Dims pairs = turned->type.dims;
-    pairs[3] = half;
-    Dims apart = pairs;
-    apart.push_back(2);
-    OPTP_TRY(split, c.reshape(*turned, apart));
-    OPTP_TRY(a, part(c, *split, 4, 0, 1));
-    OPTP_TRY(b, part(c, *split, 4, 1, 1));
-    OPTP_TRY(a3, c.reshape(*a, pairs));
-    OPTP_TRY(b3, c.reshape(*b, pairs));
-    first = a3, second = b3;
-  } else {
-    OPTP_TRY(a, part(c, *turned, 3, 0, half));
-    OPTP_TRY(b, part(c, *turned, 3, half, half));
-    first = a, second = b;
-  }
-  OPTP_TRY(fc, c.op("mul", {first, caches[0]}));
-  OPTP_TRY(ss, c.op("mul", {second, caches[1]}));
-  OPTP_TRY(real, c.op("sub", {fc, ss}));
-  OPTP_TRY(fs, c.op("mul", {first, caches[1]}));
-  OPTP_TRY(sc, c.op("mul", {second, caches[0]}));
-  OPTP_TRY(imaginary, c.op("add", {fs, sc}));
-  Value* y;
-  if (interleaved) {
-    Dims apart = real->type.dims;
-    apart.push_back(1);
-    OPTP_TRY(r, c.reshape(*real, apart));
-    OPTP_TRY(i, c.reshape(*imaginary, apart));
-    OPTP_TRY(both, c.op("concat", {r, i}, {{"axis", int64_t(4)}}));
-    OPTP_TRY(joined, c.reshape(*both, turned->type.dims));
-    y = joined;
-  } else {
-    OPTP_TRY(joined, c.op("concat", {real, imaginary}, {{"axis", int64_t(3)}}));
-    y = joined;
-  }
+  OPTP_TRY(points, points_of(c, *turning, half, interleaved));
+  OPTP_TRY(turned, rotated(c, points, cos, sin));
+  OPTP_TRY(y, from_points(c, turned, turning->type.dims, interleaved));
+  Value* out = y;
   if (rest) {
-    OPTP_TRY(whole, c.op("concat", {y, rest}, {{"axis", int64_t(3)}}));
-    y = whole;
+    OPTP_TRY(whole, c.op("concat", {out, rest}, {{"axis", int64_t(3)}}));
+    out = whole;
   }
   if (flat) {
-    OPTP_TRY(back, c.transpose(*y, {0, 2, 1, 3}));
-    OPTP_TRY(joined, c.reshape(*back, given->type.dims));
-    y = joined;
+    OPTP_TRY(joined, heads_joined(c, *out, given->type.dims));
+    out = joined;
   }
-  return Values{y};
+  return Values{out};
 }
 
 const LoweringRow rows[] = {

@@ -182,7 +182,7 @@ void write_contract(ExportContext& c) {
   else if (after.empty())
     c.finish(product->op, inputs, attributes);
   else
-    seen(c, c.step(product->op, inputs, attributes), after, true);
+    seen(c, c.step(product->op, inputs, attributes), after, /*finish=*/true);
 }
 const ExportRow rows[] = {{"contract", write_contract}};
 const RegisteredExports registered{rows};

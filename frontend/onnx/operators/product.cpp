@@ -85,7 +85,7 @@ llvm::Expected<Value*> gemm_product(LoweringContext& c) {
       // PyTorch's newer exporter drops a bias of zeros (a bias-free layer it writes as MatMul): it is a parameter all
       // the same.
       Array zeros;
-      zeros.resize(true, {columns});
+      zeros.resize(/*floating=*/true, {columns});
       Value& bias = c.build.constant(b->type.dtype, zeros.dims, zeros, c.output_name(0) + ".bias");
       bias.is_literal = false;
       c.build.graph().remarks.push_back("parameter '" + bias.name +

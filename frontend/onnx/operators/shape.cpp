@@ -17,23 +17,23 @@ Lowered constant(LoweringContext& c) {
     tensor = t;
   } else if (c.has_attribute("value_int")) {
     Array a;
-    a.resize(false, {});
+    a.resize(/*floating=*/false, {});
     a.i[0] = c.integer("value_int", 0);
     tensor = to_tensor(a, DType::i64);
   } else if (ints) {
     Array a;
-    a.resize(false, {int64_t(ints->size())});
+    a.resize(/*floating=*/false, {int64_t(ints->size())});
     a.i.assign(ints->begin(), ints->end());
     tensor = to_tensor(a, DType::i64);
   } else if (c.has_attribute("value_float")) {
     Array a;
-    a.resize(true, {});
+    a.resize(/*floating=*/true, {});
     a.f[0] = c.number("value_float", 0);
     tensor = to_tensor(a, DType::f32);
   } else if (c.has_attribute("value_floats")) {
     auto numbers = c.numbers("value_floats");
     Array a;
-    a.resize(true, {int64_t(numbers.size())});
+    a.resize(/*floating=*/true, {int64_t(numbers.size())});
     a.f.assign(numbers.begin(), numbers.end());
     tensor = to_tensor(a, DType::f32);
   } else {
@@ -411,7 +411,7 @@ Lowered range(LoweringContext& c) {
           .what("a range from " + std::to_string(a) + " to " + std::to_string(b) + " in steps of " + std::to_string(s))
           .expected("at most 2^22 elements");
     Array out;
-    out.resize(true, {int64_t(std::max(0.0, n))});
+    out.resize(/*floating=*/true, {int64_t(std::max(0.0, n))});
     for (size_t k = 0; k < out.f.size(); ++k) out.f[k] = a + double(k) * s;
     return Values{&c.build.constant(first->type.dtype, out.dims, out)};
   }

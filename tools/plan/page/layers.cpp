@@ -108,9 +108,9 @@ std::string layers(const Page& page) {
     if (long_one)
       out +=
           "<details><summary>" + grouped(size) + " operations and collectives, none of them in equal layers</summary>";
-    return out + drawing(page, 0, size, false) + (long_one ? "</details>" : "");
+    return out + drawing(page, 0, size, /*several=*/false) + (long_one ? "</details>" : "");
   }
-  if (l.begin(0) > 0) out += "<h3>before the layers</h3>" + drawing(page, 0, l.begin(0), false);
+  if (l.begin(0) > 0) out += "<h3>before the layers</h3>" + drawing(page, 0, l.begin(0), /*several=*/false);
   for (int64_t first = 0; first < l.count;) {
     int64_t last = first;
     while (last + 1 < l.count && l.alike(first, last + 1)) ++last;
@@ -122,7 +122,7 @@ std::string layers(const Page& page) {
     first = last + 1;
   }
   if (l.end(l.count - 1, size) < size)
-    out += "<h3>after the layers</h3>" + drawing(page, l.end(l.count - 1, size), size, false);
+    out += "<h3>after the layers</h3>" + drawing(page, l.end(l.count - 1, size), size, /*several=*/false);
   return out;
 }
 }  // namespace optp::page
