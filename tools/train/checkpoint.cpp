@@ -291,57 +291,96 @@ llvm::Expected<HostArray> Checkpoint::whole(const CheckpointTensor& tensor) cons
   });
 }
 
-llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const Graph& whole,
-                             llvm::ArrayRef<Port> ports, size_t ranks,
-                             llvm::function_ref<const HostArray&(size_t, llvm::StringRef)> held) {
-  std::vector<JsonArray> parts(ports.size());
-  for (size_t r = 0; r < ranks; ++r) {
-    auto file = out.create(file_of(r));
-    if (!file) return file.takeError();
-    for (size_t k = 0; k < ports.size(); ++k) {
-      // What an earlier rank holds, too, is equal to the bit and written once.
-      const Plan::RankShard& shard = (*ports[k].layout)[r];
-      const bool there = size_t(shard.ranks[0]) < r;
-      const HostArray& own = held(r, ports[k].name);
-      if (there || own.bytes.empty()) continue;
-      if (auto e = (*file)->pad_to(alignment)) return e;
-      parts[k].push_back(JsonObject{{"rank", int64_t(r)},
-                                    {"offset", (*file)->offset()},
-                                    {"size_bytes", int64_t(own.bytes.size())},
-                                    {"ranges", ranges_of(shard.shard)}});
-      if (auto e = (*file)->write(llvm::ArrayRef<char>(own.bytes))) return e;
-    }
-    if (auto e = (*file)->finish()) return e;
-  }
-  JsonArray tensors;
-  for (size_t k = 0; k < ports.size(); ++k) {
-    const Port& p = ports[k];
-    JsonArray shape;
-    for (Dim d : p.dims) shape.push_back(d.constant().value_or(-1));
-    const Value* parameter = p.role == Plan::Role::parameter ? whole.find(p.name) : nullptr;
-    tensors.push_back(JsonObject{
-        {"name", p.name},
-        {"kind", p.role == Plan::Role::state ? p.kind : to_string(p.role).str()},
-        {"parameter", p.parameter},
-        {"dtype", long_name(p.dtype)},
-        {"shape", std::move(shape)},
-        {"aliases", parameter
-                        ? strings(llvm::ArrayRef<std::string>(parameter->aliases.begin(), parameter->aliases.end()))
-                        : JsonArray()},
-        {"transposed_aliases", parameter ? strings(llvm::ArrayRef<std::string>(parameter->transposed_aliases.begin(),
-                                                                               parameter->transposed_aliases.end()))
-                                         : JsonArray()},
-        {"ranks", std::move(parts[k])}});
-  }
-  JsonObject top = to_json(run);
-  top["format"] = format, top["version"] = version, top["ranks"] = int64_t(ranks);
-  top["tensors"] = std::move(tensors);
-  auto file = out.create("checkpoint.json");
+namespace {
+// One rank's file, as the root is told of it: which ports' bytes lie where.
+llvm::Expected<JsonObject> write_rank(OutputTransaction& out, size_t rank, llvm::ArrayRef<Port> ports,
+                                      llvm::function_ref<const HostArray&(size_t, llvm::StringRef)> held) {
+  auto file = out.create(file_of(rank));
   if (!file) return file.takeError();
-  std::string text;
-  llvm::raw_string_ostream(text) << llvm::formatv("{0:1}\n", llvm::json::Value(std::move(top)));
-  if (auto e = (*file)->write(llvm::StringRef(text))) return e;
-  return (*file)->finish();
+  JsonArray parts;
+  for (size_t k = 0; k < ports.size(); ++k) {
+    // What an earlier rank holds, too, is equal to the bit and written once.
+    const bool there = size_t((*ports[k].layout)[rank].ranks[0]) < rank;
+    const HostArray& own = held(rank, ports[k].name);
+    if (there || own.bytes.empty()) continue;
+    if (auto e = (*file)->pad_to(alignment)) return e;
+    parts.push_back(JsonArray{int64_t(k), (*file)->offset(), int64_t(own.bytes.size())});
+    if (auto e = (*file)->write(llvm::ArrayRef<char>(own.bytes))) return e;
+  }
+  if (auto e = (*file)->finish()) return e;
+  return JsonObject{
+      {"size_bytes", (*file)->offset()}, {"blake3", (*file)->blake3().str()}, {"parts", std::move(parts)}};
+}
+
+// What the ranks' files hold, by port.
+llvm::Expected<std::vector<JsonArray>> parts_of(OutputTransaction& out, const World& world, llvm::ArrayRef<Port> ports,
+                                                const PerRank<std::string>& files) {
+  std::vector<JsonArray> parts(ports.size());
+  for (const size_t r : files.ranks()) {
+    auto json = llvm::json::parse(files[r]);
+    if (!json) return json.takeError();
+    const JsonObject* file = json->getAsObject();
+    const JsonArray* its = file ? file->getArray("parts") : nullptr;
+    if (!its) return error(Code::bug, "a message between processes is damaged");
+    if (!world.holds(r))
+      out.add_finished(file_of(r), file->getInteger("size_bytes").value_or(0), file->getString("blake3").value_or(""));
+    for (const llvm::json::Value& each : *its) {
+      const JsonArray& part = *each.getAsArray();
+      const auto k = size_t(part[0].getAsInteger().value_or(0));
+      parts[k].push_back(JsonObject{{"rank", int64_t(r)},
+                                    {"offset", part[1]},
+                                    {"size_bytes", part[2]},
+                                    {"ranges", ranges_of((*ports[k].layout)[r].shard)}});
+    }
+  }
+  return parts;
+}
+
+JsonObject to_json(const Port& p, const Graph& whole, JsonArray parts) {
+  JsonArray shape;
+  for (Dim d : p.dims) shape.push_back(d.constant().value_or(-1));
+  const Value* parameter = p.role == Plan::Role::parameter ? whole.find(p.name) : nullptr;
+  return JsonObject{
+      {"name", p.name},
+      {"kind", p.role == Plan::Role::state ? p.kind : to_string(p.role).str()},
+      {"parameter", p.parameter},
+      {"dtype", long_name(p.dtype)},
+      {"shape", std::move(shape)},
+      {"aliases", parameter ? strings(llvm::ArrayRef<std::string>(parameter->aliases.begin(), parameter->aliases.end()))
+                            : JsonArray()},
+      {"transposed_aliases", parameter ? strings(llvm::ArrayRef<std::string>(parameter->transposed_aliases.begin(),
+                                                                             parameter->transposed_aliases.end()))
+                                       : JsonArray()},
+      {"ranks", std::move(parts)}};
+}
+}  // namespace
+
+llvm::Error write_checkpoint(OutputTransaction& out, World& world, const RunRecord& run, const Graph& whole,
+                             llvm::ArrayRef<Port> ports,
+                             llvm::function_ref<const HostArray&(size_t, llvm::StringRef)> held) {
+  PerRank<std::string> own(world.held());
+  for (const size_t r : world.held()) {
+    auto file = write_rank(out, r, ports, held);
+    if (!file) return file.takeError();
+    own[r] = llvm::formatv("{0}", llvm::json::Value(std::move(*file))).str();
+  }
+  auto files = world.gather(std::move(own));
+  if (!files) return files.takeError();
+  return world.at_root([&]() -> llvm::Error {
+    auto parts = parts_of(out, world, ports, *files);
+    if (!parts) return parts.takeError();
+    JsonArray tensors;
+    for (size_t k = 0; k < ports.size(); ++k) tensors.push_back(to_json(ports[k], whole, std::move((*parts)[k])));
+    JsonObject top = to_json(run);
+    top["format"] = format, top["version"] = version, top["ranks"] = int64_t(world.size());
+    top["tensors"] = std::move(tensors);
+    auto file = out.create("checkpoint.json");
+    if (!file) return file.takeError();
+    std::string text;
+    llvm::raw_string_ostream(text) << llvm::formatv("{0:1}\n", llvm::json::Value(std::move(top)));
+    if (auto e = (*file)->write(llvm::StringRef(text))) return e;
+    return (*file)->finish();
+  });
 }
 
 bool same_optimizer(const OptimizerOptions& left, const OptimizerOptions& right) {

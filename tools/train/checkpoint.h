@@ -8,7 +8,7 @@
 #include "frontend/io/input_folder.h"
 #include "frontend/io/output_transaction.h"
 #include "passes/training.h"
-#include "tools/run/execution.h"
+#include "runtime/comm/world.h"
 #include "tools/run/ports.h"
 
 namespace optp {
@@ -70,9 +70,10 @@ class Checkpoint {
   std::vector<std::shared_ptr<MappedFile>> files_;
 };
 
-// Into a transaction, which is then committed. `ports`: the plan's inputs that a step updates; `held`: what a rank has.
-llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const Graph& whole,
-                             llvm::ArrayRef<Port> ports, size_t ranks,
+// Together, into a transaction of which each process has an end; the root's is then committed. Each process writes the
+// files of its ranks. `ports`: the plan's inputs that a step updates; `held`: what a rank has.
+llvm::Error write_checkpoint(OutputTransaction& out, World& world, const RunRecord& run, const Graph& whole,
+                             llvm::ArrayRef<Port> ports,
                              llvm::function_ref<const HostArray&(size_t rank, llvm::StringRef name)> held);
 bool same_optimizer(const OptimizerOptions& a, const OptimizerOptions& b);
 std::string describe(const OptimizerOptions& options);  // "adam with beta1 0.9"

@@ -21,9 +21,9 @@
 #include "tools/run/labels.h"
 #include "tools/run/stepper.h"
 #include "tools/run/trace.h"
-#include "tools/train/checkpoint.h"
 #include "tools/train/learning_rate.h"
 #include "tools/train/loss_plot.h"
+#include "tools/train/saver.h"
 #include "tools/train/training_data.h"
 #include "tools/train/training_log.h"
 
@@ -117,316 +117,334 @@ std::string frozen_blake3(const Graph& graph) {
   return blake3_of(llvm::ArrayRef<char>(text.data(), text.size()));
 }
 
-// A checkpoint's arrays become what the ranks hold, however many there were and are.
-llvm::Error restore(const Checkpoint& from, llvm::ArrayRef<Port> held, Stepper& stepper) {
-  for (const Port& p : held) {
-    const CheckpointTensor* tensor = from.find(p.name);
-    if (!tensor)
-      return error(Code::bad_checkpoint)
-          .in_file(from.folder())
-          .what("it has no tensor " + quoted(p.name) + ", which this training has")
-          .about({.tensor = p.name});
-    llvm::SmallVector<int64_t, 4> dims;
-    for (Dim d : p.dims) dims.push_back(d.constant().value_or(-1));
-    const Where place{file_place(from.folder()), tensor_place("tensor", p.name)};
-    if (tensor->dtype != p.dtype)
-      return error(Code::dtype_mismatch)
-          .at(place)
-          .what("dtype")
-          .expected(long_name(p.dtype))
-          .found(long_name(tensor->dtype));
-    if (tensor->dims != dims)
-      return error(Code::shape_mismatch).at(place).what("shape").expected(to_string(p.dims)).found("another");
-    auto whole = from.whole(*tensor);
-    if (!whole) return whole.takeError();
-    for (size_t r = 0; r < stepper.ranks(); ++r) {
-      auto shard = shard_of(p, r, {});
-      if (!shard) return shard.takeError();
-      stepper.values(r)[p.name] = take(*shard, *whole);
-    }
-  }
-  for (const CheckpointTensor& t : from.tensors())
-    if (llvm::none_of(held, [&](const Port& p) { return p.name == t.name; }))
-      return error(Code::bad_checkpoint)
-          .in_file(from.folder())
-          .tensor("tensor", t.name)
-          .what("this training has none of that name");
-  return llvm::Error::success();
-}
-
-// A folder of checkpoints. One transaction is open at all times, so that no other run writes there meanwhile.
-class Saver {
- public:
-  static llvm::Expected<Saver> open(const TrainOptions& o, std::string folder, std::vector<FileId> inputs) {
-    Saver out;
-    out.folder_ = std::move(folder);
-    out.options_ = {.overwrite = o.overwrite, .inputs = std::move(inputs), .despite_signals = true};
-    std::error_code ignored;
-    out.resumed_ = !o.resume.empty() && std::filesystem::equivalent(out.folder_, o.resume, ignored);
-    if (!out.resumed_ && !o.overwrite && std::filesystem::is_directory(out.folder_, ignored) &&
-        !std::filesystem::is_empty(out.folder_, ignored))
-      return error(Code::occupied)
-          .in_file(out.folder_)
-          .what("the folder is not empty")
-          .hint("give --resume " + out.folder_ + " to go on from a checkpoint, --overwrite to lose what is there");
-    if (auto e = out.begin()) return e;
-    return out;
-  }
-  const std::string& folder() const { return folder_; }
-  bool resumed() const { return resumed_; }  // is it the folder that the run goes on from?
-  int64_t saved_step() const { return saved_; }
-  llvm::Error save(const RunRecord& run, const Graph& whole, llvm::ArrayRef<Port> held, Stepper& stepper) {
-    if (auto e = write_checkpoint(
-            *transaction_, run, whole, held, stepper.ranks(),
-            [&](size_t r, llvm::StringRef name) -> const HostArray& { return stepper.values(r).find(name)->second; }))
-      return e;
-    if (auto e = transaction_->commit()) return e;
-    saved_ = run.step;
-    return begin();
-  }
-
- private:
-  llvm::Error begin() {
-    transaction_.reset();
-    auto next = OutputTransaction::begin(folder_, options_);
-    if (!next) return next.takeError();
-    transaction_.emplace(std::move(*next));
-    return llvm::Error::success();
-  }
-  std::string folder_;
-  OutputOptions options_;
-  std::optional<OutputTransaction> transaction_;
-  int64_t saved_ = -1;
-  bool resumed_ = false;
-};
-
 std::string time_text(double seconds) {
   const auto s = int64_t(seconds);
   return s < 3600 ? llvm::formatv("{0}:{1}{2}", s / 60, s % 60 < 10 ? "0" : "", s % 60).str()
                   : llvm::formatv("{0} h {1} min", s / 3600, s / 60 % 60).str();
 }
 
-llvm::Error train(const TrainOptions& o) {
-  if (auto e = check(o)) return e;
-  const DeferInterrupts defer;  // a signal ends the step that runs, and saves
-  std::optional<Progress> preparing(std::in_place, "preparing");
-  JobOptions job_options = o.job;
-  job_options.train = true;
-  std::optional<Checkpoint> from;
-  if (!o.resume.empty()) {
-    auto opened = Checkpoint::open(o.resume);
-    if (!opened) return opened.takeError();
-    from.emplace(std::move(*opened));
-    if (auto e = take_from(*from, o, job_options)) return e;
-  }
+// One run, from its checkpoint, if there is one, to its end. Members are filled in the order of the functions.
+class Training {
+ public:
+  explicit Training(const TrainOptions& o) : o_(o) {}
 
-  auto model_file = open_input_file(o.job.model);
-  if (!model_file) return model_file.takeError();
-  RunRecord run = from ? from->run() : RunRecord();
-  run.model_path = std::filesystem::absolute(o.job.model).string();
-  run.model_blake3 = blake3_of((*model_file)->bytes());
-  if (from && run.model_blake3 != from->run().model_blake3)
-    return error(Code::hash_mismatch)
-        .in_file(from->folder())
-        .what("a checkpoint of another model, " + quoted(from->run().model_path))
-        .what("BLAKE3")
-        .expected(run.model_blake3 + " of " + quoted(o.job.model))
-        .found(from->run().model_blake3);
-  std::vector<FileId> inputs{(*model_file)->id()};
-  model_file->reset();
-
-  auto job = make_job(job_options);
-  if (!job) return job.takeError();
-  if (auto e = need_weights(*job->whole)) return e;
-  const TrainingOptions& training = job->training;
-  run.frozen_blake3 = frozen_blake3(*job->whole);
-  if (from && run.frozen_blake3 != from->run().frozen_blake3)
-    return error(Code::bad_checkpoint)
-        .in_file(from->folder())
-        .what("the parameters that are not trained are others than the checkpoint's");
-  run.mesh = to_string(job->whole->mesh), run.strategy = job->passes.strategy;
-  run.optimizer = training.optimizer, run.learning_rate = *training.learning_rate,
-  run.max_gradient_norm = training.max_gradient_norm, run.accumulate = training.accumulate;
-  run.trainable = training.trainable, run.freeze = training.freeze, run.no_decay = training.no_decay;
-
-  auto dims = parse_dims(o.job.dims);
-  if (!dims) return dims.takeError();
-  const Plan plan = make_plan(*job, example_dims(*job->whole, *dims), OPTP_VERSION, /*weights=*/false);
-  std::vector<Port> fed, held;
-  for (const Port& p : plan.inputs)
-    if (p.role == Plan::Role::data || p.role == Plan::Role::labels)
-      fed.push_back(p);
-    else if (p.role != Plan::Role::learning_rate && p.role != Plan::Role::accumulated)
-      held.push_back(p);  // sums over micro-batches are zero between steps
-
-  const uint64_t seed = o.seed.value_or(from ? run.position.seed : 0);
-  DataOptions data_options{.model = o.job.model,
-                           .tokens = o.data,
-                           .token_type = o.token_type,
-                           .folders = o.inputs_dir,
-                           .dims = o.job.dims,
-                           .batch = {o.batch, std::nullopt},
-                           .length = {o.sequence, std::nullopt},
-                           .seed = seed};
-  if (from && run.position.length > 0)
-    data_options.batch.before = run.batch, data_options.length.before = run.position.length;
-  auto data = TrainingData::open(data_options, std::move(fed), job->ranks.size());
-  if (!data) return data.takeError();
-  inputs.insert(inputs.end(), data->files().begin(), data->files().end());
-  for (auto [flag, path] : {std::pair{"--log", &o.log}, {"--plot", &o.plot}, {"--profile", &o.profile}})
-    for (const FileId& id : inputs)
-      if (!path->empty() && same_file(*path, id.device, id.inode))
-        return error(Code::is_an_input).flag(flag, *path).what("it is an input of this run").about({.file = *path});
-  DataPosition position{.seed = seed, .length = data->length(), .path = data->path(), .blake3 = data->blake3()};
-  if (from && !o.rewind) {
-    const DataPosition& before = from->run().position;
-    const auto differs = [&](const llvm::Twine& what) {
-      return error(Code::bad_checkpoint)
-          .in_file(from->folder())
-          .what(what)
-          .hint("--rewind begins with the data's first epoch");
-    };
-    if (position.blake3 != before.blake3) return differs("it is in the middle of other data, " + quoted(before.path));
-    if (position.length != before.length)
-      return differs("sequences of " + llvm::Twine(before.length) + " tokens")
-          .found("--sequence " + llvm::Twine(position.length));
-    if (position.seed != before.seed)
-      return differs("data in the order of --seed " + llvm::Twine(before.seed)).found(position.seed);
-    position.epoch = before.epoch, position.batch = before.batch, position.sequence = before.sequence;
-  }
-  run.position = position;
-  run.batch = data->batch(), run.epochs = o.epochs.value_or(from ? run.epochs : 1);
-  if (position.sequence >= data->count())
-    return error(Code::bad_checkpoint)
-        .in_file(from->folder() + "/checkpoint.json")
-        .what("position")
-        .expected("a sequence below " + llvm::Twine(data->count()))
-        .found(position.sequence);
-  auto schedule = parse_schedule(o.schedule.value_or(from ? run.schedule : "constant"));
-  if (!schedule) return schedule.takeError();
-  run.schedule = to_string(*schedule).str();
-  run.warmup_steps = o.warmup.value_or(run.warmup_steps);
-  const int64_t step_rows = run.batch * training.accumulate;
-  auto batches_of = [&](int64_t n) { return (n + step_rows - 1) / step_rows; };
-  const int64_t left = position.epoch >= run.epochs ? 0
-                                                    : batches_of(data->count() - position.sequence) +
-                                                          (run.epochs - position.epoch - 1) * batches_of(data->count());
-  run.total_steps = run.step + left;
-  const int64_t last_step = o.max_steps ? std::min(o.max_steps, run.total_steps) : run.total_steps;
-
-  auto stepper =
-      Stepper::create(std::move(job->ranks), {.threads_per_device = o.threads, .profile = !o.profile.empty()});
-  if (!stepper) return stepper.takeError();
-  if (from)
-    if (auto e = restore(*from, held, **stepper)) return e;
-  from.reset();  // its files are mapped, and may now be replaced
-  auto saver = Saver::open(o, o.save.empty() ? o.resume : o.save, std::move(inputs));
-  if (!saver) return saver.takeError();
-  auto log = TrainingLog::open(o.log, run.step);
-  if (!log) return log.takeError();
-  auto save = [&]() -> llvm::Error {
-    if (saver->saved_step() != run.step)
-      if (auto e = saver->save(run, *job->whole, held, **stepper)) return e;
-    if (o.plot.empty()) return llvm::Error::success();
-    return write_file_atomically(
-        o.plot, loss_plot(run.losses, std::filesystem::path(o.job.model).filename().string() + ": training loss"));
-  };
-
-  const int64_t first_step = run.step;
-  int64_t tokens_seen = 0;
-  const auto began = Clock::now();
-  auto seconds_since = [](Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); };
-  preparing.reset();
-  std::optional<Progress> progress(std::in_place, "training", last_step);
-  std::vector<int64_t> order;
-  Trace trace;
-  DataPosition& at = run.position;
-  while (run.step < last_step && !interrupting_signal()) {
-    const auto step_began = Clock::now();
-    if (order.empty()) order = data->order(at.epoch);
-    const auto rows = llvm::ArrayRef<int64_t>(order).slice(size_t(at.sequence)).take_front(size_t(step_rows));
-    const double rate = run.learning_rate * schedule_factor(*schedule, run.step, run.warmup_steps, run.total_steps);
-    const int64_t epoch = at.epoch + 1;
-    int64_t step_tokens = 0, counted = 0;
-    auto step = [&]() -> llvm::Expected<double> {
-      for (auto left = rows;;) {
-        auto made = data->make(left.take_front(size_t(run.batch)));
-        if (!made) return made.takeError();
-        step_tokens += made->tokens, counted += made->counted;
-        left = left.drop_front(std::min(left.size(), size_t(run.batch)));
-        if (left.empty() && counted == 0) return no_label_counts();
-        if (left.empty()) return (*stepper)->step(made->dims, std::move(made->ranks), rate);
-        if (auto e = (*stepper)->accumulate(made->dims, std::move(made->ranks))) return e;
-      }
-    };
-    auto loss = step();
-    if (!loss)
-      return within(words("step " + llvm::Twine(run.step + 1) + (o.inputs_dir.empty() ? "" : ", " + data->names(rows))),
-                    loss.takeError());
-    if (!std::isfinite(*loss))
-      return error(Code::diverged)
-          .what("step " + llvm::Twine(run.step + 1))
-          .what(llvm::Twine("the loss is ") + (std::isnan(*loss) ? "not a number" : "infinite"))
-          .hint("try a lower --lr or --max-grad-norm; " +
-                (saver->saved_step() >= 0 ? saver->folder() + " holds step " + std::to_string(saver->saved_step())
-                                          : std::string("nothing was saved")));
-    ++run.step;
-    if (!o.profile.empty()) trace.add("step " + std::to_string(run.step), *(*stepper)->last_run());
-    run.losses.push_back(*loss);
-    ++at.batch, at.sequence += int64_t(rows.size());
-    const bool epoch_done = at.sequence == data->count();
-    if (epoch_done) {
-      ++at.epoch, at.batch = at.sequence = 0;
-      order.clear();
+  // What needs no world. Gives the number of ranks.
+  llvm::Expected<size_t> load() {
+    if (auto e = check(o_)) return e;
+    JobOptions job_options = o_.job;
+    job_options.train = true;
+    if (!o_.resume.empty()) {
+      auto opened = Checkpoint::open(o_.resume);
+      if (!opened) return opened.takeError();
+      from_.emplace(std::move(*opened));
+      if (auto e = take_from(*from_, o_, job_options)) return e;
+      run_ = from_->run();
     }
-    tokens_seen += step_tokens;
-    if (auto e = log->add({.step = run.step,
+    if (auto e = identify_model()) return e;
+    auto job = make_job(job_options);
+    if (!job) return job.takeError();
+    job_ = std::move(*job);
+    if (auto e = need_weights(*job_.whole)) return e;
+    if (auto e = record_job()) return e;
+    return job_.ranks.size();
+  }
+
+  llvm::Error run(World& world) {
+    world_ = &world;
+    if (auto e = open_data()) return e;
+    if (auto e = find_position()) return e;
+    if (auto e = plan_steps()) return e;
+    if (auto e = open_outputs()) return e;
+    preparing_.reset();
+    if (auto e = make_steps()) return e;
+    if (auto e = finish()) return e;
+    return world_->is_root() ? report() : llvm::Error::success();
+  }
+
+ private:
+  llvm::Error identify_model() {
+    auto model_file = open_input_file(o_.job.model);
+    if (!model_file) return model_file.takeError();
+    run_.model_path = std::filesystem::absolute(o_.job.model).string();
+    run_.model_blake3 = blake3_of((*model_file)->bytes());
+    if (from_ && run_.model_blake3 != from_->run().model_blake3)
+      return error(Code::hash_mismatch)
+          .in_file(from_->folder())
+          .what("a checkpoint of another model, " + quoted(from_->run().model_path))
+          .what("BLAKE3")
+          .expected(run_.model_blake3 + " of " + quoted(o_.job.model))
+          .found(from_->run().model_blake3);
+    inputs_ = {(*model_file)->id()};
+    return llvm::Error::success();
+  }
+  llvm::Error record_job() {
+    const TrainingOptions& training = job_.training;
+    run_.frozen_blake3 = frozen_blake3(*job_.whole);
+    if (from_ && run_.frozen_blake3 != from_->run().frozen_blake3)
+      return error(Code::bad_checkpoint)
+          .in_file(from_->folder())
+          .what("the parameters that are not trained are others than the checkpoint's");
+    run_.mesh = to_string(job_.whole->mesh), run_.strategy = job_.passes.strategy;
+    run_.optimizer = training.optimizer, run_.learning_rate = *training.learning_rate,
+    run_.max_gradient_norm = training.max_gradient_norm, run_.accumulate = training.accumulate;
+    run_.trainable = training.trainable, run_.freeze = training.freeze, run_.no_decay = training.no_decay;
+    return llvm::Error::success();
+  }
+
+  llvm::Error open_data() {
+    auto dims = parse_dims(o_.job.dims);
+    if (!dims) return dims.takeError();
+    const Plan plan = make_plan(job_, example_dims(*job_.whole, *dims), OPTP_VERSION, /*weights=*/false);
+    std::vector<Port> fed;
+    for (const Port& p : plan.inputs)
+      if (p.role == Plan::Role::data || p.role == Plan::Role::labels)
+        fed.push_back(p);
+      else if (p.role != Plan::Role::learning_rate && p.role != Plan::Role::accumulated)
+        held_.push_back(p);  // sums over micro-batches are zero between steps
+    DataOptions options{.model = o_.job.model,
+                        .tokens = o_.data,
+                        .token_type = o_.token_type,
+                        .folders = o_.inputs_dir,
+                        .dims = o_.job.dims,
+                        .batch = {o_.batch, std::nullopt},
+                        .length = {o_.sequence, std::nullopt},
+                        .seed = o_.seed.value_or(from_ ? run_.position.seed : 0)};
+    if (from_ && run_.position.length > 0)
+      options.batch.before = run_.batch, options.length.before = run_.position.length;
+    auto data = TrainingData::open(options, std::move(fed), world_->held());
+    if (!data) return data.takeError();
+    data_.emplace(std::move(*data));
+    inputs_.insert(inputs_.end(), data_->files().begin(), data_->files().end());
+    for (auto [flag, path] : {std::pair{"--log", &o_.log}, {"--plot", &o_.plot}, {"--profile", &o_.profile}})
+      for (const FileId& id : inputs_)
+        if (!path->empty() && same_file(*path, id.device, id.inode))
+          return error(Code::is_an_input).flag(flag, *path).what("it is an input of this run").about({.file = *path});
+    return llvm::Error::success();
+  }
+  // Where in the data the run begins.
+  llvm::Error find_position() {
+    DataPosition position{.seed = o_.seed.value_or(from_ ? run_.position.seed : 0),
+                          .length = data_->length(),
+                          .path = data_->path(),
+                          .blake3 = data_->blake3()};
+    if (from_ && !o_.rewind) {
+      const DataPosition& before = from_->run().position;
+      const auto differs = [&](const llvm::Twine& what) {
+        return error(Code::bad_checkpoint)
+            .in_file(from_->folder())
+            .what(what)
+            .hint("--rewind begins with the data's first epoch");
+      };
+      if (position.blake3 != before.blake3) return differs("it is in the middle of other data, " + quoted(before.path));
+      if (position.length != before.length)
+        return differs("sequences of " + llvm::Twine(before.length) + " tokens")
+            .found("--sequence " + llvm::Twine(position.length));
+      if (position.seed != before.seed)
+        return differs("data in the order of --seed " + llvm::Twine(before.seed)).found(position.seed);
+      position.epoch = before.epoch, position.batch = before.batch, position.sequence = before.sequence;
+    }
+    run_.position = position;
+    run_.batch = data_->batch(), run_.epochs = o_.epochs.value_or(from_ ? run_.epochs : 1);
+    if (position.sequence < data_->count()) return llvm::Error::success();
+    return error(Code::bad_checkpoint)
+        .in_file(from_->folder() + "/checkpoint.json")
+        .what("position")
+        .expected("a sequence below " + llvm::Twine(data_->count()))
+        .found(position.sequence);
+  }
+  llvm::Error plan_steps() {
+    auto schedule = parse_schedule(o_.schedule.value_or(from_ ? run_.schedule : "constant"));
+    if (!schedule) return schedule.takeError();
+    schedule_ = *schedule;
+    run_.schedule = to_string(schedule_).str();
+    run_.warmup_steps = o_.warmup.value_or(run_.warmup_steps);
+    auto batches_of = [&](int64_t n) { return (n + step_rows() - 1) / step_rows(); };
+    const DataPosition& at = run_.position;
+    const int64_t left = at.epoch >= run_.epochs ? 0
+                                                 : batches_of(data_->count() - at.sequence) +
+                                                       (run_.epochs - at.epoch - 1) * batches_of(data_->count());
+    run_.total_steps = run_.step + left;
+    last_step_ = o_.max_steps ? std::min(o_.max_steps, run_.total_steps) : run_.total_steps;
+    first_step_ = run_.step;
+    return llvm::Error::success();
+  }
+  int64_t step_rows() const { return run_.batch * job_.training.accumulate; }
+
+  // What the ranks hold, and what is written of it.
+  llvm::Error open_outputs() {
+    PerRank<std::unique_ptr<Graph>> graphs(world_->held());
+    for (const size_t r : world_->held()) graphs[r] = std::move(job_.ranks[r]);
+    job_.ranks.clear();
+    auto stepper =
+        Stepper::create(*world_, std::move(graphs), {.threads_per_device = o_.threads, .profile = !o_.profile.empty()});
+    if (!stepper) return stepper.takeError();
+    stepper_ = std::move(*stepper);
+    if (from_)
+      if (auto e = restore(*from_, held_, *stepper_)) return e;
+    from_.reset();  // its files are mapped, and may now be replaced
+    auto saver = Saver::open(*world_, o_.save.empty() ? o_.resume : o_.save, o_.resume,
+                             {.overwrite = o_.overwrite, .inputs = inputs_, .despite_signals = true});
+    if (!saver) return saver.takeError();
+    saver_.emplace(std::move(*saver));
+    return world_->at_root([&]() -> llvm::Error {
+      auto log = TrainingLog::open(o_.log, run_.step);
+      if (!log) return log.takeError();
+      log_ = std::move(*log);
+      return llvm::Error::success();
+    });
+  }
+  llvm::Error save() {
+    if (saver_->saved_step() != run_.step)
+      if (auto e = saver_->save(run_, *job_.whole, held_, *stepper_)) return e;
+    if (o_.plot.empty()) return llvm::Error::success();
+    return world_->at_root([&] {
+      return write_file_atomically(
+          o_.plot, loss_plot(run_.losses, std::filesystem::path(o_.job.model).filename().string() + ": training loss"));
+    });
+  }
+
+  llvm::Error make_steps() {
+    began_ = Clock::now();
+    Progress progress("training", last_step_);
+    while (run_.step < last_step_) {
+      auto stopped = world_->any(interrupting_signal() != 0);
+      if (!stopped) return stopped.takeError();
+      if (*stopped) break;
+      if (auto e = make_step(progress)) return e;
+      const bool epoch_done = run_.position.sequence == 0;
+      if (epoch_done || (o_.save_every && run_.step % o_.save_every == 0))
+        if (auto e = save()) return e;
+    }
+    seconds_ = seconds_since(began_);
+    return llvm::Error::success();
+  }
+  // One step of the rows that are next, and what is told of it.
+  llvm::Error make_step(Progress& progress) {
+    const auto step_began = Clock::now();
+    DataPosition& at = run_.position;
+    if (order_.empty()) order_ = data_->order(at.epoch);
+    const auto rows = llvm::ArrayRef<int64_t>(order_).slice(size_t(at.sequence)).take_front(size_t(step_rows()));
+    const double rate = run_.learning_rate * schedule_factor(schedule_, run_.step, run_.warmup_steps, run_.total_steps);
+    int64_t step_tokens = 0;
+    auto loss = step_on(rows, rate, step_tokens);
+    if (!loss)
+      return within(
+          words("step " + llvm::Twine(run_.step + 1) + (o_.inputs_dir.empty() ? "" : ", " + data_->names(rows))),
+          loss.takeError());
+    if (!std::isfinite(*loss)) return diverged(*loss);
+    ++run_.step;
+    if (!o_.profile.empty()) trace_.add("step " + std::to_string(run_.step), *stepper_->last_run());
+    run_.losses.push_back(*loss);
+    const int64_t epoch = at.epoch + 1;
+    ++at.batch, at.sequence += int64_t(rows.size());
+    if (at.sequence == data_->count()) {
+      ++at.epoch, at.batch = at.sequence = 0;
+      order_.clear();
+    }
+    tokens_seen_ += step_tokens;
+    if (auto e = log_.add({.step = run_.step,
                            .epoch = epoch,
                            .loss = *loss,
                            .learning_rate = rate,
                            .tokens = step_tokens,
                            .seconds = seconds_since(step_began)}))
       return e;
-    const double elapsed = seconds_since(began);
-    progress->note(llvm::formatv("{0}/{1}  loss {2:f4}  {3:f0} tokens/s  {4} left", run.step, last_step, *loss,
-                                 double(tokens_seen) / elapsed,
-                                 time_text(elapsed / double(run.step - first_step) * double(last_step - run.step)))
-                       .str());
-    progress->set(run.step);
-    if (epoch_done || (o.save_every && run.step % o.save_every == 0))
-      if (auto e = save()) return e;
-  }
-  const double elapsed = seconds_since(began);
-  progress.reset();
-  if (auto e = data->check_unchanged()) return e;
-  if (!o.profile.empty() && run.step > first_step)
-    if (auto e = trace.write(o.profile, std::filesystem::path(o.job.model).filename().string())) return e;
-  if (run.step > first_step || !saver->resumed())
-    if (auto e = save()) return e;  // also if all that was asked for is a checkpoint for another mesh
-  if (run.step < last_step) {
-    if (run.step == first_step)
-      return error(Code::interrupted).what("interrupted before step " + llvm::Twine(first_step + 1));
-    return error(Code::interrupted)
-        .what("interrupted after step " + llvm::Twine(run.step) + " of " + llvm::Twine(last_step))
-        .hint(saver->folder() + " holds it, --resume goes on");
-  }
-  if (run.step == first_step) {
-    llvm::outs() << saver->folder() << ": step " << run.step << " of " << run.total_steps
-                 << ": nothing is left to do\n";
+    const double elapsed = seconds_since(began_);
+    progress.note(llvm::formatv("{0}/{1}  loss {2:f4}  {3:f0} tokens/s  {4} left", run_.step, last_step_, *loss,
+                                double(tokens_seen_) / elapsed,
+                                time_text(elapsed / double(run_.step - first_step_) * double(last_step_ - run_.step)))
+                      .str());
+    progress.set(run_.step);
     return llvm::Error::success();
   }
-  llvm::outs() << saver->folder() << ": step " << run.step << " of " << run.total_steps << ", " << at.epoch
-               << (at.epoch == 1 ? " epoch" : " epochs") << " of " << run.epochs << " done\n"
-               << llvm::formatv("loss {0:f4} at step {1}, {2:f4} at step {3}\n", run.losses[size_t(first_step)],
-                                first_step + 1, run.losses.back(), run.step)
-               << llvm::formatv("{0} tokens in {1:f1} s, {2:f0} tokens/s on {3} {4}\n", tokens_seen, elapsed,
-                                double(tokens_seen) / elapsed, (*stepper)->ranks(),
-                                (*stepper)->ranks() == 1 ? "device" : "devices");
-  return llvm::Error::success();
+  llvm::Expected<double> step_on(llvm::ArrayRef<int64_t> left, double rate, int64_t& tokens) {
+    int64_t counted = 0;
+    while (true) {
+      auto made = data_->make(left.take_front(size_t(run_.batch)));
+      if (!made) return made.takeError();
+      tokens += made->tokens, counted += made->counted;
+      left = left.drop_front(std::min(left.size(), size_t(run_.batch)));
+      if (left.empty() && counted == 0) return no_label_counts();
+      if (left.empty()) return stepper_->step(made->dims, std::move(made->ranks), rate);
+      if (auto e = stepper_->accumulate(made->dims, std::move(made->ranks))) return e;
+    }
+  }
+  llvm::Error diverged(double loss) const {
+    return error(Code::diverged)
+        .what("step " + llvm::Twine(run_.step + 1))
+        .what(llvm::Twine("the loss is ") + (std::isnan(loss) ? "not a number" : "infinite"))
+        .hint("try a lower --lr or --max-grad-norm; " +
+              (saver_->saved_step() >= 0 ? saver_->folder() + " holds step " + std::to_string(saver_->saved_step())
+                                         : std::string("nothing was saved")));
+  }
+  static double seconds_since(Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); }
+
+  llvm::Error finish() {
+    if (auto e = data_->check_unchanged()) return e;
+    if (!o_.profile.empty() && run_.step > first_step_) {
+      if (auto e = trace_.gather(*world_)) return e;
+      if (auto e = world_->at_root(
+              [&] { return trace_.write(o_.profile, std::filesystem::path(o_.job.model).filename().string()); }))
+        return e;
+    }
+    if (run_.step > first_step_ || !saver_->resumed())
+      if (auto e = save()) return e;  // also if all that was asked for is a checkpoint for another mesh
+    if (run_.step >= last_step_) return llvm::Error::success();
+    if (run_.step == first_step_)
+      return error(Code::interrupted).what("interrupted before step " + llvm::Twine(first_step_ + 1));
+    return error(Code::interrupted)
+        .what("interrupted after step " + llvm::Twine(run_.step) + " of " + llvm::Twine(last_step_))
+        .hint(saver_->folder() + " holds it, --resume goes on");
+  }
+  llvm::Error report() const {
+    const DataPosition& at = run_.position;
+    llvm::outs() << saver_->folder() << ": step " << run_.step << " of " << run_.total_steps;
+    if (run_.step == first_step_) {
+      llvm::outs() << ": nothing is left to do\n";
+      return llvm::Error::success();
+    }
+    llvm::outs() << ", " << at.epoch << (at.epoch == 1 ? " epoch" : " epochs") << " of " << run_.epochs << " done\n"
+                 << llvm::formatv("loss {0:f4} at step {1}, {2:f4} at step {3}\n", run_.losses[size_t(first_step_)],
+                                  first_step_ + 1, run_.losses.back(), run_.step)
+                 << llvm::formatv("{0} tokens in {1:f1} s, {2:f0} tokens/s on {3} {4}\n", tokens_seen_, seconds_,
+                                  double(tokens_seen_) / seconds_, world_->size(),
+                                  world_->size() == 1 ? "device" : "devices");
+    return llvm::Error::success();
+  }
+
+  const TrainOptions& o_;
+  const DeferInterrupts defer_;  // a signal ends the step that runs, and saves
+  std::optional<Progress> preparing_{std::in_place, "preparing"};
+  World* world_ = nullptr;
+  std::optional<Checkpoint> from_;
+  RunRecord run_;
+  std::vector<FileId> inputs_;
+  Job job_;
+  std::vector<Port> held_;  // what a step updates
+  std::optional<TrainingData> data_;
+  Schedule schedule_ = {};
+  int64_t first_step_ = 0, last_step_ = 0;
+  std::unique_ptr<Stepper> stepper_;
+  std::optional<Saver> saver_;
+  TrainingLog log_;  // the root's
+  Trace trace_;
+  std::vector<int64_t> order_;
+  Clock::time_point began_;
+  double seconds_ = 0;
+  int64_t tokens_seen_ = 0;
+};
+
+llvm::Error train(const TrainOptions& o, const WorldMaker& make_world) {
+  std::unique_ptr<World> world;  // outlives what the run holds
+  Training training(o);
+  auto made = make_world(training.load());
+  if (!made) return made.takeError();
+  world = std::move(*made);
+  return world->run([&] { return training.run(*world); });
 }
 }  // namespace
 
-Command add_train(CLI::App& app) {
+Command add_train(CLI::App& app, WorldMaker make_world) {
   auto o = std::make_shared<TrainOptions>();
   CLI::App* c = app.add_subcommand(
       "train", "train a model on a file of tokens or on given arrays, with checkpoints to resume from");
@@ -464,6 +482,6 @@ Command add_train(CLI::App& app) {
   c->add_option("--plot", o->plot, "SVG file of the loss curve")->type_name("FILE");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads per device");
   o->given = [c](const char* flag) { return c->count(flag) > 0; };
-  return {c, [o] { return train(*o); }};
+  return {c, [o, make_world = std::move(make_world)] { return train(*o, make_world); }};
 }
 }  // namespace optp
