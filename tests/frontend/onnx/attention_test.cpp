@@ -471,7 +471,9 @@ TEST_CASE("training through queries without keys has finite gradients") {
   o.job.dims = {"b=2"};
   JobOptions forward = o.job;
   forward.train = false;
-  const TrainingCheck found = must(check_training(o, must(make_job(forward))));
+  const Job job = must(make_job(forward));
+  ThreadWorld world(job.ranks.size());
+  const TrainingCheck found = must(check_training(o, job, world));
   CHECK(!found.fault);
   for (const Row& row : found.rows) {
     CAPTURE(row.name);
