@@ -6,14 +6,13 @@
 #include <thread>
 
 #include "frontend/ir/diagnostic.h"
-#include "runtime/comm/thread_communicator.h"
 #include "runtime/parallel.h"
 
 namespace optp {
 
 struct RankThreads::State {
-  std::unique_ptr<ThreadWorld> world;
-  std::vector<std::unique_ptr<Executable>> executables;
+  World& world;
+  PerRank<std::unique_ptr<Executable>> executables;
   std::vector<std::thread> threads;
   std::mutex mutex;
   std::condition_variable wake, done;
@@ -21,12 +20,10 @@ struct RankThreads::State {
   size_t running = 0;
   bool stop = false, failed = false;
   std::function<llvm::Error(size_t)> work;
-  std::vector<std::optional<Diagnostic>> faults;
+  PerRank<std::optional<Diagnostic>> faults;
 
-  explicit State(size_t ranks, int threads_per_device, double timeout_seconds)
-      : world(std::make_unique<ThreadWorld>(int(ranks), ThreadWorldOptions{.timeout_seconds = timeout_seconds})),
-        executables(ranks) {
-    for (size_t r = 0; r < ranks; ++r)
+  State(World& world, int threads_per_device) : world(world), executables(world.held()) {
+    for (const size_t r : world.held())
       threads.emplace_back([this, r, threads_per_device] {
         const TeamSize team(threads_per_device);  // first of all: it belongs to the thread
         serve(r);
@@ -47,6 +44,8 @@ struct RankThreads::State {
       return work(rank);
     } catch (const std::bad_alloc&) {
       return error(Code::out_of_memory, "out of memory");
+    } catch (const std::exception& e) {
+      return error(Code::bug, std::string("internal: ") + e.what());
     }
   }
   void serve(size_t rank) {
@@ -59,18 +58,18 @@ struct RankThreads::State {
       }
       if (llvm::Error e = attempt(rank)) {
         faults[rank] = take_diagnostic(std::move(e));
-        world->communicator(int(rank)).abort(faults[rank]->message());
+        world.communicator(rank).abort(faults[rank]->message());
       }
       std::lock_guard lock(mutex);
       if (--running == 0) done.notify_all();
     }
   }
 
-  // Every rank calls f(rank) in its thread; the cause, not what it did to others, is what is returned.
+  // Every held rank calls f(rank) in its thread; the cause, not what it did to others, is what is returned.
   llvm::Error all(std::function<llvm::Error(size_t)> f) {
     if (failed) return error(Code::rank_failed, "a rank failed before");
     work = std::move(f);
-    faults.assign(threads.size(), std::nullopt);
+    faults = PerRank<std::optional<Diagnostic>>(world.held());
     {
       std::unique_lock lock(mutex);
       running = threads.size();
@@ -78,29 +77,30 @@ struct RankThreads::State {
       wake.notify_all();
       done.wait(lock, [&] { return running == 0; });
     }
-    const auto is_cause = [](const std::optional<Diagnostic>& d) { return d && d->fault() != Fault::rank_failed; };
-    auto cause = llvm::find_if(faults, is_cause);
-    if (cause == faults.end()) cause = llvm::find_if(faults, [](const auto& d) { return d.has_value(); });
-    if (cause == faults.end()) return llvm::Error::success();
+    const auto is_cause = [&](size_t r) { return faults[r] && faults[r]->fault() != Fault::rank_failed; };
+    const auto* cause = llvm::find_if(world.held(), is_cause);
+    if (cause == world.held().end()) cause = llvm::find_if(world.held(), [&](size_t r) { return bool(faults[r]); });
+    if (cause == world.held().end()) return llvm::Error::success();
     failed = true;
-    if (is_cause(*cause) && threads.size() > 1) (*cause)->within(words("rank " + llvm::Twine(cause - faults.begin())));
-    return **cause;
+    if (is_cause(*cause) && world.size() > 1) faults[*cause]->within(words("rank " + llvm::Twine(*cause)));
+    return *faults[*cause];
   }
 };
 
 RankThreads::RankThreads() = default;
 RankThreads::~RankThreads() = default;
 
-llvm::Expected<std::unique_ptr<RankThreads>> RankThreads::create(llvm::ArrayRef<const Graph*> ranks,
+llvm::Expected<std::unique_ptr<RankThreads>> RankThreads::create(World& world, const PerRank<const Graph*>& graphs,
                                                                  const RankThreadsOptions& options) {
+  if (graphs.ranks() != world.held()) return error(Code::bug, "graphs of other ranks than those that are held");
   std::unique_ptr<RankThreads> out(new RankThreads());
-  out->state_ = std::make_unique<State>(ranks.size(), options.threads_per_device, options.timeout_seconds);
+  out->state_ = std::make_unique<State>(world, options.threads_per_device);
   State& state = *out->state_;
   auto e = state.all([&](size_t rank) -> llvm::Error {
     ExecutableOptions own = options.executable;
     own.threads = options.threads_per_device;
-    own.communicator = &state.world->communicator(int(rank));
-    auto executable = Executable::compile(*ranks[rank], own);
+    own.communicator = &world.communicator(rank);
+    auto executable = Executable::compile(*graphs[rank], own);
     if (!executable) return executable.takeError();
     state.executables[rank] = std::move(*executable);
     return llvm::Error::success();
@@ -108,14 +108,14 @@ llvm::Expected<std::unique_ptr<RankThreads>> RankThreads::create(llvm::ArrayRef<
   if (e) return e;
   return out;
 }
-llvm::Error RankThreads::run(llvm::ArrayRef<HostInputs> inputs, std::vector<HostArrays>& outputs) {
-  if (inputs.size() != size())
-    return error(Code::bug).what("inputs of " + llvm::Twine(inputs.size()) + " ranks for " + llvm::Twine(size()));
-  outputs.resize(size());
+llvm::Error RankThreads::run(const PerRank<HostInputs>& inputs, PerRank<HostArrays>& outputs) {
+  if (inputs.ranks() != ranks())
+    return error(Code::bug).what("inputs of " + llvm::Twine(inputs.size()) + " ranks for " +
+                                 llvm::Twine(ranks().size()));
+  if (outputs.ranks() != ranks()) outputs = PerRank<HostArrays>(ranks());
   return state_->all([&](size_t rank) { return state_->executables[rank]->run(inputs[rank], outputs[rank]); });
 }
-size_t RankThreads::size() const { return state_->executables.size(); }
+llvm::ArrayRef<size_t> RankThreads::ranks() const { return state_->executables.ranks(); }
 const Executable& RankThreads::executable(size_t rank) const { return *state_->executables[rank]; }
-std::string RankThreads::flight_record() const { return state_->world->flight_record(); }
 
 }  // namespace optp

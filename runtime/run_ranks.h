@@ -1,8 +1,8 @@
-// All ranks of a mesh in one process: a thread each, with its own OpenMP team, kept from run to run.
+// The ranks that a process holds: a thread each, with its own OpenMP team, kept from run to run.
 #pragma once
 #include <memory>
-#include <vector>
 
+#include "runtime/comm/world.h"
 #include "runtime/executable.h"
 
 namespace optp {
@@ -10,22 +10,21 @@ namespace optp {
 struct RankThreadsOptions {
   int threads_per_device = 1;
   ExecutableOptions executable;  // threads and communicator are set for each rank
-  double timeout_seconds = 300;  // of a collective
 };
 
 class RankThreads {
  public:
-  // Each rank's graph is compiled in the rank's own thread; the graphs must outlive this.
-  static llvm::Expected<std::unique_ptr<RankThreads>> create(llvm::ArrayRef<const Graph*> ranks,
+  // `graphs`: of the ranks that the world holds. Each is compiled in the rank's own thread. World and graphs must
+  // outlive this; of several on one world one runs at a time.
+  static llvm::Expected<std::unique_ptr<RankThreads>> create(World& world, const PerRank<const Graph*>& graphs,
                                                              const RankThreadsOptions& options = {});
   ~RankThreads();
 
   // inputs: each rank's own. An error in one rank ends the others and is the one returned; nothing runs after it.
-  llvm::Error run(llvm::ArrayRef<HostInputs> inputs, std::vector<HostArrays>& outputs);
+  llvm::Error run(const PerRank<HostInputs>& inputs, PerRank<HostArrays>& outputs);
 
-  size_t size() const;
+  llvm::ArrayRef<size_t> ranks() const;
   const Executable& executable(size_t rank) const;
-  std::string flight_record() const;  // the last collectives of all ranks
 
  private:
   RankThreads();

@@ -13,6 +13,7 @@
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
+#include "runtime/comm/thread_communicator.h"
 #include "runtime/instruction_set.h"
 #include "tools/cli/command.h"
 #include "tools/cli/progress.h"
@@ -148,9 +149,11 @@ int run(std::vector<std::string> words) {
   app.add_flag("--json")->group("");
   declare_flags_of_all_verbs(app);
   app.require_subcommand(1);
-  const std::vector<Command> commands{add_partition(app), add_inspect(app), add_diff(app),   add_run(app),
-                                      add_train(app),     add_export(app),  add_check(app),  add_bench(app),
-                                      add_build(app),     add_ops(app),     add_passes(app), add_docs(app)};
+  const WorldMaker& ranks = make_thread_world;
+  const std::vector<Command> commands{add_partition(app),    add_inspect(app),      add_diff(app),
+                                      add_run(app, ranks),   add_train(app, ranks), add_export(app),
+                                      add_check(app, ranks), add_bench(app, ranks), add_build(app),
+                                      add_ops(app),          add_passes(app),       add_docs(app)};
   std::vector<std::string> verbs;
   for (const Command& c : commands) {
     declare_flags_of_all_verbs(*c.app);

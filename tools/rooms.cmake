@@ -14,12 +14,12 @@ set(rooms
   "runtime/comm       frontend/ir"
   "runtime            frontend/ir runtime/comm"
   "runtime/kernels    frontend/ir runtime"
-  "tools/cli          frontend/ir frontend/io frontend/onnx passes passes/plan runtime runtime/kernels"
+  "tools/cli          frontend/ir frontend/io frontend/onnx passes passes/plan runtime runtime/comm runtime/kernels"
   "tools/run          frontend/ir frontend/io frontend/onnx frontend/models passes passes/plan runtime runtime/comm runtime/kernels tools/cli"
-  "tools/train        frontend/ir frontend/io frontend/onnx passes passes/plan runtime tools/cli tools/run"
-  "tools/check        frontend/ir frontend/io frontend/onnx passes passes/plan runtime tools/cli tools/run tools/train"
+  "tools/train        frontend/ir frontend/io frontend/onnx passes passes/plan runtime runtime/comm tools/cli tools/run"
+  "tools/check        frontend/ir frontend/io frontend/onnx passes passes/plan runtime runtime/comm tools/cli tools/run tools/train"
   "tools/plan         frontend/ir frontend/io frontend/onnx frontend/models passes passes/plan tools/cli tools/run tools/check"
-  "tools              frontend/ir frontend/io runtime tools/cli")
+  "tools              frontend/ir frontend/io runtime runtime/comm tools/cli")
 # Who may include whose headers.
 set(libraries
   "dnnl.hpp           runtime runtime/kernels tools/cli"

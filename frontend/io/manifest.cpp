@@ -173,7 +173,8 @@ Error verify_file(int folder, const std::string& path, const std::string& name, 
 }
 }  // namespace
 
-Error verify_manifest(StringRef path, bool hashes, const Limits& limits, bool others) {
+Error verify_manifest(StringRef path, bool hashes, const Limits& limits, bool others,
+                      llvm::function_ref<bool(StringRef)> is_hashed) {
   Descriptor folder(::open(path.str().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return cannot_open(path);
   std::set<std::string> absent;
@@ -186,7 +187,8 @@ Error verify_manifest(StringRef path, bool hashes, const Limits& limits, bool ot
   std::atomic<size_t> next{0};
   const auto work = [&] {
     for (size_t k = next++; k < rows.size(); k = next++)
-      if (Error e = verify_file(folder.get(), path.str(), *rows[k].first, *rows[k].second, hashes))
+      if (Error e = verify_file(folder.get(), path.str(), *rows[k].first, *rows[k].second,
+                                hashes && (!is_hashed || is_hashed(*rows[k].first))))
         faults[k] = take_diagnostic(std::move(e));
   };
   {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "frontend/io/limits.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/BLAKE3.h"
@@ -28,9 +29,9 @@ llvm::Expected<Manifest> read_manifest(int folder, const llvm::Twine& shown_fold
                                        std::set<std::string>* absent = nullptr);
 
 // An output folder is whole if each file of its manifest is there with its size (and its hash: reads every byte), and
-// no other file is (unless `others` may be).
-llvm::Error verify_manifest(llvm::StringRef folder, bool hashes = false, const Limits& limits = {},
-                            bool others = false);
+// no other file is (unless `others` may be). `is_hashed`: of which files the hash is compared; null: of all.
+llvm::Error verify_manifest(llvm::StringRef folder, bool hashes = false, const Limits& limits = {}, bool others = false,
+                            llvm::function_ref<bool(llvm::StringRef file)> is_hashed = nullptr);
 
 std::string hex_digest(llvm::BLAKE3& hash);  // 64 digits
 

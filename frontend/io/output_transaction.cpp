@@ -34,6 +34,7 @@ struct OutputState {
   std::set<std::string> subfolders, left_out;
   int unfinished = 0;
   bool closed = false;
+  bool joined = false;  // another process has the lock
 
   const DeferInterrupts defer;
 
@@ -47,7 +48,7 @@ struct OutputState {
     lock.close();
   }
   void abandon() {
-    if (!temporary.empty()) remove_tree(parent.get(), temporary.c_str());
+    if (!temporary.empty() && !joined) remove_tree(parent.get(), temporary.c_str());
     temporary.clear();
     unlock();
   }
@@ -234,7 +235,8 @@ Error OutputFile::finish() {
   return Error::success();
 }
 
-Expected<OutputTransaction> OutputTransaction::begin(StringRef target, OutputOptions options) {
+namespace {
+Expected<std::shared_ptr<OutputState>> open_target(StringRef target, OutputOptions options) {
   auto state = std::make_shared<OutputState>();
   while (target.size() > 1 && target.ends_with("/")) target = target.drop_back();
   const auto [folder, name] = split_path(target);
@@ -246,6 +248,36 @@ Expected<OutputTransaction> OutputTransaction::begin(StringRef target, OutputOpt
   state->parent = Descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!state->parent)
     return error(Code::cannot_write).in_file(target).what("its parent folder cannot be opened").what(reason(errno));
+  return state;
+}
+}  // namespace
+
+Expected<OutputTransaction> OutputTransaction::join(StringRef target, StringRef temporary, OutputOptions options) {
+  auto opened = open_target(target, std::move(options));
+  if (!opened) return opened.takeError();
+  OutputState& state = **opened;
+  state.joined = true;
+  if (temporary.contains('/') || !temporary.starts_with("." + state.name + ".tmp-"))
+    return error(Code::bug).in_file(state.target).what(quoted(temporary) + " is no temporary folder of it");
+  state.temporary = temporary.str();
+  state.folder = open_folder(state.parent.get(), state.temporary.c_str());
+  if (!state.folder) return error(Code::cannot_write).in_file(state.target).what(reason(errno));
+  return OutputTransaction(std::move(*opened));
+}
+
+StringRef OutputTransaction::temporary() const { return state_->temporary; }
+
+void OutputTransaction::add_finished(StringRef relative_name, int64_t size_bytes, StringRef blake3) {
+  const std::lock_guard lock(state_->mutex);
+  state_->files[relative_name.str()] = {size_bytes, blake3.str()};
+}
+
+Expected<OutputTransaction> OutputTransaction::begin(StringRef target, OutputOptions options) {
+  auto opened = open_target(target, std::move(options));
+  if (!opened) return opened.takeError();
+  const std::shared_ptr<OutputState> state = *opened;
+  target = state->target;
+  const std::string& name = state->name;
 
   if (Error e = lock_target(*state)) return e;
   OutputTransaction transaction(state);  // from here on, its destructor cleans up
@@ -301,7 +333,7 @@ void OutputTransaction::leave_out(StringRef relative_name) {
 Error OutputTransaction::commit() {
   OutputState& state = *state_;
   if (Error e = state.check_interrupted()) return e;
-  if (state.unfinished != 0 || state.closed)
+  if (state.unfinished != 0 || state.closed || state.joined)
     return error(Code::bug)
         .in_file(state.target)
         .what("commit")

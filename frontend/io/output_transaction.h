@@ -57,6 +57,12 @@ class OutputFile {
 class OutputTransaction {
  public:
   static llvm::Expected<OutputTransaction> begin(llvm::StringRef target, OutputOptions options = {});
+  // Another process' end of one that was begun: it writes files into the same temporary folder, and tells the process
+  // that began it of them. That one alone commits or removes.
+  static llvm::Expected<OutputTransaction> join(llvm::StringRef target, llvm::StringRef temporary,
+                                                OutputOptions options = {});
+  llvm::StringRef temporary() const;  // its name, beside the target
+  void add_finished(llvm::StringRef relative_name, int64_t size_bytes, llvm::StringRef blake3);  // elsewhere
   OutputTransaction(OutputTransaction&&) noexcept = default;
   OutputTransaction& operator=(OutputTransaction&&) = delete;
   ~OutputTransaction();

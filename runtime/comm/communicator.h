@@ -1,4 +1,4 @@
-// Collectives between the ranks of a run. The one virtual interface: threads of a process or MPI, chosen at run time.
+// Collectives between the ranks of a run, whatever joins them: memory, or a network. The World gives each rank its end.
 #pragma once
 #include <cstdint>
 #include <string>

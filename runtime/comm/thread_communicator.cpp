@@ -42,8 +42,8 @@ std::string print_seconds(double seconds) {
 }
 
 // What the ranks of a world share.
-struct World {
-  World(int size, ThreadWorldOptions options) : options(options), waits(size), recorders(size) {
+struct Shared {
+  Shared(size_t size, ThreadWorldOptions options) : options(options), waits(int(size)), recorders(size) {
     timeout = nanoseconds(options.timeout_seconds);
     // More ranks than cores: spinning would keep the awaited one from running.
     spin = llvm::hardware_concurrency().compute_thread_count() >= unsigned(size) ? nanoseconds(options.spin_us * 1e-6)
@@ -152,7 +152,7 @@ void move(const Table& all) {
 
 class ThreadCommunicator final : public Communicator {
  public:
-  ThreadCommunicator(World& world, int rank) : world_(world), recorder_(world.recorders[rank]), rank_(rank) {}
+  ThreadCommunicator(Shared& world, int rank) : world_(world), recorder_(world.recorders[rank]), rank_(rank) {}
   int rank() const override { return rank_; }
   int size() const override { return int(world_.recorders.size()); }
 
@@ -300,7 +300,7 @@ class ThreadCommunicator final : public Communicator {
            print_seconds(world_.options.timeout_seconds) + " s: " + doing(missing);
   }
 
-  World& world_;
+  Shared& world_;
   FlightRecorder& recorder_;
   const int rank_;
   llvm::SmallVector<Place, 4> places_;  // the groups this rank has met in
@@ -309,28 +309,34 @@ class ThreadCommunicator final : public Communicator {
 }  // namespace
 
 struct ThreadWorld::State {
-  State(int size, ThreadWorldOptions options) : world(size, options) {
-    for (int rank = 0; rank < size; ++rank) communicators.push_back(std::make_unique<ThreadCommunicator>(world, rank));
+  State(size_t size, ThreadWorldOptions options) : shared(size, options) {
+    for (size_t rank = 0; rank < size; ++rank)
+      communicators.push_back(std::make_unique<ThreadCommunicator>(shared, int(rank)));
   }
-  World world;
+  Shared shared;
   std::vector<std::unique_ptr<ThreadCommunicator>> communicators;
 };
 
-ThreadWorld::ThreadWorld(int size, ThreadWorldOptions options) {
+ThreadWorld::ThreadWorld(size_t size, ThreadWorldOptions options) {
   assert(size > 0 && "a world has a rank");
   assert(options.timeout_seconds > 0 && "without a time limit a rank could hang");
   state_ = std::make_unique<State>(size, options);
+  for (size_t rank = 0; rank < size; ++rank) held_.push_back(rank);
 }
 ThreadWorld::~ThreadWorld() = default;
-int ThreadWorld::size() const { return int(state_->communicators.size()); }
-Communicator& ThreadWorld::communicator(int rank) { return *state_->communicators[rank]; }
-void ThreadWorld::abort(llvm::StringRef message) { state_->world.fail(message); }
+Communicator& ThreadWorld::communicator(size_t rank) { return *state_->communicators[rank]; }
+void ThreadWorld::abort(llvm::StringRef message) { state_->shared.fail(message); }
 
 std::string ThreadWorld::flight_record() const {
   std::string text;
-  for (int rank = 0; rank < size(); ++rank)
-    text += "rank " + std::to_string(rank) + "\n" + state_->world.recorders[rank].text();
+  for (size_t rank = 0; rank < size(); ++rank)
+    text += "rank " + std::to_string(rank) + "\n" + state_->shared.recorders[rank].text();
   return text;
+}
+
+llvm::Expected<std::unique_ptr<World>> make_thread_world(llvm::Expected<size_t> ranks) {
+  if (!ranks) return ranks.takeError();
+  return std::make_unique<ThreadWorld>(*ranks);
 }
 
 }  // namespace optp

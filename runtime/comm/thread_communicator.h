@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "runtime/comm/communicator.h"
+#include "runtime/comm/world.h"
 
 namespace optp {
 
@@ -13,20 +13,25 @@ struct ThreadWorldOptions {
   double spin_us = 20;
 };
 
-// Outlives the threads that use its communicators. After the first failure it is of no more use but to read records.
-class ThreadWorld {
+// All ranks are held here. Outlives the threads that use its communicators. After the first failure it is of no more
+// use but to read records.
+class ThreadWorld final : public World {
  public:
-  explicit ThreadWorld(int size, ThreadWorldOptions options = {});
-  ~ThreadWorld();
-  int size() const;
-  Communicator& communicator(int rank);  // for one thread
-  // From any thread: all ranks return with this message from the collective they are in, or from their next one.
-  void abort(llvm::StringRef message);
-  std::string flight_record() const;  // of all ranks; at any time
+  explicit ThreadWorld(size_t size, ThreadWorldOptions options = {});
+  ~ThreadWorld() override;
+  size_t size() const override { return held_.size(); }
+  llvm::ArrayRef<size_t> held() const override { return held_; }
+  Communicator& communicator(size_t rank) override;
+  void abort(llvm::StringRef message) override;
+  std::string flight_record() const override;
 
  private:
+  llvm::Expected<PerRank<std::string>> gather_bytes(PerRank<std::string> own) override { return own; }
+  llvm::Expected<std::string> broadcast_bytes(std::string roots) override { return roots; }
   struct State;
   std::unique_ptr<State> state_;
+  std::vector<size_t> held_;
 };
+llvm::Expected<std::unique_ptr<World>> make_thread_world(llvm::Expected<size_t> ranks);
 
 }  // namespace optp

@@ -13,6 +13,7 @@
 #include "frontend/onnx/export.h"
 #include "frontend/onnx/import.h"
 #include "passes/pipeline.h"
+#include "runtime/comm/thread_communicator.h"
 #include "runtime/reference.h"
 #include "runtime/run_ranks.h"
 #include "tests/frontend/io/scratch_folder.h"
@@ -148,14 +149,17 @@ Results in_float64(const Ranks& ranks, const std::vector<Array>& in) {
   return must(run_reference(pointers(ranks), inputs));
 }
 Results in_runtime(const Ranks& ranks, const std::vector<Array>& in) {
-  std::vector<HostArrays> host, found;
-  for (const Array& a : in) host.push_back({{"x", host_array(a, DType::f32)}});
-  std::vector<HostInputs> inputs;
-  for (const HostArrays& h : host) inputs.push_back(inputs_of(h));
-  auto world = must(RankThreads::create(pointers(ranks)));
-  if (auto e = world->run(inputs, found)) FAIL(llvm::toString(std::move(e)));
+  ThreadWorld world(in.size());
+  PerRank<HostArrays> host(world.held()), found;
+  PerRank<HostInputs> inputs(world.held());
+  for (size_t r = 0; r < in.size(); ++r) {
+    host[r] = {{"x", host_array(in[r], DType::f32)}};
+    inputs[r] = inputs_of(host[r]);
+  }
+  auto threads = must(RankThreads::create(world, PerRank<const Graph*>::of_all(pointers(ranks))));
+  if (auto e = threads->run(inputs, found)) FAIL(llvm::toString(std::move(e)));
   Results out;
-  for (HostArrays& f : found) out.push_back({{"y", to_array(f["y"])}});
+  for (size_t r = 0; r < in.size(); ++r) out.push_back({{"y", to_array(found[r]["y"])}});
   return out;
 }
 std::string moved(const char* mesh, FactorExtents factors, const std::function<void(Sharding&)>& from,

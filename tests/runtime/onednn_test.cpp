@@ -5,6 +5,7 @@
 
 #include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic.h"
+#include "runtime/comm/thread_communicator.h"
 #include "runtime/kernel.h"
 #include "runtime/run_ranks.h"
 
@@ -60,14 +61,14 @@ TEST_CASE("what oneDNN refuses is an error with its own code, and memory that it
     CHECK(llvm::toString(planned.takeError()) == "oneDNN: no such thing");
 
     const auto run = graph_of(1, status);
-    const Graph* graphs[] = {run.get(), run.get()};
-    auto ranks = RankThreads::create(graphs);
+    ThreadWorld world(2);
+    auto ranks = RankThreads::create(world, PerRank<const Graph*>::of_all({run.get(), run.get()}));
     REQUIRE(bool(ranks));
     Array x;
     x.resize(true, {2});
     const HostArrays arrays{{"x", host_array(x, DType::f32)}};
-    const std::vector<HostInputs> inputs(2, inputs_of(arrays));
-    std::vector<HostArrays> outputs;
+    const auto inputs = PerRank<HostInputs>::of_all({inputs_of(arrays), inputs_of(arrays)});
+    PerRank<HostArrays> outputs;
     CHECK(code_of((*ranks)->run(inputs, outputs)) == code);
   }
 }

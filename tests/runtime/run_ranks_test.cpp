@@ -3,9 +3,12 @@
 
 #include <doctest/doctest.h>
 
+#include <thread>
+
 #include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic_json.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "tests/runtime/comm/split_world.h"
 
 namespace optp {
 namespace {
@@ -31,8 +34,8 @@ std::unique_ptr<Graph> graph_of(int64_t ranks) {
 
 TEST_CASE("ranks sum and gather, run after run; a failing rank is named") {
   const auto graph = graph_of(3);
-  const std::vector<const Graph*> graphs(3, graph.get());
-  auto ranks = RankThreads::create(graphs);
+  ThreadWorld world(3);
+  auto ranks = RankThreads::create(world, PerRank<const Graph*>::of_all({graph.get(), graph.get(), graph.get()}));
   REQUIRE(bool(ranks));
   Array table;
   table.resize(true, {3, 2});
@@ -43,17 +46,16 @@ TEST_CASE("ranks sum and gather, run after run; a failing rank is named") {
     a.i = {row};
     return host_array(a, DType::i64);
   };
-  std::vector<HostArrays> arrays(3);
-  std::vector<HostInputs> inputs;
+  PerRank<HostArrays> arrays(world.held()), outputs;
+  PerRank<HostInputs> inputs(world.held());
   for (size_t r = 0; r < 3; ++r) {
     arrays[r] = {{"table", host_array(table, DType::f32)}, {"index", index(int64_t(r))}};
-    inputs.push_back(inputs_of(arrays[r]));
+    inputs[r] = inputs_of(arrays[r]);
   }
-  std::vector<HostArrays> outputs;
   for (int again = 0; again < 3; ++again) {
     REQUIRE(llvm::toString((*ranks)->run(inputs, outputs)) == "");
-    for (const HostArrays& o : outputs) {
-      const Array all = to_array(o.find("all")->second);
+    for (size_t r = 0; r < 3; ++r) {
+      const Array all = to_array(outputs[r].find("all")->second);
       CHECK(all.f == std::vector<double>{9, 12, 9, 12, 9, 12});
     }
   }
@@ -65,8 +67,56 @@ TEST_CASE("ranks sum and gather, run after run; a failing rank is named") {
       llvm::formatv("{0}", llvm::json::Value(error_object(e, int(e.fault())))).str() ==
       R"({"code":"bad-input/out-of-range","exit":65,"expected":"from -3 to 2","found":"9","message":"rank 1: node of 'row' (gather): index 9 of operand 1 'index' is outside 3 rows of 'table'","node":"row","op":"gather","severity":"error","tensor":"index"})");
   CHECK(told(take_diagnostic((*ranks)->run(inputs, outputs))) == Told("rank-failed/rank", "a rank failed before"));
-  inputs.pop_back();
-  CHECK(told(take_diagnostic((*ranks)->run(inputs, outputs))) == Told("internal/bug", "inputs of 2 ranks for 3"));
+  const PerRank<HostInputs> fewer(llvm::ArrayRef<size_t>{0, 1});
+  CHECK(told(take_diagnostic((*ranks)->run(fewer, outputs))) == Told("internal/bug", "inputs of 2 ranks for 3"));
+}
+
+TEST_CASE("processes that hold some of the ranks each: the same sums, and the same error on all of them") {
+  const auto graph = graph_of(4);
+  Array table;
+  table.resize(true, {3, 2});
+  table.f = {1, 2, 3, 4, 5, 6};
+  testing::SplitRun split({{0}, {1, 2}, {3}});
+  std::vector<std::string> sums(3), told(3);
+  auto process = [&](size_t p) {
+    const auto world = llvm::cantFail(split.maker(p)(4));
+    PerRank<const Graph*> graphs(world->held());
+    for (const size_t r : world->held()) graphs[r] = graph.get();
+    auto run = [&](RankThreads& ranks, int64_t row_of_rank_2) -> llvm::Error {
+      PerRank<HostArrays> arrays(world->held()), outputs;
+      PerRank<HostInputs> inputs(world->held());
+      for (const size_t r : world->held()) {
+        Array index;
+        index.resize(false, {1});
+        index.i = {r == 2 ? row_of_rank_2 : 1};
+        arrays[r] = {{"table", host_array(table, DType::f32)}, {"index", host_array(index, DType::i64)}};
+        inputs[r] = inputs_of(arrays[r]);
+      }
+      if (auto e = ranks.run(inputs, outputs)) return e;
+      for (const size_t r : world->held())
+        for (const double x : to_array(outputs[r].find("all")->second).f) sums[p] += std::to_string(int(x)) + " ";
+      return llvm::Error::success();
+    };
+    auto fault = world->run([&]() -> llvm::Error {
+      auto ranks = RankThreads::create(*world, graphs);
+      if (!ranks) return ranks.takeError();
+      if (auto e = run(**ranks, 2)) return e;
+      return run(**ranks, 9);
+    });
+    const Diagnostic d = take_diagnostic(std::move(fault));
+    told[p] = llvm::formatv("{0}", llvm::json::Value(error_object(d, int(d.fault())))).str();
+  };
+  {
+    std::vector<std::jthread> processes;
+    for (size_t p = 0; p < 3; ++p) processes.emplace_back(process, p);
+  }
+  const std::string sum = "14 18 14 18 14 18 14 18 ";
+  CHECK(sums == std::vector<std::string>{sum, sum + sum, sum});
+  CHECK(
+      told ==
+      std::vector<std::string>(
+          3,
+          R"({"code":"bad-input/out-of-range","exit":65,"expected":"from -3 to 2","found":"9","message":"rank 2: node of 'row' (gather): index 9 of operand 1 'index' is outside 3 rows of 'table'","node":"row","op":"gather","severity":"error","tensor":"index"})"));
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they end the program themselves
@@ -80,9 +130,10 @@ TEST_CASE("memory that runs out on a rank is the run's error, not the program's 
       {{"start", Dim(0)}, {"step", Dim(1)}, {"size", Dim(int64_t(1) << 45)}, {"dtype", int64_t(DType::f32)}}, "many"));
   graph.outputs.push_back({"y", llvm::cantFail(build.create("exp", {many}, {}, "y"))});
   llvm::Error failed = llvm::Error::success();
-  if (auto ranks = RankThreads::create({&graph, &graph})) {
-    std::vector<HostArrays> outputs;
-    failed = llvm::joinErrors(std::move(failed), (*ranks)->run(std::vector<HostInputs>(2), outputs));
+  ThreadWorld world(2);
+  if (auto ranks = RankThreads::create(world, PerRank<const Graph*>::of_all({&graph, &graph}))) {
+    PerRank<HostArrays> outputs;
+    failed = llvm::joinErrors(std::move(failed), (*ranks)->run(PerRank<HostInputs>(world.held()), outputs));
   } else {
     failed = llvm::joinErrors(std::move(failed), ranks.takeError());
   }

@@ -73,6 +73,7 @@ class Sandbox {
   struct Options {
     std::function<void()> in_child;        // before the program starts
     std::function<void(pid_t)> meanwhile;  // while it runs
+    std::string program;                   // empty: opt-partition
   };
   Result run(const std::vector<std::string>& arguments, const Options& options = {}) const {
     const std::string out = path_ + "/stdout", err = path_ + "/stderr";
@@ -92,7 +93,7 @@ class Sandbox {
       std::vector<char*> argv{const_cast<char*>("opt-partition")};
       for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
       argv.push_back(nullptr);
-      ::execv(OPTP_PROGRAM, argv.data());
+      ::execv(options.program.empty() ? OPTP_PROGRAM : options.program.c_str(), argv.data());
       ::_exit(127);
     }
     ::sigprocmask(SIG_UNBLOCK, &deadly, nullptr);

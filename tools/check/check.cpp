@@ -13,6 +13,7 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/plan/job.h"
+#include "runtime/comm/thread_communicator.h"
 #include "runtime/reference.h"
 #include "tools/check/check_report.h"
 #include "tools/check/check_training.h"
@@ -21,6 +22,7 @@
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
+#include "tools/run/arrays_at_root.h"
 #include "tools/run/execution.h"
 #include "tools/run/inputs.h"
 #include "tools/run/machine_memory.h"
@@ -39,27 +41,37 @@ struct CheckOptions {
 
 class Checker {
  public:
-  Checker(const CheckOptions& o, Job job) : o_(o), job_(std::move(job)) {}
+  Checker(const CheckOptions& o, Job job, World& world) : o_(o), job_(std::move(job)), world_(world) {}
 
+  // The root has the whole model and every rank's graph, for what is computed in float64; the others have their ranks.
   llvm::Error run() {
     {
       const Progress preparing("preparing");
       if (auto e = prepare()) return e;
     }
     // A step is a node in float64, by far the slowest: of the file's graph, of the whole one, of each rank's.
-    progress_.emplace("checking",
-                      int64_t(job_.imported->size() + job_.whole->size() + ranks_[0]->size() * ranks_.size()));
-    if (auto e = whole()) return e;
-    if (auto e = local()) return e;
+    progress_.emplace("checking", int64_t(job_.imported->size() + job_.whole->size() +
+                                          ranks_[world_.held()[0]]->size() * world_.size()));
+    auto alone = [&]() -> llvm::Error {
+      if (auto e = whole()) return e;
+      return local();
+    };
+    if (auto e = world_.at_root(alone)) return e;
     if (auto e = end_to_end()) return e;
     progress_.reset();
     if (o_.job.train) {
       TrainingCheckOptions training{o_.job, o_.inputs, o_.inputs_dir, o_.random_weights, o_.mutant, o_.threads, &slow_};
-      auto checked = check_training(training, job_);
+      auto checked = check_training(training, job_, world_);
       if (!checked) return checked.takeError();
       rows_.insert(rows_.end(), checked->rows.begin(), checked->rows.end());
       if (!fault_) fault_ = checked->fault;
     }
+    if (auto e = slow_.gather(world_)) return e;
+    return world_.at_root([&] { return report(); });
+  }
+
+ private:
+  llvm::Error report() {
     slow_.print();
     const CheckReport report{llvm::sys::path::filename(job_.whole->source).str(),
                              o_.job.train ? "training" : "inference",
@@ -77,7 +89,6 @@ class Checker {
     return llvm::Error::success();
   }
 
- private:
   llvm::Error prepare() {
     if (auto e = prepare_weights(job_, o_.random_weights)) return e;
     auto dims = parse_dims(o_.job.dims);
@@ -87,19 +98,17 @@ class Checker {
     if (!inputs) return inputs.takeError();
     inputs_ = std::move(*inputs);
     for (const auto& [name, a] : inputs_) arrays_[name] = to_array(a);
-    for (auto& rank : job_.ranks) {
-      auto bound = bind_to_run(*rank, dims_);
+    std::vector<size_t> needed;
+    for (size_t r = 0; r < world_.size(); ++r)
+      if (world_.is_root() || world_.holds(r)) needed.push_back(r);
+    ranks_ = PerRank<std::unique_ptr<Graph>>(needed), rank_inputs_ = PerRank<HostArrays>(needed);
+    for (const size_t r : needed) {
+      auto bound = bind_to_run(*job_.ranks[r], dims_);
       if (!bound) return bound.takeError();
-      ranks_.push_back(std::move(*bound));
-      rank_graphs_.push_back(ranks_.back().get());
-    }
-    if (!o_.mutant.empty() && !o_.job.train)
-      for (size_t r = 0; r < ranks_.size(); ++r)
+      ranks_[r] = std::move(*bound);
+      if (!o_.mutant.empty() && !o_.job.train)
         if (auto e = apply_mutant(*ranks_[r], int64_t(r), o_.mutant)) return e;
-    for (int64_t r = 0; r < int64_t(ranks_.size()); ++r) {
-      rank_inputs_.push_back(take_shards(inputs_, *rank_graphs_[size_t(r)], job_.whole->mesh, r));
-      NamedArrays& mine = rank_arrays_.emplace_back();
-      for (const auto& [name, a] : rank_inputs_.back()) mine[name] = to_array(a);
+      rank_inputs_[r] = take_shards(inputs_, *ranks_[r], job_.whole->mesh, int64_t(r));
     }
     return llvm::Error::success();
   }
@@ -123,7 +132,9 @@ class Checker {
     auto canonical = bind_to_run(*job_.whole, dims_);
     if (!canonical) return canonical.takeError();
     whole_ = std::move(*canonical);
-    auto results = execute({whole_.get()}, {inputs_}, {.threads_per_device = o_.threads});
+    ThreadWorld one(1);
+    auto results = execute(one, PerRank<const Graph*>::of_all({whole_.get()}), PerRank<HostArrays>::of_all({inputs_}),
+                           {.threads_per_device = o_.threads});
     if (!results) return results.takeError();
     compare("meaning", "the file's graph in float64", (*results)[0]);
     return llvm::Error::success();
@@ -218,8 +229,14 @@ class Checker {
 
   llvm::Error local() {
     Row row{"local", "shards of the whole run's values, float64", "", 0, 0, 0, LocalComparison::tolerance, true};
-    LocalComparison comparison(job_.whole->mesh, rank_graphs_);
-    if (auto e = comparison.run(*whole_, arrays_, rank_arrays_, progress_)) return e;
+    std::vector<const Graph*> graphs;
+    std::vector<NamedArrays> arrays(world_.size());
+    for (size_t r = 0; r < world_.size(); ++r) {
+      graphs.push_back(ranks_[r].get());
+      for (const auto& [name, a] : rank_inputs_[r]) arrays[r][name] = to_array(a);
+    }
+    LocalComparison comparison(job_.whole->mesh, graphs);
+    if (auto e = comparison.run(*whole_, arrays_, arrays, progress_)) return e;
     const LocalComparison::Found found = comparison.all();
     row.values = found.values, row.elements = found.elements, row.error = found.error;
     if (auto fault = comparison.fault()) fail(row, std::move(fault->within(words("local"))));
@@ -228,15 +245,30 @@ class Checker {
   }
 
   llvm::Error end_to_end() {
-    auto results = execute(rank_graphs_, rank_inputs_, {.threads_per_device = o_.threads, .slow = &slow_});
+    PerRank<const Graph*> graphs(world_.held());
+    PerRank<HostArrays> inputs(world_.held());
+    for (const size_t r : world_.held()) graphs[r] = ranks_[r].get(), inputs[r] = rank_inputs_[r];
+    auto results = execute(world_, graphs, inputs, {.threads_per_device = o_.threads, .slow = &slow_});
     if (!results) return results.takeError();
+    std::vector<std::string> names;
+    for (const GraphOutput& o : graphs[world_.held()[0]]->outputs) names.push_back(o.name);
+    auto parts = ArraysAtRoot::gather(world_, names, [&](size_t r, llvm::StringRef name) -> const HostArray* {
+      const auto it = (*results)[r].find(name);
+      return it == (*results)[r].end() ? nullptr : &it->second;
+    });
+    if (!parts) return parts.takeError();
+    return world_.at_root([&] { return compare_joined(*parts); });
+  }
+  llvm::Error compare_joined(const ArraysAtRoot& parts) {
     HostArrays joined;
     const Mesh& mesh = job_.whole->mesh;
-    for (size_t k = 0; k < rank_graphs_[0]->outputs.size(); ++k) {
-      const GraphOutput& o = rank_graphs_[0]->outputs[k];
+    for (const GraphOutput& o : ranks_[0]->outputs) {
       const auto& dims = truth_[o.name].dims;
       auto whole = join(o.value->type.dtype, dims, Shard::of_all(dims, *o.value->sharding, mesh),
-                        [&](size_t r) -> llvm::Expected<llvm::ArrayRef<char>> { return (*results)[r][o.name].bytes; });
+                        [&](size_t r) -> llvm::Expected<llvm::ArrayRef<char>> {
+                          const HostArray* part = parts.find(r, o.name);
+                          return part ? llvm::ArrayRef<char>(part->bytes) : llvm::ArrayRef<char>();
+                        });
       if (!whole) return within(tensor_place("output", o.name), whole.takeError());
       joined[o.name] = std::move(*whole);
     }
@@ -248,14 +280,13 @@ class Checker {
 
   const CheckOptions& o_;
   Job job_;
+  World& world_;
   DimValues dims_;
   HostArrays inputs_;
   NamedArrays arrays_, truth_;
   std::unique_ptr<Graph> whole_;
-  std::vector<std::unique_ptr<Graph>> ranks_;
-  std::vector<const Graph*> rank_graphs_;
-  std::vector<NamedArrays> rank_arrays_;
-  std::vector<HostArrays> rank_inputs_;
+  PerRank<std::unique_ptr<Graph>> ranks_;  // at the root of all ranks, as is the next
+  PerRank<HostArrays> rank_inputs_;
   std::vector<Row> rows_;
   SlowNodes slow_;  // of the ranks
   std::optional<Diagnostic> fault_;
@@ -263,7 +294,7 @@ class Checker {
 };
 }  // namespace
 
-Command add_check(CLI::App& app) {
+Command add_check(CLI::App& app, WorldMaker make_world) {
   auto o = std::make_shared<CheckOptions>();
   CLI::App* c =
       app.add_subcommand("check", "check that the partitioned model computes the same as the whole; exit 1 if not");
@@ -287,13 +318,14 @@ Command add_check(CLI::App& app) {
   c->add_option("--mutant", o->mutant,
                 "break one thing, to see it caught: drop-all-reduce[:N], row-bias-everywhere, shift-shard[:NAME]")
       ->group("");
-  return {c, [o] {
+  return {c, [o, make_world = std::move(make_world)]() -> llvm::Error {
             // The forward part of a training step is the inference plan's.
             JobOptions forward = o->job;
             forward.train = false;
             auto job = make_job(forward);
-            if (!job) return job.takeError();
-            return Checker(*o, std::move(*job)).run();
+            auto world = make_world(job ? llvm::Expected<size_t>(job->ranks.size()) : job.takeError());
+            if (!world) return world.takeError();
+            return (*world)->run([&] { return Checker(*o, std::move(*job), **world).run(); });
           }};
 }
 }  // namespace optp

@@ -5,6 +5,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "passes/plan/job.h"
+#include "runtime/comm/world.h"
 #include "tools/check/comparison.h"
 
 namespace optp {
@@ -20,6 +21,7 @@ struct TrainingCheck {
   std::vector<Row> rows;
   std::optional<Diagnostic> fault;  // the first one found; none: all groups hold
 };
-// `forward`: the inference job of the same options, whose forward part the step has, too.
-llvm::Expected<TrainingCheck> check_training(const TrainingCheckOptions& options, const Job& forward);
+// Together; the root has rows and fault. `forward`: the inference job of the same options, whose forward part the step
+// has, too.
+llvm::Expected<TrainingCheck> check_training(const TrainingCheckOptions& options, const Job& forward, World& world);
 }  // namespace optp

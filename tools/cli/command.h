@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "llvm/Support/Error.h"
+#include "runtime/comm/world.h"
 
 namespace optp {
 struct Command {
@@ -13,11 +14,11 @@ struct Command {
 Command add_partition(CLI::App& app);
 Command add_inspect(CLI::App& app);
 Command add_diff(CLI::App& app);
-Command add_run(CLI::App& app);
-Command add_train(CLI::App& app);
+Command add_run(CLI::App& app, WorldMaker make_world);
+Command add_train(CLI::App& app, WorldMaker make_world);
 Command add_export(CLI::App& app);
-Command add_check(CLI::App& app);
-Command add_bench(CLI::App& app);
+Command add_check(CLI::App& app, WorldMaker make_world);
+Command add_bench(CLI::App& app, WorldMaker make_world);
 Command add_build(CLI::App& app);
 Command add_ops(CLI::App& app);
 Command add_passes(CLI::App& app);

@@ -32,123 +32,201 @@ struct BenchOptions {
   int64_t threads = 0, runs = 20, warm_up = 3;
 };
 
-llvm::Error bench(const BenchOptions& o) {
-  if (o.runs < 1 || o.warm_up < 0) return error(Code::bad_value).flag("--runs").expected("at least 1");
-  std::optional<Progress> progress(std::in_place, "preparing");
-  auto job = make_job(o.job);
-  if (!job) return job.takeError();
-  if (auto e = prepare_weights(*job, o.random_weights)) return e;
+// What all ranks have, added up; of arenas the largest.
+struct Totals {
+  double flops = 0;
+  int64_t parameter_bytes = 0, packed_bytes = 0, arena_bytes = 0;
+};
+// Together; at the root.
+llvm::Expected<Totals> totals_of(World& world, const RankThreads& ranks) {
+  PerRank<std::string> own(world.held());
+  for (const size_t r : world.held()) {
+    const MemoryNumbers& m = ranks.executable(r).memory();
+    own[r] = llvm::formatv("{0}", llvm::json::Value(llvm::json::Array{ranks.executable(r).flops(), m.parameter_bytes,
+                                                                      m.packed_bytes, m.arena_actual_bytes}))
+                 .str();
+  }
+  auto all = world.gather(std::move(own));
+  if (!all) return all.takeError();
+  Totals out;
+  for (const size_t r : all->ranks()) {
+    auto json = llvm::json::parse((*all)[r]);
+    if (!json) return json.takeError();
+    const llvm::json::Array* numbers = json->getAsArray();
+    if (!numbers || numbers->size() != 4) return error(Code::bug, "numbers between processes are damaged");
+    out.flops += (*numbers)[0].getAsNumber().value_or(0);
+    out.parameter_bytes += (*numbers)[1].getAsInteger().value_or(0);
+    out.packed_bytes += (*numbers)[2].getAsInteger().value_or(0);
+    out.arena_bytes = std::max(out.arena_bytes, (*numbers)[3].getAsInteger().value_or(0));
+  }
+  return out;
+}
+
+// What is to be timed: the held ranks' graphs with their inputs.
+struct Subject {
+  Job job;
+  HostArrays inputs;  // whole
+  PerRank<std::unique_ptr<Graph>> graphs;
+  PerRank<HostArrays> arrays;
+};
+llvm::Error prepare(const BenchOptions& o, const World& world, Subject& s) {
+  if (auto e = prepare_weights(s.job, o.random_weights)) return e;
   auto dims = parse_dims(o.job.dims);
   if (!dims) return dims.takeError();
-  auto inputs = prepare_inputs(*job->imported, o.inputs, o.inputs_dir, *dims);
+  auto inputs = prepare_inputs(*s.job.imported, o.inputs, o.inputs_dir, *dims);
   if (!inputs) return inputs.takeError();
-  std::vector<std::unique_ptr<Graph>> bound;
-  std::vector<const Graph*> ranks;
-  std::vector<HostArrays> arrays(job->ranks.size());
-  std::vector<HostInputs> rank_inputs(job->ranks.size());
-  for (size_t r = 0; r < job->ranks.size(); ++r) {
-    auto g = bind_to_run(*job->ranks[r], *dims);
+  s.inputs = std::move(*inputs);
+  s.graphs = PerRank<std::unique_ptr<Graph>>(world.held()), s.arrays = PerRank<HostArrays>(world.held());
+  for (const size_t r : world.held()) {
+    auto g = bind_to_run(*s.job.ranks[r], *dims);
     if (!g) return g.takeError();
-    bound.push_back(std::move(*g));
-    ranks.push_back(bound.back().get());
-    arrays[r] = take_shards(*inputs, *ranks.back(), job->whole->mesh, int64_t(r));
-    rank_inputs[r] = inputs_of(arrays[r]);
+    s.arrays[r] = take_shards(s.inputs, **g, s.job.whole->mesh, int64_t(r));
+    s.graphs[r] = std::move(*g);
   }
-  RankThreadsOptions options;
-  options.threads_per_device = threads_for(int64_t(ranks.size()), o.threads);
-  auto world = RankThreads::create(ranks, options);
-  if (!world) return world.takeError();
-  SlowNodes slow_nodes;
-  slow_nodes.add(**world);
-  std::vector<HostArrays> outputs;
+  return llvm::Error::success();
+}
+// Of the first input of ids.
+int64_t tokens_in(const HostArrays& inputs) {
+  for (const auto& [name, a] : inputs)
+    if (!is_float(a.dtype)) {
+      int64_t tokens = 1;
+      for (int64_t d : a.dims) tokens *= d;
+      return tokens;
+    }
+  return 1;
+}
+
+// The milliseconds of each timed run, ascending, and what the ranks then hold.
+struct Timed {
   std::vector<double> ms;
-  progress.emplace("timing", o.warm_up + o.runs);
+  Totals totals;
+  SlowNodes slow;
+  double median_ms() const {
+    return ms.size() % 2 ? ms[ms.size() / 2] : (ms[ms.size() / 2 - 1] + ms[ms.size() / 2]) / 2;
+  }
+  double p90_ms() const { return ms[std::min(ms.size() - 1, size_t(double(ms.size()) * 0.9))]; }
+};
+llvm::Expected<Timed> time_runs(const BenchOptions& o, World& world, const Subject& s,
+                                const RankThreadsOptions& options) {
+  auto ranks = RankThreads::create(world, pointers_to(s.graphs), options);
+  if (!ranks) return ranks.takeError();
+  const PerRank<HostInputs> inputs = inputs_of(s.arrays);
+  PerRank<HostArrays> outputs;
+  Timed out;
+  Progress progress("timing", o.warm_up + o.runs);
   for (int64_t k = 0; k < o.warm_up + o.runs; ++k) {
-    progress->set(k);
+    progress.set(k);
     const auto start = std::chrono::steady_clock::now();
-    if (auto e = (*world)->run(rank_inputs, outputs)) return e;
+    if (auto e = (*ranks)->run(inputs, outputs)) return e;
     const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-    if (k >= o.warm_up) ms.push_back(took);
+    if (k >= o.warm_up) out.ms.push_back(took);
   }
-  std::sort(ms.begin(), ms.end());
-  const double median = ms.size() % 2 ? ms[ms.size() / 2] : (ms[ms.size() / 2 - 1] + ms[ms.size() / 2]) / 2;
-  double flops = 0;
-  int64_t parameters = 0, packed = 0, arena = 0;
-  for (size_t r = 0; r < ranks.size(); ++r) {
-    const Executable& e = (*world)->executable(r);
-    flops += e.flops();
-    parameters += e.memory().parameter_bytes;
-    packed += e.memory().packed_bytes;
-    arena = std::max(arena, e.memory().arena_actual_bytes);
-  }
-  progress.emplace("timing each step");
-  // One more run with the clock on each step: where the time goes. Its own total is a little longer.
+  std::sort(out.ms.begin(), out.ms.end());
+  auto totals = totals_of(world, **ranks);
+  if (!totals) return totals.takeError();
+  out.totals = *totals;
+  out.slow.add(**ranks);
+  if (auto e = out.slow.gather(world)) return e;
+  return out;
+}
+
+// One more run with the clock on each step: where rank 0's time goes. Its own total is a little longer.
+struct Profile {
   double in_collectives = 0, in_all = 0;
   std::string cause;
-  {
-    RankThreadsOptions profiled = options;
-    profiled.executable.profile = true;
-    world->reset();
-    auto slow = RankThreads::create(ranks, profiled);
-    if (!slow) return slow.takeError();
-    for (int k = 0; k < 3; ++k)
-      if (auto e = (*slow)->run(rank_inputs, outputs)) return e;
-    for (const StepTime& s : (*slow)->executable(0).profile()) {
-      in_all += s.duration_us;
-      if (!s.collective.empty()) in_collectives += s.duration_us;
+  double share() const { return in_all > 0 ? in_collectives / in_all : 0; }
+};
+llvm::Expected<Profile> profile(const BenchOptions& o, World& world, const Subject& s, RankThreadsOptions options) {
+  const Progress progress("timing each step");
+  options.executable.profile = true;
+  auto slow = RankThreads::create(world, pointers_to(s.graphs), options);
+  if (!slow) return slow.takeError();
+  PerRank<HostArrays> outputs;
+  for (int k = 0; k < 3; ++k)
+    if (auto e = (*slow)->run(inputs_of(s.arrays), outputs)) return e;
+  Profile out;
+  if (world.is_root()) {
+    const llvm::ArrayRef<StepTime> steps = (*slow)->executable(0).profile();
+    for (const StepTime& step : steps) {
+      out.in_all += step.duration_us;
+      if (!step.collective.empty()) out.in_collectives += step.duration_us;
     }
-    cause = cause_of((*slow)->executable(0).profile());
-    if (!o.profile.empty()) {
-      Trace trace;
-      trace.add("run", **slow);
-      if (auto e = trace.write(o.profile, llvm::sys::path::filename(job->whole->source))) return e;
-    }
+    out.cause = cause_of(steps);
   }
-  int64_t tokens = 1;
-  for (const auto& [name, a] : *inputs)
-    if (!is_float(a.dtype)) {
-      tokens = 1;
-      for (int64_t d : a.dims) tokens *= d;
-      break;
-    }
-  const double p90 = ms[std::min(ms.size() - 1, size_t(double(ms.size()) * 0.9))];
-  const double share = in_all > 0 ? in_collectives / in_all : 0;
-  progress.reset();
-  llvm::outs() << llvm::sys::path::filename(job->whole->source) << "  " << ranks.size() << " device"
-               << (ranks.size() > 1 ? "s" : "") << " × " << options.threads_per_device << " thread"
-               << (options.threads_per_device > 1 ? "s" : "") << "  " << o.runs << " runs\n";
+  if (o.profile.empty()) return out;
+  Trace trace;
+  trace.add("run", **slow);
+  if (auto e = trace.gather(world)) return e;
+  if (auto e = world.at_root([&] { return trace.write(o.profile, llvm::sys::path::filename(s.job.whole->source)); }))
+    return e;
+  return out;
+}
+
+llvm::Error report(const BenchOptions& o, const Subject& s, int threads, const Timed& timed, const Profile& profile) {
+  const auto devices = int64_t(s.job.ranks.size());
+  const int64_t tokens = tokens_in(s.inputs);
+  const double median = timed.median_ms(), share = profile.share();
+  const Totals& t = timed.totals;
+  llvm::outs() << llvm::sys::path::filename(s.job.whole->source) << "  " << devices << " device"
+               << (devices > 1 ? "s" : "") << " × " << threads << " thread" << (threads > 1 ? "s" : "") << "  "
+               << o.runs << " runs\n";
   llvm::outs() << llvm::formatv(
       "median {0:f2} ms   min {1:f2}   p90 {2:f2}\n{3:f1} tokens/s   {4:f1} GFLOP/s   {5:f1} % in collectives (rank "
       "0)\n",
-      median, ms.front(), p90, double(tokens) / median * 1e3, flops / median / 1e6, 100 * share);
-  llvm::outs() << "rank 0: " << cause << "\n";
+      median, timed.ms.front(), timed.p90_ms(), double(tokens) / median * 1e3, t.flops / median / 1e6, 100 * share);
+  llvm::outs() << "rank 0: " << profile.cause << "\n";
   llvm::outs() << llvm::formatv("weights {0:f1} MiB, packed {1:f1} MiB, largest arena {2:f1} MiB\n",
-                                double(parameters) / (1 << 20), double(packed) / (1 << 20), double(arena) / (1 << 20));
-  slow_nodes.print();
+                                double(t.parameter_bytes) / (1 << 20), double(t.packed_bytes) / (1 << 20),
+                                double(t.arena_bytes) / (1 << 20));
+  timed.slow.print();
   const std::vector<std::string> refused = kernels::refused_product_forms();
   for (const std::string& form : refused)
     llvm::outs() << "oneDNN computes this product wrongly here, so our own kernel runs: " << form << "\n";
   if (o.json.empty()) return llvm::Error::success();
   llvm::json::Object json{{"median_ms", median},
-                          {"min_ms", ms.front()},
-                          {"p90_ms", p90},
+                          {"min_ms", timed.ms.front()},
+                          {"p90_ms", timed.p90_ms()},
                           {"runs", o.runs},
-                          {"devices", int64_t(ranks.size())},
-                          {"threads_per_device", options.threads_per_device},
+                          {"devices", devices},
+                          {"threads_per_device", threads},
                           {"tokens_per_s", number_or_null(double(tokens) / median * 1e3)},
-                          {"gflop_per_s", number_or_null(flops / median / 1e6)},
+                          {"gflop_per_s", number_or_null(t.flops / median / 1e6)},
                           {"collectives_share", share},
-                          {"parameter_bytes", parameters},
-                          {"arena_bytes", arena},
+                          {"parameter_bytes", t.parameter_bytes},
+                          {"arena_bytes", t.arena_bytes},
                           {"refused_products", llvm::json::Array(refused)},
-                          {"slow_nodes", slow_nodes.json()}};
+                          {"slow_nodes", timed.slow.json()}};
   std::string text;
   llvm::raw_string_ostream(text) << llvm::formatv("{0:2}\n", llvm::json::Value(std::move(json)));
   return write_file_atomically(o.json, llvm::StringRef(text));
 }
+
+llvm::Expected<Job> job_of(const BenchOptions& o) {
+  if (o.runs < 1 || o.warm_up < 0) return error(Code::bad_value).flag("--runs").expected("at least 1");
+  return make_job(o.job);
+}
+llvm::Error bench(const BenchOptions& o, const WorldMaker& make_world) {
+  std::optional<Progress> preparing(std::in_place, "preparing");
+  auto job = job_of(o);
+  auto made = make_world(job ? llvm::Expected<size_t>(job->ranks.size()) : job.takeError());
+  if (!made) return made.takeError();
+  World& world = **made;
+  return world.run([&]() -> llvm::Error {
+    Subject subject{.job = std::move(*job)};
+    if (auto e = prepare(o, world, subject)) return e;
+    preparing.reset();
+    RankThreadsOptions options;
+    options.threads_per_device = threads_for(int64_t(world.size()), o.threads);
+    auto timed = time_runs(o, world, subject, options);
+    if (!timed) return timed.takeError();
+    auto where = profile(o, world, subject, options);
+    if (!where) return where.takeError();
+    return world.at_root([&] { return report(o, subject, options.threads_per_device, *timed, *where); });
+  });
+}
 }  // namespace
 
-Command add_bench(CLI::App& app) {
+Command add_bench(CLI::App& app, WorldMaker make_world) {
   auto o = std::make_shared<BenchOptions>();
   CLI::App* c = app.add_subcommand(
       "bench", "time a partitioned model: median, min, p90, tokens/s, GFLOP/s, share in collectives");
@@ -164,6 +242,6 @@ Command add_bench(CLI::App& app) {
   c->add_option("--json", o->json, "write the numbers to this file")->type_name("FILE");
   c->add_option("--profile", o->profile, "write one run's timeline to this file, for Perfetto")->type_name("FILE");
   c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");
-  return {c, [o] { return bench(*o); }};
+  return {c, [o, make_world = std::move(make_world)] { return bench(*o, make_world); }};
 }
 }  // namespace optp

@@ -14,20 +14,24 @@ int threads_for(int64_t devices, int64_t asked) {
   return std::max(1, int(cores / unsigned(devices)));
 }
 
-llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ranks, llvm::ArrayRef<HostArrays> inputs,
-                                                const ExecutionOptions& options) {
+PerRank<HostInputs> inputs_of(const PerRank<HostArrays>& arrays) {
+  PerRank<HostInputs> out(arrays.ranks());
+  for (const size_t r : arrays.ranks()) out[r] = inputs_of(arrays[r]);
+  return out;
+}
+
+llvm::Expected<PerRank<HostArrays>> execute(World& world, const PerRank<const Graph*>& ranks,
+                                            const PerRank<HostArrays>& inputs, const ExecutionOptions& options) {
   RankThreadsOptions threads;
-  threads.threads_per_device = threads_for(int64_t(ranks.size()), options.threads_per_device);
+  threads.threads_per_device = threads_for(int64_t(world.size()), options.threads_per_device);
   threads.executable.fuse = options.fuse;
   threads.executable.profile = options.trace != nullptr;
-  auto world = RankThreads::create(ranks, threads);
-  if (!world) return world.takeError();
-  if (options.slow) options.slow->add(**world);
-  std::vector<HostInputs> in;
-  for (const HostArrays& each : inputs) in.push_back(inputs_of(each));
-  std::vector<HostArrays> out;
-  if (auto e = (*world)->run(in, out)) return e;
-  if (options.trace) options.trace->add("run", **world);
+  auto running = RankThreads::create(world, ranks, threads);
+  if (!running) return running.takeError();
+  if (options.slow) options.slow->add(**running);
+  PerRank<HostArrays> out;
+  if (auto e = (*running)->run(inputs_of(inputs), out)) return e;
+  if (options.trace) options.trace->add("run", **running);
   return out;
 }
 }  // namespace optp

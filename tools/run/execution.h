@@ -1,8 +1,8 @@
 // Running rank graphs whose extents are numbers.
 #pragma once
-#include <vector>
-
 #include "frontend/ir/graph.h"
+#include "runtime/comm/world.h"
+#include "runtime/executable.h"
 #include "tools/run/inputs.h"
 
 namespace optp {
@@ -16,7 +16,14 @@ struct ExecutionOptions {
   SlowNodes* slow = nullptr;  // gets what no kernel runs
 };
 int threads_for(int64_t devices, int64_t asked);  // asked, or the cores shared out
-// One thread a device; outputs by name, for each rank.
-llvm::Expected<std::vector<HostArrays>> execute(llvm::ArrayRef<const Graph*> ranks, llvm::ArrayRef<HostArrays> inputs,
-                                                const ExecutionOptions& options);
+// Of the ranks that the world holds, one thread a device; outputs by name.
+llvm::Expected<PerRank<HostArrays>> execute(World& world, const PerRank<const Graph*>& ranks,
+                                            const PerRank<HostArrays>& inputs, const ExecutionOptions& options);
+PerRank<HostInputs> inputs_of(const PerRank<HostArrays>& arrays);  // they must outlive it
+template <typename G>
+PerRank<const Graph*> pointers_to(const PerRank<std::unique_ptr<G>>& graphs) {
+  PerRank<const Graph*> out(graphs.ranks());
+  for (const size_t r : graphs.ranks()) out[r] = graphs[r].get();
+  return out;
+}
 }  // namespace optp

@@ -6,12 +6,14 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/import.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/pipeline.h"
 #include "passes/plan/job.h"
 #include "passes/plan/plan_json.h"
 #include "tools/cli/command.h"
 #include "tools/cli/progress.h"
+#include "tools/run/arrays_at_root.h"
 #include "tools/run/draw_weights.h"
 #include "tools/run/execution.h"
 #include "tools/run/labels.h"
@@ -54,9 +56,10 @@ llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayR
         return folder.empty() ? std::move(e) : within(file_place(folder), std::move(e));
   return Batch{std::move(*arrays), std::move(*bound)};
 }
-llvm::Expected<std::vector<HostArrays>> take_shards(const Batch& batch, llvm::ArrayRef<Port> inputs, size_t devices) {
-  std::vector<HostArrays> out(devices);
-  for (size_t r = 0; r < devices; ++r)
+llvm::Expected<PerRank<HostArrays>> take_shards(const Batch& batch, llvm::ArrayRef<Port> inputs,
+                                                llvm::ArrayRef<size_t> ranks) {
+  PerRank<HostArrays> out(ranks);
+  for (const size_t r : ranks)
     for (const Port& p : inputs) {
       const HostArray& whole = batch.arrays.find(p.name)->second;
       auto shard = shard_of(p, r, batch.dims);
@@ -67,9 +70,18 @@ llvm::Expected<std::vector<HostArrays>> take_shards(const Batch& batch, llvm::Ar
 }
 
 namespace {
-llvm::Expected<std::vector<std::unique_ptr<Graph>>> load_ranks(const RunOptions& o, const Plan& plan) {
-  std::vector<std::unique_ptr<Graph>> graphs;
-  for (size_t r = 0; r < plan.devices.size(); ++r) {
+// What only a rank that is held elsewhere reads is compared there.
+llvm::Error verify(const RunOptions& o, const Plan& plan, const World& world) {
+  if (o.no_verify) return llvm::Error::success();
+  llvm::StringSet<> elsewhere;
+  for (size_t r = 0; r < world.size(); ++r)
+    if (!world.holds(r)) elsewhere.insert(llvm::StringRef(plan.devices[r].file).split('/').first);
+  return verify_manifest(o.folder, /*hashes=*/true, {}, /*others=*/true,
+                         [&](llvm::StringRef file) { return !elsewhere.contains(file.split('/').first); });
+}
+llvm::Expected<PerRank<std::unique_ptr<Graph>>> load_ranks(const RunOptions& o, const Plan& plan, const World& world) {
+  PerRank<std::unique_ptr<Graph>> graphs(world.held());
+  for (const size_t r : world.held()) {
     auto graph = read_rank(o.folder + "/" + plan.devices[r].file);
     if (!graph) return graph.takeError();
     if (!o.random_weights.empty()) {
@@ -78,63 +90,26 @@ llvm::Expected<std::vector<std::unique_ptr<Graph>>> load_ranks(const RunOptions&
       if (auto e = draw_shards(**graph, *seed, [&](const Value& v) { return data_shard(plan, v.name, r); })) return e;
     }
     if (auto e = need_weights(**graph)) return e;
-    graphs.push_back(std::move(*graph));
+    graphs[r] = std::move(*graph);
   }
   return graphs;
 }
 
-llvm::Error run(const RunOptions& o) {
-  std::optional<Progress> progress(std::in_place, "reading " + o.folder);
-  auto plan = read_plan(o.folder);
-  if (!plan) return plan.takeError();
-  if (!o.no_verify)
-    if (auto e = verify_manifest(o.folder, /*hashes=*/true, {}, /*others=*/true)) return e;
-  auto loaded = load_ranks(o, *plan);
-  if (!loaded) return loaded.takeError();
-  std::vector<std::unique_ptr<Graph>> graphs = std::move(*loaded);
-  progress.reset();
-  if (plan->is_training()) return run_steps(o, *plan, std::move(graphs));
-  if (o.steps || !o.dump.empty() || o.learning_rate || o.inputs_dirs.size() > 1)
-    return error(Code::bad_value)
-        .what("--steps, --dump, --lr and several --inputs-dir are for training plans")
-        .hint("this one is for inference");
-  auto batch = read_batch(o.inputs, o.dims, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], plan->inputs);
-  if (!batch) return batch.takeError();
-  auto rank_inputs = take_shards(*batch, plan->inputs, plan->devices.size());
-  if (!rank_inputs) return rank_inputs.takeError();
-  std::vector<std::unique_ptr<Graph>> bound;
-  std::vector<const Graph*> ranks;
-  for (const auto& graph : graphs) {
-    auto g = bind_to_run(*graph, batch->dims);
-    if (!g) return within(words("give every dim a value: --dim NAME=NUMBER"), g.takeError());
-    bound.push_back(std::move(*g));
-    ranks.push_back(bound.back().get());
-  }
-  Trace trace;
-  SlowNodes slow;
-  progress.emplace("running");
-  auto results =
-      execute(ranks, *rank_inputs,
-              {.threads_per_device = o.threads, .trace = o.profile.empty() ? nullptr : &trace, .slow = &slow});
-  if (!results) return results.takeError();
-  if (!o.profile.empty())
-    if (auto e = trace.write(o.profile, plan->model.name)) return e;
-
+// The results put together and written.
+llvm::Error write_results(const RunOptions& o, const Plan& plan, const DimValues& dims, const ArraysAtRoot& results) {
   std::vector<HostArray> wholes;
-  for (const Port& p : plan->outputs) {
-    auto whole = join(p, batch->dims, [&](size_t r) { return &(*results)[r][p.name]; });
+  for (const Port& p : plan.outputs) {
+    auto whole = join(p, dims, [&](size_t r) { return results.find(r, p.name); });
     if (!whole) return whole.takeError();
     wholes.push_back(std::move(*whole));
   }
   std::vector<std::string> files;
-  for (const Port& p : plan->outputs) {
+  for (const Port& p : plan.outputs) {
     std::string file = file_name_of(p.name);
     while (llvm::is_contained(files, file + ".npy")) file += "_";
     files.push_back(file + ".npy");
   }
   if (auto e = write_outputs(o.out, files, wholes, "")) return e;
-  progress.reset();
-  slow.print();
   for (size_t k = 0; k < files.size(); ++k) {
     llvm::outs() << o.out << "/" << files[k] << "  " << long_name(wholes[k].dtype) << " [";
     for (size_t d = 0; d < wholes[k].dims.size(); ++d) llvm::outs() << (d ? ", " : "") << wholes[k].dims[d];
@@ -142,9 +117,67 @@ llvm::Error run(const RunOptions& o) {
   }
   return llvm::Error::success();
 }
+
+llvm::Error run_once(const RunOptions& o, const Plan& plan, World& world,
+                     const PerRank<std::unique_ptr<Graph>>& graphs) {
+  if (o.steps || !o.dump.empty() || o.learning_rate || o.inputs_dirs.size() > 1)
+    return error(Code::bad_value)
+        .what("--steps, --dump, --lr and several --inputs-dir are for training plans")
+        .hint("this one is for inference");
+  auto batch = read_batch(o.inputs, o.dims, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], plan.inputs);
+  if (!batch) return batch.takeError();
+  auto inputs = take_shards(*batch, plan.inputs, world.held());
+  if (!inputs) return inputs.takeError();
+  PerRank<std::unique_ptr<Graph>> bound(world.held());
+  for (const size_t r : world.held()) {
+    auto g = bind_to_run(*graphs[r], batch->dims);
+    if (!g) return within(words("give every dim a value: --dim NAME=NUMBER"), g.takeError());
+    bound[r] = std::move(*g);
+  }
+  Trace trace;
+  SlowNodes slow;
+  std::optional<Progress> progress(std::in_place, "running");
+  auto results =
+      execute(world, pointers_to(bound), *inputs,
+              {.threads_per_device = o.threads, .trace = o.profile.empty() ? nullptr : &trace, .slow = &slow});
+  if (!results) return results.takeError();
+  if (!o.profile.empty()) {
+    if (auto e = trace.gather(world)) return e;
+    if (auto e = world.at_root([&] { return trace.write(o.profile, plan.model.name); })) return e;
+  }
+  std::vector<std::string> names;
+  for (const Port& p : plan.outputs) names.push_back(p.name);
+  auto all = ArraysAtRoot::gather(world, names, [&](size_t r, llvm::StringRef name) -> const HostArray* {
+    const auto it = (*results)[r].find(name);
+    return it == (*results)[r].end() ? nullptr : &it->second;
+  });
+  if (!all) return all.takeError();
+  if (auto e = slow.gather(world)) return e;
+  progress.reset();
+  return world.at_root([&] {
+    slow.print();
+    return write_results(o, plan, batch->dims, *all);
+  });
+}
+
+llvm::Error run(const RunOptions& o, const WorldMaker& make_world) {
+  std::optional<Progress> progress(std::in_place, "reading " + o.folder);
+  auto plan = read_plan(o.folder);
+  auto made = make_world(plan ? llvm::Expected<size_t>(plan->devices.size()) : plan.takeError());
+  if (!made) return made.takeError();
+  World& world = **made;
+  return world.run([&]() -> llvm::Error {
+    if (auto e = verify(o, *plan, world)) return e;
+    auto graphs = load_ranks(o, *plan, world);
+    if (!graphs) return graphs.takeError();
+    progress.reset();
+    if (plan->is_training()) return run_steps(o, *plan, world, std::move(*graphs));
+    return run_once(o, *plan, world, *graphs);
+  });
+}
 }  // namespace
 
-Command add_run(CLI::App& app) {
+Command add_run(CLI::App& app, WorldMaker make_world) {
   auto o = std::make_shared<RunOptions>();
   CLI::App* c = app.add_subcommand("run", "run a partitioned model and write its outputs as .npy files");
   c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
@@ -167,6 +200,6 @@ Command add_run(CLI::App& app) {
   c->add_option("--profile", o->profile, "write the timeline to this file, for Perfetto")->type_name("FILE");
   c->add_flag("--no-verify", o->no_verify, "do not compare the files with the manifest's sizes and hashes");
   c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");
-  return {c, [o] { return run(*o); }};
+  return {c, [o, make_world = std::move(make_world)] { return run(*o, make_world); }};
 }
 }  // namespace optp

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/comm/world.h"
 #include "tools/run/inputs.h"
 #include "tools/run/ports.h"
 
@@ -30,10 +31,10 @@ struct Batch {
 // `given`: --input; `dims`: --dim; `folder`: of what is not given, or empty.
 llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayRef<std::string> dims,
                                  llvm::StringRef folder, llvm::ArrayRef<Port> inputs);
-llvm::Expected<std::vector<HostArrays>> take_shards(const Batch& batch, llvm::ArrayRef<Port> inputs,
-                                                    size_t devices);  // by rank
+llvm::Expected<PerRank<HostArrays>> take_shards(const Batch& batch, llvm::ArrayRef<Port> inputs,
+                                                llvm::ArrayRef<size_t> ranks);
 
 // Steps of a training plan on given inputs, the folders in turn. Writes index.json: the losses, and where what was
-// asked for lies, whole and in the layout and under the names of the model's initializers.
-llvm::Error run_steps(const RunOptions& o, const Plan& plan, std::vector<std::unique_ptr<Graph>> graphs);
+// asked for lies, whole and in the layout and under the names of the model's initializers. `graphs`: of the held ranks.
+llvm::Error run_steps(const RunOptions& o, const Plan& plan, World& world, PerRank<std::unique_ptr<Graph>> graphs);
 }  // namespace optp

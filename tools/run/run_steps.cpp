@@ -8,6 +8,7 @@
 #include "llvm/Support/raw_ostream.h"
 #include "passes/training.h"
 #include "tools/cli/progress.h"
+#include "tools/run/arrays_at_root.h"
 #include "tools/run/labels.h"
 #include "tools/run/outputs.h"
 #include "tools/run/run.h"
@@ -26,45 +27,169 @@ HostArray transposed(const HostArray& in) {
       std::memcpy(out.bytes.data() + (c * rows + r) * element, in.bytes.data() + (r * columns + c) * element, element);
   return out;
 }
-}  // namespace
 
-llvm::Error run_steps(const RunOptions& o, const Plan& plan, std::vector<std::unique_ptr<Graph>> graphs) {
-  using Role = Plan::Role;
-  bool dump_gradients = false, dump_parameters = false, dump_state = false;
-  for (const std::string& what : o.dump) {
+// What --dump asks for.
+struct Wanted {
+  bool gradients = false, parameters = false, state = false;
+};
+llvm::Expected<Wanted> wanted_of(llvm::ArrayRef<std::string> dump) {
+  Wanted out;
+  for (const std::string& what : dump) {
     if (what == "gradients")
-      dump_gradients = true;
+      out.gradients = true;
     else if (what == "parameters")
-      dump_parameters = true;
+      out.parameters = true;
     else if (what == "state")
-      dump_state = true;
+      out.state = true;
     else
       return error(Code::bad_value).flag("--dump", quoted(what)).expected("gradients, parameters or state");
   }
+  return out;
+}
+
+// A rank's file does not say what its inputs and outputs are to a step; the plan does.
+void note_roles(Graph& graph, const Plan& plan) {
+  for (const Plan::Update& u : plan.updates) {
+    const auto port = llvm::find_if(plan.inputs, [&](const Port& p) { return p.name == u.input; });
+    graph.updates.push_back({u.input, u.output, port->parameter, to_string(port->role).str()});
+  }
+  for (const Port& p : plan.outputs)
+    if (p.role == Plan::Role::gradient) graph.gradients.push_back({p.parameter, p.name});
+}
+
+llvm::Error interrupted(const RunOptions& o) {
+  if (!interrupting_signal()) return llvm::Error::success();
+  return error(Code::interrupted).in_file(o.out).what("interrupted, nothing was written");
+}
+
+// The steps one after the other. Gives the losses, and takes the extents of the last batch.
+llvm::Expected<llvm::json::Array> make_steps(const RunOptions& o, const Plan& plan, World& world, Stepper& stepper,
+                                             llvm::ArrayRef<Port> data, llvm::ArrayRef<Batch> batches, Trace& trace,
+                                             DimValues& dims) {
+  llvm::json::Array losses;
+  // A step takes as many folders as it has micro-batches.
+  const int64_t micro_batches = plan.training->accumulate;
+  const int64_t steps = o.steps ? o.steps : std::max<int64_t>(1, int64_t(batches.size()) / micro_batches);
+  Progress progress("training", steps * micro_batches);
+  int64_t counted = 0;  // labels of the step
+  for (int64_t m = 0; m < steps * micro_batches; ++m) {
+    progress.set(m);
+    const int64_t s = m / micro_batches;
+    const Batch& batch = batches[size_t(m) % batches.size()];
+    auto shards = take_shards(batch, data, world.held());
+    if (!shards) return shards.takeError();
+    if (auto e = interrupted(o)) return e;
+    for (const Port& p : data)
+      if (p.role == Plan::Role::labels) counted += counted_labels(batch.arrays.find(p.name)->second);
+    const Place step = words("step " + llvm::Twine(s + 1));
+    if ((m + 1) % micro_batches != 0) {
+      if (auto e = stepper.accumulate(batch.dims, std::move(*shards))) return within(step, std::move(e));
+      continue;
+    }
+    if (counted == 0) return within(step, no_label_counts());
+    counted = 0;
+    auto loss = stepper.step(batch.dims, std::move(*shards), o.learning_rate.value_or(*plan.training->learning_rate));
+    if (!loss) return within(step, loss.takeError());
+    if (!o.profile.empty()) trace.add("step " + std::to_string(s + 1), *stepper.last_run());
+    losses.push_back(number_or_null(*loss));
+    dims = batch.dims;
+  }
+  if (auto e = interrupted(o)) return e;
+  return losses;
+}
+
+// What was asked for, whole: put together at the root, and written there.
+class Dump {
+ public:
+  Dump(World& world, const Plan& plan, Stepper& stepper, const DimValues& dims)
+      : world_(world), plan_(plan), stepper_(stepper), dims_(dims) {}
+
+  // Together.
+  llvm::Error take(const Wanted& wanted) {
+    const auto gradient = [&](size_t r, llvm::StringRef name) { return stepper_.gradient(r, name); };
+    const auto value = [&](size_t r, llvm::StringRef name) -> const HostArray* {
+      return &stepper_.values(r)[name.str()];
+    };
+    for (const Port& p : plan_.outputs)
+      if (p.role == Plan::Role::gradient && wanted.gradients)
+        if (auto e = add(p, gradient, ".grad", [&](llvm::StringRef name) { return &gradients_[name.str()]; })) return e;
+    for (const Port& p : plan_.inputs) {
+      if (p.role == Plan::Role::parameter && wanted.parameters)
+        if (auto e = add(p, value, "", [&](llvm::StringRef name) { return &parameters_[name.str()]; })) return e;
+      if (p.role == Plan::Role::state && wanted.state)
+        if (auto e = add(p, value, "." + file_name_of(p.kind), [&](llvm::StringRef name) {
+              if (!state_.getObject(name)) state_[name.str()] = llvm::json::Object();
+              return &(*state_.getObject(name))[p.kind];
+            }))
+          return e;
+    }
+    return llvm::Error::success();
+  }
+  llvm::Error write(const std::string& folder, llvm::json::Array losses) {
+    std::string text;
+    llvm::raw_string_ostream(text) << llvm::formatv(
+        "{0:2}\n", llvm::json::Value(llvm::json::Object{{"losses", std::move(losses)},
+                                                        {"gradients", std::move(gradients_)},
+                                                        {"parameters", std::move(parameters_)},
+                                                        {"state", std::move(state_)}}));
+    if (auto e = write_outputs(folder, files_, arrays_, text)) return e;
+    llvm::outs() << text;
+    return llvm::Error::success();
+  }
+
+ private:
+  // Under each of the parameter's names, in that name's own layout. `entry`: of the index, where the file's name goes.
+  llvm::Error add(const Port& port, HeldArray held, llvm::StringRef suffix,
+                  llvm::function_ref<llvm::json::Value*(llvm::StringRef name)> entry) {
+    auto parts = ArraysAtRoot::gather(world_, port.name, held);
+    if (!parts) return parts.takeError();
+    if (!world_.is_root()) return llvm::Error::success();
+    auto whole = join(port, dims_, [&](size_t r) { return parts->find(r, port.name); });
+    if (!whole) return whole.takeError();
+    auto keep = [&](llvm::StringRef name, HostArray array) {
+      files_.push_back(std::to_string(files_.size()) + "-" + file_name_of(name).substr(0, 120) + suffix.str() + ".npy");
+      arrays_.push_back(std::move(array));
+      *entry(name) = files_.back();
+    };
+    const auto parameter =
+        llvm::find_if(plan_.parameters, [&](const Plan::Parameter& p) { return p.name == port.parameter; });
+    if (parameter != plan_.parameters.end())
+      for (const std::string& alias : parameter->aliases) {
+        const bool turned = llvm::is_contained(parameter->transposed_aliases, alias) && whole->dims.size() == 2;
+        keep(alias, turned ? transposed(*whole) : *whole);
+      }
+    keep(port.parameter, std::move(*whole));
+    return llvm::Error::success();
+  }
+
+  World& world_;
+  const Plan& plan_;
+  Stepper& stepper_;
+  const DimValues& dims_;
+  std::vector<std::string> files_;
+  std::vector<HostArray> arrays_;
+  llvm::json::Object gradients_, parameters_, state_;
+};
+}  // namespace
+
+llvm::Error run_steps(const RunOptions& o, const Plan& plan, World& world, PerRank<std::unique_ptr<Graph>> graphs) {
+  auto wanted = wanted_of(o.dump);
+  if (!wanted) return wanted.takeError();
   TrainingOptions asked;
   asked.learning_rate = o.learning_rate;
   if (auto outside = outside_domain(asked))
     return error(Code::bad_value).flag(outside->flag).expected(outside->expected).found(outside->found);
   if (o.steps < 0) return error(Code::bad_value).flag("--steps").expected("at least 1");
-  const size_t devices = graphs.size();
   std::vector<Port> data;
   for (const Port& p : plan.inputs)
-    if (p.role == Role::data || p.role == Role::labels) data.push_back(p);
-  for (auto& graph : graphs) {
-    for (const Plan::Update& u : plan.updates) {
-      const auto port = llvm::find_if(plan.inputs, [&](const Port& p) { return p.name == u.input; });
-      graph->updates.push_back({u.input, u.output, port->parameter, to_string(port->role).str()});
-    }
-    for (const Port& p : plan.outputs)
-      if (p.role == Role::gradient) graph->gradients.push_back({p.parameter, p.name});
-  }
+    if (p.role == Plan::Role::data || p.role == Plan::Role::labels) data.push_back(p);
   std::optional<Progress> preparing(std::in_place, "preparing");
+  for (const size_t r : world.held()) note_roles(*graphs[r], plan);
   SlowNodes slow;
   auto stepper = Stepper::create(
-      std::move(graphs),
-      {.threads_per_device = o.threads, .gradients = dump_gradients, .profile = !o.profile.empty(), .slow = &slow});
+      world, std::move(graphs),
+      {.threads_per_device = o.threads, .gradients = wanted->gradients, .profile = !o.profile.empty(), .slow = &slow});
   if (!stepper) return stepper.takeError();
-
   std::vector<Batch> batches;
   std::vector<std::string> folders = o.inputs_dirs;
   if (folders.empty()) folders.push_back("");
@@ -73,98 +198,21 @@ llvm::Error run_steps(const RunOptions& o, const Plan& plan, std::vector<std::un
     if (!batch) return batch.takeError();
     batches.push_back(std::move(*batch));
   }
-  llvm::json::Array losses;
+  preparing.reset();
   Trace trace;
   DimValues dims;
-  // A step takes as many folders as it has micro-batches.
-  const int64_t micro_batches = plan.training->accumulate;
-  const int64_t steps = o.steps ? o.steps : std::max<int64_t>(1, int64_t(batches.size()) / micro_batches);
-  preparing.reset();
-  std::optional<Progress> progress(std::in_place, "training", steps * micro_batches);
-  int64_t counted = 0;  // labels of the step
-  for (int64_t m = 0; m < steps * micro_batches; ++m) {
-    progress->set(m);
-    const int64_t s = m / micro_batches;
-    const Batch& batch = batches[size_t(m) % batches.size()];
-    auto shards = take_shards(batch, data, devices);
-    if (!shards) return shards.takeError();
-    if (interrupting_signal()) return error(Code::interrupted).in_file(o.out).what("interrupted, nothing was written");
-    for (const Port& p : data)
-      if (p.role == Role::labels) counted += counted_labels(batch.arrays.find(p.name)->second);
-    if ((m + 1) % micro_batches != 0) {
-      if (auto e = (*stepper)->accumulate(batch.dims, std::move(*shards)))
-        return within(words("step " + llvm::Twine(s + 1)), std::move(e));
-      continue;
-    }
-    if (counted == 0) return within(words("step " + llvm::Twine(s + 1)), no_label_counts());
-    counted = 0;
-    auto loss =
-        (*stepper)->step(batch.dims, std::move(*shards), o.learning_rate.value_or(*plan.training->learning_rate));
-    if (!loss) return within(words("step " + llvm::Twine(s + 1)), loss.takeError());
-    if (!o.profile.empty()) trace.add("step " + std::to_string(s + 1), *(*stepper)->last_run());
-    losses.push_back(number_or_null(*loss));
-    dims = batch.dims;
+  auto losses = make_steps(o, plan, world, **stepper, data, batches, trace, dims);
+  if (!losses) return losses.takeError();
+  if (!o.profile.empty()) {
+    if (auto e = trace.gather(world)) return e;
+    if (auto e = world.at_root([&] { return trace.write(o.profile, plan.model.name); })) return e;
   }
-  if (interrupting_signal()) return error(Code::interrupted).in_file(o.out).what("interrupted, nothing was written");
-
-  if (!o.profile.empty())
-    if (auto e = trace.write(o.profile, plan.model.name)) return e;
-  std::vector<std::string> files;
-  std::vector<HostArray> arrays;
-  llvm::json::Object gradients, parameters, state;
-  // Under each of the parameter's names, in that name's own layout.
-  auto add = [&](const Port& port, llvm::function_ref<const HostArray*(size_t)> part,
-                 llvm::function_ref<void(llvm::StringRef name, std::string file)> note,
-                 llvm::StringRef suffix) -> llvm::Error {
-    auto whole = join(port, dims, part);
-    if (!whole) return whole.takeError();
-    const auto entry =
-        llvm::find_if(plan.parameters, [&](const Plan::Parameter& p) { return p.name == port.parameter; });
-    auto write = [&](llvm::StringRef name, HostArray array) {
-      std::string file = std::to_string(files.size()) + "-" + file_name_of(name).substr(0, 120) + suffix.str() + ".npy";
-      files.push_back(file);
-      arrays.push_back(std::move(array));
-      note(name, file);
-    };
-    if (entry != plan.parameters.end())
-      for (const std::string& alias : entry->aliases) {
-        const bool turned = llvm::is_contained(entry->transposed_aliases, alias) && whole->dims.size() == 2;
-        write(alias, turned ? transposed(*whole) : *whole);
-      }
-    write(port.parameter, std::move(*whole));
-    return llvm::Error::success();
-  };
-  for (const Port& p : plan.outputs)
-    if (p.role == Role::gradient && dump_gradients)
-      if (auto e = add(
-              p, [&](size_t r) { return (*stepper)->gradient(r, p.name); },
-              [&](llvm::StringRef name, std::string file) { gradients[name.str()] = file; }, ".grad"))
-        return e;
-  for (const Port& p : plan.inputs) {
-    auto held = [&](size_t r) { return &(*stepper)->values(r)[p.name]; };
-    if (p.role == Role::parameter && dump_parameters)
-      if (auto e = add(p, held, [&](llvm::StringRef name, std::string file) { parameters[name.str()] = file; }, ""))
-        return e;
-    if (p.role == Role::state && dump_state)
-      if (auto e = add(
-              p, held,
-              [&](llvm::StringRef name, std::string file) {
-                if (!state.getObject(name)) state[name.str()] = llvm::json::Object();
-                (*state.getObject(name))[p.kind] = file;
-              },
-              "." + file_name_of(p.kind)))
-        return e;
-  }
-  std::string text;
-  llvm::raw_string_ostream(text) << llvm::formatv(
-      "{0:2}\n", llvm::json::Value(llvm::json::Object{{"losses", std::move(losses)},
-                                                      {"gradients", std::move(gradients)},
-                                                      {"parameters", std::move(parameters)},
-                                                      {"state", std::move(state)}}));
-  if (auto e = write_outputs(o.out, files, arrays, text)) return e;
-  progress.reset();
-  slow.print();
-  llvm::outs() << text;
-  return llvm::Error::success();
+  Dump dump(world, plan, **stepper, dims);
+  if (auto e = dump.take(*wanted)) return e;
+  if (auto e = slow.gather(world)) return e;
+  return world.at_root([&] {
+    slow.print();
+    return dump.write(o.out, std::move(*losses));
+  });
 }
 }  // namespace optp

@@ -14,13 +14,16 @@ namespace optp {
 // counts once.
 class SlowNodes {
  public:
-  void add(const RankThreads& ranks);
-  void print() const;              // a remark a line, on stderr; nothing if that is to be quiet
-  llvm::json::Value json() const;  // docs/check.schema.json, docs/bench.schema.json
+  void add(const RankThreads& ranks);  // of the ranks that are held
+  llvm::Error gather(World& world);    // together; then the root has those of all ranks
+  void print() const;                  // a remark a line, on stderr; nothing if that is to be quiet
+  llvm::json::Value json() const;      // docs/check.schema.json, docs/bench.schema.json
   std::vector<std::string> remarks() const;
 
  private:
-  std::map<std::tuple<std::string, DType, std::string>, std::vector<std::string>> values_;  // as they were met
+  using Kinds = std::map<std::tuple<std::string, DType, std::string>, std::vector<std::string>>;
+  Kinds kinds() const;  // op, dtype and reason, and the values in the order of ranks
+  std::map<size_t, std::vector<SlowNode>> of_rank_;
 };
 
 }  // namespace optp

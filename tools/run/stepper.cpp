@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
+#include "frontend/ir/reachable.h"
 #include "passes/passes.h"
 #include "tools/run/execution.h"
 #include "tools/run/machine_memory.h"
@@ -30,97 +32,137 @@ llvm::Expected<HostArray> zeros(const Value& v) {
   out.bytes.assign(size_t(bytes), 0);
   return out;
 }
+
+// By which the ranks' graphs know each other's nodes.
+std::string key_of(const Node& node) {
+  const bool meets = node.op->collective && node.attributes.contains("group");
+  return meets ? "id " + node.text("id").str() : "value " + node.out().name;
+}
+llvm::SmallVector<const Node*> roots_of(const Graph& graph, const llvm::StringSet<>& needed) {
+  llvm::SmallVector<const Node*> roots;
+  for (const GraphOutput& output : graph.outputs)
+    if (output.value->producer) roots.push_back(output.value->producer);
+  for (const auto& node : graph.nodes)
+    if (needed.contains(key_of(*node))) roots.push_back(node.get());
+  return roots;
+}
 }  // namespace
 
-llvm::Expected<std::unique_ptr<Stepper>> Stepper::create(std::vector<std::unique_ptr<Graph>> ranks,
+llvm::Expected<std::unique_ptr<Stepper>> Stepper::create(World& world, PerRank<std::unique_ptr<Graph>> ranks,
                                                          const StepperOptions& options) {
-  std::unique_ptr<Stepper> out(new Stepper());
+  std::unique_ptr<Stepper> out(new Stepper(world));
   out->options_ = options;
-  for (auto& graph : ranks) {
-    HostArrays& values = out->values_.emplace_back();
-    for (const Update& u : graph->updates) {
-      Value* v = graph->find(u.input);
-      if (!v) return error(Code::malformed).in_file(graph->source).what("updates").what("no input " + quoted(u.input));
-      if (v->is_data()) {
-        values[u.input] = take(v->data_shard(), *v->data);
-        graph->make_input(*v);
-      } else {
-        auto array = zeros(*v);
-        if (!array) return array.takeError();
-        values[u.input] = std::move(*array);
-      }
-    }
-    if (!options.gradients)
-      std::erase_if(graph->outputs, [&](const GraphOutput& o) {
-        return llvm::any_of(graph->gradients, [&](const GradientOutput& g) { return g.output == o.name; });
-      });
-    out->graphs_.push_back(std::move(graph));
-  }
-  out->outputs_.resize(out->graphs_.size());
+  out->values_ = out->outputs_ = PerRank<HostArrays>(world.held());
+  for (const size_t r : world.held())
+    if (auto e = out->start(*ranks[r], out->values_[r])) return e;
+  out->graphs_ = std::move(ranks);
   return out;
+}
+
+llvm::Error Stepper::start(Graph& graph, HostArrays& values) const {
+  for (const Update& u : graph.updates) {
+    Value* v = graph.find(u.input);
+    if (!v) return error(Code::malformed).in_file(graph.source).what("updates").what("no input " + quoted(u.input));
+    if (v->is_data()) {
+      values[u.input] = take(v->data_shard(), *v->data);
+      graph.make_input(*v);
+    } else {
+      auto array = zeros(*v);
+      if (!array) return array.takeError();
+      values[u.input] = std::move(*array);
+    }
+  }
+  if (!options_.gradients)
+    std::erase_if(graph.outputs, [&](const GraphOutput& o) {
+      return llvm::any_of(graph.gradients, [&](const GradientOutput& g) { return g.output == o.name; });
+    });
+  return llvm::Error::success();
+}
+
+// As erase_dead does of graphs that are all here: what a rank elsewhere needs stays, too, so that all go through the
+// same nodes and the same collectives.
+llvm::Error Stepper::erase_dead(PerRank<std::unique_ptr<Graph>>& graphs) {
+  std::vector<Graph*> held;
+  for (const size_t r : graphs.ranks()) held.push_back(graphs[r].get());
+  llvm::StringSet<> needed;
+  for (size_t shared = 0; !world_.is_whole(); shared = needed.size()) {
+    for (const Graph* graph : held)
+      for (const Node* node : needed_by(*graph, roots_of(*graph, needed))) needed.insert(key_of(*node));
+    if (auto e = world_.unite(needed)) return e;
+    if (needed.size() == shared) break;  // as it was when it was last the same everywhere
+  }
+  // An output is not dead.
+  std::vector<size_t> outputs;
+  for (Graph* graph : held) {
+    outputs.push_back(graph->outputs.size());
+    for (const auto& node : graph->nodes)
+      if (needed.contains(key_of(*node))) graph->outputs.push_back({"", &node->out()});
+  }
+  optp::erase_dead(held);
+  for (size_t k = 0; k < held.size(); ++k) held[k]->outputs.resize(outputs[k]);
+  return llvm::Error::success();
 }
 
 llvm::Expected<RankThreads*> Stepper::bound(const DimValues& dims, bool last) {
   Bound& b = bound_[{dims, last}];
   if (b.threads) return b.threads.get();
-  std::vector<Graph*> graphs;
-  for (const auto& graph : graphs_) {
-    auto g = bind_to_run(*graph, dims);
+  b.graphs = PerRank<std::unique_ptr<Graph>>(ranks());
+  for (const size_t r : ranks()) {
+    auto g = bind_to_run(*graphs_[r], dims);
     if (!g) return g.takeError();
     std::erase_if((*g)->outputs, [&](const GraphOutput& o) {
       const bool sums =
-          llvm::any_of(graph->updates, [&](const Update& u) { return u.output == o.name && is_accumulated(u); });
+          llvm::any_of(graphs_[r]->updates, [&](const Update& u) { return u.output == o.name && is_accumulated(u); });
       return sums == last;
     });
-    b.graphs.push_back(std::move(*g));
-    graphs.push_back(b.graphs.back().get());
+    b.graphs[r] = std::move(*g);
   }
-  erase_dead(graphs);
+  if (auto e = erase_dead(b.graphs)) return e;
   RankThreadsOptions threads;
-  threads.threads_per_device = threads_for(int64_t(graphs.size()), options_.threads_per_device);
+  threads.threads_per_device = threads_for(int64_t(world_.size()), options_.threads_per_device);
   threads.executable.profile = options_.profile;
-  auto made = RankThreads::create(std::vector<const Graph*>(graphs.begin(), graphs.end()), threads);
+  auto made = RankThreads::create(world_, pointers_to(b.graphs), threads);
   if (!made) return made.takeError();
   b.threads = std::move(*made);
   if (options_.slow) options_.slow->add(*b.threads);
   return b.threads.get();
 }
 
-llvm::Error Stepper::run(const DimValues& dims, std::vector<HostArrays> inputs, double learning_rate, bool last) {
+llvm::Error Stepper::run(const DimValues& dims, const PerRank<HostArrays>& inputs, double learning_rate, bool last) {
   auto threads = bound(dims, last);
   if (!threads) return threads.takeError();
   last_ = *threads;
   const HostArray rate = f32_scalar(learning_rate);
-  std::vector<HostInputs> refs(graphs_.size());
-  for (size_t r = 0; r < graphs_.size(); ++r) {
+  PerRank<HostInputs> refs(ranks());
+  for (const size_t r : ranks()) {
     refs[r] = inputs_of(inputs[r]);
     refs[r].merge(inputs_of(values_[r]));
     refs[r]["learning_rate"] = &rate;
   }
   if (auto e = (*threads)->run(refs, outputs_)) return e;
   // What was written becomes what is read, and the other way round.
-  for (size_t r = 0; r < graphs_.size(); ++r)
+  for (const size_t r : ranks())
     for (const Update& u : graphs_[r]->updates)
       if (is_accumulated(u) != last) std::swap(values_[r][u.input], outputs_[r][u.output]);
   return llvm::Error::success();
 }
 
-llvm::Error Stepper::accumulate(const DimValues& dims, std::vector<HostArrays> inputs) {
-  if (llvm::none_of(graphs_[0]->updates, is_accumulated))
+llvm::Error Stepper::accumulate(const DimValues& dims, PerRank<HostArrays> inputs) {
+  if (llvm::none_of(graphs_[ranks()[0]]->updates, is_accumulated))
     return error(Code::bug, "a training step without sums over micro-batches was asked to accumulate");
-  if (auto e = run(dims, std::move(inputs), 0, /*last=*/false)) return e;
+  if (auto e = run(dims, inputs, 0, /*last=*/false)) return e;
   accumulated_ = true;
   return llvm::Error::success();
 }
 
-llvm::Expected<double> Stepper::step(const DimValues& dims, std::vector<HostArrays> inputs, double learning_rate) {
-  if (auto e = run(dims, std::move(inputs), learning_rate, /*last=*/true)) return e;
+llvm::Expected<double> Stepper::step(const DimValues& dims, PerRank<HostArrays> inputs, double learning_rate) {
+  if (auto e = run(dims, inputs, learning_rate, /*last=*/true)) return e;
   if (accumulated_)
-    for (size_t r = 0; r < graphs_.size(); ++r)
+    for (const size_t r : ranks())
       for (const Update& u : graphs_[r]->updates)
         if (is_accumulated(u)) std::ranges::fill(values_[r][u.input].bytes, 0);
   accumulated_ = false;
-  return to_array(outputs_[0]["loss"]).number(0);
+  return to_array(outputs_[ranks()[0]]["loss"]).number(0);
 }
 
 const HostArray* Stepper::gradient(size_t rank, llvm::StringRef output) const {

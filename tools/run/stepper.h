@@ -2,7 +2,6 @@
 #pragma once
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "frontend/ir/graph.h"
 #include "runtime/run_ranks.h"
@@ -20,19 +19,19 @@ struct StepperOptions {
 
 class Stepper {
  public:
-  // Rank graphs of a training step, whose named dims are open. Parameters start as their data, state as zeros, step as
-  // 0.
-  static llvm::Expected<std::unique_ptr<Stepper>> create(std::vector<std::unique_ptr<Graph>> ranks,
+  // Graphs of a training step, whose named dims are open, of the ranks that the world holds. Parameters start as their
+  // data, state as zeros, step as 0. The world must outlive this.
+  static llvm::Expected<std::unique_ptr<Stepper>> create(World& world, PerRank<std::unique_ptr<Graph>> ranks,
                                                          const StepperOptions& options);
 
-  // One step on each rank's own inputs. Gives the loss, which is the same on every rank.
-  llvm::Expected<double> step(const DimValues& dims, std::vector<HostArrays> inputs, double learning_rate);
+  // Together: one step on each rank's own inputs. Gives the loss, which is the same on every rank.
+  llvm::Expected<double> step(const DimValues& dims, PerRank<HostArrays> inputs, double learning_rate);
 
-  // Of a step of several micro-batches all but the last: what the loss and gradients are summed up to is kept until
-  // `step`. Errors: internal where the graphs do not accumulate.
-  llvm::Error accumulate(const DimValues& dims, std::vector<HostArrays> inputs);
+  // Together: of a step of several micro-batches all but the last. What the loss and gradients are summed up to is kept
+  // until `step`. Errors: internal where the graphs do not accumulate.
+  llvm::Error accumulate(const DimValues& dims, PerRank<HostArrays> inputs);
 
-  size_t ranks() const { return values_.size(); }
+  llvm::ArrayRef<size_t> ranks() const { return graphs_.ranks(); }  // that are held
   const Graph& graph(size_t rank) const { return *graphs_[rank]; }
   // What a rank holds of a parameter, a state or the step, by the name of the input.
   HostArrays& values(size_t rank) { return values_[rank]; }
@@ -41,16 +40,19 @@ class Stepper {
 
  private:
   struct Bound {
-    std::vector<std::unique_ptr<Graph>> graphs;
+    PerRank<std::unique_ptr<Graph>> graphs;
     std::unique_ptr<RankThreads> threads;
   };
+  explicit Stepper(World& world) : world_(world) {}
+  llvm::Error start(Graph& graph, HostArrays& values) const;
   llvm::Expected<RankThreads*> bound(const DimValues& dims, bool last);
-  llvm::Error run(const DimValues& dims, std::vector<HostArrays> inputs, double learning_rate, bool last);
+  llvm::Error erase_dead(PerRank<std::unique_ptr<Graph>>& graphs);
+  llvm::Error run(const DimValues& dims, const PerRank<HostArrays>& inputs, double learning_rate, bool last);
 
+  World& world_;
   StepperOptions options_;
-  std::vector<std::unique_ptr<Graph>> graphs_;
-  std::vector<HostArrays> values_;
-  std::vector<HostArrays> outputs_;
+  PerRank<std::unique_ptr<Graph>> graphs_;
+  PerRank<HostArrays> values_, outputs_;
   std::map<std::pair<DimValues, bool>, Bound>
       bound_;  // one for each set of extents that was met, and for the last micro-batch and the others
   bool accumulated_ = false;

@@ -16,13 +16,61 @@
 namespace optp {
 namespace {
 double end_of(const StepTime& s) { return s.start_us + s.duration_us; }
+
+// A rank's steps on their way to the root.
+llvm::json::Array steps_to_json(llvm::ArrayRef<StepTime> steps) {
+  llvm::json::Array out;
+  for (const StepTime& s : steps)
+    out.push_back(
+        llvm::json::Array{s.name, s.op, s.collective, int64_t(s.phase), s.start_us, s.duration_us, s.flops, s.bytes});
+  return out;
+}
+std::vector<StepTime> steps_from_json(const llvm::json::Value& value) {
+  std::vector<StepTime> out;
+  const llvm::json::Array* list = value.getAsArray();
+  for (size_t k = 0; list && k < list->size(); ++k) {
+    const llvm::json::Array* step = (*list)[k].getAsArray();
+    if (!step || step->size() != 8) continue;
+    auto text = [&](size_t m) { return (*step)[m].getAsString().value_or("").str(); };
+    auto number = [&](size_t m) { return (*step)[m].getAsNumber().value_or(0); };
+    auto integer = [&](size_t m) { return (*step)[m].getAsInteger().value_or(0); };
+    out.push_back({text(0), text(1), text(2), Phase(integer(3)), number(4), number(5), number(6), integer(7)});
+  }
+  return out;
+}
 }  // namespace
 
 void Trace::add(llvm::StringRef what, const RankThreads& ranks) {
   if (runs_.size() == most_runs) return;
   Run& run = runs_.emplace_back();
   run.what = what.str();
-  for (size_t r = 0; r < ranks.size(); ++r) run.ranks.push_back(ranks.executable(r).profile().vec());
+  for (const size_t r : ranks.ranks()) {
+    run.ranks.resize(r + 1);  // what is held elsewhere is empty
+    run.ranks[r] = ranks.executable(r).profile().vec();
+  }
+}
+
+llvm::Error Trace::gather(World& world) {
+  PerRank<std::string> own(world.held());
+  for (const size_t r : world.held()) {
+    llvm::json::Array runs;
+    for (const Run& run : runs_) runs.push_back(steps_to_json(run.ranks[r]));
+    if (!world.is_root()) own[r] = llvm::formatv("{0}", llvm::json::Value(std::move(runs))).str();
+  }
+  auto all = world.gather(std::move(own));
+  if (!all) return all.takeError();
+  for (const size_t r : all->ranks()) {
+    if (world.holds(r)) continue;
+    auto runs = llvm::json::parse((*all)[r]);
+    if (!runs) return runs.takeError();
+    const llvm::json::Array* list = runs->getAsArray();
+    if (!list || list->size() != runs_.size()) return error(Code::bug, "a timeline between processes is damaged");
+    for (size_t k = 0; k < runs_.size(); ++k) {
+      runs_[k].ranks.resize(std::max(runs_[k].ranks.size(), r + 1));
+      runs_[k].ranks[r] = steps_from_json((*list)[k]);
+    }
+  }
+  return llvm::Error::success();
 }
 
 llvm::Error Trace::write(const std::string& path, llvm::StringRef model) const {

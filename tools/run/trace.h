@@ -12,8 +12,10 @@ namespace optp {
 class Trace {
  public:
   static constexpr size_t most_runs = 64;  // of more the first are kept
-  // The last run of ranks that were made with a profile.
+  // The last run of ranks that were made with a profile; of those that are held here.
   void add(llvm::StringRef what, const RankThreads& ranks);
+  // Together: at the root, with those that are held elsewhere.
+  llvm::Error gather(World& world);
   // Format: "Trace Event Format" (Duva et al., Google). Errors: cannot_write.
   llvm::Error write(const std::string& path, llvm::StringRef model) const;
   // What write wrote. Errors: not_found, bad_input.

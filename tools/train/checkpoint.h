@@ -7,36 +7,11 @@
 
 #include "frontend/io/input_folder.h"
 #include "frontend/io/output_transaction.h"
-#include "passes/training.h"
-#include "tools/run/execution.h"
+#include "runtime/comm/world.h"
 #include "tools/run/ports.h"
+#include "tools/train/run_record.h"
 
 namespace optp {
-
-struct DataPosition {
-  int64_t epoch = 0, batch = 0,
-          sequence = 0;  // the next sequence in the epoch's order; it begins the epoch's batch `batch`
-  uint64_t seed = 0;
-  int64_t length = 0;  // of a sequence
-  std::string path, blake3;
-};
-
-// Metadata: everything but the arrays.
-struct RunRecord {
-  std::string model_path, model_blake3;
-  std::string frozen_blake3;  // of the parameters that are not trained, which the checkpoint does not hold
-  std::string mesh, strategy;
-  OptimizerOptions optimizer;
-  double learning_rate = 0, max_gradient_norm = 0;
-  int64_t accumulate = 1;
-  std::vector<std::string> trainable, freeze, no_decay;
-  std::string schedule;
-  int64_t warmup_steps = 0, total_steps = 0;  // what the schedule spans
-  int64_t epochs = 0, batch = 0;
-  int64_t step = 0;  // steps that were done
-  DataPosition position;
-  std::vector<double> losses;  // of each step
-};
 
 // A parameter, a state or the step, by the name of the step's input.
 struct CheckpointTensor {
@@ -70,11 +45,9 @@ class Checkpoint {
   std::vector<std::shared_ptr<MappedFile>> files_;
 };
 
-// Into a transaction, which is then committed. `ports`: the plan's inputs that a step updates; `held`: what a rank has.
-llvm::Error write_checkpoint(OutputTransaction& out, const RunRecord& run, const Graph& whole,
-                             llvm::ArrayRef<Port> ports, size_t ranks,
+// Together, into a transaction of which each process has an end; the root's is then committed. Each process writes the
+// files of its ranks. `ports`: the plan's inputs that a step updates; `held`: what a rank has.
+llvm::Error write_checkpoint(OutputTransaction& out, World& world, const RunRecord& run, const Graph& whole,
+                             llvm::ArrayRef<Port> ports,
                              llvm::function_ref<const HostArray&(size_t rank, llvm::StringRef name)> held);
-bool same_optimizer(const OptimizerOptions& a, const OptimizerOptions& b);
-std::string describe(const OptimizerOptions& options);  // "adam with beta1 0.9"
-
 }  // namespace optp

@@ -28,9 +28,9 @@ HostArray integers(DType dtype, llvm::ArrayRef<int64_t> dims, std::vector<int64_
 }  // namespace
 
 llvm::Expected<BatchMaker> BatchMaker::create(llvm::StringRef model, std::vector<Port> ports, DimValues asked,
-                                              size_t ranks) {
+                                              llvm::ArrayRef<size_t> ranks) {
   BatchMaker out;
-  out.asked_ = std::move(asked), out.ranks_ = ranks;
+  out.asked_ = std::move(asked), out.ranks_ = ranks.vec();
   std::optional<size_t> found;
   auto could_be_ids = [](const Port& p) {
     return p.role == Plan::Role::data && is_integer(p.dtype) && p.dims.size() == 2 && !is_mask(p) && !is_positions(p);
@@ -96,7 +96,7 @@ llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm:
       for (Dim d : p.dims)
         for (const std::string& s : symbols_of(d)) out.dims.try_emplace(s, 0);
 
-  out.ranks.resize(ranks_);
+  out.ranks = PerRank<HostArrays>(ranks_);
   for (size_t k = 0; k < ports_.size(); ++k) {
     const Port& p = ports_[k];
     HostArray whole;
@@ -129,7 +129,7 @@ llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm:
             .expected("a cache that may be empty")
             .found(to_string(p.dims));
     }
-    for (size_t r = 0; r < ranks_; ++r) {
+    for (const size_t r : ranks_) {
       auto shard = shard_of(p, r, out.dims);
       if (!shard) return shard.takeError();
       out.ranks[r][p.name] = take(*shard, whole);

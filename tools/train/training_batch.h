@@ -1,16 +1,17 @@
-// What a training step is given: sequences of tokens as the model's inputs, cut for each rank.
+// What a training step is given: sequences of tokens as the model's inputs, cut for each rank that is held.
 #pragma once
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "runtime/comm/per_rank.h"
 #include "tools/run/ports.h"
 #include "tools/train/tokens.h"
 
 namespace optp {
 
 struct TrainingBatch {
-  std::vector<HostArrays> ranks;
+  PerRank<HostArrays> ranks;
   DimValues dims;
   int64_t tokens = 0;   // excluding padding
   int64_t counted = 0;  // labels
@@ -20,7 +21,7 @@ class BatchMaker {
  public:
   // `ports`: the plan's inputs of roles data and labels. Errors: an input that no token file can fill.
   static llvm::Expected<BatchMaker> create(llvm::StringRef model, std::vector<Port> ports, DimValues asked,
-                                           size_t ranks);
+                                           llvm::ArrayRef<size_t> ranks);
   std::optional<int64_t> fixed_batch() const { return ids().dims[0].constant(); }
   std::optional<int64_t> fixed_sequence() const { return ids().dims[1].constant(); }
   int64_t vocabulary() const { return vocabulary_; }  // ids that are rows of the table and classes of the logits
@@ -30,7 +31,8 @@ class BatchMaker {
  private:
   const Port& ids() const { return ports_[ids_]; }
   std::vector<Port> ports_;
-  size_t ids_ = 0, ranks_ = 0;
+  size_t ids_ = 0;
+  std::vector<size_t> ranks_;
   int64_t vocabulary_ = 0;
   DimValues asked_;
 };

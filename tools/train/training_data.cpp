@@ -29,7 +29,8 @@ llvm::Error in_folder(const std::string& folder, llvm::Error fault) {
 }
 }  // namespace
 
-llvm::Expected<TrainingData> TrainingData::open(const DataOptions& options, std::vector<Port> ports, size_t ranks) {
+llvm::Expected<TrainingData> TrainingData::open(const DataOptions& options, std::vector<Port> ports,
+                                                llvm::ArrayRef<size_t> ranks) {
   TrainingData out;
   out.seed_ = options.seed;
   if (auto e = options.folders.empty() ? out.open_tokens(options, std::move(ports), ranks)
@@ -38,7 +39,7 @@ llvm::Expected<TrainingData> TrainingData::open(const DataOptions& options, std:
   return out;
 }
 
-llvm::Error TrainingData::open_tokens(const DataOptions& o, std::vector<Port> ports, size_t ranks) {
+llvm::Error TrainingData::open_tokens(const DataOptions& o, std::vector<Port> ports, llvm::ArrayRef<size_t> ranks) {
   auto dims = parse_dims(o.dims);
   if (!dims) return dims.takeError();
   auto maker = BatchMaker::create(o.model, std::move(ports), *dims, ranks);
@@ -62,14 +63,14 @@ llvm::Error TrainingData::open_tokens(const DataOptions& o, std::vector<Port> po
   return llvm::Error::success();
 }
 
-llvm::Error TrainingData::open_folders(const DataOptions& o, std::vector<Port> ports, size_t ranks) {
+llvm::Error TrainingData::open_folders(const DataOptions& o, std::vector<Port> ports, llvm::ArrayRef<size_t> ranks) {
   for (auto [flag, extent] : {std::pair{"--batch", &o.batch}, {"--sequence", &o.length}})
     if (extent->asked)
       return error(Code::bad_value)
           .flag(flag, *extent->asked)
           .what("goes with --data")
           .hint("the arrays of --inputs-dir have a batch and a length of their own");
-  ports_ = std::move(ports), dims_ = o.dims, ranks_ = ranks;
+  ports_ = std::move(ports), dims_ = o.dims, ranks_ = ranks.vec();
   path_ = std::filesystem::absolute(o.folders).string();
   std::error_code code;
   std::vector<std::string> names;

@@ -24,9 +24,11 @@ struct DataOptions {
 
 class TrainingData {
  public:
-  // `ports`: the plan's inputs of roles data and labels. All is read once and judged: an id that is no row, a label
-  // that is no class is an error before the first step. Errors name the file, the position, or the folder.
-  static llvm::Expected<TrainingData> open(const DataOptions& options, std::vector<Port> ports, size_t ranks);
+  // `ports`: the plan's inputs of roles data and labels; `ranks`: those to cut for. All is read once and judged: an id
+  // that is no row, a label that is no class is an error before the first step. Errors name the file, the position, or
+  // the folder.
+  static llvm::Expected<TrainingData> open(const DataOptions& options, std::vector<Port> ports,
+                                           llvm::ArrayRef<size_t> ranks);
   int64_t count() const { return sequences_ ? sequences_->count() : int64_t(folders_.size()); }
   std::vector<int64_t> order(int64_t epoch) const { return shuffled(count(), seed_, epoch); }
   // `pieces`: as many as a micro-batch has, or what is left of them.
@@ -42,8 +44,8 @@ class TrainingData {
   }  // a folder is compared each time it is read
 
  private:
-  llvm::Error open_tokens(const DataOptions& options, std::vector<Port> ports, size_t ranks);
-  llvm::Error open_folders(const DataOptions& options, std::vector<Port> ports, size_t ranks);
+  llvm::Error open_tokens(const DataOptions& options, std::vector<Port> ports, llvm::ArrayRef<size_t> ranks);
+  llvm::Error open_folders(const DataOptions& options, std::vector<Port> ports, llvm::ArrayRef<size_t> ranks);
   struct Folder {
     std::string path, blake3;
   };
@@ -60,7 +62,7 @@ class TrainingData {
   std::vector<Folder> folders_;
   std::vector<Port> ports_;
   std::vector<std::string> dims_;
-  size_t ranks_ = 0;
+  std::vector<size_t> ranks_;
 };
 
 }  // namespace optp

@@ -67,6 +67,29 @@ TEST_CASE("the manifest depends on the files, not on the order of writing") {
   good(verify_manifest(scratch / "x", true));
 }
 
+TEST_CASE(
+    "another process writes into an output that one has begun: one folder, one manifest, and only that one ends it") {
+  const ScratchFolder scratch;
+  {
+    auto begun = get(OutputTransaction::begin(scratch / "out"));
+    {
+      auto joined = get(OutputTransaction::join(scratch / "out", begun.temporary()));
+      add(joined, "rank1.data", "one");
+      CHECK(failure(joined.commit()).fault == Fault::internal);
+    }
+    add(begun, "rank0.data", "zero");
+    begun.add_finished("rank1.data", 3, blake3("one"));
+    good(begun.commit());
+    good(verify_manifest(scratch / "out", true));
+    CHECK(contents(scratch / "out/rank1.data") == "one");
+  }
+  std::optional<OutputTransaction> begun = get(OutputTransaction::begin(scratch / "other"));
+  auto joined = get(OutputTransaction::join(scratch / "other", begun->temporary()));
+  CHECK(failure(OutputTransaction::join(scratch / "other", "out").takeError()).fault == Fault::internal);
+  begun.reset();
+  CHECK(failure(joined.create("late").takeError()).fault == Fault::cannot_write);
+}
+
 TEST_CASE("small and large writes and padding give the bytes in order") {
   const ScratchFolder scratch;
   auto transaction = get(OutputTransaction::begin(scratch / "out"));

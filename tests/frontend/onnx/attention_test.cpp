@@ -5,6 +5,7 @@
 #include "frontend/io/output_transaction.h"
 #include "frontend/onnx/export.h"
 #include "passes/plan/job.h"
+#include "runtime/comm/thread_communicator.h"
 #include "runtime/reference.h"
 #include "tests/frontend/onnx/model_file.h"
 #include "tests/must.h"
@@ -320,7 +321,9 @@ std::map<std::string, Array> run(const std::string& model, int64_t devices, cons
     ranks.push_back(graphs.back().get());
     parts.push_back(take_shards(inputs, *must(bind_dims(*job.ranks[r], dims)), job.whole->mesh, int64_t(r)));
   }
-  auto results = must(execute(ranks, parts, {.threads_per_device = 1}));
+  ThreadWorld world(ranks.size());
+  auto results = must(execute(world, PerRank<const Graph*>::of_all(ranks), PerRank<HostArrays>::of_all(parts),
+                              {.threads_per_device = 1}));
   std::map<std::string, Array> wholes;
   for (size_t k = 0; k < job.whole->outputs.size(); ++k) {
     const GraphOutput& output = job.whole->outputs[k];
@@ -468,7 +471,9 @@ TEST_CASE("training through queries without keys has finite gradients") {
   o.job.dims = {"b=2"};
   JobOptions forward = o.job;
   forward.train = false;
-  const TrainingCheck found = must(check_training(o, must(make_job(forward))));
+  const Job job = must(make_job(forward));
+  ThreadWorld world(job.ranks.size());
+  const TrainingCheck found = must(check_training(o, job, world));
   CHECK(!found.fault);
   for (const Row& row : found.rows) {
     CAPTURE(row.name);

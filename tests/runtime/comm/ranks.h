@@ -31,7 +31,7 @@ using Bytes = std::vector<uint8_t>;
 inline std::vector<std::string> run_ranks(ThreadWorld& world, const std::function<llvm::Error(Communicator&)>& body) {
   std::vector<std::string> messages(world.size());
   std::vector<std::thread> threads;
-  for (int rank = 0; rank < world.size(); ++rank)
+  for (size_t rank = 0; rank < world.size(); ++rank)
     threads.emplace_back([&, rank] {
       llvm::handleAllErrors(body(world.communicator(rank)), [&](const Diagnostic& d) {
         messages[rank] =

@@ -8,6 +8,7 @@
 // differ by 32 times the largest difference that this makes in that output, plus as much of its own largest element:
 // what cancels or is amplified in this graph is known, a step left out or applied twice is far outside. An output that
 // float32 does not determine to three digits by this measure says nothing; how many there were is printed.
+#include "runtime/comm/thread_communicator.h"
 #include "runtime/run_ranks.h"
 #include "tests/runtime/kernel_case.h"
 #include "tests/runtime/random/random_cases.h"
@@ -319,21 +320,22 @@ void try_graph(Random& random, int64_t ranks, Covered& covered) {
   RankThreadsOptions options;
   options.threads_per_device = 1 + int(random.below(2));
   options.executable.fuse = random.below(8) != 0;
-  auto world = RankThreads::create(graphs, options);
-  REQUIRE_MESSAGE(bool(world), text(world.takeError()));
+  ThreadWorld world(graphs.size());
+  auto threads = RankThreads::create(world, PerRank<const Graph*>::of_all(graphs), options);
+  REQUIRE_MESSAGE(bool(threads), text(threads.takeError()));
   std::vector<std::map<std::string, HostArray>> host(static_cast<size_t>(ranks));
-  std::vector<HostInputs> host_inputs(static_cast<size_t>(ranks));
+  PerRank<HostInputs> host_inputs(world.held());
   for (size_t r = 0; r < size_t(ranks); ++r)
     for (const auto& [name, array] : inputs[r]) {
       host[r][name] = host_array(array, DType::f32);
       host_inputs[r][name] = &host[r][name];
     }
-  std::vector<HostArrays> found;
+  PerRank<HostArrays> found;
   for (int again = 0; again < 2; ++again) {
-    const std::string e = text((*world)->run(host_inputs, found));
+    const std::string e = text((*threads)->run(host_inputs, found));
     REQUIRE(e == "");
   }
-  int64_t steps = int64_t((*world)->executable(0).steps().size());
+  int64_t steps = int64_t((*threads)->executable(0).steps().size());
   covered.count("nodes", int64_t(graph.size()));
   covered.count("nodes run in another's step or as views", int64_t(graph.size()) - steps);
   for (size_t r = 0; r < size_t(ranks); ++r)

@@ -9,6 +9,7 @@
 #include "frontend/onnx/export.h"
 #include "passes/plan/job.h"
 #include "passes/plan/make_plan.h"
+#include "runtime/comm/thread_communicator.h"
 #include "tests/must.h"
 #include "tests/tools/program.h"
 #include "tools/run/execution.h"
@@ -78,27 +79,30 @@ class Written {
     std::vector<std::string> given;
     if (train) given = {"labels=ones"};
     batch_ = must(read_batch(given, {}, c.inputs, inputs_));
-    shards_ = must(take_shards(batch_, inputs_, job_.ranks.size()));
+    shards_ = must(take_shards(batch_, inputs_, ThreadWorld(job_.ranks.size()).held()));
   }
 
-  std::vector<HostArrays> run(const std::vector<std::unique_ptr<Graph>>& graphs) const {
+  PerRank<HostArrays> run(const std::vector<std::unique_ptr<Graph>>& graphs) const {
     std::vector<std::unique_ptr<Graph>> bound;
     std::vector<const Graph*> ranks;
     for (const auto& g : graphs) {
       bound.push_back(must(bind_dims(*g, batch_.dims)));
       ranks.push_back(bound.back().get());
     }
-    return must(execute(ranks, shards_, {.threads_per_device = 1}));
+    ThreadWorld world(ranks.size());
+    return must(execute(world, PerRank<const Graph*>::of_all(ranks), shards_, {.threads_per_device = 1}));
   }
   // Two steps; what each rank then holds, and its last gradients.
-  std::vector<HostArrays> train(const std::vector<std::unique_ptr<Graph>>& graphs) const {
-    auto stepper = must(Stepper::create(clones(graphs), {.threads_per_device = 1, .gradients = true}));
+  PerRank<HostArrays> train(const std::vector<std::unique_ptr<Graph>>& graphs) const {
+    ThreadWorld world(graphs.size());
+    auto stepper = must(Stepper::create(world, PerRank<std::unique_ptr<Graph>>::of_all(clones(graphs)),
+                                        {.threads_per_device = 1, .gradients = true}));
     for (int step = 0; step < 2; ++step) must(stepper->step(batch_.dims, shards_, 1e-2));
-    std::vector<HostArrays> out;
+    PerRank<HostArrays> out(world.held());
     for (size_t r = 0; r < graphs.size(); ++r) {
-      out.push_back(stepper->values(r));
+      out[r] = stepper->values(r);
       for (const GradientOutput& g : graphs[r]->gradients)
-        if (const HostArray* array = stepper->gradient(r, g.output)) out.back()[g.output] = *array;
+        if (const HostArray* array = stepper->gradient(r, g.output)) out[r][g.output] = *array;
     }
     return out;
   }
@@ -112,9 +116,9 @@ class Written {
   std::vector<std::unique_ptr<Graph>> read_;
   std::vector<Port> inputs_;
   Batch batch_;
-  std::vector<HostArrays> shards_;
+  PerRank<HostArrays> shards_;
 };
-void check_same(const std::vector<HostArrays>& memory, const std::vector<HostArrays>& files) {
+void check_same(const PerRank<HostArrays>& memory, const PerRank<HostArrays>& files) {
   REQUIRE(memory.size() == files.size());
   for (size_t r = 0; r < memory.size(); ++r) {
     REQUIRE(memory[r].size() == files[r].size());

@@ -1,0 +1,184 @@
+// backward and gradients of check --train: training_checker.h.
+#include <cmath>
+
+#include "frontend/ir/diagnostic.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "tools/check/training_checker.h"
+#include "tools/cli/progress.h"
+
+namespace optp {
+namespace {
+double largest(const Array& a) {
+  double top = 0;
+  for (int64_t k = 0; k < a.elements(); ++k)
+    if (const double x = std::fabs(a.number(k)); std::isfinite(x)) top = std::max(top, x);
+  return top;
+}
+double error_of(const Array& a, const Array& b, int64_t* worst = nullptr) {
+  double most = 0;
+  for (int64_t k = 0; k < b.elements(); ++k) {
+    const double d = std::isfinite(a.number(k)) ? std::fabs(a.number(k) - b.number(k)) : INFINITY;
+    if (d > most) {
+      most = d;
+      if (worst) *worst = k;
+    }
+  }
+  return most;
+}
+
+void drop_update_outputs(Graph& graph) {
+  std::erase_if(graph.outputs, [&](const GraphOutput& o) {
+    return llvm::any_of(graph.updates, [&](const Update& u) { return u.output == o.name; });
+  });
+  for (const auto& node : graph.nodes)
+    if (node->phase == Phase::optimizer && node->out().ndim() == 0 && !graph.is_output(node->out()))
+      graph.outputs.push_back({node->out().name, &node->out()});
+}
+// What an optimizer does to each element has a comparison of its own, and takes most of the memory: of its values
+// only the scalars stay.
+void drop_updates(llvm::ArrayRef<Graph*> graphs) {
+  for (Graph* graph : graphs) drop_update_outputs(*graph);
+  erase_dead(graphs);
+  for (Graph* graph : graphs) std::erase_if(graph->inputs, [](const Value* v) { return v->uses.empty(); });
+}
+}  // namespace
+
+// The inputs of one step of the whole graph, whose state is as it starts.
+NamedArrays TrainingChecker::whole_inputs(const Graph& whole) const {
+  NamedArrays inputs;
+  for (const auto& [name, a] : batches_[0].whole) inputs[name] = to_array(a);
+  for (const Value* v : whole.inputs) {
+    if (inputs.contains(v->name)) continue;
+    if (v->name == "learning_rate")
+      inputs[v->name] = scalar(rate(), true);
+    else if (v->name == "step")
+      inputs[v->name] = scalar(0, false);
+    else {
+      Array zeros;
+      llvm::SmallVector<int64_t, 4> dims;
+      for (Dim d : v->type.dims) dims.push_back(*d.constant());
+      zeros.resize(true, dims);
+      inputs[v->name] = std::move(zeros);
+    }
+  }
+  return inputs;
+}
+
+llvm::Error TrainingChecker::backward() {
+  auto whole = bind_dims(*job_.whole, dims_);
+  if (!whole) return whole.takeError();
+  drop_updates(whole->get());
+  std::vector<size_t> all;
+  for (size_t r = 0; r < world_.size(); ++r) all.push_back(r);
+  auto graphs = rank_graphs(job_, all);
+  if (!graphs) return graphs.takeError();
+  std::vector<Graph*> mutable_ranks;
+  for (const size_t r : all) {
+    auto b = bind_dims(*(*graphs)[r], dims_);
+    if (!b) return b.takeError();
+    (*graphs)[r] = std::move(*b);
+    mutable_ranks.push_back((*graphs)[r].get());
+  }
+  drop_updates(mutable_ranks);
+  const std::vector<const Graph*> ranks(mutable_ranks.begin(), mutable_ranks.end());
+  NamedArrays inputs = whole_inputs(**whole);
+  std::vector<NamedArrays> rank_inputs;
+  for (const size_t r : all) {
+    NamedArrays mine;
+    for (const Value* v : ranks[r]->inputs)
+      mine[v->name] = take(Shard::of(inputs[v->name].dims, *v->sharding, mesh(), int64_t(r)), inputs[v->name]);
+    rank_inputs.push_back(std::move(mine));
+  }
+  std::optional<Progress> progress;
+  progress.emplace("checking the training step in float64",
+                   int64_t((*whole)->size() + ranks[0]->size() * ranks.size()));
+  LocalComparison comparison(mesh(), ranks);
+  if (auto e = comparison.run(**whole, inputs, rank_inputs, progress)) return e;
+  for (auto [name, phases] : {std::pair{"forward", std::vector{Phase::forward}},
+                              {"loss", std::vector{Phase::loss}},
+                              {"backward", std::vector{Phase::backward, Phase::optimizer}}}) {
+    Row row{name, "shards of the whole run's values, float64", "", 0, 0, 0, LocalComparison::tolerance, true};
+    for (Phase phase : phases) {
+      const auto& found = comparison.found(phase);
+      row.values += found.values, row.elements += found.elements, row.error = std::max(row.error, found.error);
+    }
+    if (comparison.fault()) {
+      // What comes after a fault was not compared.
+      if (llvm::is_contained(phases, comparison.fault_phase()))
+        fail(row, *comparison.fault());
+      else if (row.values == 0)
+        row.holds = false;
+    }
+    rows_.push_back(std::move(row));
+  }
+  truth_ = comparison.outputs();
+  for (const GradientOutput& g : job_.whole->gradients) addends_[g.output] = comparison.addend_of(g.output);
+  return llvm::Error::success();
+}
+
+// One after the other: each holds parameters, state and gradients of the whole model.
+llvm::Error TrainingChecker::whole_gradients(Yardstick& yardstick) {
+  auto whole = whole_stepper(job_);
+  if (!whole) return whole.takeError();
+  auto loss = (*whole)->step(dims_, PerRank<HostArrays>::of_all({batches_[0].whole}), rate());
+  if (!loss) return loss.takeError();
+  yardstick.loss = *loss;
+  for (const GradientOutput& g : job_.whole->gradients)
+    yardstick.errors.push_back(error_of(to_array(*(*whole)->gradient(0, g.output)), truth_[g.output]));
+  return llvm::Error::success();
+}
+llvm::Error TrainingChecker::gradients() {
+  Yardstick yardstick;
+  if (auto e = world_.at_root([&] { return whole_gradients(yardstick); })) return e;
+  auto ranks = ranks_stepper(job_);
+  if (!ranks) return ranks.takeError();
+  auto loss = (*ranks)->step(dims_, batches_[0].ranks, rate());
+  if (!loss) return loss.takeError();
+  auto parts = gather_gradients(job_, **ranks);
+  if (!parts) return parts.takeError();
+  if (auto e = world_.at_root([&] { return compare_gradients(*loss, *parts, yardstick); })) return e;
+  auto memory = measured(**ranks);
+  if (!memory) return memory.takeError();
+  memory_ = std::move(*memory);
+  truth_.clear();
+  return llvm::Error::success();
+}
+llvm::Error TrainingChecker::compare_gradients(double loss, const ArraysAtRoot& parts, const Yardstick& whole) {
+  // Where a gradient cancels, float32 has rounded each addend: one run's luck is no measure of another's.
+  Row row{"gradients",
+          "float64; allowed: 8 x the unpartitioned run's error, at least 2e-6 of the largest and 8 roundings of the "
+          "largest addend",
+          "",
+          1,
+          1,
+          0,
+          1,
+          true};
+  const double exact = truth_["loss"].number(0);
+  const double loss_ratio =
+      std::fabs(loss - exact) / std::max(8 * std::fabs(whole.loss - exact), 2e-6 * std::fabs(exact));
+  row.error = loss_ratio;
+  if (!(loss_ratio <= 1))
+    fail(row, error(Code::difference)
+                  .what("loss")
+                  .expected(llvm::formatv("{0}", exact).str())
+                  .found(llvm::formatv("{0}", loss).str()));
+  for (size_t k = 0; k < job_.whole->gradients.size(); ++k) {
+    const GradientOutput& g = job_.whole->gradients[k];
+    const Array& expected = truth_[g.output];
+    auto found = joined(*job_.whole->find(g.parameter), parts, g.output);
+    if (!found) return found.takeError();
+    int64_t at = 0;
+    const double error = error_of(*found, expected, &at), yardstick = whole.errors[k];
+    const double ratio =
+        error / std::max({8 * yardstick, 2e-6 * largest(expected), 8 * float32_rounding * addends_[g.output], 1e-30});
+    ++row.values;
+    row.elements += expected.elements();
+    row.error = std::max(row.error, ratio);
+    if (!(ratio <= 1)) fail(row, difference_at({tensor_place("gradient of", g.parameter)}, expected, *found, at));
+  }
+  rows_.push_back(std::move(row));
+  return llvm::Error::success();
+}
+
+}  // namespace optp

@@ -1,0 +1,100 @@
+// The groups of check --train after the forward pass, which the check of the inference job covers:
+//   backward    every value of loss, backward and optimizer on every rank against its shard of the whole run's, in
+//               float64
+//   gradients   the loss and each parameter's gradient, ranks in the runtime, against float64; the yardstick is what
+//               float32 costs the unpartitioned run of the same runtime
+//   optimizers  each optimizer for three steps: new parameters and state against float64 arithmetic on what the step
+//               started from
+//   memory      elements held, and predicted bytes against those that are there
+//   stability   three epochs of two batches: the loss curve against the unpartitioned run's; the yardstick is how far
+//               that one moves when every weight is changed in its last bit
+#pragma once
+#include <map>
+#include <string>
+#include <vector>
+
+#include "runtime/comm/thread_communicator.h"
+#include "tools/check/check_training.h"
+#include "tools/check/training_batches.h"
+#include "tools/check/update_comparison.h"
+#include "tools/run/arrays_at_root.h"
+#include "tools/run/stepper.h"
+
+namespace optp {
+class Progress;
+
+// The ranks run wherever they are held; what is whole, and all that is compared, is at the root.
+class TrainingChecker {
+ public:
+  TrainingChecker(const TrainingCheckOptions& o, const Job& forward, World& world)
+      : o_(o), job_options_(o.job), forward_(forward), world_(world) {}
+  // Together; rows and fault at the root.
+  llvm::Expected<TrainingCheck> run();
+
+ private:
+  // Bytes that a device has, by what they are for.
+  struct Memory {
+    int64_t parameters = 0, state = 0, gradients = 0, values = 0, arena = 0;
+  };
+  // The unpartitioned run's of the same step: what a gradient is measured by.
+  struct Yardstick {
+    double loss = 0;
+    std::vector<double> errors;  // of each gradient
+  };
+  // What an optimizer's step is judged by: what the ranks had before it and after it.
+  struct Moved {
+    ArraysAtRoot before, after, gradients;
+  };
+
+  // The groups, in the order in which they are reported. check_gradients.cpp, check_optimizers.cpp, check_training.cpp.
+  llvm::Error backward();
+  llvm::Error gradients();
+  llvm::Error optimizers();
+  llvm::Error memory();
+  llvm::Error stability();
+
+  // `broken`: with what a mutant of the options does to the ranks.
+  llvm::Expected<Job> load(const OptimizerOptions& optimizer, bool broken = false) const;
+  const Mesh& mesh() const { return job_.whole->mesh; }
+  double rate() const { return *job_.training.learning_rate; }
+  void fail(Row& row, Diagnostic fault);
+  llvm::Expected<PerRank<std::unique_ptr<Graph>>> rank_graphs(const Job& job, llvm::ArrayRef<size_t> ranks) const;
+  llvm::Expected<std::unique_ptr<Stepper>> ranks_stepper(const Job& job) const;
+  llvm::Expected<std::unique_ptr<Stepper>> whole_stepper(const Job& job);
+  // The ranks' shards of an array put together.
+  llvm::Expected<Array> joined(const Value& like, const ArraysAtRoot& parts, llvm::StringRef name) const;
+  llvm::Expected<ArraysAtRoot> gather_gradients(const Job& job, const Stepper& ranks) const;
+  llvm::Expected<std::vector<Memory>> measured(Stepper& stepper) const;  // together
+
+  NamedArrays whole_inputs(const Graph& whole) const;
+  llvm::Error whole_gradients(Yardstick& yardstick);
+  llvm::Error compare_gradients(double loss, const ArraysAtRoot& parts, const Yardstick& yardstick);
+
+  llvm::Error check_optimizer(const std::string& name, const OptimizerOptions& optimizer, Progress& progress);
+  // Together: a step. `before` keeps what the held ranks had before it.
+  llvm::Expected<Moved> move(const Job& job, Stepper& ranks, const CheckBatch& batch,
+                             PerRank<HostArrays>& before) const;
+  llvm::Error compare_step(const Job& job, const Moved& moved, int64_t step, Row& row);
+  llvm::Expected<double> clip_factor(const Job& job, const Moved& moved) const;
+  llvm::Expected<StepOfParameter> step_of(const Job& job, const Moved& moved, const GradientOutput& g,
+                                          double clip) const;
+
+  llvm::Expected<std::vector<double>> curve(Stepper& stepper, bool whole) const;
+  llvm::Error compare_curves(llvm::ArrayRef<double> ranks);
+
+  const TrainingCheckOptions& o_;
+  JobOptions job_options_;
+  const Job& forward_;  // annotated
+  World& world_;
+  ThreadWorld one_{1};  // of the unpartitioned run
+  Job job_;
+  DimValues dims_;
+  std::vector<CheckBatch> batches_;
+  NamedArrays truth_;
+  std::map<std::string, double> addends_;  // the largest of what was summed up to a gradient
+  std::vector<Memory> memory_;
+  std::vector<Row> rows_;
+  std::optional<Diagnostic> fault_;
+};
+
+}  // namespace optp
