@@ -26,7 +26,7 @@ llvm::Expected<std::vector<SlowNode>> from_text(llvm::StringRef text) {
     const auto op = (*n)[0].getAsString(), value = (*n)[2].getAsString(), reason = (*n)[3].getAsString();
     const auto dtype = (*n)[1].getAsInteger();
     if (!op || !dtype || !value || !reason) return damaged();
-    out.push_back({.op = op->str(), .dtype = DType(*dtype), .value = value->str(), .reason = reason->str()});
+    out.push_back({.op = op->str(), .value = value->str(), .dtype = DType(*dtype), .reason = reason->str()});
   }
   return out;
 }
