@@ -111,7 +111,7 @@ class Annotator {
               const Candidate& candidate = recogniser_[cls];
               if (factors_.info(cls).needs_whole || !candidate.rejection.empty()) by_class = false;
             }
-        const Cause cause{CauseKind::constraint, "constraint " + c.place.text() + ": " + c.pattern + " = " + c.wish,
+        const Cause cause{CauseKind::constraint, "constraint " + c.place.text() + ": " + c.pattern + " = " + c.sharding,
                           ""};
         if (by_class) {
           for (unsigned d = 0; d < value->ndim(); ++d)

@@ -7,12 +7,13 @@
 namespace optp {
 namespace {
 Diagnostic wrong(const Constraint& c) {
-  return error(Code::bad_value).at(c.place).what(quoted(c.pattern) + " = " + quoted(c.wish));
+  return error(Code::bad_value).at(c.place).what(quoted(c.pattern) + " = " + quoted(c.sharding));
 }
 // "[_, tensor]", "[_, (tensor _)]": one word a dim, or the words of its factors in parentheses.
-llvm::Expected<Sharding> parse_wish(const Graph& graph, const Factors& factors, const Value& v, const Constraint& c) {
+llvm::Expected<Sharding> sharding_as_written(const Graph& graph, const Factors& factors, const Value& v,
+                                             const Constraint& c) {
   auto fail = [&](const llvm::Twine& what) { return wrong(c).what(what).about({.tensor = v.name}); };
-  llvm::StringRef text = llvm::StringRef(c.wish).trim();
+  llvm::StringRef text = llvm::StringRef(c.sharding).trim();
   if (!text.consume_front("[") || !text.consume_back("]"))
     return wrong(c).expected("colwise, rowwise, embedding_rowwise, replicate or a sharding such as [_, tensor]");
   Sharding s;
@@ -58,8 +59,8 @@ llvm::Expected<Sharding> parse_wish(const Graph& graph, const Factors& factors, 
 
 // Columns and rows as PyTorch and Hugging Face mean them: of the layer's outputs and of its inputs, whatever the
 // layout.
-llvm::Expected<Sharding> layer_wish(const Graph& graph, const Factors& factors, const Value& v, const Constraint& c,
-                                    bool by_column) {
+llvm::Expected<Sharding> sharding_of_layer(const Graph& graph, const Factors& factors, const Value& v,
+                                           const Constraint& c, bool by_column) {
   auto fail = [&](const llvm::Twine& what) { return wrong(c).what(what).about({.tensor = v.name}); };
   const MeshAxis* axis = strategy_axis(graph.mesh);
   if (!axis) return fail("mesh " + to_string(graph.mesh) + " has no axis 'tensor'");
@@ -106,13 +107,14 @@ llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(cons
   };
   auto apply = [&](Value& v) -> llvm::Error {
     llvm::Expected<Sharding> s = replicated(v.ndim());
-    if (c.wish == "replicate" || c.wish == "replicated") {
+    if (c.sharding == "replicate" || c.sharding == "replicated") {
       for (unsigned d = 0; d < v.ndim(); ++d)
         for (Dim e : factors.of(v, d).extents) s->dims[d].factors().push_back({e, {}});
-    } else if (c.wish == "colwise" || c.wish == "colwise_rep" || c.wish == "rowwise" || c.wish == "rowwise_rep") {
+    } else if (c.sharding == "colwise" || c.sharding == "colwise_rep" || c.sharding == "rowwise" ||
+               c.sharding == "rowwise_rep") {
       if (!v.is_data()) return llvm::Error::success();
-      s = layer_wish(graph, factors, v, c, llvm::StringRef(c.wish).starts_with("col"));
-    } else if (c.wish == "embedding_rowwise" || c.wish == "embedding_colwise") {
+      s = sharding_of_layer(graph, factors, v, c, llvm::StringRef(c.sharding).starts_with("col"));
+    } else if (c.sharding == "embedding_rowwise" || c.sharding == "embedding_colwise") {
       const MeshAxis* axis = strategy_axis(graph.mesh);
       if (v.ndim() != 2 || !axis)
         return error(Code::bad_value)
@@ -121,9 +123,9 @@ llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(cons
             .about({.tensor = v.name});
       for (unsigned d = 0; d < 2; ++d)
         for (Dim e : factors.of(v, d).extents) s->dims[d].factors().push_back({e, {}});
-      s->dims[c.wish == "embedding_rowwise" ? 0 : 1].factors()[0].axes = {axis->name};
+      s->dims[c.sharding == "embedding_rowwise" ? 0 : 1].factors()[0].axes = {axis->name};
     } else {
-      s = parse_wish(graph, factors, v, c);
+      s = sharding_as_written(graph, factors, v, c);
     }
     if (!s) return s.takeError();
     out.emplace_back(&v, std::move(*s));

@@ -29,9 +29,9 @@ bool set_number(NamedPassOptions& o, llvm::StringRef value) {
   return true;
 }
 bool set_constraint(NamedPassOptions& o, llvm::StringRef value) {
-  const auto [pattern, wish] = value.split(' ');
-  o.passes.constraints.push_back({pattern.str(), wish.trim().str(), words("constrain")});
-  return !pattern.empty() && !wish.trim().empty();
+  const auto [pattern, sharding] = value.split(' ');
+  o.passes.constraints.push_back({pattern.str(), sharding.trim().str(), words("constrain")});
+  return !pattern.empty() && !sharding.trim().empty();
 }
 bool set_outputs(NamedPassOptions& o, llvm::StringRef value) {
   o.passes.outputs = value == "sharded" ? OutputLayout::sharded : OutputLayout::whole;

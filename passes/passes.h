@@ -9,9 +9,10 @@
 
 namespace optp {
 
-// A user's wish for one value, by name pattern (* and ?) or operator: `[_, tensor]`, or a Hugging Face word.
+// A user's constraint on the values that a name pattern (* and ?) or an operator matches: a sharding such as
+// `[_, tensor]`, or a word of Hugging Face's plans.
 struct Constraint {
-  std::string pattern, wish;
+  std::string pattern, sharding;
   Place place;  // where it was said: a line of a file, or a flag
 };
 

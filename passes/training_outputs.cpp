@@ -12,8 +12,8 @@ void set_training_outputs(Graph& graph, const Loss& loss, llvm::ArrayRef<Paramet
   graph.outputs.push_back({"loss", loss.loss});
   for (auto [parameter, gradient] : gradients) {
     // One value may be the gradient of two parameters that are added to each other: it is given under both names.
-    const std::string wish = parameter->name + ".grad",
-                      name = graph.find(wish) == gradient ? wish : graph.unique_name(wish);
+    const std::string usual = parameter->name + ".grad",
+                      name = graph.find(usual) == gradient ? usual : graph.unique_name(usual);
     if (!graph.is_output(*gradient) && gradient->name != name) graph.rename(*gradient, name);
     graph.gradients.push_back({parameter->name, name});
     graph.outputs.push_back({name, gradient});

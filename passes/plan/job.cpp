@@ -32,11 +32,11 @@ llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path) {
     const Place place = file_place(path, int64_t(k) + 1);
     const size_t gap = line.find_first_of(" \t=");
     llvm::StringRef pattern = line.take_front(gap),
-                    wish = gap == llvm::StringRef::npos ? llvm::StringRef() : line.drop_front(gap).ltrim(" \t=");
-    if (pattern.empty() || wish.empty())
+                    sharding = gap == llvm::StringRef::npos ? llvm::StringRef() : line.drop_front(gap).ltrim(" \t=");
+    if (pattern.empty() || sharding.empty())
       return error(Code::bad_value).at(place).expected("PATTERN SHARDING").found(quoted(line));
     pattern.consume_front("op:");
-    out.push_back({pattern.str(), wish.str(), place});
+    out.push_back({pattern.str(), sharding.str(), place});
   }
   return out;
 }

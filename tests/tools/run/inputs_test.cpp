@@ -283,11 +283,11 @@ TEST_CASE("a mesh that the strategy can't use, or that contradicts the number of
   CHECK(r.code == 0);
   CHECK(r.err.find("; " + idle) != std::string::npos);
   CHECK(box.run({"inspect", "out"}).out.find(idle) != std::string::npos);
-  write_text(box / "wishes.txt", "input_ids [expert, _]\nattention_mask [expert, _]\n");
-  const Result used = box.run({model, "-o", "out", "--mesh", "expert=2,tensor=2", "--sharding", "wishes.txt"});
+  write_text(box / "shardings.txt", "input_ids [expert, _]\nattention_mask [expert, _]\n");
+  const Result used = box.run({model, "-o", "out", "--mesh", "expert=2,tensor=2", "--sharding", "shardings.txt"});
   CHECK(used.code == 0);
   CHECK(used.err.find(idle) == std::string::npos);
-  CHECK(box.run({model, "-o", "out", "--mesh", "expert=2", "--sharding", "wishes.txt"}).code == 0);
+  CHECK(box.run({model, "-o", "out", "--mesh", "expert=2", "--sharding", "shardings.txt"}).code == 0);
 }
 
 TEST_CASE("weights that are missing, and hold what compiling needs, are named with their file") {
