@@ -65,8 +65,8 @@ class InputFolder {
   };
   InputFolder();
   explicit InputFolder(Options options);
-  InputFolder(InputFolder&&) = default;
-  InputFolder& operator=(InputFolder&&) = default;
+  InputFolder(InputFolder&&) noexcept = default;
+  InputFolder& operator=(InputFolder&&) noexcept = default;
   ~InputFolder();
 
   llvm::Expected<std::shared_ptr<MappedFile>> open_model(llvm::StringRef path);  // its folder becomes the root

@@ -16,14 +16,12 @@
 #include "frontend/io/manifest.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/Twine.h"
 
 namespace optp {
 using llvm::ArrayRef;
 using llvm::Error;
 using llvm::Expected;
 using llvm::StringRef;
-using llvm::Twine;
 
 struct OutputState {
   std::string target, name, temporary, lock_name;

@@ -93,14 +93,15 @@ std::string ExportContext::dim_node(llvm::StringRef onnx_op, llvm::ArrayRef<std:
   return result;
 }
 std::string ExportContext::cast(std::string value, DType from, DType to) {
-  return from == to ? value : step("Cast", {value}, {{"to", int64_t(to)}});
+  if (from == to) return value;
+  return step("Cast", {std::move(value)}, {{"to", int64_t(to)}});
 }
 void ExportContext::finish_cast(std::string value, DType from) {
   const DType to = node_->out().type.dtype;
   if (from == to)
-    finish("Identity", {value});
+    finish("Identity", {std::move(value)});
   else
-    finish("Cast", {value}, {{"to", int64_t(to)}});
+    finish("Cast", {std::move(value)}, {{"to", int64_t(to)}});
 }
 void ExportContext::finish_filled(double value) {
   finish("Expand", {scalar(node_->out().type.dtype, value), dims(node_->out().type.dims)});
@@ -172,6 +173,7 @@ DType wider(DType dtype, TypeSet types) {
 void write_plain(ExportContext& c) {
   const DType from = c.dtype(), via = wider(from, c.row().types);
   std::vector<std::string> inputs;
+  inputs.reserve(c.node().operands.size());
   for (unsigned k = 0; k < c.node().operands.size(); ++k) inputs.push_back(c.cast(c.operand(k), from, via));
   if (via == from || c.node().out().type.dtype != from) return c.finish(c.row().onnx_op, inputs);
   c.finish_cast(c.step(c.row().onnx_op, inputs), via);

@@ -1,5 +1,17 @@
-// contract: sum of products over named factors; what ONNX MatMul, Gemm and Einsum of two operands become. The node's
-// "loops" attribute, e.g. "b s k, k n -> b s n", is its rule: k is in no result, so splitting it leaves a partial sum.
+// contract: a sum of products over named loops, as an einsum writes it; what ONNX MatMul, Gemm and Einsum of two
+// operands become. The node's "loops" attribute names each dim of both operands and of the result. A linear layer:
+//   "b s k, k n -> b s n"   y[b, s, n] = Σ_k x[b, s, k] · w[k, n]
+// Which lists have a loop says what it is, and what splitting it over ranks costs:
+//   both operands and the result   batch        each rank has its own products
+//   operand 0 and the result       row          b and s: tokens; the other operand is whole on every rank
+//   operand 1 and the result       column       n: a column-parallel layer
+//   both operands only             contracted   k: a row-parallel layer; each rank has a partial sum
+// One operand alone may have a loop, too: it is summed before the product. A loop named twice in a list is a diagonal,
+// and "1" a dim of extent 1 that no loop runs over.
+//
+// So one op stands for all transposed, batched and broadcast products, and the gradients are contracts again, with the
+// lists in another order: of the layer above dx = "b s n, k n -> b s k" of dy and w, dw = "b s n, b s k -> k n" of dy
+// and x. Einstein's sums as in numpy.einsum.
 #include <Eigen/Core>
 
 #include "frontend/ir/contract_loops.h"
@@ -46,8 +58,8 @@ llvm::Expected<Rule> rule(const Node& node) {
       }
       auto [it, fresh] = index.try_emplace(names[d], 0);
       if (fresh)
-        it->second =
-            rule.add(dims[d], false, llvm::is_contained(b->lists.result, names[d]) ? Reduce::none : Reduce::sum);
+        it->second = rule.add(dims[d], /*whole=*/false,
+                              llvm::is_contained(b->lists.result, names[d]) ? Reduce::none : Reduce::sum);
       out.push_back(it->second);
     }
     return out;

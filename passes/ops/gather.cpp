@@ -30,7 +30,7 @@ const RegisteredOp gather{{
       const auto& table = node.operand(0).type.dims;
       const auto& index = node.operand(1).type.dims;
       for (size_t d = 0; d < table.size(); ++d)
-        rule.operands[0].push_back(rule.add(table[d], false, d == axis ? Reduce::sum : Reduce::none));
+        rule.operands[0].push_back(rule.add(table[d], /*whole=*/false, d == axis ? Reduce::sum : Reduce::none));
       rule.loops[axis].counted = true;
       for (Dim d : index) rule.operands[1].push_back(rule.add(d));
       for (size_t d = 0; d < table.size(); ++d) {
@@ -132,7 +132,7 @@ const RegisteredOp scatter_add{{
       const size_t index_dims = node.operand(1).ndim();
       for (size_t d = 0; d < table.size(); ++d) rule.results[0].push_back(rule.add(table[d]));
       rule.loops[axis].counted = true;
-      for (Dim d : node.operand(1).type.dims) rule.operands[1].push_back(rule.add(d, false, Reduce::sum));
+      for (Dim d : node.operand(1).type.dims) rule.operands[1].push_back(rule.add(d, /*whole=*/false, Reduce::sum));
       for (size_t d = 0; d < table.size(); ++d) {
         if (d == axis)
           rule.operands[0].append(rule.operands[1].begin(), rule.operands[1].begin() + long(index_dims));

@@ -56,6 +56,6 @@ const RegisteredOp or_{binary_op("or", "logical or", binary<[](auto a, auto b) {
                                  rule_of<Linear::none>, binary_content<content_or>, infer_logical)};
 const RegisteredOp xor_{binary_op("xor", "logical exclusive or",
                                   binary<[](auto a, auto b) { return (a != 0) != (b != 0); }, true>,
-                                  rule_of<Linear::none>, nullptr, infer_logical)};
+                                  rule_of<Linear::none>, /*content=*/nullptr, infer_logical)};
 }  // namespace
 }  // namespace optp::ops

@@ -29,7 +29,7 @@ const RegisteredOp layer_norm{{
       const int64_t n = in[0]->dims.back(), rows = n ? in[0]->elements() / n : 0;
       const double epsilon = node.number("epsilon", 1e-5);
       Array out;
-      out.resize(true, in[0]->dims);
+      out.resize(/*floating=*/true, in[0]->dims);
       for (int64_t r = 0; r < rows; ++r) {
         const double* x = in[0]->f.data() + r * n;
         double mean = 0, variance = 0;
@@ -49,14 +49,14 @@ const RegisteredOp layer_norm{{
     .gradient =
         [](GradientContext& c) {
           const int64_t axis = int64_t(c.x()->ndim()) - 1;
-          Value* centred = c.sub(c.x(), c.mean(c.x(), {axis}, true));
-          Value* variance = c.mean(c.mul(centred, centred), {axis}, true);
+          Value* centred = c.sub(c.x(), c.mean(c.x(), {axis}, /*keepdims=*/true));
+          Value* variance = c.mean(c.mul(centred, centred), {axis}, /*keepdims=*/true);
           Value* r = c.op("reciprocal", {c.sqrt(c.add(variance, c.node.number("epsilon", 1e-5)))});
           Value* normal = c.mul(centred, r);
           if (c.needs(0)) {
             Value* g = c.mul(c.dy, c.x(1));
-            c.dx[0] = c.mul(
-                r, c.sub(c.sub(g, c.mean(g, {axis}, true)), c.mul(normal, c.mean(c.mul(g, normal), {axis}, true))));
+            c.dx[0] = c.mul(r, c.sub(c.sub(g, c.mean(g, {axis}, /*keepdims=*/true)),
+                                     c.mul(normal, c.mean(c.mul(g, normal), {axis}, /*keepdims=*/true))));
           }
           if (c.needs(1)) c.dx[1] = c.unbroadcast(c.mul(c.dy, normal), *c.x(1));
           if (c.dx.size() > 2 && c.needs(2)) c.dx[2] = c.unbroadcast(c.dy, *c.x(2));
@@ -95,7 +95,7 @@ const RegisteredOp softmax{{
     // dx = y · (dy - Σ dy · y)
     .gradient =
         [](GradientContext& c) {
-          c.dx[0] = c.mul(c.y(), c.sub(c.dy, c.sum(c.mul(c.dy, c.y()), {c.node.integer("axis")}, true)));
+          c.dx[0] = c.mul(c.y(), c.sub(c.dy, c.sum(c.mul(c.dy, c.y()), {c.node.integer("axis")}, /*keepdims=*/true)));
         },
     .traits = Trait::shares_out,
 }};

@@ -64,7 +64,8 @@ const RegisteredOp slice{{
         const auto parts = equal_parts(s);
         rule.operands[0].push_back(rule.add(s.extent, !parts));
         rule.results[0].push_back(rule.add(s.size, !parts));
-        if (parts) rule.links.push_back({{rule.operands[0][d]}, {rule.add(*parts, true), rule.results[0][d]}});
+        if (parts)
+          rule.links.push_back({{rule.operands[0][d]}, {rule.add(*parts, /*whole=*/true), rule.results[0][d]}});
       }
       return rule;
     },
@@ -149,13 +150,14 @@ const RegisteredOp concat{{
       int part = no_loop;
       if (equal && node.operands.size() > 1) {
         part = rule.add(node.operand(0).type.dims[axis]);
-        rule.links.push_back({{rule.results[0][axis]}, {rule.add(int64_t(node.operands.size()), true), part}});
+        rule.links.push_back(
+            {{rule.results[0][axis]}, {rule.add(int64_t(node.operands.size()), /*whole=*/true), part}});
       } else if (node.operands.size() == 1) {
         part = rule.results[0][axis];
       }
       for (const Value* v : node.operands) {
         auto& loops = rule.operands.emplace_back(rule.results[0].begin(), rule.results[0].end());
-        loops[axis] = part != no_loop ? part : rule.add(v->type.dims[axis], true);
+        loops[axis] = part != no_loop ? part : rule.add(v->type.dims[axis], /*whole=*/true);
       }
       return rule;
     },
@@ -236,7 +238,7 @@ const RegisteredOp pad{{
       for (size_t d = 0; d < node.out().ndim(); ++d) {
         const int loop = rule.add(node.operand(0).type.dims[d], d == axis);
         rule.operands[0].push_back(loop);
-        rule.results[0].push_back(d == axis ? rule.add(node.out().type.dims[d], true) : loop);
+        rule.results[0].push_back(d == axis ? rule.add(node.out().type.dims[d], /*whole=*/true) : loop);
       }
       if (node.number("value") == 0) rule.linear = Linear::jointly;
       return rule;

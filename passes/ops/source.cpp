@@ -53,7 +53,7 @@ const RegisteredOp dim_tensor{{
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       Rule rule;
       rule.results.emplace_back();
-      for (Dim d : node.out().type.dims) rule.results[0].push_back(rule.add(d, true));
+      for (Dim d : node.out().type.dims) rule.results[0].push_back(rule.add(d, /*whole=*/true));
       return rule;
     },
     .infer = [](const Node& node) -> llvm::Expected<Types> {
@@ -63,7 +63,7 @@ const RegisteredOp dim_tensor{{
     },
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*>) -> llvm::Expected<Arrays> {
       Array out;
-      out.resize(false, node.integers("shape"));
+      out.resize(/*floating=*/false, node.integers("shape"));
       for (size_t k = 0; k < out.i.size(); ++k) out.i[k] = *node.dims("values")[k].constant();
       return single(std::move(out));
     },

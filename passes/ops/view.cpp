@@ -17,11 +17,11 @@ llvm::Expected<Rule> reshape_rule(const Node& node) {
   while (i < from.size() || j < to.size()) {
     // A dim of extent 1 without a partner belongs to nothing.
     if (i < from.size() && from[i].is(1) && !(j < to.size() && to[j].is(1))) {
-      rule.operands[0][i] = rule.add(1, true), ++i;
+      rule.operands[0][i] = rule.add(1, /*whole=*/true), ++i;
       continue;
     }
     if (j < to.size() && to[j].is(1) && !(i < from.size() && from[i].is(1))) {
-      rule.results[0][j] = rule.add(1, true), ++j;
+      rule.results[0][j] = rule.add(1, /*whole=*/true), ++j;
       continue;
     }
     // The smallest groups with equal products, by trying lengths; with symbols a product can't be compared by size.

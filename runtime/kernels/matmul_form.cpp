@@ -1,7 +1,6 @@
 #include "runtime/kernels/matmul_form.h"
 
 #include <algorithm>
-#include <array>
 
 namespace optp::kernels {
 namespace {
@@ -100,6 +99,25 @@ std::optional<Form> try_form(const LoopList& all, size_t tensors, bool swapped, 
   return form;
 }
 }  // namespace
+
+std::array<const void*, 2> Copies::operands(const KernelCall& call, int threads) const {
+  std::array<const void*, 2> in{call.in[A], call.in[B]};
+  for (size_t t : {A, B})
+    if (offset[t] >= 0) {
+      char* ordered = static_cast<char*>(call.scratch) + offset[t];
+      copy[t](ordered, in[t], threads);
+      in[t] = ordered;
+    }
+  return in;
+}
+
+void* Copies::result(const KernelCall& call) const {
+  return offset[Y] >= 0 ? static_cast<char*>(call.scratch) + offset[Y] : call.out[0];
+}
+
+void Copies::finish(const KernelCall& call, int threads) const {
+  if (offset[Y] >= 0) copy[Y](call.out[0], result(call), threads);
+}
 
 bool has_addends(const Work& work) {
   return llvm::any_of(work.after, [](const Fused& f) { return f.kind == Fused::Kind::add; });

@@ -1,6 +1,8 @@
 // A product of any loop lists as one of matrices: which loops are batch, rows, columns and the sum, and what must be
 // copied into order first so that each is one strided dim.
 #pragma once
+#include <array>
+
 #include "runtime/kernel.h"
 #include "runtime/kernels/strided.h"
 
@@ -32,6 +34,12 @@ struct Copies {
   StridedCopy copy[3];
   int64_t offset[3] = {-1, -1, -1};
   int64_t end = 0;
+
+  // A run's operands as the product reads them: copied where they must be, else as they lie.
+  std::array<const void*, 2> operands(const KernelCall& call, int threads) const;
+  // Where the product writes, and what brings that to the result.
+  void* result(const KernelCall& call) const;
+  void finish(const KernelCall& call, int threads) const;
 };
 inline int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 

@@ -145,7 +145,7 @@ class Checker {
       const HostArray& host = results.find(output)->second;
       const Array found = to_array(host);
       int64_t at = 0;
-      const double d = difference(found, expected, false, &at);
+      const double d = difference(found, expected, /*skip_nan=*/false, &at);
       ++row.values;
       row.elements += expected.elements();
       row.tolerance = std::max(row.tolerance, runtime_tolerance(host.dtype));
@@ -198,7 +198,7 @@ class Checker {
       };
       auto compare = [&](Row& to, const Array& expected, double tolerance) {
         int64_t at = 0;
-        const double d = difference(found, expected, true, &at);
+        const double d = difference(found, expected, /*skip_nan=*/true, &at);
         ++to.values;
         to.elements += expected.elements();
         to.tolerance = std::max(to.tolerance, tolerance);
@@ -212,7 +212,7 @@ class Checker {
         compare(row, **theirs,
                 is_float(host.dtype) ? std::max(half, runtime_tolerance(host.dtype)) : runtime_tolerance(host.dtype));
       if (!*theirs || !*truth) continue;
-      const double error = difference(**theirs, **truth, true);
+      const double error = difference(**theirs, **truth, /*skip_nan=*/true);
       own = std::max(own, error);
       compare(
           exact, **truth,

@@ -50,14 +50,14 @@ NamedArrays TrainingChecker::whole_inputs(const Graph& whole) const {
   for (const Value* v : whole.inputs) {
     if (inputs.contains(v->name)) continue;
     if (v->name == "learning_rate")
-      inputs[v->name] = scalar(rate(), true);
+      inputs[v->name] = scalar(rate(), /*floating=*/true);
     else if (v->name == "step")
-      inputs[v->name] = scalar(0, false);
+      inputs[v->name] = scalar(0, /*floating=*/false);
     else {
       Array zeros;
       llvm::SmallVector<int64_t, 4> dims;
       for (Dim d : v->type.dims) dims.push_back(*d.constant());
-      zeros.resize(true, dims);
+      zeros.resize(/*floating=*/true, dims);
       inputs[v->name] = std::move(zeros);
     }
   }

@@ -107,7 +107,7 @@ llvm::Error TrainingChecker::check_optimizer(const std::string& name, const Opti
                                              Progress& progress) {
   auto job = load(optimizer);
   if (!job) return job.takeError();
-  auto executed = load(optimizer, true);
+  auto executed = load(optimizer, /*broken=*/true);
   if (!executed) return executed.takeError();
   auto ranks = ranks_stepper(*executed);
   if (!ranks) return ranks.takeError();

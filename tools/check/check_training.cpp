@@ -134,7 +134,7 @@ llvm::Error TrainingChecker::memory() {
                     .what("element " + to_string(Dims(at->begin(), at->end())) + " is on no device")
                     .about({.tensor = v->name}));
   }
-  Plan plan = make_plan(job_, dims_, "", true);
+  Plan plan = make_plan(job_, dims_, "", /*weights=*/true);
   if (auto e = add_activation_peaks(plan, job_, dims_)) return e;
   for (size_t r = 0; r < memory_.size(); ++r) {
     const Plan::Device& device = plan.devices[r];
@@ -191,7 +191,7 @@ llvm::Expected<std::vector<double>> TrainingChecker::curve(Stepper& stepper, boo
 llvm::Error TrainingChecker::stability() {
   auto ranks = ranks_stepper(job_);
   if (!ranks) return ranks.takeError();
-  auto losses = curve(**ranks, false);
+  auto losses = curve(**ranks, /*whole=*/false);
   if (!losses) return losses.takeError();
   ranks->reset();
   return world_.at_root([&] { return compare_curves(*losses); });
@@ -202,7 +202,7 @@ llvm::Error TrainingChecker::compare_curves(llvm::ArrayRef<double> a) {
     auto whole = whole_stepper(job_);
     if (!whole) return whole.takeError();
     if (moved) move_weights(**whole);
-    auto losses = curve(**whole, true);
+    auto losses = curve(**whole, /*whole=*/true);
     if (!losses) return losses.takeError();
     curves[moved] = std::move(*losses);
   }

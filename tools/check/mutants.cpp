@@ -6,6 +6,17 @@
 
 namespace optp {
 namespace {
+struct Request {
+  Graph& graph;
+  int64_t rank;
+  int64_t n;                 // NAME:N, 0 if not given
+  llvm::StringRef argument;  // NAME:ARGUMENT as text
+};
+
+bool is_sum(const Node& node) {
+  return node.op->collective == Collective::all_reduce && call_of(node).reduce == Reduce::sum;
+}
+
 // y = all_reduce(p) + rest becomes all_reduce(p + rest): the rest counts once a rank.
 bool add_before_sum(Graph& graph, llvm::function_ref<bool(const Node& sum, const Value& rest)> wanted) {
   for (auto& node : graph.nodes) {
@@ -30,9 +41,9 @@ Node* nth(Graph& graph, int64_t n, llvm::function_ref<bool(const Node&)> wanted)
     if (wanted(*node) && n-- == 0) return node.get();
   return nullptr;
 }
-Node& scaled(Graph& graph, Node& after, double factor) {
+void scale(Graph& graph, Node& after, double factor) {
   Array a;
-  a.resize(true, {});
+  a.resize(/*floating=*/true, {});
   a.f[0] = factor;
   Value& number = graph.add_data("mutant.factor", to_tensor(a, after.out().type.dtype));
   auto next = std::next(after.place);
@@ -44,183 +55,246 @@ Node& scaled(Graph& graph, Node& after, double factor) {
   mul.out().cause = {CauseKind::propagated, "mutant", after.out().name};
   for (const Use& use : llvm::SmallVector<Use, 4>(after.out().uses.begin(), after.out().uses.end()))
     if (use.node != &mul) graph.set_operand(*use.node, use.operand, mul.out());
-  return mul;
+}
+
+bool leave_out(Graph& graph, Node* node) {
+  if (!node) return false;
+  graph.replace_all_uses(node->out(), node->operand(0));
+  graph.erase(*node);
+  return true;
+}
+
+llvm::Expected<bool> drop_all_reduce(const Request& r) {
+  return leave_out(r.graph,
+                   nth(r.graph, r.n, [](const Node& node) { return node.op->collective == Collective::all_reduce; }));
+}
+
+llvm::Expected<bool> drop_backward_all_reduce(const Request& r) {
+  return leave_out(r.graph,
+                   nth(r.graph, r.n, [](const Node& node) { return is_sum(node) && node.phase == Phase::backward; }));
+}
+
+// Summed twice, every addend counts as often as there are devices; a mean counts it once in as many.
+bool scale_sum(const Request& r, double (*factor)(double devices)) {
+  Node* sum = nth(r.graph, r.n, is_sum);
+  if (!sum) return false;
+  scale(r.graph, *sum, factor(double(sum->integers("group").size())));
+  return true;
+}
+
+llvm::Expected<bool> double_all_reduce(const Request& r) {
+  return scale_sum(r, [](double devices) { return devices; });
+}
+llvm::Expected<bool> mean_for_sum(const Request& r) {
+  return scale_sum(r, [](double devices) { return 1 / devices; });
+}
+
+llvm::Expected<bool> misplaced_all_reduce(const Request& r) {
+  return add_before_sum(
+      r.graph, [](const Node& sum, const Value& rest) { return sum.phase == Phase::forward && !rest.is_data(); });
+}
+
+llvm::Expected<bool> row_bias_everywhere(const Request& r) {
+  return add_before_sum(r.graph, [](const Node&, const Value& rest) { return rest.is_data(); });
+}
+
+llvm::Expected<bool> clip_counts_replicas(const Request& r) {
+  return add_before_sum(r.graph, [](const Node& sum, const Value&) { return sum.phase == Phase::optimizer; });
+}
+
+llvm::Expected<bool> skip_tied_gradient(const Request& r) {
+  for (const GradientOutput& g : r.graph.gradients)
+    for (GraphOutput& o : r.graph.outputs)
+      if (o.name == g.output && o.value->producer && o.value->producer->op->is(Trait::adds)) {
+        Value &sum = *o.value, &first = sum.producer->operand(0);
+        r.graph.replace_all_uses(sum, first);
+        return true;
+      }
+  return false;
+}
+
+// From a gradient up to the sum that it waits for: the gradient takes what stands before the sum.
+bool skip_sum_above(Graph& graph, Node* at) {
+  for (int k = 0; at && k < 8; ++k) {
+    unsigned next = 0;
+    for (unsigned o = 0; o < at->operands.size(); ++o) {
+      Node* from = at->operand(o).producer;
+      if (!from || from->phase != Phase::backward) continue;
+      if (!is_sum(*from)) {
+        next = o;
+        continue;
+      }
+      graph.set_operand(*at, o, from->operand(0));
+      return true;
+    }
+    at = at->operands.empty() ? nullptr : at->operand(next).producer;
+  }
+  return false;
+}
+
+llvm::Expected<bool> partial_norm_gradient(const Request& r) {
+  for (const GradientOutput& g : r.graph.gradients) {
+    const auto out = llvm::find_if(r.graph.outputs, [&](const GraphOutput& o) { return o.name == g.output; });
+    if (out->value->ndim() != 1 || !out->value->sharding || !out->value->sharding->is_replicated()) continue;
+    if (skip_sum_above(r.graph, out->value->producer)) return true;
+  }
+  return false;
+}
+
+// A rank's first column, found as its number times the columns that it has itself.
+llvm::Expected<bool> local_vocabulary_as_global(const Request& r) {
+  Node* columns =
+      nth(r.graph, 0, [](const Node& node) { return node.phase == Phase::loss && node.op->is(Trait::counts); });
+  if (!columns) return false;
+  columns->attributes["start"] = columns->dim("size") * Dim(r.rank);
+  return true;
+}
+
+llvm::Error exchange_axes(Graph& graph, Value& state, GraphOutput& next) {
+  Builder build(graph);
+  build.set_fold(false);
+  build.at("mutant", "mutant");
+  build.phase(Phase::optimizer);
+  Formula f(build);
+  const Dims dims = state.type.dims, turned{dims[1], dims[0]};
+  const Attributes exchange{{"perm", llvm::SmallVector<int64_t, 4>{1, 0}}};
+  const llvm::SmallVector<Use, 4> uses(state.uses.begin(), state.uses.end());
+  build.before(graph.nodes.front().get());
+  Value* before = f.op("transpose", {f.reshape(&state, turned)}, exchange);
+  build.before(nullptr);
+  Value* after = f.reshape(f.op("transpose", {next.value}, exchange), dims);
+  if (auto e = f.take_error()) return e;
+  for (const Use& use : uses) graph.set_operand(*use.node, use.operand, *before);
+  before->sharding = after->sharding = state.sharding;
+  after->cause = {CauseKind::propagated, "mutant", next.value->name};
+  next.value = after;
+  return llvm::Error::success();
+}
+
+// The step computes as before, what is saved is not what it says.
+llvm::Expected<bool> moment_on_another_axis(const Request& r) {
+  for (const Update& u : r.graph.updates) {
+    Value* state = r.graph.find(u.input);
+    if (u.kind == "parameter" || !state || state->ndim() != 2 || !state->sharding || state->sharding->is_replicated())
+      continue;
+    const auto next = llvm::find_if(r.graph.outputs, [&](const GraphOutput& o) { return o.name == u.output; });
+    if (auto e = exchange_axes(r.graph, *state, *next)) return e;
+    return true;
+  }
+  return false;
+}
+
+llvm::Expected<bool> vocabulary_off_by_one(const Request& r) {
+  Node* lookup =
+      nth(r.graph, 0, [](const Node& node) { return node.op->is(Trait::looks_up) && node.find<Dim>("row_start"); });
+  if (!lookup) return false;
+  if (r.rank == 1) lookup->attributes["row_start"] = lookup->dim("row_start") + Dim(1);
+  return true;
+}
+
+llvm::Expected<bool> bias_correction_off_by_one(const Request& r) {
+  Node* next = nth(r.graph, 0, [](const Node& node) {
+    return node.phase == Phase::optimizer && node.op->is(Trait::adds) && node.operand(0).name == "step";
+  });
+  if (!next) return false;
+  for (const Use& use : llvm::SmallVector<Use, 4>(next->out().uses.begin(), next->out().uses.end()))
+    if (use.node->op->is(Trait::converts)) {
+      Node& more =
+          r.graph.add_node(*next->op, {&next->out(), &next->operand(1)}, {next->out().type}, {"mutant"}, use.node);
+      r.graph.set_operand(*use.node, use.operand, more.out());
+      return true;
+    }
+  return false;
+}
+
+llvm::Expected<bool> decay_on_one_rank(const Request& r) {
+  bool any = false;
+  for (auto& node : r.graph.nodes) {
+    if (node->phase != Phase::optimizer || !node->op->is(Trait::multiplies) || !node->operand(0).is_parameter) continue;
+    any = true;
+    if (r.rank == 0) r.graph.replace_all_uses(node->out(), node->operand(0));
+  }
+  return any;
+}
+
+llvm::Expected<bool> shift_shard(const Request& r) {
+  bool any = false;
+  for (Value* v : r.graph.data()) {
+    if (!v->is_parameter || !v->shard || (!r.argument.empty() && v->name != r.argument)) continue;
+    any = true;
+    if (r.rank == 1)
+      for (ShardDim& dim : v->shard->dims)
+        if (dim.size() == 1 && dim[0].start > 0) {
+          --dim[0].start, --dim[0].stop;
+          return true;
+        }
+    if (r.rank != 1) return true;
+  }
+  return any;
+}
+
+// The fault is in the options that a rank is given: check_training.cpp.
+llvm::Expected<bool> nothing_in_the_graph(const Request&) { return true; }
+
+struct Mutant {
+  const char* name;
+  const char* summary;
+  llvm::Expected<bool> (*apply)(const Request&);  // false: nothing in the graph to break that way
+  bool numbered = false;                          // NAME:N breaks the N-th place
+};
+constexpr Mutant inference_mutants[] = {
+    {"drop-all-reduce", "the N-th sum is left out", drop_all_reduce, /*numbered=*/true},
+    {"double-all-reduce", "the N-th sum counts its addends too often", double_all_reduce, /*numbered=*/true},
+    {"mean-for-sum", "the N-th sum counts its addends too little", mean_for_sum, /*numbered=*/true},
+    {"misplaced-all-reduce", "the residual is added before the sum", misplaced_all_reduce},
+    {"row-bias-everywhere", "a bias is added before the sum, on every rank", row_bias_everywhere},
+    {"shift-shard", "rank 1's shard of a weight, or of the one named, starts one row early", shift_shard},
+    {"vocabulary-off-by-one", "rank 1's lookup starts one row late", vocabulary_off_by_one},
+};
+constexpr Mutant training_mutants[] = {
+    {"drop-backward-all-reduce", "the N-th sum of the backward pass is left out; the forward pass stays right",
+     drop_backward_all_reduce, /*numbered=*/true},
+    {"skip-tied-gradient", "a gradient without its second term", skip_tied_gradient},
+    {"partial-norm-gradient", "a norm's gradient from what a sum has yet to complete", partial_norm_gradient},
+    {"local-vocabulary-as-global", "the loss numbers a rank's columns by its own share", local_vocabulary_as_global},
+    {"clip-counts-replicas", "the norm counts what every rank holds once a rank", clip_counts_replicas},
+    {"bias-correction-off-by-one", "Adam's correction is that of the next step", bias_correction_off_by_one},
+    {"decay-on-one-rank", "rank 0 decays none of its weights", decay_on_one_rank},
+    {"moment-on-another-axis", "a moment is kept with rows and columns exchanged", moment_on_another_axis},
+    {"swapped-betas", "Adam's two rates are exchanged", nothing_in_the_graph},
+    {"clip-not-applied", "the gradient's norm is not limited", nothing_in_the_graph},
+};
+
+std::string known_mutants() {
+  std::string text;
+  for (const Mutant& m : inference_mutants) text += std::string(m.name) + ", ";
+  text += "or, of a training step, ";
+  for (size_t k = 0; k < std::size(training_mutants); ++k) {
+    const bool last = k + 1 == std::size(training_mutants);
+    text += std::string(k == 0 ? "" : last ? " or " : ", ") + training_mutants[k].name;
+  }
+  return text;
+}
+
+const Mutant* find_mutant(llvm::StringRef name) {
+  for (llvm::ArrayRef<Mutant> table : {llvm::ArrayRef(inference_mutants), llvm::ArrayRef(training_mutants)})
+    for (const Mutant& m : table)
+      if (name == m.name) return &m;
+  return nullptr;
 }
 }  // namespace
 
 llvm::Error apply_mutant(Graph& graph, int64_t rank, llvm::StringRef mutant) {
-  auto [kind, argument] = mutant.split(':');
-  auto none = [&]() -> llvm::Error {
-    return error(Code::bad_value).flag("--mutant", quoted(mutant)).what("nothing in the graph to break that way");
-  };
-  if (kind == "drop-all-reduce") {
-    int64_t wanted = 0, seen = 0;
-    if (!argument.empty() && argument.getAsInteger(10, wanted))
-      return error(Code::bad_value).flag("--mutant", quoted(mutant));
-    for (auto& node : graph.nodes)
-      if (node->op->collective == Collective::all_reduce && seen++ == wanted) {
-        graph.replace_all_uses(node->out(), node->operand(0));
-        graph.erase(*node);
-        return llvm::Error::success();
-      }
-    return none();
-  }
+  const auto [name, argument] = mutant.split(':');
+  const Mutant* found = find_mutant(name);
+  if (!found) return error(Code::bad_value).flag("--mutant", quoted(mutant)).expected(known_mutants());
   int64_t n = 0;
-  const auto is_sum = [](const Node& node) {
-    return node.op->collective == Collective::all_reduce && call_of(node).reduce == Reduce::sum;
-  };
-  if (kind == "double-all-reduce" || kind == "mean-for-sum" || kind == "drop-backward-all-reduce") {
-    if (!argument.empty() && argument.getAsInteger(10, n))
-      return error(Code::bad_value).flag("--mutant", quoted(mutant));
-    Node* sum = nth(graph, n, [&](const Node& node) {
-      return is_sum(node) && (kind != "drop-backward-all-reduce" || node.phase == Phase::backward);
-    });
-    if (!sum) return none();
-    if (kind == "drop-backward-all-reduce") {
-      graph.replace_all_uses(sum->out(), sum->operand(0));
-      graph.erase(*sum);
-    } else {
-      // Summed twice, every addend counts as often as there are devices; a mean counts it once in as many.
-      const double devices = double(sum->integers("group").size());
-      scaled(graph, *sum, kind == "mean-for-sum" ? 1 / devices : devices);
-    }
-    return llvm::Error::success();
-  }
-  if (kind == "misplaced-all-reduce")
-    return add_before_sum(
-               graph, [](const Node& sum, const Value& rest) { return sum.phase == Phase::forward && !rest.is_data(); })
-               ? llvm::Error::success()
-               : none();
-  if (kind == "row-bias-everywhere")
-    return add_before_sum(graph, [](const Node&, const Value& rest) { return rest.is_data(); }) ? llvm::Error::success()
-                                                                                                : none();
-  if (kind == "clip-counts-replicas")
-    return add_before_sum(graph, [](const Node& sum, const Value&) { return sum.phase == Phase::optimizer; })
-               ? llvm::Error::success()
-               : none();
-  if (kind == "skip-tied-gradient") {
-    for (const GradientOutput& g : graph.gradients)
-      for (GraphOutput& o : graph.outputs)
-        if (o.name == g.output && o.value->producer && o.value->producer->op->is(Trait::adds)) {
-          Value &sum = *o.value, &first = sum.producer->operand(0);
-          graph.replace_all_uses(sum, first);
-          return llvm::Error::success();
-        }
-    return none();
-  }
-  if (kind == "partial-norm-gradient") {
-    // From a parameter's gradient up to the sum that it waits for: the gradient takes what stands before the sum.
-    for (const GradientOutput& g : graph.gradients) {
-      const auto out = llvm::find_if(graph.outputs, [&](const GraphOutput& o) { return o.name == g.output; });
-      if (out->value->ndim() != 1 || !out->value->sharding || !out->value->sharding->is_replicated()) continue;
-      Node* at = out->value->producer;
-      for (int k = 0; at && k < 8; ++k) {
-        unsigned next = 0;
-        for (unsigned o = 0; o < at->operands.size(); ++o) {
-          Node* from = at->operand(o).producer;
-          if (!from || from->phase != Phase::backward) continue;
-          if (!is_sum(*from)) {
-            next = o;
-            continue;
-          }
-          graph.set_operand(*at, o, from->operand(0));
-          return llvm::Error::success();
-        }
-        at = at->operands.empty() ? nullptr : at->operand(next).producer;
-      }
-    }
-    return none();
-  }
-  if (kind == "local-vocabulary-as-global") {
-    // A rank's first column, found as its number times the columns that it has itself.
-    Node* columns =
-        nth(graph, 0, [](const Node& node) { return node.phase == Phase::loss && node.op->is(Trait::counts); });
-    if (!columns) return none();
-    columns->attributes["start"] = columns->dim("size") * Dim(rank);
-    return llvm::Error::success();
-  }
-  if (kind == "moment-on-another-axis") {
-    // Kept with rows and columns exchanged: the step computes as before, what is saved is not what it says.
-    for (const Update& u : graph.updates) {
-      Value* state = graph.find(u.input);
-      if (u.kind == "parameter" || !state || state->ndim() != 2 || !state->sharding || state->sharding->is_replicated())
-        continue;
-      const auto next = llvm::find_if(graph.outputs, [&](const GraphOutput& o) { return o.name == u.output; });
-      Builder build(graph);
-      build.set_fold(false);
-      build.at("mutant", "mutant");
-      build.phase(Phase::optimizer);
-      Formula f(build);
-      const Dims dims = state->type.dims, turned{dims[1], dims[0]};
-      const Attributes exchange{{"perm", llvm::SmallVector<int64_t, 4>{1, 0}}};
-      const llvm::SmallVector<Use, 4> uses(state->uses.begin(), state->uses.end());
-      build.before(graph.nodes.front().get());
-      Value* before = f.op("transpose", {f.reshape(state, turned)}, exchange);
-      build.before(nullptr);
-      Value* after = f.reshape(f.op("transpose", {next->value}, exchange), dims);
-      if (auto e = f.take_error()) return e;
-      for (const Use& use : uses) graph.set_operand(*use.node, use.operand, *before);
-      before->sharding = after->sharding = state->sharding;
-      after->cause = {CauseKind::propagated, "mutant", next->value->name};
-      next->value = after;
-      return llvm::Error::success();
-    }
-    return none();
-  }
-  if (kind == "vocabulary-off-by-one") {
-    Node* lookup =
-        nth(graph, 0, [](const Node& node) { return node.op->is(Trait::looks_up) && node.find<Dim>("row_start"); });
-    if (!lookup) return none();
-    if (rank == 1) lookup->attributes["row_start"] = lookup->dim("row_start") + Dim(1);
-    return llvm::Error::success();
-  }
-  if (kind == "bias-correction-off-by-one") {
-    Node* next = nth(graph, 0, [](const Node& node) {
-      return node.phase == Phase::optimizer && node.op->is(Trait::adds) && node.operand(0).name == "step";
-    });
-    if (!next) return none();
-    for (const Use& use : llvm::SmallVector<Use, 4>(next->out().uses.begin(), next->out().uses.end()))
-      if (use.node->op->is(Trait::converts)) {
-        Node& more =
-            graph.add_node(*next->op, {&next->out(), &next->operand(1)}, {next->out().type}, {"mutant"}, use.node);
-        graph.set_operand(*use.node, use.operand, more.out());
-        return llvm::Error::success();
-      }
-    return none();
-  }
-  if (kind == "decay-on-one-rank") {
-    bool any = false;
-    for (auto& node : graph.nodes) {
-      if (node->phase != Phase::optimizer || !node->op->is(Trait::multiplies) || !node->operand(0).is_parameter)
-        continue;
-      any = true;
-      if (rank == 0) graph.replace_all_uses(node->out(), node->operand(0));
-    }
-    return any ? llvm::Error::success() : none();
-  }
-  if (kind == "shift-shard") {
-    bool any = false;
-    for (Value* v : graph.data()) {
-      if (!v->is_parameter || !v->shard || (!argument.empty() && v->name != argument)) continue;
-      any = true;
-      if (rank == 1)
-        for (ShardDim& dim : v->shard->dims)
-          if (dim.size() == 1 && dim[0].start > 0) {
-            --dim[0].start, --dim[0].stop;
-            return llvm::Error::success();
-          }
-      if (rank != 1) return llvm::Error::success();
-    }
-    return any ? llvm::Error::success() : none();
-  }
-  if (kind == "swapped-betas" || kind == "clip-not-applied")
-    return llvm::Error::success();  // of the ranks' options, not of a graph
-  return error(Code::bad_value)
-      .flag("--mutant", quoted(mutant))
-      .expected(
-          "drop-all-reduce, double-all-reduce, mean-for-sum, misplaced-all-reduce, row-bias-everywhere, shift-shard, "
-          "vocabulary-off-by-one, or, of a training step, drop-backward-all-reduce, skip-tied-gradient, "
-          "partial-norm-gradient, local-vocabulary-as-global, clip-counts-replicas, bias-correction-off-by-one, "
-          "decay-on-one-rank, moment-on-another-axis, swapped-betas or clip-not-applied");
+  if (found->numbered && !argument.empty() && argument.getAsInteger(10, n))
+    return error(Code::bad_value).flag("--mutant", quoted(mutant));
+  auto broken = found->apply({graph, rank, n, argument});
+  if (!broken) return broken.takeError();
+  if (!*broken)
+    return error(Code::bad_value).flag("--mutant", quoted(mutant)).what("nothing in the graph to break that way");
+  return llvm::Error::success();
 }
 }  // namespace optp

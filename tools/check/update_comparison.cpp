@@ -15,7 +15,7 @@ constexpr size_t most_elements = size_t(1) << 16;
 
 Array part(const Array& whole, size_t from, size_t count) {
   Array out;
-  out.resize(true, {int64_t(count)});
+  out.resize(/*floating=*/true, {int64_t(count)});
   std::copy_n(whole.f.begin() + long(from), count, out.f.begin());
   return out;
 }
@@ -34,8 +34,8 @@ llvm::Expected<NamedArrays> expected_update(const StepOfParameter& step, const T
   NamedArrays inputs;
   for (const auto& [value, array] : step.before) inputs[value] = part(array, from, count);
   inputs[g.name] = part(step.gradient, from, count);
-  inputs["step"] = scalar(double(step.step), false);
-  inputs["learning_rate"] = scalar(step.learning_rate, true);
+  inputs["step"] = scalar(double(step.step), /*floating=*/false);
+  inputs["learning_rate"] = scalar(step.learning_rate, /*floating=*/true);
   auto out = run_reference({&graph}, {inputs});
   if (!out) return out.takeError();
   NamedArrays after;

@@ -55,92 +55,115 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
   }
   return host_array(a, spec.dtype);
 }
+
+// An array from a file, as the input takes it.
+llvm::Expected<HostArray> accepted(const InputSpec& spec, llvm::StringRef path, HostArray array) {
+  if (array.dtype != spec.dtype) {
+    // Integers of another width and half floats stored as float32 are the same numbers; float for int is a mistake.
+    if (is_float(array.dtype) != is_float(spec.dtype))
+      return error(Code::dtype_mismatch)
+          .in_file(path)
+          .tensor("input", spec.name)
+          .what("dtype")
+          .expected(long_name(spec.dtype))
+          .found(long_name(array.dtype));
+    array = host_array(to_array(array), spec.dtype);
+  }
+  if (spec.rows > 0 && !is_float(array.dtype)) {
+    const Array ids = to_array(array);
+    for (int64_t id : ids.i)
+      if (id < -spec.rows || id >= spec.rows)
+        return error(Code::out_of_range)
+            .in_file(path)
+            .tensor("input", spec.name)
+            .what("index " + llvm::Twine(id) + " is outside the " + llvm::Twine(spec.rows) +
+                  " rows of the table it chooses from");
+  }
+  return array;
+}
+
+// Whose NAME=VALUE a text is. A name may hold '=' itself: of the model's names the longest that fits is meant.
+llvm::Expected<const InputSpec*> input_named(llvm::ArrayRef<InputSpec> specs, llvm::StringRef text) {
+  const InputSpec* spec = nullptr;
+  for (const InputSpec& s : specs)
+    if (text.starts_with(s.name + "=") && (!spec || s.name.size() > spec->name.size())) spec = &s;
+  if (spec) return spec;
+  const llvm::StringRef name = text.split('=').first;
+  std::string known;
+  for (const InputSpec& s : specs) known += (known.empty() ? "" : ", ") + s.name;
+  return error(Code::unknown_input)
+      .flag("--input", quoted(text))
+      .what("the model has no input " + quoted(name))
+      .about({.tensor = name.str()})
+      .hint("it has " + known);
+}
+
+struct Inputs {
+  HostArrays arrays;
+  std::map<std::string, std::string> how;  // of those that are made once their dims are known
+};
+
+llvm::Error take_given(Inputs& inputs, llvm::ArrayRef<InputSpec> specs, llvm::ArrayRef<std::string> given) {
+  for (const std::string& text : given) {
+    auto spec = input_named(specs, text);
+    if (!spec) return spec.takeError();
+    const std::string& name = (*spec)->name;
+    llvm::StringRef value = llvm::StringRef(text).drop_front(name.size() + 1);
+    if (!value.consume_front("@")) {
+      inputs.how[name] = value.str();
+      continue;
+    }
+    auto array = value.ends_with(".pb") ? read_tensor_file(value) : read_npy(value);
+    if (!array) return array.takeError();
+    auto own = accepted(**spec, value, std::move(*array));
+    if (!own) return own.takeError();
+    inputs.arrays[name] = std::move(*own);
+  }
+  return llvm::Error::success();
+}
+
+llvm::Error take_from_folder(Inputs& inputs, llvm::ArrayRef<InputSpec> specs, llvm::StringRef folder) {
+  auto files = TensorFolder::open(folder, TensorFolder::Kind::inputs);
+  if (!files) return files.takeError();
+  for (size_t k = 0; k < specs.size(); ++k) {
+    const InputSpec& spec = specs[k];
+    if (inputs.arrays.contains(spec.name) || inputs.how.contains(spec.name)) continue;
+    auto found = files->find(spec.name, k);
+    if (!found) return found.takeError();
+    if (!*found) return files->none_of(spec.name);
+    auto own = accepted(spec, (*found)->file, std::move((*found)->array));
+    if (!own) return own.takeError();
+    inputs.arrays[spec.name] = std::move(*own);
+  }
+  return llvm::Error::success();
+}
 }  // namespace
 
 llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::ArrayRef<std::string> given,
                                        llvm::StringRef folder, DimValues& dims,
                                        const std::function<llvm::Expected<DimValues>(const Shapes&, DimValues)>& bind,
                                        bool synthesise) {
-  HostArrays out;
-  std::map<std::string, std::string> how;
-  auto take = [&](const InputSpec& spec, llvm::StringRef path, HostArray array) -> llvm::Error {
-    if (array.dtype != spec.dtype) {
-      // Integers of another width and half floats stored as float32 are the same numbers; float for int is a mistake.
-      if (is_float(array.dtype) != is_float(spec.dtype))
-        return error(Code::dtype_mismatch)
-            .in_file(path)
-            .tensor("input", spec.name)
-            .what("dtype")
-            .expected(long_name(spec.dtype))
-            .found(long_name(array.dtype));
-      array = host_array(to_array(array), spec.dtype);
-    }
-    if (spec.rows > 0 && !is_float(array.dtype)) {
-      const Array ids = to_array(array);
-      for (int64_t id : ids.i)
-        if (id < -spec.rows || id >= spec.rows)
-          return error(Code::out_of_range)
-              .in_file(path)
-              .tensor("input", spec.name)
-              .what("index " + llvm::Twine(id) + " is outside the " + llvm::Twine(spec.rows) +
-                    " rows of the table it chooses from");
-    }
-    out[spec.name] = std::move(array);
-    return llvm::Error::success();
-  };
-  for (const std::string& text : given) {
-    // A name may hold '=' itself: of the model's names the longest that fits is meant.
-    const InputSpec* spec = nullptr;
-    for (const InputSpec& s : specs)
-      if (llvm::StringRef(text).starts_with(s.name + "=") && (!spec || s.name.size() > spec->name.size())) spec = &s;
-    llvm::StringRef value = spec ? llvm::StringRef(text).drop_front(spec->name.size() + 1) : "";
-    if (!spec) {
-      const llvm::StringRef name = llvm::StringRef(text).split('=').first;
-      std::string known;
-      for (const InputSpec& s : specs) known += (known.empty() ? "" : ", ") + s.name;
-      return error(Code::unknown_input)
-          .flag("--input", quoted(text))
-          .what("the model has no input " + quoted(name))
-          .about({.tensor = name.str()})
-          .hint("it has " + known);
-    }
-    if (value.consume_front("@")) {
-      auto array = value.ends_with(".pb") ? read_tensor_file(value) : read_npy(value);
-      if (!array) return array.takeError();
-      if (auto e = take(*spec, value, std::move(*array))) return e;
-    } else {
-      how[spec->name] = value.str();
-    }
-  }
-  if (!folder.empty()) {
-    auto files = TensorFolder::open(folder, TensorFolder::Kind::inputs);
-    if (!files) return files.takeError();
-    for (size_t k = 0; k < specs.size(); ++k) {
-      const InputSpec& spec = specs[k];
-      if (out.contains(spec.name) || how.contains(spec.name)) continue;
-      auto found = files->find(spec.name, k);
-      if (!found) return found.takeError();
-      if (!*found) return files->none_of(spec.name);
-      if (auto e = take(spec, (*found)->file, std::move((*found)->array))) return e;
-    }
-  }
+  Inputs inputs;
+  if (auto e = take_given(inputs, specs, given)) return e;
+  if (!folder.empty())
+    if (auto e = take_from_folder(inputs, specs, folder)) return e;
   Shapes shapes;
-  for (const auto& [name, a] : out) shapes[name].assign(a.dims.begin(), a.dims.end());
+  for (const auto& [name, a] : inputs.arrays) shapes[name].assign(a.dims.begin(), a.dims.end());
   auto bound = bind(shapes, dims);
   if (!bound) return bound.takeError();
   dims = *bound;
   for (const InputSpec& spec : specs) {
-    if (out.contains(spec.name)) continue;
-    auto it = how.find(spec.name);
-    if (it == how.end() && !synthesise)
+    if (inputs.arrays.contains(spec.name)) continue;
+    auto it = inputs.how.find(spec.name);
+    if (it == inputs.how.end() && !synthesise)
       return error(Code::input_not_given)
           .tensor("input", spec.name)
           .says("is not given")
           .hint("--input " + spec.name + "=@FILE.npy, rand(SEED) or ones");
-    auto array = made(spec, it == how.end() ? "rand(1)" : llvm::StringRef(it->second), dims);
+    auto array = made(spec, it == inputs.how.end() ? "rand(1)" : llvm::StringRef(it->second), dims);
     if (!array) return array.takeError();
-    out[spec.name] = std::move(*array);
+    inputs.arrays[spec.name] = std::move(*array);
   }
-  return out;
+  return std::move(inputs.arrays);
 }
 }  // namespace optp

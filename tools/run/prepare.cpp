@@ -31,7 +31,7 @@ llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<
           }
     return bound;
   };
-  return make_inputs(input_specs(imported), given, folder, dims, bind, true);
+  return make_inputs(input_specs(imported), given, folder, dims, bind, /*synthesise=*/true);
 }
 
 HostArrays take_shards(const HostArrays& whole, const Graph& rank_graph, const Mesh& mesh, int64_t rank) {

@@ -44,7 +44,7 @@ llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayR
   auto arrays = make_inputs(
       specs, given, folder, *dims,
       [&](const Shapes& shapes, DimValues values) { return bind_input_dims(global, shapes, std::move(values)); },
-      false);
+      /*synthesise=*/false);
   if (!arrays) return arrays.takeError();
   Shapes shapes;
   for (const auto& [name, a] : *arrays) shapes[name].assign(a.dims.begin(), a.dims.end());

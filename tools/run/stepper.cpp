@@ -14,7 +14,7 @@ namespace optp {
 namespace {
 HostArray f32_scalar(double x) {
   Array a;
-  a.resize(true, {});
+  a.resize(/*floating=*/true, {});
   a.f[0] = x;
   return host_array(a, DType::f32);
 }

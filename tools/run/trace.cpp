@@ -38,6 +38,138 @@ std::vector<StepTime> steps_from_json(const llvm::json::Value& value) {
   }
   return out;
 }
+
+// Runs as trace events, with times from the first start on any rank.
+class EventWriter {
+ public:
+  EventWriter(llvm::raw_ostream& stream, llvm::ArrayRef<Trace::Run> runs) : json_(stream), runs_(runs) {
+    for (const Trace::Run& run : runs)
+      for (const auto& steps : run.ranks)
+        if (!steps.empty()) begin_us_ = std::min(begin_us_, steps.front().start_us);
+  }
+  void write(llvm::StringRef model);
+
+ private:
+  // A rank's part in a collective.
+  struct Member {
+    size_t rank;
+    double at_us;
+  };
+  using Meetings = std::map<std::string, std::vector<Member>>;
+
+  void event(const char* kind, llvm::StringRef name, size_t rank, llvm::function_ref<void()> more);
+  void slice(llvm::StringRef name, llvm::StringRef category, size_t rank, double from_us, double to_us,
+             llvm::function_ref<void()> arguments);
+  void name_rank(size_t rank);
+  void write_phases(size_t rank, llvm::ArrayRef<StepTime> steps);
+  void write_step(size_t rank, const StepTime& step);
+  void write_arrows(Meetings& meetings);
+  void write_run(const Trace::Run& run);
+
+  llvm::json::OStream json_;
+  llvm::ArrayRef<Trace::Run> runs_;
+  double begin_us_ = INFINITY;
+  int64_t arrow_ = 0;
+};
+
+void EventWriter::event(const char* kind, llvm::StringRef name, size_t rank, llvm::function_ref<void()> more) {
+  json_.object([&] {
+    json_.attribute("ph", kind);
+    json_.attribute("name", name);
+    json_.attribute("pid", int64_t(rank));
+    json_.attribute("tid", 0);
+    more();
+  });
+}
+
+void EventWriter::slice(llvm::StringRef name, llvm::StringRef category, size_t rank, double from_us, double to_us,
+                        llvm::function_ref<void()> arguments) {
+  event("X", name, rank, [&] {
+    json_.attribute("cat", category);
+    json_.attribute("ts", from_us - begin_us_);
+    json_.attribute("dur", to_us - from_us);
+    json_.attributeObject("args", arguments);
+  });
+}
+
+void EventWriter::name_rank(size_t rank) {
+  auto metadata = [&](llvm::StringRef what, llvm::StringRef key, llvm::json::Value value) {
+    event("M", what, rank, [&] { json_.attributeObject("args", [&] { json_.attribute(key, value); }); });
+  };
+  metadata("process_name", "name", "rank " + std::to_string(rank));
+  metadata("process_sort_index", "sort_index", int64_t(rank));
+  metadata("thread_name", "name", "device");
+}
+
+void EventWriter::write_phases(size_t rank, llvm::ArrayRef<StepTime> steps) {
+  for (size_t k = 0; k < steps.size();) {
+    size_t end = k;
+    while (end < steps.size() && steps[end].phase == steps[k].phase) ++end;
+    slice(to_string(steps[k].phase), "phase", rank, steps[k].start_us, end_of(steps[end - 1]), [] {});
+    k = end;
+  }
+}
+
+void EventWriter::write_step(size_t rank, const StepTime& step) {
+  slice(step.op, step.collective.empty() ? "kernel" : "collective", rank, step.start_us, end_of(step), [&] {
+    json_.attribute("value", step.name);
+    json_.attribute("phase", to_string(step.phase));
+    json_.attribute("bytes", step.bytes);
+    if (!step.collective.empty()) json_.attribute("id", step.collective);
+    if (step.flops > 0) {
+      json_.attribute("flops", step.flops);
+      json_.attribute("gflop_per_s", step.flops / step.duration_us / 1e3);
+    }
+  });
+}
+
+// From the member that is there first, through the others, to the last.
+void EventWriter::write_arrows(Meetings& meetings) {
+  for (auto& [id, members] : meetings) {
+    if (members.size() < 2) continue;
+    std::stable_sort(members.begin(), members.end(),
+                     [](const Member& a, const Member& b) { return a.at_us < b.at_us; });
+    for (size_t k = 0; k < members.size(); ++k)
+      event(k == 0                    ? "s"
+            : k + 1 == members.size() ? "f"
+                                      : "t",
+            "meets", members[k].rank, [&] {
+              json_.attribute("cat", "collective");
+              json_.attribute("id", arrow_);
+              json_.attribute("ts", members[k].at_us - begin_us_);
+              if (k > 0) json_.attribute("bp", "e");
+            });
+    ++arrow_;
+  }
+}
+
+void EventWriter::write_run(const Trace::Run& run) {
+  Meetings meetings;
+  for (size_t r = 0; r < run.ranks.size(); ++r) {
+    const auto& steps = run.ranks[r];
+    if (steps.empty()) continue;
+    slice(run.what, "run", r, steps.front().start_us, end_of(steps.back()), [] {});
+    write_phases(r, steps);
+    for (const StepTime& s : steps) {
+      write_step(r, s);
+      if (!s.collective.empty()) meetings[s.collective].push_back({r, s.start_us + s.duration_us / 2});
+    }
+  }
+  write_arrows(meetings);
+}
+
+void EventWriter::write(llvm::StringRef model) {
+  size_t ranks = 0;
+  for (const Trace::Run& run : runs_) ranks = std::max(ranks, run.ranks.size());
+  json_.object([&] {
+    json_.attribute("displayTimeUnit", "ms");
+    json_.attributeObject("otherData", [&] { json_.attribute("model", model); });
+    json_.attributeArray("traceEvents", [&] {
+      for (size_t r = 0; r < ranks; ++r) name_rank(r);
+      for (const Trace::Run& run : runs_) write_run(run);
+    });
+  });
+}
 }  // namespace
 
 void Trace::add(llvm::StringRef what, const RankThreads& ranks) {
@@ -74,95 +206,9 @@ llvm::Error Trace::gather(World& world) {
 }
 
 llvm::Error Trace::write(const std::string& path, llvm::StringRef model) const {
-  double begin = INFINITY;
-  size_t ranks = 0;
-  for (const Run& run : runs_)
-    for (const auto& steps : run.ranks) {
-      ranks = std::max(ranks, run.ranks.size());
-      if (!steps.empty()) begin = std::min(begin, steps.front().start_us);
-    }
   std::string text;
   llvm::raw_string_ostream stream(text);
-  llvm::json::OStream json(stream);
-  auto event = [&](const char* kind, llvm::StringRef name, size_t rank, llvm::function_ref<void()> more) {
-    json.object([&] {
-      json.attribute("ph", kind);
-      json.attribute("name", name);
-      json.attribute("pid", int64_t(rank));
-      json.attribute("tid", 0);
-      more();
-    });
-  };
-  auto slice = [&](llvm::StringRef name, llvm::StringRef category, size_t rank, double from, double to,
-                   llvm::function_ref<void()> arguments) {
-    event("X", name, rank, [&] {
-      json.attribute("cat", category);
-      json.attribute("ts", from - begin);
-      json.attribute("dur", to - from);
-      json.attributeObject("args", arguments);
-    });
-  };
-  struct Member {
-    size_t rank;
-    double at;
-  };
-  json.object([&] {
-    json.attribute("displayTimeUnit", "ms");
-    json.attributeObject("otherData", [&] { json.attribute("model", model); });
-    json.attributeArray("traceEvents", [&] {
-      for (size_t r = 0; r < ranks; ++r) {
-        event("M", "process_name", r,
-              [&] { json.attributeObject("args", [&] { json.attribute("name", "rank " + std::to_string(r)); }); });
-        event("M", "process_sort_index", r,
-              [&] { json.attributeObject("args", [&] { json.attribute("sort_index", int64_t(r)); }); });
-        event("M", "thread_name", r, [&] { json.attributeObject("args", [&] { json.attribute("name", "device"); }); });
-      }
-      int64_t arrow = 0;
-      for (const Run& run : runs_) {
-        std::map<std::string, std::vector<Member>> meetings;
-        for (size_t r = 0; r < run.ranks.size(); ++r) {
-          const auto& steps = run.ranks[r];
-          if (steps.empty()) continue;
-          slice(run.what, "run", r, steps.front().start_us, end_of(steps.back()), [] {});
-          for (size_t k = 0; k < steps.size();) {
-            size_t end = k;
-            while (end < steps.size() && steps[end].phase == steps[k].phase) ++end;
-            slice(to_string(steps[k].phase), "phase", r, steps[k].start_us, end_of(steps[end - 1]), [] {});
-            k = end;
-          }
-          for (const StepTime& s : steps) {
-            slice(s.op, s.collective.empty() ? "kernel" : "collective", r, s.start_us, end_of(s), [&] {
-              json.attribute("value", s.name);
-              json.attribute("phase", to_string(s.phase));
-              json.attribute("bytes", s.bytes);
-              if (!s.collective.empty()) json.attribute("id", s.collective);
-              if (s.flops > 0) {
-                json.attribute("flops", s.flops);
-                json.attribute("gflop_per_s", s.flops / s.duration_us / 1e3);
-              }
-            });
-            if (!s.collective.empty()) meetings[s.collective].push_back({r, s.start_us + s.duration_us / 2});
-          }
-        }
-        for (auto& [id, members] : meetings) {
-          if (members.size() < 2) continue;
-          std::stable_sort(members.begin(), members.end(),
-                           [](const Member& a, const Member& b) { return a.at < b.at; });
-          for (size_t k = 0; k < members.size(); ++k)
-            event(k == 0                    ? "s"
-                  : k + 1 == members.size() ? "f"
-                                            : "t",
-                  "meets", members[k].rank, [&] {
-                    json.attribute("cat", "collective");
-                    json.attribute("id", arrow);
-                    json.attribute("ts", members[k].at - begin);
-                    if (k > 0) json.attribute("bp", "e");
-                  });
-          ++arrow;
-        }
-      }
-    });
-  });
+  EventWriter(stream, runs_).write(model);
   stream << "\n";
   return write_file_atomically(path, llvm::StringRef(text));
 }

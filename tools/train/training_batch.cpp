@@ -25,6 +25,72 @@ HostArray integers(DType dtype, llvm::ArrayRef<int64_t> dims, std::vector<int64_
   a.i = std::move(values);
   return host_array(a, dtype);
 }
+
+HostArray ones(DType dtype, llvm::ArrayRef<int64_t> dims) {
+  Array a;
+  a.resize(is_float(dtype), dims);
+  if (a.is_float)
+    a.f.assign(a.f.size(), 1);
+  else
+    a.i.assign(a.i.size(), 1);
+  return host_array(a, dtype);
+}
+
+llvm::Expected<HostArray> empty_cache(const Port& port, const DimValues& dims) {
+  HostArray cache;
+  cache.dtype = port.dtype;
+  int64_t n = 1;
+  for (Dim d : port.dims) {
+    auto extent = evaluate(d, dims);
+    if (!extent) return extent.takeError();
+    cache.dims.push_back(*extent);
+    n *= *extent;
+  }
+  if (n != 0)
+    return error(Code::malformed)
+        .tensor("input", port.name)
+        .expected("a cache that may be empty")
+        .found(to_string(port.dims));
+  return cache;
+}
+
+// What a batch says to the model's inputs, a row a sequence.
+struct Tokens {
+  llvm::SmallVector<int64_t, 4> shape;  // [batch, sequence]
+  std::vector<int64_t> ids, labels, positions;
+  int64_t count = 0;  // excluding padding
+};
+Tokens tokens_of(const Sequences& sequences, llvm::ArrayRef<int64_t> rows, int64_t batch) {
+  const int64_t length = sequences.length();
+  const auto elements = size_t(batch * length);
+  Tokens t{.shape = {batch, length},
+           .ids = std::vector<int64_t>(elements, 0),
+           .labels = std::vector<int64_t>(elements, ignored_label),
+           .positions = std::vector<int64_t>(elements)};
+  for (size_t r = 0; r < rows.size(); ++r) {
+    sequences.fill(rows[r], t.ids.data() + r * size_t(length), t.labels.data() + r * size_t(length));
+    t.count += sequences.tokens_of(rows[r]);
+  }
+  for (size_t k = 0; k < elements; ++k) t.positions[k] = int64_t(k) % length;
+  return t;
+}
+
+// Extents follow from the tokens; a cache is empty.
+llvm::Expected<DimValues> dims_of(llvm::ArrayRef<Port> ports, llvm::ArrayRef<int64_t> shape, const DimValues& asked) {
+  Graph global;
+  Shapes shapes;
+  for (const Port& p : ports) {
+    global.add_input(p.name, {p.dtype, p.dims});
+    if (!is_cache(p)) shapes[p.name].assign(shape.begin(), shape.end());
+  }
+  auto dims = bind_input_dims(global, shapes, asked);
+  if (!dims) return dims.takeError();
+  for (const Port& p : ports)
+    if (is_cache(p))
+      for (Dim d : p.dims)
+        for (const std::string& s : symbols_of(d)) dims->try_emplace(s, 0);
+  return dims;
+}
 }  // namespace
 
 llvm::Expected<BatchMaker> BatchMaker::create(llvm::StringRef model, std::vector<Port> ports, DimValues asked,
@@ -70,64 +136,30 @@ llvm::Expected<BatchMaker> BatchMaker::create(llvm::StringRef model, std::vector
 
 llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm::ArrayRef<int64_t> rows,
                                                int64_t batch) const {
-  const int64_t count = fixed_batch() ? batch : int64_t(rows.size()), length = sequences.length();
-  const llvm::SmallVector<int64_t, 4> shape{count, length};
-  const auto elements = size_t(count * length);
-  std::vector<int64_t> ids(elements, 0), labels(elements, ignored_label), positions(elements);
+  const Tokens tokens = tokens_of(sequences, rows, fixed_batch() ? batch : int64_t(rows.size()));
   TrainingBatch out;
-  for (size_t r = 0; r < rows.size(); ++r) {
-    sequences.fill(rows[r], ids.data() + r * size_t(length), labels.data() + r * size_t(length));
-    out.tokens += sequences.tokens_of(rows[r]);
-  }
-  for (size_t k = 0; k < elements; ++k) positions[k] = int64_t(k) % length;
-
-  // Extents follow from the tokens; a cache is empty.
-  Graph global;
-  Shapes shapes;
-  for (const Port& p : ports_) {
-    global.add_input(p.name, {p.dtype, p.dims});
-    if (!is_cache(p)) shapes[p.name] = shape;
-  }
-  auto bound = bind_input_dims(global, shapes, asked_);
-  if (!bound) return bound.takeError();
-  out.dims = std::move(*bound);
-  for (const Port& p : ports_)
-    if (is_cache(p))
-      for (Dim d : p.dims)
-        for (const std::string& s : symbols_of(d)) out.dims.try_emplace(s, 0);
+  out.tokens = tokens.count;
+  auto dims = dims_of(ports_, tokens.shape, asked_);
+  if (!dims) return dims.takeError();
+  out.dims = std::move(*dims);
 
   out.ranks = PerRank<HostArrays>(ranks_);
   for (size_t k = 0; k < ports_.size(); ++k) {
     const Port& p = ports_[k];
     HostArray whole;
-    if (k == ids_)
-      whole = integers(p.dtype, shape, ids);
-    else if (p.role == Plan::Role::labels)
-      whole = integers(p.dtype, shape, labels), out.counted = counted_labels(whole);
-    else if (is_positions(p))
-      whole = integers(p.dtype, shape, positions);
-    else if (is_mask(p)) {
-      Array ones;
-      ones.resize(is_float(p.dtype), shape);
-      if (ones.is_float)
-        ones.f.assign(elements, 1);
-      else
-        ones.i.assign(elements, 1);
-      whole = host_array(ones, p.dtype);
+    if (k == ids_) {
+      whole = integers(p.dtype, tokens.shape, tokens.ids);
+    } else if (p.role == Plan::Role::labels) {
+      whole = integers(p.dtype, tokens.shape, tokens.labels);
+      out.counted = counted_labels(whole);
+    } else if (is_positions(p)) {
+      whole = integers(p.dtype, tokens.shape, tokens.positions);
+    } else if (is_mask(p)) {
+      whole = ones(p.dtype, tokens.shape);
     } else {
-      int64_t n = 1;
-      whole.dtype = p.dtype;
-      for (Dim d : p.dims) {
-        auto extent = evaluate(d, out.dims);
-        if (!extent) return extent.takeError();
-        whole.dims.push_back(*extent);
-        n *= *extent;
-      }
-      if (n != 0)
-        return error(Code::malformed)
-            .tensor("input", p.name)
-            .expected("a cache that may be empty")
-            .found(to_string(p.dims));
+      auto cache = empty_cache(p, out.dims);
+      if (!cache) return cache.takeError();
+      whole = std::move(*cache);
     }
     for (const size_t r : ranks_) {
       auto shard = shard_of(p, r, out.dims);

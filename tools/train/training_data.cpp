@@ -148,7 +148,7 @@ std::string TrainingData::names(llvm::ArrayRef<int64_t> pieces) const {
 llvm::Expected<TrainingBatch> TrainingData::make(llvm::ArrayRef<int64_t> pieces) const {
   if (sequences_) return maker_->make(*sequences_, pieces, batch_);
   const Folder& folder = folders_[size_t(pieces[0])];
-  auto hash = hash_of(folder.path, nullptr);
+  auto hash = hash_of(folder.path, /*files=*/nullptr);
   if (!hash) return hash.takeError();
   if (*hash != folder.blake3) return error(Code::changed).in_file(folder.path).what("changed while in use");
   return read(folder);

@@ -1,0 +1,29 @@
+// A contraction as the product of matrices that computes it: what oneDNN's way and our own packed one both start from.
+#pragma once
+#include <vector>
+
+#include "runtime/kernels/matmul_form.h"
+
+namespace optp::kernels {
+
+struct Contraction {
+  const Work& work;
+  const KernelContext& context;
+  Form form;
+  Copies copies;
+  std::vector<char> ordered;  // weights known now, copied into the form's order; empty where they lie so already
+
+  size_t src() const { return form.swapped ? B : A; }
+  size_t wei() const { return form.swapped ? A : B; }
+  const LoopList& batch() const { return form.groups.batch; }
+  const StridedLoop& m() const { return form.groups.m[0]; }
+  const StridedLoop& n() const { return form.groups.n[0]; }
+  const StridedLoop& k() const { return form.groups.k[0]; }
+  // Null where only a run knows them.
+  const void* weights() const { return ordered.empty() ? work.operands[wei()].constant : ordered.data(); }
+};
+
+// Float32 by PackedProduct, with any steps after it.
+Kernel packed_contraction(const Contraction& contraction);
+
+}  // namespace optp::kernels
