@@ -1,6 +1,8 @@
 #include "frontend/ir/dim.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -186,10 +188,18 @@ Dim rebuild(Dim d, llvm::function_ref<Dim(const DimAtom&)> replace) {
 }
 }  // namespace
 
+// Small numbers are most of all dims: they are looked up without the table of texts.
 Dim Dim::of_constant(int64_t constant) {
+  constexpr int64_t most = 4096;
+  static std::array<std::atomic<const DimExpression*>, most + 1> small{};
+  const bool is_small = constant >= 0 && constant <= most;
+  if (is_small)
+    if (const DimExpression* known = small[size_t(constant)].load(std::memory_order_acquire)) return Dim(known);
   Terms terms;
   if (constant != 0) terms.push_back({constant, {}});
-  return Dim(intern(std::move(terms)));
+  const DimExpression* made = intern(std::move(terms));
+  if (is_small) small[size_t(constant)].store(made, std::memory_order_release);
+  return Dim(made);
 }
 Dim Dim::symbol(llvm::StringRef name, int64_t least) { return of(symbol_atom(name, least)); }
 Dim Dim::part(Dim n, llvm::ArrayRef<std::string> axes) { return axes.empty() ? n : chunk_term(/*size=*/true, n, axes); }
@@ -217,12 +227,20 @@ std::optional<int64_t> Dim::constant() const {
 
 Dim operator+(Dim a, Dim b) {
   if (a.is_overflow() || b.is_overflow()) return Dim::overflow();
+  const auto x = a.constant(), y = b.constant();
+  if (x == 0) return b;
+  if (y == 0) return a;
+  if (int64_t sum; x && y) return __builtin_add_overflow(*x, *y, &sum) ? Dim::overflow() : Dim(sum);
   Terms terms = a.expression().terms;
   terms.append(b.expression().terms.begin(), b.expression().terms.end());
   return make(std::move(terms));
 }
 Dim operator*(Dim a, Dim b) {
   if (a.is_overflow() || b.is_overflow()) return Dim::overflow();
+  const auto m = a.constant(), n = b.constant();
+  if (m == 1) return b;
+  if (n == 1) return a;
+  if (int64_t product; m && n) return __builtin_mul_overflow(*m, *n, &product) ? Dim::overflow() : Dim(product);
   Terms terms;
   for (const DimTerm& x : a.expression().terms)
     for (const DimTerm& y : b.expression().terms) {
