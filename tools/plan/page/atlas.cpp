@@ -187,8 +187,8 @@ std::string factors_text(const Plan::Tensor& tensor) {
     std::string sum, which;
     for (const ProductSharding& part : tensor.sharding.dims[d].parts) {
       std::string product;
-      for (Dim e : factor_extents({part.extent()}, Sharding{{DimSharding(part.factors)}})[0])
-        product += (product.empty() ? "" : " × ") + times(e.text());
+      const Dims own = factor_extents({part.extent()}, Sharding{{DimSharding(part.factors)}})[0];
+      for (Dim e : own) product += (product.empty() ? "" : " × ") + times(e.text());
       for (const FactorSharding& f : part.factors)
         if (!f.axes.empty())
           which += (which.empty() ? "" : " and ") + std::string("the ") + times(f.extent.text()) + " over " +
