@@ -48,6 +48,7 @@ std::unique_ptr<Graph> graph_of(int64_t when, dnnl_status_t status) {
 }  // namespace
 
 TEST_CASE("what oneDNN refuses is an error with its own code, and memory that it lacks is memory that ran out") {
+  // The first is oneDNN's status for a form that it has no kernel for.
   const std::pair<dnnl_status_t, Code> statuses[] = {{dnnl_unimplemented, Code::onednn},
                                                      {dnnl_invalid_arguments, Code::onednn},
                                                      {dnnl_out_of_memory, Code::out_of_memory}};
