@@ -142,9 +142,9 @@ const DimAtom* atom(Leaf kind, llvm::function_ref<std::string(llvm::function_ref
     if (kind == Leaf::minimum)
       slot->lower_bound = std::min(lower_bound(a).value_or(INT64_MIN / 4), lower_bound(b).value_or(INT64_MIN / 4));
     if (kind == Leaf::floor_div) {
-      auto n = lower_bound(a);
-      auto k = b.constant();
-      slot->lower_bound = n && *n >= 0 ? (k && *k > 0 ? *n / *k : 0) : INT64_MIN / 4;
+      const auto n = lower_bound(a), k = lower_bound(b);  // a divisor that is 0 has no result
+      const bool is_positive = n && *n >= 0 && k && *k >= 0;
+      slot->lower_bound = !is_positive ? INT64_MIN / 4 : b.constant() ? *n / *b.constant() : 0;
     }
   }
   return slot.get();
@@ -286,6 +286,7 @@ Dim floor_div(Dim a, Dim b) {
     const int64_t q = x / y;
     return Dim(q - ((x % y != 0 && (x < 0) != (y < 0)) ? 1 : 0));
   }
+  if (b.constant().value_or(0) < 0) return floor_div(Dim(-1) * a, Dim(-1) * b);
   const auto write = [&](auto written) { return "floor(" + written(a) + ", " + written(b) + ")"; };
   return of(atom(Leaf::floor_div, write, a, b));
 }

@@ -132,7 +132,7 @@ struct GraphBuilder::State {
     // A rank's graph may be a training step's, which has no caches among its outputs; its whole was judged before.
     const llvm::StringSet<> extended = extended_inputs(*model.proto);
     auto is_cache = [&](llvm::StringRef name, const Type& type) {
-      return is_float(type.dtype) && type.dims.size() >= 3 && (model.rank || extended.contains(name));
+      return may_be_cache(type) && (model.rank || extended.contains(name));
     };
     llvm::StringSet<> other_symbols;
     std::vector<std::pair<const onnx::ValueInfoProto*, Type>> inputs;
@@ -160,7 +160,7 @@ struct GraphBuilder::State {
       if (is_cache(v->name(), type))
         for (Dim d : type.dims)
           for (const std::string& s : symbols_of(d))
-            if (!other_symbols.contains(s)) may_be_zero.insert(s);
+            if (!other_symbols.contains(s) && !model.never_zero.contains(s)) may_be_zero.insert(s);
     auto with_bound = [&](llvm::StringRef s) { return std::optional(solved->bounds.symbol(s)); };
     for (auto& [name, dim] : solved->dims) dim = substitute(dim, with_bound);
     for (Guard& g : solved->guards) g.left = substitute(g.left, with_bound), g.right = substitute(g.right, with_bound);

@@ -49,4 +49,19 @@ llvm::StringSet<> extended_inputs(const onnx::ModelProto& model) {
   }
   return out;
 }
+
+llvm::SmallVector<std::string, 0> never_zero_names(llvm::ArrayRef<Value*> inputs) {
+  llvm::StringSet<> of_others, seen;
+  for (const Value* v : inputs)
+    if (!may_be_cache(v->type))
+      for (Dim d : v->type.dims)
+        if (const auto name = name_of(d)) of_others.insert(*name);
+  llvm::SmallVector<std::string, 0> out;
+  for (const Value* v : inputs)
+    for (Dim d : v->type.dims)
+      if (const auto name = name_of(d); name && may_be_cache(v->type) && !of_others.contains(*name) &&
+                                        lower_bound(d).value_or(0) > 0 && seen.insert(*name).second)
+        out.push_back(name->str());
+  return out;
+}
 }  // namespace optp

@@ -6,8 +6,10 @@
 
 #include "frontend/io/limits.h"
 #include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/caches.h"
 #include "frontend/onnx/export_context.h"
 #include "frontend/onnx/own_domain.h"
+#include "llvm/ADT/StringExtras.h"
 
 namespace optp {
 namespace {
@@ -86,7 +88,11 @@ class Writer {
       ours.set_version(own_domain_version);
     }
     auto metadata = options_.metadata;
-    if (graph_.rank) metadata["rank"] = std::to_string(*graph_.rank);
+    if (graph_.rank) {
+      metadata["rank"] = std::to_string(*graph_.rank);
+      if (const auto names = never_zero_names(graph_.inputs); !names.empty())
+        metadata["never_zero"] = llvm::join(names, "\n");
+    }
     for (const auto& [key, value] : metadata) {
       auto& entry = *model.add_metadata_props();
       entry.set_key("opt_partition." + key);

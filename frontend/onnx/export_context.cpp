@@ -86,6 +86,13 @@ void ExportContext::finish(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> 
       make_node(onnx_op, inputs, attributes, unique_node_name(node_->name.empty() ? result : node_->name), result));
   if (!domain.empty()) nodes_.back().set_domain(domain.str());
 }
+void ExportContext::finish_second(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs,
+                                  const ExportAttributes& attributes) {
+  finish(onnx_op, inputs, attributes);
+  onnx::NodeProto& node = nodes_.back();
+  node.add_output(node.output(0));
+  node.set_output(0, unique_name(node.output(1) + "." + onnx_op.str()));
+}
 std::string ExportContext::dim_node(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs,
                                     const ExportAttributes& attributes) {
   const std::string result = unique_name("dims/" + std::to_string(next_dim_++));

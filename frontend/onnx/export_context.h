@@ -75,7 +75,9 @@ class ExportContext {
   void finish(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes = {},
               llvm::StringRef domain = "");
   std::string cast(std::string value, DType from, DType to);  // the value itself where they are the same
-  void finish_cast(std::string value, DType from);            // to the result's dtype
+  // The same of an operator's second output.
+  void finish_second(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs, const ExportAttributes& attributes);
+  void finish_cast(std::string value, DType from);  // to the result's dtype
   // A tensor of the result's shape with one value.
   void finish_filled(double value);
   // An output of the graph whose value bears another name.

@@ -7,6 +7,7 @@
 
 #include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/formula.h"
 
 namespace onnx {
 class NodeProto;
@@ -104,6 +105,12 @@ struct RegisteredLowerings {
 };
 const LoweringRow* find_lowering(llvm::StringRef op_type, llvm::StringRef domain, int64_t opset);
 llvm::SmallVector<const LoweringRow*, 0> all_lowerings();
+
+// What a formula made, or its first error.
+inline Lowered made_by(Formula& f, llvm::ArrayRef<Value*> values) {
+  if (auto e = f.take_error()) return e;
+  return llvm::SmallVector<Value*, 2>(values.begin(), values.end());
+}
 
 // `TRY(x, expression)` declares x as what an Expected holds, or returns its error.
 #define OPTP_TRY(name, ...)                                 \

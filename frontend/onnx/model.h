@@ -102,6 +102,7 @@ struct Model {
   Body body;
   DimNames dims;
   std::optional<int64_t> rank;   // of a rank graph: the file's metadata say it
+  llvm::StringSet<> never_zero;  // likewise: extents that are at least 1 where one of a cache might be 0
   bool drops_zero_bias = false;  // its exporter does
   std::vector<std::string> remarks;
 

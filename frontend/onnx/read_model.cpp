@@ -106,9 +106,15 @@ llvm::Error read(Model& model, const Limits& limits) {
   if (auto e = model.functions.read(proto, limits)) return e;
   if (proto.training_info_size() > 0)
     model.remarks.push_back("the file's training_info is not read; a training step is derived from the graph");
-  for (const auto& entry : proto.metadata_props())
+  for (const auto& entry : proto.metadata_props()) {
     if (int64_t rank = 0; entry.key() == "opt_partition.rank" && !llvm::StringRef(entry.value()).getAsInteger(10, rank))
       model.rank = rank;
+    if (entry.key() == "opt_partition.never_zero") {
+      llvm::SmallVector<llvm::StringRef> names;
+      llvm::StringRef(entry.value()).split(names, '\n');
+      model.never_zero.insert(names.begin(), names.end());
+    }
+  }
   model.drops_zero_bias = drops_zero_bias(proto);
   if (auto e = read_names(model)) return e;
   if (auto e = model.functions.check_calls(model.body, limits)) return e;

@@ -155,6 +155,7 @@ TEST_CASE("every op of floating operands has a gradient, or a reason to have non
       {"less_equal", "a truth value"},
       {"greater", "a truth value"},
       {"greater_equal", "a truth value"},
+      {"top_k", "indices"},
       {"is_nan", "a truth value"},
       {"is_inf", "a truth value"},
       {"reduce_prod", "models take products of extents only; one of activations is refused by name"},

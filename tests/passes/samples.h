@@ -162,6 +162,10 @@ class Table {
         node("cumsum", {{{b, s}, DType::i64, 0, 1}},
              {{"axis", int64_t(1)}, {"exclusive", exclusive}, {"reverse", reverse}});
       }
+    for (int64_t largest : {0, 1}) {
+      node("top_k", {{{5, 7}}}, {{"axis", int64_t(1)}, {"k", Dim(3)}, {"largest", largest}});
+      node("top_k", {{{b, s, 4}, DType::i64, -2, 2}}, {{"axis", int64_t(1)}, {"k", Dim(2)}, {"largest", largest}});
+    }
     node("softmax", {{{5, 3}}}, {{"axis", int64_t(1)}});
     node("softmax", {{{2, 3, 4}}}, {{"axis", int64_t(1)}});
     node("softmax", {{{b, 3, s, s}}}, {{"axis", int64_t(3)}});

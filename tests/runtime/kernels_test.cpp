@@ -80,6 +80,10 @@ TEST_CASE("moves, norms and reductions compute what evaluate says") {
             c.output(c.node(op, {x}, {{"axes", axes}, {"keepdims", int64_t(axes.size() % 2)}}));
       if (dtype != DType::bf16)
         c.output(c.node("cumsum", {x}, {{"axis", int64_t(1)}, {"exclusive", int64_t(1)}, {"reverse", int64_t(1)}}));
+      for (int64_t largest : {0, 1})
+        for (int64_t axis : {1, 2})
+          c.output(
+              c.node("top_k", {x}, {{"axis", axis}, {"k", floor_div(s[size_t(axis)] + 1, 2)}, {"largest", largest}}));
       if (is_float(dtype)) {
         c.output(c.node("layer_norm", {x, c.data(dtype, {s[2]}), c.data(dtype, {s[2]})}, {{"epsilon", 1e-2}}));
         c.output(c.node("softmax", {x}, {{"axis", int64_t(2)}}));

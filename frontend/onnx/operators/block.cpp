@@ -66,6 +66,51 @@ Lowered skip_layer_normalization(LoweringContext& c) {
   return Values{y, nullptr, nullptr, sum};
 }
 
+// com.microsoft SkipSimplifiedLayerNormalization: the same with the root mean square; the bias is operand 3.
+Lowered skip_rms_normalization(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(skip, c.need(1));
+  OPTP_TRY(scale, c.need(2));
+  OPTP_TRY(first, c.op("add", {x, skip}));
+  Value* sum = first;
+  if (c.has(3)) {
+    OPTP_TRY(with_bias, c.op("add", {sum, c.operands[3]}));
+    sum = with_bias;
+  }
+  OPTP_TRY(y, rms_norm(c, *sum, *scale));
+  return Values{y, nullptr, nullptr, sum};
+}
+// com.microsoft EmbedLayerNormalization: the sum of the rows that token, position and segment ids choose, normalised;
+// output 1 counts the mask, output 2 is the sum.
+Lowered embed_layer_normalization(LoweringContext& c) {
+  OPTP_TRY(ids, c.need(0));
+  OPTP_TRY(words, c.need(2));
+  OPTP_TRY(positions, c.need(3));
+  OPTP_TRY(scale, c.need(5));
+  OPTP_TRY(bias, c.need(6));
+  if (ids->ndim() != 2)
+    return c.fail(Code::shape_mismatch)
+        .operand(0, ids->name)
+        .expected("[batch, sequence]")
+        .found(to_string(ids->type.dims));
+  if (c.has(1) != c.has(4))
+    return c.fail(Code::malformed).what("segment_ids and segment_embedding").expected("both or none");
+  const Dim sequence = ids->type.dims[1];
+  Formula f(c.build);
+  auto rows = [&](Value* table, Value* index) { return f.op("gather", {table, index}, {{"axis", int64_t(0)}}); };
+  Value* position =
+      c.has(8)
+          ? c.operands[8]
+          : f.op("iota", {}, {{"start", Dim(0)}, {"size", sequence}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}});
+  Value* sum = f.add(rows(words, ids), rows(positions, position));
+  if (c.has(1)) sum = f.add(sum, rows(c.operands[4], c.operands[1]));
+  Value* y = f.op("layer_norm", {sum, scale, bias}, {{"epsilon", c.number("epsilon", 1e-12)}});
+  c.integer("mask_index_type", 1);
+  Value* count = c.has(7) ? f.sum(f.cast(c.operands[7], DType::i32), {1}, false)
+                          : f.expand(f.scalar(DType::i32, 0), {ids->type.dims[0]});
+  return made_by(f, {y, count, sum});
+}
+
 // Gelu-20: x/2 · (1 + erf(x/√2)), or its tanh approximation (Hendrycks and Gimpel, arXiv:1606.08415).
 llvm::Expected<Value*> gelu(LoweringContext& c, Value& x, bool approximate) {
   Value* bent = nullptr;
@@ -228,6 +273,8 @@ const LoweringRow rows[] = {
     {"SimplifiedLayerNormalization", 1, rms_normalization},
     {"SimplifiedLayerNormalization", 1, rms_normalization, "com.microsoft"},
     {"SkipLayerNormalization", 1, skip_layer_normalization, "com.microsoft"},
+    {"SkipSimplifiedLayerNormalization", 1, skip_rms_normalization, "com.microsoft"},
+    {"EmbedLayerNormalization", 1, embed_layer_normalization, "com.microsoft"},
     {"Gelu", 20, gelu_20},
     {"Gelu", 1, bias_gelu<false>, "com.microsoft"},
     {"BiasGelu", 1, bias_gelu<false>, "com.microsoft"},

@@ -1,4 +1,4 @@
-// Reductions, norms, softmax and the running sum.
+// Reductions, norms, softmax, the running sum and the largest elements.
 #include <cmath>
 
 #include "frontend/ir/diagnostic.h"
@@ -70,6 +70,12 @@ void write_cumsum(ExportContext& c) {
   else
     c.finish_cast(c.step("CumSum", inputs, attributes), via);
 }
+void write_top_k(ExportContext& c) {
+  constexpr TypeSet sortable = number_types & ~types_of({DType::bf16});
+  const DType dtype = c.dtype(), via = wider(dtype, sortable);
+  c.finish_second("TopK", {c.cast(c.operand(0), dtype, via), c.dim(c.node().dim("k"))},
+                  {{"axis", c.node().integer("axis")}, {"largest", int64_t(c.node().integer("largest", 1) != 0)}});
+}
 void write_softmax(ExportContext& c) { c.finish("Softmax", {c.operand(0)}, {{"axis", c.node().integer("axis")}}); }
 void write_layer_norm(ExportContext& c) {
   std::vector<std::string> inputs;
@@ -87,6 +93,7 @@ const ExportRow rows[] = {
     {"reduce_prod", write_reduce, "ReduceProd", reducible},
     {"reduce_mean", write_mean, "ReduceMean", reducible},
     {"cumsum", write_cumsum},
+    {"top_k", write_top_k},
     {"softmax", write_softmax},
     {"layer_norm", write_layer_norm},
 };

@@ -1,5 +1,5 @@
 // ONNX operators that choose elements by indices: gathers, their transpose, and one-hot rows.
-#include "frontend/onnx/lowering.h"
+#include "frontend/onnx/operators/indexing.h"
 
 namespace optp {
 namespace {
@@ -10,30 +10,6 @@ Lowered gather(LoweringContext& c) {
   OPTP_TRY(index, c.need(1));
   OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
   OPTP_TRY(y, c.op("gather", {x, index}, {{"axis", axis}}));
-  return Values{y};
-}
-// ScatterND that adds, by the rows of dim 0: data + scatter_add(updates).
-Lowered scatter_nd(LoweringContext& c) {
-  OPTP_TRY(data, c.need(0));
-  OPTP_TRY(index, c.need(1));
-  OPTP_TRY(updates, c.need(2));
-  if (c.text("reduction", "none") != "add")
-    return c.fail(Code::not_supported)
-        .what("reduction " + quoted(c.text("reduction", "none")))
-        .what("only 'add' is supported");
-  if (data->ndim() == 0 || index->ndim() == 0 || !index->type.dims.back().is(1))
-    return c.fail(Code::shape_mismatch)
-        .operand(1, index->name)
-        .expected("index tuples of 1 in the last dim")
-        .found(to_string(index->type.dims));
-  OPTP_TRY(rows, c.reshape(*index, llvm::ArrayRef<Dim>(index->type.dims).drop_back()));
-  OPTP_TRY(sums, c.op("scatter_add", {updates, rows}, {{"axis", int64_t(0)}, {"rows", data->type.dims[0]}}));
-  const bool zeros = data->producer && data->producer->op->name == "expand" && data->producer->operand(0).is_data() &&
-                     data->producer->operand(0).data->elements() == 1 &&
-                     !data->producer->operand(0).data->is_missing() &&
-                     to_array(*data->producer->operand(0).data).number(0) == 0;
-  if (zeros && data->type == sums->type) return Values{sums};
-  OPTP_TRY(y, c.op("add", {data, sums}));
   return Values{y};
 }
 // An index below 0 counts from the end.
@@ -54,14 +30,19 @@ llvm::Expected<Value*> index_operand(LoweringContext& c) {
         .found(long_name(dtype));
   return index;
 }
+// Made by expanding one number.
+bool is_filled_with(const Value& v, double x) {
+  if (!v.producer || !v.producer->op->is(Trait::repeats) || !v.producer->operand(0).is_data()) return false;
+  const Tensor& tensor = *v.producer->operand(0).data;
+  return tensor.elements() == 1 && !tensor.is_missing() && to_array(tensor).number(0) == x;
+}
 struct Component {
   Value* index;
   bool inside;  // known to be at least 0 and below the dim's extent
 };
-// Elements of x's leading dims by an index along each: a gather of rows from those dims flattened. An index outside of
-// its dim gives a row outside of all.
-llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<Component> components) {
-  const llvm::ArrayRef<Dim> dims = llvm::ArrayRef<Dim>(x.type.dims).take_front(components.size());
+// Where an index along each of the leading `dims` leads to, of these dims flattened. An index outside of its dim leads
+// behind all.
+llvm::Expected<Value*> flat_row(LoweringContext& c, llvm::ArrayRef<Dim> dims, llvm::ArrayRef<Component> components) {
   Value *row = nullptr, *outside = nullptr;
   for (size_t d = 0; d < components.size(); ++d) {
     Value& extent = c.build.dim_tensor({}, {dims[d]});
@@ -82,14 +63,38 @@ llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<
       row = at;
     }
   }
-  Dims flat{product(dims)};
-  flat.append(x.type.dims.begin() + long(components.size()), x.type.dims.end());
-  if (outside) {
-    OPTP_TRY(checked, c.op("where", {outside, &c.build.dim_tensor({}, {flat[0]}), row}));
-    row = checked;
-  }
-  OPTP_TRY(table, c.reshape(x, flat));
+  if (!outside) return row;
+  return c.op("where", {outside, &c.build.dim_tensor({}, {product(dims)}), row});
+}
+Dims flattened(llvm::ArrayRef<Dim> dims, size_t leading) {
+  Dims out{product(dims.take_front(leading))};
+  out.append(dims.begin() + long(leading), dims.end());
+  return out;
+}
+// Elements of x's leading dims by an index along each: a gather of rows from those dims flattened.
+llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<Component> components) {
+  OPTP_TRY(row, flat_row(c, llvm::ArrayRef<Dim>(x.type.dims).take_front(components.size()), components));
+  OPTP_TRY(table, c.reshape(x, flattened(x.type.dims, components.size())));
   return c.op("gather", {table, row}, {{"axis", int64_t(0)}});
+}
+// The components of index tuples, which the last dim holds.
+llvm::Expected<llvm::SmallVector<Component, 4>> components_of(LoweringContext& c, Value& index, size_t most) {
+  auto depth = index.ndim() ? index.type.dims.back().constant() : std::nullopt;
+  if (!depth || *depth < 1 || *depth > int64_t(most))
+    return c.fail(Code::shape_mismatch)
+        .operand(1, index.name)
+        .expected("index tuples of 1 to " + llvm::Twine(most) + " in the last dim")
+        .found(to_string(index.type.dims));
+  const Dims row_dims(index.type.dims.begin(), index.type.dims.end() - 1);
+  llvm::SmallVector<Component, 4> out;
+  for (int64_t k = 0; k < *depth; ++k) {
+    OPTP_TRY(part,
+             c.op("slice", {&index},
+                  {{"axis", int64_t(row_dims.size())}, {"start", Dim(k)}, {"size", Dim(1)}, {"step", int64_t(1)}}));
+    OPTP_TRY(component, c.reshape(*part, row_dims));
+    out.push_back({component, false});
+  }
+  return out;
 }
 Lowered gather_nd(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
@@ -98,25 +103,10 @@ Lowered gather_nd(LoweringContext& c) {
     return c.fail(Code::not_supported)
         .what("batch_dims " + llvm::Twine(c.integer("batch_dims", 0)))
         .what("only 0 is supported");
-  auto depth = index->ndim() ? index->type.dims.back().constant() : std::nullopt;
-  if (!depth || *depth < 1 || *depth > int64_t(x->ndim()))
-    return c.fail(Code::shape_mismatch)
-        .operand(1, index->name)
-        .expected("index tuples of 1 to " + llvm::Twine(x->ndim()) + " in the last dim")
-        .found(to_string(index->type.dims));
-  const Dims row_dims(index->type.dims.begin(), index->type.dims.end() - 1);
-  llvm::SmallVector<Component, 4> components;
-  for (int64_t k = 0; k < *depth; ++k) {
-    OPTP_TRY(part,
-             c.op("slice", {index},
-                  {{"axis", int64_t(row_dims.size())}, {"start", Dim(k)}, {"size", Dim(1)}, {"step", int64_t(1)}}));
-    OPTP_TRY(component, c.reshape(*part, row_dims));
-    components.push_back({component, false});
-  }
+  OPTP_TRY(components, components_of(c, *index, x->ndim()));
   OPTP_TRY(y, gather_flat(c, *x, components));
   return Values{y};
 }
-// GatherElements: y[i, j] = x[index[i, j], j] along axis 0, and so on.
 Lowered gather_elements(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(index, index_operand(c));
@@ -126,27 +116,56 @@ Lowered gather_elements(LoweringContext& c) {
         .expected(llvm::Twine(x->ndim()) + " dims as operand 0")
         .found(to_string(index->type.dims));
   OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
-  llvm::SmallVector<Component, 4> components;
-  for (size_t d = 0; d < x->ndim(); ++d) {
-    if (int64_t(d) == axis) {
-      components.push_back({index, false});
-      continue;
-    }
-    if (proved_less(x->type.dims[d], index->type.dims[d]))
-      return c.fail(Code::shape_mismatch)
-          .operand(1, index->name)
-          .dim_of(d)
-          .expected("at most " + x->type.dims[d].text() + " as operand 0")
-          .found(index->type.dims[d].text());
-    Dims along(x->ndim(), Dim(1));
-    along[d] = index->type.dims[d];
-    OPTP_TRY(count, c.op("iota", {},
-                         {{"start", Dim(0)}, {"size", along[d]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
-    OPTP_TRY(counted, c.reshape(*count, along));
-    components.push_back({counted, proved_less_equal(along[d], x->type.dims[d])});
-  }
-  OPTP_TRY(y, gather_flat(c, *x, components));
+  OPTP_TRY(y, elements_at(c, *x, *index, axis, /*inside=*/false));
   return Values{y};
+}
+// ScatterND: updates at index tuples of data's leading dims, by the rows of these dims flattened.
+//   add   data + scatter_add(updates)
+//   none  data where nothing is written, else scatter_add(updates): tuples are distinct, as ONNX demands (opset 11), so
+//         one update meets one zero. A mask of what is written is scattered likewise.
+Lowered scatter_nd(LoweringContext& c) {
+  OPTP_TRY(data, c.need(0));
+  OPTP_TRY(index, index_operand(c));
+  OPTP_TRY(updates, c.need(2));
+  const std::string reduction = c.text("reduction", "none");
+  if (reduction != "add" && reduction != "none")
+    return c.fail(Code::not_supported).what("reduction " + quoted(reduction)).expected("none or add");
+  OPTP_TRY(components, components_of(c, *index, data->ndim()));
+  const size_t depth = components.size();
+  const Dims flat = flattened(data->type.dims, depth);
+  Value* row = nullptr;
+  if (depth == 1) {  // the op itself counts indices below 0 from the end, and knows its range
+    row = components[0].index;
+  } else {
+    OPTP_TRY(checked, flat_row(c, llvm::ArrayRef<Dim>(data->type.dims).take_front(depth), components));
+    row = checked;
+  }
+  Formula f(c.build);
+  auto scattered = [&](Value* values) {
+    Value* sums = f.op("scatter_add", {values, row}, {{"axis", int64_t(0)}, {"rows", flat[0]}});
+    return f.reshape(sums, data->type.dims);
+  };
+  const DType dtype = data->type.dtype;
+  if (reduction == "add") {
+    Value* sums = scattered(updates);
+    return made_by(f, {is_filled_with(*data, 0) && sums && data->type == sums->type ? sums : f.add(data, sums)});
+  }
+  if (updates->type.dtype != dtype)
+    return c.fail(Code::dtype_mismatch)
+        .operand(2, updates->name)
+        .what("dtype")
+        .expected(long_name(dtype) + " as operand 0")
+        .found(long_name(updates->type.dtype));
+  // Truth values have no sum.
+  Value* written = f.cast(scattered(f.cast(updates, dtype == DType::boolean ? DType::i32 : dtype)), dtype);
+  Dims row_dims = row->type.dims;
+  row_dims.append(flat.size() - 1, Dim(1));
+  Dims mask_dims(data->type.dims.begin(), data->type.dims.begin() + long(depth));
+  mask_dims.append(flat.size() - 1, Dim(1));
+  Value* ones = f.expand(f.scalar(DType::i32, 1), row_dims);
+  Value* count = f.op("scatter_add", {ones, row}, {{"axis", int64_t(0)}, {"rows", flat[0]}});
+  Value* is_written = f.op("greater", {f.reshape(count, mask_dims), f.scalar(DType::i32, 0)});
+  return made_by(f, {f.op("where", {is_written, written, data})});
 }
 Lowered one_hot(LoweringContext& c) {
   OPTP_TRY(index, c.need(0));
@@ -174,8 +193,31 @@ Lowered one_hot(LoweringContext& c) {
 const LoweringRow rows[] = {{"Gather", 1, gather},
                             {"GatherElements", 11, gather_elements},
                             {"GatherND", 11, gather_nd},
-                            {"ScatterND", 16, scatter_nd},
+                            {"ScatterND", 11, scatter_nd},
                             {"OneHot", 9, one_hot}};
 const RegisteredLowerings registered{rows};
 }  // namespace
+
+llvm::Expected<Value*> elements_at(LoweringContext& c, Value& x, Value& index, int64_t axis, bool inside) {
+  llvm::SmallVector<Component, 4> components;
+  for (size_t d = 0; d < x.ndim(); ++d) {
+    if (int64_t(d) == axis) {
+      components.push_back({&index, inside});
+      continue;
+    }
+    if (proved_less(x.type.dims[d], index.type.dims[d]))
+      return c.fail(Code::shape_mismatch)
+          .operand(1, index.name)
+          .dim_of(d)
+          .expected("at most " + x.type.dims[d].text() + " as operand 0")
+          .found(index.type.dims[d].text());
+    Dims along(x.ndim(), Dim(1));
+    along[d] = index.type.dims[d];
+    OPTP_TRY(count, c.op("iota", {},
+                         {{"start", Dim(0)}, {"size", along[d]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
+    OPTP_TRY(counted, c.reshape(*count, along));
+    components.push_back({counted, proved_less_equal(along[d], x.type.dims[d])});
+  }
+  return gather_flat(c, x, components);
+}
 }  // namespace optp

@@ -1,4 +1,4 @@
-// Products: MatMul, Gemm, Einsum become contract, whose loop lists say what is summed; a bias is a separate add.
+// Products: MatMul and Gemm become contract, whose loop lists say what is summed; a bias is a separate add.
 #include "frontend/onnx/lowering.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -131,36 +131,9 @@ Lowered fused_matmul(LoweringContext& c) {
   return Values{z};
 }
 
-Lowered einsum(LoweringContext& c) {
-  std::string equation;
-  for (char ch : c.text("equation", ""))
-    if (ch != ' ') equation += ch;
-  auto [left, right] = llvm::StringRef(equation).split("->");
-  auto [first, second] = left.split(',');
-  if (c.operands.size() != 2 || !llvm::StringRef(equation).contains("->") || second.contains(',') ||
-      llvm::StringRef(equation).contains('.'))
-    return c.fail(Code::malformed)
-        .what("equation " + quoted(equation))
-        .expected("two operands, an explicit result and no ellipsis");
-  OPTP_TRY(a, c.need(0));
-  OPTP_TRY(b, c.need(1));
-  ContractLoops loops;
-  const llvm::StringRef terms[3] = {first, second, right};
-  for (int o = 0; o < 3; ++o)
-    for (size_t k = 0; k < terms[o].size(); ++k) {
-      if (!llvm::isAlpha(terms[o][k]) || terms[o].count(terms[o][k]) != 1 || (o == 2 && !left.contains(terms[o][k])))
-        return c.fail(Code::malformed)
-            .what("equation " + quoted(equation))
-            .what("each letter once in an operand, the result's in an operand");
-      (o == 2 ? loops.result : loops.operands[size_t(o)]).emplace_back(1, terms[o][k]);
-    }
-  OPTP_TRY(y, c.op("contract", {a, b}, {{"loops", std::move(loops)}}));
-  return Values{y};
-}
 const LoweringRow rows[] = {
     {"MatMul", 1, matmul},
     {"Gemm", 7, gemm},
-    {"Einsum", 12, einsum},
     {"FusedGemm", 1, fused_gemm, "com.microsoft"},
     {"FusedMatMul", 1, fused_matmul, "com.microsoft"},
 };

@@ -1,6 +1,4 @@
 // ONNX operators that read, make or change shapes, and those that move elements. Shape itself becomes known dims.
-#include <cmath>
-
 #include "frontend/onnx/lowering.h"
 
 namespace optp {
@@ -385,51 +383,6 @@ Lowered pad(LoweringContext& c) {
   }
   return Values{y};
 }
-Lowered range(LoweringContext& c) {
-  OPTP_TRY(first, c.need(0));
-  for (size_t k = 1; k < 3; ++k) {
-    OPTP_TRY(other, c.need(k));
-    if (other->type.dtype != first->type.dtype)
-      return c.fail(Code::dtype_mismatch)
-          .operand(k, other->name)
-          .what("dtype")
-          .expected(long_name(first->type.dtype) + " as operand 0")
-          .found(long_name(other->type.dtype));
-  }
-  if (is_float(first->type.dtype)) {
-    // Floating bounds must be constants; the integer case carries symbols.
-    Array bounds[3];
-    for (size_t k = 0; k < 3; ++k) {
-      OPTP_TRY(v, c.need(k));
-      if (!v->data || v->data->is_missing() || v->data->elements() != 1) return c.not_known(k);
-      bounds[k] = to_array(*v->data);
-    }
-    const double a = bounds[0].number(0), b = bounds[1].number(0), s = bounds[2].number(0), n = std::ceil((b - a) / s);
-    constexpr double most = 1 << 22;  // made here, unlike the integer case
-    if (!(n <= most))
-      return c.fail(Code::too_large)
-          .what("a range from " + std::to_string(a) + " to " + std::to_string(b) + " in steps of " + std::to_string(s))
-          .expected("at most 2^22 elements");
-    Array out;
-    out.resize(/*floating=*/true, {int64_t(std::max(0.0, n))});
-    for (size_t k = 0; k < out.f.size(); ++k) out.f[k] = a + double(k) * s;
-    return Values{&c.build.constant(first->type.dtype, out.dims, out)};
-  }
-  Dim bound[3];
-  const char* what[] = {"the start", "the limit", "the step"};
-  for (size_t k = 0; k < 3; ++k) {
-    OPTP_TRY(d, c.known_dims(k, what[k]));
-    if (d.size() != 1) return c.fail(Code::malformed).what(llvm::Twine(what[k])).expected("one number");
-    bound[k] = d[0];
-  }
-  if (bound[2].is(0)) return c.fail(Code::malformed, "step 0");
-  const Dim span = bound[1] - bound[0];
-  Dim size = bound[2].is(1) ? span : (bound[2].is(-1) ? Dim(-1) * span : Dim(-1) * floor_div(Dim(-1) * span, bound[2]));
-  if (!proved_less_equal(0, size)) size = maximum(size, 0);
-  OPTP_TRY(y, c.op("iota", {},
-                   {{"start", bound[0]}, {"size", size}, {"step", bound[2]}, {"dtype", int64_t(first->type.dtype)}}));
-  return Values{y};
-}
 // Trilu keeps one triangle: row ≥ column - k (lower), column ≥ row + k (upper); computed where it is used.
 Lowered trilu(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
@@ -470,7 +423,6 @@ const LoweringRow rows[] = {
     {"Split", 2, split},
     {"Concat", 4, concat},
     {"Pad", 11, pad},
-    {"Range", 11, range},
     {"Trilu", 14, trilu},
 };
 const RegisteredLowerings registered{rows};

@@ -2,8 +2,13 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
 #include "frontend/ir/dtype.h"
 #include "frontend/ir/sharding.h"
+#include "tests/properties.h"
 
 using namespace optp;
 
@@ -13,7 +18,53 @@ Dim dim(const char* text) {
   REQUIRE(bool(d));
   return *d;
 }
+// A dim of the names n ≥ 1 and past ≥ 0, and how its value is computed from theirs; nothing where it divides by 0.
+struct Computed {
+  Dim dim;
+  std::function<std::optional<int64_t>(int64_t n, int64_t past)> value;
+};
+Computed random_computed(int depth = 4) {
+  const int kind = *rc::gen::inRange(0, depth > 0 ? 8 : 3);
+  if (kind == 0) return {Dim::symbol("n"), [](int64_t n, int64_t) { return n; }};
+  if (kind == 1) return {Dim::symbol("past", 0), [](int64_t, int64_t past) { return past; }};
+  const int64_t k = *rc::gen::inRange<int64_t>(-4, 5);
+  if (kind == 2) return {Dim(k), [k](int64_t, int64_t) { return k; }};
+  const Computed a = random_computed(depth - 1), b = random_computed(depth - 1);
+  auto made = [&](Dim dim, auto compute) {
+    return Computed{dim, [a, b, compute](int64_t n, int64_t past) -> std::optional<int64_t> {
+                      const auto x = a.value(n, past), y = b.value(n, past);
+                      return x && y ? compute(*x, *y) : std::nullopt;
+                    }};
+  };
+  using Number = std::optional<int64_t>;
+  if (kind == 3) return made(a.dim + b.dim, [](int64_t x, int64_t y) -> Number { return x + y; });
+  if (kind == 4) return made(a.dim - b.dim, [](int64_t x, int64_t y) -> Number { return x - y; });
+  if (kind == 5) return made(minimum(a.dim, b.dim), [](int64_t x, int64_t y) -> Number { return std::min(x, y); });
+  if (kind == 6) return made(maximum(a.dim, b.dim), [](int64_t x, int64_t y) -> Number { return std::max(x, y); });
+  return made(floor_div(a.dim, b.dim), [](int64_t x, int64_t y) -> Number {
+    if (y == 0) return std::nullopt;
+    return int64_t(std::floor(double(x) / double(y)));
+  });
+}
 }  // namespace
+
+TEST_CASE("a dim has the value that its parts compute, and what is proved of it holds for every value of its names") {
+  check_property("values and bounds", [] {
+    const Computed a = random_computed(), b = random_computed();
+    for (int64_t n = 1; n < 5; ++n)
+      for (int64_t past = 0; past < 4; ++past) {
+        const auto x = a.value(n, past), y = b.value(n, past);
+        const DimValues values{{"n", n}, {"past", past}};
+        if (x && !a.dim.is_overflow()) {
+          auto found = evaluate(a.dim, values);
+          if (!found) RC_FAIL(llvm::toString(found.takeError()));
+          RC_ASSERT(*found == *x);
+          if (auto least = lower_bound(a.dim)) RC_ASSERT(*least <= *x);
+        }
+        if (x && y && proved_less_equal(a.dim, b.dim)) RC_ASSERT(*x <= *y);
+      }
+  });
+}
 
 TEST_CASE("equal extents are one object and print canonically") {
   for (auto [in, out] :

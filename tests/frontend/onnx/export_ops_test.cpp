@@ -160,6 +160,11 @@ std::vector<Sample> samples() {
         out.push_back({"cumsum",
                        {{t, {batch, sequence}}},
                        {{"axis", int64_t(1)}, {"exclusive", exclusive}, {"reverse", reverse}}});
+  for (DType t : {f32, f64, f16, bf16, i64, i8})
+    for (int64_t largest : {0, 1})
+      out.push_back({"top_k",
+                     {{t, {batch, sequence}}},
+                     {{"axis", int64_t(1)}, {"k", Dim(largest ? sequence : Dim(2))}, {"largest", largest}}});
   for (int64_t axis : {0, 1}) out.push_back({"softmax", {x}, {{"axis", axis}}});
   for (DType t : {f32, f64, f16, bf16}) {
     out.push_back({"layer_norm", {{t, {batch, 5}}, {t, {5}}, {t, {5}}}, {{"epsilon", 1e-3}}});

@@ -1,0 +1,90 @@
+// The steps that com.microsoft's attention operators share.
+#include <cmath>
+
+#include "frontend/onnx/operators/microsoft_attention.h"
+
+namespace optp::microsoft {
+namespace {
+// Each key head serves a group of consecutive query heads.
+Value* repeated(Formula& f, Value* x, Dim heads) {
+  if (!x || x->type.dims[1] == heads || x->type.dims[1].is(0)) return x;
+  const Dims d = x->type.dims;
+  Value* apart = f.reshape(x, {d[0], d[1], Dim(1), d[2], d[3]});
+  return f.reshape(f.expand(apart, {d[0], d[1], floor_div(heads, d[1]), d[2], d[3]}), {d[0], heads, d[2], d[3]});
+}
+}  // namespace
+
+Value* heads_apart(Formula& f, Value* x, Dim heads) {
+  if (!x) return nullptr;
+  const Dims d = x->type.dims;
+  Value* apart = f.reshape(x, {d[0], d[1], heads, floor_div(d[2], heads)});
+  return f.op("transpose", {apart}, {{"perm", llvm::SmallVector<int64_t, 4>{0, 2, 1, 3}}});
+}
+Value* heads_joined(Formula& f, Value* x) {
+  Value* turned = f.op("transpose", {x}, {{"perm", llvm::SmallVector<int64_t, 4>{0, 2, 1, 3}}});
+  if (!turned) return nullptr;
+  const Dims d = turned->type.dims;
+  return f.reshape(turned, {d[0], d[1], d[2] * d[3]});
+}
+Value* part(Formula& f, Value* x, int64_t axis, Dim start, Dim size) {
+  return f.op("slice", {x}, {{"axis", axis}, {"start", start}, {"size", size}, {"step", int64_t(1)}});
+}
+Value* iota(Formula& f, Dim start, Dim size) {
+  return f.op("iota", {}, {{"start", start}, {"size", size}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}});
+}
+Value* joined(Formula& f, Value* before, Value* after) {
+  return before ? f.op("concat", {before, after}, {{"axis", int64_t(2)}}) : after;
+}
+void keep_causal(Formula& f, Mask& mask, Dim past, Dim queries, Dim keys, int64_t window, DType dtype) {
+  Value *row = f.reshape(iota(f, past, queries), {queries, 1}), *column = iota(f, 0, keys);
+  mask.keep(f, f.op("less_equal", {column, row}), dtype, lowest);
+  if (window > 0) mask.keep(f, f.op("greater", {column, f.add(row, double(-window))}), dtype, lowest);
+}
+llvm::Error keep_valid(LoweringContext& c, Formula& f, Mask& mask, size_t index, Dim keys, DType dtype, double filter) {
+  Value* given = c.operands[index];
+  const Dims d = given->type.dims;
+  if (is_float(given->type.dtype) || given->type.dtype == DType::string || d.empty() || d.size() > 3)
+    return c.fail(Code::not_supported)
+        .operand(index, given->name)
+        .expected("integers of [batch], [batch, keys] or [batch, queries, keys]")
+        .found(to_string(given->type));
+  Value* number = f.cast(given, DType::i64);
+  Value* condition = nullptr;
+  if (d.size() == 1)
+    condition = f.op("less", {iota(f, 0, keys), f.reshape(number, {d[0], 1, 1, 1})});
+  else
+    condition = f.op("greater",
+                     {d.size() == 2 ? f.reshape(number, {d[0], 1, 1, d[1]}) : f.reshape(number, {d[0], 1, d[1], d[2]}),
+                      f.scalar(DType::i64, 0)});
+  mask.keep(f, condition, dtype, filter);
+  return llvm::Error::success();
+}
+llvm::Expected<double> scale_of(LoweringContext& c, Dim head) {
+  if (const double given = c.number("scale", 0); given != 0) return given;
+  if (auto n = head.constant()) return 1 / std::sqrt(double(*n));
+  return c.fail(Code::malformed).what("head size " + head.text()).says("is not known at compile time");
+}
+Value* attended(Formula& f, Value* q, Value* k, Value* v, const Mask& mask, double scale, double softcap) {
+  if (!q || !k || !v) return nullptr;
+  const Dim heads = q->type.dims[1];
+  Value* scores = f.op("contract", {f.mul(q, scale), repeated(f, k, heads)},
+                       {{"loops", contract_loops("b h s d, b h t d -> b h s t")}});
+  if (softcap > 0) scores = f.mul(f.op("tanh", {f.mul(scores, 1 / softcap)}), softcap);
+  if (mask.sum) scores = f.add(scores, mask.sum);
+  Value* weights = f.op("softmax", {scores}, {{"axis", int64_t(3)}});
+  return f.op("contract", {weights, repeated(f, v, heads)}, {{"loops", contract_loops("b h s t, b h t d -> b h s d")}});
+}
+llvm::Expected<int64_t> head_count(LoweringContext& c, llvm::StringRef attribute, Dim hidden) {
+  const int64_t heads = c.integer(attribute, 0);
+  if (heads > 0 && exact_div(hidden, heads)) return heads;
+  return c.fail(Code::malformed).what(attribute).expected("a divisor of hidden size " + hidden.text()).found(heads);
+}
+llvm::Error has_dims(LoweringContext& c, size_t operand, size_t ndim) {
+  const Value& v = *c.operands[operand];
+  if (v.ndim() == ndim) return llvm::Error::success();
+  return c.fail(Code::shape_mismatch)
+      .operand(operand, v.name)
+      .expected(llvm::Twine(ndim) + " dims")
+      .found(to_string(v.type.dims));
+}
+}  // namespace optp::microsoft
