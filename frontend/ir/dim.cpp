@@ -291,10 +291,14 @@ Dim floor_div(Dim a, Dim b) {
   return of(atom(Leaf::floor_div, write, a, b));
 }
 Dim modulo(Dim a, Dim b) { return a - b * floor_div(a, b); }
+thread_local llvm::ArrayRef<std::pair<Dim, Dim>> assumed_orders;
+bool is_assumed_less_equal(Dim a, Dim b) {
+  return llvm::any_of(assumed_orders, [&](const auto& order) { return order.second - order.first == b - a; });
+}
 Dim minimum(Dim a, Dim b) {
   if (a.is_overflow() || b.is_overflow()) return Dim::overflow();
-  if (proved_less_equal(a, b)) return a;
-  if (proved_less_equal(b, a)) return b;
+  if (proved_less_equal(a, b) || is_assumed_less_equal(a, b)) return a;
+  if (proved_less_equal(b, a) || is_assumed_less_equal(b, a)) return b;
   if (b.text() < a.text()) std::swap(a, b);
   const auto write = [&](auto written) { return "min(" + written(a) + ", " + written(b) + ")"; };
   return of(atom(Leaf::minimum, write, a, b));
@@ -482,4 +486,19 @@ std::optional<std::pair<Dim, Dim>> solve_equal(Dim a, Dim b) {
   }
   return best;
 }
+std::optional<std::pair<Dim, Dim>> solve_order(Dim a, Dim b) {
+  if (a.is_overflow() || b.is_overflow()) return std::nullopt;
+  const Dim difference = a - b;
+  for (const DimTerm& t : difference.expression().terms) {
+    if (t.atoms.size() != 1 || t.atoms[0]->kind != Leaf::minimum) continue;
+    const Dim rest = difference - make({t}), x = t.atoms[0]->a, y = t.atoms[0]->b;
+    if ((rest + Dim(t.coefficient) * x).is(0)) return std::pair{x, y};
+    if ((rest + Dim(t.coefficient) * y).is(0)) return std::pair{y, x};
+  }
+  return std::nullopt;
+}
+AssumedOrders::AssumedOrders(llvm::ArrayRef<std::pair<Dim, Dim>> orders) : before_(assumed_orders) {
+  assumed_orders = orders;
+}
+AssumedOrders::~AssumedOrders() { assumed_orders = before_; }
 }  // namespace optp

@@ -102,6 +102,20 @@ std::string to_string(llvm::ArrayRef<Dim> dims);  // "[batch, sequence, 768]"
 // Makes a and b equal by giving one symbol of coefficient ±1 a value: {symbol, value}, or nothing.
 // The side without a minus is preferred, so that bounds can still be proved.
 std::optional<std::pair<Dim, Dim>> solve_equal(Dim a, Dim b);
+// Makes a and b equal by an order between the arguments of a minimum in them: {smaller, larger}, or nothing.
+//   sequence = min(sequence, 16)  holds where  sequence <= 16
+std::optional<std::pair<Dim, Dim>> solve_order(Dim a, Dim b);
+// While it lives, minimum() in this thread takes each first dim to be at most its second: what a model's guards demand.
+class AssumedOrders {
+ public:
+  explicit AssumedOrders(llvm::ArrayRef<std::pair<Dim, Dim>> orders);
+  ~AssumedOrders();
+  AssumedOrders(const AssumedOrders&) = delete;
+  AssumedOrders& operator=(const AssumedOrders&) = delete;
+
+ private:
+  llvm::ArrayRef<std::pair<Dim, Dim>> before_;
+};
 
 }  // namespace optp
 template <>

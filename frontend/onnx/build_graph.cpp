@@ -164,6 +164,7 @@ struct GraphBuilder::State {
     auto with_bound = [&](llvm::StringRef s) { return std::optional(solved->bounds.symbol(s)); };
     for (auto& [name, dim] : solved->dims) dim = substitute(dim, with_bound);
     for (Guard& g : solved->guards) g.left = substitute(g.left, with_bound), g.right = substitute(g.right, with_bound);
+    for (auto& [a, b] : solved->orders) a = substitute(a, with_bound), b = substitute(b, with_bound);
     for (auto& [v, first_read] : inputs) {
       auto type = input_type(*v, solved->bounds);
       if (!type) return type.takeError();
@@ -430,6 +431,7 @@ struct GraphBuilder::State {
     Scope main{.opsets = &model.opsets, .owner = model.proto};
     if (auto e = add_inputs(main)) return e;
     for (const Value* v : graph->inputs) named.insert(v);
+    const AssumedOrders assumed(solved->orders);  // the guards above still say what is assumed from here on
     if (auto e = add_initializers(model.graph(), main)) return e;
     if (auto e = add_body(model.body, main)) return e;
     for (const auto& o : model.graph().output()) {

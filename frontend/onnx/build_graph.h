@@ -7,10 +7,12 @@
 
 namespace optp {
 
-// What import learns from one try to the next: extents that turned out to be equal, and which may be 0.
+// What import learns from one try to the next: extents that turned out to be equal, or at most another, and which may
+// be 0.
 struct Solved {
   std::map<std::string, Dim, std::less<>> dims;
   std::vector<Guard> guards;
+  std::vector<std::pair<Dim, Dim>> orders = {};  // the first is at most the second
   DimBounds bounds;
 };
 class GraphBuilder {

@@ -11,7 +11,8 @@ llvm::Expected<std::unique_ptr<Graph>> import_onnx(llvm::StringRef path, const I
   if (!model) return model.takeError();
   GraphBuilder builder(**model, folder, options.limits);
   Solved solved;
-  // Each round may find that two named extents must be equal: one is solved for, and the graph is built again.
+  // Each round may find that two named extents must be equal: one is solved for, or a minimum is decided, and the graph
+  // is built again.
   constexpr int most_rounds = 64;
   for (int round = 0; round < most_rounds; ++round) {
     auto graph = builder.build(solved);
@@ -20,17 +21,22 @@ llvm::Expected<std::unique_ptr<Graph>> import_onnx(llvm::StringRef path, const I
     llvm::Error rest =
         llvm::handleErrors(graph.takeError(), [&](const DimClash& c) { clash.emplace(c.left, c.right, c.at); });
     if (rest) return within(file_place(path), std::move(rest));
+    if (auto order = solve_order(clash->left, clash->right)) {
+      solved.orders.push_back(*order);
+      solved.guards.push_back({clash->left, clash->right, clash->at});
+      continue;
+    }
     auto equal = solve_equal(clash->left, clash->right);
     if (!equal)
       return error(Code::shape_mismatch)
           .in_file(path)
           .at(clash->at)
           .what("extents " + clash->left.text() + " and " + clash->right.text() + " differ");
-    for (auto& [name, dim] : solved.dims)
-      dim = substitute(dim, [&](llvm::StringRef s) -> std::optional<Dim> {
-        if (s == *name_of(equal->first)) return equal->second;
-        return std::nullopt;
-      });
+    auto with_value = [&](llvm::StringRef s) {
+      return s == *name_of(equal->first) ? std::optional(equal->second) : std::nullopt;
+    };
+    for (auto& [name, dim] : solved.dims) dim = substitute(dim, with_value);
+    for (auto& [a, b] : solved.orders) a = substitute(a, with_value), b = substitute(b, with_value);
     solved.dims[name_of(equal->first)->str()] = equal->second;
     solved.guards.push_back({equal->first, equal->second, clash->at});
   }

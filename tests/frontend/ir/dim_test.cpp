@@ -149,6 +149,26 @@ TEST_CASE("a clash of names is solved for the side without a minus") {
   CHECK(s->first == dim("total"));
   CHECK_FALSE(solve_equal(dim("4"), dim("5")).has_value());
 }
+TEST_CASE("a minimum is solved by an order of its arguments, and is gone where the order is assumed") {
+  // A table of 16 rows is cut to the sequence, from its end.
+  const Dim n = dim("sequence"), cut = dim("min(0, sequence - 16) + 16");
+  for (auto order : {solve_order(n, cut), solve_order(cut, n)}) {
+    REQUIRE(order.has_value());
+    CHECK(order->first == n - 16);
+    CHECK(order->second == Dim(0));
+    const std::pair<Dim, Dim> all[] = {*order};
+    {
+      const AssumedOrders assumed(all);
+      CHECK(minimum(Dim(0), n - 16) + 16 == n);
+      CHECK(minimum(n, 16) == n);
+      CHECK(minimum(n, 15) != n);
+      CHECK(maximum(Dim(16) - n, 0) == Dim(16) - n);
+    }
+    CHECK(minimum(n, 16) != n);
+  }
+  CHECK_FALSE(solve_order(n, dim("batch")).has_value());
+  CHECK_FALSE(solve_order(n, dim("min(batch, 16)")).has_value());
+}
 TEST_CASE("chunks are balanced, cover everything and nest") {
   auto mesh = parse_mesh("data=2, tensor=3");
   REQUIRE(bool(mesh));

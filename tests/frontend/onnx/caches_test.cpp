@@ -3,6 +3,7 @@
 
 #include "frontend/ir/dim.h"
 #include "frontend/ir/parse.h"
+#include "frontend/onnx/export.h"
 #include "tests/frontend/onnx/model_file.h"
 #include "tests/must.h"
 
@@ -121,4 +122,14 @@ TEST_CASE("a graph whose caches may be empty reads as it prints, bounds and all"
   CHECK(to_string(*again) == text);
   CHECK(bounds(*again) == bounds(*graph));
   for (size_t k = 0; k < graph->inputs.size(); ++k) CHECK(again->inputs[k]->type.dims == graph->inputs[k]->type.dims);
+}
+TEST_CASE("extents of images and frames are at least 1 in a rank's file as they are in the whole's") {
+  const ScratchFolder folder;
+  // As a training step's is, a rank's graph may be without the outputs that extend caches.
+  const auto graph = must(import_onnx(folder.put("model.onnx", cached_model("past", "frames").SerializeAsString())));
+  graph->rank = 0;
+  auto out = must(OutputTransaction::begin(folder / "parts"));
+  must(write_rank_model(*graph, out, "rank0"));
+  must(out.commit());
+  CHECK(bounds(*must(import_onnx(folder / "parts/rank0/model.onnx"))) == bounds(*graph));
 }

@@ -331,3 +331,27 @@ TEST_CASE("normalisations take mean and variance of a channel, of a group, or as
   for (size_t k = 0; k < y.size(); ++k) y[k] = (y[k] - mean.f[k / 3 % 4]) / std::sqrt(variance.f[k / 3 % 4] + 1e-5);
   check_close(must(run(model_of("BatchNormalization", given, {"y"}), given)).at("y"), scaled(y, scale, bias));
 }
+
+TEST_CASE("a table that is cut to an extent must have as many rows, which is checked when the extent is known") {
+  // y = x + table[max(16 - n, 0):], as position biases are cut from their end
+  auto m = empty_model();
+  add_input(m, "x", onnx::TensorProto::FLOAT, {-1});
+  add_floats(m, "table", {16}, 0.5f);
+  for (const auto& [name, value] : {std::pair{"first", 0}, {"rows", 16}, {"most", INT32_MAX}})
+    add_integers(m, name, {value});
+  add_node(m, "Shape", "shape", {"x"}, {"n"});
+  add_node(m, "Sub", "left", {"rows", "n"}, {"unused"});
+  add_node(m, "Max", "start", {"unused", "first"}, {"begin"});
+  add_node(m, "Slice", "cut", {"table", "begin", "most"}, {"part"});
+  add_node(m, "Add", "the_node", {"x", "part"}, {"y"});
+  m.mutable_graph()->add_output()->set_name("y");
+  for (int64_t n : {1, 5, 16}) {
+    std::vector<double> expected = some({n}).f;
+    for (double& v : expected) v += 0.5;
+    check_close(must(run(m, {{"x", some({n})}}, {{"n0", n}})).at("y"), expected);
+  }
+  auto y = run(m, {{"x", some({17})}}, {{"n0", 17}});
+  REQUIRE_FALSE(bool(y));
+  const std::string message = llvm::toString(y.takeError());
+  for (const char* part : {"'the_node'", "17", "must equal"}) CHECK(has(message, part));
+}
