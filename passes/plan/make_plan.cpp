@@ -52,6 +52,23 @@ bool weights_missing(const Graph& graph) {
   return llvm::any_of(graph.data(), [](const Value* v) { return v->data->is_missing(); });
 }
 
+namespace {
+// Names grow until the extent is one that a run can have: a signal has at least a convolution's window of samples.
+void grow_for(Dim extent, const DimValues& asked, DimValues& examples) {
+  const int64_t least = lower_bound(extent).value_or(-1), wanted = least < 0 ? 1 : least;
+  constexpr int64_t most = 1 << 20;
+  for (const std::string& s : symbols_of(extent))
+    while (!asked.contains(s) && examples[s] < most) {
+      const int64_t before = number_at(extent, examples), size = examples[s];
+      if (before >= wanted) return;
+      examples[s] = std::max<int64_t>(1, 2 * size);
+      if (number_at(extent, examples) >= before) continue;
+      examples[s] = size;
+      break;
+    }
+}
+}  // namespace
+
 DimValues example_dims(const Graph& graph, const DimValues& asked) {
   DimValues out = asked;
   for (const Value* v : graph.inputs)
@@ -72,6 +89,9 @@ DimValues example_dims(const Graph& graph, const DimValues& asked) {
         while (!asked.contains(s) && out[s] > 1 && (number_at(start, out) < 0 || number_at(end, out) > *extent))
           out[s] /= 2;
   }
+  for (const auto& node : graph.nodes)
+    for (const auto& result : node->results)
+      for (Dim d : result->type.dims) grow_for(d, asked, out);
   return out;
 }
 

@@ -26,13 +26,21 @@ EXPERTS = dict(num_local_experts=4, num_experts=4, n_routed_experts=4, num_exper
 VISION = dict(image_size=16, patch_size=4, num_channels=3)
 SPEECH = dict(conv_dim=(24, 24), conv_kernel=(4, 3), conv_stride=(3, 2), num_feat_extract_layers=2,
               num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, apply_spec_augment=False, mask_time_prob=0.0)
+HALF = dict(rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5))
 LATENT = dict(q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=4, qk_nope_head_dim=8, v_head_dim=12, head_dim=4,
               first_k_dense_replace=1, n_group=2, topk_group=1, n_shared_experts=1, num_key_value_heads=4)
 
 
 class Family:
+    LANGUAGE = ("CausalLM", "MaskedLM", "Seq2SeqLM", "Speech2Seq", "module", "lora")
+
     def __init__(self, name, task="CausalLM", model_type=None, **config):
         self.name, self.task, self.model_type, self.config = name, task, model_type or name, config
+
+    @property
+    def output(self):
+        """What training takes for scores of a vocabulary goes by this name."""
+        return "logits" if self.task in self.LANGUAGE else "y"
 
 
 FAMILIES = [
@@ -43,8 +51,8 @@ FAMILIES = [
     Family("biogpt"), Family("openai-gpt"), Family("llama"), Family("mistral", sliding_window=8), Family("qwen2"),
     Family("qwen3"), Family("gemma"), Family("gemma2", sliding_window=8, query_pre_attn_scalar=12),
     Family("gemma3_text", sliding_window=8, query_pre_attn_scalar=12), Family("phi"), Family("phi3"),
-    Family("stablelm", partial_rotary_factor=0.5), Family("starcoder2"), Family("olmo"), Family("olmo2"), Family("olmo3", sliding_window=8),
-    Family("cohere"), Family("cohere2", sliding_window=8), Family("glm"), Family("glm4"), Family("granite"),
+    Family("stablelm", **HALF), Family("starcoder2"), Family("olmo"), Family("olmo2"), Family("olmo3", sliding_window=8),
+    Family("cohere"), Family("cohere2", sliding_window=8), Family("glm", **HALF), Family("glm4", **HALF), Family("granite"),
     Family("helium"), Family("persimmon"), Family("smollm3"), Family("nemotron"), Family("exaone4", sliding_window=8),
     Family("ernie4_5"), Family("arcee"), Family("seed_oss"),
     Family("mixtral", **EXPERTS), Family("qwen2_moe", shared_expert_intermediate_size=48, **EXPERTS),
@@ -218,12 +226,12 @@ class CalledWithLora(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids, a, b):
+    def forward(self, input_ids, attention_mask, a, b):
         q = self.model.model.layers[0].self_attn.q_proj
         saved, q.forward = q.forward, lambda x: nn.functional.linear(x, q.weight) + nn.functional.linear(
             nn.functional.linear(x, a), b)
         try:
-            return self.model(input_ids=input_ids).logits
+            return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
         finally:
             q.forward = saved
 
@@ -266,20 +274,25 @@ def make(family, attention="eager"):
         if family.name.endswith("inputs"):
             g = torch.Generator().manual_seed(6)
             low = {"a": torch.randn(4, 48, generator=g) / 7, "b": torch.randn(48, 4, generator=g) / 7}
-            return CalledWithLora(model), {**ids, **low}, {"input_ids": {0: b, 1: s}, "a": {}, "b": {}}
+            x = {**ids, "attention_mask": torch.ones(2, 9, dtype=torch.int64), **low}
+            return CalledWithLora(model), x, {"input_ids": {0: b, 1: s}, "attention_mask": {0: b, 1: s}, "a": {}, "b": {}}
         for layer in model.model.layers:
             layer.self_attn.q_proj = LowRank(layer.self_attn.q_proj)
             layer.self_attn.v_proj = LowRank(layer.self_attn.v_proj)
-        return Called(model.eval(), ["input_ids"], lambda y: y.logits), ids, {"input_ids": {0: b, 1: s}}
+        x = {**ids, "attention_mask": torch.ones(2, 9, dtype=torch.int64)}
+        return Called(model.eval(), list(x), lambda y: y.logits), x, {n: {0: b, 1: s} for n in x}
     mask = torch.ones(2, 9, dtype=torch.int64)
     mask[1, -3:] = 0
     if family.task in ("Text", "Vision"):
-        kind = {"clip_text_model": "CLIPTextModel", "clip_vision_model": "CLIPVisionModel",
-                "siglip_vision_model": "SiglipVisionModel"}[family.model_type]
+        kind = {"deit": "DeiTModel", "clip_text_model": "CLIPTextModel",
+                "clip_vision_model": "CLIPVisionModel", "siglip_vision_model": "SiglipVisionModel"}[family.model_type]
         model, pick = getattr(t, kind)(config), lambda y: y.last_hidden_state
     else:
         kind = {"Speech2Seq": "AutoModelForSpeechSeq2Seq"}.get(family.task, "AutoModelFor" + family.task)
-        model = getattr(t, kind).from_config(config, attn_implementation=attention)
+        try:
+            model = getattr(t, kind).from_config(config, attn_implementation=attention)
+        except ValueError:  # it has the one implementation
+            model = getattr(t, kind).from_config(config, attn_implementation="eager")
         pick = (lambda y: y.start_logits) if family.task == "QuestionAnswering" else lambda y: y.logits
     model = seeded(model)
     g = torch.Generator().manual_seed(8)
@@ -289,8 +302,9 @@ def make(family, attention="eager"):
     elif family.task == "CTC":
         x, dims = {"input_values": torch.randn(2, 120, generator=g)}, {"input_values": {0: b, 1: "samples"}}
     elif family.task == "Speech2Seq":
-        x = {"input_features": torch.randn(2, 12, 24, generator=g), "decoder_input_ids": text((2, 7), 5)}
-        dims = {"input_features": {0: b}, "decoder_input_ids": {0: b, 1: "target"}}
+        x = {"input_features": torch.randn(2, 12, 24, generator=g), "decoder_input_ids": text((2, 7), 5),
+             "decoder_attention_mask": torch.ones(2, 7, dtype=torch.int64)}
+        dims = {"input_features": {0: b}, **{n: {0: b, 1: "target"} for n in list(x)[1:]}}
     elif family.task == "Seq2SeqLM":
         x = {**ids, "attention_mask": mask, "decoder_input_ids": text((2, 7), 6)}
         dims = {"input_ids": {0: b, 1: s}, "attention_mask": {0: b, 1: s}, "decoder_input_ids": {0: b, 1: "target"}}

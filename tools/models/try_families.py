@@ -10,7 +10,9 @@ attention and of the MLP is cut; does `check --train` hold; are three steps of A
 and results.json, so that a second call does only what is missing.
 """
 import argparse
+import contextlib
 import datetime
+import io
 import json
 import logging
 import os
@@ -35,16 +37,16 @@ def export(family, exporter, folder):
     """FOLDER/model.onnx, inputs/*.npy, expected.npy; the number of parameters."""
     model, x, dims = families.make(family, "sdpa" if exporter == "dynamo" else "eager")
     path = folder + "/model.onnx"
-    with torch.no_grad():
+    with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
         y = model(*x.values())
         if exporter == "legacy":
             names = {n: d for n, d in dims.items() if d}
-            torch.onnx.export(model, tuple(x.values()), path, input_names=list(x), output_names=["y"],
-                              dynamic_axes={**names, "y": {0: "batch"}}, opset_version=17, dynamo=False)
+            torch.onnx.export(model, tuple(x.values()), path, input_names=list(x), output_names=[family.output],
+                              dynamic_axes={**names, family.output: {0: "batch"}}, opset_version=17, dynamo=False)
         else:
             shapes = {n: torch.export.Dim(n, min=1 if n == "batch" else 2, max=64 if n != "samples" else 4096)
                       for d in dims.values() for n in d.values()}
-            torch.onnx.export(model, tuple(x.values()), path, input_names=list(x), output_names=["y"],
+            torch.onnx.export(model, tuple(x.values()), path, input_names=list(x), output_names=[family.output],
                               dynamic_shapes=(tuple({k: shapes[v] for k, v in dims[n].items()} for n in x),),
                               opset_version=18, dynamo=True, external_data=False, verbose=False)
     os.makedirs(folder + "/inputs", exist_ok=True)
@@ -89,6 +91,17 @@ def whole_parts(plan):
     return {"cut": cut / max(total, 1)}
 
 
+def refused_by_onnxruntime(path, inputs):
+    """Its error where it can't run the file either, else None."""
+    import onnxruntime as ort
+    ort.set_default_logger_severity(4)
+    try:
+        ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, inputs)
+    except Exception as e:
+        return (str(e).strip().splitlines() or [type(e).__name__])[0][:160]
+    return None
+
+
 def look(program, model_path, folder, inputs_folder, expected, tolerance):
     """One file through the program: what came out, and what failed with its first error."""
     inputs = {f[:-4]: np.load(f"{inputs_folder}/{f}") for f in sorted(os.listdir(inputs_folder))}
@@ -97,7 +110,8 @@ def look(program, model_path, folder, inputs_folder, expected, tolerance):
     shutil.rmtree(out, ignore_errors=True)
     code, _, error = program.call(model_path, "--devices", str(program.devices), "-o", out, "--quiet")
     if code:
-        return {"partition": error}
+        other = refused_by_onnxruntime(model_path, inputs)
+        return {"broken": f"ONNX Runtime: {other}; {error}"} if other else {"partition": error}
     with open(out + "/plan.json") as f:
         plan = json.load(f)
     row["plan"] = {k: plan[k] for k in plan if k in ("format",)}
@@ -113,7 +127,7 @@ def look(program, model_path, folder, inputs_folder, expected, tolerance):
         row["run"] = error
     else:
         files = [f for f in os.listdir(results) if f.endswith(".npy")]
-        y = np.load(f"{results}/{'y.npy' if 'y.npy' in files else files[0]}")
+        y = np.load(f"{results}/{files[0]}")
         worst = np.abs(y - expected).max() / np.abs(expected).max() if y.shape == expected.shape else np.inf
         row["error"] = float(worst)
         if not worst <= tolerance:
@@ -157,11 +171,11 @@ def trace(results, arguments, program):
                     print(f"{name:40} form: {note[:120]}", flush=True)
                     continue
                 row = look(program, path, folder, folder + "/inputs", expected, 2e-2 if "16" in form else 1e-4)
-                if form == "plain" and "partition" not in row and not arguments.no_train:
+                if form == "plain" and "error" in row and family.output == "logits" and not arguments.no_train:
                     row.update(train(program, path, folder, folder + "/inputs"))
                 row["facts"] = facts
                 results[name] = row
-                bad = {k: v for k, v in row.items() if k in ("partition", "check", "run", "train")}
+                bad = {k: v for k, v in row.items() if k in ("broken", "partition", "check", "run", "train")}
                 print(f"{name:40} {'; '.join(f'{k}: {v}' for k, v in bad.items())[:230] or 'holds'}", flush=True)
 
 

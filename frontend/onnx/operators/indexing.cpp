@@ -1,4 +1,4 @@
-// ONNX operators that choose elements by indices: gathers, their transpose, and one-hot rows.
+// ONNX operators that choose elements by indices: gathers and one-hot rows.
 #include "frontend/onnx/operators/indexing.h"
 
 namespace optp {
@@ -19,6 +19,65 @@ llvm::Expected<Value*> wrapped(LoweringContext& c, Value& index, Dim extent) {
   OPTP_TRY(from_end, c.op("add", {&index, end}));
   return c.op("where", {negative, from_end, &index});
 }
+// Elements of x's leading dims by an index along each: a gather of rows from those dims flattened.
+llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<Component> components) {
+  OPTP_TRY(row, flat_row(c, llvm::ArrayRef<Dim>(x.type.dims).take_front(components.size()), components));
+  OPTP_TRY(table, c.reshape(x, flattened(x.type.dims, components.size())));
+  return c.op("gather", {table, row}, {{"axis", int64_t(0)}});
+}
+Lowered gather_nd(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(index, index_operand(c));
+  if (c.integer("batch_dims", 0) != 0)
+    return c.fail(Code::not_supported)
+        .what("batch_dims " + llvm::Twine(c.integer("batch_dims", 0)))
+        .what("only 0 is supported");
+  OPTP_TRY(components, components_of(c, *index, x->ndim()));
+  OPTP_TRY(y, gather_flat(c, *x, components));
+  return Values{y};
+}
+Lowered gather_elements(LoweringContext& c) {
+  OPTP_TRY(x, c.need(0));
+  OPTP_TRY(index, index_operand(c));
+  if (index->ndim() != x->ndim())
+    return c.fail(Code::shape_mismatch)
+        .operand(1, index->name)
+        .expected(llvm::Twine(x->ndim()) + " dims as operand 0")
+        .found(to_string(index->type.dims));
+  OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
+  OPTP_TRY(y, elements_at(c, *x, *index, axis, /*inside=*/false));
+  return Values{y};
+}
+Lowered one_hot(LoweringContext& c) {
+  OPTP_TRY(index, c.need(0));
+  OPTP_TRY(depth, c.known_dims(1, "depth"));
+  OPTP_TRY(values, c.need(2));
+  if (depth.size() != 1) return c.fail(Code::malformed).what("depth").expected("one number");
+  const int64_t given = c.integer("axis", -1);
+  OPTP_TRY(axis, c.axis(given, index->ndim() + 1));
+  Dims wide = index->type.dims, classes(index->ndim() + 1, Dim(1));
+  wide.insert(wide.begin() + axis, Dim(1));
+  classes[size_t(axis)] = depth[0];
+  OPTP_TRY(at, c.cast(*index, DType::i64));
+  OPTP_TRY(at_wide, c.reshape(*at, wide));
+  OPTP_TRY(count,
+           c.op("iota", {}, {{"start", Dim(0)}, {"size", depth[0]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
+  OPTP_TRY(count_wide, c.reshape(*count, classes));
+  OPTP_TRY(positive, wrapped(c, *at_wide, depth[0]));
+  OPTP_TRY(hit, c.op("equal", {positive, count_wide}));
+  OPTP_TRY(off, c.op("gather", {values, &c.build.integers({0})}, {{"axis", int64_t(0)}}));
+  OPTP_TRY(on, c.op("gather", {values, &c.build.integers({1})}, {{"axis", int64_t(0)}}));
+  OPTP_TRY(y, c.op("where", {hit, on, off}));
+  return Values{y};
+}
+
+const LoweringRow rows[] = {{"Gather", 1, gather},
+                            {"GatherElements", 11, gather_elements},
+                            {"GatherND", 11, gather_nd},
+                            {"OneHot", 9, one_hot}};
+const RegisteredLowerings registered{rows};
+}  // namespace
+
 llvm::Expected<Value*> index_operand(LoweringContext& c) {
   OPTP_TRY(index, c.need(1));
   const DType dtype = index->type.dtype;
@@ -30,18 +89,6 @@ llvm::Expected<Value*> index_operand(LoweringContext& c) {
         .found(long_name(dtype));
   return index;
 }
-// Made by expanding one number.
-bool is_filled_with(const Value& v, double x) {
-  if (!v.producer || !v.producer->op->is(Trait::repeats) || !v.producer->operand(0).is_data()) return false;
-  const Tensor& tensor = *v.producer->operand(0).data;
-  return tensor.elements() == 1 && !tensor.is_missing() && to_array(tensor).number(0) == x;
-}
-struct Component {
-  Value* index;
-  bool inside;  // known to be at least 0 and below the dim's extent
-};
-// Where an index along each of the leading `dims` leads to, of these dims flattened. An index outside of its dim leads
-// behind all.
 llvm::Expected<Value*> flat_row(LoweringContext& c, llvm::ArrayRef<Dim> dims, llvm::ArrayRef<Component> components) {
   Value *row = nullptr, *outside = nullptr;
   for (size_t d = 0; d < components.size(); ++d) {
@@ -71,13 +118,6 @@ Dims flattened(llvm::ArrayRef<Dim> dims, size_t leading) {
   out.append(dims.begin() + long(leading), dims.end());
   return out;
 }
-// Elements of x's leading dims by an index along each: a gather of rows from those dims flattened.
-llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<Component> components) {
-  OPTP_TRY(row, flat_row(c, llvm::ArrayRef<Dim>(x.type.dims).take_front(components.size()), components));
-  OPTP_TRY(table, c.reshape(x, flattened(x.type.dims, components.size())));
-  return c.op("gather", {table, row}, {{"axis", int64_t(0)}});
-}
-// The components of index tuples, which the last dim holds.
 llvm::Expected<llvm::SmallVector<Component, 4>> components_of(LoweringContext& c, Value& index, size_t most) {
   auto depth = index.ndim() ? index.type.dims.back().constant() : std::nullopt;
   if (!depth || *depth < 1 || *depth > int64_t(most))
@@ -96,109 +136,8 @@ llvm::Expected<llvm::SmallVector<Component, 4>> components_of(LoweringContext& c
   }
   return out;
 }
-Lowered gather_nd(LoweringContext& c) {
-  OPTP_TRY(x, c.need(0));
-  OPTP_TRY(index, index_operand(c));
-  if (c.integer("batch_dims", 0) != 0)
-    return c.fail(Code::not_supported)
-        .what("batch_dims " + llvm::Twine(c.integer("batch_dims", 0)))
-        .what("only 0 is supported");
-  OPTP_TRY(components, components_of(c, *index, x->ndim()));
-  OPTP_TRY(y, gather_flat(c, *x, components));
-  return Values{y};
-}
-Lowered gather_elements(LoweringContext& c) {
-  OPTP_TRY(x, c.need(0));
-  OPTP_TRY(index, index_operand(c));
-  if (index->ndim() != x->ndim())
-    return c.fail(Code::shape_mismatch)
-        .operand(1, index->name)
-        .expected(llvm::Twine(x->ndim()) + " dims as operand 0")
-        .found(to_string(index->type.dims));
-  OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
-  OPTP_TRY(y, elements_at(c, *x, *index, axis, /*inside=*/false));
-  return Values{y};
-}
-// ScatterND: updates at index tuples of data's leading dims, by the rows of these dims flattened.
-//   add   data + scatter_add(updates)
-//   none  data where nothing is written, else scatter_add(updates): tuples are distinct, as ONNX demands (opset 11), so
-//         one update meets one zero. A mask of what is written is scattered likewise.
-Lowered scatter_nd(LoweringContext& c) {
-  OPTP_TRY(data, c.need(0));
-  OPTP_TRY(index, index_operand(c));
-  OPTP_TRY(updates, c.need(2));
-  const std::string reduction = c.text("reduction", "none");
-  if (reduction != "add" && reduction != "none")
-    return c.fail(Code::not_supported).what("reduction " + quoted(reduction)).expected("none or add");
-  OPTP_TRY(components, components_of(c, *index, data->ndim()));
-  const size_t depth = components.size();
-  const Dims flat = flattened(data->type.dims, depth);
-  Value* row = nullptr;
-  if (depth == 1) {  // the op itself counts indices below 0 from the end, and knows its range
-    row = components[0].index;
-  } else {
-    OPTP_TRY(checked, flat_row(c, llvm::ArrayRef<Dim>(data->type.dims).take_front(depth), components));
-    row = checked;
-  }
-  Formula f(c.build);
-  auto scattered = [&](Value* values) {
-    Value* sums = f.op("scatter_add", {values, row}, {{"axis", int64_t(0)}, {"rows", flat[0]}});
-    return f.reshape(sums, data->type.dims);
-  };
-  const DType dtype = data->type.dtype;
-  if (reduction == "add") {
-    Value* sums = scattered(updates);
-    return made_by(f, {is_filled_with(*data, 0) && sums && data->type == sums->type ? sums : f.add(data, sums)});
-  }
-  if (updates->type.dtype != dtype)
-    return c.fail(Code::dtype_mismatch)
-        .operand(2, updates->name)
-        .what("dtype")
-        .expected(long_name(dtype) + " as operand 0")
-        .found(long_name(updates->type.dtype));
-  // Truth values have no sum.
-  Value* written = f.cast(scattered(f.cast(updates, dtype == DType::boolean ? DType::i32 : dtype)), dtype);
-  Dims row_dims = row->type.dims;
-  row_dims.append(flat.size() - 1, Dim(1));
-  Dims mask_dims(data->type.dims.begin(), data->type.dims.begin() + long(depth));
-  mask_dims.append(flat.size() - 1, Dim(1));
-  Value* ones = f.expand(f.scalar(DType::i32, 1), row_dims);
-  Value* count = f.op("scatter_add", {ones, row}, {{"axis", int64_t(0)}, {"rows", flat[0]}});
-  Value* is_written = f.op("greater", {f.reshape(count, mask_dims), f.scalar(DType::i32, 0)});
-  return made_by(f, {f.op("where", {is_written, written, data})});
-}
-Lowered one_hot(LoweringContext& c) {
-  OPTP_TRY(index, c.need(0));
-  OPTP_TRY(depth, c.known_dims(1, "depth"));
-  OPTP_TRY(values, c.need(2));
-  if (depth.size() != 1) return c.fail(Code::malformed).what("depth").expected("one number");
-  const int64_t given = c.integer("axis", -1);
-  OPTP_TRY(axis, c.axis(given, index->ndim() + 1));
-  Dims wide = index->type.dims, classes(index->ndim() + 1, Dim(1));
-  wide.insert(wide.begin() + axis, Dim(1));
-  classes[size_t(axis)] = depth[0];
-  OPTP_TRY(at, c.cast(*index, DType::i64));
-  OPTP_TRY(at_wide, c.reshape(*at, wide));
-  OPTP_TRY(count,
-           c.op("iota", {}, {{"start", Dim(0)}, {"size", depth[0]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
-  OPTP_TRY(count_wide, c.reshape(*count, classes));
-  OPTP_TRY(positive, wrapped(c, *at_wide, depth[0]));
-  OPTP_TRY(hit, c.op("equal", {positive, count_wide}));
-  OPTP_TRY(off, c.op("gather", {values, &c.build.integers({0})}, {{"axis", int64_t(0)}}));
-  OPTP_TRY(on, c.op("gather", {values, &c.build.integers({1})}, {{"axis", int64_t(0)}}));
-  OPTP_TRY(y, c.op("where", {hit, on, off}));
-  return Values{y};
-}
-
-const LoweringRow rows[] = {{"Gather", 1, gather},
-                            {"GatherElements", 11, gather_elements},
-                            {"GatherND", 11, gather_nd},
-                            {"ScatterND", 11, scatter_nd},
-                            {"OneHot", 9, one_hot}};
-const RegisteredLowerings registered{rows};
-}  // namespace
-
-llvm::Expected<Value*> elements_at(LoweringContext& c, Value& x, Value& index, int64_t axis, bool inside) {
+llvm::Expected<llvm::SmallVector<Component, 4>> components_along(LoweringContext& c, const Value& x, Value& index,
+                                                                 int64_t axis, bool inside) {
   llvm::SmallVector<Component, 4> components;
   for (size_t d = 0; d < x.ndim(); ++d) {
     if (int64_t(d) == axis) {
@@ -218,6 +157,10 @@ llvm::Expected<Value*> elements_at(LoweringContext& c, Value& x, Value& index, i
     OPTP_TRY(counted, c.reshape(*count, along));
     components.push_back({counted, proved_less_equal(along[d], x.type.dims[d])});
   }
+  return components;
+}
+llvm::Expected<Value*> elements_at(LoweringContext& c, Value& x, Value& index, int64_t axis, bool inside) {
+  OPTP_TRY(components, components_along(c, x, index, axis, inside));
   return gather_flat(c, x, components);
 }
 }  // namespace optp

@@ -161,6 +161,34 @@ TEST_CASE("ScatterND writes at index tuples, counted from the end below 0, and l
   CHECK(has(llvm::toString(outside.takeError()), "is outside"));
 }
 
+TEST_CASE("ScatterElements writes or adds along one axis, and refuses an index outside of it") {
+  const Array x = some({3, 2}), u = floats({2, 2}, {10, 20, 30, 40});
+  auto written = [&](const Array& at, const char* reduction, int64_t axis) {
+    const Inputs inputs{{"x", x}, {"at", at}, {"u", u}};
+    auto m = model_of("ScatterElements", inputs, {"y"});
+    set(first_node(m), "reduction", reduction);
+    set(first_node(m), "axis", axis);
+    return run(m, inputs);
+  };
+  for (const bool adds : {false, true})
+    for (int64_t axis : {0, 1, -1}) {
+      const Array at = axis == 0 ? integers({2, 2}, {2, 0, -3, 1}) : integers({2, 2}, {1, 0, 0, -1});
+      std::vector<double> y = x.f;
+      for (size_t i = 0; i < 2; ++i)
+        for (size_t j = 0; j < 2; ++j) {
+          const int64_t extent = axis == 0 ? 3 : 2, k = (at.i[i * 2 + j] + extent) % extent;
+          double& cell = axis == 0 ? y[size_t(k) * 2 + j] : y[i * 2 + size_t(k)];
+          cell = u.f[i * 2 + j] + (adds ? cell : 0);
+        }
+      check_close(must(written(at, adds ? "add" : "none", axis)).at("y"), y);
+    }
+  for (int64_t k : {3, -4}) {
+    auto y = written(integers({2, 2}, {0, 0, 1, k}), "none", 0);
+    REQUIRE_FALSE(bool(y));
+    CHECK(has(llvm::toString(y.takeError()), "is outside"));
+  }
+}
+
 TEST_CASE("Range counts over floats whose ends are computed from extents") {
   struct Row {
     std::vector<std::pair<const char*, Names>> nodes;  // of n, the extent as a float
