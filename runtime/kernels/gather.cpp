@@ -73,7 +73,7 @@ llvm::Expected<Kernel> gather(const Work& work, const KernelContext& context) {
 const RegisteredKernel gather_kernel{{.op = "gather", .dtypes = {}, .compile = gather}};
 
 // scatter_add: each thread owns a range of the columns, so that rows are added in the order of the indices.
-template <class Index>
+template <class Element, class Index>
 llvm::Expected<Kernel> scatter_add_by(const Work& work, const KernelContext& context) {
   const Node& node = *work.node;
   const TensorSpec& table = work.results[0];
@@ -83,13 +83,13 @@ llvm::Expected<Kernel> scatter_add_by(const Work& work, const KernelContext& con
   kernel.run = [=, &node, threads = context.threads](const KernelCall& call) -> llvm::Error {
     const Index* index = static_cast<const Index*>(call.in[1]);
     if (auto e = at.check(node, index)) return e;
-    const float* from = static_cast<const float*>(call.in[0]);
-    float* to = static_cast<float*>(call.out[0]);
+    const Element* from = static_cast<const Element*>(call.in[0]);
+    Element* to = static_cast<Element*>(call.out[0]);
     const int64_t rows = at.outer * at.rows;
     parallel_for(threads, rows, std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(inner, 1)),
                  [&](int64_t begin, int64_t end) {
                    if (inner > 0 && end > begin)
-                     std::memset(to + begin * inner, 0, size_t((end - begin) * inner) * sizeof(float));
+                     std::memset(to + begin * inner, 0, size_t((end - begin) * inner) * sizeof(Element));
                  });
     parallel_for(threads, inner, std::max<int64_t>(16, (1 << 14) / std::max<int64_t>(at.count, 1)),
                  [&](int64_t begin, int64_t end) {
@@ -97,8 +97,8 @@ llvm::Expected<Kernel> scatter_add_by(const Work& work, const KernelContext& con
                      for (int64_t k = 0; k < at.count; ++k) {
                        const int64_t row = at.row(int64_t(index[k]));
                        if (!at.is_here(row)) continue;
-                       const float* add = from + (o * at.count + k) * inner;
-                       float* sum = to + (o * at.rows + row) * inner;
+                       const Element* add = from + (o * at.count + k) * inner;
+                       Element* sum = to + (o * at.rows + row) * inner;
                        for (int64_t i = begin; i < end; ++i) sum[i] += add[i];
                      }
                  });
@@ -106,10 +106,26 @@ llvm::Expected<Kernel> scatter_add_by(const Work& work, const KernelContext& con
   };
   return kernel;
 }
-llvm::Expected<Kernel> scatter_add(const Work& work, const KernelContext& context) {
-  return work.operands[1].dtype == DType::i64 ? scatter_add_by<int64_t>(work, context)
-                                              : scatter_add_by<int32_t>(work, context);
+template <class Element>
+llvm::Expected<Kernel> scatter_add_of(const Work& work, const KernelContext& context) {
+  return work.operands[1].dtype == DType::i64 ? scatter_add_by<Element, int64_t>(work, context)
+                                              : scatter_add_by<Element, int32_t>(work, context);
 }
-const RegisteredKernel scatter_add_kernel{{.op = "scatter_add", .dtypes = {DType::f32}, .compile = scatter_add}};
+llvm::Expected<Kernel> scatter_add(const Work& work, const KernelContext& context) {
+  switch (work.operands[0].dtype) {
+    case DType::f32:
+      return scatter_add_of<float>(work, context);
+    case DType::f64:
+      return scatter_add_of<double>(work, context);
+    case DType::i32:
+      return scatter_add_of<uint32_t>(work, context);  // sums wrap around
+    case DType::i64:
+      return scatter_add_of<uint64_t>(work, context);
+    default:
+      return Kernel{};
+  }
+}
+const RegisteredKernel scatter_add_kernel{
+    {.op = "scatter_add", .dtypes = {DType::f32, DType::f64, DType::i32, DType::i64}, .compile = scatter_add}};
 }  // namespace
 }  // namespace optp::kernels

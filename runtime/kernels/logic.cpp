@@ -67,6 +67,14 @@ struct Not {
   }
 };
 
+struct IsNan {
+  static constexpr bool vector = true;
+  template <class T>
+  OPTP_INLINE static bool of(T x) {
+    return x != x;
+  }
+};
+
 template <class F>
 llvm::Expected<Kernel> compare(const Work& work, const KernelContext& context) {
   switch (work.operands[0].dtype) {
@@ -96,9 +104,24 @@ llvm::Expected<Kernel> logical_not(const Work& work, const KernelContext& contex
   if (work.results[0].dtype != DType::boolean) return Kernel{};
   return rows_kernel(work, context, unary_row<Not, uint8_t, uint8_t>);
 }
+llvm::Expected<Kernel> is_nan(const Work& work, const KernelContext& context) {
+  switch (work.operands[0].dtype) {
+    case DType::f32:
+      return rows_kernel(work, context, unary_row<IsNan, float, uint8_t>);
+    case DType::f64:
+      return rows_kernel(work, context, unary_row<IsNan, double, uint8_t>);
+    case DType::f16:
+      return rows_kernel(work, context, half_row<F16, unary_row<IsNan, float, uint8_t>, 1, true>);
+    case DType::bf16:
+      return rows_kernel(work, context, half_row<Bf16, unary_row<IsNan, float, uint8_t>, 1, true>);
+    default:
+      return Kernel{};
+  }
+}
 
 const RegisteredKernel kernels[] = {
     RegisteredKernel{{"not", {DType::boolean}, logical_not}},
+    RegisteredKernel{{"is_nan", {}, is_nan}},
     RegisteredKernel{{"equal", {}, compare<Equal>}},
     RegisteredKernel{{"less", {}, compare<Less>}},
     RegisteredKernel{{"less_equal", {}, compare<LessEqual>}},

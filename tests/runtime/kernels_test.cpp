@@ -40,6 +40,8 @@ TEST_CASE("elementwise kernels compute what evaluate says") {
       Case f(random);
       for (const char* op : {"exp", "tanh", "sigmoid", "erf", "sin", "cos", "floor", "ceil", "round", "is_nan"})
         f.output(f.node(op, {f.input(dtype, s[1])}));
+      Value* zero = f.node("floor", {f.input(dtype, s[1], 0.25)});
+      f.output(f.node("is_nan", {f.node("div", {zero, zero})}));
       for (const char* op : {"log", "sqrt", "reciprocal"}) f.output(f.node(op, {f.input(dtype, s[1], 0.25)}));
       f.output(f.node("pow", {f.input(dtype, s[0], 0.25), f.input(dtype, s[1])}));
       f.compare();
@@ -101,6 +103,8 @@ TEST_CASE("gather masks rows of other ranks, and names the node of a bad index")
       Value *table = c.input(DType::f32, {9, 9}), *at = c.input(index, {2, 3});
       c.output(c.node("gather", {table, at}, {{"axis", axis}}));
       c.output(c.node("gather", {table, at}, {{"axis", axis}, {"row_start", Dim(5)}, {"rows", Dim(14)}}));
+      for (DType dtype : {DType::f32, DType::f64, DType::i32, DType::i64})
+        c.output(c.node("scatter_add", {c.input(dtype, {2, 3, 5}), at}, {{"axis", int64_t(0)}, {"rows", Dim(14)}}));
       c.compare();
     }
   Case c(random);
