@@ -277,6 +277,33 @@ std::optional<Dim> exact_div(Dim a, Dim b) {
   }
   return quotient;
 }
+// Chains of windows are one: what the divisor divides comes out of the floor, and a floor of a floor is one.
+//   floor(floor(n, 3) - 2, 2) + 1 = floor(n, 6)
+std::optional<Dim> simplified_floor(Dim a, int64_t b) {
+  Dim whole = 0, rest = 0;
+  for (const DimTerm& t : a.expression().terms) {
+    if (t.coefficient % b == 0)
+      whole = whole + make({{t.coefficient / b, t.atoms}});
+    else
+      rest = rest + make({t});
+  }
+  if (!whole.is(0)) return whole + floor_div(rest, b);
+  const DimAtom* inner = nullptr;
+  int64_t constant = 0;
+  for (const DimTerm& t : rest.expression().terms) {
+    if (t.atoms.empty())
+      constant = t.coefficient;
+    else if (!inner && t.coefficient == 1 && t.atoms.size() == 1 && t.atoms[0]->kind == Leaf::floor_div)
+      inner = t.atoms[0];
+    else
+      return std::nullopt;
+  }
+  const auto divisor = inner ? inner->b.constant() : std::nullopt;
+  if (!divisor || *divisor <= 0) return std::nullopt;
+  const Dim number = inner->a + Dim(constant) * inner->b, both = Dim(*divisor) * Dim(b);
+  if (number.is_overflow() || both.is_overflow()) return std::nullopt;
+  return floor_div(number, both);
+}
 Dim floor_div(Dim a, Dim b) {
   if (a.is_overflow() || b.is_overflow() || b.is(0)) return Dim::overflow();
   if (auto q = exact_div(a, b)) return *q;
@@ -287,18 +314,22 @@ Dim floor_div(Dim a, Dim b) {
     return Dim(q - ((x % y != 0 && (x < 0) != (y < 0)) ? 1 : 0));
   }
   if (b.constant().value_or(0) < 0) return floor_div(Dim(-1) * a, Dim(-1) * b);
+  if (b.constant()) {
+    if (auto simpler = simplified_floor(a, *b.constant())) return *simpler;
+  }
   const auto write = [&](auto written) { return "floor(" + written(a) + ", " + written(b) + ")"; };
   return of(atom(Leaf::floor_div, write, a, b));
 }
 Dim modulo(Dim a, Dim b) { return a - b * floor_div(a, b); }
 thread_local llvm::ArrayRef<std::pair<Dim, Dim>> assumed_orders;
-bool is_assumed_less_equal(Dim a, Dim b) {
-  return llvm::any_of(assumed_orders, [&](const auto& order) { return order.second - order.first == b - a; });
+bool known_less_equal(Dim a, Dim b) {
+  return proved_less_equal(a, b) ||
+         llvm::any_of(assumed_orders, [&](const auto& order) { return order.second - order.first == b - a; });
 }
 Dim minimum(Dim a, Dim b) {
   if (a.is_overflow() || b.is_overflow()) return Dim::overflow();
-  if (proved_less_equal(a, b) || is_assumed_less_equal(a, b)) return a;
-  if (proved_less_equal(b, a) || is_assumed_less_equal(b, a)) return b;
+  if (known_less_equal(a, b)) return a;
+  if (known_less_equal(b, a)) return b;
   if (b.text() < a.text()) std::swap(a, b);
   const auto write = [&](auto written) { return "min(" + written(a) + ", " + written(b) + ")"; };
   return of(atom(Leaf::minimum, write, a, b));

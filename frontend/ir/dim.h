@@ -67,6 +67,7 @@ Dim product(llvm::ArrayRef<Dim> dims);
 std::optional<int64_t> lower_bound(Dim d);
 bool proved_less_equal(Dim a, Dim b);
 bool proved_less(Dim a, Dim b);
+bool known_less_equal(Dim a, Dim b);  // proved, or assumed (AssumedOrders)
 
 llvm::SmallVector<std::string, 4> symbols_of(Dim d);  // their names
 llvm::SmallVector<Dim, 4> named_dims_of(Dim d);       // the same as dims
@@ -105,7 +106,8 @@ std::optional<std::pair<Dim, Dim>> solve_equal(Dim a, Dim b);
 // Makes a and b equal by an order between the arguments of a minimum in them: {smaller, larger}, or nothing.
 //   sequence = min(sequence, 16)  holds where  sequence <= 16
 std::optional<std::pair<Dim, Dim>> solve_order(Dim a, Dim b);
-// While it lives, minimum() in this thread takes each first dim to be at most its second: what a model's guards demand.
+// While it lives, minimum() and known_less_equal() in this thread take each first dim to be at most its second: what a
+// model's guards demand.
 class AssumedOrders {
  public:
   explicit AssumedOrders(llvm::ArrayRef<std::pair<Dim, Dim>> orders);

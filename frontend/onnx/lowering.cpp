@@ -97,6 +97,9 @@ llvm::Expected<Value*> LoweringContext::need_float(size_t k) const {
 
 Diagnostic LoweringContext::fail(Code code) const { return error(code).at(place_of(node_)); }
 Diagnostic LoweringContext::fail(Code code, const llvm::Twine& what) const { return fail(code).what(what); }
+llvm::Error LoweringContext::must_equal(Dim a, Dim b, const llvm::Twine& why) const {
+  return llvm::make_error<DimClash>(a, b, Where{place_of(node_), words(why)});
+}
 namespace {
 // Data that is not there, though integers or truth values are computed from it.
 const Value* missing_source(const Value& v) {

@@ -54,6 +54,7 @@ class LoweringContext {
 
   Diagnostic fail(Code code) const;  // at this node
   Diagnostic fail(Code code, const llvm::Twine& what) const;
+  llvm::Error must_equal(Dim a, Dim b, const llvm::Twine& why) const;  // import solves it, or demands it of a run
   // After lowering: attributes had the type that was asked for, and no operand was left over.
   llvm::Error check_attributes() const;
   llvm::Error check_all_used() const;

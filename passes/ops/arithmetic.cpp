@@ -55,8 +55,9 @@ constexpr auto smaller = [](auto a, auto b) { return a != a ? a : (b != b ? b : 
 // Truncating division is floor division where both sides are known not to be negative.
 Dim content_div(Dim a, Dim b) {
   if (auto q = exact_div(a, b)) return *q;
-  auto la = lower_bound(a), lb = lower_bound(b);
-  return la && lb && *la >= 0 && *lb > 0 ? floor_div(a, b) : Dim::overflow();
+  if (!proved_less(0, b)) return Dim::overflow();
+  if (known_less_equal(0, a)) return floor_div(a, b);
+  return known_less_equal(a, 0) ? Dim(-1) * floor_div(Dim(-1) * a, b) : Dim::overflow();
 }
 Dim content_mod(Dim a, Dim b) { return b.is(0) ? Dim::overflow() : (b.is(-1) ? Dim(0) : modulo(a, b)); }
 Dim content_add(Dim a, Dim b) { return a + b; }

@@ -28,6 +28,21 @@ Lowered binary(LoweringContext& c) {
   return two(c, name);
 }
 
+// Division of integers truncates, as floor division does where nothing is negative. Of an extent less a window, whose
+// sign depends on the sizes of a run, that is demanded: an extent below 0 would be none.
+Lowered divide(LoweringContext& c) {
+  OPTP_TRY(a, c.need(0));
+  OPTP_TRY(b, c.need(1));
+  const auto number = content_of(*a), divisor = content_of(*b);
+  if (number && divisor && number->elements.size() == 1 && divisor->elements.size() == 1) {
+    const Dim n = number->elements[0], k = divisor->elements[0];
+    const bool is_open = !known_less_equal(0, n) && !known_less_equal(n, 0) && !exact_div(n, k);
+    if (is_open && proved_less(0, k))
+      return c.must_equal(minimum(n, 0), 0, "division of an extent");
+  }
+  return two(c, "div");
+}
+
 // Max, Min, Sum: any number of operands.
 Lowered fold(LoweringContext& c, llvm::StringRef op) {
   OPTP_TRY(first, c.need(0));
@@ -177,7 +192,6 @@ NAME(not);
 NAME(add);
 NAME(sub);
 NAME(mul);
-NAME(div);
 NAME(max);
 NAME(min);
 NAME(equal);
@@ -213,7 +227,7 @@ const LoweringRow rows[] = {
     {"Add", 7, binary<n_add>},
     {"Sub", 7, binary<n_sub>},
     {"Mul", 7, binary<n_mul>},
-    {"Div", 7, binary<n_div>},
+    {"Div", 7, divide},
     {"Mod", 10, mod},
     {"Equal", 7, binary<n_equal>},
     {"Less", 7, binary<n_less>},

@@ -98,7 +98,7 @@ Lowered reshape(LoweringContext& c) {
         if (int64_t(k) == wildcard || from < 0 || from >= int64_t(x->ndim())) continue;
         const Dim have = x->type.dims[size_t(from)];
         if (have != dims[k] && !have.constant() && !dims[k].constant() && solve_equal(have, dims[k]))
-          return llvm::make_error<DimClash>(have, dims[k], Where{words("reshape to " + to_string(target))});
+          return c.must_equal(have, dims[k], "reshape to " + to_string(target));
       }
       return c.fail(Code::shape_mismatch)
           .operand(0, x->name)

@@ -96,6 +96,13 @@ TEST_CASE("division is exact or refused") {
   CHECK_FALSE(exact_div(dim("past + sequence"), dim("past")).has_value());
   CHECK_FALSE(exact_div(dim("5"), dim("0")).has_value());
 }
+TEST_CASE("floors of floors are one, as the windows of a chain of convolutions are") {
+  CHECK(dim("floor(floor(n, 3) - 2, 2) + 1") == dim("floor(n, 6)"));
+  CHECK(dim("floor(floor(n - 4, 3) + 1, 2)") == dim("floor(n - 1, 6)"));
+  CHECK(dim("floor(2*n + m, 2)") == dim("n + floor(m, 2)"));
+  CHECK(dim("floor(n, -2)") == dim("floor(-n, 2)"));
+  CHECK(dim("floor(n - 1, 2)").text() == "floor(n - 1, 2)");
+}
 TEST_CASE("arithmetic beyond 64 bits is caught") {
   const Dim big = Dim(INT64_MAX);
   CHECK((big + 1).is_overflow());

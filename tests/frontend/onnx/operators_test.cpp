@@ -383,3 +383,26 @@ TEST_CASE("a table that is cut to an extent must have as many rows, which is che
   const std::string message = llvm::toString(y.takeError());
   for (const char* part : {"'the_node'", "17", "must equal"}) CHECK(has(message, part));
 }
+
+TEST_CASE("an extent less a window is divided as it must be, which is checked when the extent is known") {
+  // y = 0, 1, … below (n - 4) / 3 + 1, as many as windows of 4 in steps of 3
+  auto m = empty_model();
+  add_input(m, "x", onnx::TensorProto::FLOAT, {-1});
+  for (const auto& [name, value] : {std::pair{"zero", 0}, {"one", 1}, {"window", 4}, {"stride", 3}})
+    add_integers(m, name, {value}, true);
+  add_node(m, "Shape", "shape", {"x"}, {"s"});
+  add_node(m, "Squeeze", "squeeze", {"s"}, {"n"});
+  add_node(m, "Sub", "sub", {"n", "window"}, {"left"});
+  add_node(m, "Div", "the_node", {"left", "stride"}, {"more"});
+  add_node(m, "Add", "add", {"more", "one"}, {"count"});
+  add_node(m, "Range", "range", {"zero", "count", "one"}, {"y"});
+  m.mutable_graph()->add_output()->set_name("y");
+  for (int64_t n : {4, 6, 7, 12}) {
+    std::vector<int64_t> expected;
+    for (int64_t k = 0; k <= (n - 4) / 3; ++k) expected.push_back(k);
+    CHECK(must(run(m, {{"x", some({n})}}, {{"n0", n}})).at("y").i == expected);
+  }
+  auto y = run(m, {{"x", some({3})}}, {{"n0", 3}});
+  REQUIRE_FALSE(bool(y));
+  CHECK(has(llvm::toString(y.takeError()), "'the_node'"));
+}
