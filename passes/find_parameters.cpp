@@ -63,10 +63,20 @@ class Search {
       }
     } else if (activation && node.op->gradient) {
       for (unsigned k = 0; k < node.operands.size(); ++k)
-        if (is_float(node.operand(k).type.dtype) && !depends_(node.operand(k))) meet({const_cast<Node*>(&node), k});
+        if (is_float(node.operand(k).type.dtype) && (!depends_(node.operand(k)) || chosen_.contains(&node.operand(k))))
+          meet({const_cast<Node*>(&node), k});
+    } else if (!positional && node.op->gradient && is_chosen(node)) {
+      chosen_.insert(&node.out());
     }
     if (positional && !activation)
       for (const auto& r : node.results) positional_.insert(r.get());
+  }
+  // Made of numbers that no activation went into, though a condition on the inputs chooses between them: a position
+  // bias where the mask lets it through.
+  bool is_chosen(const Node& node) const {
+    return llvm::all_of(node.operands, [&](const Value* v) {
+      return !is_float(v->type.dtype) || !depends_(*v) || chosen_.contains(v);
+    });
   }
   bool is_activation(const Value& v) const {
     return is_float(v.type.dtype) && depends_(v) && !positional_.contains(&v);
@@ -137,7 +147,7 @@ class Search {
   Graph& graph_;
   InputDependence depends_;
   Patterns named_;
-  llvm::DenseSet<const Value*> positional_, asked_;
+  llvm::DenseSet<const Value*> positional_, chosen_, asked_;
   llvm::DenseMap<const Value*, bool> learned_;
   Found formulas_, numbers_, configured_, norms_;
 };

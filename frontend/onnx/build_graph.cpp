@@ -267,7 +267,7 @@ struct GraphBuilder::State {
     LoweringContext context(*builder, n, operands, opset);
     context.rank = model.rank;
     context.bounds = &solved->bounds;
-    context.drops_zero_bias = model.drops_zero_bias;
+    context.drops_zero_bias = model.drops_zero_bias && !is_known_without_bias(n);
     context.load_tensor = [&](const onnx::TensorProto& t, llvm::StringRef name) {
       return load_tensor(t, owner, folder, limits, {place_of(n)}, &unknown_keys);
     };

@@ -86,4 +86,16 @@ bool drops_zero_bias(const onnx::ModelProto& model) {
   return model.producer_name() == "pytorch" &&
          !llvm::StringRef(model.producer_version()).split('.').first.getAsInteger(10, major) && major >= 2;
 }
+
+// "%linear_4 : … = call_function[target=torch.ops.aten.linear.default](args = (%x, %p_weight), kwargs = {})": a bias
+// would be the third argument.
+bool is_known_without_bias(const onnx::NodeProto& node) {
+  const Metadata metadata = metadata_of(node);
+  const auto text = metadata.find("pkg.torch.onnx.fx_node");
+  if (text == metadata.end()) return false;
+  auto [call, arguments] = llvm::StringRef(text->second).split("aten.linear.default](args = (");
+  llvm::SmallVector<llvm::StringRef, 3> list;
+  arguments.split(')').first.split(list, ',');
+  return !arguments.empty() && arguments.contains("kwargs = {})") && (list.size() == 2 || list[2].trim() == "None");
+}
 }  // namespace optp

@@ -18,4 +18,6 @@ bool is_generated_name(llvm::StringRef name);
 
 // Was the file written by PyTorch, whose newer exporter drops a bias of zeros from Gemm?
 bool drops_zero_bias(const onnx::ModelProto& model);
+// Does the node's metadata say that what it was exported from had no bias? Of other nodes nothing is known.
+bool is_known_without_bias(const onnx::NodeProto& node);
 }  // namespace optp

@@ -53,7 +53,7 @@ FAMILIES = [
     Family("gemma3_text", sliding_window=8, query_pre_attn_scalar=12), Family("phi"), Family("phi3"),
     Family("stablelm", **HALF), Family("starcoder2"), Family("olmo"), Family("olmo2"), Family("olmo3", sliding_window=8),
     Family("cohere"), Family("cohere2", sliding_window=8), Family("glm", **HALF), Family("glm4", **HALF), Family("granite"),
-    Family("helium"), Family("persimmon"), Family("smollm3"), Family("nemotron"), Family("exaone4", sliding_window=8),
+    Family("helium", rms_norm_eps=1e-5), Family("persimmon"), Family("smollm3"), Family("nemotron"), Family("exaone4", sliding_window=8),
     Family("ernie4_5"), Family("arcee"), Family("seed_oss"),
     Family("mixtral", **EXPERTS), Family("qwen2_moe", shared_expert_intermediate_size=48, **EXPERTS),
     Family("qwen3_moe", **EXPERTS), Family("olmoe", **EXPERTS), Family("granitemoe", **EXPERTS),

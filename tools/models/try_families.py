@@ -2,7 +2,7 @@
 """Exports model families at two layers, cuts them, and compares with PyTorch; optimised and converted forms likewise.
 
   try_families.py FOLDER [--only NAME …] [--exporters legacy,dynamo] [--forms plain,onnxsim,…] [--devices 3]
-                  [--program build/release/tools/opt-partition] [--table docs/models.md]
+                  [--program build/release/tools/opt-partition]
 
 Needs torch, transformers, onnx, onnxscript and onnxruntime; a form whose tool is not installed is left out and said.
 Of each export: does `check` hold on the devices; are results PyTorch's; has the plan as many parameters; how much of
@@ -33,9 +33,13 @@ import families  # noqa: E402
 import forms  # noqa: E402
 
 
+def attention_for(exporter):
+    return "sdpa" if exporter == "dynamo" else "eager"
+
+
 def export(family, exporter, folder):
     """FOLDER/model.onnx, inputs/*.npy, expected.npy; the number of parameters."""
-    model, x, dims = families.make(family, "sdpa" if exporter == "dynamo" else "eager")
+    model, x, dims = families.make(family, attention_for(exporter))
     path = folder + "/model.onnx"
     with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
         y = model(*x.values())
@@ -80,15 +84,13 @@ def dims_of(model_path, inputs):
     return [f for name, n in out.items() for f in ("--dim", f"{name}={n}")]
 
 
-def whole_parts(plan):
-    """Shares of the weights' bytes that are cut: of all, and of what is in attention and in the MLP by its name."""
-    cut = total = 0
-    for p in plan["parameters"]:
-        n = int(np.prod(p["shape"])) if p["shape"] else 1
-        total += n
-        if any("tensor" in str(axes) for axes in p["sharding"]):
-            cut += n
-    return {"cut": cut / max(total, 1)}
+def shares(plan):
+    """What of the weights' bytes is cut, and the largest matrix that is left whole with the reason."""
+    whole = [p for p in plan["parameters"] if len(p["shape"]) > 1 and "tensor" not in p["sharding"]]
+    total = sum(p["bytes"] for p in plan["parameters"] if len(p["shape"]) > 1)
+    largest = max(whole, key=lambda p: p["bytes"], default=None)
+    return {"cut": 1 - sum(p["bytes"] for p in whole) / max(total, 1),
+            "whole": [largest["name"], largest["cause"]["text"]] if largest else None}
 
 
 def refused_by_onnxruntime(path, inputs):
@@ -114,9 +116,8 @@ def look(program, model_path, folder, inputs_folder, expected, tolerance):
         return {"broken": f"ONNX Runtime: {other}; {error}"} if other else {"partition": error}
     with open(out + "/plan.json") as f:
         plan = json.load(f)
-    row["plan"] = {k: plan[k] for k in plan if k in ("format",)}
-    code, stdout, error = program.call("inspect", out, "--json")
-    row["inspect"] = json.loads(stdout) if not code and stdout.startswith("{") else error
+    row.update(shares(plan))
+    row["elements"] = plan["totals"]["parameter_elements"]
     code, _, error = program.call("check", model_path, "--devices", str(program.devices), *dims_of(model_path, inputs))
     if code:
         row["check"] = error or "does not hold"
@@ -135,19 +136,66 @@ def look(program, model_path, folder, inputs_folder, expected, tolerance):
     return row
 
 
-def train(program, model_path, folder, inputs_folder):
+def train(program, family, attention, model_path, folder, inputs_folder):
+    """check --train, and the losses of three steps of AdamW beside PyTorch's."""
     inputs = {f[:-4]: np.load(f"{inputs_folder}/{f}") for f in sorted(os.listdir(inputs_folder))}
     code, _, error = program.call("check", model_path, "--train", "--devices", str(program.devices),
                                   *dims_of(model_path, inputs))
-    return {} if not code else {"train": error or "does not hold"}
+    row = {"train": error or "does not hold"} if code else {}
+    model, x, _ = families.make(family, attention)
+    ids = x["decoder_input_ids" if "decoder_input_ids" in x else "input_ids"]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+    expected = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        y = model(*x.values())
+        loss = torch.nn.functional.cross_entropy(y[:, :-1].reshape(-1, y.shape[-1]), ids[:, 1:].reshape(-1))
+        loss.backward()
+        optimizer.step()
+        expected.append(loss.item())
+    out, results, labelled = folder + "/steps", folder + "/stepped", folder + "/labelled"
+    for d in (out, results, labelled):
+        shutil.rmtree(d, ignore_errors=True)
+    shutil.copytree(inputs_folder, labelled)
+    np.save(labelled + "/labels.npy", ids.numpy())
+    code, _, error = program.call(model_path, "--train", "--optimizer", "adamw", "--lr", "0.001", "--weight-decay",
+                                  "0.01", "--devices", str(program.devices), "-o", out, "--quiet")
+    if not code:
+        code, _, error = program.call("run", out, "--inputs-dir", labelled, "--steps", "3", "-o", results, "--quiet")
+    if code:
+        return {**row, "steps": error}
+    with open(results + "/index.json") as f:
+        found = json.load(f)["losses"]
+    if not np.allclose(found, expected, rtol=1e-4, atol=0):
+        row["steps"] = f"losses {found}, PyTorch's {expected}"
+    return row
 
 
-def trace(results, arguments, program):
+def keep(path, name, row):
+    """Other calls may write, too."""
+    results = {}
+    if os.path.exists(path):
+        with open(path) as f:
+            results = json.load(f)
+    with open(path + ".new", "w") as f:
+        json.dump({**results, name: row, "date": datetime.date.today().isoformat(), "versions": versions()}, f, indent=1)
+    os.replace(path + ".new", path)
+
+
+def versions():
+    import importlib.metadata as packages
+    names = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "onnxslim", "onnxsim",
+             "onnxconverter-common", "polygraphy")
+    return {n: packages.version(n) for n in names if any(d.name.lower() == n for d in packages.distributions())}
+
+
+def trace(arguments, program):
+    path_of_results = arguments.folder + "/results.json"
     for family in families.FAMILIES:
         if arguments.only and family.name not in arguments.only:
             continue
         for exporter in arguments.exporters.split(","):
-            folder = f"{arguments.folder}/{family.name}/{exporter}"
+            folder, attention = f"{arguments.folder}/{family.name}/{exporter}", attention_for(exporter)
             key = f"{family.name}/{exporter}"
             if not os.path.exists(folder + "/expected.npy"):
                 os.makedirs(folder, exist_ok=True)
@@ -157,7 +205,7 @@ def trace(results, arguments, program):
                         json.dump(facts, f)
                 except Exception as e:  # the exporter's own limits
                     text = (str(e).strip().splitlines() or [type(e).__name__])[0]
-                    results[key] = {"export": text[:200]}
+                    keep(path_of_results, key, {"export": text[:200]})
                     print(f"{key:40} export: {text[:120]}", flush=True)
                     continue
             with open(folder + "/facts.json") as f:
@@ -167,15 +215,15 @@ def trace(results, arguments, program):
                 path, note = forms.make(form, folder)
                 name = key if form == "plain" else f"{key}/{form}"
                 if path is None:
-                    results[name] = {"form": note}
+                    keep(path_of_results, name, {"form": note})
                     print(f"{name:40} form: {note[:120]}", flush=True)
                     continue
                 row = look(program, path, folder, folder + "/inputs", expected, 2e-2 if "16" in form else 1e-4)
                 if form == "plain" and "error" in row and family.output == "logits" and not arguments.no_train:
-                    row.update(train(program, path, folder, folder + "/inputs"))
+                    row.update(train(program, family, attention, path, folder, folder + "/inputs"))
                 row["facts"] = facts
-                results[name] = row
-                bad = {k: v for k, v in row.items() if k in ("broken", "partition", "check", "run", "train")}
+                keep(path_of_results, name, row)
+                bad = {k: v for k, v in row.items() if k in ("broken", "partition", "check", "run", "train", "steps")}
                 print(f"{name:40} {'; '.join(f'{k}: {v}' for k, v in bad.items())[:230] or 'holds'}", flush=True)
 
 
@@ -189,15 +237,8 @@ def main():
     p.add_argument("--program", default="build/release/tools/opt-partition")
     p.add_argument("--no-train", action="store_true")
     arguments = p.parse_args()
-    path = arguments.folder + "/results.json"
     os.makedirs(arguments.folder, exist_ok=True)
-    results = {}
-    if os.path.exists(path):
-        with open(path) as f:
-            results = json.load(f)
-    trace(results, arguments, Program(arguments.program, arguments.devices))
-    with open(path, "w") as f:
-        json.dump({**results, "date": datetime.date.today().isoformat()}, f, indent=1)
+    trace(arguments, Program(arguments.program, arguments.devices))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,29 @@ int64_t parameters(const char* producer, const char* version, float beta) {
 }
 }  // namespace
 
+TEST_CASE("a product that had no bias before it was exported gets none") {
+  const std::pair<const char*, bool> calls[] = {
+      {"%linear_4 : [num_users=1] = call_function[target=torch.ops.aten.linear.default](args = (%x, %p_w), kwargs = "
+       "{})",
+       true},
+      {"%linear : [num_users=2] = call_function[target=torch.ops.aten.linear.default](args = (%x, %p_w, None), kwargs "
+       "= "
+       "{})",
+       true},
+      {"%linear : [num_users=1] = call_function[target=torch.ops.aten.linear.default](args = (%x, %p_w, %p_b), kwargs "
+       "= "
+       "{})",
+       false},
+      {"%addmm : [num_users=1] = call_function[target=torch.ops.aten.addmm.default](args = (%b, %x), kwargs = {})",
+       false},
+      {"", false}};
+  for (const auto& [text, bare] : calls) {
+    onnx::NodeProto n;
+    note(n, "pkg.torch.onnx.fx_node", text);
+    CHECK(is_known_without_bias(n) == bare);
+  }
+  CHECK_FALSE(is_known_without_bias(onnx::NodeProto()));
+}
 TEST_CASE("a node's module is what the exporter notes, or its name without operators") {
   const std::pair<const char*, const char*> names[] = {{"/m/layers.0/fc1/MatMul", "/m/layers.0/fc1"},
                                                        {"/m/block/fc_1/MatMul_12", "/m/block/fc_1"},
