@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Writes docs/models.md from what try_families.py found:  report.py FOLDER > docs/models.md"""
+import json
+import sys
+
+import families
+import forms
+
+
+def cell(row):
+    if row is None:
+        return "not tried"
+    if "export" in row:
+        return "no export"
+    if "broken" in row:
+        return "broken export"
+    if "partition" in row:
+        return "refused"
+    bad = [k for k in ("check", "run", "counts", "train", "steps") if k in row]
+    return "holds" if not bad else ", ".join(bad)
+
+
+def note(row):
+    if row is None:
+        return ""
+    for k, said in (("export", "exporter: "), ("broken", "no engine runs it: "), ("partition", "")):
+        if k in row:
+            text = row[k].split(": ", 2)[-1] if k == "partition" else row[k]
+            return said + text[:110].replace("|", "/")
+    return "; ".join(f"{k}: {str(row[k])[:90]}" for k in ("check", "run", "counts", "train", "steps") if k in row)
+
+
+def main(folder):
+    with open(folder + "/results.json") as f:
+        results = json.load(f)
+    out = ["# Model families", "",
+           "Written by `tools/models/report.py` from what `tools/models/try_families.py` found; its head says how to "
+           "repeat it.", "",
+           f"Two layers of each family, exported by PyTorch's legacy exporter (eager attention, opset 17) and by the "
+           f"newer one (`dynamo=True`, scaled_dot_product_attention where the model has it, opset 18), cut for three "
+           f"devices. *Holds*: `check` holds, the results are PyTorch's within 1e-4 of the largest, the parameters are "
+           f"as many as PyTorch trains, and of language models `check --train` holds and three steps of AdamW have "
+           f"PyTorch's losses. *Cut*: the share of the matrices' bytes that a device has a part of.", "",
+           f"{results['date']}: " + ", ".join(f"{k} {v}" for k, v in results["versions"].items()) + ".", "",
+           "| family | legacy | newer | cut | largest matrix that is whole, and why |", "|---|---|---|---|---|"]
+    notes = []
+    for family in families.FAMILIES:
+        rows = [results.get(f"{family.name}/{e}") for e in ("legacy", "dynamo")]
+        cuts = [f"{100 * r['cut']:.0f} %" for r in rows if r and "cut" in r]
+        whole = next((r["whole"] for r in rows if r and r.get("whole")), None)
+        why = f"`{whole[0]}`: {whole[1][:100]}".replace("|", "/") if whole else ""
+        out.append(f"| {family.name} | {cell(rows[0])} | {cell(rows[1])} | {', '.join(dict.fromkeys(cuts))} | {why} |")
+        for exporter, row in zip(("legacy", "newer"), rows):
+            if note(row):
+                notes.append(f"- {family.name}, {exporter}: {note(row)}")
+    out += ["", "## What did not hold", ""] + notes
+    out += ["", "## Optimised and converted", "",
+            "Each legacy export as ten tools rewrite it: results are compared with ONNX Runtime's of the same file "
+            "(within 1e-4, half precision 2e-2). *By the tool*: it failed, or no engine loads what it wrote. "
+            "*Changed*: the tool's own rewriting changed what the model computes.", "",
+            "| form | holds | refused or wrong | by the tool | changed |", "|---|---|---|---|---|"]
+    for form in forms.FORMS:
+        rows = [r for k, r in results.items() if k.endswith("/" + form)]
+        tool = sum("form" in r or "broken" in r for r in rows)
+        bad = sum(any(k in r for k in ("partition", "check", "run")) for r in rows)
+        out.append(f"| {form} | {len(rows) - tool - bad} | {bad} | {tool} | {sum('changed' in r for r in rows)} |")
+    print("\n".join(out))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
