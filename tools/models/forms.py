@@ -82,7 +82,7 @@ def onnxscript(source, path):
 
 def polygraphy(source, path):
     import polygraphy  # noqa: F401
-    subprocess.run([sys.executable, "-m", "polygraphy", "surgeon", "sanitize", "--fold-constants", source, "-o", path],
+    subprocess.run([os.path.join(os.path.dirname(sys.executable), "polygraphy"), "surgeon", "sanitize", "--fold-constants", source, "-o", path],
                    check=True, capture_output=True)
 
 
