@@ -7,6 +7,7 @@
 #include "passes/factors.h"
 #include "passes/partials.h"
 #include "passes/passes.h"
+#include "passes/sharding_rules.h"
 #include "passes/strategy.h"
 
 namespace optp {
@@ -18,6 +19,10 @@ class Annotator {
       : graph_(graph), options_(options), factors_(factors), recogniser_(graph, factors) {}
 
   bool is_pinned(const Value& v) const { return pins_.contains(&v); }
+  // By its class: what a value alone was pinned to, its users need not follow.
+  bool is_cut(const Value& v, unsigned dim) const {
+    return llvm::any_of(factors_.of(v, dim).classes(), [&](int c) { return !class_axes_[size_t(c)].empty(); });
+  }
   llvm::Error run() {
     class_axes_.resize(factors_.size());
     class_cause_.resize(factors_.size());
@@ -40,10 +45,9 @@ class Annotator {
       of_.class_cause_[size_t(c)] = {CauseKind::seed, strategy_.name + (": " + cause), ""};
     }
     void split_only(Value& v, unsigned dim, const std::string& cause, const Value* from) override {
-      Sharding s = of_.of_classes(v);
-      for (auto& d : s.dims)
-        for (auto& f : d.factors()) f.axes.clear();
-      s.dims[dim].factors()[0].axes = {axis.name};
+      Sharding s;
+      for (unsigned d = 0; d < v.ndim(); ++d)
+        s.dims.push_back(d == dim ? cut_at_majors(factors.of(v, d), {axis.name}) : unsplit(factors.of(v, d)));
       of_.pin(
           v, s,
           {from ? CauseKind::propagated : CauseKind::seed, strategy_.name + (": " + cause), from ? from->name : ""});
@@ -86,14 +90,16 @@ class Annotator {
 
   Sharding of_classes(const Value& v) const {
     Sharding s;
-    for (unsigned d = 0; d < v.ndim(); ++d) {
-      DimSharding dim;
-      const auto& f = factors_.of(v, d);
-      for (size_t k = 0; k < f.extents.size(); ++k)
-        dim.factors().push_back({f.extents[k], class_axes_[size_t(f.classes[k])]});
-      s.dims.push_back(std::move(dim));
-    }
+    for (unsigned d = 0; d < v.ndim(); ++d)
+      s.dims.push_back(sharded(factors_.of(v, d), [&](int c) { return class_axes_[size_t(c)]; }));
     return s;
+  }
+  // Calls `f` with class and axes of each factor of a sharding that names the value's own.
+  void each_factor(const Value& v, const Sharding& s, llvm::function_ref<void(int, const Axes&)> f) const {
+    for (unsigned d = 0; d < v.ndim(); ++d)
+      for (size_t p = 0; p < s.dims[d].parts.size(); ++p)
+        for (size_t k = 0; k < s.dims[d].parts[p].factors.size(); ++k)
+          f(factors_.of(v, d).parts[p].classes[k], s.dims[d].parts[p].factors[k].axes);
   }
   void pin(Value& v, Sharding s, Cause cause) { pins_[&v] = {std::move(s), std::move(cause)}; }
 
@@ -104,24 +110,20 @@ class Annotator {
       for (auto& [value, sharding] : *resolved) {
         // A constraint on a weight moves its whole class where the class is free to be split.
         bool by_class = !sharding.is_replicated();
-        for (unsigned d = 0; by_class && d < value->ndim(); ++d)
-          for (size_t k = 0; k < sharding.dims[d].factors().size(); ++k)
-            if (!sharding.dims[d].factors()[k].axes.empty()) {
-              const int cls = factors_.of(*value, d).classes[k];
-              const Candidate& candidate = recogniser_[cls];
-              if (factors_.info(cls).needs_whole || !candidate.rejection.empty()) by_class = false;
-            }
+        each_factor(*value, sharding, [&](int cls, const Axes& axes) {
+          const Candidate& candidate = recogniser_[cls];
+          const bool is_free =
+              candidate.rejection.empty() && (!factors_.info(cls).needs_whole || candidate.role != Role::none);
+          if (!axes.empty() && !is_free) by_class = false;
+        });
         const Cause cause{CauseKind::constraint, "constraint " + c.place.text() + ": " + c.pattern + " = " + c.sharding,
                           ""};
-        if (by_class) {
-          for (unsigned d = 0; d < value->ndim(); ++d)
-            for (size_t k = 0; k < sharding.dims[d].factors().size(); ++k) {
-              const int cls = factors_.of(*value, d).classes[k];
-              class_axes_[size_t(cls)] = sharding.dims[d].factors()[k].axes;
-              class_cause_[size_t(cls)] = cause;
-              constrained_.insert(cls);
-            }
-        }
+        if (by_class)
+          each_factor(*value, sharding, [&](int cls, const Axes& axes) {
+            class_axes_[size_t(cls)] = axes;
+            class_cause_[size_t(cls)] = cause;
+            constrained_.insert(cls);
+          });
         pin(*value, sharding, cause);
       }
     }
@@ -132,23 +134,30 @@ class Annotator {
   // A mesh axis cuts one dim of a tensor. What a constraint cuts takes the axis from what the strategy cut beside it.
   llvm::Error settle(const Value& v) {
     if (is_pinned(v)) return llvm::Error::success();
-    llvm::StringMap<int> owners;
+    struct Owner {
+      int cls;
+      unsigned dim;
+      size_t part;
+    };
+    llvm::StringMap<Owner> owners;
     for (unsigned d = 0; d < v.ndim(); ++d)
-      for (int c : factors_.of(v, d).classes)
-        for (const std::string& axis : Axes(class_axes_[size_t(c)])) {
-          int& owner = owners.try_emplace(axis, c).first->second;
-          if (owner == c) continue;
-          if (constrained_.contains(c) && constrained_.contains(owner))
-            return error(Code::bad_value)
-                .what("mesh axis " + axis + " cuts two dims of " + quoted(v.name) + ", by " +
-                      class_cause_[size_t(owner)].text + " and by " + class_cause_[size_t(c)].text)
-                .expected("one dim")
-                .about({.tensor = v.name});
-          const int loser = constrained_.contains(c) ? owner : c;
-          if (loser == owner) owner = c;
-          class_axes_[size_t(loser)].clear();
-          class_cause_[size_t(loser)] = {};
-        }
+      for (size_t p = 0; p < factors_.of(v, d).parts.size(); ++p)
+        for (int c : factors_.of(v, d).parts[p].classes)
+          for (const std::string& axis : Axes(class_axes_[size_t(c)])) {
+            Owner& owner = owners.try_emplace(axis, Owner{c, d, p}).first->second;
+            // One may cut several parts of a dim.
+            if (owner.cls == c || (owner.dim == d && owner.part != p)) continue;
+            if (constrained_.contains(c) && constrained_.contains(owner.cls))
+              return error(Code::bad_value)
+                  .what("mesh axis " + axis + " cuts two dims of " + quoted(v.name) + ", by " +
+                        class_cause_[size_t(owner.cls)].text + " and by " + class_cause_[size_t(c)].text)
+                  .expected("one dim")
+                  .about({.tensor = v.name});
+            const int loser = constrained_.contains(c) ? owner.cls : c;
+            if (loser == owner.cls) owner = {c, d, p};
+            class_axes_[size_t(loser)].clear();
+            class_cause_[size_t(loser)] = {};
+          }
     return llvm::Error::success();
   }
 
@@ -161,7 +170,7 @@ class Annotator {
     v.sharding = of_classes(v);
     v.cause = {};
     for (unsigned d = 0; d < v.ndim(); ++d)
-      for (int c : factors_.of(v, d).classes) {
+      for (int c : factors_.of(v, d).classes()) {
         if (class_axes_[size_t(c)].empty()) continue;
         const auto& first = factors_.info(c).places.front();
         v.cause = class_cause_[size_t(c)];
@@ -174,7 +183,7 @@ class Annotator {
   std::string whole_because(const Value& v) const {
     std::string out;
     for (unsigned d = 0; d < v.ndim(); ++d)
-      for (int c : factors_.of(v, d).classes)
+      for (int c : factors_.of(v, d).classes())
         if (!recogniser_[c].rejection.empty()) {
           out += (out.empty() ? "whole: dim " : "; dim ") + std::to_string(d) + ": " + recogniser_[c].rejection;
           break;
@@ -233,6 +242,9 @@ llvm::Error annotate(Graph& graph, const PassOptions& options) {
     if (!factors) return factors.takeError();
     Annotator annotator(graph, options, *factors);
     if (auto e = annotator.run()) return e;
+    auto lowered = lower_norms(graph, options, [&](const Value& v, unsigned dim) { return annotator.is_cut(v, dim); });
+    if (!lowered) return lowered.takeError();
+    if (*lowered) continue;
     auto joined = join_partials(graph, *factors, options, [&](const Value& v) { return annotator.is_pinned(v); });
     if (!joined) return joined.takeError();
     if (!*joined) break;

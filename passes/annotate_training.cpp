@@ -4,6 +4,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "passes/factors.h"
 #include "passes/partials.h"
+#include "passes/sharding_rules.h"
 #include "passes/training.h"
 
 namespace optp {
@@ -33,11 +34,8 @@ class Follower {
     for (size_t c = 0; c < factors_.size(); ++c) {
       std::map<Axes, std::pair<size_t, const Value*>> votes;
       for (const Factors::Place& p : factors_.info(int(c)).places) {
-        if (!is_pinned(*p.value) || !p.value->sharding->dims[p.dim].is_product()) continue;
-        const auto& split = p.value->sharding->dims[p.dim].factors();
-        const auto& own = factors_.of(*p.value, p.dim).extents;
-        Axes axes;
-        if (split.size() == own.size() && split[p.factor].extent == own[p.factor]) axes = split[p.factor].axes;
+        if (!is_pinned(*p.value)) continue;
+        const Axes axes = axes_at(p);
         auto& vote = votes.try_emplace(axes, 0, p.value).first->second;
         ++vote.first;
       }
@@ -47,6 +45,13 @@ class Follower {
     }
   }
 
+  // None where the value's sharding names other parts.
+  Axes axes_at(const Factors::Place& p) const {
+    const auto& parts = p.value->sharding->dims[p.dim].parts;
+    const auto& own = factors_.of(*p.value, p.dim).parts;
+    if (parts.size() != own.size()) return {};
+    return axes_of_factor(parts[p.part].factors, own[p.part], p.factor);
+  }
   void pin(Value& v, const Value& like) {
     v.sharding = *like.sharding;
     v.sharding->partial.clear();
@@ -121,16 +126,14 @@ class Follower {
     Sharding s;
     v.cause = {CauseKind::unsplit, "whole: nothing it is computed with is split along its dims", ""};
     for (unsigned d = 0; d < v.ndim(); ++d) {
-      DimSharding dim;
-      const auto& f = factors_.of(v, d);
-      for (size_t k = 0; k < f.extents.size(); ++k) {
-        const size_t c = size_t(f.classes[k]);
-        dim.factors().push_back({f.extents[k], axes_[c]});
-        if (axes_[c].empty()) continue;
-        v.cause = {from_[c]->cause.kind, from_[c]->cause.text, from_[c]->name};
+      const auto& dim = factors_.of(v, d);
+      s.dims.push_back(sharded(dim, [&](int c) { return axes_[size_t(c)]; }));
+      for (int c : dim.classes()) {
+        const Value* from = from_[size_t(c)];
+        if (axes_[size_t(c)].empty()) continue;
+        v.cause = {from->cause.kind, from->cause.text, from->name};
         if (v.cause.kind == CauseKind::seed) v.cause.kind = CauseKind::propagated;
       }
-      s.dims.push_back(std::move(dim));
     }
     v.sharding = std::move(s);
   }

@@ -14,6 +14,9 @@
 // [_, (tensor _)]. Where products have no common refinement, such as 12 · 8 and 8 · 12, the factors in between can't be
 // split; `ClassInfo::needs_whole` names the node.
 //
+// Where the parts of a fused projection differ in width, a dim is several products one after the other (passes/cuts.h),
+// 96 = (6 · 8) + (3 · 8) + (3 · 8), and each has classes of its own: those of q, of k and of v.
+//
 // The idea is that of factors in sharding rules, as in Shardy (OpenXLA) and GSPMD (Xu et al., 2021, arXiv:2105.04663);
 // here they are found from the ops' loops instead of being listed by op.
 #pragma once
@@ -22,6 +25,7 @@
 #include "frontend/ir/graph.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseMap.h"
+#include "passes/needs_whole.h"
 
 namespace optp {
 
@@ -32,19 +36,23 @@ class Factors {
   using Class = int;
   struct Place {
     const Value* value;
-    unsigned dim, factor;
+    unsigned dim, part, factor;
   };
   struct ClassInfo {
     Dim extent;
-    const Node* needs_whole = nullptr;   // the first node that can't work on a part of it
+    NeedsWhole needs_whole = {};
     llvm::SmallVector<Place, 8> places;  // in order of the graph
   };
   size_t size() const { return classes_.size(); }
   const ClassInfo& info(Class c) const { return classes_[size_t(c)]; }
 
-  struct DimFactors {
+  struct ProductFactors {
     llvm::SmallVector<Dim, 2> extents;  // major to minor
     llvm::SmallVector<Class, 2> classes;
+  };
+  struct DimFactors {
+    llvm::SmallVector<ProductFactors, 1> parts;   // one after the other
+    llvm::SmallVector<Class, 4> classes() const;  // of all parts, each once
   };
   const DimFactors& of(const Value& v, unsigned dim) const;
   const Rule& rule(const Node& n) const;  // a node without a rule has one whose loops are all whole
@@ -59,8 +67,8 @@ class Factors {
   const DimFactors& of_element(int element) const;
   llvm::DenseMap<const Value*, int> value_;  // element of dim 0
   llvm::DenseMap<const Node*, NodeLoops> node_;
-  std::vector<int> list_of_;  // element -> index into lists_
-  std::vector<DimFactors> lists_;
+  std::vector<int> line_of_;  // element -> index into lines_
+  std::vector<DimFactors> lines_;
   std::vector<ClassInfo> classes_;
 };
 

@@ -174,6 +174,10 @@ llvm::Error run_join_partials(Graph& graph, const NamedPassOptions& o) {
   if (!factors) return factors.takeError();
   return join_partials(graph, *factors, o.passes, [](const Value&) { return false; }).takeError();
 }
+llvm::Error run_lower_norms(Graph& graph, const NamedPassOptions& o) {
+  auto is_cut = [](const Value& v, unsigned dim) { return v.sharding && v.sharding->dims[dim].is_split(); };
+  return lower_norms(graph, o.passes, is_cut).takeError();
+}
 
 // Stages that take from those before them what a text does not say, and what is no stage.
 struct Step {
@@ -187,6 +191,7 @@ const Step steps[] = {
     {"training-outputs", run_training_outputs},
     {"optimizer", run_optimizer},
     {"join-partials", run_join_partials},
+    {"lower-norms", run_lower_norms},
     {"training", [](Graph& g, const NamedPassOptions& o) { return make_training_step(g, o.passes, o.training); }},
 };
 }  // namespace

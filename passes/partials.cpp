@@ -10,7 +10,7 @@ PartialState made_by(const Node& node, const Rule& rule, const Factors& factors,
   PartialState own;
   for (size_t k = 0; k < rule.loops.size(); ++k) {
     if (rule.loops[k].reduce == Reduce::none) continue;
-    for (int c : factors.of_loop(node, int(k)).classes) {
+    for (int c : factors.of_loop(node, int(k)).classes()) {
       auto it = axes.find(c);
       if (it == axes.end()) continue;
       for (const std::string& axis : it->second)

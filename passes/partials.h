@@ -43,6 +43,9 @@ void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool
 // Of an annotated graph; values that are to be kept stay as they are. True if it made adds, which have no sharding yet.
 llvm::Expected<bool> join_partials(Graph& graph, const Factors& factors, const PassOptions& options,
                                    llvm::function_ref<bool(const Value&)> keep);
+// Lowers the norms over dims that are cut. True if it did: what it made has no sharding yet.
+llvm::Expected<bool> lower_norms(Graph& graph, const PassOptions& options,
+                                 llvm::function_ref<bool(const Value&, unsigned dim)> is_cut);
 // Makes binary adds of sums: what is partial alike is added up first, reduced once, and then the rest is added.
 llvm::Error lower_sums(Graph& graph);
 }  // namespace optp

@@ -1,7 +1,8 @@
 // Which classes of factors a strategy may split, found by structure and not by names: what the products, tables and
 // activations around a class say of it (Megatron-LM, arXiv:1909.08053 section 3).
 //   vocab      rows of a table that the input ids index, columns of the head
-//   attention  columns of q, k and v, rows of the output projection, and a batch in the products between: whole heads
+//   attention  columns of q, k and v, rows of the output projection, and a batch in the products between: whole heads.
+//              Where all heads share one k and v, of q alone. A norm over all heads sums a few numbers a token
 //   mlp        columns of the first product, rows of the second, nothing but elementwise work between
 #pragma once
 #include <string>
@@ -27,7 +28,7 @@ class Recogniser {
   const Candidate& operator[](Factors::Class c) const { return candidates_[size_t(c)]; }
 
   // The wanted ones among those that have a role: vocab first, then by bytes; a class that shares a value with a chosen
-  // one is skipped.
+  // one is skipped, unless they are different parts of one dim.
   std::vector<Factors::Class> chosen(llvm::function_ref<bool(const Candidate&)> wanted) const;
   // What a class is, for causes: "vocab: rows of a table that the input ids index".
   std::string what_is(Factors::Class c) const;
@@ -39,11 +40,14 @@ class Recogniser {
     bool input_dim = false, twice = false, bad_sum = false, table_rows = false, position_rows = false, column = false,
          row = false;
     bool output = false, activation_product = false, batch_loop_only = true;
-    std::string bad_node;
+    bool of_one_operand = false;  // in a product of two activations, of which one alone has it
+    bool in_scores = false;       // a batch of softmaxes
+    std::string bad_node, sum_node;
   };
   void each_class(const Node& node, int loop, llvm::function_ref<void(Facts&)> f);
   void look_at_values();
   bool is_input_index(const Value& index) const;
+  bool is_weight(const Value& v) const;
   static bool is_learned(const Value& table);
   void look_at(const Node& node);
   void look_at_product(const Node& node);

@@ -223,17 +223,73 @@ struct Route {
     return llvm::Error::success();
   }
 };
+
+// Parts of which none is cut say nothing.
+Sharding plain(Sharding s) {
+  for (DimSharding& d : s.dims)
+    if (!d.is_split() && !d.is_product()) d = DimSharding();
+  return s;
+}
+bool has_parts(const DimSharding& dim) { return dim.is_split() && !dim.is_product(); }
+bool same_parts(const DimSharding& a, const DimSharding& b) {
+  return llvm::equal(a.parts, b.parts,
+                     [](const ProductSharding& x, const ProductSharding& y) { return x.extent() == y.extent(); });
+}
+// Dim d of several parts is taken apart, each part is moved on its own, and all are put together again. Rare: an op
+// that works on a fused dim has it in parts, too.
+llvm::Expected<Value*> move_by_parts(Resharder r, size_t d, const Sharding& to) {
+  const std::string base = r.base;
+  const DimSharding before = r.now.dims[d], after = to.dims[d];
+  const auto& shape = has_parts(before) ? before : after;
+  auto of_part = [&](const Sharding& s, size_t part) {
+    Sharding out = s;
+    out.dims[d] = DimSharding();
+    if (s.dims[d].is_split()) out.dims[d].parts = {s.dims[d].parts[part]};
+    return out;
+  };
+  llvm::SmallVector<Value*, 3> moved;
+  Dim start = 0;
+  for (size_t part = 0; part < shape.parts.size(); ++part) {
+    Dims global(r.global.begin(), r.global.end());
+    global[d] = shape.parts[part].extent();
+    const Sharding from = of_part(r.now, part);
+    const Dim size = from.dims[d].local_extent(global[d]);
+    auto piece =
+        r.build.create("slice", {r.at}, {{"axis", int64_t(d)}, {"start", start}, {"size", size}, {"step", int64_t(1)}},
+                       base + ".piece");
+    if (!piece) return piece.takeError();
+    start = start + size;
+    auto there = reshard(r.build, **piece, global, from, of_part(to, part), r.reason);
+    if (!there) return there.takeError();
+    moved.push_back(*there);
+  }
+  auto joined = r.build.create("concat", moved, {{"axis", int64_t(d)}}, base + ".joined");
+  if (!joined) return joined.takeError();
+  r.at = *joined;
+  r.now = to;
+  r.mark();
+  return r.at;
+}
 }  // namespace
 
-llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim> global, const Sharding& from,
-                               const Sharding& to, llvm::StringRef reason) {
-  for (size_t d = 0; d < from.dims.size(); ++d)
-    if (!same_placement(from.dims[d], to.dims[d]) && !(from.dims[d].is_product() && to.dims[d].is_product()))
-      return error(Code::not_supported)
-          .tensor("value", value.name)
-          .what("dim " + llvm::Twine(d) + " of several products can't be moved from " + to_string(from) + " to " +
-                to_string(to));
+llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim> global, const Sharding& held,
+                               const Sharding& wanted, llvm::StringRef reason) {
+  const Sharding from = plain(held), to = plain(wanted);
   Resharder r{build, &value, from, global, value.name, reason.str()};
+  for (size_t d = 0; d < from.dims.size(); ++d) {
+    if (same_placement(from.dims[d], to.dims[d]) || (!has_parts(from.dims[d]) && !has_parts(to.dims[d]))) continue;
+    // A sum is reduced once, before it is taken apart.
+    if (from.is_partial() && (to.partial != from.partial || to.reduce != from.reduce))
+      if (auto e = r.all_reduce()) return e;
+    if (!from.dims[d].is_split() || !to.dims[d].is_split() || same_parts(from.dims[d], to.dims[d]))
+      return move_by_parts(std::move(r), d, to);
+    // Parts that lie otherwise: by way of the whole dim.
+    Sharding whole = r.now;
+    whole.dims[d] = DimSharding();
+    auto gathered = reshard(build, *r.at, global, r.now, whole, reason);
+    if (!gathered) return gathered.takeError();
+    return reshard(build, **gathered, global, whole, to, reason);
+  }
   Route route{r, to};
   if (auto e = route.reduce()) return e;
   if (auto e = route.join()) return e;

@@ -4,34 +4,77 @@
 
 namespace optp {
 namespace {
-void take(NodeAxes& out, const Factors& factors, const Node& node, const Rule& rule, llvm::ArrayRef<int> loops,
-          const Value& v, bool summed_only) {
-  if (!v.sharding) return;
-  for (size_t d = 0; d < loops.size(); ++d) {
-    const int loop = loops[d];
-    if (loop == no_loop || !v.sharding->dims[d].is_split()) continue;
-    if (summed_only && rule.loops[size_t(loop)].reduce == Reduce::none) continue;
+// Fills in a node's axes from the shardings of its values.
+struct Taking {
+  const Factors& factors;
+  const Node& node;
+  const Rule& rule;
+  NodeAxes axes = {};
+
+  bool is_linked(int loop) const {
+    return llvm::any_of(rule.links,
+                        [&](const LoopLink& l) {
+                          return llvm::is_contained(l.left, loop) || llvm::is_contained(l.right, loop);
+                        }) ||
+           llvm::any_of(rule.pieces, [&](const LoopPiece& p) { return p.whole == loop || p.piece == loop; });
+  }
+  // The axes that split the loop where `s` is the sharding of a dim that runs over it; of those classes alone that are
+  // wanted.
+  void take(int loop, const DimSharding& s, llvm::function_ref<bool(Factors::Class)> wanted) {
     // Judge by this op's own loop: a pin may split a class that some other op needs whole.
-    if (rule.loops[size_t(loop)].whole) continue;
-    const bool linked = llvm::any_of(rule.links, [&](const LoopLink& l) {
-      return llvm::is_contained(l.left, loop) || llvm::is_contained(l.right, loop);
-    });
+    if (loop == no_loop || !s.is_split() || rule.loops[size_t(loop)].whole) return;
     const auto& dim = factors.of_loop(node, loop);
-    // A pinned sharding may name its own factors; only those that are the loop's own can be followed.
-    if (!v.sharding->dims[d].is_product()) continue;
-    const auto& split = v.sharding->dims[d].factors();
-    if (split.size() != dim.extents.size()) continue;
-    for (size_t k = 0; k < split.size(); ++k) {
-      if (split[k].axes.empty() || split[k].extent != dim.extents[k]) continue;
-      const int c = dim.classes[k];
-      if ((linked && factors.info(c).needs_whole) || out.contains(c)) continue;
-      bool used = false;
-      for (const auto& entry : out)
-        for (const std::string& axis : entry.second) used |= llvm::is_contained(split[k].axes, axis);
-      if (!used) out[c] = split[k].axes;
+    // A pinned sharding may name its own parts and factors; only those that are the loop's own can be followed.
+    if (s.parts.size() != dim.parts.size()) return;
+    for (size_t part = 0; part < dim.parts.size(); ++part) {
+      const auto& own = dim.parts[part];
+      for (size_t k = 0; k < own.extents.size(); ++k) {
+        const Axes split = axes_of_factor(s.parts[part].factors, own, k);
+        const int c = own.classes[k];
+        if (split.empty() || (is_linked(loop) && factors.info(c).needs_whole) || axes.contains(c) || !wanted(c))
+          continue;
+        if (!is_used(split, dim, part)) axes[c] = split;
+      }
     }
   }
-}
+  // A mesh axis splits one dim: another class has it only where it is another part of the same loop.
+  bool is_used(const Axes& wanted, const Factors::DimFactors& dim, size_t part) const {
+    const auto all = dim.classes();
+    for (const auto& [c, taken] : axes) {
+      const bool beside = llvm::is_contained(all, c) && !llvm::is_contained(dim.parts[part].classes, c);
+      for (const std::string& axis : taken)
+        if (!beside && llvm::is_contained(wanted, axis)) return true;
+    }
+    return false;
+  }
+  bool is_in_results(Factors::Class c) const {
+    for (const auto& loops : rule.results)
+      for (int loop : loops)
+        if (loop != no_loop && llvm::is_contained(factors.of_loop(node, loop).classes(), c)) return true;
+    return false;
+  }
+
+  void of_results() {
+    for (size_t k = 0; k < node.results.size(); ++k)
+      for (size_t d = 0; d < rule.results[k].size() && node.results[k]->sharding; ++d)
+        take(rule.results[k][d], node.results[k]->sharding->dims[d], [](int) { return true; });
+  }
+  // What is summed, and the parts of a fused dim that a slice leaves out, are as the operands have them.
+  void of_operands() {
+    for (size_t k = 0; k < node.operands.size(); ++k)
+      for (size_t d = 0; d < rule.operands[k].size() && node.operands[k]->sharding; ++d) {
+        const int loop = rule.operands[k][d];
+        if (loop == no_loop) continue;
+        const DimSharding& s = node.operands[k]->sharding->dims[d];
+        const bool is_whole = llvm::any_of(rule.pieces, [&](const LoopPiece& p) { return p.whole == loop; });
+        if (rule.loops[size_t(loop)].reduce != Reduce::none)
+          take(loop, s, [](int) { return true; });
+        else if (is_whole && factors.of_loop(node, loop).parts.size() > 1)
+          take(loop, s, [&](int c) { return !is_in_results(c); });
+      }
+  }
+};
+
 // Undoes a split that this op can't run with, although one of its loops could: a class that also is a loop which must
 // be whole; one that two loops run over (x + xᵀ: a rank would have blocks of the diagonal only); and one that is not
 // the major part of a counted loop, where a rank would have several ranges.
@@ -39,35 +82,78 @@ void take_back(NodeAxes& out, const Factors& factors, const Node& node, const Ru
   llvm::DenseMap<int, int> loops_of_class;
   for (int loop = 0; loop < int(rule.loops.size()); ++loop) {
     const auto& dim = factors.of_loop(node, loop);
-    // The right side of a link runs over the elements of its left side again.
-    const bool again = llvm::any_of(rule.links, [&](const LoopLink& l) { return llvm::is_contained(l.right, loop); });
-    bool is_major = true;
-    for (size_t k = 0; k < dim.classes.size(); ++k) {
-      const int c = dim.classes[k];
-      if (rule.loops[size_t(loop)].whole || (rule.loops[size_t(loop)].counted && !is_major) ||
-          (!again && ++loops_of_class[c] > 1))
-        out.erase(c);
-      if (!dim.extents[k].is(1)) is_major = false;
+    const bool is_whole = rule.loops[size_t(loop)].whole, is_counted = rule.loops[size_t(loop)].counted;
+    // The right side of a link, and a piece, run over elements that another loop runs over already.
+    const bool again = llvm::any_of(rule.links, [&](const LoopLink& l) { return llvm::is_contained(l.right, loop); }) ||
+                       llvm::any_of(rule.pieces, [&](const LoopPiece& p) { return p.piece == loop; });
+    for (const auto& part : dim.parts) {
+      bool is_major = dim.parts.size() == 1;
+      llvm::SmallVector<int, 4> seen;
+      for (size_t k = 0; k < part.classes.size(); ++k) {
+        const int c = part.classes[k];
+        if (is_whole || (is_counted && !is_major) || llvm::is_contained(seen, c)) out.erase(c);
+        seen.push_back(c);
+        if (!part.extents[k].is(1)) is_major = false;
+      }
     }
+    if (!again)
+      for (int c : dim.classes())
+        if (++loops_of_class[c] > 1) out.erase(c);
   }
 }
 }  // namespace
 
+Axes axes_of_factor(const FactorShardings& split, const Factors::ProductFactors& own, size_t k) {
+  Dim above = 1, at = 1;
+  for (size_t f = 0; f < k; ++f) above = above * own.extents[f];
+  for (const FactorSharding& f : split) {
+    if (at == above && f.extent == own.extents[k]) return f.axes;
+    at = at * f.extent;
+  }
+  return {};
+}
 NodeAxes node_axes(const Node& node, const Factors& factors) {
-  NodeAxes out;
-  const Rule& rule = factors.rule(node);
-  for (size_t k = 0; k < node.results.size(); ++k)
-    take(out, factors, node, rule, rule.results[k], *node.results[k], /*summed_only=*/false);
-  for (size_t k = 0; k < node.operands.size(); ++k)
-    take(out, factors, node, rule, rule.operands[k], *node.operands[k], /*summed_only=*/true);
-  take_back(out, factors, node, rule);
+  Taking taking{factors, node, factors.rule(node)};
+  taking.of_results();
+  taking.of_operands();
+  take_back(taking.axes, factors, node, taking.rule);
+  return std::move(taking.axes);
+}
+DimSharding sharded(const Factors::DimFactors& dim, llvm::function_ref<Axes(Factors::Class)> axes_of) {
+  DimSharding out;
+  for (const auto& part : dim.parts) {
+    ProductSharding& to = out.parts.emplace_back();
+    for (size_t k = 0; k < part.extents.size(); ++k) to.factors.push_back({part.extents[k], axes_of(part.classes[k])});
+  }
+  if (!out.is_product() && !out.is_split()) out.parts.clear();
   return out;
 }
 DimSharding sharded(const Factors::DimFactors& dim, const NodeAxes& axes) {
+  return sharded(dim, [&](int c) {
+    const auto it = axes.find(c);
+    return it == axes.end() ? Axes() : it->second;
+  });
+}
+DimSharding loop_sharding(const Node& node, const Factors& factors, int loop, const NodeAxes& axes) {
+  if (loop == no_loop) return {};
+  DimSharding out = sharded(factors.of_loop(node, loop), axes);
+  if (factors.rule(node).loops[size_t(loop)].reduce == Reduce::none || out.is_product()) return out;
+  for (const std::string& axis : out.axes())
+    for (ProductSharding& part : out.parts) {
+      if (llvm::any_of(part.factors, [&](const auto& f) { return llvm::is_contained(f.axes, axis); })) continue;
+      if (!part.is_split()) part.factors = {{part.extent(), {}}};
+      part.factors.front().axes.push_back(axis);
+    }
+  return out;
+}
+DimSharding unsplit(const Factors::DimFactors& dim) {
+  return sharded(dim, [](int) { return Axes(); });
+}
+DimSharding cut_at_majors(const Factors::DimFactors& dim, const Axes& axes) {
   DimSharding out;
-  for (size_t k = 0; k < dim.extents.size(); ++k) {
-    auto it = axes.find(dim.classes[k]);
-    out.factors().push_back({dim.extents[k], it == axes.end() ? Axes() : it->second});
+  for (const auto& part : dim.parts) {
+    ProductSharding& to = out.parts.emplace_back();
+    for (Dim extent : part.extents) to.factors.push_back({extent, to.factors.empty() ? axes : Axes()});
   }
   return out;
 }

@@ -7,7 +7,17 @@ namespace optp {
 
 // The axes of each factor class at this node: those of its results, then, for what it sums, those of its operands.
 NodeAxes node_axes(const Node& node, const Factors& factors);
+// The axes of factor k where a product is held as `split`, which may divide what is below and above it otherwise.
+Axes axes_of_factor(const FactorShardings& split, const Factors::ProductFactors& own, size_t k);
 // A dim's or loop's sharding under these axes.
 DimSharding sharded(const Factors::DimFactors& dim, const NodeAxes& axes);
+DimSharding sharded(const Factors::DimFactors& dim, llvm::function_ref<Axes(Factors::Class)> axes_of);
+// Of a loop, as the node needs it. A sum over several parts is one of addends only if all of them are split: a whole
+// part would be added once per rank. It is cut for this node alone, which needs no communication.
+DimSharding loop_sharding(const Node& node, const Factors& factors, int loop, const NodeAxes& axes);
+// Nothing is split. Of a dim of one product its factors stand there, to be given axes.
+DimSharding unsplit(const Factors::DimFactors& dim);
+// Each part along its major factor.
+DimSharding cut_at_majors(const Factors::DimFactors& dim, const Axes& axes);
 
 }  // namespace optp

@@ -102,9 +102,7 @@ class Splitter {
     if (auto e = localize(s, copy)) return e;
     return give_results(s, copy);
   }
-  DimSharding of_loop(const Splitting& s, int loop) const {
-    return loop == no_loop ? DimSharding() : sharded(factors_.of_loop(s.node, loop), s.axes);
-  }
+  DimSharding of_loop(const Splitting& s, int loop) const { return loop_sharding(s.node, factors_, loop, s.axes); }
   Sharding of_loops(const Splitting& s, llvm::ArrayRef<int> loops) const {
     Sharding sharding;
     for (int loop : loops) sharding.dims.push_back(of_loop(s, loop));

@@ -1,6 +1,7 @@
 #include "frontend/ir/op.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstdlib>
 
 #include "frontend/ir/diagnostic.h"
@@ -40,6 +41,24 @@ Dim LoopSharding::start(int loop) const {
     below = below * f->extent;
   }
   return first;
+}
+
+Dim LoopSharding::local_start(const LoopPiece& piece, Dim piece_extent) const {
+  const DimSharding& whole = loops[size_t(piece.whole)];
+  if (!whole.is_split() || piece.start.is(0)) return piece.start;
+  // Of a product the pieces are equal.
+  if (whole.is_product()) {
+    const auto index = exact_div(piece.start, piece_extent);
+    assert(index && "a product's pieces are aligned");
+    return *index * local(piece.piece, piece_extent);
+  }
+  Dim before = 0, local_before = 0;
+  for (const ProductSharding& part : whole.parts) {
+    if (before == piece.start) break;
+    before = before + part.extent(), local_before = local_before + part.local_extent();
+  }
+  assert(before == piece.start && "a piece begins where a part does");
+  return local_before;
 }
 
 Diagnostic& Diagnostic::operand_of(const Node& node, unsigned k) {

@@ -19,10 +19,15 @@ struct Loop {
 };
 constexpr int no_loop = -1;  // a dim of extent 1 that is repeated
 
-// Two groups of loops, major to minor, that enumerate the same elements: a reshape's, or a slice's [n] ~ [parts!,
-// size].
+// Two groups of loops, major to minor, that enumerate the same elements: a reshape's.
 struct LoopLink {
   llvm::SmallVector<int, 4> left, right;
+};
+// A loop that runs over a stretch of another one, from index `start` of it on: a slice's result over its operand, a
+// concat's operands over its result.
+struct LoopPiece {
+  int whole, piece;
+  Dim start;
 };
 
 // Through which operands a partial may pass.
@@ -39,6 +44,7 @@ struct Rule {
   llvm::SmallVector<Loop, 6> loops;
   llvm::SmallVector<llvm::SmallVector<int, 4>, 3> operands, results;  // loop of each dim, or no_loop
   llvm::SmallVector<LoopLink, 2> links;
+  llvm::SmallVector<LoopPiece, 2> pieces;
   Linear linear = Linear::none;
 
   int add(Dim extent, bool whole = false, Reduce reduce = Reduce::none) {
@@ -53,6 +59,8 @@ struct LoopSharding {
   Dim start(int loop) const;  // this rank's first index of a loop of one split factor
   bool is_split(int loop) const { return loops[size_t(loop)].is_split(); }
   Dim local(int loop, Dim extent) const { return loops[size_t(loop)].local_extent(extent); }
+  // Where a piece begins among this rank's indices of the whole loop.
+  Dim local_start(const LoopPiece& piece, Dim piece_extent) const;
 };
 
 // What passes, kernels and tools ask about an op instead of its name. A new op that has a trait takes part in what asks

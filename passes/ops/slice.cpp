@@ -1,12 +1,12 @@
-// slice, concat, pad along one axis. Equal parts keep their factors: a dim of 3·768 sliced into 768s is split within
-// each.
+// slice, concat, pad along one axis. What they cut out, join and pad is a piece of the longer dim (LoopPiece), so that
+// each piece can be split on its own: a fused qkv within q, within k and within v.
 #include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 
 namespace optp::ops {
 namespace {
 
-// slice: `size` indices along "axis" from "start", every "step"-th. Aligned equal parts link [n] ~ [parts!, size].
+// slice: `size` indices along "axis" from "start", every "step"-th.
 struct SliceOf {
   size_t axis;
   Dim start, size, extent;
@@ -21,6 +21,14 @@ std::optional<Dim> equal_parts(const SliceOf& s) {
   if (s.step != 1 || s.size.is(0) || !exact_div(s.start, s.size)) return std::nullopt;
   return exact_div(s.extent, s.size);
 }
+// Zeros of the width of an equal part would cut the parts of other widths beside it.
+bool has_equal_siblings(const Node& node, const SliceOf& s) {
+  return llvm::all_of(node.operand(0).uses, [&](const Use& use) {
+    if (!use.node->op->is(Trait::cuts)) return true;
+    const SliceOf other = parts_of(*use.node);
+    return other.axis != s.axis || other.size == s.size || other.size.is(0) || is_identity(other);
+  });
+}
 // What was left out gets zeros. A step of more than one is undone by scattering; those are rare and small.
 void slice_gradient(GradientContext& c) {
   const SliceOf s = parts_of(c.node);
@@ -28,8 +36,8 @@ void slice_gradient(GradientContext& c) {
     Value* index =
         c.op("iota", {}, {{"size", s.size}, {"start", s.start}, {"step", Dim(s.step)}, {"dtype", int64_t(DType::i64)}});
     c.dx[0] = c.op("scatter_add", {c.dy, index}, {{"axis", int64_t(s.axis)}, {"rows", s.extent}});
-  } else if (const auto parts = equal_parts(s);
-             parts && parts->constant() && *parts->constant() > 1 && *parts->constant() <= 64) {
+  } else if (const auto parts = equal_parts(s); parts && parts->constant() && *parts->constant() > 1 &&
+                                                *parts->constant() <= 64 && has_equal_siblings(c.node, s)) {
     // An equal part among zeros, as a concat: it keeps the parts' factors, so that a fused qkv is split within each.
     llvm::SmallVector<Value*, 4> pieces;
     const int64_t own = exact_div(s.start, s.size)->constant().value_or(0);
@@ -61,11 +69,10 @@ const RegisteredOp slice{{
           rule.results[0].push_back(loop);
           continue;
         }
-        const auto parts = equal_parts(s);
-        rule.operands[0].push_back(rule.add(s.extent, !parts));
-        rule.results[0].push_back(rule.add(s.size, !parts));
-        if (parts)
-          rule.links.push_back({{rule.operands[0][d]}, {rule.add(*parts, /*whole=*/true), rule.results[0][d]}});
+        const bool is_piece = s.step == 1 && !s.size.is(0);
+        rule.operands[0].push_back(rule.add(s.extent, !is_piece));
+        rule.results[0].push_back(rule.add(s.size, !is_piece));
+        if (is_piece) rule.pieces.push_back({rule.operands[0][d], rule.results[0][d], s.start});
       }
       return rule;
     },
@@ -118,23 +125,20 @@ const RegisteredOp slice{{
       return rearranged_content(*c, dims, strides, base);
     },
     .localize = [](Node& node, const Rule& rule, const LoopSharding& sharding) -> llvm::Error {
-      const size_t axis = size_t(node.integer("axis"));
-      const Dim start = node.dim("start"), size = node.dim("size");
-      const int loop = rule.results[0][axis];
-      if (!sharding.is_split(loop)) return llvm::Error::success();
-      const Dim local = sharding.local(loop, size);
-      node.attributes["start"] = start.is(0) ? start : *exact_div(start, size) * local;
-      node.attributes["size"] = local;
+      const Dim size = node.dim("size");
+      if (rule.pieces.empty()) {  // all of it, or what can't be split
+        node.attributes["size"] = sharding.local(rule.results[0][size_t(node.integer("axis"))], size);
+        return llvm::Error::success();
+      }
+      const LoopPiece& piece = rule.pieces[0];
+      node.attributes["start"] = sharding.local_start(piece, size);
+      node.attributes["size"] = sharding.local(piece.piece, size);
       return llvm::Error::success();
     },
     .gradient = slice_gradient,
     .traits = Trait::cuts,
 }};
 
-bool equal_operands(const Node& node, size_t axis) {
-  return llvm::all_of(node.operands,
-                      [&](const Value* v) { return v->type.dims[axis] == node.operand(0).type.dims[axis]; });
-}
 const RegisteredOp concat{{
     .name = "concat",
     .summary = "operands one after the other along one axis",
@@ -144,20 +148,16 @@ const RegisteredOp concat{{
       Rule rule;
       rule.linear = Linear::jointly;
       rule.results.emplace_back();
-      const bool equal = equal_operands(node, axis);
-      for (size_t d = 0; d < node.out().ndim(); ++d)
-        rule.results[0].push_back(rule.add(node.out().type.dims[d], d == axis && !equal));
-      int part = no_loop;
-      if (equal && node.operands.size() > 1) {
-        part = rule.add(node.operand(0).type.dims[axis]);
-        rule.links.push_back(
-            {{rule.results[0][axis]}, {rule.add(int64_t(node.operands.size()), /*whole=*/true), part}});
-      } else if (node.operands.size() == 1) {
-        part = rule.results[0][axis];
-      }
+      for (Dim d : node.out().type.dims) rule.results[0].push_back(rule.add(d));
+      Dim start = 0;
       for (const Value* v : node.operands) {
         auto& loops = rule.operands.emplace_back(rule.results[0].begin(), rule.results[0].end());
-        loops[axis] = part != no_loop ? part : rule.add(v->type.dims[axis], /*whole=*/true);
+        if (node.operands.size() == 1) break;
+        const Dim extent = v->type.dims[axis];
+        // What is empty is no piece of anything.
+        loops[axis] = rule.add(extent, /*whole=*/extent.is(0));
+        if (!extent.is(0)) rule.pieces.push_back({rule.results[0][axis], loops[axis], start});
+        start = start + extent;
       }
       return rule;
     },
@@ -236,9 +236,12 @@ const RegisteredOp pad{{
       rule.operands.emplace_back();
       rule.results.emplace_back();
       for (size_t d = 0; d < node.out().ndim(); ++d) {
-        const int loop = rule.add(node.operand(0).type.dims[d], d == axis);
+        const Dim extent = node.operand(0).type.dims[d];
+        const bool is_piece = d == axis && node.out().type.dims[d] != extent, is_empty = is_piece && extent.is(0);
+        const int loop = rule.add(extent, is_empty);
         rule.operands[0].push_back(loop);
-        rule.results[0].push_back(d == axis ? rule.add(node.out().type.dims[d], /*whole=*/true) : loop);
+        rule.results[0].push_back(is_piece ? rule.add(node.out().type.dims[d], is_empty) : loop);
+        if (is_piece && !is_empty) rule.pieces.push_back({rule.results[0][d], loop, node.dim("before")});
       }
       if (node.number("value") == 0) rule.linear = Linear::jointly;
       return rule;
@@ -280,6 +283,15 @@ const RegisteredOp pad{{
             out.i[to] = in[0]->i[size_t(o * run + k)];
         }
       return single(std::move(out));
+    },
+    .localize = [](Node& node, const Rule& rule, const LoopSharding& sharding) -> llvm::Error {
+      if (rule.pieces.empty()) return llvm::Error::success();
+      const LoopPiece& piece = rule.pieces[0];
+      const Dim extent = rule.loops[size_t(piece.piece)].extent, whole = rule.loops[size_t(piece.whole)].extent;
+      const Dim before = sharding.local_start(piece, extent);
+      node.attributes["before"] = before;
+      node.attributes["after"] = sharding.local(piece.whole, whole) - before - sharding.local(piece.piece, extent);
+      return llvm::Error::success();
     },
     .gradient =
         [](GradientContext& c) {

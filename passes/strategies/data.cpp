@@ -17,12 +17,12 @@ std::string seed(Seeding& s) {
   if (!leader) return "no input has a batch";
   const Dim batch = leader->type.dims[0];
   if (batch.is(1)) return "the batch of input " + quoted(leader->name) + " is 1";
-  const Factors::Class own = s.factors.of(*leader, 0).classes.front();
+  const Factors::Class own = s.factors.of(*leader, 0).classes().front();
   llvm::SmallVector<Factors::Class, 2> classes{own};
   // An input that nothing links to the leader has the same batch where its extent has the same name.
   for (const Value* v : s.graph.inputs)
     if (v->ndim() > 0 && !batch.constant() && v->type.dims[0] == batch)
-      if (const Factors::Class c = s.factors.of(*v, 0).classes.front(); !llvm::is_contained(classes, c))
+      if (const Factors::Class c = s.factors.of(*v, 0).classes().front(); !llvm::is_contained(classes, c))
         classes.push_back(c);
   // Where some op can't work on a part of the batch (masks that older exporters compute by flat indices), it is
   // gathered for that op alone.

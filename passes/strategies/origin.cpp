@@ -13,7 +13,7 @@ bool split_tables(Seeding& s) {
         node->integer("axis") != 0)
       continue;
     Value &table = node->operand(0), &rows = node->out();
-    if (llvm::none_of(s.factors.of(table, 0).classes, [&](int c) { return s.recogniser[c].table_rows; })) continue;
+    if (llvm::none_of(s.factors.of(table, 0).classes(), [&](int c) { return s.recogniser[c].table_rows; })) continue;
     llvm::SmallVector<Value*, 4> split{&table, &rows};
     // A half-precision table and rows are widened where they are used.
     for (Value* v : {&table, &rows})

@@ -33,7 +33,8 @@ llvm::SmallVector<int64_t, 4> numbers(llvm::ArrayRef<Dim> dims) {
 }
 Sharding with_numbers(Sharding s) {
   for (DimSharding& d : s.dims)
-    for (FactorSharding& f : d.factors()) f.extent = number(f.extent);
+    for (ProductSharding& p : d.parts)
+      for (FactorSharding& f : p.factors) f.extent = number(f.extent);
   return s;
 }
 Array random_array(Random& random, const Input& input) {
@@ -96,33 +97,41 @@ void each_value(Graph& graph, F&& f) {
 }
 Sharding unsplit(const Factors& factors, const Value& v) {
   Sharding s = replicated(v.ndim());
-  for (unsigned d = 0; d < v.ndim(); ++d)
-    for (Dim e : factors.of(v, d).extents) s.dims[d].factors().push_back({e, {}});
+  for (unsigned d = 0; d < v.ndim(); ++d) s.dims[d] = cut_at_majors(factors.of(v, d), {});
   return s;
 }
 // All values of one class of factors along one axis, as a strategy would; no axis twice in a value.
 void shard_class(Graph& graph, const Factors& factors, Factors::Class c, const std::string& axis) {
   each_value(graph, [&](Value& v) {
     v.sharding = unsplit(factors, v);
-    for (unsigned d = 0; d < v.ndim(); ++d)
-      for (size_t k = 0; k < v.sharding->dims[d].factors().size(); ++k)
-        if (factors.of(v, d).classes[k] == c && v.sharding->axes().empty())
-          v.sharding->dims[d].factors()[k].axes = {axis};
+    for (unsigned d = 0; d < v.ndim() && v.sharding->axes().empty(); ++d)
+      for (size_t p = 0; p < v.sharding->dims[d].parts.size(); ++p) {
+        ProductSharding& part = v.sharding->dims[d].parts[p];
+        for (size_t k = 0; k < part.factors.size(); ++k)
+          if (factors.of(v, d).parts[p].classes[k] == c && !part.is_split()) part.factors[k].axes = {axis};
+      }
   });
 }
-// Each axis at most once a value, on any factor: also on one that an op needs whole, which split must repair.
+// Each axis on any factor, also on one that an op needs whole, which split must repair: once a value, or in several
+// parts of one dim.
 void shard_at_random(Graph& graph, const Factors& factors, Random& random) {
   each_value(graph, [&](Value& v) {
     v.sharding = unsplit(factors, v);
-    llvm::SmallVector<FactorSharding*, 8> places;
-    for (DimSharding& d : v.sharding->dims)
-      for (FactorSharding& f : d.factors()) places.push_back(&f);
+    llvm::SmallVector<std::pair<size_t, size_t>, 8> places;  // dim and part
+    for (size_t d = 0; d < v.ndim(); ++d)
+      for (size_t p = 0; p < v.sharding->dims[d].parts.size(); ++p) places.emplace_back(d, p);
     if (places.empty()) return;
     std::vector<std::string> axes;
     for (const MeshAxis& a : graph.mesh.axes) axes.push_back(a.name);
     std::shuffle(axes.begin(), axes.end(), random);
     for (const std::string& axis : axes)
-      if (chance(random, 0.75)) places[below(random, places.size())]->axes.push_back(axis);
+      if (chance(random, 0.75)) {
+        const auto [d, first] = places[below(random, places.size())];
+        auto& parts = v.sharding->dims[d].parts;
+        for (size_t p = 0; p < parts.size(); ++p)
+          if (p == first || chance(random, 0.5))
+            parts[p].factors[below(random, parts[p].factors.size())].axes.push_back(axis);
+      }
   });
 }
 // What annotate does with sums: a value stays partial where its op makes it so.
@@ -405,7 +414,7 @@ Prepared prepared(const Sample& sample, int input, unsigned dim) {
   g.mesh = must(parse_mesh("tensor=3"));
   const Factors factors = must(Factors::of(g));
   const Value& v = input < 0 ? g.nodes.front()->out() : g.nodes.front()->operand(size_t(input));
-  shard_class(g, factors, factors.of(v, dim).classes[0], "tensor");
+  shard_class(g, factors, factors.of(v, dim).classes()[0], "tensor");
   PassOptions options;
   options.outputs = OutputLayout::sharded;
   out.spmd = must(split(g, options));
@@ -468,7 +477,7 @@ TEST_CASE("mutants: a dropped sum, a start that is one off and a bias on every r
     Value* p = must(build.create("contract", {&x, &w}, {{"loops", contract_loops("m k, k n -> m n")}}, "p"));
     g.outputs.push_back({"y", must(build.create("add", {p, &bias}, {}, "y"))});
     const Factors factors = must(Factors::of(g));
-    shard_class(g, factors, factors.of(x, 1).classes[0], "tensor");
+    shard_class(g, factors, factors.of(x, 1).classes()[0], "tensor");
     for (const bool wrong : {false, true}) {
       // The mark says that the product may stay partial up to the result; the addition must not take it so.
       g.nodes.front()->out().sharding->partial = {"tensor"};

@@ -23,51 +23,57 @@ using namespace optp;
 
 namespace {
 
-// A dim as a product of factors.
+// A dim as a product of factors, or as several products one after the other.
 using FactorExtents = std::vector<std::vector<int64_t>>;
 struct Move {
   Mesh mesh;
-  FactorExtents factors;
-  bool named = false;  // dims of one factor have names instead of numbers
+  std::vector<FactorExtents> parts;  // of each dim
+  bool named = false;                // a dim's first product, if of one factor, has a name instead of a number
   Sharding from, to;
 
-  Dim extent(size_t d, size_t k) const {
-    if (named && factors[d].size() == 1) return Dim::symbol("n" + std::to_string(d), 0);
-    return factors[d][k];
+  static std::vector<FactorExtents> of_one_part(const FactorExtents& dims) {
+    std::vector<FactorExtents> out;
+    for (const auto& factors : dims) out.push_back({factors});
+    return out;
+  }
+  static std::string name(size_t d) { return "n" + std::to_string(d); }
+  Dim extent(size_t d, size_t p, size_t k) const {
+    if (named && p == 0 && parts[d][p].size() == 1) return Dim::symbol(name(d), 0);
+    return parts[d][p][k];
   }
   Dims dims() const {
     Dims out;
-    for (size_t d = 0; d < factors.size(); ++d) {
-      Dim n = 1;
-      for (size_t k = 0; k < factors[d].size(); ++k) n = n * extent(d, k);
-      out.push_back(n);
+    for (const DimSharding& d : unsplit().dims) {
+      out.push_back(0);
+      for (const ProductSharding& p : d.parts) out.back() = out.back() + p.extent();
     }
     return out;
   }
   DimValues values() const {
     DimValues out;
-    for (size_t d = 0; named && d < factors.size(); ++d)
-      if (factors[d].size() == 1) out["n" + std::to_string(d)] = factors[d][0];
+    for (size_t d = 0; named && d < parts.size(); ++d)
+      if (parts[d][0].size() == 1) out[name(d)] = parts[d][0][0];
     return out;
   }
   Extents numbers() const {
     Extents out;
-    for (const auto& dim : factors) {
-      out.push_back(1);
-      for (int64_t n : dim) out.back() *= n;
-    }
+    for (Dim d : dims()) out.push_back(must(evaluate(d, values())));
     return out;
   }
   Sharding unsplit() const {
-    Sharding s = replicated(factors.size());
-    for (size_t d = 0; d < factors.size(); ++d)
-      for (size_t k = 0; k < factors[d].size(); ++k) s.dims[d].factors().push_back({extent(d, k), {}});
+    Sharding s = replicated(parts.size());
+    for (size_t d = 0; d < parts.size(); ++d)
+      for (size_t p = 0; p < parts[d].size(); ++p) {
+        ProductSharding& to = s.dims[d].parts.emplace_back();
+        for (size_t k = 0; k < parts[d][p].size(); ++k) to.factors.push_back({extent(d, p, k), {}});
+      }
     return s;
   }
   // The same with numbers for extents.
   Sharding with_numbers(Sharding s) const {
-    for (size_t d = 0; d < factors.size(); ++d)
-      for (size_t k = 0; k < s.dims[d].factors().size(); ++k) s.dims[d].factors()[k].extent = factors[d][k];
+    for (DimSharding& d : s.dims)
+      for (ProductSharding& p : d.parts)
+        for (FactorSharding& f : p.factors) f.extent = must(evaluate(f.extent, values()));
     return s;
   }
   std::vector<Shard> shards(const Sharding& s) const { return Shard::of_all(numbers(), with_numbers(s), mesh); }
@@ -164,7 +170,7 @@ Results in_runtime(const Ranks& ranks, const std::vector<Array>& in) {
 }
 std::string moved(const char* mesh, FactorExtents factors, const std::function<void(Sharding&)>& from,
                   const std::function<void(Sharding&)>& to) {
-  Move m{must(parse_mesh(mesh)), std::move(factors)};
+  Move m{must(parse_mesh(mesh)), Move::of_one_part(factors)};
   m.from = m.to = m.unsplit();
   from(m.from);
   to(m.to);
@@ -207,6 +213,25 @@ TEST_CASE("a split that moves to another dim along its own axis is exchanged, no
         "reshape all_gather reshape reshape slice reshape");
 }
 
+TEST_CASE("a dim of several parts is moved part by part, and only what is held otherwise travels") {
+  Move m{must(parse_mesh("2")), {{{6, 2}, {3, 2}, {5}}, {{4}}}};
+  auto with = [&](llvm::ArrayRef<size_t> cut) {
+    Sharding s = m.unsplit();
+    for (size_t p : cut) s.dims[0].parts[p].factors[0].axes = {"tensor"};
+    return s;
+  };
+  auto moved = [&](const Sharding& from, const Sharding& to) {
+    m.from = from, m.to = to;
+    return ops(*m.spmd());
+  };
+  CHECK(moved(with({0, 1}), with({0, 1})) == "reshape");  // the test's own: nothing is to be done
+  CHECK(moved(with({0, 1}), with({0})) == "slice slice reshape all_gather reshape slice concat");
+  CHECK(moved(with({}), with({0, 1})) == "slice reshape slice reshape slice reshape slice reshape slice concat");
+  Sharding sum = m.unsplit();
+  sum.partial = {"tensor"}, sum.reduce = Reduce::sum;
+  CHECK(moved(sum, with({2})) == "all_reduce slice slice slice slice concat");
+}
+
 TEST_CASE("any sharding becomes any other on every rank, uneven and empty ones too, in memory and from files") {
   std::mt19937 random(404);
   std::map<std::string, int> seen;
@@ -214,14 +239,24 @@ TEST_CASE("any sharding becomes any other on every rank, uneven and empty ones t
   for (int n = 0; n < 700; ++n) {
     Move m{must(parse_mesh(meshes[size_t(n) % std::size(meshes)]))};
     for (size_t d = 1 + random() % 3; d-- > 0;) {
-      m.factors.emplace_back();
-      for (size_t k = 1 + random() % 2; k-- > 0;) m.factors.back().push_back(int64_t(1 + random() % 7));
+      FactorExtents& dim = m.parts.emplace_back();
+      for (size_t p = random() % 4 ? 1 : 2 + random() % 2; p-- > 0;) {
+        dim.emplace_back();
+        for (size_t k = 1 + random() % 2; k-- > 0;) dim.back().push_back(int64_t(1 + random() % 7));
+      }
     }
     m.named = random() % 2;
     m.from = m.to = m.unsplit();
+    // A dim of several parts may be wanted as if it had none.
+    for (size_t d = 0; d < m.parts.size(); ++d)
+      if (m.parts[d].size() > 1 && random() % 3 == 0) m.to.dims[d] = FactorShardings{{m.dims()[d], {}}};
     auto place = [&](Sharding& s, const std::string& axis) {
       DimSharding& dim = s.dims[random() % s.dims.size()];
-      dim.factors()[random() % dim.factors().size()].axes.push_back(axis);
+      const size_t first = random() % dim.parts.size();
+      for (size_t p = 0; p < dim.parts.size(); ++p) {
+        auto& factors = dim.parts[p].factors;
+        if (p == first || random() % 2) factors[random() % factors.size()].axes.push_back(axis);
+      }
     };
     m.from.reduce = Reduce::sum;
     for (const MeshAxis& a : m.mesh.axes) {

@@ -307,6 +307,51 @@ class Table {
       Value* joined = made(build, "concat", {x[0], x[1]}, {{"axis", int64_t(1)}});
       return build.create("slice", {joined}, {{"axis", int64_t(1)}, {"start", Dim(4)}, {"size", Dim(4)}}, "y");
     });
+    // Parts of unequal widths, each split within itself: heads that share keys and values; one that another cut falls
+    // into; pieces put together in another order; a gradient of both.
+    graph("slice", {{{b, 5, 28}}}, [=, b = b](Builder& build, llvm::ArrayRef<Value*> x) {
+      auto piece = [&](int64_t start, int64_t size) {
+        return made(build, "slice", {x[0]}, {{"axis", int64_t(2)}, {"start", Dim(start)}, {"size", Dim(size)}});
+      };
+      Value* q = made(build, "reshape", {piece(0, 20)}, {{"dims", Dims{b, 5, 5, 4}}});
+      Value* k = made(build, "reshape", {piece(20, 4)}, {{"dims", Dims{b, 5, 1, 4}}});
+      return build.create(
+          "mul", {made(build, "add", {q, k}), made(build, "reshape", {piece(24, 4)}, {{"dims", Dims{b, 5, 1, 4}}})}, {},
+          "y");
+    });
+    graph("slice", {{{5, 14}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      auto piece = [&](Value* of, int64_t start, int64_t size) {
+        return made(build, "slice", {of}, {{"axis", int64_t(1)}, {"start", Dim(start)}, {"size", Dim(size)}});
+      };
+      Value* most = piece(x[0], 3, 11);
+      return build.create("add", {piece(x[0], 0, 6), piece(most, 4, 6)}, {}, "y");
+    });
+    graph("concat", {{{3, 6}}, {{3, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      Value* joined = made(build, "concat", {x[0], x[1], x[0]}, {{"axis", int64_t(1)}});
+      return build.create("slice", {joined}, {{"axis", int64_t(1)}, {"start", Dim(6)}, {"size", Dim(10)}}, "y");
+    });
+    graph("pad", {{{b, 6}}, {{b, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      auto among = [&](Value* v, int64_t before, int64_t after) {
+        return made(build, "pad", {v},
+                    {{"axis", int64_t(1)}, {"before", Dim(before)}, {"after", Dim(after)}, {"value", 0.0}});
+      };
+      return build.create("add", {among(x[0], 0, 4), among(x[1], 6, 0)}, {}, "y");
+    });
+    // Heads of queries before those of keys, cut after they are heads.
+    graph("reshape", {{{b, 20}}}, [=, b = b](Builder& build, llvm::ArrayRef<Value*> x) {
+      Value* heads = made(build, "reshape", {x[0]}, {{"dims", Dims{b, 5, 4}}});
+      Value* q = made(build, "slice", {heads}, {{"axis", int64_t(1)}, {"start", Dim(0)}, {"size", Dim(3)}});
+      return build.create("reshape", {q}, {{"dims", Dims{b, 12}}}, "y");
+    });
+    // A product that makes parts of unequal widths, and one that sums them: all cut, or some.
+    graph("contract", {{{3, 5}}, {{5, 10}}, {{10, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      Value* fused = made(build, "contract", {x[0], x[1]}, {{"loops", contract_loops("m k, k n -> m n")}});
+      auto piece = [&](int64_t start, int64_t size) {
+        return made(build, "slice", {fused}, {{"axis", int64_t(1)}, {"start", Dim(start)}, {"size", Dim(size)}});
+      };
+      Value* joined = made(build, "concat", {piece(7, 3), made(build, "relu", {piece(0, 7)})}, {{"axis", int64_t(1)}});
+      return build.create("contract", {joined, x[2]}, {{"loops", contract_loops("m n, n k -> m k")}}, "y");
+    });
     // Sums of parts that go different ways.
     graph("add", {{{5, 7}}, {{7, 3}}, {{3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
       Value* p = made(build, "contract", {x[0], x[1]}, {{"loops", contract_loops("m k, k n -> m n")}});

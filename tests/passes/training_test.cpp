@@ -27,7 +27,8 @@ struct Case {
   std::string name, folder;
   int64_t layers;
   bool tied, stripped, half;
-  int64_t sums_a_layer;  // 1: attention and MLP are side by side
+  int64_t sums_a_layer;  // 1: attention and MLP are side by side; 3: queries and keys are normalised over all heads
+  bool one_key;          // which all heads share
 };
 std::vector<Case> cases() {
   std::vector<Case> out;
@@ -37,11 +38,15 @@ std::vector<Case> cases() {
     auto json = must(parse_json("case.json", file->text()));
     const auto& o = *json.getAsObject();
     const auto& config = *o.getObject("config");
+    const llvm::StringRef family = *o.getString("family");
     out.push_back({o.getString("name")->str(), folder,
                    config.getInteger("num_hidden_layers") ? *config.getInteger("num_hidden_layers")
                                                           : *config.getInteger("n_layer"),
                    *o.getBoolean("tied"), *o.getBoolean("strip"), o.getString("dtype")->contains("16"),
-                   o.getString("family") == llvm::StringRef("GPTNeoX") ? 1 : 2});
+                   family == "GPTNeoX" ? 1
+                   : family == "Olmo2" ? 3
+                                       : 2,
+                   config.getBoolean("multi_query").value_or(false)});
   }
   std::sort(out.begin(), out.end(), [](const Case& a, const Case& b) { return a.name < b.name; });
   return out;
@@ -199,6 +204,8 @@ TEST_CASE(
                       {"loss all_reduce max", 1},
                       {"loss all_reduce sum", 1},
                       {"backward all_reduce sum", c.sums_a_layer * c.layers + 1}};
+      // The gradients of the key and value that all heads share, together.
+      if (c.one_key) expected["backward all_reduce sum"] += c.layers;
       if (clip > 0) expected["optimizer all_reduce sum"] = 1;
       // Of a weight that is held whole, but meets a gradient in parts, the gradient is a sum: projections beside a
       // split model of another width, and norms whose gradient passes on to the residual as parts. One meeting is

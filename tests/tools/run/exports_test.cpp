@@ -22,7 +22,7 @@ struct Case {
   std::string name, folder;
   int64_t parameters, layers;
   bool tied, post_norm_projected, stripped;
-  int64_t sums_a_layer;  // 1: attention and MLP are side by side
+  int64_t sums_a_layer;  // 1: attention and MLP are side by side; 3: queries and keys are normalised over all heads
 };
 std::vector<Case> cases() {
   std::vector<Case> out;
@@ -32,11 +32,14 @@ std::vector<Case> cases() {
     auto json = must(parse_json("case.json", file->text()));
     const auto& o = *json.getAsObject();
     const auto& config = *o.getObject("config");
+    const llvm::StringRef family = *o.getString("family");
     out.push_back({o.getString("name")->str(), folder, *o.getInteger("parameters"),
                    config.getInteger("num_hidden_layers") ? *config.getInteger("num_hidden_layers")
                                                           : *config.getInteger("n_layer"),
                    *o.getBoolean("tied"), config.getBoolean("do_layer_norm_before") == false, *o.getBoolean("strip"),
-                   o.getString("family") == llvm::StringRef("GPTNeoX") ? 1 : 2});
+                   family == "GPTNeoX" ? 1
+                   : family == "Olmo2" ? 3
+                                       : 2});
   }
   std::sort(out.begin(), out.end(), [](const Case& a, const Case& b) { return a.name < b.name; });
   return out;
