@@ -2,32 +2,11 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "passes/cuts.h"
+#include "passes/factor_lists.h"
+#include "passes/union_find.h"
 
 namespace optp {
 namespace {
-
-class UnionFind {
- public:
-  int add() {
-    parent_.push_back(int(parent_.size()));
-    return parent_.back();
-  }
-  int find(int x) {
-    while (parent_[size_t(x)] != x) x = parent_[size_t(x)] = parent_[size_t(parent_[size_t(x)])];
-    return x;
-  }
-  // The smaller index stays root, so that classes are numbered in the graph's order.
-  void unite(int a, int b) {
-    a = find(a), b = find(b);
-    if (a == b) return;
-    if (b < a) std::swap(a, b);
-    parent_[size_t(b)] = a;
-  }
-  size_t size() const { return parent_.size(); }
-
- private:
-  std::vector<int> parent_;
-};
 
 Rule whole_rule(const Node& n) {
   Rule rule;
@@ -40,62 +19,6 @@ Rule whole_rule(const Node& n) {
     for (Dim d : r->type.dims) loops.push_back(rule.add(d, /*whole=*/true));
   }
   return rule;
-}
-
-struct Lists {
-  std::vector<llvm::SmallVector<Dim, 2>> extents;
-  std::vector<NeedsWhole> needs_whole;
-};
-struct Slot {
-  int list;
-  unsigned factor;
-};
-// A link's side as slots, major to minor; extents of 1 are skipped.
-llvm::SmallVector<Slot, 6> slots(const Lists& lists, llvm::ArrayRef<int> group) {
-  llvm::SmallVector<Slot, 6> out;
-  for (int list : group)
-    for (unsigned f = 0; f < lists.extents[size_t(list)].size(); ++f)
-      if (!lists.extents[size_t(list)][f].is(1)) out.push_back({list, f});
-  return out;
-}
-
-// Walks two sides from their minor ends. A factor that the other side's divides is cut in two: then `refined` is set
-// and the walk must start again. Slots that match are given to `match`; a block without common cuts to `block`.
-void align(Lists& lists, llvm::ArrayRef<int> left, llvm::ArrayRef<int> right, bool& refined,
-           llvm::function_ref<void(Slot, Slot)> match, llvm::function_ref<void(Slot)> block) {
-  auto l = slots(lists, left), r = slots(lists, right);
-  auto extent = [&](Slot s) { return lists.extents[size_t(s.list)][s.factor]; };
-  auto cut = [&](Slot s, Dim major, Dim minor) {
-    auto& e = lists.extents[size_t(s.list)];
-    e[s.factor] = minor;
-    e.insert(e.begin() + s.factor, major);
-    refined = true;
-  };
-  while (!l.empty() && !r.empty()) {
-    const Dim a = extent(l.back()), b = extent(r.back());
-    if (a == b) {
-      if (match) match(l.back(), r.back());
-      l.pop_back(), r.pop_back();
-      continue;
-    }
-    if (auto q = exact_div(a, b)) return cut(l.back(), *q, b);
-    if (auto q = exact_div(b, a)) return cut(r.back(), *q, a);
-    // 12 against 8: no common cut until the products meet again.
-    Dim pa = a, pb = b;
-    llvm::SmallVector<Slot, 6> held{l.pop_back_val(), r.pop_back_val()};
-    while (pa != pb && (!l.empty() || !r.empty())) {
-      const bool from_left = r.empty() || (!l.empty() && proved_less_equal(pa, pb));
-      auto& side = from_left ? l : r;
-      (from_left ? pa : pb) = (from_left ? pa : pb) * extent(side.back());
-      held.push_back(side.pop_back_val());
-    }
-    if (block)
-      for (Slot s : held) block(s);
-  }
-  if (block) {
-    for (Slot s : l) block(s);
-    for (Slot s : r) block(s);
-  }
 }
 }  // namespace
 
@@ -262,13 +185,13 @@ class Factors::Search {
       for (const Link& link : links_)
         for (bool again = true; again;) {
           again = false;
-          align(lists_, link.left, link.right, again, nullptr, nullptr);
+          align_factors(lists_, link.left, link.right, again, nullptr, nullptr);
           refined |= again;
         }
     }
   }
 
-  int id(Slot s) const { return first_factor_[size_t(s.list)] + int(s.factor); }
+  int id(FactorSlot s) const { return first_factor_[size_t(s.list)] + int(s.factor); }
 
   // Factors that stand opposite each other in a link are one; those that align only as a block can't be split.
   void unite_factors() {
@@ -280,9 +203,9 @@ class Factors::Search {
       needs_whole_.resize(needs_whole_.size() + lists_.extents[k].size(), lists_.needs_whole[k]);
     for (const Link& link : links_) {
       bool refined = false;
-      align(
-          lists_, link.left, link.right, refined, [&](Slot a, Slot b) { factors_.unite(id(a), id(b)); },
-          [&](Slot s) { needs_whole_[size_t(id(s))].note(link.node); });
+      align_factors(
+          lists_, link.left, link.right, refined, [&](FactorSlot a, FactorSlot b) { factors_.unite(id(a), id(b)); },
+          [&](FactorSlot s) { needs_whole_[size_t(id(s))].note(link.node); });
     }
   }
 
@@ -328,7 +251,7 @@ class Factors::Search {
   std::vector<LinePiece> pieces_;
   std::vector<llvm::SmallVector<int, 1>> lists_of_line_;  // of each part
   llvm::DenseMap<int, int> undivided_;                    // a line of several parts -> the list of it as a product
-  Lists lists_;
+  FactorLists lists_;
   std::vector<Link> links_;
   std::vector<int> first_factor_;        // of each list
   std::vector<NeedsWhole> needs_whole_;  // of each factor
