@@ -25,13 +25,33 @@ std::string start_of_names(const Plan& plan) {
     if (!llvm::StringRef(p.name).starts_with("onnx::")) names.push_back(p.name);
   return common_start(names);
 }
+// "[_, 3×(tensor _)]": equal parts, one after the other, are counted.
+std::string with_parts_counted(const std::string& sharding) {
+  std::string out;
+  for (llvm::StringRef rest = sharding; !rest.empty();) {
+    const size_t open = std::min(rest.find('('), rest.size());
+    out += rest.take_front(open);
+    rest = rest.drop_front(open);
+    const llvm::StringRef part = rest.take_front(rest.find(')') + 1);
+    rest = rest.drop_front(part.size());
+    int64_t count = 1;
+    while (!part.empty() && rest.consume_front((" + " + part).str())) ++count;
+    out += (count > 1 ? std::to_string(count) + "×" : "") + part.str();
+  }
+  return out;
+}
 Rows rows_of(const Plan& plan, llvm::StringRef start) {
   Rows rows;
   for (const Plan::Parameter& p : plan.parameters) {
     llvm::StringRef name = p.name;
     name.consume_front(start);
-    Row row{folded(printable(name)),   shape_text(p.dims), to_string(p.sharding), local_text(*p.layout), 1, p.bytes,
-            p.sharding.is_replicated()};
+    Row row{.name = folded(printable(name)),
+            .shape = shape_text(p.dims),
+            .sharding = with_parts_counted(to_string(p.sharding)),
+            .local = local_text(*p.layout),
+            .count = 1,
+            .bytes = p.bytes,
+            .whole = p.sharding.is_replicated()};
     // Anonymous names of equal weights say nothing: they fold by shape and sharding.
     if (llvm::StringRef(row.name).starts_with("onnx::"))
       row.name = row.name.substr(0, row.name.find_last_of('_')) + "_*";
