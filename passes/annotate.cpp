@@ -110,11 +110,13 @@ class Annotator {
       for (auto& [value, sharding] : *resolved) {
         // A constraint on a weight moves its whole class where the class is free to be split.
         bool by_class = !sharding.is_replicated();
+        llvm::DenseMap<int, Axes> said;  // of a class that is in several parts, perhaps unlike things
         each_factor(*value, sharding, [&](int cls, const Axes& axes) {
           const Candidate& candidate = recogniser_[cls];
           const bool is_free =
               candidate.rejection.empty() && (!factors_.info(cls).needs_whole || candidate.role != Role::none);
           if (!axes.empty() && !is_free) by_class = false;
+          if (said.try_emplace(cls, axes).first->second != axes) by_class = false;
         });
         const Cause cause{CauseKind::constraint, "constraint " + c.place.text() + ": " + c.pattern + " = " + c.sharding,
                           ""};
