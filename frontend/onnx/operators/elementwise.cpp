@@ -75,7 +75,11 @@ Lowered dropout(LoweringContext& c) {  // inference: the identity, whatever the 
   if (c.has(2)) {
     auto training = content_of(*c.operands[2]);
     if (!training || !llvm::all_of(training->elements, [](Dim d) { return d.is(0); }))
-      return c.fail(Code::malformed).operand(2, c.operands[2]->name).what("training mode").expected("false");
+      return c.fail(Code::malformed)
+          .operand(2, c.operands[2]->name)
+          .what("training mode")
+          .expected("false")
+          .hint("export with model.eval()");
   }
   llvm::SmallVector<Value*, 2> out{x};
   if (c.output_count() > 1) {

@@ -142,6 +142,27 @@ TEST_CASE("graphs that are merely unusual are accepted") {
   accept("50,000 users of one value", m, 2);
 }
 
+TEST_CASE("a graph that was exported in training mode is refused with the way out") {
+  onnx::ModelProto m = empty_model();
+  add_input(m, "x", float32, {2, 3});
+  add_floats(m, "ratio", {}, 0.1f);
+  auto& training = *m.mutable_graph()->add_initializer();
+  training.set_name("training");
+  training.set_data_type(onnx::TensorProto::BOOL);
+  training.add_int32_data(1);
+  add_node(m, "Dropout", "drop", {"x", "ratio", "training"}, {"y"});
+  m.mutable_graph()->add_output()->set_name("y");
+  const ScratchFolder folder;
+  auto graph = import_onnx(folder.put("model.onnx", m.SerializeAsString()));
+  REQUIRE(!graph);
+  CHECK(llvm::toString(graph.takeError()) ==
+        folder / "model.onnx" +
+            ": node 'drop' (Dropout): operand 2 'training': training mode: expected false; export "
+            "with model.eval()");
+  m.mutable_graph()->mutable_initializer(1)->set_int32_data(0, 0);
+  CHECK(bool(import_onnx(folder.put("model.onnx", m.SerializeAsString()))));
+}
+
 TEST_CASE("types and shapes that are missing, impossible or contradict each other are refused") {
   auto input = [](auto& m) -> onnx::ValueInfoProto& { return *m.mutable_graph()->mutable_input(0); };
   auto dims = [=](Numbers d) { return [=](onnx::ModelProto& m) { describe(input(m), "x", float32, d); }; };
