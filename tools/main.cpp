@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <csignal>
-#include <iostream>
+#include <sstream>
 
 #include "frontend/io/input_folder.h"
 #include "frontend/io/interrupts.h"
@@ -17,6 +17,7 @@
 #include "runtime/instruction_set.h"
 #include "tools/cli/command.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/suggestions.h"
 
 namespace {
 using namespace optp;
@@ -24,7 +25,9 @@ using namespace optp;
 const char* const footer =
     "exit codes: 0 done, the check holds; 1 the check ran and failed; 2 usage; 65 malformed or unsupported input; 66 "
     "input not\n"
-    "found; 70 a bug of opt-partition; 73 cannot write; 75 a rank died or hung; 130 interrupted, 143 terminated";
+    "found; 70 a bug of opt-partition; 73 cannot write; 75 a rank died or hung; 130 interrupted, 141 nobody reads "
+    "stdout, 143 "
+    "terminated";
 
 // Flags of every verb, before it or after it. They are taken out before CLI11 sees the rest: they say how its errors
 // look.
@@ -54,29 +57,13 @@ int report(llvm::Error errors) {
   return code;
 }
 
-std::string nearest(llvm::StringRef word, const std::vector<std::string>& known) {
-  std::string best;
-  unsigned distance = 3;
-  for (const std::string& k : known)
-    if (unsigned d = word.edit_distance(k, true, distance); d < distance) distance = d, best = k;
-  if (best.empty() && word.size() > 3)
-    for (const std::string& k : known)
-      if (llvm::StringRef(k).starts_with(word)) return k;
-  return best;
-}
-std::vector<std::string> flags_of(const CLI::App& app) {
-  std::vector<std::string> out;
-  for (const CLI::Option* o : app.get_options())
-    for (const std::string& name : o->get_lnames()) out.push_back("--" + name);
-  return out;
-}
 llvm::Error unknown_words(const CLI::App& app, const std::vector<Command>& commands) {
   const bool is_verb = app.get_parent() != nullptr;
   for (const std::string& word : app.remaining()) {
     if (word.size() < 2 || word[0] != '-') continue;
     const std::string flag = word.substr(0, word.find('='));
     Diagnostic unknown = error(Code::unknown_flag, "unknown flag " + quoted(flag)).about({.flag = flag});
-    if (const std::string near = nearest(flag, flags_of(app)); !near.empty()) return unknown.did_you_mean(near);
+    if (const std::string near = nearest_flag(flag, app); !near.empty()) return unknown.did_you_mean(near);
     std::string others;
     for (const Command& c : commands)
       if (flag.size() > 2 && llvm::is_contained(flags_of(*c.app), flag))
@@ -161,8 +148,12 @@ int run(std::vector<std::string> words) {
   }
   if (words == std::vector<std::string>{"--version", "--json"} ||
       words == std::vector<std::string>{"--json", "--version"}) {
-    std::cout << version_json() << "\n";
+    llvm::outs() << version_json() << "\n";
     return 0;
+  }
+  if (words.empty()) {
+    llvm::errs() << app.help();
+    return int(Fault::usage);
   }
   // The main job needs no verb: opt-partition MODEL.onnx … is opt-partition partition MODEL.onnx …
   if (!words.empty() && words[0][0] != '-' && std::find(verbs.begin(), verbs.end(), words[0]) == verbs.end()) {
@@ -170,7 +161,7 @@ int run(std::vector<std::string> words) {
         access(words[0].c_str(), F_OK) == 0) {
       words.insert(words.begin(), "partition");
     } else {
-      const std::string near = nearest(words[0], verbs);
+      const std::string near = nearest_word(words[0], verbs);
       return report(error(Code::unknown_verb, "unknown verb " + quoted(words[0])).did_you_mean(near));
     }
   }
@@ -178,7 +169,10 @@ int run(std::vector<std::string> words) {
   try {
     app.parse(words);
   } catch (const CLI::Success& e) {
-    return app.exit(e, std::cout, std::cerr);
+    std::ostringstream text;
+    app.exit(e, text, text);
+    llvm::outs() << text.str();
+    return 0;
   } catch (const CLI::ParseError& e) {
     // A misspelt flag is also a missing one: the word that is there says more.
     for (const Command& c : commands)
@@ -191,6 +185,21 @@ int run(std::vector<std::string> words) {
   for (const Command& c : commands)
     if (c.app->parsed()) return report(c.run());
   return int(Fault::usage);
+}
+
+// What stdout did not take is a failure, but for a reader who has seen enough, as `head` has: then this ends as
+// programs do that the signal kills.
+int end_output(int code) {
+  llvm::outs().flush();
+  if (llvm::outs().has_error()) {
+    const bool is_unread = llvm::outs().error() == std::errc::broken_pipe;
+    llvm::outs().clear_error();
+    const int failed = is_unread ? 128 + SIGPIPE : report(error(Code::stdout_closed, "stdout cannot be written"));
+    if (code == 0) code = failed;
+  }
+  llvm::errs().flush();
+  llvm::errs().clear_error();  // nobody is left to be told
+  return code;
 }
 }  // namespace
 
@@ -207,12 +216,5 @@ int main(int argc, char** argv) {
   } catch (const std::exception& e) {
     code = report(error(Code::bug, std::string("internal: ") + e.what()));
   }
-  llvm::outs().flush();
-  std::cout.flush();
-  if (llvm::outs().has_error() || !std::cout) {
-    llvm::outs().clear_error();
-    const int failed = report(error(Code::stdout_closed, "stdout cannot be written"));
-    if (code == 0) code = failed;
-  }
-  return code;
+  return end_output(code);
 }
