@@ -48,15 +48,18 @@ std::vector<PlanDiff::Change> changes(const std::map<std::string, std::string>& 
       if (const std::string from = value(a, name), to = value(b, name); from != to) out.push_back({name, from, to});
   return out;
 }
-std::string signed_text(int64_t n, bool is_bytes) {
-  return std::string(n < 0 ? "−" : "+") + (is_bytes ? bytes_text(double(std::abs(n))) : std::to_string(std::abs(n)));
+std::string number_text(int64_t n, PlanDiff::Unit unit) {
+  using Unit = PlanDiff::Unit;
+  return unit == Unit::bytes   ? bytes_text(double(n))
+         : unit == Unit::flops ? gflop_text(n) + " Gflop"
+                               : std::to_string(n);
 }
-std::string number_text(int64_t n, bool is_bytes) { return is_bytes ? bytes_text(double(n)) : std::to_string(n); }
+std::string signed_text(int64_t n, PlanDiff::Unit unit) { return (n < 0 ? "−" : "+") + number_text(std::abs(n), unit); }
 void print_pairs(llvm::raw_ostream& out, llvm::ArrayRef<PlanDiff::Pair> pairs) {
   for (const PlanDiff::Pair& p : pairs)
     if (p.a != p.b)
-      out << llvm::formatv("  {0,-22} {1} → {2}  ({3})\n", p.what, number_text(p.a, p.is_bytes),
-                           number_text(p.b, p.is_bytes), signed_text(p.b - p.a, p.is_bytes));
+      out << llvm::formatv("  {0,-22} {1} → {2}  ({3})\n", p.what, number_text(p.a, p.unit), number_text(p.b, p.unit),
+                           signed_text(p.b - p.a, p.unit));
 }
 // Changes alike are one line.
 void print_changes(llvm::raw_ostream& out, llvm::ArrayRef<PlanDiff::Change> changes) {
@@ -83,12 +86,13 @@ llvm::json::Value changes_json(llvm::ArrayRef<PlanDiff::Change> changes) {
   return out;
 }
 std::vector<PlanDiff::Pair> device_pairs(const Plan::Device& a, const Plan::Device& b) {
-  return {{"parameter_bytes", a.parameter_bytes, b.parameter_bytes, true},
-          {"constant_bytes", a.constant_bytes, b.constant_bytes, true},
-          {"state_bytes", a.state_bytes, b.state_bytes, true},
-          {"gradient_bytes", a.gradient_bytes, b.gradient_bytes, true},
-          {"activation_peak_bytes", a.activation_peak_bytes.value_or(0), b.activation_peak_bytes.value_or(0), true},
-          {"flops", a.flops, b.flops, false}};
+  constexpr PlanDiff::Unit bytes = PlanDiff::Unit::bytes;
+  return {{"parameter_bytes", a.parameter_bytes, b.parameter_bytes, bytes},
+          {"constant_bytes", a.constant_bytes, b.constant_bytes, bytes},
+          {"state_bytes", a.state_bytes, b.state_bytes, bytes},
+          {"gradient_bytes", a.gradient_bytes, b.gradient_bytes, bytes},
+          {"activation_peak_bytes", a.activation_peak_bytes.value_or(0), b.activation_peak_bytes.value_or(0), bytes},
+          {"flops", a.flops, b.flops, PlanDiff::Unit::flops}};
 }
 bool differ(llvm::ArrayRef<PlanDiff::Pair> pairs) {
   return llvm::any_of(pairs, [](const PlanDiff::Pair& p) { return p.a != p.b; });
@@ -121,8 +125,8 @@ PlanDiff diff_plans(const Plan& a, const Plan& b) {
   for (const auto& [kind, n] : b.totals.collectives)
     out.collectives.push_back({to_string(kind).str(), a.totals.collectives.at(kind), n});
   llvm::sort(out.collectives, [](const auto& x, const auto& y) { return x.what < y.what; });
-  out.collectives.push_back({"bytes", a.totals.collective_bytes, b.totals.collective_bytes, true});
-  out.collectives.push_back({"sent_bytes", a.totals.sent_bytes, b.totals.sent_bytes, true});
+  out.collectives.push_back({"bytes", a.totals.collective_bytes, b.totals.collective_bytes, PlanDiff::Unit::bytes});
+  out.collectives.push_back({"sent_bytes", a.totals.sent_bytes, b.totals.sent_bytes, PlanDiff::Unit::bytes});
   return out;
 }
 

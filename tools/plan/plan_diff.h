@@ -12,10 +12,11 @@ struct PlanDiff {
   struct Change {
     std::string name, from, to;  // a sharding, "none" where a plan has no such parameter
   };
+  enum class Unit { count, bytes, flops };
   struct Pair {
     std::string what;
     int64_t a = 0, b = 0;
-    bool is_bytes = false;
+    Unit unit = Unit::count;
   };
   std::vector<Pair> numbers;               // devices
   std::vector<Change> settings;            // strategy, mesh, job

@@ -13,36 +13,71 @@
 
 namespace optp {
 namespace {
-void print_device(const Plan& plan, const Plan::Device& d, llvm::StringRef ranks, int64_t most,
-                  llvm::raw_ostream& out) {
-  const double bytes = double(d.parameter_bytes), gflop = double(d.flops) / 1e9;
-  const std::string work = gflop < 0.1 ? llvm::formatv("{0:f4}", gflop).str() : llvm::formatv("{0:f2}", gflop).str();
-  const std::string activations = d.activation_peak_bytes ? bytes_text(double(*d.activation_peak_bytes)) : "unknown";
-  out << std::string(5 - std::min<size_t>(5, columns(ranks)), ' ') << ranks
-      << llvm::formatv(" {0,10}  {1,11}", grouped(d.parameter_elements), bytes_text(bytes));
+// A row of the table of devices: one of them, or all together.
+struct DeviceRow {
+  std::string ranks;
+  int64_t parameter_elements = 0, parameter_bytes = 0, gradient_bytes = 0, state_bytes = 0, sent_bytes = 0, flops = 0;
+  std::optional<int64_t> activation_peak_bytes;
+
+  auto numbers() const {
+    return std::tuple(parameter_elements, parameter_bytes, gradient_bytes, state_bytes, sent_bytes, flops,
+                      activation_peak_bytes);
+  }
+  void add(const DeviceRow& row) {
+    parameter_elements += row.parameter_elements, parameter_bytes += row.parameter_bytes;
+    gradient_bytes += row.gradient_bytes, state_bytes += row.state_bytes, sent_bytes += row.sent_bytes;
+    flops += row.flops;
+    if (!row.activation_peak_bytes) activation_peak_bytes.reset();
+    if (activation_peak_bytes) *activation_peak_bytes += *row.activation_peak_bytes;
+  }
+};
+std::vector<DeviceRow> device_rows(const Plan& plan) {
+  std::vector<DeviceRow> rows;
+  for (const Plan::Device& d : plan.devices)
+    rows.push_back({.ranks = std::to_string(d.rank),
+                    .parameter_elements = d.parameter_elements,
+                    .parameter_bytes = d.parameter_bytes,
+                    .gradient_bytes = d.gradient_bytes,
+                    .state_bytes = d.state_bytes,
+                    .flops = d.flops,
+                    .activation_peak_bytes = d.activation_peak_bytes});
+  for (const Plan::Meeting& c : plan.collectives)
+    for (const std::vector<int64_t>& group : c.groups)
+      for (int64_t rank : group) rows[size_t(rank)].sent_bytes += c.sent_bytes;  // the most that one of them sends
+  return rows;
+}
+void print_row(const DeviceRow& row, const Plan& plan, int64_t most, llvm::raw_ostream& out) {
+  const double bytes = double(row.parameter_bytes);
+  const std::string activations =
+      row.activation_peak_bytes ? bytes_text(double(*row.activation_peak_bytes)) : "unknown";
+  const std::string sent = bytes_text(double(row.sent_bytes)), work = gflop_text(row.flops);
+  out << std::string(5 - std::min<size_t>(5, columns(row.ranks)), ' ') << row.ranks
+      << llvm::formatv(" {0,10} {1,10}", grouped(row.parameter_elements), bytes_text(bytes));
   if (plan.is_training())
-    out << llvm::formatv("  {0,11}  {1,11}  {2,11}  {3,7}\n", bytes_text(double(d.gradient_bytes)),
-                         bytes_text(double(d.state_bytes)), activations, work);
+    out << llvm::formatv(" {0,10} {1,10} {2,11} {3,10} {4,7}\n", bytes_text(double(row.gradient_bytes)),
+                         bytes_text(double(row.state_bytes)), activations, sent, work);
   else
-    out << llvm::formatv("  {0,5:f1}%  {1,11}  {2,7}  {3}\n",
-                         100 * bytes / std::max(1.0, double(plan.totals.parameter_bytes)), activations, work,
-                         bar(bytes / double(most), 16));
+    out << llvm::formatv(" {0,5:f1}% {1,11} {2,10} {3,7}{4}\n",
+                         100 * bytes / std::max(1.0, double(plan.totals.parameter_bytes)), activations, sent, work,
+                         most ? "  " + bar(bytes / double(most), 10) : std::string());
 }
 void print_devices(const Plan& plan, llvm::raw_ostream& out) {
   int64_t most = 1;
   for (const Plan::Device& d : plan.devices) most = std::max(most, d.parameter_bytes);
-  out << (plan.is_training() ? "      parameters        bytes    gradients        state  activations    gflop\n"
-                             : "      parameters        bytes  of all  activations    gflop\n");
-  auto numbers = [](const Plan::Device& d) {
-    return std::tuple(d.parameter_elements, d.parameter_bytes, d.state_bytes, d.activation_peak_bytes, d.flops);
-  };
-  for (size_t k = 0; k < plan.devices.size();) {
-    const Plan::Device& d = plan.devices[k];
-    size_t end = k + 1;  // many devices alike are one line
-    while (plan.devices.size() > 4 && end < plan.devices.size() && numbers(plan.devices[end]) == numbers(d)) ++end;
-    print_device(plan, d, std::to_string(k) + (end > k + 1 ? "–" + std::to_string(end - 1) : ""), most, out);
+  out << (plan.is_training() ? "      parameters      bytes  gradients      state activations       sent   gflop\n"
+                             : "      parameters      bytes of all activations       sent   gflop\n");
+  const std::vector<DeviceRow> rows = device_rows(plan);
+  DeviceRow all{.ranks = "all", .activation_peak_bytes = 0};
+  for (size_t k = 0; k < rows.size();) {
+    size_t end = k;  // many devices alike are one line
+    while (end < rows.size() && (end == k || (rows.size() > 4 && rows[end].numbers() == rows[k].numbers())))
+      all.add(rows[end++]);
+    DeviceRow row = rows[k];
+    if (end > k + 1) row.ranks += "–" + std::to_string(end - 1);
+    print_row(row, plan, most, out);
     k = end;
   }
+  if (rows.size() > 1) print_row(all, plan, /*most=*/0, out);
 }
 
 // Which tensors a training step changes: those above, but for the frozen; and the largest of those that it does not.

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace optp {
 std::string grouped(int64_t n) {
@@ -13,6 +15,10 @@ std::string grouped(int64_t n) {
     out += digits[k];
   }
   return out;
+}
+std::string gflop_text(int64_t flops) {
+  const double gflop = double(flops) / 1e9;
+  return gflop < 0.1 ? llvm::formatv("{0:f4}", gflop).str() : llvm::formatv("{0:f2}", gflop).str();
 }
 std::string shape_text(llvm::ArrayRef<Dim> dims) { return to_string(dims); }
 std::string ranges_text(const SymbolicShard& shard) {
@@ -26,7 +32,9 @@ std::string ranges_text(const SymbolicShard& shard) {
   }
   return out;
 }
-std::string folded(llvm::StringRef name) {
+namespace {
+// Numbers that stand alone between dots, slashes and underscores; `number` says what becomes of each.
+std::string without_numbers(llvm::StringRef name, llvm::function_ref<std::string(llvm::StringRef)> number) {
   std::string out;
   for (size_t k = 0; k < name.size(); ++k) {
     const bool boundary = k == 0 || name[k - 1] == '.' || name[k - 1] == '/' || name[k - 1] == '_';
@@ -34,13 +42,25 @@ std::string folded(llvm::StringRef name) {
       size_t end = k;
       while (end < name.size() && llvm::isDigit(name[end])) ++end;
       if (end == name.size() || name[end] == '.' || name[end] == '/' || name[end] == '_') {
-        out += '*';
+        out += number(name.slice(k, end));
         k = end - 1;
         continue;
       }
     }
     out += name[k];
   }
+  return out;
+}
+}  // namespace
+std::string folded(llvm::StringRef name) {
+  return without_numbers(name, [](llvm::StringRef) { return "*"; });
+}
+std::string folded_numbers(llvm::StringRef name) {
+  std::string out;
+  without_numbers(name, [&](llvm::StringRef number) {
+    out += (out.empty() ? "" : ", ") + number.str();
+    return "*";
+  });
   return out;
 }
 std::string common_start(llvm::ArrayRef<std::string> names) {

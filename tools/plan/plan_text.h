@@ -9,7 +9,8 @@
 
 namespace optp {
 
-std::string grouped(int64_t n);  // 50,272
+std::string grouped(int64_t n);         // 50,272
+std::string gflop_text(int64_t flops);  // 16.12, below 0.1 with more digits
 std::string shape_text(llvm::ArrayRef<Dim> dims);
 std::string ranges_text(const SymbolicShard& shard);
 std::string local_text(const Plan::Layout& layout);        // the shapes of all devices in one: [25129|25128, 768]
@@ -19,6 +20,7 @@ std::string mesh_text(const Mesh& mesh);                   // "data=2 × tensor=
 std::string examples_text(const Plan& plan);               // "batch 1, sequence 128": of dims that stand in shapes
 // Layer numbers become '*': equal layers fold to one line.
 std::string folded(llvm::StringRef name);
+std::string folded_numbers(llvm::StringRef name);  // what '*' stands for: "3", of several "3, 1"
 // What all names begin with, up to a dot or slash.
 std::string common_start(llvm::ArrayRef<std::string> names);
 // "self_attn.q_proj.weight" and "self_attn.k_proj.weight" are "self_attn.{q,k}_proj.weight", if they differ in one

@@ -11,14 +11,17 @@ std::string words(std::string name) {
   std::replace(name.begin(), name.end(), '_', ' ');
   return escaped(name);
 }
-std::string amount(int64_t n, bool is_bytes) { return is_bytes ? bytes(n) : grouped(n); }
+std::string amount(int64_t n, PlanDiff::Unit unit) {
+  using Unit = PlanDiff::Unit;
+  return unit == Unit::bytes ? bytes(n) : unit == Unit::flops ? gflop_text(n) + " Gflop" : grouped(n);
+}
 std::string pairs(llvm::ArrayRef<PlanDiff::Pair> all) {
   std::string out;
   for (const PlanDiff::Pair& p : all)
     if (p.a != p.b)
-      out += "<tr><td>" + words(p.what) + "</td><td class=\"n\">" + amount(p.a, p.is_bytes) + "</td><td class=\"n\">" +
-             amount(p.b, p.is_bytes) + "</td><td class=\"n\">" + (p.b < p.a ? "−" : "+") +
-             amount(std::abs(p.b - p.a), p.is_bytes) + "</td></tr>\n";
+      out += "<tr><td>" + words(p.what) + "</td><td class=\"n\">" + amount(p.a, p.unit) + "</td><td class=\"n\">" +
+             amount(p.b, p.unit) + "</td><td class=\"n\">" + (p.b < p.a ? "−" : "+") +
+             amount(std::abs(p.b - p.a), p.unit) + "</td></tr>\n";
   return out;
 }
 std::string changes_table(const Page& page, llvm::StringRef label, llvm::ArrayRef<PlanDiff::Change> all) {
