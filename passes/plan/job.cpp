@@ -3,10 +3,15 @@
 #include "frontend/io/input_folder.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/import.h"
+#include "frontend/onnx/model_file.h"
 #include "llvm/ADT/ScopeExit.h"
+#include "passes/passes.h"
 #include "passes/strategy.h"
 
 namespace optp {
+
+namespace {
+using Shapes = std::map<std::string, llvm::SmallVector<int64_t, 4>, std::less<>>;
 
 llvm::Expected<DimValues> parse_dims(llvm::ArrayRef<std::string> dims) {
   DimValues out;
@@ -18,6 +23,63 @@ llvm::Expected<DimValues> parse_dims(llvm::ArrayRef<std::string> dims) {
     out[name.str()] = n;
   }
   return out;
+}
+bool parse_shape(llvm::StringRef text, llvm::SmallVector<int64_t, 4>& shape) {
+  llvm::SmallVector<llvm::StringRef, 4> extents;
+  text.split(extents, 'x');
+  shape.clear();
+  for (llvm::StringRef extent : extents)
+    if (int64_t n = 0; extent.getAsInteger(10, n) || n < 0)
+      return false;
+    else
+      shape.push_back(n);
+  return true;
+}
+// NAME:1x128, several between commas. A name may hold colons and commas: a shape ends each.
+llvm::Expected<Shapes> parse_input_shapes(llvm::ArrayRef<std::string> texts) {
+  Shapes out;
+  for (const std::string& text : texts) {
+    llvm::SmallVector<llvm::StringRef, 4> parts;
+    llvm::StringRef(text).split(parts, ',');
+    std::string one;
+    for (llvm::StringRef part : parts) {
+      one += (one.empty() ? "" : ",") + part.str();
+      const auto [name, extents] = llvm::StringRef(one).rsplit(':');
+      if (llvm::SmallVector<int64_t, 4> shape; !name.empty() && parse_shape(extents, shape))
+        out[name.str()] = std::move(shape), one.clear();
+    }
+    if (!one.empty())
+      return error(Code::bad_value)
+          .flag("--input-shapes", quoted(one))
+          .expected("NAME:1x128, or several between commas");
+  }
+  return out;
+}
+llvm::Error is_an_input(const Graph& graph, const std::string& name) {
+  std::string known;
+  for (const Value* v : graph.inputs) {
+    if (v->name == name) return llvm::Error::success();
+    known += (known.empty() ? "" : ", ") + v->name;
+  }
+  return error(Code::unknown_input)
+      .flag("--input-shapes")
+      .what("the model has no input " + quoted(name))
+      .about({.tensor = name})
+      .hint("it has " + known);
+}
+}  // namespace
+
+llvm::Expected<DimValues> asked_dims(const Graph& graph, llvm::ArrayRef<std::string> dims,
+                                     llvm::ArrayRef<std::string> input_shapes) {
+  auto values = parse_dims(dims);
+  if (!values) return values;
+  auto shapes = parse_input_shapes(input_shapes);
+  if (!shapes) return shapes.takeError();
+  for (const auto& [name, shape] : *shapes)
+    if (auto e = is_an_input(graph, name)) return e;
+  auto bound = bind_input_dims(graph, *shapes, std::move(*values));
+  if (!bound && !shapes->empty()) return within(flag_place("--input-shapes"), bound.takeError());
+  return bound;
 }
 
 llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path) {
@@ -53,6 +115,8 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   if (o.devices && (*o.devices < 1 || *o.devices > 4096))
     return error(Code::bad_value).flag("--devices", *o.devices).expected("from 1 to 4096");
   if (auto e = check_settings(training_of(o))) return e;
+  if (auto dims = parse_dims(o.dims); !dims) return dims.takeError();  // before the model is read
+  if (auto shapes = parse_input_shapes(o.input_shapes); !shapes) return shapes.takeError();
   auto mesh = parse_mesh(o.mesh.empty() ? std::to_string(o.devices.value_or(2)) : o.mesh);
   if (!mesh) return mesh.takeError();
   if (o.devices && mesh->devices() != *o.devices)
@@ -79,10 +143,15 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   const auto over = llvm::make_scope_exit([&] {
     if (o.progress) o.progress("", 0, 0);
   });
-  if (o.progress) o.progress("reading " + o.model, 0, 0);
-  auto imported = import_onnx(o.model);
+  auto model = model_file(o.model);
+  if (!model) return model.takeError();
+  if (o.progress) o.progress("reading " + *model, 0, 0);
+  auto imported = import_onnx(*model);
   if (!imported) return imported.takeError();
   job.imported = std::move(*imported);
+  auto asked = asked_dims(*job.imported, o.dims, o.input_shapes);
+  if (!asked) return asked.takeError();
+  job.asked = std::move(*asked);
   job.imported->mesh = *mesh;
   job.whole = job.imported->clone();
   job.trains = o.train;
@@ -105,7 +174,7 @@ llvm::Expected<Job> retrain(const Job& job, const TrainingOptions& training) {
   out.passes = job.passes;
   out.trains = true;
   out.training = training;
-  out.imported = job.imported->clone();
+  out.imported = job.imported->clone(), out.asked = job.asked;
   out.whole = (job.inference ? job.inference : job.whole)->clone();
   if (auto e = run_pipeline(out, {}, "choose-trained")) return e;
   return out;

@@ -13,12 +13,13 @@
 namespace optp {
 
 struct JobOptions {
-  std::string model, mesh, strategy = "megatron", sharding_file, outputs = "whole";
+  std::string model;  // a file, or a folder that holds one
+  std::string mesh, strategy = "megatron", sharding_file, outputs = "whole";
   std::optional<int64_t> devices;       // 2 where neither these nor a mesh are given
   std::vector<Constraint> constraints;  // before those of the file
   bool untied = false, keep_shared = false;
   std::vector<std::string> tie, untie;
-  std::vector<std::string> dims;  // NAME=NUMBER
+  std::vector<std::string> dims, input_shapes;  // NAME=NUMBER, NAME:1x128
   bool train = false;
   bool plan_only = false;  // no rank's graph is run or written: one of each shape is made
   TrainingOptions training;
@@ -30,7 +31,9 @@ struct JobOptions {
 
 struct Job : Compilation {
   std::unique_ptr<Graph> imported;  // as the file says, in core ops
+  DimValues asked;                  // the dims that the options say, which its inputs can have
 };
+inline bool is_default_mesh(const JobOptions& o) { return !o.devices && o.mesh.empty(); }
 // Stopped early (--stop-after), there is no job but an error of Fault::stopped.
 llvm::Expected<Job> make_job(const JobOptions& options);
 // The training step of the same annotated model by other settings: only what training adds is made anew. `job` trains
@@ -38,7 +41,10 @@ llvm::Expected<Job> make_job(const JobOptions& options);
 llvm::Expected<Job> retrain(const Job& job, const TrainingOptions& training);
 // The settings that the options give, with the optimizer's default learning rate where none is given.
 TrainingOptions training_of(const JobOptions& options);
-llvm::Expected<DimValues> parse_dims(llvm::ArrayRef<std::string> dims);
+// The named dims of a graph that `dims` and the shapes of its inputs say. Errors: what does not parse, an input that
+// there is not, a shape that no run could have.
+llvm::Expected<DimValues> asked_dims(const Graph& graph, llvm::ArrayRef<std::string> dims,
+                                     llvm::ArrayRef<std::string> input_shapes);
 llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path);
 
 }  // namespace optp

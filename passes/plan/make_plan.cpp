@@ -67,17 +67,8 @@ void grow_for(Dim extent, const DimValues& asked, DimValues& examples) {
       break;
     }
 }
-}  // namespace
-
-DimValues example_dims(const Graph& graph, const DimValues& asked) {
-  DimValues out = asked;
-  for (const Value* v : graph.inputs)
-    for (size_t d = 0; d < v->ndim(); ++d)
-      for (Dim symbol : named_dims_of(v->type.dims[d]))
-        // The sequence is the second dim of the ids; whatever else is open counts once.
-        if (const std::string s = name_of(symbol)->str(); !out.contains(s))
-          out[s] = d == 1 && !is_float(v->type.dtype) ? 128 : *lower_bound(symbol);
-  // A model with positions for fewer is shown at what it can take.
+// A model with positions for fewer is shown at what it can take.
+void fit_to_tables(const Graph& graph, const DimValues& asked, DimValues& dims) {
   for (const auto& node : graph.nodes) {
     const auto extent =
         node->op->is(Trait::cuts) ? node->operand(0).type.dims[size_t(node->integer("axis"))].constant() : std::nullopt;
@@ -86,12 +77,45 @@ DimValues example_dims(const Graph& graph, const DimValues& asked) {
               end = start + (node->dim("size") - Dim(1)) * Dim(node->integer("step", 1)) + Dim(1);
     for (Dim d : {start, end})
       for (const std::string& s : symbols_of(d))
-        while (!asked.contains(s) && out[s] > 1 && (number_at(start, out) < 0 || number_at(end, out) > *extent))
-          out[s] /= 2;
+        while (!asked.contains(s) && dims[s] > 1 && (number_at(start, dims) < 0 || number_at(end, dims) > *extent))
+          dims[s] /= 2;
   }
+}
+// The sequence is the second dim of the ids.
+bool is_sequence(const Value& input, size_t d) { return d == 1 && !is_float(input.type.dtype); }
+}  // namespace
+
+DimValues example_dims(const Graph& graph, const DimValues& asked) {
+  DimValues out = asked;
+  for (const Value* v : graph.inputs)
+    for (size_t d = 0; d < v->ndim(); ++d)
+      for (Dim symbol : named_dims_of(v->type.dims[d]))
+        // Whatever else is open counts once.
+        if (const std::string s = name_of(symbol)->str(); !out.contains(s))
+          out[s] = is_sequence(*v, d) ? 128 : *lower_bound(symbol);
+  fit_to_tables(graph, asked, out);
   for (const auto& node : graph.nodes)
     for (const auto& result : node->results)
       for (Dim d : result->type.dims) grow_for(d, asked, out);
+  return out;
+}
+
+DimValues usual_dims(const Graph& graph, int64_t batch, int64_t sequence) {
+  DimValues out;
+  for (const Value* v : graph.inputs)
+    for (size_t d = 0; d < std::min<size_t>(2, v->ndim()); ++d) {
+      const Dim extent = v->type.dims[d];
+      const auto named = named_dims_of(extent);
+      if (named.size() != 1 || named[0] != extent) continue;
+      const std::string name = name_of(extent)->str();
+      if (is_sequence(*v, d))
+        out.try_emplace(name, sequence);
+      else if (d == 0 && ((v->ndim() == 2 && !is_float(v->type.dtype)) || llvm::StringRef(name).contains("batch")))
+        out.try_emplace(name, batch);
+    }
+  DimValues all = example_dims(graph, out);
+  fit_to_tables(graph, {}, all);
+  for (auto& [name, extent] : out) extent = all[name];
   return out;
 }
 

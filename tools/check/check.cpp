@@ -13,6 +13,7 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/plan/job.h"
+#include "passes/plan/make_plan.h"
 #include "runtime/comm/thread_communicator.h"
 #include "runtime/reference.h"
 #include "tools/check/check_report.h"
@@ -22,6 +23,7 @@
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/suggestions.h"
 #include "tools/run/arrays_at_root.h"
 #include "tools/run/execution.h"
 #include "tools/run/inputs.h"
@@ -78,6 +80,7 @@ class Checker {
                              job_.passes.strategy,
                              job_.whole->mesh,
                              dims_,
+                             {is_default_mesh(o_.job), invented_.dims, invented_.inputs},
                              std::move(rows_),
                              fault_ ? fault_->message() : "",
                              slow_.json()};
@@ -91,12 +94,12 @@ class Checker {
 
   llvm::Error prepare() {
     if (auto e = prepare_weights(job_, o_.random_weights)) return e;
-    auto dims = parse_dims(o_.job.dims);
-    if (!dims) return dims.takeError();
-    dims_ = *dims;
-    auto inputs = prepare_inputs(*job_.imported, o_.inputs, o_.inputs_dir, dims_);
+    dims_ = job_.asked;
+    if (o_.job.dims.empty() && o_.job.input_shapes.empty()) invented_.usual = usual_dims(*job_.whole, 2, 16);
+    auto inputs = prepare_inputs(*job_.imported, o_.inputs, o_.inputs_dir, dims_, &invented_);
     if (!inputs) return inputs.takeError();
     inputs_ = std::move(*inputs);
+    job_.asked.insert(invented_.dims.begin(), invented_.dims.end());
     for (const auto& [name, a] : inputs_) arrays_[name] = to_array(a);
     std::vector<size_t> needed;
     for (size_t r = 0; r < world_.size(); ++r)
@@ -282,6 +285,7 @@ class Checker {
   Job job_;
   World& world_;
   DimValues dims_;
+  Invented invented_;
   HostArrays inputs_;
   NamedArrays arrays_, truth_;
   std::unique_ptr<Graph> whole_;
@@ -302,18 +306,19 @@ Command add_check(CLI::App& app, WorldMaker make_world) {
   c->add_flag("--train", o->job.train,
               "also check the training step: loss, gradients, backward values, optimizers, memory, stability");
   add_training_options(*c, o->job);
-  c->add_option("--input", o->inputs,
-                "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--input", o->inputs, input_help);
   c->add_option("--inputs-dir", o->inputs_dir,
                 "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")
       ->type_name("DIR");
-  c->add_option("--golden", o->golden,
-                "folder with OUTPUT.npy or .pb (or output_0.pb …) to compare with; its folder exact/ may hold "
-                "higher-precision references; NaNs are ignored")
-      ->type_name("DIR");
+  also_called(c->add_option("--golden", o->golden,
+                            "folder with OUTPUT.npy or .pb (or output_0.pb …) to compare with; its folder exact/ may "
+                            "hold higher-precision references; NaNs are ignored")
+                  ->type_name("DIR"),
+              {"expected", "reference", "expected-outputs"});
   c->add_option("--json", o->json, "also write the result to this file; inspect --check puts it on the plan's page")
       ->type_name("FILE");
-  c->add_option("--threads-per-device", o->threads, "OpenMP threads per device");
+  also_called(c->add_option("--threads-per-device", o->threads, "OpenMP threads per device"),
+              {"threads", "num-threads", "omp-threads"});
   c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");
   c->add_option("--mutant", o->mutant,
                 "break one thing, to see it caught: drop-all-reduce[:N], row-bias-everywhere, shift-shard[:NAME]")

@@ -16,13 +16,40 @@ llvm::json::Value to_json(const Mesh& mesh) {
   for (const MeshAxis& a : mesh.axes) axes.push_back(llvm::json::Object{{"name", a.name}, {"size", a.size}});
   return llvm::json::Object{{"axes", std::move(axes)}, {"devices", mesh.devices()}};
 }
+std::string dims_text(const DimValues& dims) {
+  std::string out;
+  for (const auto& [name, value] : dims) out += (out.empty() ? "" : ", ") + name + "=" + std::to_string(value);
+  return out;
+}
+// In the words that would give them.
+std::string made_up_text(const CheckReport& report) {
+  std::string out;
+  auto add = [&](const std::string& what) { out += (out.empty() ? "not given, so made up: " : "; ") + what; };
+  if (report.made_up.devices) add("--devices " + std::to_string(report.mesh.devices()));
+  if (!report.made_up.dims.empty()) add("--dim " + dims_text(report.made_up.dims));
+  std::string inputs;
+  for (const std::string& name : report.made_up.inputs)
+    inputs += (inputs.empty() ? "--input " : ", ") + printable(name) + "=rand(1)";
+  if (!inputs.empty()) add(inputs);
+  return out.empty() ? out : out + "\n";
+}
+llvm::json::Object to_json(const DimValues& dims) {
+  llvm::json::Object out;
+  for (const auto& [name, value] : dims) out[name] = value;
+  return out;
+}
+llvm::json::Object to_json(const CheckReport::MadeUp& made_up) {
+  llvm::json::Object inputs;
+  for (const std::string& name : made_up.inputs) inputs[name] = "rand(1)";
+  return llvm::json::Object{
+      {"devices", made_up.devices}, {"dims", to_json(made_up.dims)}, {"inputs", std::move(inputs)}};
+}
 }  // namespace
 
 std::string to_text(const CheckReport& report) {
-  std::string dims;
-  for (const auto& [name, value] : report.dims) dims += (dims.empty() ? "" : ", ") + name + "=" + std::to_string(value);
-  std::string out =
-      report.model + "  " + report.strategy + "  " + to_string(report.mesh) + (dims.empty() ? "" : "  " + dims) + "\n";
+  const std::string dims = dims_text(report.dims);
+  std::string out = report.model + "  " + report.strategy + "  " + to_string(report.mesh) +
+                    (dims.empty() ? "" : "  " + dims) + "\n" + made_up_text(report);
   out += "comparison             values     elements   largest error   allowed   result\n";
   for (const Row& r : report.rows)
     out += llvm::formatv("{0,-20}{1,9}{2,13}      {3,10:E2}  {4,8:E1}   {5}   against {6}{7}\n", r.name, r.values,
@@ -33,8 +60,6 @@ std::string to_text(const CheckReport& report) {
 }
 
 llvm::json::Value to_json(const CheckReport& report) {
-  llvm::json::Object dims;
-  for (const auto& [name, value] : report.dims) dims[name] = value;
   llvm::json::Array comparisons;
   for (const Row& r : report.rows) {
     llvm::json::Object row{{"name", r.name},
@@ -53,7 +78,8 @@ llvm::json::Value to_json(const CheckReport& report) {
                          {"job", report.job},
                          {"strategy", report.strategy},
                          {"mesh", to_json(report.mesh)},
-                         {"dims", std::move(dims)},
+                         {"dims", to_json(report.dims)},
+                         {"made_up", to_json(report.made_up)},
                          {"holds", report.holds()},
                          {"comparisons", std::move(comparisons)},
                          {"slow_nodes", report.slow_nodes}};

@@ -14,6 +14,12 @@ struct CheckReport {
   std::string model, job, strategy;
   Mesh mesh;
   DimValues dims;
+  // What nobody gave, and was taken so that there is something to check.
+  struct MadeUp {
+    bool devices = false;
+    DimValues dims = {};
+    std::vector<std::string> inputs = {};  // as rand(1)
+  } made_up = {};
   std::vector<Row> rows;
   std::string fault;  // the first one found
   llvm::json::Value slow_nodes = llvm::json::Array();

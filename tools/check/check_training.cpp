@@ -20,9 +20,7 @@ llvm::Expected<TrainingCheck> TrainingChecker::run() {
   auto job = load(job_options_.training.optimizer);
   if (!job) return job.takeError();
   job_ = std::move(*job);
-  auto dims = parse_dims(o_.job.dims);
-  if (!dims) return dims.takeError();
-  dims_ = std::move(*dims);
+  dims_ = job_.asked;
   auto batches = make_check_batches(job_, o_.inputs, o_.inputs_dir, dims_, world_.held());
   if (!batches) return batches.takeError();
   batches_ = std::move(*batches);

@@ -3,6 +3,7 @@
 #include "llvm/Support/raw_ostream.h"
 #include "passes/strategy.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/suggestions.h"
 
 namespace optp {
 void report_progress(JobOptions& o) {
@@ -25,22 +26,39 @@ void report_progress(JobOptions& o) {
   };
 }
 
+void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes) {
+  also_called(command
+                  .add_option("--input-shapes", shapes,
+                              "NAME:1x128: the named dims of an input's shape (several between commas, or repeatable)")
+                  ->allow_extra_args(false),
+              {"shapes", "shape", "input-shape", "overwrite-input-shape", "min-shapes"});
+}
+
 void add_job_options(CLI::App& command, JobOptions& o) {
   std::string strategies;
   for (const Strategy* s : all_strategies())
     if (!s->axis) strategies += (strategies.empty() ? "" : "|") + std::string(s->name);
   report_progress(o);
-  command.add_option("model", o.model, "ONNX file")->required()->type_name("FILE");
-  command.add_option("--devices", o.devices, "number of devices, all along the mesh axis tensor");
-  command.add_option("--mesh", o.mesh,
-                     "named axes, e.g. data=2,tensor=4: data splits the batch, the other axis is the strategy's");
-  command.add_option("--strategy", o.strategy, "what is split; see docs/sharding-your-model.md")
-      ->type_name(strategies)
-      ->capture_default_str();
-  command.add_option("--sharding", o.sharding_file, "file of constraints: PATTERN SHARDING, one per line")
-      ->type_name("FILE");
+  command.add_option("model", o.model, "ONNX file, or a folder that holds one")->required()->type_name("FILE");
+  also_called(command.add_option("--devices,--tp", o.devices,
+                                 "number of devices, all along the mesh axis tensor; 2 where no --mesh is given"),
+              {"tensor-parallel", "tensor-parallel-size", "tensor-model-parallel-size", "tp-size", "tp-degree",
+               "num-devices", "gpus", "num-gpus", "world-size", "nproc-per-node", "ranks"});
+  also_called(
+      command.add_option("--mesh", o.mesh,
+                         "named axes, e.g. data=2,tensor=4: data splits the batch, the other axis is the strategy's"),
+      {"device-mesh", "mesh-shape", "topology", "data-parallel", "dp"});
+  also_called(command.add_option("--strategy", o.strategy, "what is split; see docs/sharding-your-model.md")
+                  ->type_name(strategies)
+                  ->capture_default_str(),
+              {"scheme", "method", "parallel-mode", "plan"});
+  also_called(command.add_option("--sharding", o.sharding_file, "file of constraints: PATTERN SHARDING, one per line")
+                  ->type_name("FILE"),
+              {"constraints", "sharding-spec", "tp-plan", "specs"});
   command.add_option("--outputs", o.outputs, "whole or sharded")->type_name("whole|sharded")->capture_default_str();
-  command.add_option("--dim", o.dims, "NAME=NUMBER: the value of a named dim (repeatable)");
+  also_called(command.add_option("--dim", o.dims, "NAME=NUMBER: the value of a named dim (repeatable)"),
+              {"dims", "dimension", "dim-param", "override-dim", "free-dim-override"});
+  add_input_shapes(command, o.input_shapes);
   command.add_option("--print-before", o.watch.print_before, "PASS: print the graph before it to stderr (repeatable)")
       ->delimiter(',')
       ->allow_extra_args(false)
@@ -65,21 +83,28 @@ void add_job_options(CLI::App& command, JobOptions& o) {
 
 void add_training_options(CLI::App& command, JobOptions& o) {
   TrainingOptions& t = o.training;
-  command.add_option("--optimizer", t.optimizer.name, "sgd, adam, adamw or rmsprop, as torch.optim defines them")
-      ->type_name("sgd|adam|adamw|rmsprop")
-      ->capture_default_str();
-  command.add_option("--lr", t.learning_rate, "learning rate; default 0.01 for rmsprop, else 0.001");
+  also_called(
+      command.add_option("--optimizer", t.optimizer.name, "sgd, adam, adamw or rmsprop, as torch.optim defines them")
+          ->type_name("sgd|adam|adamw|rmsprop")
+          ->capture_default_str(),
+      {"optim", "solver"});
+  also_called(command.add_option("--lr", t.learning_rate, "learning rate; default 0.01 for rmsprop, else 0.001"),
+              {"learning-rate", "step-size"});
   command.add_option("--momentum", t.optimizer.momentum, "sgd and rmsprop: momentum");
   command.add_flag("--nesterov", t.optimizer.nesterov, "sgd with Nesterov's momentum");
   command.add_option("--weight-decay", t.optimizer.weight_decay, "default 0.01 for adamw, else 0");
   command.add_option("--betas", o.betas, "adam and adamw: B1,B2")->delimiter(',')->expected(2);
-  command.add_option("--eps", t.optimizer.epsilon, "adam, adamw and rmsprop: added to the denominator");
+  also_called(command.add_option("--eps", t.optimizer.epsilon, "adam, adamw and rmsprop: added to the denominator"),
+              {"epsilon", "adam-epsilon"});
   command.add_option("--alpha", t.optimizer.alpha, "rmsprop: smoothing");
   command.add_flag("--centered", t.optimizer.centered, "rmsprop: divide by the standard deviation of the gradient");
-  command
-      .add_option("--accumulate", t.accumulate, "micro-batches per step; their gradients are summed and divided once")
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 20));
-  command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm");
+  also_called(command
+                  .add_option("--accumulate", t.accumulate,
+                              "micro-batches per step; their gradients are summed and divided once")
+                  ->check(CLI::Range(int64_t(1), int64_t(1) << 20)),
+              {"gradient-accumulation-steps", "grad-accum", "micro-batches"});
+  also_called(command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm"),
+              {"clip", "clip-grad", "clip-grad-norm", "grad-clip", "gradient-clipping"});
   command
       .add_option("--no-decay", t.no_decay,
                   "PATTERN of parameters that weight decay skips, such as biases and norms (repeatable)")

@@ -6,6 +6,7 @@
 
 namespace optp {
 
+void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes);
 void add_job_options(CLI::App& command, JobOptions& options);
 void add_training_options(CLI::App& command, JobOptions& options);  // the optimizer's; not whether to train
 void report_progress(JobOptions& options);                          // as one line on stderr; with the above

@@ -4,13 +4,13 @@
 #include "frontend/io/files.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
-#include "frontend/onnx/export.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/plan/make_plan.h"
-#include "passes/plan/plan_json.h"
+#include "passes/plan/write_partition.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/suggestions.h"
 #include "tools/plan/page/page.h"
 #include "tools/plan/plan_text.h"
 #include "tools/run/activation_peak.h"
@@ -24,53 +24,35 @@ struct PartitionOptions {
 };
 
 llvm::Error partition(const PartitionOptions& o) {
-  auto asked = parse_dims(o.job.dims);
-  if (!asked) return asked.takeError();
   std::optional<Progress> planning(std::in_place, "planning");
   auto job = make_job(o.job);
   if (!job) return job.takeError();
-  // What no run could have is no example, either.
-  if (auto possible = bind_input_dims(*job->imported, {}, *asked); !possible) return possible.takeError();
   const bool weights = !o.no_weights && !o.job.plan_only && !weights_missing(*job->whole);
-  const DimValues examples = example_dims(*job->whole, *asked);
+  const DimValues examples = example_dims(*job->whole, job->asked);
   Plan plan = make_plan(*job, examples, OPTP_VERSION, weights);
   if (auto e = add_activation_peaks(plan, *job, examples)) return e;
   planning.reset();
   OutputOptions writing{.overwrite = o.overwrite};
-  for (const std::string& input : {o.job.model, o.job.sharding_file})
+  for (const std::string& input : {job->imported->source, o.job.sharding_file})
     if (struct stat status; stat(input.c_str(), &status) == 0) writing.inputs.push_back(id_of(status));
   auto out = OutputTransaction::begin(o.out, writing);
   if (!out) return out.takeError();
   int64_t bytes = 0;
   for (const Plan::Device& device : plan.devices) bytes += device.parameter_bytes + device.constant_bytes;
   std::optional<Progress> progress(std::in_place, "writing " + o.out, bytes, Progress::Unit::bytes);
-  for (size_t r = 0; r < job->ranks.size() && !o.job.plan_only; ++r) {
-    const ExportOptions options{.metadata = {{"devices", std::to_string(job->ranks.size())},
-                                             {"mesh", to_string(job->whole->mesh)},
-                                             {"strategy", job->passes.strategy},
-                                             {"job", o.job.train ? "training" : "inference"}},
-                                .weights = weights,
-                                .wrote = [&](int64_t more) { progress->add(more); }};
-    if (auto e = write_rank_model(*job->ranks[r], *out, "rank" + std::to_string(r), options)) return e;
-  }
-  auto add = [&](const char* name, llvm::StringRef text) -> llvm::Error {
-    auto file = out->create(name);
-    if (!file) return file.takeError();
-    if (auto e = (*file)->write(text)) return e;
-    return (*file)->finish();
-  };
-  if (auto e = add("plan.json", to_text(plan))) return e;
+  if (auto e = write_partition(*job, plan, *out, [&](int64_t more) { progress->add(more); })) return e;
   if (!o.no_html) {
     auto page = plan_page(plan);
     if (!page) return page.takeError();
-    if (auto e = add("plan.html", *page)) return e;
+    if (auto e = write_text_file(*out, "plan.html", *page)) return e;
   }
   if (auto e = out->commit()) return e;
   progress.reset();
   if (!Progress::silenced()) {
     std::string idle;
     for (const MeshAxis& axis : idle_axes(*job->whole)) idle += "; nothing is cut over the mesh axis " + axis.name;
-    llvm::errs() << o.out << ": " << job->ranks.size() << (job->ranks.size() == 1 ? " device, " : " devices, ")
+    llvm::errs() << o.out << ": " << job->ranks.size() << (job->ranks.size() == 1 ? " device" : " devices")
+                 << (is_default_mesh(o.job) ? " (the default; --devices N says how many), " : ", ")
                  << plan.totals.parameter_elements << " parameters; communicated: " << collectives_text(plan.totals)
                  << idle
                  << (o.job.plan_only ? "; the plan alone, without graphs"
@@ -90,14 +72,17 @@ Command add_partition(CLI::App& app) {
   add_job_options(*c, o->job);
   c->add_flag("--train", o->job.train, "plan the whole training step: loss, gradients, optimizer");
   add_training_options(*c, o->job);
-  c->add_option("-o,--output", o->out, "folder to write; an earlier output of opt-partition is replaced")
-      ->required()
-      ->type_name("DIR");
-  c->add_flag("--no-weights", o->no_weights,
-              "write plan and graphs without weights, as for a model whose weights are missing");
-  c->add_flag("--plan-only", o->job.plan_only, "write plan.json and its page only, no graphs");
+  also_called(c->add_option("-o,--output", o->out, "folder to write; an earlier output of opt-partition is replaced")
+                  ->required()
+                  ->type_name("DIR"),
+              {"out", "out-dir", "output-dir", "save", "dest"});
+  also_called(c->add_flag("--no-weights", o->no_weights,
+                          "write plan and graphs without weights, as for a model whose weights are missing"),
+              {"structure-only", "skip-weights"});
+  also_called(c->add_flag("--plan-only", o->job.plan_only, "write plan.json and its page only, no graphs"),
+              {"dry-run", "no-graphs"});
   c->add_flag("--no-html", o->no_html, "no plan.html, the plan as a page");
-  c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds");
+  also_called(c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds"), {"force", "replace"});
   return {c, [o] { return partition(*o); }};
 }
 }  // namespace optp

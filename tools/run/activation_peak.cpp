@@ -4,9 +4,8 @@
 #include "runtime/executable.h"
 
 namespace optp {
-namespace {
-llvm::Expected<int64_t> peak_bytes(const Graph& rank, const DimValues& examples) {
-  auto bound = bind_dims(rank, examples);
+llvm::Expected<int64_t> activation_peak_bytes(const Graph& rank, const DimValues& dims) {
+  auto bound = bind_dims(rank, dims);
   if (!bound) return bound.takeError();
   Graph& graph = **bound;
   // What a step trains is not known before it runs.
@@ -16,13 +15,12 @@ llvm::Expected<int64_t> peak_bytes(const Graph& rank, const DimValues& examples)
   if (!memory) return memory.takeError();
   return memory->value_bytes;
 }
-}  // namespace
 
 llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& examples) {
   const std::vector<size_t> first = first_of_same_shapes(*job.spmd);
   for (size_t r = 0; r < job.ranks.size(); ++r) {
     if (first[r] == r) {
-      auto bytes = peak_bytes(*job.ranks[r], examples);
+      auto bytes = activation_peak_bytes(*job.ranks[r], examples);
       if (!bytes) return bytes.takeError();
       plan.devices[r].activation_peak_bytes = *bytes;
     }

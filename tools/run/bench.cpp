@@ -16,6 +16,7 @@
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/suggestions.h"
 #include "tools/run/execution.h"
 #include "tools/run/inputs.h"
 #include "tools/run/machine_memory.h"
@@ -71,14 +72,13 @@ struct Subject {
 };
 llvm::Error prepare(const BenchOptions& o, const World& world, Subject& s) {
   if (auto e = prepare_weights(s.job, o.random_weights)) return e;
-  auto dims = parse_dims(o.job.dims);
-  if (!dims) return dims.takeError();
-  auto inputs = prepare_inputs(*s.job.imported, o.inputs, o.inputs_dir, *dims);
+  DimValues dims = s.job.asked;
+  auto inputs = prepare_inputs(*s.job.imported, o.inputs, o.inputs_dir, dims);
   if (!inputs) return inputs.takeError();
   s.inputs = std::move(*inputs);
   s.graphs = PerRank<std::unique_ptr<Graph>>(world.held()), s.arrays = PerRank<HostArrays>(world.held());
   for (const size_t r : world.held()) {
-    auto g = bind_to_run(*s.job.ranks[r], *dims);
+    auto g = bind_to_run(*s.job.ranks[r], dims);
     if (!g) return g.takeError();
     s.arrays[r] = take_shards(s.inputs, **g, s.job.whole->mesh, int64_t(r));
     s.graphs[r] = std::move(*g);
@@ -168,8 +168,8 @@ llvm::Error report(const BenchOptions& o, const Subject& s, int threads, const T
   const double median = timed.median_ms(), share = profile.share();
   const Totals& t = timed.totals;
   llvm::outs() << llvm::sys::path::filename(s.job.whole->source) << "  " << devices << " device"
-               << (devices > 1 ? "s" : "") << " × " << threads << " thread" << (threads > 1 ? "s" : "") << "  "
-               << o.runs << " runs\n";
+               << (devices > 1 ? "s" : "") << (is_default_mesh(o.job) ? " (the default)" : "") << " × " << threads
+               << " thread" << (threads > 1 ? "s" : "") << "  " << o.runs << " runs\n";
   llvm::outs() << llvm::formatv(
       "median {0:f2} ms   min {1:f2}   p90 {2:f2}\n{3:f1} tokens/s   {4:f1} GFLOP/s   {5:f1} % in collectives (rank "
       "0)\n",
@@ -231,14 +231,16 @@ Command add_bench(CLI::App& app, WorldMaker make_world) {
   CLI::App* c = app.add_subcommand(
       "bench", "time a partitioned model: median, min, p90, tokens/s, GFLOP/s, share in collectives");
   add_job_options(*c, o->job);
-  c->add_option("--input", o->inputs,
-                "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--input", o->inputs, input_help);
   c->add_option("--inputs-dir", o->inputs_dir,
                 "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")
       ->type_name("DIR");
-  c->add_option("--threads-per-device", o->threads, "OpenMP threads per device");
-  c->add_option("--runs", o->runs, "timed runs")->capture_default_str();
-  c->add_option("--warm-up", o->warm_up, "untimed runs first")->capture_default_str();
+  also_called(c->add_option("--threads-per-device", o->threads, "OpenMP threads per device"),
+              {"threads", "num-threads", "omp-threads"});
+  also_called(c->add_option("--runs", o->runs, "timed runs")->capture_default_str(),
+              {"iterations", "iters", "repeat", "repeats", "steps"});
+  also_called(c->add_option("--warm-up", o->warm_up, "untimed runs first")->capture_default_str(),
+              {"warmup", "warmup-runs"});
   c->add_option("--json", o->json, "write the numbers to this file")->type_name("FILE");
   c->add_option("--profile", o->profile, "write one run's timeline to this file, for Perfetto")->type_name("FILE");
   c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");

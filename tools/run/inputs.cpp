@@ -6,12 +6,18 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "frontend/onnx/tensor.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/xxhash.h"
 #include "passes/weights.h"
+#include "tools/run/literal.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/tensor_folder.h"
 
 namespace optp {
+
+const char* const input_help =
+    "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=1,2,3 or NAME=[[1,2],[3,4]], NAME=rand(SEED), NAME=ones, "
+    "NAME=zeros (repeatable)";
 
 std::vector<InputSpec> input_specs(const Graph& graph) {
   std::vector<InputSpec> out;
@@ -21,7 +27,33 @@ std::vector<InputSpec> input_specs(const Graph& graph) {
 }
 
 namespace {
-llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const DimValues& dims) {
+// What is made once the dims are known.
+struct Recipe {
+  enum class Kind { random, ones, zeros } kind = Kind::random;
+  uint64_t seed = 1;
+};
+llvm::Expected<Recipe> parse_recipe(llvm::StringRef name, llvm::StringRef value, llvm::StringRef given) {
+  llvm::StringRef text = value;
+  if (text == "ones") return Recipe{Recipe::Kind::ones};
+  if (text == "zeros") return Recipe{Recipe::Kind::zeros};
+  if (text.consume_front("rand(") && text.consume_back(")")) {
+    Recipe out;
+    if (text.getAsInteger(10, out.seed))
+      return error(Code::bad_value).tensor("input", name).expected("rand(SEED)").found(quoted(value));
+    return out;
+  }
+  if (value.ends_with(".npy") || value.ends_with(".pb") || llvm::sys::fs::exists(value))
+    return error(Code::bad_value)
+        .flag("--input", quoted(given))
+        .what("a file is named after @")
+        .did_you_mean((name + "=@" + value).str());
+  return error(Code::bad_value)
+      .tensor("input", name)
+      .expected("@FILE.npy, @FILE.pb, numbers such as 1,2,3 or [[1,2],[3,4]], rand(SEED), ones or zeros")
+      .found(quoted(value));
+}
+
+llvm::Expected<HostArray> made(const InputSpec& spec, const Recipe& how, const DimValues& dims) {
   Array a;
   llvm::SmallVector<int64_t, 4> shape;
   for (Dim d : spec.dims) {
@@ -32,37 +64,28 @@ llvm::Expected<HostArray> made(const InputSpec& spec, llvm::StringRef how, const
   if (auto e = fits_in_memory(tensor_place("input", spec.name), DType::f64, shape))
     return e;  // drawn in 8 bytes a number
   a.resize(is_float(spec.dtype), shape);
-  uint64_t seed = 0;
-  llvm::StringRef text = how;
-  if (text.consume_front("rand(") && text.consume_back(")")) {
-    if (text.getAsInteger(10, seed))
-      return error(Code::bad_value).tensor("input", spec.name).expected("rand(SEED)").found(quoted(how));
-    std::mt19937_64 random(seed ^ llvm::xxh3_64bits(spec.name));
+  if (how.kind == Recipe::Kind::random) {
+    std::mt19937_64 random(how.seed ^ llvm::xxh3_64bits(spec.name));
     for (double& x : a.f) {  // Box-Muller, so that the numbers are the same with every standard library
       const double u = double(random() >> 11) * 0x1p-53 + 0x1p-54, v = double(random() >> 11) * 0x1p-53;
       x = std::sqrt(-2 * std::log(u)) * std::cos(2 * M_PI * v);
     }
     const uint64_t rows = spec.rows > 0 ? uint64_t(spec.rows) : 2;
     for (int64_t& x : a.i) x = spec.rows > 0 || spec.dtype == DType::boolean ? int64_t(random() % rows) : 1;
-  } else if (how == "ones" || how == "zeros") {
-    std::fill(a.f.begin(), a.f.end(), how == "ones");
-    std::fill(a.i.begin(), a.i.end(), how == "ones");
   } else {
-    return error(Code::bad_value)
-        .tensor("input", spec.name)
-        .expected("@FILE.npy, @FILE.pb, rand(SEED), ones or zeros")
-        .found(quoted(how));
+    std::fill(a.f.begin(), a.f.end(), how.kind == Recipe::Kind::ones);
+    std::fill(a.i.begin(), a.i.end(), how.kind == Recipe::Kind::ones);
   }
   return host_array(a, spec.dtype);
 }
 
-// An array from a file, as the input takes it.
-llvm::Expected<HostArray> accepted(const InputSpec& spec, llvm::StringRef path, HostArray array) {
+// An array from a file or from the command line, as the input takes it.
+llvm::Expected<HostArray> accepted(const InputSpec& spec, const Place& place, HostArray array) {
   if (array.dtype != spec.dtype) {
     // Integers of another width and half floats stored as float32 are the same numbers; float for int is a mistake.
     if (is_float(array.dtype) != is_float(spec.dtype))
       return error(Code::dtype_mismatch)
-          .in_file(path)
+          .at(place)
           .tensor("input", spec.name)
           .what("dtype")
           .expected(long_name(spec.dtype))
@@ -74,7 +97,7 @@ llvm::Expected<HostArray> accepted(const InputSpec& spec, llvm::StringRef path, 
     for (int64_t id : ids.i)
       if (id < -spec.rows || id >= spec.rows)
         return error(Code::out_of_range)
-            .in_file(path)
+            .at(place)
             .tensor("input", spec.name)
             .what("index " + llvm::Twine(id) + " is outside the " + llvm::Twine(spec.rows) +
                   " rows of the table it chooses from");
@@ -100,7 +123,7 @@ llvm::Expected<const InputSpec*> input_named(llvm::ArrayRef<InputSpec> specs, ll
 
 struct Inputs {
   HostArrays arrays;
-  std::map<std::string, std::string> how;  // of those that are made once their dims are known
+  std::map<std::string, Recipe> how;  // of those that are made once their dims are known
 };
 
 llvm::Error take_given(Inputs& inputs, llvm::ArrayRef<InputSpec> specs, llvm::ArrayRef<std::string> given) {
@@ -109,13 +132,19 @@ llvm::Error take_given(Inputs& inputs, llvm::ArrayRef<InputSpec> specs, llvm::Ar
     if (!spec) return spec.takeError();
     const std::string& name = (*spec)->name;
     llvm::StringRef value = llvm::StringRef(text).drop_front(name.size() + 1);
-    if (!value.consume_front("@")) {
-      inputs.how[name] = value.str();
+    const bool is_file = value.consume_front("@");
+    if (!is_file && !is_literal(value)) {
+      auto recipe = parse_recipe(name, value, text);
+      if (!recipe) return recipe.takeError();
+      inputs.how[name] = *recipe;
       continue;
     }
-    auto array = value.ends_with(".pb") ? read_tensor_file(value) : read_npy(value);
-    if (!array) return array.takeError();
-    auto own = accepted(**spec, value, std::move(*array));
+    const Place place = is_file ? file_place(value) : flag_place("--input", quoted(text));
+    auto array = !is_file                 ? parse_literal(value, (*spec)->dtype, (*spec)->dims.size())
+                 : value.ends_with(".pb") ? read_tensor_file(value)
+                                          : read_npy(value);
+    if (!array) return is_file ? array.takeError() : within(place, array.takeError());
+    auto own = accepted(**spec, place, std::move(*array));
     if (!own) return own.takeError();
     inputs.arrays[name] = std::move(*own);
   }
@@ -131,7 +160,7 @@ llvm::Error take_from_folder(Inputs& inputs, llvm::ArrayRef<InputSpec> specs, ll
     auto found = files->find(spec.name, k);
     if (!found) return found.takeError();
     if (!*found) return files->none_of(spec.name);
-    auto own = accepted(spec, (*found)->file, std::move((*found)->array));
+    auto own = accepted(spec, file_place((*found)->file), std::move((*found)->array));
     if (!own) return own.takeError();
     inputs.arrays[spec.name] = std::move(*own);
   }
@@ -142,7 +171,7 @@ llvm::Error take_from_folder(Inputs& inputs, llvm::ArrayRef<InputSpec> specs, ll
 llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::ArrayRef<std::string> given,
                                        llvm::StringRef folder, DimValues& dims,
                                        const std::function<llvm::Expected<DimValues>(const Shapes&, DimValues)>& bind,
-                                       bool synthesise) {
+                                       std::vector<std::string>* invented) {
   Inputs inputs;
   if (auto e = take_given(inputs, specs, given)) return e;
   if (!folder.empty())
@@ -155,12 +184,13 @@ llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::Ar
   for (const InputSpec& spec : specs) {
     if (inputs.arrays.contains(spec.name)) continue;
     auto it = inputs.how.find(spec.name);
-    if (it == inputs.how.end() && !synthesise)
+    if (it == inputs.how.end() && !invented)
       return error(Code::input_not_given)
           .tensor("input", spec.name)
           .says("is not given")
           .hint("--input " + spec.name + "=@FILE.npy, rand(SEED) or ones");
-    auto array = made(spec, it == inputs.how.end() ? "rand(1)" : llvm::StringRef(it->second), dims);
+    if (it == inputs.how.end()) invented->push_back(spec.name);
+    auto array = made(spec, it == inputs.how.end() ? Recipe() : it->second, dims);
     if (!array) return array.takeError();
     inputs.arrays[spec.name] = std::move(*array);
   }

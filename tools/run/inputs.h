@@ -20,12 +20,13 @@ struct InputSpec {
 };
 std::vector<InputSpec> input_specs(const Graph& graph);
 
-// `given`: NAME=@FILE.npy, NAME=@FILE.pb, NAME=rand(SEED), NAME=ones, NAME=zeros. Others come from `folder` (a
-// TensorFolder), or, where `synthesise`, are made: ids at random below the number of rows they index, masks of ones,
-// floats normal.
+// `given`: NAME=@FILE.npy, NAME=@FILE.pb, NAME=1,2,3, NAME=rand(SEED), NAME=ones, NAME=zeros. Others come from `folder`
+// (a TensorFolder), or, where `invented` takes their names, are made as rand(1): ids at random below the number of rows
+// they index, masks of ones, floats normal.
 llvm::Expected<HostArrays> make_inputs(llvm::ArrayRef<InputSpec> specs, llvm::ArrayRef<std::string> given,
                                        llvm::StringRef folder, DimValues& dims,
                                        const std::function<llvm::Expected<DimValues>(const Shapes&, DimValues)>& bind,
-                                       bool synthesise);
+                                       std::vector<std::string>* invented);
+extern const char* const input_help;  // of --input
 
 }  // namespace optp

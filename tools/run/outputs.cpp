@@ -14,9 +14,38 @@
 #include "llvm/Support/raw_ostream.h"
 
 namespace optp {
-llvm::Error write_outputs(const std::string& folder, llvm::ArrayRef<std::string> files,
-                          llvm::ArrayRef<HostArray> arrays, llvm::StringRef index) {
-  namespace fs = std::filesystem;
+namespace fs = std::filesystem;
+
+llvm::Error check_free(const ResultFolder& folder) {
+  std::error_code code;
+  const fs::path there = fs::canonical(folder.path, code);
+  if (code) return llvm::Error::success();  // nothing is there
+  for (const std::string& input : folder.inputs) {
+    const fs::path path = fs::canonical(input, code);
+    // Beneath it, or the folder itself: then nothing of it is left over.
+    if (!code && std::mismatch(there.begin(), there.end(), path.begin(), path.end()).first == there.end())
+      return error(Code::is_an_input)
+          .in_file(folder.path)
+          .what("the folder holds an input of this run, " + quoted(input))
+          .hint("choose another folder");
+  }
+  if (folder.overwrite) return llvm::Error::success();
+  std::string foreign;  // the first by name, whatever order the folder has
+  for (fs::directory_iterator it(there, code), end; !code && it != end; it.increment(code))
+    if (const std::string name = it->path().filename().string();
+        !folder.is_result(name) && (foreign.empty() || name < foreign))
+      foreign = name;
+  if (foreign.empty()) return llvm::Error::success();
+  return error(Code::occupied)
+      .in_file(folder.path)
+      .what("the folder holds a file that is no result of this run, " + quoted(foreign))
+      .hint("choose another folder, or --overwrite to lose what is there");
+}
+
+llvm::Error write_outputs(const ResultFolder& to, llvm::ArrayRef<std::string> files, llvm::ArrayRef<HostArray> arrays,
+                          llvm::StringRef index) {
+  if (auto e = check_free(to)) return e;  // again: a run may take hours
+  const std::string& folder = to.path;
   const auto failed = [&](int error_number) {
     return error(Code::cannot_write).in_file(folder).what(reason(error_number));
   };
@@ -37,6 +66,15 @@ llvm::Error write_outputs(const std::string& folder, llvm::ArrayRef<std::string>
   auto place = [&](llvm::StringRef file) {
     return rename((hidden + "/" + file).str().c_str(), (folder + "/" + file).str().c_str()) == 0;
   };
+  if (to.overwrite) {
+    std::vector<fs::path> old;
+    std::error_code code;
+    for (const auto& entry : fs::directory_iterator(folder, code))
+      if (entry.path().filename() != fs::path(hidden).filename()) old.push_back(entry.path());
+    for (const fs::path& path : old)
+      if (!code) fs::remove_all(path, code);
+    if (code) return failed(code.value());
+  }
   for (const std::string& file : files)
     if (!place(file)) return failed(errno);
   if (!index.empty()) {

@@ -17,9 +17,15 @@ llvm::Error prepare_weights(Job& job, llvm::StringRef random_weights) {
 }
 
 llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<std::string> given,
-                                          llvm::StringRef folder, DimValues& dims) {
+                                          llvm::StringRef folder, DimValues& dims, Invented* invented) {
+  Invented unused;
+  if (!invented) invented = &unused;
   auto bind = [&](const Shapes& shapes, DimValues values) -> llvm::Expected<DimValues> {
     auto bound = bind_input_dims(imported, shapes, std::move(values));
+    if (!bound) return bound;
+    for (const auto& [name, extent] : invented->usual)
+      if (bound->try_emplace(name, extent).second) invented->dims[name] = extent;
+    if (!invented->dims.empty()) bound = bind_input_dims(imported, shapes, std::move(*bound));
     if (!bound) return bound;
     for (const Value* v : imported.inputs)
       for (Dim d : v->type.dims)
@@ -31,7 +37,7 @@ llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<
           }
     return bound;
   };
-  return make_inputs(input_specs(imported), given, folder, dims, bind, /*synthesise=*/true);
+  return make_inputs(input_specs(imported), given, folder, dims, bind, &invented->inputs);
 }
 
 HostArrays take_shards(const HostArrays& whole, const Graph& rank_graph, const Mesh& mesh, int64_t rank) {

@@ -12,7 +12,9 @@
 #include "passes/plan/job.h"
 #include "passes/plan/plan_json.h"
 #include "tools/cli/command.h"
+#include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/suggestions.h"
 #include "tools/run/arrays_at_root.h"
 #include "tools/run/draw_weights.h"
 #include "tools/run/execution.h"
@@ -30,25 +32,37 @@ llvm::Expected<std::unique_ptr<Graph>> read_rank(llvm::StringRef model_file) {
   if (auto e = prepare_emitted(**graph)) return e;
   return graph;
 }
-llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayRef<std::string> asked,
-                                 llvm::StringRef folder, llvm::ArrayRef<Port> inputs) {
-  // Whole inputs are matched with the plan's global shapes.
+// Whole inputs are matched with the plan's global shapes.
+static void add_inputs(Graph& global, llvm::ArrayRef<Port> inputs) {
+  for (const Port& p : inputs) global.add_input(p.name, {p.dtype, p.dims});
+}
+std::vector<std::string> inputs_of(const RunOptions& o) {
+  std::vector<std::string> out = o.inputs_dirs;
+  out.push_back(o.folder);
+  for (const std::string& given : o.inputs)
+    if (const size_t at = given.rfind("=@"); at != std::string::npos) out.push_back(given.substr(at + 2));
+  return out;
+}
+llvm::Expected<DimValues> asked_dims(const RunOptions& o, llvm::ArrayRef<Port> inputs) {
   Graph global;
+  add_inputs(global, inputs);
+  return asked_dims(global, o.dims, o.input_shapes);
+}
+llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, const DimValues& asked, llvm::StringRef folder,
+                                 llvm::ArrayRef<Port> inputs) {
+  Graph global;
+  add_inputs(global, inputs);
   std::vector<InputSpec> specs;  // a rank graph knows of the rows it holds only; of all rows the plan
-  for (const Port& p : inputs) {
-    global.add_input(p.name, {p.dtype, p.dims});
-    specs.push_back({p.name, p.dtype, p.dims, p.rows});
-  }
-  auto dims = parse_dims(asked);
-  if (!dims) return dims.takeError();
+  for (const Port& p : inputs) specs.push_back({p.name, p.dtype, p.dims, p.rows});
+  DimValues dims = asked;
   auto arrays = make_inputs(
-      specs, given, folder, *dims,
+      specs, given, folder, dims,
       [&](const Shapes& shapes, DimValues values) { return bind_input_dims(global, shapes, std::move(values)); },
-      /*synthesise=*/false);
+      /*invented=*/nullptr);
   if (!arrays) return arrays.takeError();
   Shapes shapes;
   for (const auto& [name, a] : *arrays) shapes[name].assign(a.dims.begin(), a.dims.end());
-  auto bound = bind_input_dims(global, shapes, *dims);
+  auto bound = bind_input_dims(global, shapes, dims);
   if (!bound) return bound.takeError();
   for (const Port& p : inputs)
     if (p.role == Plan::Role::labels)
@@ -95,21 +109,25 @@ llvm::Expected<PerRank<std::unique_ptr<Graph>>> load_ranks(const RunOptions& o, 
   return graphs;
 }
 
-// The results put together and written.
-llvm::Error write_results(const RunOptions& o, const Plan& plan, const DimValues& dims, const ArraysAtRoot& results) {
-  std::vector<HostArray> wholes;
-  for (const Port& p : plan.outputs) {
-    auto whole = join(p, dims, [&](size_t r) { return results.find(r, p.name); });
-    if (!whole) return whole.takeError();
-    wholes.push_back(std::move(*whole));
-  }
+std::vector<std::string> result_files(const Plan& plan) {
   std::vector<std::string> files;
   for (const Port& p : plan.outputs) {
     std::string file = file_name_of(p.name);
     while (llvm::is_contained(files, file + ".npy")) file += "_";
     files.push_back(file + ".npy");
   }
-  if (auto e = write_outputs(o.out, files, wholes, "")) return e;
+  return files;
+}
+// The results put together and written.
+llvm::Error write_results(const RunOptions& o, const Plan& plan, const DimValues& dims, const ArraysAtRoot& results,
+                          const ResultFolder& folder, llvm::ArrayRef<std::string> files) {
+  std::vector<HostArray> wholes;
+  for (const Port& p : plan.outputs) {
+    auto whole = join(p, dims, [&](size_t r) { return results.find(r, p.name); });
+    if (!whole) return whole.takeError();
+    wholes.push_back(std::move(*whole));
+  }
+  if (auto e = write_outputs(folder, files, wholes, "")) return e;
   for (size_t k = 0; k < files.size(); ++k) {
     llvm::outs() << o.out << "/" << files[k] << "  " << long_name(wholes[k].dtype) << " [";
     for (size_t d = 0; d < wholes[k].dims.size(); ++d) llvm::outs() << (d ? ", " : "") << wholes[k].dims[d];
@@ -124,7 +142,13 @@ llvm::Error run_once(const RunOptions& o, const Plan& plan, World& world,
     return error(Code::bad_value)
         .what("--steps, --dump, --lr and several --inputs-dir are for training plans")
         .hint("this one is for inference");
-  auto batch = read_batch(o.inputs, o.dims, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], plan.inputs);
+  const std::vector<std::string> files = result_files(plan);
+  const ResultFolder folder{o.out, o.overwrite, inputs_of(o),
+                            [&](llvm::StringRef file) { return llvm::is_contained(files, file); }};
+  if (auto e = world.at_root([&] { return check_free(folder); })) return e;
+  auto asked = asked_dims(o, plan.inputs);
+  if (!asked) return asked.takeError();
+  auto batch = read_batch(o.inputs, *asked, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], plan.inputs);
   if (!batch) return batch.takeError();
   auto inputs = take_shards(*batch, plan.inputs, world.held());
   if (!inputs) return inputs.takeError();
@@ -156,7 +180,7 @@ llvm::Error run_once(const RunOptions& o, const Plan& plan, World& world,
   progress.reset();
   return world.at_root([&] {
     slow.print();
-    return write_results(o, plan, batch->dims, *all);
+    return write_results(o, plan, batch->dims, *all, folder, files);
   });
 }
 
@@ -181,8 +205,7 @@ Command add_run(CLI::App& app, WorldMaker make_world) {
   auto o = std::make_shared<RunOptions>();
   CLI::App* c = app.add_subcommand("run", "run a partitioned model and write its outputs as .npy files");
   c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
-  c->add_option("--input", o->inputs,
-                "NAME=@FILE (.npy, or .pb with an ONNX tensor), NAME=rand(SEED), NAME=ones, NAME=zeros (repeatable)");
+  c->add_option("--input", o->inputs, input_help);
   c->add_option("--inputs-dir", o->inputs_dirs,
                 "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them "
                 "(training: repeatable, taken in turn)")
@@ -194,10 +217,15 @@ Command add_run(CLI::App& app, WorldMaker make_world) {
       ->delimiter(',')
       ->allow_extra_args(false);
   c->add_option("--lr", o->learning_rate, "training plans: a learning rate other than the plan's");
-  c->add_option("--dim", o->dims, "NAME=NUMBER (repeatable)");
+  c->add_option("--dim", o->dims, "NAME=NUMBER: the value of a named dim (repeatable)");
+  add_input_shapes(*c, o->input_shapes);
   c->add_option("-o,--output", o->out, "folder for the outputs")->required()->type_name("DIR");
-  c->add_option("--threads-per-device", o->threads, "OpenMP threads per device");
-  c->add_option("--profile", o->profile, "write the timeline to this file, for Perfetto")->type_name("FILE");
+  also_called(c->add_option("--threads-per-device", o->threads, "OpenMP threads per device"),
+              {"threads", "num-threads", "omp-threads"});
+  also_called(
+      c->add_option("--profile", o->profile, "write the timeline to this file, for Perfetto")->type_name("FILE"),
+      {"trace", "timeline"});
+  also_called(c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds"), {"force", "replace"});
   c->add_flag("--no-verify", o->no_verify, "do not compare the files with the manifest's sizes and hashes");
   c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");
   return {c, [o, make_world = std::move(make_world)] { return run(*o, make_world); }};

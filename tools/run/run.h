@@ -12,25 +12,32 @@
 namespace optp {
 struct RunOptions {
   std::string folder, out;
-  std::vector<std::string> inputs, dims, inputs_dirs, dump;
+  std::vector<std::string> inputs, dims, input_shapes, inputs_dirs, dump;
   int64_t steps = 0;
   std::optional<double> learning_rate;
   int64_t threads = 0;
   std::string random_weights, profile;
-  bool no_verify = false;
+  bool no_verify = false, overwrite = false;
 };
 
 // A rank's file as it runs. Its collectives are those of the file: one whose result this rank does not use stays.
 llvm::Expected<std::unique_ptr<Graph>> read_rank(llvm::StringRef model_file);
+
+// A rank's file does not say what its inputs and outputs are to a step; the plan does.
+void note_roles(Graph& graph, const Plan& plan);
+
+// The files and folders that a run reads.
+std::vector<std::string> inputs_of(const RunOptions& options);
 
 // The whole inputs of one run or step, and the named dims that their shapes say.
 struct Batch {
   HostArrays arrays;
   DimValues dims;
 };
-// `given`: --input; `dims`: --dim; `folder`: of what is not given, or empty.
-llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, llvm::ArrayRef<std::string> dims,
-                                 llvm::StringRef folder, llvm::ArrayRef<Port> inputs);
+// `given`: --input; `asked`: the dims that the options say; `folder`: of what is not given, or empty.
+llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, const DimValues& asked, llvm::StringRef folder,
+                                 llvm::ArrayRef<Port> inputs);
+llvm::Expected<DimValues> asked_dims(const RunOptions& options, llvm::ArrayRef<Port> inputs);
 llvm::Expected<PerRank<HostArrays>> take_shards(const Batch& batch, llvm::ArrayRef<Port> inputs,
                                                 llvm::ArrayRef<size_t> ranks);
 

@@ -4,6 +4,7 @@
 #include "frontend/io/json.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/training.h"
@@ -45,16 +46,6 @@ llvm::Expected<Wanted> wanted_of(llvm::ArrayRef<std::string> dump) {
       return error(Code::bad_value).flag("--dump", quoted(what)).expected("gradients, parameters or state");
   }
   return out;
-}
-
-// A rank's file does not say what its inputs and outputs are to a step; the plan does.
-void note_roles(Graph& graph, const Plan& plan) {
-  for (const Plan::Update& u : plan.updates) {
-    const auto port = llvm::find_if(plan.inputs, [&](const Port& p) { return p.name == u.input; });
-    graph.updates.push_back({u.input, u.output, port->parameter, to_string(port->role).str()});
-  }
-  for (const Port& p : plan.outputs)
-    if (p.role == Plan::Role::gradient) graph.gradients.push_back({p.parameter, p.name});
 }
 
 llvm::Error interrupted(const RunOptions& o) {
@@ -125,7 +116,7 @@ class Dump {
     }
     return llvm::Error::success();
   }
-  llvm::Error write(const std::string& folder, llvm::json::Array losses) {
+  llvm::Error write(const ResultFolder& folder, llvm::json::Array losses) {
     std::string text;
     llvm::raw_string_ostream(text) << llvm::formatv(
         "{0:2}\n", llvm::json::Value(llvm::json::Object{{"losses", std::move(losses)},
@@ -172,6 +163,15 @@ class Dump {
 };
 }  // namespace
 
+void note_roles(Graph& graph, const Plan& plan) {
+  for (const Plan::Update& u : plan.updates) {
+    const auto port = llvm::find_if(plan.inputs, [&](const Port& p) { return p.name == u.input; });
+    graph.updates.push_back({u.input, u.output, port->parameter, to_string(port->role).str()});
+  }
+  for (const Port& p : plan.outputs)
+    if (p.role == Plan::Role::gradient) graph.gradients.push_back({p.parameter, p.name});
+}
+
 llvm::Error run_steps(const RunOptions& o, const Plan& plan, World& world, PerRank<std::unique_ptr<Graph>> graphs) {
   auto wanted = wanted_of(o.dump);
   if (!wanted) return wanted.takeError();
@@ -180,6 +180,11 @@ llvm::Error run_steps(const RunOptions& o, const Plan& plan, World& world, PerRa
   if (auto outside = outside_domain(asked))
     return error(Code::bad_value).flag(outside->flag).expected(outside->expected).found(outside->found);
   if (o.steps < 0) return error(Code::bad_value).flag("--steps").expected("at least 1");
+  // What --dump names is not known before it is there: any that an earlier run numbered is one of ours.
+  const ResultFolder results{o.out, o.overwrite, inputs_of(o), [](llvm::StringRef file) {
+                               return file == "index.json" || (llvm::isDigit(file[0]) && file.ends_with(".npy"));
+                             }};
+  if (auto e = world.at_root([&] { return check_free(results); })) return e;
   std::vector<Port> data;
   for (const Port& p : plan.inputs)
     if (p.role == Plan::Role::data || p.role == Plan::Role::labels) data.push_back(p);
@@ -190,11 +195,13 @@ llvm::Error run_steps(const RunOptions& o, const Plan& plan, World& world, PerRa
       world, std::move(graphs),
       {.threads_per_device = o.threads, .gradients = wanted->gradients, .profile = !o.profile.empty(), .slow = &slow});
   if (!stepper) return stepper.takeError();
+  auto dims_asked = asked_dims(o, data);
+  if (!dims_asked) return dims_asked.takeError();
   std::vector<Batch> batches;
   std::vector<std::string> folders = o.inputs_dirs;
   if (folders.empty()) folders.push_back("");
   for (const std::string& folder : folders) {
-    auto batch = read_batch(o.inputs, o.dims, folder, data);
+    auto batch = read_batch(o.inputs, *dims_asked, folder, data);
     if (!batch) return batch.takeError();
     batches.push_back(std::move(*batch));
   }
@@ -212,7 +219,7 @@ llvm::Error run_steps(const RunOptions& o, const Plan& plan, World& world, PerRa
   if (auto e = slow.gather(world)) return e;
   return world.at_root([&] {
     slow.print();
-    return dump.write(o.out, std::move(*losses));
+    return dump.write(results, std::move(*losses));
   });
 }
 }  // namespace optp

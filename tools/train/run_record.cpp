@@ -48,7 +48,8 @@ void members(auto& io, auto& r) {
   io.object("position", [&](auto& io) {
     io.count("epoch", p.epoch), io.count("batch", p.batch), io.count("sequence", p.sequence);
     io.wide("seed", p.seed), io.count("length", p.length);
-    io.object("data", [&](auto& io) { io("path", p.path), io("blake3", p.blake3); });
+    io.object("data",
+              [&](auto& io) { io("path", p.path), io("blake3", p.blake3), io.optional("token_type", p.token_type); });
   });
   io("losses", r.losses);
 }
@@ -70,6 +71,9 @@ class Writer {
     if (member) out_[name] = *member;
   }
   void optional(Name name, const std::vector<std::string>& list) { (*this)(name, list); }
+  void optional(Name name, const std::string& text) {
+    if (!text.empty()) out_[name] = text;
+  }
   void object(Name name, auto inner) {
     llvm::json::Object object;
     Writer io(object);

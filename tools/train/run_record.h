@@ -14,6 +14,7 @@ struct DataPosition {
   uint64_t seed = 0;
   int64_t length = 0;  // of a sequence
   std::string path, blake3;
+  std::string token_type;  // of a file of raw ids; empty: of others, and unknown before it was written down
 };
 
 struct RunRecord {

@@ -1,6 +1,7 @@
 // train: a partitioned model on a file of tokens or on folders of arrays.
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
+#include "tools/cli/suggestions.h"
 #include "tools/run/trace.h"
 #include "tools/train/train_options.h"
 
@@ -12,7 +13,9 @@ Command add_train(CLI::App& app, WorldMaker make_world) {
       "train", "train a model on a file of tokens or on given arrays, with checkpoints to resume from");
   add_job_options(*c, o->job);
   add_training_options(*c, o->job);
-  c->add_option("--data", o->data, "token ids: raw little-endian numbers, .npy, or a file of llm.c")->type_name("FILE");
+  also_called(c->add_option("--data", o->data, "token ids: raw little-endian numbers, .npy, or a file of llm.c")
+                  ->type_name("FILE"),
+              {"dataset", "train-data", "train-file", "tokens", "corpus"});
   c->add_option("--inputs-dir", o->inputs_dir,
                 "instead of --data: folder with one folder per batch, holding NAME.npy or NAME.pb for every "
                 "input and labels.npy")
@@ -22,20 +25,31 @@ Command add_train(CLI::App& app, WorldMaker make_world) {
                 "and those of llm.c say theirs")
       ->type_name("uint8|uint16|uint32|int32|int64")
       ->capture_default_str();
-  c->add_option("--batch", o->batch, "sequences in a step, of --data (8)");
-  c->add_option("--sequence", o->sequence, "tokens in a sequence, of --data (128)");
-  c->add_option("--epochs", o->epochs, "times that all data are seen (1)");
-  c->add_option("--max-steps", o->max_steps, "stop after this step; the schedule still spans all epochs");
+  also_called(c->add_option("--batch", o->batch, "sequences in a step, of --data (8)"),
+              {"batch-size", "per-device-train-batch-size", "train-batch-size", "bs"});
+  also_called(c->add_option("--sequence", o->sequence, "tokens in a sequence, of --data (128)"),
+              {"seq-len", "seq-length", "sequence-length", "max-seq-len", "context", "context-length", "block-size"});
+  also_called(c->add_option("--epochs", o->epochs, "times that all data are seen (1)"),
+              {"num-epochs", "num-train-epochs"});
+  also_called(c->add_option("--max-steps", o->max_steps, "stop after this step; the schedule still spans all epochs"),
+              {"steps", "num-steps", "train-steps", "iterations", "max-iters"});
   c->add_option("--seed", o->seed, "seed for the order of the sequences (0)");
-  c->add_option("--schedule", o->schedule, "of the learning rate: constant, linear or cosine (constant)")
-      ->type_name("constant|linear|cosine");
-  c->add_option("--warmup", o->warmup, "steps in which the learning rate rises from 0");
-  c->add_option("--save", o->save, "folder that holds the latest checkpoint")->type_name("DIR");
-  c->add_option("--save-every", o->save_every, "steps between checkpoints; each epoch also ends with one");
-  c->add_option("--resume", o->resume, "go on from this checkpoint; what other flags leave open is as it was")
-      ->type_name("DIR");
+  also_called(c->add_option("--schedule", o->schedule, "of the learning rate: constant, linear or cosine (constant)")
+                  ->type_name("constant|linear|cosine"),
+              {"lr-schedule", "lr-scheduler", "lr-scheduler-type", "decay"});
+  also_called(c->add_option("--warmup", o->warmup, "steps in which the learning rate rises from 0"),
+              {"warmup-steps", "warm-up", "num-warmup-steps"});
+  also_called(c->add_option("--save", o->save, "folder that holds the latest checkpoint")->type_name("DIR"),
+              {"output", "out", "output-dir", "save-dir", "checkpoint", "checkpoint-dir"});
+  also_called(c->add_option("--save-every", o->save_every, "steps between checkpoints; each epoch also ends with one"),
+              {"save-steps", "save-interval", "checkpoint-every"});
+  also_called(c->add_option("--resume", o->resume,
+                            "go on from this checkpoint, on the same data; what other flags leave open is as it was")
+                  ->type_name("DIR"),
+              {"resume-from-checkpoint", "from-checkpoint", "load", "restore", "continue"});
   c->add_flag("--rewind", o->rewind, "with --resume: begin with the data's first epoch");
-  c->add_flag("--overwrite", o->overwrite, "replace the folder of --save whatever it holds");
+  also_called(c->add_flag("--overwrite", o->overwrite, "replace the folder of --save whatever it holds"),
+              {"force", "replace"});
   c->add_option(
        "--profile", o->profile,
        "write the timeline of the first " + std::to_string(Trace::most_runs) + " steps to this file, for Perfetto")

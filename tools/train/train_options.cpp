@@ -11,12 +11,13 @@ llvm::Error at_least(const char* flag, std::optional<int64_t> n, int64_t least) 
 }  // namespace
 
 llvm::Error check(const TrainOptions& o) {
-  if (o.data.empty() == o.inputs_dir.empty())
+  const bool both = !o.data.empty() && !o.inputs_dir.empty(), neither = o.data.empty() && o.inputs_dir.empty();
+  if (both || (neither && o.resume.empty()))
     return error(Code::missing)
         .flag("--data", "FILE or --inputs-dir DIR")
         .expected("one of them")
-        .found(o.data.empty() ? "none" : "both");
-  if (o.data.empty() && o.given("--token-type"))
+        .found(neither ? "none" : "both");
+  if (!o.inputs_dir.empty() && o.given("--token-type"))
     return error(Code::bad_value).flag("--token-type").what("goes with --data");
   if (o.save.empty() && o.resume.empty())
     return error(Code::missing).flag("--save", "DIR").expected("a folder for the checkpoints").found("none");
@@ -74,6 +75,18 @@ llvm::Error take_from(const Checkpoint& from, const TrainOptions& o, JobOptions&
   if (!o.given("--freeze")) t.freeze = run.freeze;
   if (!o.given("--trainable")) t.trainable = run.trainable;
   return llvm::Error::success();
+}
+
+DataSource source_of(const TrainOptions& o, const Checkpoint* from) {
+  DataSource out{o.data, o.inputs_dir, o.token_type, /*is_remembered=*/false};
+  if (!from) return out;
+  const DataPosition& before = from->run().position;
+  if (out.tokens.empty() && out.folders.empty()) {
+    (before.length > 0 ? out.tokens : out.folders) = before.path;
+    out.is_remembered = true;
+  }
+  if (!o.given("--token-type") && !before.token_type.empty()) out.token_type = before.token_type;
+  return out;
 }
 
 }  // namespace optp

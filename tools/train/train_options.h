@@ -25,6 +25,13 @@ llvm::Error check(const TrainOptions& o);
 // What the command line leaves open is as the checkpoint has it; another optimizer is another run.
 llvm::Error take_from(const Checkpoint& from, const TrainOptions& o, JobOptions& job);
 
+// What is trained on: as the command line says, else as before.
+struct DataSource {
+  std::string tokens, folders, token_type;  // one of the first two
+  bool is_remembered = false;               // by the checkpoint
+};
+DataSource source_of(const TrainOptions& o, const Checkpoint* from);
+
 llvm::Error train(const TrainOptions& o, const WorldMaker& make_world);  // training_run.cpp
 
 }  // namespace optp

@@ -134,19 +134,17 @@ llvm::Expected<BatchMaker> BatchMaker::create(llvm::StringRef model, std::vector
   return out;
 }
 
-llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm::ArrayRef<int64_t> rows,
-                                               int64_t batch) const {
+llvm::Expected<WholeBatch> BatchMaker::make_whole(const Sequences& sequences, llvm::ArrayRef<int64_t> rows,
+                                                  int64_t batch) const {
   const Tokens tokens = tokens_of(sequences, rows, fixed_batch() ? batch : int64_t(rows.size()));
-  TrainingBatch out;
+  WholeBatch out;
   out.tokens = tokens.count;
   auto dims = dims_of(ports_, tokens.shape, asked_);
   if (!dims) return dims.takeError();
   out.dims = std::move(*dims);
-
-  out.ranks = PerRank<HostArrays>(ranks_);
   for (size_t k = 0; k < ports_.size(); ++k) {
     const Port& p = ports_[k];
-    HostArray whole;
+    HostArray& whole = out.arrays[p.name];
     if (k == ids_) {
       whole = integers(p.dtype, tokens.shape, tokens.ids);
     } else if (p.role == Plan::Role::labels) {
@@ -161,12 +159,21 @@ llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm:
       if (!cache) return cache.takeError();
       whole = std::move(*cache);
     }
+  }
+  return out;
+}
+
+llvm::Expected<TrainingBatch> BatchMaker::make(const Sequences& sequences, llvm::ArrayRef<int64_t> rows,
+                                               int64_t batch) const {
+  auto whole = make_whole(sequences, rows, batch);
+  if (!whole) return whole.takeError();
+  TrainingBatch out{PerRank<HostArrays>(ranks_), whole->dims, whole->tokens, whole->counted};
+  for (const Port& p : ports_)
     for (const size_t r : ranks_) {
       auto shard = shard_of(p, r, out.dims);
       if (!shard) return shard.takeError();
-      out.ranks[r][p.name] = take(*shard, whole);
+      out.ranks[r][p.name] = take(*shard, whole->arrays[p.name]);
     }
-  }
   return out;
 }
 }  // namespace optp

@@ -10,6 +10,11 @@
 
 namespace optp {
 
+struct WholeBatch {
+  HostArrays arrays;
+  DimValues dims;
+  int64_t tokens = 0, counted = 0;  // as below
+};
 struct TrainingBatch {
   PerRank<HostArrays> ranks;
   DimValues dims;
@@ -27,6 +32,8 @@ class BatchMaker {
   int64_t vocabulary() const { return vocabulary_; }  // ids that are rows of the table and classes of the logits
   // Of a model whose batch is fixed, rows that are missing have no labels: they leave the mean as it is.
   llvm::Expected<TrainingBatch> make(const Sequences& sequences, llvm::ArrayRef<int64_t> rows, int64_t batch) const;
+  // Before it is cut.
+  llvm::Expected<WholeBatch> make_whole(const Sequences& sequences, llvm::ArrayRef<int64_t> rows, int64_t batch) const;
 
  private:
   const Port& ids() const { return ports_[ids_]; }

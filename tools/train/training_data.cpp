@@ -6,6 +6,7 @@
 #include "llvm/Support/FileSystem.h"
 #include "passes/plan/job.h"
 #include "tools/run/labels.h"
+#include "tools/run/lookups.h"
 #include "tools/run/run.h"
 #include "tools/run/tensor_folder.h"
 
@@ -40,9 +41,7 @@ llvm::Expected<TrainingData> TrainingData::open(const DataOptions& options, std:
 }
 
 llvm::Error TrainingData::open_tokens(const DataOptions& o, std::vector<Port> ports, llvm::ArrayRef<size_t> ranks) {
-  auto dims = parse_dims(o.dims);
-  if (!dims) return dims.takeError();
-  auto maker = BatchMaker::create(o.model, std::move(ports), *dims, ranks);
+  auto maker = BatchMaker::create(o.model, std::move(ports), o.dims, ranks);
   if (!maker) return maker.takeError();
   auto batch = choose("--batch", o.batch, maker->fixed_batch(), 8);
   if (!batch) return batch.takeError();
@@ -60,6 +59,12 @@ llvm::Error TrainingData::open_tokens(const DataOptions& o, std::vector<Port> po
   maker_.emplace(std::move(*maker));
   if (count() == 0)
     return error(Code::malformed).in_file(o.tokens).what("tokens").expected("at least 2").found(tokens_->size());
+  if (!o.graph) return llvm::Error::success();
+  // Positions are those of any other sequence.
+  auto whole = maker_->make_whole(*sequences_, {0}, batch_);
+  if (!whole) return whole.takeError();
+  if (auto e = check_lookups(*o.graph, whole->arrays, whole->dims))
+    return within(flag_place("--sequence", std::to_string(length_)), std::move(e));
   return llvm::Error::success();
 }
 
@@ -96,8 +101,11 @@ llvm::Error TrainingData::open_folders(const DataOptions& o, std::vector<Port> p
     if (!hash) return hash.takeError();
     folder.blake3 = *hash;
     all += name + '\0' + *hash + '\n';
-    auto batch = read(folder);
+    auto batch = read_whole(folder);
     if (!batch) return batch.takeError();
+    if (o.graph)
+      if (auto e = check_lookups(*o.graph, batch->arrays, batch->dims))
+        return within(file_place(folder.path), std::move(e));
     folders_.push_back(std::move(folder));
   }
   blake3_ = blake3_of(llvm::ArrayRef<char>(all.data(), all.size()));
@@ -122,9 +130,15 @@ llvm::Expected<std::string> TrainingData::hash_of(const std::string& folder, std
   return blake3_of(llvm::ArrayRef<char>(text.data(), text.size()));
 }
 
-llvm::Expected<TrainingBatch> TrainingData::read(const Folder& folder) const {
+llvm::Expected<Batch> TrainingData::read_whole(const Folder& folder) const {
   auto batch = read_batch({}, dims_, folder.path, ports_);
   if (!batch) return in_folder(folder.path, batch.takeError());
+  return batch;
+}
+
+llvm::Expected<TrainingBatch> TrainingData::read(const Folder& folder) const {
+  auto batch = read_whole(folder);
+  if (!batch) return batch.takeError();
   auto shards = take_shards(*batch, ports_, ranks_);
   if (!shards) return shards.takeError();
   TrainingBatch out{.ranks = std::move(*shards), .dims = batch->dims};

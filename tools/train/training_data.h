@@ -6,15 +6,17 @@
 #include <string>
 #include <vector>
 
+#include "tools/run/run.h"
 #include "tools/train/training_batch.h"
 
 namespace optp {
 
 struct DataOptions {
   std::string model;               // for messages
+  const Graph* graph = nullptr;    // of the model, whose lookups are judged before the first step; null: they are not
   std::string tokens, token_type;  // --data
   std::string folders;             // --inputs-dir; one of these two is given
-  std::vector<std::string> dims;   // NAME=NUMBER
+  DimValues dims;                  // that were asked for
   struct Extent {
     std::optional<int64_t> asked, before;  // by the command line; by the checkpoint
   };
@@ -50,6 +52,7 @@ class TrainingData {
     std::string path, blake3;
   };
   llvm::Expected<std::string> hash_of(const std::string& folder, std::vector<FileId>* files) const;
+  llvm::Expected<Batch> read_whole(const Folder& folder) const;
   llvm::Expected<TrainingBatch> read(const Folder& folder) const;
 
   std::string path_, blake3_;
@@ -61,7 +64,7 @@ class TrainingData {
   std::optional<BatchMaker> maker_;
   std::vector<Folder> folders_;
   std::vector<Port> ports_;
-  std::vector<std::string> dims_;
+  DimValues dims_;
   std::vector<size_t> ranks_;
 };
 

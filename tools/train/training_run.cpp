@@ -7,6 +7,7 @@
 
 #include "frontend/io/interrupts.h"
 #include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/model_file.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
@@ -80,10 +81,12 @@ class Training {
 
  private:
   llvm::Error identify_model() {
-    auto model_file = open_input_file(o_.job.model);
-    if (!model_file) return model_file.takeError();
-    run_.model_path = std::filesystem::absolute(o_.job.model).string();
-    run_.model_blake3 = blake3_of((*model_file)->bytes());
+    auto path = model_file(o_.job.model);
+    if (!path) return path.takeError();
+    auto file = open_input_file(*path);
+    if (!file) return file.takeError();
+    run_.model_path = std::filesystem::absolute(*path).string();
+    run_.model_blake3 = blake3_of((*file)->bytes());
     if (from_ && run_.model_blake3 != from_->run().model_blake3)
       return error(Code::hash_mismatch)
           .in_file(from_->folder())
@@ -91,7 +94,7 @@ class Training {
           .what("BLAKE3")
           .expected(run_.model_blake3 + " of " + quoted(o_.job.model))
           .found(from_->run().model_blake3);
-    inputs_ = {(*model_file)->id()};
+    inputs_ = {(*file)->id()};
     return llvm::Error::success();
   }
   llvm::Error record_job() {
@@ -109,26 +112,29 @@ class Training {
   }
 
   llvm::Error open_data() {
-    auto dims = parse_dims(o_.job.dims);
-    if (!dims) return dims.takeError();
-    const Plan plan = make_plan(job_, example_dims(*job_.whole, *dims), OPTP_VERSION, /*weights=*/false);
+    const Plan plan = make_plan(job_, example_dims(*job_.whole, job_.asked), OPTP_VERSION, /*weights=*/false);
     std::vector<Port> fed;
     for (const Port& p : plan.inputs)
       if (p.role == Plan::Role::data || p.role == Plan::Role::labels)
         fed.push_back(p);
       else if (p.role != Plan::Role::learning_rate && p.role != Plan::Role::accumulated)
         held_.push_back(p);  // sums over micro-batches are zero between steps
+    source_ = source_of(o_, from_ ? &*from_ : nullptr);
     DataOptions options{.model = o_.job.model,
-                        .tokens = o_.data,
-                        .token_type = o_.token_type,
-                        .folders = o_.inputs_dir,
-                        .dims = o_.job.dims,
+                        .graph = job_.inference.get(),
+                        .tokens = source_.tokens,
+                        .token_type = source_.token_type,
+                        .folders = source_.folders,
+                        .dims = job_.asked,
                         .batch = {o_.batch, std::nullopt},
                         .length = {o_.sequence, std::nullopt},
                         .seed = o_.seed.value_or(from_ ? run_.position.seed : 0)};
     if (from_ && run_.position.length > 0)
       options.batch.before = run_.batch, options.length.before = run_.position.length;
     auto data = TrainingData::open(options, std::move(fed), world_->held());
+    if (!data && source_.is_remembered)
+      return within({file_place(from_->folder()), words("the data of this run; --data FILE says where it is now")},
+                    data.takeError());
     if (!data) return data.takeError();
     data_.emplace(std::move(*data));
     inputs_.insert(inputs_.end(), data_->files().begin(), data_->files().end());
@@ -143,7 +149,8 @@ class Training {
     DataPosition position{.seed = o_.seed.value_or(from_ ? run_.position.seed : 0),
                           .length = data_->length(),
                           .path = data_->path(),
-                          .blake3 = data_->blake3()};
+                          .blake3 = data_->blake3(),
+                          .token_type = source_.folders.empty() ? source_.token_type : ""};
     if (from_ && !o_.rewind) {
       const DataPosition& before = from_->run().position;
       const auto differs = [&](const llvm::Twine& what) {
@@ -246,7 +253,7 @@ class Training {
     auto loss = step_on(rows, rate, step_tokens);
     if (!loss)
       return within(
-          words("step " + llvm::Twine(run_.step + 1) + (o_.inputs_dir.empty() ? "" : ", " + data_->names(rows))),
+          words("step " + llvm::Twine(run_.step + 1) + (source_.folders.empty() ? "" : ", " + data_->names(rows))),
           loss.takeError());
     if (!std::isfinite(*loss)) return diverged(*loss);
     ++run_.step;
@@ -325,7 +332,9 @@ class Training {
                                   first_step_ + 1, run_.losses.back(), run_.step)
                  << llvm::formatv("{0} tokens in {1:f1} s, {2:f0} tokens/s on {3} {4}\n", tokens_seen_, seconds_,
                                   double(tokens_seen_) / seconds_, world_->size(),
-                                  world_->size() == 1 ? "device" : "devices");
+                                  world_->size() == 1       ? "device"
+                                  : is_default_mesh(o_.job) ? "devices (the default)"
+                                                            : "devices");
     return llvm::Error::success();
   }
 
@@ -338,6 +347,7 @@ class Training {
   std::vector<FileId> inputs_;
   Job job_;
   std::vector<Port> held_;  // what a step updates
+  DataSource source_;
   std::optional<TrainingData> data_;
   Schedule schedule_ = {};
   int64_t first_step_ = 0, last_step_ = 0;

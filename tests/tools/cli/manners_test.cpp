@@ -40,7 +40,7 @@ TEST_CASE("with --diagnostics json, before the verb or after it, stderr is one o
       {{"inspect", "--jsn", "--diagnostics", "json"}, 2, "usage/unknown-flag", "suggestion", "--json"},
       {{"inspect", "--diagnostics", "json"}, 2, "usage/missing", "", ""},
       {{model, "-o", "out", "--devices", "--diagnostics", "json"}, 2, "usage/missing-value", "flag", "--devices"},
-      {{"check", model, "--devices", "2", "--diagnostics", "json"}, 2, "usage/dim-without-value", "dim", "batch"},
+      {{"bench", model, "--devices", "2", "--diagnostics", "json"}, 2, "usage/dim-without-value", "dim", "batch"},
       {{"--diagnostics", "json", "inspect", "out", "extra"}, 2, "usage/unknown-argument", "", ""},
       {{"--diagnostics", "json", model, "-o", "out", "--devices", "0"}, 2, "usage/bad-value", "", ""},
       {{"--diagnostics", "json", "check", model, "--dim", "batch=1", "--dim", "sequence=4", "--input", "nope=ones"},
@@ -92,12 +92,80 @@ TEST_CASE("a misspelt flag gets its nearest, also where that makes another one m
       {{"inspect", "out", "more"}, "unknown argument 'more' of inspect"},
       {{"--verison"}, "unknown flag '--verison'; did you mean --version?"},
       {{"bnch", "m.onnx"}, "unknown verb 'bnch'; did you mean bench?"},
+      // By its meaning, as other programs call it.
+      {{"m.onnx", "-o", "out", "--tensor-parallel-size", "4"},
+       "unknown flag '--tensor-parallel-size'; did you mean --devices?"},
+      {{"m.onnx", "-o", "out", "--world_size=4"}, "unknown flag '--world_size'; did you mean --devices?"},
+      {{"check", "m.onnx", "--learning-rte", "1"}, "unknown flag '--learning-rte'; did you mean --lr?"},
+      {{"train", "m.onnx", "--batch-size", "4"}, "unknown flag '--batch-size'; did you mean --batch?"},
+      {{"train", "m.onnx", "--output", "run"}, "unknown flag '--output'; did you mean --save?"},
+      {{"inspect", "out", "--explain", "x"}, "unknown flag '--explain'; did you mean --why?"},
+      // Two letters that are others are no slip of the hand.
+      {{"inspect", "out", "--tp", "2"}, "unknown flag '--tp' of inspect; it is one of partition, train, check, bench"},
+      {{"run", "out", "-o", "res", "--zz"}, "unknown flag '--zz' of run"},
   };
   for (const Row& row : rows) {
     const Result r = box.run(row.command);
     CHECK(r.code == 2);
     CHECK(r.line() == row.says);
   }
+}
+
+TEST_CASE("no words at all are answered with the help, as wrong usage") {
+  const Sandbox box;
+  const Result bare = box.run({});
+  CHECK(bare.code == 2);
+  CHECK(bare.out == "");
+  CHECK(bare.err == box.run({"--help"}).out);
+}
+
+TEST_CASE("--tp is --devices, and the number that is taken without either is said") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  CHECK(box.run({model, "--tp", "3", "--plan-only", "-o", "three"}).err.find("three: 3 devices, ") == 0);
+  CHECK(box.run({model, "--plan-only", "-o", "two"})
+            .err.find("two: 2 devices (the default; --devices N says how many), ") == 0);
+  CHECK(box.run({model, "--mesh", "2", "--plan-only", "-o", "two"}).err.find("two: 2 devices, ") == 0);
+}
+
+TEST_CASE("extents of inputs are said by their shapes as well as by their dims") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  const auto example = [&](const std::vector<std::string>& words) {
+    std::vector<std::string> all{model, "--plan-only", "-o", "out"};
+    all.insert(all.end(), words.begin(), words.end());
+    const Result r = box.run(all);
+    return r.code == 0 ? box.run({"inspect", "out"}).out : r.line();
+  };
+  const std::string asked = example({"--dim", "batch=3", "--dim", "sequence=24"});
+  CHECK(asked.find("batch 3, sequence 24") != std::string::npos);
+  CHECK(example({"--input-shapes", "input_ids:3x24"}) == asked);
+  CHECK(example({"--input-shapes", "input_ids:3x24,attention_mask:3x24"}) == asked);
+  CHECK(example({"--input-shapes", "input_ids:3x24", "--input-shapes", "attention_mask:3x24"}) == asked);
+  CHECK(example({"--input-shapes", "input_ids:3x24", "--dim", "batch=4"}) ==
+        "--input-shapes: input 'input_ids', dim 0 (batch): expected 4, found 3");
+  CHECK(example({"--input-shapes", "ids:3x24"}) ==
+        "--input-shapes: the model has no input 'ids'; it has input_ids, attention_mask");
+  CHECK(example({"--input-shapes", "input_ids=3,24"}) ==
+        "--input-shapes 'input_ids=3,24': expected NAME:1x128, or several between commas");
+}
+
+TEST_CASE("a folder that holds a model is taken for it") {
+  const Sandbox box;
+  fs::copy(export_of("opt-tiny") + "/model.onnx", box / "model.onnx");
+  fs::create_directories(box / "export");
+  fs::rename(box / "model.onnx", box / "export/model.onnx");
+  CHECK(box.run({"export", "--plan-only", "-o", "out"}).code == 2);  // the verb
+  CHECK(box.run({"./export", "--plan-only", "-o", "out"}).code == 0);
+  write_text(box / "export/decoder_model.onnx", "x");
+  CHECK(box.run({"partition", "export", "--plan-only", "-o", "out"}).code == 0);
+  fs::rename(box / "export/model.onnx", box / "export/encoder_model.onnx");
+  const Result several = box.run({"check", "export"});
+  CHECK(several.code == 65);
+  CHECK(
+      several.line() ==
+      "export: models: expected one, or a model.onnx, found decoder_model.onnx, encoder_model.onnx; give the file, as "
+      "export/decoder_model.onnx");
 }
 
 TEST_CASE("versions are JSON for programs") {

@@ -130,6 +130,56 @@ TEST_CASE("a cache of no keys is an array like any other") {
   CHECK(read(box / "res/logits.npy").dims[1] == ids.dims[1]);
 }
 
+TEST_CASE("an input is typed in, and a bad value is told before a dim is missed") {
+  const Sandbox box;
+  REQUIRE(box.run({model, "-o", "out"}).code == 0);
+  const auto run = [&](const std::string& ids) {
+    return box.run({"run", "out", "--input", "input_ids=" + ids, "--input", "attention_mask=ones", "-o", "res"});
+  };
+  Array ids;
+  ids.resize(false, {1, 4});
+  ids.i = {5, 6, 7, 250};
+  write(box / "ids.npy", host_array(ids, DType::i64));
+  REQUIRE(run("@ids.npy").code == 0);
+  const std::string logits = contents(box / "res/logits.npy");
+  for (const char* text : {"5,6,7,250", "[[5, 6, 7, 250]]"}) {
+    CAPTURE(text);
+    CHECK(run(text).code == 0);
+    CHECK(contents(box / "res/logits.npy") == logits);
+  }
+  struct Row {
+    const char *text, *says;
+  };
+  for (const Row& row :
+       {Row{"ids.npy", "--input 'input_ids=ids.npy': a file is named after @; did you mean input_ids=@ids.npy?"},
+        {"random",
+         "input 'input_ids': expected @FILE.npy, @FILE.pb, numbers such as 1,2,3 or [[1,2],[3,4]], rand(SEED), ones or "
+         "zeros, found 'random'"},
+        {"rand(x)", "input 'input_ids': expected rand(SEED), found 'rand(x)'"},
+        {"[1,2]", "--input 'input_ids=[1,2]': expected brackets of depth 2, found 1"},
+        {"1,2,900",
+         "--input 'input_ids=1,2,900': input 'input_ids': index 900 is outside the 257 rows of the table it chooses "
+         "from"}}) {
+    CAPTURE(row.text);
+    CHECK(run(row.text).line() == row.says);
+    CHECK(box.run({"bench", model, "--input", "input_ids=" + std::string(row.text)}).line() == row.says);
+  }
+}
+
+TEST_CASE("check without extents takes usual ones, and says all that it made up") {
+  const Sandbox box;
+  const Result r = box.run({"check", model, "--json", "check.json"});
+  CHECK(r.code == 0);
+  CHECK(r.out.find("megatron  tensor=2  batch=2, sequence=16\nnot given, so made up: --devices 2; --dim batch=2, "
+                   "sequence=16; --input input_ids=rand(1), attention_mask=rand(1)\n") != std::string::npos);
+  CHECK(contents(box / "check.json").find("\"made_up\"") != std::string::npos);
+  const Result given = box.run({"check", model, "--devices", "2", "--inputs-dir", inputs});
+  CHECK(given.code == 0);
+  CHECK(given.out.find("made up") == std::string::npos);
+  CHECK(box.run({"check", model, "--dim", "batch=2"}).line() ==
+        "dim 'sequence' has no value: give --dim sequence=NUMBER");
+}
+
 TEST_CASE("an input's name may hold an equals sign") {
   const Sandbox box;
   auto m = small_model("x=y");

@@ -174,11 +174,48 @@ TEST_CASE("names of dims may be any text: each is one extent in plan, run, check
   CHECK(box.run(std::vector<std::string>{"check", "m.onnx", "--devices", "2"} + dims).code == 0);
   CHECK(box.run({"check", "m.onnx", "--devices", "2", "--inputs-dir", folder + "/inputs"}).code == 0);
   CHECK(box.run({"inspect", "out"}).out.find("b-t h 1") != std::string::npos);
-  CHECK(box.run({"check", "m.onnx", "--devices", "2"}).line() ==
+  CHECK(box.run({"bench", "m.onnx", "--devices", "2"}).line() ==
         "dim 'b-t h' has no value: give --dim \"b-t h=NUMBER\"");
   REQUIRE(box.run({"m.onnx", "--devices", "3", "--train", "-o", "step"}).code == 0);
   CHECK(box.run({"run", "step", "--inputs-dir", folder + "/inputs", "--input", "labels=ones", "-o", "trained"}).code ==
         0);
+}
+
+TEST_CASE("results replace those of an earlier run, other files only when told to, and inputs never") {
+  const Sandbox box;
+  const std::string folder = export_of("opt-tiny");
+  REQUIRE(box.run({folder + "/model.onnx", "-o", "out"}).code == 0);
+  fs::copy(folder + "/inputs", box / "in", fs::copy_options::recursive);
+  const auto run = [&](const std::string& to, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{"run", "out", "--inputs-dir", "in", "-o", to};
+    words.insert(words.end(), more.begin(), more.end());
+    return box.run(words);
+  };
+  for (int k = 0; k < 2; ++k) CHECK(run("res").code == 0);
+  const std::string logits = contents(box / "res/logits.npy");
+  write_text(box / "res/notes.txt", "mine");
+  const Result occupied = run("res");
+  CHECK(occupied.code == 73);
+  CHECK(occupied.line() ==
+        "res: the folder holds a file that is no result of this run, 'notes.txt'; choose another folder, or "
+        "--overwrite to lose what is there");
+  CHECK(run("res", {"--overwrite"}).code == 0);
+  CHECK(!fs::exists(box / "res/notes.txt"));
+  CHECK(contents(box / "res/logits.npy") == logits);
+  for (const auto& [to, holds] : {std::pair{"in", "in"}, {"out", "out"}, {".", "in"}, {"in/../out", "out"}}) {
+    CAPTURE(to);
+    const auto before = box.names();
+    const Result r = run(to, {"--overwrite"});
+    CHECK(r.code == 73);
+    CHECK(r.line() ==
+          std::string(to) + ": the folder holds an input of this run, '" + holds + "'; choose another folder");
+    CHECK(box.names() == before);
+  }
+  fs::create_directories(box / "ids");
+  fs::copy(box / "in/input_ids.npy", box / "ids/mine.npy");
+  CHECK(box.run({"run", "out", "--input", "input_ids=@ids/mine.npy", "--input", "attention_mask=ones", "-o", "ids",
+                 "--overwrite"})
+            .line() == "ids: the folder holds an input of this run, 'ids/mine.npy'; choose another folder");
 }
 
 TEST_CASE("interrupted or terminated, a verb leaves nothing half-written and says by its exit code which it was") {

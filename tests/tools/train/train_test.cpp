@@ -98,6 +98,59 @@ TEST_CASE("the loss falls, and log, plot and summary tell of it") {
   CHECK(contents(t.box / "loss.svg").find("<polyline") != std::string::npos);
 }
 
+TEST_CASE("a run goes on with the data that its checkpoint remembers, and says where they were if they are gone") {
+  const Trainer t;
+  const std::string ids = contents(t.box / "t.bin");
+  std::string wide;
+  for (size_t k = 0; k < ids.size(); k += 2) wide += ids.substr(k, 2) + std::string(2, '\0');
+  write_text(t.box / "wide.bin", wide);
+  const std::vector<std::string> head{"train", opt_tiny, "--devices", "2", "--threads-per-device", "1"};
+  REQUIRE(t.box
+              .run(head + small +
+                   std::vector<std::string>{"--data", "wide.bin", "--token-type", "uint32", "--save", "run",
+                                            "--max-steps", "3"})
+              .code == 0);
+  REQUIRE(t.box
+              .run(head + small +
+                   std::vector<std::string>{"--data", "wide.bin", "--token-type", "uint32", "--save", "whole",
+                                            "--max-steps", "6"})
+              .code == 0);
+  CHECK(t.checkpoint("run").run().position.token_type == "uint32");
+  REQUIRE(t.box.run(head + std::vector<std::string>{"--resume", "run", "--max-steps", "6"}).code == 0);
+  CHECK(t.equal("run", "whole"));
+  fs::rename(t.box / "wide.bin", t.box / "elsewhere.bin");
+  const Result gone = t.box.run(head + std::vector<std::string>{"--resume", "run"});
+  CHECK(gone.code == 66);
+  CHECK(gone.line().find("run: the data of this run; --data FILE says where it is now: ") == 0);
+  CHECK(t.box.run(head + std::vector<std::string>{"--resume", "run", "--data", "elsewhere.bin", "--max-steps", "7"})
+            .code == 0);
+  CHECK(t.box.run(head + std::vector<std::string>{"--save", "other"}).line() ==
+        "--data FILE or --inputs-dir DIR: expected one of them, found none");
+}
+
+TEST_CASE("a sequence that is longer than the model's positions is refused before the first step") {
+  const Trainer t;
+  struct Row {
+    const char *model, *node, *table;
+    int rows;
+  };
+  // OPT counts positions from 2 on.
+  for (const Row& row :
+       {Row{"opt-tiny", "/m/decoder/embed_positions/Gather", "m.model.decoder.embed_positions.weight", 66},
+        {"gpt2-tiny", "/m/transformer/wpe/Gather", "m.transformer.wpe.weight", 64}}) {
+    const std::string model = export_of(row.model) + "/model.onnx";
+    CAPTURE(row.model);
+    const Result r = t.train({"--sequence", "65", "--batch", "2", "--save", "run"}, model);
+    CHECK(r.code == 65);
+    CHECK(r.line().find("--sequence 65: node '" + std::string(row.node) + "' (Gather), operand 1 '") == 0);
+    CHECK(r.line().find("': index: expected below " + std::to_string(row.rows) + ", the rows of '" + row.table +
+                        "', found " + std::to_string(row.rows == 66 ? 66 : 64)) != std::string::npos);
+    CHECK(!fs::exists(t.box / "run"));
+    CHECK(t.train({"--sequence", "64", "--batch", "2", "--max-steps", "1", "--save", "fits", "--overwrite"}, model)
+              .code == 0);
+  }
+}
+
 TEST_CASE("the example of docs/training.md learns to spell") {
   const Trainer t;
   REQUIRE(t.box
