@@ -10,7 +10,7 @@ set(rooms
   "passes             frontend/ir passes/ops"
   "passes/strategies  frontend/ir passes"
   "passes/plan        frontend/ir frontend/io frontend/onnx passes"
-  "passes/library     frontend/ir frontend/onnx passes/plan"
+  "passes/library     frontend/ir frontend/io frontend/onnx passes/plan"
   "runtime/comm       frontend/ir"
   "runtime            frontend/ir runtime/comm"
   "runtime/kernels    frontend/ir runtime"

@@ -1,11 +1,12 @@
-// consumer MODEL.onnx DEVICES: says what the model takes and gives, then prints its plan.
+// consumer MODEL.onnx DEVICES [FOLDER]: says what the model takes and gives, then prints its plan; into a folder it
+// writes plan and graphs.
 #include <opt_partition.h>
 
 #include <cstdio>
 #include <exception>
 
 int main(int argc, char** argv) {
-  if (argc != 3) return std::fputs("usage: consumer MODEL.onnx DEVICES\n", stderr), 2;
+  if (argc != 3 && argc != 4) return std::fputs("usage: consumer MODEL.onnx DEVICES [FOLDER]\n", stderr), 2;
   try {
     const opt_partition::Model model = opt_partition::read_model(argv[1]);
     for (const auto& [kind, tensors] : {std::pair{"takes", &model.inputs}, {"gives", &model.outputs}})
@@ -14,7 +15,10 @@ int main(int argc, char** argv) {
         for (size_t d = 0; d < t.dims.size(); ++d) std::fprintf(stderr, "%s%s", d ? ", " : "", t.dims[d].c_str());
         std::fputs("]\n", stderr);
       }
-    std::fputs(opt_partition::make_plan({.model = argv[1], .mesh = argv[2]}).c_str(), stdout);
+    const opt_partition::PlanOptions options{.model = argv[1], .mesh = argv[2]};
+    const std::string plan =
+        argc == 3 ? opt_partition::make_plan(options) : opt_partition::write_partition(options, {.folder = argv[3]});
+    std::fputs(plan.c_str(), stdout);
   } catch (const opt_partition::Error& e) {
     std::fprintf(stderr, "consumer: %s (%s)\n", e.what(), e.code.c_str());
     return e.exit_code;

@@ -1,10 +1,16 @@
 #include "passes/library/opt_partition.h"
 
+#include <sys/stat.h>
+
+#include "frontend/io/files.h"
+#include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/import.h"
+#include "frontend/onnx/model_file.h"
 #include "passes/plan/job.h"
 #include "passes/plan/make_plan.h"
 #include "passes/plan/plan_json.h"
+#include "passes/plan/write_partition.h"
 
 namespace opt_partition {
 namespace {
@@ -26,7 +32,9 @@ Tensor tensor(const std::string& name, const optp::Type& type) {
 }  // namespace
 
 Model read_model(const std::string& path) {
-  auto graph = optp::import_onnx(path);
+  auto file = optp::model_file(path);
+  if (!file) raise(file.takeError());
+  auto graph = optp::import_onnx(*file);
   if (!graph) raise(graph.takeError());
   Model out;
   for (const optp::Value* v : (*graph)->inputs) out.inputs.push_back(tensor(v->name, v->type));
@@ -34,18 +42,41 @@ Model read_model(const std::string& path) {
   return out;
 }
 
-std::string make_plan(const PlanOptions& o) {
+namespace {
+struct Planned {
+  optp::Job job;
+  optp::Plan plan;
+};
+// `weights`: they are to be written, if they are there.
+Planned planned(const PlanOptions& o, bool plan_only, bool weights) {
   optp::JobOptions options;
-  options.plan_only = true;
+  options.plan_only = plan_only;
   options.model = o.model, options.mesh = o.mesh, options.strategy = o.strategy,
   options.sharding_file = o.sharding_file, options.train = o.train;
   if (o.sharded_outputs) options.outputs = "sharded";
-  optp::DimValues dims;
-  for (const auto& [name, extent] : o.dims) dims[name] = extent;
+  for (const auto& [name, extent] : o.dims) options.dims.push_back(name + "=" + std::to_string(extent));
   auto job = optp::make_job(options);
   if (!job) raise(job.takeError());
-  return to_text(optp::make_plan(*job, optp::example_dims(*job->whole, dims), OPTP_VERSION,
-                                 /*weights=*/false));  // none are written
+  optp::Plan plan = optp::make_plan(*job, optp::example_dims(*job->whole, job->asked), OPTP_VERSION,
+                                    weights && !optp::weights_missing(*job->whole));
+  return {std::move(*job), std::move(plan)};
+}
+}  // namespace
+
+std::string make_plan(const PlanOptions& o) {
+  return to_text(planned(o, /*plan_only=*/true, /*weights=*/false).plan);  // none are written
+}
+
+std::string write_partition(const PlanOptions& o, const WriteOptions& to) {
+  const Planned made = planned(o, /*plan_only=*/false, to.weights);
+  optp::OutputOptions writing{.overwrite = to.overwrite};
+  for (const std::string& input : {made.job.imported->source, o.sharding_file})
+    if (struct stat status; stat(input.c_str(), &status) == 0) writing.inputs.push_back(optp::id_of(status));
+  auto out = optp::OutputTransaction::begin(to.folder, writing);
+  if (!out) raise(out.takeError());
+  if (auto e = optp::write_partition(made.job, made.plan, *out)) raise(std::move(e));
+  if (auto e = out->commit()) raise(std::move(e));
+  return to_text(made.plan);
 }
 
 std::string version() { return OPTP_VERSION; }

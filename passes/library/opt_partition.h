@@ -1,4 +1,5 @@
-// opt-partition as a library: read a model, make a plan. Before version 1.0 source and binary form may change.
+// opt-partition as a library: read a model, make a plan, write it with its graphs. Before version 1.0 source and binary
+// form may change.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -28,7 +29,7 @@ struct Model {
 Model read_model(const std::string& path);
 
 struct PlanOptions {
-  std::string model;                    // an ONNX file
+  std::string model;                    // an ONNX file, or a folder that holds one
   std::string mesh = "2";               // a number of devices, or named axes: "tensor=4"
   std::string strategy = "megatron";    // or origin
   std::string sharding_file;            // of constraints, one a line
@@ -38,6 +39,15 @@ struct PlanOptions {
 };
 // The plan as the text of plan.json (docs/plan-schema.md); nothing is written. Throws Error.
 std::string make_plan(const PlanOptions& options);
+
+struct WriteOptions {
+  std::string folder;      // an earlier output of opt-partition is replaced
+  bool weights = true;     // as for a model whose weights are missing, none are written without
+  bool overwrite = false;  // replace the folder whatever it holds; never one that holds the model
+};
+// plan.json and, of each device, its graph with its share of the weights, as the program's `partition` writes them but
+// for the page. The folder appears whole or not at all. Gives the plan's text. Throws Error.
+std::string write_partition(const PlanOptions& options, const WriteOptions& to);
 
 std::string version();
 

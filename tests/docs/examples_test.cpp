@@ -29,7 +29,8 @@ int64_t count(const Graph& g, llvm::StringRef op) {
 TEST_CASE("what a page shows is the file that is built") {
   for (const auto& [page, file] : {std::pair{"docs/adding-an-op.md", "tests/docs/asinh.cpp"},
                                    {"docs/adding-a-strategy.md", "tests/docs/mlp_strategy.cpp"},
-                                   {"docs/adding-an-error.md", "tests/docs/new_error.cpp"}}) {
+                                   {"docs/adding-an-error.md", "tests/docs/new_error.cpp"},
+                                   {"docs/library.md", "examples/consumer/main.cpp"}}) {
     CAPTURE(page);
     CHECK(text_of(page).find("```cpp\n" + text_of(file) + "```\n") != std::string::npos);
   }

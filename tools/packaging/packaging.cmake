@@ -37,7 +37,7 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "llvm-19-dev, libprotobuf-dev, libonnx-dev, libzstd-dev, zlib1g-dev")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS "cmake (>= 3.24), protobuf-compiler")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION
-    "For other programs: an archive, a header and a CMake package, to read an ONNX\nmodel and make the plan that opt-partition would write.")
+    "For other programs: an archive, a header and a CMake package, to read an ONNX\nmodel, make the plan that opt-partition would make, and write it with its\ngraphs.")
 set(CPACK_PROJECT_CONFIG_FILE ${PROJECT_SOURCE_DIR}/tools/packaging/reproducible.cmake)
 set(CPACK_PRE_BUILD_SCRIPTS ${PROJECT_SOURCE_DIR}/tools/packaging/debian_files.cmake)
 include(CPack)
