@@ -7,49 +7,39 @@
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
-#include "passes/plan/make_plan.h"
 #include "passes/plan/plan_json.h"
 #include "tools/check/check_report.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/sizes.h"
+#include "tools/cli/suggestions.h"
 #include "tools/cli/terminal_text.h"
+#include "tools/plan/fit.h"
 #include "tools/plan/page/page.h"
+#include "tools/plan/plan_again.h"
+#include "tools/plan/plan_at_dims.h"
 #include "tools/plan/plan_diff.h"
 #include "tools/plan/plan_overview.h"
 #include "tools/plan/plan_text.h"
+#include "tools/plan/tensor_choice.h"
 #include "tools/plan/tensor_drawing.h"
-#include "tools/run/activation_peak.h"
 #include "tools/run/inputs.h"
 #include "tools/run/trace.h"
 
 namespace optp {
 namespace {
 struct InspectOptions {
-  std::string folder, tensor, why, what_if, model, html, check, trace, against, colour = "auto";
+  std::string folder, tensor, why, what_if, model, html, check, trace, against, fit, colour = "auto";
+  std::vector<std::string> dims, input_shapes;
+  std::optional<int64_t> layer;
   bool json = false, dot = false, tensors = false;
 };
 
-llvm::Error no_such(const Plan& plan, llvm::StringRef name) {
-  std::string near;
-  unsigned best = 8;
-  for_each_tensor(plan, [&](const FoundTensor& t) {
-    const llvm::StringRef known = t.tensor->name;
-    if (unsigned d = known.edit_distance(name, true, best); d < best)
-      best = d, near = known.str();
-    else if (near.empty() && known.contains(name))
-      near = known.str();
-  });
-  return error(Code::tensor_not_found)
-      .what("the plan has no tensor " + quoted(name))
-      .about({.tensor = name.str(), .suggestion = near})
-      .hint(near.empty() ? "" : "nearest is " + quoted(near));
-}
-
-llvm::Error print_tensor(const Plan& plan, llvm::StringRef name, bool colour) {
-  const FoundTensor found = find_tensor(plan, name);
-  if (!found) return no_such(plan, name);
+void print_tensor(const FoundTensor& found, bool colour) {
   auto& out = llvm::outs();
   out << found.tensor->name << "  " << long_name(found.tensor->dtype) << " " << shape_text(found.tensor->dims) << "  "
       << to_string(found.tensor->sharding) << "\n";
@@ -66,11 +56,9 @@ llvm::Error print_tensor(const Plan& plan, llvm::StringRef name, bool colour) {
     }
   }
   out << "  because " << found.tensor->cause.text << "\n";
-  return llvm::Error::success();
 }
-llvm::Error print_why(const Plan& plan, llvm::StringRef name) {
-  FoundTensor t = find_tensor(plan, name);
-  if (!t) return no_such(plan, name);
+void print_why(const Plan& plan, FoundTensor t) {
+  const std::string name = t.tensor->name;
   std::vector<std::string> seen;
   while (t) {
     llvm::outs() << (seen.empty() ? "" : "  from ") << t.tensor->name << " " << to_string(t.tensor->sharding)
@@ -82,6 +70,21 @@ llvm::Error print_why(const Plan& plan, llvm::StringRef name) {
   for (const Plan::Meeting& c : plan.collectives)
     if (c.of == name || c.tensor == name)
       llvm::outs() << "  then " << to_string(c.call.kind) << ": " << c.call.reason << "\n";
+}
+llvm::Error print_chosen(const InspectOptions& o, const Plan& plan, const TensorChoice& choice, bool colour) {
+  auto chosen = choose_tensors(plan, choice);
+  if (!chosen) return chosen.takeError();
+  if (o.json) {
+    llvm::outs() << llvm::formatv("{0:2}\n", tensors_json(plan, *chosen));
+    return llvm::Error::success();
+  }
+  for (size_t k = 0; k < chosen->size(); ++k) {
+    if (k) llvm::outs() << "\n";
+    if (choice.flag == "--why")
+      print_why(plan, (*chosen)[k]);
+    else
+      print_tensor((*chosen)[k], colour);
+  }
   return llvm::Error::success();
 }
 
@@ -90,33 +93,20 @@ llvm::Error print_what_if(const InspectOptions& o, const Plan& plan) {
   const auto [name, sharding] = llvm::StringRef(o.what_if).split('=');
   if (name.empty() || sharding.empty())
     return error(Code::bad_value).flag("--what-if", quoted(o.what_if)).expected("NAME=SHARDING");
-  const FoundTensor found = find_tensor(plan, name);
-  if (!found) return no_such(plan, name);
+  auto chosen = choose_tensors(plan, {"--what-if", name.str(), o.layer});
+  if (!chosen) return chosen.takeError();
   if (plan.is_training())
     return error(Code::bad_value)
         .flag("--what-if")
         .what("is for inference plans")
         .hint("a training plan's forward part is the same");
-  JobOptions job;
-  job.model = o.model.empty() ? plan.model.name : o.model;
-  for (const MeshAxis& a : plan.mesh.axes)
-    job.mesh += (job.mesh.empty() ? "" : ",") + a.name + "=" + std::to_string(a.size);
-  job.strategy = plan.strategy, job.outputs = to_string(plan.outputs_as).str();
-  job.plan_only = true;
-  report_progress(job);
-  const DimValues dims = plan.examples();
-  auto planned = [&](bool with) -> llvm::Expected<Plan> {
-    if (with) job.constraints.push_back({found.tensor->name, sharding.str(), flag_place("--what-if")});
-    auto made = make_job(job);
-    if (!made) return made.takeError();
-    Plan out = make_plan(*made, dims, OPTP_VERSION, /*weights=*/false);
-    if (auto e = add_activation_peaks(out, *made, dims)) return e;
-    return out;
-  };
+  std::vector<Constraint> asked;
+  for (const FoundTensor& found : *chosen)
+    asked.push_back({found.tensor->name, sharding.str(), flag_place("--what-if")});
   // Both are made now, so that nothing but the constraint is between them.
-  auto without = planned(false);
+  auto without = plan_again(plan, o.model, plan.mesh, {});
   if (!without) return within(words("the model that was partitioned is needed (--model FILE)"), without.takeError());
-  auto with = planned(true);
+  auto with = plan_again(plan, o.model, plan.mesh, asked);
   if (!with) return with.takeError();
   const PlanDiff diff = diff_plans(*without, *with);
   if (diff.same())
@@ -124,6 +114,21 @@ llvm::Error print_what_if(const InspectOptions& o, const Plan& plan) {
   else
     llvm::outs() << to_text(diff);
   return llvm::Error::success();
+}
+
+llvm::Expected<Fit> fit_of(const InspectOptions& o, const Plan& plan) {
+  auto limit = parse_size("--fit", o.fit);
+  if (!limit) return limit.takeError();
+  Fit fit{.limit_bytes = *limit, .devices = memory_of(plan)};
+  if (o.model.empty() && !llvm::sys::fs::exists(plan.model.name)) {
+    fit.why_not = "not known without the model (--model FILE)";
+    return fit;
+  }
+  auto smallest = smallest_that_fits(
+      *limit, [&](int64_t devices) { return plan_again(plan, o.model, with_devices(plan.mesh, devices), {}); });
+  if (!smallest) return smallest.takeError();
+  fit.smallest = *smallest;
+  return fit;
 }
 
 llvm::Error write_page(const InspectOptions& o, const Plan& plan) {
@@ -147,6 +152,12 @@ llvm::Error write_page(const InspectOptions& o, const Plan& plan) {
     changes = diff_plans(*other, plan);
     evidence.changes = &changes, evidence.other = o.against;
   }
+  std::optional<Fit> fit;
+  if (!o.fit.empty()) {
+    auto asked = fit_of(o, plan);
+    if (!asked) return asked.takeError();
+    evidence.fit = &fit.emplace(std::move(*asked));
+  }
   auto page = plan_page(plan, evidence);
   if (!page) return page.takeError();
   return write_file_atomically(o.html, llvm::StringRef(*page));
@@ -161,6 +172,20 @@ bool has_colour(llvm::StringRef asked) {
 llvm::Error inspect(const InspectOptions& o) {
   auto plan = read_plan(o.folder);
   if (!plan) return plan.takeError();
+  if (!o.dims.empty() || !o.input_shapes.empty())
+    if (auto e = move_to_dims(*plan, o.dims, o.input_shapes, o.folder)) return e;
+  if (!o.fit.empty() && o.html.empty()) {
+    auto fit = fit_of(o, *plan);
+    if (!fit) return fit.takeError();
+    if (o.json)
+      llvm::outs() << llvm::formatv("{0:2}\n", to_json(*fit, *plan));
+    else
+      llvm::outs() << to_text(*fit, *plan);
+    return llvm::Error::success();
+  }
+  const bool of_layer = o.layer && o.why.empty() && o.what_if.empty();
+  if (!o.tensor.empty() || of_layer)
+    return print_chosen(o, *plan, {"--tensor", o.tensor, o.layer}, has_colour(o.colour));
   if (o.json) {
     llvm::outs() << to_text(*plan);
     return llvm::Error::success();
@@ -176,8 +201,7 @@ llvm::Error inspect(const InspectOptions& o) {
     print_tensors(*plan, llvm::outs());
     return llvm::Error::success();
   }
-  if (!o.tensor.empty()) return print_tensor(*plan, o.tensor, has_colour(o.colour));
-  if (!o.why.empty()) return print_why(*plan, o.why);
+  if (!o.why.empty()) return print_chosen(o, *plan, {"--why", o.why, o.layer}, /*colour=*/false);
   if (!o.what_if.empty()) return print_what_if(o, *plan);
   print_plan(*plan, llvm::outs());
   return llvm::Error::success();
@@ -189,8 +213,13 @@ Command add_inspect(CLI::App& app) {
   CLI::App* c = app.add_subcommand("inspect",
                                    "print a plan: what each device holds, how weights are split, what is communicated");
   c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
-  c->add_flag("--json", o->json, "the whole plan");
-  c->add_option("--tensor", o->tensor, "one tensor's shards");
+  c->add_flag("--json", o->json, "the whole plan; with --tensor and --fit what they ask for");
+  c->add_option("--dim", o->dims, "NAME=NUMBER: the plan's numbers with a named dim at this value (repeatable)");
+  add_input_shapes(*c, o->input_shapes);
+  also_called(c->add_option("--tensor", o->tensor, "a tensor's shards; a pattern (* and ?) for those of several"),
+              {"parameter", "param", "weight", "name"});
+  c->add_option("--layer", o->layer,
+                "with --tensor, --why and --what-if: of this layer alone, from 0; without them its parameters");
   c->add_option("--color", o->colour, "colours in the drawing of --tensor")
       ->type_name("auto|always|never")
       ->check(CLI::IsMember({"auto", "always", "never"}))
@@ -201,10 +230,21 @@ Command add_inspect(CLI::App& app) {
   c->add_option("--check", o->check, "with --html: what check --json found")->type_name("FILE");
   c->add_option("--trace", o->trace, "with --html: the timeline that --profile wrote")->type_name("FILE");
   c->add_option("--against", o->against, "with --html: another plan, to show what changed from it")->type_name("DIR");
-  c->add_option("--why", o->why, "the chain of decisions behind one tensor's sharding");
-  c->add_option("--what-if", o->what_if, "NAME=SHARDING: what this constraint would change, or why it cannot hold");
+  also_called(
+      c->add_option("--why", o->why, "the chain of decisions behind a tensor's sharding, or those of a pattern"),
+      {"explain", "reason", "because"});
+  also_called(
+      c->add_option("--what-if", o->what_if,
+                    "NAME=SHARDING: what this constraint would change, or why it cannot hold; NAME may be a pattern"),
+      {"try", "suppose", "constraint"});
   c->add_option("--want", o->what_if)->group("");  // the older name, still read
-  c->add_option("--model", o->model, "with --what-if: the model file, if not next to the plan");
+  also_called(c->add_option("--fit", o->fit,
+                            std::string("SIZE of a device's memory: does each device's part fit, at the dims of --dim, "
+                                        "and how many devices does it take at least (") +
+                                size_help + "); with --json or --html"),
+              {"memory", "mem", "device-memory", "vram"});
+  c->add_option("--model", o->model, "with --what-if and --fit: the model file, if it is not here by the plan's name")
+      ->type_name("FILE");
   return {c, [o] { return inspect(*o); }};
 }
 }  // namespace optp

@@ -1,4 +1,5 @@
 // inspect: the plan as people see it.
+#include "tests/tools/json_schema.h"
 #include "tests/tools/program.h"
 
 using namespace optp;
@@ -64,6 +65,138 @@ TEST_CASE("a tensor that the plan does not have is an error with the nearest nam
   CHECK(
       r.line() ==
       "the plan has no tensor 'm.model.decoder.embed_token.weight'; nearest is 'm.model.decoder.embed_tokens.weight'");
+}
+
+TEST_CASE("patterns and a layer's number choose tensors, as JSON alone") {
+  const Sandbox box;
+  REQUIRE(box.run({export_of("opt-tiny") + "/model.onnx", "-o", "out"}).code == 0);
+  const auto inspect = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"inspect", "out"});
+    return box.run(words);
+  };
+  const std::string first = "m.model.decoder.layers.0.fc1.weight", second = "m.model.decoder.layers.1.fc1.weight";
+  CHECK(inspect({"--tensor", "*.fc1.weight"}).out ==
+        inspect({"--tensor", first}).out + "\n" + inspect({"--tensor", second}).out);
+  CHECK(inspect({"--tensor", "*.fc?.weight", "--layer", "1"}).out.find("layers.0") == std::string::npos);
+  CHECK(inspect({"--why", "*fc1.weight", "--layer", "1"}).out == inspect({"--why", second}).out);
+  // Alone, the parameters of the layer: those whose names say nothing by the node that uses them.
+  const std::string layer = inspect({"--layer", "1"}).out;
+  CHECK(layer.find(second) != std::string::npos);
+  CHECK(layer.find("onnx::MatMul_") != std::string::npos);
+  CHECK(layer.find(first) == std::string::npos);
+  CHECK(layer.find("embed_tokens") == std::string::npos);
+  const auto json = [&](const std::vector<std::string>& words) {
+    const Result r = inspect(words);
+    REQUIRE(r.code == 0);
+    return llvm::cantFail(llvm::json::parse(r.out));
+  };
+  const auto one = json({"--tensor", first, "--json"});
+  CHECK(schema_of("tensor").fault(one, "tensor") == "");
+  const auto& tensors = *one.getAsObject()->getArray("tensors");
+  REQUIRE(tensors.size() == 1);
+  CHECK(tensors[0].getAsObject()->getString("name") == llvm::StringRef(first));
+  CHECK(tensors[0].getAsObject()->getString("kind") == llvm::StringRef("parameter"));
+  CHECK(tensors[0].getAsObject()->getObject("layout")->getArray("shards")->size() == 2);
+  CHECK(json({"--tensor", "*", "--json"}).getAsObject()->getArray("tensors")->size() > 100);
+  CHECK(inspect({"--tensor", "*.fc9.weight"}).code == 66);
+  CHECK(inspect({"--layer", "7"}).line() == "the plan has no parameter of layer 7");
+}
+
+TEST_CASE("a plan's numbers at other dims are those of a plan made for them, inference and training") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  for (const std::vector<std::string>& job : {std::vector<std::string>{}, {"--train"}}) {
+    const auto partition = [&](const std::string& folder, const std::vector<std::string>& dims) {
+      std::vector<std::string> words{model, "--devices", "3", "-o", folder, "--overwrite"};
+      words.insert(words.end(), job.begin(), job.end());
+      words.insert(words.end(), dims.begin(), dims.end());
+      REQUIRE(box.run(words).code == 0);
+    };
+    partition("out", {});
+    partition("other", {"--dim", "batch=16", "--dim", "sequence=32"});
+    const Result moved = box.run({"inspect", "out", "--dim", "batch=16", "--input-shapes", "input_ids:16x32"});
+    CHECK(moved.code == 0);
+    CHECK(moved.out == box.run({"inspect", "other"}).out);
+    CHECK(box.run({"inspect", "out", "--dim", "batch=16", "--dim", "sequence=32", "--json"}).out ==
+          box.run({"inspect", "other", "--json"}).out);
+  }
+  CHECK(box.run({"inspect", "out", "--dim", "bach=16"}).line() ==
+        "--dim 'bach=16': the plan has no such dim; it has batch, sequence");
+  CHECK(box.run({"inspect", "out", "--dim", "batch=0"}).code != 0);
+  REQUIRE(box.run({model, "--plan-only", "-o", "bare"}).code == 0);
+  CHECK(box.run({"inspect", "bare", "--dim", "batch=16"}).out.find("unknown") != std::string::npos);
+}
+
+TEST_CASE("--fit adds up what each device holds, and finds the fewest devices that hold it") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  REQUIRE(box.run({model, "--devices", "2", "-o", "out"}).code == 0);
+  const auto fit = [&](const std::string& size, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{"inspect", "out", "--fit", size, "--model", model, "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Result r = box.run(words);
+    CAPTURE(r.err);
+    REQUIRE(r.code == 0);
+    auto json = llvm::cantFail(llvm::json::parse(r.out));
+    CHECK(schema_of("fit").fault(json, "fit") == "");
+    return std::move(*json.getAsObject());
+  };
+  const auto large = fit("1GB");
+  CHECK(large.getBoolean("fits") == true);
+  CHECK(large.getObject("smallest")->getInteger("devices") == 1);
+  const auto& first = *(*large.getArray("devices"))[0].getAsObject();
+  int64_t sum = 0;
+  for (const char* part :
+       {"weight_bytes", "gradient_bytes", "state_bytes", "activation_bytes", "port_bytes", "cache_bytes"})
+    sum += *first.getInteger(part);
+  CHECK(first.getInteger("total_bytes") == sum);
+  CHECK(*first.getInteger("port_bytes") == 2 * 8 * 128 + 4 * 128 * 257);  // ids, mask, logits of one sequence
+  // One byte less than one device needs: more devices are needed; the plan itself, on two, is what was written.
+  const int64_t alone = *large.getObject("smallest")->getInteger("largest_bytes");
+  const auto tight = fit(std::to_string(alone - 1));
+  CHECK(*tight.getObject("smallest")->getInteger("devices") > 1);
+  CHECK(*tight.getObject("smallest")->getInteger("largest_bytes") < alone);
+  const auto longer = fit("1GB", {"--dim", "batch=8"});
+  CHECK(*(*longer.getArray("devices"))[0].getAsObject()->getInteger("port_bytes") ==
+        8 * *first.getInteger("port_bytes"));
+  CHECK(*(*longer.getArray("devices"))[0].getAsObject()->getInteger("weight_bytes") ==
+        *first.getInteger("weight_bytes"));
+  const auto none = fit("1kB");
+  CHECK(none.getBoolean("fits") == false);
+  CHECK(none.get("smallest")->kind() == llvm::json::Value::Null);
+
+  const Result text = box.run({"inspect", "out", "--fit", "100kB"});
+  CHECK(text.code == 0);
+  CHECK(text.out.find("model.onnx: 97.7 KiB (100,000 bytes) a device, at batch 1, sequence 128\n") == 0);
+  CHECK(text.out.find("DOES NOT FIT") != std::string::npos);
+  CHECK(text.out.find("not known without the model (--model FILE)") != std::string::npos);
+  CHECK(box.run({"inspect", "out", "--fit", "lots"}).code == 2);
+  REQUIRE(box.run({"inspect", "out", "--fit", "8GB", "--model", model, "--html", "fit.html"}).code == 0);
+  CHECK(contents(box / "fit.html").find("<section id=\"fit\">") != std::string::npos);
+}
+
+TEST_CASE("a cache of keys and values counts, for the batch and length that are asked for") {
+  const Sandbox box;
+  REQUIRE(box.run({export_of("opt-tiny-past") + "/model.onnx", "--devices", "2", "-o", "out"}).code == 0);
+  const auto plan = json_of(box / "out/plan.json");
+  std::string past;
+  for (const auto& [name, info] : *plan.getAsObject()->getObject("dims"))
+    if (llvm::StringRef(name).contains("past")) past = name.str();
+  REQUIRE(!past.empty());
+  const auto cache = [&](int64_t batch, int64_t length) {
+    const Result r = box.run({"inspect", "out", "--fit", "1GB", "--json", "--dim", "batch=" + std::to_string(batch),
+                              "--dim", past + "=" + std::to_string(length)});
+    CAPTURE(r.err);
+    REQUIRE(r.code == 0);
+    const auto json = llvm::cantFail(llvm::json::parse(r.out));
+    return *(*json.getAsObject()->getArray("devices"))[0].getAsObject()->getInteger("cache_bytes");
+  };
+  const int64_t some = cache(1, 16), more = cache(1, 32);
+  // Before the step and after it, each 16 entries longer.
+  const int64_t entry = (more - some) / 32;
+  CHECK(entry > 0);
+  CHECK(some > 32 * entry);
+  CHECK(cache(4, 16) == 4 * some);
 }
 
 TEST_CASE("--tensor draws a ruler for each dim, with the devices along it") {

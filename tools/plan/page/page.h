@@ -5,6 +5,7 @@
 
 #include "passes/plan/plan.h"
 #include "tools/check/check_report.h"
+#include "tools/plan/fit.h"
 #include "tools/plan/plan_diff.h"
 #include "tools/run/trace.h"
 
@@ -14,6 +15,7 @@ namespace optp {
 struct PageEvidence {
   const CheckReport* check = nullptr;
   const Trace* trace = nullptr;
+  const Fit* fit = nullptr;
   const PlanDiff* changes = nullptr;  // from another plan to this one
   std::string other;                  // the other's name
 };

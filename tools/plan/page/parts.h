@@ -70,6 +70,7 @@ std::string cause_key(const Plan::Tensor& tensor);
 
 std::string verdict(const Page& page, const PageEvidence& evidence);
 std::string devices(const Page& page);
+std::string fit(const Page& page, const Fit& fit);
 std::string layers(const Page& page);
 std::string atlas(const Page& page);
 std::string collectives(const Page& page);

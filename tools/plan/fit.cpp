@@ -1,0 +1,148 @@
+#include "tools/plan/fit.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/raw_ostream.h"
+#include "passes/plan/plan_parts.h"
+#include "tools/cli/progress.h"
+#include "tools/plan/plan_text.h"
+
+namespace optp {
+namespace {
+bool is_read_or_given(Plan::Role role) {
+  using enum Plan::Role;
+  return llvm::is_contained({data, labels, result, loss}, role);
+}
+int64_t largest(llvm::ArrayRef<DeviceMemory> devices) {
+  int64_t out = 0;
+  for (const DeviceMemory& d : devices) out = std::max(out, d.total_bytes());
+  return out;
+}
+}  // namespace
+
+bool Fit::fits() const { return largest(devices) <= limit_bytes; }
+
+std::vector<DeviceMemory> memory_of(const Plan& plan) {
+  const DimValues dims = plan.examples();
+  const auto is_cache = [&](const Plan::Port& p) {
+    return llvm::any_of(plan.state, [&](const Plan::State& s) { return s.input == p.name || s.output == p.name; });
+  };
+  // With a capacity the cache of a step is the one before it.
+  const auto is_same_cache = [&](const Plan::Port& p) {
+    return llvm::any_of(plan.state, [&](const Plan::State& s) { return s.capacity && s.output == p.name; });
+  };
+  std::vector<DeviceMemory> out;
+  for (const Plan::Device& d : plan.devices) {
+    DeviceMemory& m = out.emplace_back();
+    m.rank = d.rank, m.weight_bytes = d.parameter_bytes + d.constant_bytes;
+    m.gradient_bytes = d.gradient_bytes, m.state_bytes = d.state_bytes, m.activation_bytes = d.activation_peak_bytes;
+    for (const auto* ports : {&plan.inputs, &plan.outputs})
+      for (const Plan::Port& p : *ports) {
+        const int64_t bytes = number_at((*p.layout)[size_t(d.rank)].bytes, dims);
+        if (is_cache(p))
+          m.cache_bytes += is_same_cache(p) ? 0 : bytes;
+        else if (is_read_or_given(p.role))
+          m.port_bytes += bytes;
+      }
+  }
+  return out;
+}
+
+llvm::Expected<std::optional<Fit::Smallest>> smallest_that_fits(int64_t limit_bytes, const PlanOn& plan_on) {
+  std::optional<Fit::Smallest> best;
+  const auto fits = [&](int64_t devices) -> llvm::Expected<bool> {
+    auto plan = plan_on(devices);
+    if (!plan) return plan.takeError();
+    const int64_t bytes = largest(memory_of(*plan));
+    if (bytes <= limit_bytes) best = Fit::Smallest{plan->mesh.devices(), bytes};
+    return bytes <= limit_bytes;
+  };
+  int64_t too_few = 0, enough = 1;
+  for (;; too_few = enough, enough *= 2) {
+    if (enough > most_devices_tried) return std::optional<Fit::Smallest>();
+    auto fitting = fits(enough);
+    if (!fitting) return fitting.takeError();
+    if (*fitting) break;
+  }
+  while (enough - too_few > 1) {
+    const int64_t middle = too_few + (enough - too_few) / 2;
+    auto fitting = fits(middle);
+    if (!fitting) return fitting.takeError();
+    (*fitting ? enough : too_few) = middle;
+  }
+  return best;
+}
+
+std::string smallest_text(const Fit& fit) {
+  if (!fit.why_not.empty()) return fit.why_not;
+  if (!fit.smallest) return "not even " + std::to_string(most_devices_tried) + " devices along the cut axis do";
+  return std::to_string(fit.smallest->devices) + (fit.smallest->devices == 1 ? " device does" : " devices do") +
+         ", the largest with " + bytes_text(double(fit.smallest->largest_bytes));
+}
+
+std::string to_text(const Fit& fit, const Plan& plan) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  const std::string dims = examples_text(plan);
+  out << plan.model.name << ": " << bytes_text(double(fit.limit_bytes)) << " (" << grouped(fit.limit_bytes)
+      << " bytes) a device" << (dims.empty() ? "" : ", at " + dims) << "\n";
+  out << "device    weights  gradients      state activations    in, out      cache      total\n";
+  const auto numbers = [](const DeviceMemory& d) {
+    return std::tuple(d.weight_bytes, d.gradient_bytes, d.state_bytes, d.activation_bytes, d.port_bytes, d.cache_bytes);
+  };
+  for (size_t k = 0, end = 0; k < fit.devices.size(); k = end) {
+    const DeviceMemory& d = fit.devices[k];
+    for (end = k + 1; end < fit.devices.size() && numbers(fit.devices[end]) == numbers(d);) ++end;
+    const auto shown = [](int64_t bytes) { return bytes_text(double(bytes)); };
+    out << llvm::formatv("{0,6} {1,10} {2,10} {3,10} {4,11} {5,10} {6,10} {7,10}  {8}\n",
+                         std::to_string(k) + (end > k + 1 ? "-" + std::to_string(end - 1) : ""), shown(d.weight_bytes),
+                         shown(d.gradient_bytes), shown(d.state_bytes),
+                         d.activation_bytes ? shown(*d.activation_bytes) : "unknown", shown(d.port_bytes),
+                         shown(d.cache_bytes), shown(d.total_bytes()), fit.fits(d) ? "fits" : "DOES NOT FIT");
+  }
+  out << (fit.fits() ? "it fits; " : "it does not fit; ") << "the fewest devices that do: " << smallest_text(fit)
+      << "\n";
+  out << "activations are estimated: what this runtime plans for values between operations, without kernels'\n"
+         "workspace, packed copies of weights and what an update holds twice; the rest follows from shapes\n";
+  if (plan.state.empty()) out << "the graph has no cache of keys and values: each run computes its whole sequence\n";
+  return text;
+}
+
+llvm::json::Value to_json(const Fit& fit, const Plan& plan) {
+  using llvm::json::Array;
+  using llvm::json::Object;
+  Object dims;
+  for (const auto& [name, extent] : plan.examples()) dims[name] = extent;
+  Array devices;
+  for (const DeviceMemory& d : fit.devices) {
+    Object row{{"rank", d.rank},
+               {"weight_bytes", d.weight_bytes},
+               {"gradient_bytes", d.gradient_bytes},
+               {"state_bytes", d.state_bytes},
+               {"activation_bytes", nullptr},
+               {"port_bytes", d.port_bytes},
+               {"cache_bytes", d.cache_bytes},
+               {"total_bytes", d.total_bytes()},
+               {"fits", fit.fits(d)}};
+    if (d.activation_bytes) row["activation_bytes"] = *d.activation_bytes;
+    devices.push_back(std::move(row));
+  }
+  Object out{{"format", "opt-partition fit"},
+             {"version", 1},
+             {"model", plan.model.name},
+             {"limit_bytes", fit.limit_bytes},
+             {"dims", std::move(dims)},
+             {"devices", std::move(devices)},
+             {"fits", fit.fits()},
+             {"smallest", nullptr},
+             {"estimated", Array{"activation_bytes"}}};
+  if (fit.smallest)
+    out["smallest"] = Object{{"devices", fit.smallest->devices}, {"largest_bytes", fit.smallest->largest_bytes}};
+  if (!fit.why_not.empty()) out["smallest_unknown"] = fit.why_not;
+  return out;
+}
+}  // namespace optp

@@ -1,0 +1,35 @@
+#include "tools/plan/plan_again.h"
+
+#include "passes/plan/make_plan.h"
+#include "passes/strategy.h"
+#include "tools/cli/job_options.h"
+#include "tools/run/activation_peak.h"
+
+namespace optp {
+llvm::Expected<Plan> plan_again(const Plan& plan, const std::string& model, const Mesh& mesh,
+                                std::vector<Constraint> constraints) {
+  JobOptions job;
+  job.model = model.empty() ? plan.model.name : model;
+  for (const MeshAxis& a : mesh.axes) job.mesh += (job.mesh.empty() ? "" : ",") + a.name + "=" + std::to_string(a.size);
+  job.strategy = plan.strategy, job.outputs = to_string(plan.outputs_as).str();
+  job.plan_only = true;
+  job.constraints = std::move(constraints);
+  job.train = plan.is_training();
+  if (plan.training) job.training = *plan.training;
+  report_progress(job);
+  auto made = make_job(job);
+  if (!made) return made.takeError();
+  const DimValues dims = plan.examples();
+  Plan out = make_plan(*made, dims, OPTP_VERSION, /*weights=*/false);
+  if (auto e = add_activation_peaks(out, *made, dims)) return e;
+  return out;
+}
+
+Mesh with_devices(const Mesh& mesh, int64_t along_strategy) {
+  Mesh out = mesh;
+  const MeshAxis* cut = strategy_axis(mesh);
+  for (MeshAxis& a : out.axes)
+    if (cut && a.name == cut->name) a.size = along_strategy;
+  return out;
+}
+}  // namespace optp

@@ -1,0 +1,73 @@
+#include "tools/plan/plan_at_dims.h"
+
+#include <filesystem>
+
+#include "frontend/ir/diagnostic.h"
+#include "passes/plan/job.h"
+#include "passes/plan/plan_parts.h"
+#include "tools/run/activation_peak.h"
+#include "tools/run/run.h"
+
+namespace optp {
+namespace {
+llvm::Expected<DimValues> asked_of(const Plan& plan, llvm::ArrayRef<std::string> dims,
+                                   llvm::ArrayRef<std::string> input_shapes) {
+  auto asked = asked_dims(RunOptions{.dims = dims.vec(), .input_shapes = input_shapes.vec()}, plan.inputs);
+  if (!asked) return asked;
+  std::string known;
+  for (const auto& [name, info] : plan.dims)
+    if (!info.equals) known += (known.empty() ? "" : ", ") + name;
+  for (const auto& [name, extent] : *asked) {
+    const auto info = plan.dims.find(name);
+    if (info == plan.dims.end() || info->second.equals)
+      return error(Code::bad_value)
+          .flag("--dim", quoted(name + "=" + std::to_string(extent)))
+          .what("the plan has no such dim")
+          .hint("it has " + (known.empty() ? "none" : known));
+    if (extent < info->second.min)
+      return error(Code::bad_value)
+          .flag("--dim", quoted(name))
+          .expected("at least " + llvm::Twine(info->second.min))
+          .found(extent);
+  }
+  return asked;
+}
+void move_numbers(Plan& plan) {
+  const DimValues dims = plan.examples();
+  for (auto& [name, info] : plan.dims)
+    if (info.equals) info.example = number_at(*info.equals, dims);
+  for (Plan::Meeting& c : plan.collectives)
+    c.bytes = number_at(c.bytes_formula, dims), c.sent_bytes = number_at(c.sent_bytes_formula, dims);
+  for (Plan::Device& d : plan.devices) d.flops = number_at(d.flops_formula, dims);
+  Plan::Totals& t = plan.totals;
+  t.flops = number_at(t.flops_formula, dims);
+  t.collective_bytes = number_at(t.collective_bytes_formula, dims);
+  t.sent_bytes = number_at(t.sent_bytes_formula, dims);
+}
+llvm::Error move_activations(Plan& plan, const std::string& folder) {
+  const DimValues dims = plan.examples();
+  for (Plan::Device& d : plan.devices) {
+    const std::string file = folder + "/" + d.file;
+    d.activation_peak_bytes.reset();
+    if (std::error_code ignored; !std::filesystem::exists(file, ignored)) continue;
+    auto graph = read_rank(file);
+    if (!graph) return graph.takeError();
+    note_roles(**graph, plan);
+    auto bytes = activation_peak_bytes(**graph, dims);
+    if (!bytes) return bytes.takeError();
+    d.activation_peak_bytes = *bytes;
+  }
+  return llvm::Error::success();
+}
+}  // namespace
+
+llvm::Error move_to_dims(Plan& plan, llvm::ArrayRef<std::string> dims, llvm::ArrayRef<std::string> input_shapes,
+                         const std::string& folder) {
+  auto asked = asked_of(plan, dims, input_shapes);
+  if (!asked) return asked.takeError();
+  if (asked->empty()) return llvm::Error::success();
+  for (const auto& [name, extent] : *asked) plan.dims[name].example = extent;
+  move_numbers(plan);
+  return move_activations(plan, folder);
+}
+}  // namespace optp
