@@ -1,5 +1,8 @@
 // plan.html: what the page says, and that it says it whatever the model is called.
 #include "frontend/io/json.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Base64.h"
+#include "llvm/Support/Compression.h"
 #include "tests/tools/program.h"
 
 using namespace optp;
@@ -16,10 +19,18 @@ llvm::json::Value json(const std::string& text) {
   if (!value) FAIL(llvm::toString(value.takeError()));
   return std::move(*value);
 }
+// The plan that the page holds, packed.
 std::string embedded(const std::string& page) {
-  const std::string head = "<script type=\"application/json\" id=\"plan\">";
+  const std::string head = "<script type=\"text/plain\" id=\"plan\">";
   const size_t begin = page.find(head) + head.size();
-  return page.substr(begin, page.find("</script>", begin) - begin);
+  std::vector<char> packed;
+  if (auto e = llvm::decodeBase64(page.substr(begin, page.find("</script>", begin) - begin), packed))
+    FAIL(llvm::toString(std::move(e)));
+  llvm::SmallVector<uint8_t> text;
+  if (auto e = llvm::compression::zlib::decompress(
+          llvm::arrayRefFromStringRef(llvm::StringRef(packed.data(), packed.size())), text, size_t(1) << 26))
+    FAIL(llvm::toString(std::move(e)));
+  return std::string(text.begin(), text.end());
 }
 // Tags and embedded plan apart: what a reader sees, searches and copies.
 std::string seen(const std::string& page) {
@@ -107,6 +118,22 @@ TEST_CASE("equal layers are drawn once, however many there are") {
   REQUIRE(box.run({"large.onnx", "--devices", "64", "--plan-only", "-o", "many"}).code == 0);
   CHECK(fs::file_size(box / "many/plan.html") < 6'000'000);
   CHECK(fs::file_size(box / "many/plan.json") < fs::file_size(box / "large/plan.json") + 500'000);
+}
+
+TEST_CASE("a page of OPT-125M is below a megabyte on any number of devices, its training step's as well") {
+  const Sandbox box;
+  for (const std::vector<std::string>& job : {std::vector<std::string>{"--devices", "64"},
+                                              {"--devices", "64", "--train"},
+                                              {"--mesh", "data=8,tensor=8", "--train"}}) {
+    std::vector<std::string> words{export_of("opt-125m-structure") + "/model.onnx", "--plan-only", "-o", "out"};
+    words.insert(words.end(), job.begin(), job.end());
+    REQUIRE(box.run(words).code == 0);
+    const std::string page = contents(box / "out/plan.html");
+    CHECK(page.size() < 1'000'000);
+    CHECK(json(embedded(page)) == json(contents(box / "out/plan.json")));
+    if (job.size() < 3) continue;
+    CHECK(has(page, "m.model.decoder.layers.*.fc1.bias.exp_avg</summary>* is "));
+  }
 }
 
 TEST_CASE("layers and kinds of weights are found where names say nothing") {

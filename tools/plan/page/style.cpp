@@ -91,6 +91,17 @@ for(const input of document.querySelectorAll("input[data-for]")){
 }
 const at=()=>{let id;try{id=decodeURIComponent(location.hash.slice(1))}catch{return}const e=document.getElementById(id);if(!e)return;for(let d=e;d;d=d.parentElement)if(d.tagName==="DETAILS")d.open=true;e.scrollIntoView()};
 addEventListener("hashchange",at);at();
+const save=document.getElementById("save");
+if("DecompressionStream"in window){
+  save.parentElement.hidden=false;save.href="#plan";
+  save.onclick=async e=>{
+    if(save.href.startsWith("blob:"))return;
+    e.preventDefault();
+    const packed=Uint8Array.from(atob(document.getElementById("plan").textContent),c=>c.charCodeAt(0));
+    const text=await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"))).blob();
+    save.href=URL.createObjectURL(text);save.click();
+  };
+}
 addEventListener("beforeprint",()=>document.querySelectorAll("details").forEach(d=>d.open=true));
 const point=d=>document.querySelectorAll("svg [data-d],.row[data-d]").forEach(e=>e.classList.toggle("dim",d!==null&&e.dataset.d!==d));
 for(const e of document.querySelectorAll(".mesh .dev,.bars .dev")){e.onmouseenter=()=>point(e.dataset.d);e.onmouseleave=()=>point(null)}

@@ -62,11 +62,13 @@ class Table {
     for (const Folded& f : folded_) {
       std::string names = escaped(f.names[0]);
       if (f.names.size() > 1) {
-        names = "<details><summary>" + escaped(f.name) + "</summary>";
+        names = "<details><summary>" + escaped(f.name) + "</summary>* is ";
         for (llvm::StringRef n : f.names) {
           // Only those that something links to have an anchor.
           const std::string anchor = n != f.names[0] && linked_.contains(n.str()) ? own_anchor(n) : "";
-          names += (anchor.empty() ? escaped(n) : "<span" + anchor + ">" + escaped(n) + "</span>") + "<br>";
+          const std::string numbers = folded_numbers(n);
+          names +=
+              (n == f.names[0] ? "" : "; ") + (anchor.empty() ? numbers : "<span" + anchor + ">" + numbers + "</span>");
         }
         names += "</details>";
       }
