@@ -151,10 +151,7 @@ int run(std::vector<std::string> words) {
     llvm::outs() << version_json() << "\n";
     return 0;
   }
-  if (words.empty()) {
-    llvm::errs() << app.help();
-    return int(Fault::usage);
-  }
+  if (words.empty()) return llvm::errs() << app.help(), int(Fault::usage);
   // The main job needs no verb: opt-partition MODEL.onnx … is opt-partition partition MODEL.onnx …
   if (!words.empty() && words[0][0] != '-' && std::find(verbs.begin(), verbs.end(), words[0]) == verbs.end()) {
     if (llvm::StringRef(words[0]).ends_with(".onnx") || words[0].find('/') != std::string::npos ||

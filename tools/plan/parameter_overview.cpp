@@ -119,7 +119,7 @@ void print_whole(const Rows& rows, int64_t devices, llvm::raw_ostream& out) {
   size_t shown = 0;
   for (const Row& r : rows) {
     if (!r.whole) continue;
-    if (r.bytes * 200 < all_bytes || ++shown > 5) {  // below half a percent
+    if (r.bytes * 200 < all_bytes || ++shown > 6) {  // below half a percent
       rest += r.count, rest_bytes += r.bytes;
       continue;
     }

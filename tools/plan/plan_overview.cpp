@@ -207,7 +207,7 @@ void print_plan(const Plan& plan, llvm::raw_ostream& out) {
   print_wrapped(out, printable(plan.model.name) + ": strategy " + plan.strategy + ", mesh " + mesh_text(plan.mesh), 0);
   out << grouped(plan.totals.parameter_elements) << " parameters, " << bytes_text(double(plan.totals.parameter_bytes));
   if (!plan.weights) out << " (weights not written)";
-  out << "\n\n";
+  out << "\n";
   print_wrapped(out, "each device holds" + (dims.empty() ? "" : " (activations, flops and bytes sent at " + dims + ")"),
                 0);
   print_devices(plan, out);
