@@ -59,11 +59,14 @@ llvm::Error TrainingData::open_tokens(const DataOptions& o, std::vector<Port> po
   maker_.emplace(std::move(*maker));
   if (count() == 0)
     return error(Code::malformed).in_file(o.tokens).what("tokens").expected("at least 2").found(tokens_->size());
-  if (!o.graph) return llvm::Error::success();
+  return llvm::Error::success();
+}
+llvm::Error TrainingData::check_length(const Graph& graph) const {
+  if (!tokens_) return llvm::Error::success();
   // Positions are those of any other sequence.
   auto whole = maker_->make_whole(*sequences_, {0}, batch_);
   if (!whole) return whole.takeError();
-  if (auto e = check_lookups(*o.graph, whole->arrays, whole->dims))
+  if (auto e = check_lookups(graph, whole->arrays, whole->dims))
     return within(flag_place("--sequence", std::to_string(length_)), std::move(e));
   return llvm::Error::success();
 }

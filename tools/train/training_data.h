@@ -41,6 +41,7 @@ class TrainingData {
   const std::string& path() const { return path_; }
   const std::string& blake3() const { return blake3_; }
   llvm::ArrayRef<FileId> files() const { return files_; }
+  llvm::Error check_length(const Graph& graph) const;  // of tokens: has every table a row for each position?
   llvm::Error check_unchanged() const {
     return tokens_ ? tokens_->check_unchanged() : llvm::Error::success();
   }  // a folder is compared each time it is read

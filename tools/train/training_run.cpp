@@ -72,6 +72,7 @@ class Training {
     if (auto e = open_data()) return e;
     if (auto e = find_position()) return e;
     if (auto e = plan_steps()) return e;
+    if (auto e = data_->check_length(*job_.inference)) return e;
     if (auto e = open_outputs()) return e;
     preparing_.reset();
     if (auto e = make_steps()) return e;

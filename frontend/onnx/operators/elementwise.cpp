@@ -37,8 +37,7 @@ Lowered divide(LoweringContext& c) {
   if (number && divisor && number->elements.size() == 1 && divisor->elements.size() == 1) {
     const Dim n = number->elements[0], k = divisor->elements[0];
     const bool is_open = !known_less_equal(0, n) && !known_less_equal(n, 0) && !exact_div(n, k);
-    if (is_open && proved_less(0, k))
-      return c.must_equal(minimum(n, 0), 0, "division of an extent");
+    if (is_open && proved_less(0, k)) return c.must_equal(minimum(n, 0), 0, "division of an extent");
   }
   return two(c, "div");
 }

@@ -369,7 +369,7 @@ TEST_CASE("tokens beyond the vocabulary are refused with their place; wrong word
   refused(save + std::vector<std::string>{"--token-type", "int8"}, 2,
           "--token-type 'int8': expected uint8, uint16, uint32, int32 or int64");
   refused(save + std::vector<std::string>{"--log", "t.bin"}, 73, "--log t.bin: it is an input of this run");
-  refused(std::vector<std::string>{"--save", "none/run"}, 73,
+  refused(std::vector<std::string>{"--save", "none/run", "--sequence", "16"}, 73,
           "none/run: its parent folder cannot be opened: no such file or directory");
 }
 
