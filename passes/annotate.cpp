@@ -3,7 +3,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
-#include "passes/constraints.h"
+#include "passes/class_demands.h"
 #include "passes/factors.h"
 #include "passes/partials.h"
 #include "passes/passes.h"
@@ -23,6 +23,7 @@ class Annotator {
   bool is_cut(const Value& v, unsigned dim) const {
     return llvm::any_of(factors_.of(v, dim).classes(), [&](int c) { return !class_axes_[size_t(c)].empty(); });
   }
+  llvm::ArrayRef<std::string> remarks() const { return remarks_; }
   llvm::Error run() {
     class_axes_.resize(factors_.size());
     class_cause_.resize(factors_.size());
@@ -31,6 +32,8 @@ class Annotator {
     for (Value* v : graph_.values()) place(*v);
     propagate_pins();
     find_partials(graph_, factors_, [](const Value&) { return false; });
+    const std::vector<HeldAs> held = held_by_lines();
+    llvm::append_range(remarks_, cost_remarks(graph_.mesh, held));
     return llvm::Error::success();
   }
 
@@ -88,50 +91,63 @@ class Annotator {
         .hint("name one of them tensor, or say in a file of constraints what they cut");
   }
 
-  Sharding of_classes(const Value& v) const {
+  Sharding of_classes(const Value& v) const { return of_classes(v, class_axes_); }
+  Sharding of_classes(const Value& v, llvm::ArrayRef<Axes> class_axes) const {
     Sharding s;
     for (unsigned d = 0; d < v.ndim(); ++d)
-      s.dims.push_back(sharded(factors_.of(v, d), [&](int c) { return class_axes_[size_t(c)]; }));
+      s.dims.push_back(sharded(factors_.of(v, d), [&](int c) { return class_axes[size_t(c)]; }));
     return s;
-  }
-  // Calls `f` with class and axes of each factor of a sharding that names the value's own.
-  void each_factor(const Value& v, const Sharding& s, llvm::function_ref<void(int, const Axes&)> f) const {
-    for (unsigned d = 0; d < v.ndim(); ++d)
-      for (size_t p = 0; p < s.dims[d].parts.size(); ++p)
-        for (size_t k = 0; k < s.dims[d].parts[p].factors.size(); ++k)
-          f(factors_.of(v, d).parts[p].classes[k], s.dims[d].parts[p].factors[k].axes);
   }
   void pin(Value& v, Sharding s, Cause cause) { pins_[&v] = {std::move(s), std::move(cause)}; }
 
   llvm::Error constrain() {
-    for (const Constraint& c : options_.constraints) {
-      auto resolved = resolve_constraint(graph_, factors_, c);
-      if (!resolved) return resolved.takeError();
-      for (auto& [value, sharding] : *resolved) {
-        // A constraint on a weight moves its whole class where the class is free to be split.
-        bool by_class = !sharding.is_replicated();
-        llvm::DenseMap<int, Axes> said;  // of a class that is in several parts, perhaps unlike things
-        each_factor(*value, sharding, [&](int cls, const Axes& axes) {
-          const Candidate& candidate = recogniser_[cls];
-          const bool is_free =
-              candidate.rejection.empty() && (!factors_.info(cls).needs_whole || candidate.role != Role::none);
-          if (!axes.empty() && !is_free) by_class = false;
-          if (said.try_emplace(cls, axes).first->second != axes) by_class = false;
-        });
-        const Cause cause{CauseKind::constraint, "constraint " + c.place.text() + ": " + c.pattern + " = " + c.sharding,
-                          ""};
-        if (by_class)
-          each_factor(*value, sharding, [&](int cls, const Axes& axes) {
-            class_axes_[size_t(cls)] = axes;
-            class_cause_[size_t(cls)] = cause;
-            constrained_.insert(cls);
-          });
-        pin(*value, sharding, cause);
+    by_strategy_.axes = class_axes_, by_strategy_.pins = pins_;
+    auto wishes = resolve_constraints(graph_, factors_, recogniser_, options_.constraints);
+    if (!wishes) return wishes.takeError();
+    remarks_ = std::move(wishes->remarks);
+    auto demands = class_demands(factors_, recogniser_, wishes->list);
+    if (!demands) return demands.takeError();
+    for (size_t c = 0; c < demands->size(); ++c)
+      if (const ClassDemand& d = (*demands)[c]; d.by) {
+        class_axes_[c] = d.axes;
+        class_cause_[c] = cause_of(*d.by->by);
+        line_of_class_[int(c)] = d.by->by;
+        constrained_.insert(int(c));
       }
+    for (const Wish& w : wishes->list)
+      if (!w.held) drop_followers(*w.value);
+    for (const Wish& w : wishes->list) {
+      pin(*w.value, wished(w), cause_of(*w.by));
+      line_of_pin_[w.value] = w.by;
+      say_if_given_whole(w);
     }
     for (Value* v : graph_.values())
       if (auto e = settle(*v)) return e;
     return llvm::Error::success();
+  }
+  static Cause cause_of(const Constraint& c) { return {CauseKind::constraint, "constraint " + text_of(c), ""}; }
+  // What the strategy decided of other values because of this one.
+  void drop_followers(const Value& v) {
+    for (auto it = pins_.begin(); it != pins_.end(); ++it)
+      if (it->second.second.from == v.name) pins_.erase(it);
+  }
+  // A word that keeps an activation whole is about the weights' axes: a batch that is cut stays so.
+  Sharding wished(const Wish& w) const {
+    if (w.value->is_data() || !w.sharding.is_replicated() || llvm::StringRef(w.by->sharding).contains('['))
+      return w.sharding;
+    Sharding s = of_classes(*w.value);
+    for (DimSharding& d : s.dims)
+      for (ProductSharding& part : d.parts)
+        for (FactorSharding& f : part.factors)
+          llvm::erase_if(f.axes, [](const std::string& axis) { return !strategy_of_axis(axis); });
+    return s;
+  }
+  void say_if_given_whole(const Wish& w) {
+    if (w.value->is_data() || w.sharding.is_replicated() || options_.outputs != OutputLayout::whole) return;
+    for (const GraphOutput& o : graph_.outputs)
+      if (o.value == w.value)
+        remarks_.push_back(text_of(*w.by) + ": output " + quoted(o.name) +
+                           " is given whole all the same (--outputs sharded gives it as it is cut)");
   }
   // A mesh axis cuts one dim of a tensor. What a constraint cuts takes the axis from what the strategy cut beside it.
   llvm::Error settle(const Value& v) {
@@ -151,7 +167,7 @@ class Annotator {
             if (owner.cls == c || (owner.dim == d && owner.part != p)) continue;
             if (constrained_.contains(c) && constrained_.contains(owner.cls))
               return error(Code::bad_value)
-                  .what("mesh axis " + axis + " cuts two dims of " + quoted(v.name) + ", by " +
+                  .what("mesh axis " + axis + " cuts two dims of " + called(v) + ", by " +
                         class_cause_[size_t(owner.cls)].text + " and by " + class_cause_[size_t(c)].text)
                   .expected("one dim")
                   .about({.tensor = v.name});
@@ -173,7 +189,7 @@ class Annotator {
     v.cause = {};
     for (unsigned d = 0; d < v.ndim(); ++d)
       for (int c : factors_.of(v, d).classes()) {
-        if (class_axes_[size_t(c)].empty()) continue;
+        if (class_axes_[size_t(c)].empty() && (!constrained_.contains(c) || !v.cause.text.empty())) continue;
         const auto& first = factors_.info(c).places.front();
         v.cause = class_cause_[size_t(c)];
         if (first.value == &v) continue;
@@ -191,6 +207,44 @@ class Annotator {
           break;
         }
     return out.empty() ? "whole: no strategy or constraint splits it" : out;
+  }
+
+  // Of the lines of constraints: what they change of how data is held.
+  std::vector<HeldAs> held_by_lines() const {
+    std::vector<HeldAs> out;
+    for (const Value* v : graph_.data()) {
+      HeldAs held{.value = v, .by = line_of_pin_.lookup(v), .before = by_strategy_sharding(*v), .after = *v->sharding};
+      held.is_named = held.by != nullptr;
+      for (unsigned d = 0; d < v->ndim(); ++d)
+        for (Factors::Class c : factors_.of(*v, d).classes()) {
+          const Constraint* line = line_of_class_.lookup(c);
+          if (!held.by) held.by = line;
+          held.follows |= line && !is_held_only(*held.by);
+        }
+      if (!held.by) continue;
+      held.is_moved = is_held_otherwise(*v);
+      out.push_back(std::move(held));
+    }
+    return out;
+  }
+  Sharding by_strategy_sharding(const Value& v) const {
+    const auto pinned = by_strategy_.pins.find(&v);
+    return pinned == by_strategy_.pins.end() ? of_classes(v, by_strategy_.axes) : pinned->second.first;
+  }
+  // A node that uses it computes with another part of it than a device holds. One that needs less takes its slice.
+  bool is_held_otherwise(const Value& v) const {
+    return llvm::any_of(v.uses, [&](const Use& use) {
+      const Rule& rule = factors_.rule(*use.node);
+      const NodeAxes axes = node_axes(*use.node, factors_);
+      for (unsigned d = 0; d < v.ndim(); ++d) {
+        const int loop = rule.operands[use.operand][d];
+        const DimSharding& own = v.sharding->dims[d];
+        if (own.is_split() &&
+            (loop == no_loop || !same_placement(own, sharded(factors_.of_loop(*use.node, loop), axes))))
+          return true;
+      }
+      return false;
+    });
   }
 
   // A product whose activation comes split along what it sums takes its weight split the same way: no gather is needed.
@@ -223,7 +277,15 @@ class Annotator {
   std::vector<Axes> class_axes_;
   std::vector<Cause> class_cause_;
   llvm::DenseSet<int> constrained_;  // classes
-  llvm::DenseMap<const Value*, std::pair<Sharding, Cause>> pins_;
+  using Pins = llvm::DenseMap<const Value*, std::pair<Sharding, Cause>>;
+  Pins pins_;
+  struct {
+    std::vector<Axes> axes;  // of classes
+    Pins pins;
+  } by_strategy_;
+  llvm::DenseMap<const Value*, const Constraint*> line_of_pin_;
+  llvm::DenseMap<int, const Constraint*> line_of_class_;
+  std::vector<std::string> remarks_;
 };
 }  // namespace
 
@@ -249,8 +311,11 @@ llvm::Error annotate(Graph& graph, const PassOptions& options) {
     if (*lowered) continue;
     auto joined = join_partials(graph, *factors, options, [&](const Value& v) { return annotator.is_pinned(v); });
     if (!joined) return joined.takeError();
-    if (!*joined) break;
+    if (*joined) continue;
+    llvm::append_range(graph.remarks, annotator.remarks());
+    break;
   }
+  if (std::string whole = left_whole(graph, options); !whole.empty()) graph.remarks.push_back(std::move(whole));
   for (const MeshAxis& axis : idle_axes(graph))
     graph.remarks.push_back("nothing is cut over the mesh axis " + axis.name + ": its " + std::to_string(axis.size) +
                             " devices do the same");

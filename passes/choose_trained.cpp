@@ -7,10 +7,13 @@ namespace optp {
 llvm::Error choose_trained(Graph& graph, const TrainingOptions& options) {
   auto mark = [&](llvm::ArrayRef<std::string> patterns, const char* flag, llvm::function_ref<void(Value&)> each,
                   bool constants_too = false) -> llvm::Error {
-    auto wanted = Patterns::parse(patterns, flag);
+    std::vector<Value*> among = graph.data();
+    llvm::erase_if(among,
+                   [&](const Value* v) { return !v->is_parameter && !(constants_too && is_float(v->type.dtype)); });
+    auto wanted = Patterns::parse(patterns, flag, among);
     if (!wanted) return wanted.takeError();
-    for (Value* v : graph.data())
-      if ((v->is_parameter || (constants_too && is_float(v->type.dtype))) && wanted->matches(*v)) each(*v);
+    for (Value* v : among)
+      if (wanted->matches(*v)) each(*v);
     return wanted->unmatched("parameter");
   };
   for (Value* v : graph.data()) v->frozen = v->is_parameter && !options.trainable.empty();
@@ -35,7 +38,7 @@ llvm::Error choose_trained(Graph& graph, const TrainingOptions& options) {
 }
 
 bool decays(const Value& parameter, const TrainingOptions& options) {
-  auto patterns = Patterns::parse(options.no_decay, "--no-decay");
+  auto patterns = Patterns::parse(options.no_decay, "--no-decay", {const_cast<Value*>(&parameter)});
   if (patterns) return !patterns->matches(parameter);
   llvm::consumeError(patterns.takeError());  // choose_trained has said so
   return true;

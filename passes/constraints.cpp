@@ -1,204 +1,180 @@
 #include "passes/constraints.h"
 
+#include <map>
+
 #include "frontend/ir/diagnostic.h"
-#include "llvm/Support/GlobPattern.h"
-#include "passes/sharding_rules.h"
-#include "passes/strategy.h"
+#include "passes/patterns.h"
 
 namespace optp {
 namespace {
-Diagnostic wrong(const Constraint& c) {
-  return error(Code::bad_value).at(c.place).what(quoted(c.pattern) + " = " + quoted(c.sharding));
-}
-// "[_, tensor]", "[_, (tensor _)]", "[_, (tensor _) + (tensor _) + (_)]": one word a dim, or in parentheses the words
-// of its factors, part by part.
-class WrittenSharding {
- public:
-  WrittenSharding(const Graph& graph, const Factors& factors, const Value& v, const Constraint& c)
-      : graph_(graph), factors_(factors), v_(v), c_(c) {}
+struct Match {
+  Value* value;
+  Fit fit;
+};
 
-  llvm::Expected<Sharding> read() {
-    llvm::StringRef text = llvm::StringRef(c_.sharding).trim();
-    if (!text.consume_front("[") || !text.consume_back("]"))
-      return wrong(c_).expected("colwise, rowwise, embedding_rowwise, replicate or a sharding such as [_, tensor]");
-    llvm::SmallVector<llvm::StringRef, 4> words;
-    if (!text.trim().empty()) text.split(words, ',');
-    if (words.size() != v_.ndim())
-      return wrong(c_)
-          .expected(llvm::Twine(v_.ndim()) + " dims for " + quoted(v_.name) + " " + to_string(v_.type.dims))
-          .found(words.size())
-          .about({.tensor = v_.name});
-    Sharding s;
-    for (unsigned d = 0; d < words.size(); ++d) {
-      auto dim = read_dim(d, words[d].trim());
-      if (!dim) return dim.takeError();
-      s.dims.push_back(std::move(*dim));
+// Results of an ONNX operator's last nodes: what it becomes on the way has no name that users know.
+bool is_result_of(const Node& node, llvm::function_ref<bool(llvm::StringRef)> named) {
+  if (named(node.op->name)) return true;
+  if (!named(node.origin)) return false;
+  return llvm::none_of(node.results, [&](const auto& r) {
+    return llvm::any_of(r->uses, [&](const Use& use) {
+      return use.node->origin == node.origin && use.node->name == node.name && !node.name.empty();
+    });
+  });
+}
+
+class Resolver {
+ public:
+  Resolver(const Graph& graph, const Factors& factors, const Recogniser& recogniser)
+      : graph_(graph), factors_(factors), recogniser_(recogniser), values_(graph.values()) {}
+
+  llvm::Error add(const Constraint& line) {
+    auto pattern = NamePattern::parse(line.pattern);
+    if (!pattern)
+      return error(Code::bad_value)
+          .at(line.place)
+          .what("pattern " + quoted(line.pattern))
+          .what(llvm::toString(pattern.takeError()));
+    const ConstraintWords words{graph_, factors_, recogniser_, line};
+    if (line.of_operators && words.is_of_weights())
+      return error(Code::bad_value)
+          .at(line.place)
+          .what("op:" + line.pattern + " is of results, and " + line.sharding + " of weights")
+          .expected("a sharding such as [_, _, tensor], or replicate")
+          .hint("name the weights, such as layers.*.fc1");
+    const auto matches = line.of_operators ? results(*pattern) : named(*pattern, words);
+    if (matches.empty()) return unmatched(line);
+    if (words.asks_nothing()) {
+      wishes_.remarks.push_back(text_of(line) + ": asks nothing of how a weight is cut");
+      return llvm::Error::success();
     }
-    return s;
+    return wish(line, words, matches);
+  }
+  Wishes take() {
+    for (const auto& [lines, overridden] : overridden_)
+      wishes_.remarks.push_back(
+          text_of(*lines.first) + ": overrides " + text_of(*lines.second) + " for " + overridden.first +
+          (overridden.second > 1 ? " and " + std::to_string(overridden.second - 1) + " more" : ""));
+    llvm::erase_if(wishes_.list, [](const Wish& w) { return !w.value; });
+    return std::move(wishes_);
   }
 
  private:
-  Diagnostic fail(const llvm::Twine& what) const { return wrong(c_).what(what).about({.tensor = v_.name}); }
+  std::vector<Match> results(const NamePattern& pattern) const {
+    std::vector<Match> out;
+    const auto named = [&](llvm::StringRef name) { return !name.empty() && pattern.fit(name) == Fit::whole; };
+    for (const auto& node : graph_.nodes)
+      if (is_result_of(*node, named))
+        for (const auto& r : node->results) out.push_back({r.get(), Fit::whole});
+    return out;
+  }
+  // By names of values, of modules, and of nodes, which stand for their weights, or for their results if they have
+  // none.
+  std::vector<Match> named(const NamePattern& pattern, const ConstraintWords& words) const {
+    std::vector<Match> out;
+    bool whole = false;
+    llvm::DenseSet<const Value*> of_nodes;
+    for (const auto& node : graph_.nodes)
+      if (!node->name.empty() && pattern.fit(node->name) >= Fit::part) stand_for(*node, words, of_nodes);
+    for (Value* v : values_) {
+      Fit fit = pattern.fit(names_of(*v));
+      whole |= fit == Fit::whole;
+      if (fit == Fit::none && of_nodes.contains(v)) fit = Fit::part;
+      if (fit == Fit::none && v->producer && pattern.fit(v->producer->module.name) != Fit::none) fit = Fit::module;
+      if (fit != Fit::none) out.push_back({v, fit});
+    }
+    if (whole && !pattern.has_wildcards()) llvm::erase_if(out, [](const Match& m) { return m.fit != Fit::whole; });
+    return out;
+  }
+  static void stand_for(const Node& node, const ConstraintWords& words, llvm::DenseSet<const Value*>& out) {
+    bool any = false;
+    for (const Value* v : node.operands)
+      if (v->is_data() && v->ndim() >= 2) any = out.insert(v).second || any;
+    if (any || words.is_of_weights()) return;
+    for (const auto& r : node.results) out.insert(r.get());
+  }
 
-  llvm::Expected<DimSharding> read_dim(unsigned d, llvm::StringRef word) {
-    const auto& own = factors_.of(v_, d);
-    if (!word.starts_with("(")) {
-      auto axes = read_axes(word);
-      if (!axes) return axes.takeError();
-      used_.append(axes->begin(), axes->end());
-      return axes->empty() ? unsplit(own) : cut_at_majors(own, *axes);
-    }
-    llvm::SmallVector<llvm::StringRef, 1> parts;
-    word.split(parts, '+');
-    if (parts.size() != own.parts.size() && parts.size() > 1)
-      return fail("dim " + llvm::Twine(d) + " of " + quoted(v_.name) + " has " + llvm::Twine(own.parts.size()) +
-                  " parts");
-    DimSharding out;
-    Axes taken;  // one axis may cut several parts
-    for (size_t p = 0; p < own.parts.size(); ++p) {
-      const auto& extents = own.parts[p].extents;
-      // One product in parentheses is meant for each part.
-      auto axes = read_product(d, parts.size() == 1 ? parts[0] : parts[p], extents.size());
-      if (!axes) return axes.takeError();
-      FactorShardings factors;
-      for (size_t k = 0; k < extents.size(); ++k) {
-        factors.push_back({extents[k], (*axes)[k]});
-        taken.append((*axes)[k].begin(), (*axes)[k].end());
+  llvm::Error wish(const Constraint& line, const ConstraintWords& words, llvm::ArrayRef<Match> matches) {
+    const Value* other = nullptr;
+    bool any = false;
+    for (const Match& m : matches) {
+      // A sharding of a module is that of its weights.
+      if (m.fit == Fit::module && words.entries() && (!m.value->is_data() || m.value->ndim() != words.entries())) {
+        other = m.value;
+        continue;
       }
-      out.parts.push_back({std::move(factors)});
+      auto sharding = words.sharding_of(*m.value);
+      if (!sharding) return sharding.takeError();
+      if (!*sharding) {
+        if (!other || m.value->is_data()) other = m.value;
+        continue;
+      }
+      any = true;
+      take(line, *m.value, std::move(**sharding));
     }
-    used_.append(taken.begin(), taken.end());
-    return out;
+    if (any) return llvm::Error::success();
+    Diagnostic e = error(Code::bad_value).at(line.place).what(quoted(line.pattern) + " = " + quoted(line.sharding));
+    if (words.entries())
+      return e.what("no weight of " + quoted(line.pattern) + " has " + llvm::Twine(words.entries()) + " dims")
+          .about({.tensor = other->name});
+    const bool table = llvm::StringRef(line.sharding).contains("embedding");
+    return e.what(called(*other) + (table ? " is no embedding table" : " is no layer's weight"))
+        .about({.tensor = other->name});
   }
-  llvm::Expected<llvm::SmallVector<Axes, 2>> read_product(unsigned d, llvm::StringRef text, size_t factors) {
-    text = text.trim();
-    text.consume_front("(");
-    text.consume_back(")");
-    llvm::SmallVector<llvm::StringRef, 4> words;
-    text.split(words, ' ', -1, false);
-    llvm::SmallVector<Axes, 2> out(factors);
-    Axes within;
-    for (size_t k = 0; k < words.size(); ++k) {
-      auto axes = read_axes(words[k]);
-      if (!axes) return axes.takeError();
-      if (axes->empty()) continue;
-      if (k >= factors)
-        return fail("dim " + llvm::Twine(d) + " of " + quoted(v_.name) + " has " + llvm::Twine(factors) + " factors");
-      for (const std::string& axis : *axes)
-        if (llvm::is_contained(within, axis)) return fail("axis " + quoted(axis) + " is used twice");
-      within.append(axes->begin(), axes->end());
-      out[k] = std::move(*axes);
+  void take(const Constraint& line, Value& v, Sharding sharding) {
+    const bool held = is_held_only(line);
+    auto [it, is_new] = of_value_.try_emplace(&v, wishes_.list.size());
+    if (!is_new) {
+      Wish& before = wishes_.list[it->second];
+      if (!same_placement(before.sharding, sharding) || before.held != held) {
+        auto& [example, count] = overridden_[{&line, before.by}];
+        if (count++ == 0) example = called(v);
+      }
+      before.value = nullptr;
+      it->second = wishes_.list.size();
     }
-    return out;
+    wishes_.list.push_back({&v, std::move(sharding), &line, held});
   }
-  // "_", "tensor", "data*tensor"
-  llvm::Expected<Axes> read_axes(llvm::StringRef word) {
-    Axes out;
-    if (word == "_") return out;
-    llvm::SmallVector<llvm::StringRef, 2> names;
-    word.split(names, '*');
-    for (llvm::StringRef name : names) {
-      if (!graph_.mesh.find(name)) return fail("mesh " + to_string(graph_.mesh) + " has no axis " + quoted(name));
-      if (llvm::is_contained(used_, name.str()) || llvm::is_contained(out, name.str()))
-        return fail("axis " + quoted(name) + " is used twice");
-      out.push_back(name.str());
+
+  llvm::Error unmatched(const Constraint& line) {
+    if (line.may_match_nothing) {
+      wishes_.remarks.push_back(text_of(line) + ": matches nothing");
+      return llvm::Error::success();
     }
-    return out;
+    llvm::SmallVector<llvm::StringRef, 0> known;
+    for (const auto& node : graph_.nodes) {
+      if (line.of_operators)
+        known.append({node->origin, node->op->name});
+      else
+        known.append({node->name, node->module.name});
+    }
+    if (!line.of_operators)
+      for (const Value* v : values_) known.append(names_of(*v));
+    const std::string near = nearest_name(line.pattern, known);
+    return error(Code::unmatched_pattern)
+        .at(line.place)
+        .what("pattern " + quoted((line.of_operators ? "op:" : "") + line.pattern) + " matches no " +
+              (line.of_operators ? "operator" : "tensor, module or node"))
+        .about({.suggestion = near})
+        .hint(near.empty() ? "" : "nearest is " + quoted(near));
   }
 
   const Graph& graph_;
   const Factors& factors_;
-  const Value& v_;
-  const Constraint& c_;
-  Axes used_;  // by the dims before
+  const Recogniser& recogniser_;
+  std::vector<Value*> values_;
+  Wishes wishes_;
+  llvm::DenseMap<const Value*, size_t> of_value_;
+  // By the later line and the one before it: a value, and how many there are. In the order of lines.
+  std::map<std::pair<const Constraint*, const Constraint*>, std::pair<std::string, size_t>> overridden_;
 };
-
-// Columns and rows as PyTorch and Hugging Face mean them: of the layer's outputs and of its inputs, whatever the
-// layout.
-llvm::Expected<Sharding> sharding_of_layer(const Graph& graph, const Factors& factors, const Value& v,
-                                           const Constraint& c, bool by_column) {
-  auto fail = [&](const llvm::Twine& what) { return wrong(c).what(what).about({.tensor = v.name}); };
-  const MeshAxis* axis = strategy_axis(graph.mesh);
-  if (!axis) return fail("mesh " + to_string(graph.mesh) + " has no axis 'tensor'");
-  Sharding s = replicated(v.ndim());
-  for (unsigned d = 0; d < v.ndim(); ++d) s.dims[d] = unsplit(factors.of(v, d));
-  for (const Use& use : v.uses) {
-    const Rule& rule = factors.rule(*use.node);
-    if (!use.node->op->is(Trait::product)) {
-      if (by_column && v.ndim() == 1) {  // a column-parallel layer's bias
-        s.dims[0] = cut_at_majors(factors.of(v, 0), {axis->name});
-        return s;
-      }
-      continue;
-    }
-    for (unsigned d = 0; d < v.ndim(); ++d) {
-      const int loop = rule.operands[use.operand][d];
-      if (loop == no_loop || llvm::is_contained(rule.operands[1 - use.operand], loop) == by_column) continue;
-      if (!by_column && rule.loops[size_t(loop)].reduce == Reduce::none) continue;
-      s.dims[d] = cut_at_majors(factors.of(v, d), {axis->name});
-      return s;
-    }
-  }
-  if (!by_column && v.ndim() == 1) return s;  // a row-parallel layer's bias is whole
-  return fail(quoted(v.name) + " is no layer's weight");
-}
 }  // namespace
 
-llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(const Graph& graph, const Factors& factors,
-                                                                            const Constraint& c) {
-  auto glob = llvm::GlobPattern::create(c.pattern);
-  if (!glob)
-    return error(Code::bad_value)
-        .at(c.place)
-        .what("pattern " + quoted(c.pattern))
-        .what(llvm::toString(glob.takeError()));
-  std::vector<std::pair<Value*, Sharding>> out;
-  auto matches = [&](Value& v) {
-    if (glob->match(v.name) || llvm::any_of(v.aliases, [&](const std::string& a) { return glob->match(a); }))
-      return true;
-    // An operator's name stands for the weights of all its nodes.
-    return v.is_data() && v.ndim() >= 2 &&
-           llvm::any_of(v.uses, [&](const Use& u) { return u.node->origin == c.pattern || u.node->name == c.pattern; });
-  };
-  auto apply = [&](Value& v) -> llvm::Error {
-    llvm::Expected<Sharding> s = replicated(v.ndim());
-    if (c.sharding == "replicate" || c.sharding == "replicated") {
-      for (unsigned d = 0; d < v.ndim(); ++d) s->dims[d] = unsplit(factors.of(v, d));
-    } else if (c.sharding == "colwise" || c.sharding == "colwise_rep" || c.sharding == "rowwise" ||
-               c.sharding == "rowwise_rep") {
-      if (!v.is_data()) return llvm::Error::success();
-      s = sharding_of_layer(graph, factors, v, c, llvm::StringRef(c.sharding).starts_with("col"));
-    } else if (c.sharding == "embedding_rowwise" || c.sharding == "embedding_colwise") {
-      const MeshAxis* axis = strategy_axis(graph.mesh);
-      if (v.ndim() != 2 || !axis)
-        return error(Code::bad_value)
-            .at(c.place)
-            .what(quoted(v.name) + " is no embedding table")
-            .about({.tensor = v.name});
-      const unsigned cut = c.sharding == "embedding_rowwise" ? 0 : 1;
-      for (unsigned d = 0; d < 2; ++d)
-        s->dims[d] = d == cut ? cut_at_majors(factors.of(v, d), {axis->name}) : unsplit(factors.of(v, d));
-    } else {
-      s = WrittenSharding(graph, factors, v, c).read();
-    }
-    if (!s) return s.takeError();
-    out.emplace_back(&v, std::move(*s));
-    return llvm::Error::success();
-  };
-  for (Value* v : graph.inputs)
-    if (matches(*v))
-      if (auto e = apply(*v)) return e;
-  for (Value* v : graph.data())
-    if (matches(*v))
-      if (auto e = apply(*v)) return e;
-  for (const auto& node : graph.nodes)
-    for (const auto& r : node->results)
-      if (matches(*r))
-        if (auto e = apply(*r)) return e;
-  if (out.empty())
-    return error(Code::unmatched_pattern)
-        .at(c.place)
-        .what("pattern " + quoted(c.pattern) + " matches no tensor, node or operator");
-  return out;
+llvm::Expected<Wishes> resolve_constraints(const Graph& graph, const Factors& factors, const Recogniser& recogniser,
+                                           llvm::ArrayRef<Constraint> constraints) {
+  Resolver resolver(graph, factors, recogniser);
+  for (const Constraint& line : constraints)
+    if (auto e = resolver.add(line)) return e;
+  return resolver.take();
 }
 }  // namespace optp

@@ -1,14 +1,56 @@
 // What users' constraints mean: a pattern and a word or sharding, resolved to values and their shardings.
 #pragma once
-#include <utility>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "passes/factors.h"
 #include "passes/passes.h"
+#include "passes/recogniser.h"
 
 namespace optp {
+
+// What a line asks of a value, where no later line asks otherwise.
+struct Wish {
+  Value* value;
+  Sharding sharding;
+  const Constraint* by;
+  bool held = false;  // of how it is held alone; else what is computed with it follows where it can
+};
+struct Wishes {
+  std::vector<Wish> list;            // in the order of lines, then of the graph; of each value one
+  std::vector<std::string> remarks;  // on lines that are overridden, and on words that ask nothing
+};
 // Errors (usage, with the constraint's place): a pattern that matches nothing, a word that fits none of the matched
 // values, an axis that the mesh has not.
-llvm::Expected<std::vector<std::pair<Value*, Sharding>>> resolve_constraint(const Graph& graph, const Factors& factors,
-                                                                            const Constraint& constraint);
+llvm::Expected<Wishes> resolve_constraints(const Graph& graph, const Factors& factors, const Recogniser& recogniser,
+                                           llvm::ArrayRef<Constraint> constraints);
+std::string text_of(const Constraint& c);  // "shardings.txt:3: fc1 = colwise"
+
+// constraint_words.cpp: what the words of a line mean for one value.
+struct ConstraintWords {
+  const Graph& graph;
+  const Factors& factors;
+  const Recogniser& recogniser;
+  const Constraint& line;
+
+  bool is_known() const;
+  bool is_of_weights() const;  // colwise and the like: they mean nothing for an activation
+  bool asks_nothing() const;   // of how experts are called, say
+  // None where the word is about something else than this value.
+  llvm::Expected<std::optional<Sharding>> sharding_of(const Value& v) const;
+  size_t entries() const;  // of a sharding in brackets; 0: the line has a word
+
+ private:
+  Diagnostic wrong() const;
+  llvm::StringRef word() const;  // without "held"
+  Sharding whole(const Value& v) const;
+  DimSharding cut_where_free(const Value& v, unsigned dim, const Axes& axes) const;
+  llvm::Expected<Axes> axes_in(llvm::StringRef text, const Axes& used, const Value& v) const;
+  llvm::Error read_dim(llvm::StringRef entry, const Value& v, unsigned d, DimSharding& out, Axes& used) const;
+  llvm::Expected<std::optional<Sharding>> as_written(const Value& v) const;
+  llvm::Expected<std::optional<Sharding>> of_layer(const Value& v, bool by_column) const;
+  llvm::Expected<std::optional<Sharding>> cut(const Value& v, unsigned dim) const;
+};
+bool is_held_only(const Constraint& c);
 }  // namespace optp

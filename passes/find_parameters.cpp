@@ -136,7 +136,7 @@ class Search {
     std::string names;
     for (const Value* v : found) {
       if (asked_.contains(v) || (&found == &norms_ && v->is_parameter)) continue;
-      if (count++ < most) names += (names.empty() ? "" : ", ") + quoted(v->name);
+      if (count++ < most) names += (names.empty() ? "" : ", ") + called(*v);
     }
     if (count > most) names += " and " + std::to_string(count - most) + " more";
     if (count)
@@ -154,11 +154,13 @@ class Search {
 }  // namespace
 
 llvm::Error find_parameters(Graph& graph, const PassOptions& options) {
-  // A pattern says which parameters are trained; a name, that this is one.
+  // A pattern or a module says which parameters are trained; a parameter's name, that this is one.
   std::vector<std::string> names;
   for (const std::string& text : options.trainable)
     if (text.find_first_of("*?[{") == std::string::npos) names.push_back(text);
-  auto named = Patterns::parse(names, "--trainable");
+  std::vector<Value*> floating = graph.data();
+  llvm::erase_if(floating, [](const Value* v) { return !is_float(v->type.dtype); });
+  auto named = Patterns::parse(names, "--trainable", floating, Fit::part);
   if (!named) return named.takeError();
   return Search(graph, std::move(*named)).run();
 }

@@ -29,8 +29,9 @@ bool set_number(NamedPassOptions& o, llvm::StringRef value) {
   return true;
 }
 bool set_constraint(NamedPassOptions& o, llvm::StringRef value) {
-  const auto [pattern, sharding] = value.split(' ');
-  o.passes.constraints.push_back({pattern.str(), sharding.trim().str(), words("constrain")});
+  auto [pattern, sharding] = value.split(' ');
+  const bool of_operators = pattern.consume_front("op:");
+  o.passes.constraints.push_back({pattern.str(), sharding.trim().str(), words("constrain"), of_operators});
   return !pattern.empty() && !sharding.trim().empty();
 }
 bool set_outputs(NamedPassOptions& o, llvm::StringRef value) {

@@ -9,11 +9,13 @@
 
 namespace optp {
 
-// A user's constraint on the values that a name pattern (* and ?) or an operator matches: a sharding such as
-// `[_, tensor]`, or a word of Hugging Face's plans.
+// A user's constraint on the values that a name pattern (passes/patterns.h) or an operator matches: a sharding such as
+// `[_, tensor]`, or a word of Hugging Face's plans; after `held`, of how a weight is held and not of what is computed.
 struct Constraint {
   std::string pattern, sharding;
-  Place place;  // where it was said: a line of a file, or a flag
+  Place place;                     // where it was said: a line of a file, or a flag
+  bool of_operators = false;       // the pattern is of operators, whose results are meant
+  bool may_match_nothing = false;  // of a plan that was made for more models than this one
 };
 
 enum class OutputLayout { whole, sharded };
@@ -39,11 +41,15 @@ struct PassOptions {
 llvm::Error absorb_transposes(Graph& graph, const PassOptions& options);
 llvm::Error merge_views(Graph& graph, const PassOptions& options);
 llvm::Error unshare_parameters(Graph& graph, const PassOptions& options);
+llvm::Error recover_names(Graph& graph, const PassOptions& options);
 llvm::Error tie_weights(Graph& graph, const PassOptions& options);
 llvm::Error find_parameters(Graph& graph, const PassOptions& options);
 llvm::Error precision(Graph& graph, const PassOptions& options);
 llvm::Error find_states(Graph& graph, const PassOptions& options);
 llvm::Error annotate(Graph& graph, const PassOptions& options);
+// Of an annotated graph: which parameters every device holds whole because the strategy cuts them not, with reasons and
+// a way out, where they are more than a fiftieth of all bytes; else empty.
+std::string left_whole(const Graph& graph, const PassOptions& options);
 llvm::SmallVector<MeshAxis, 2> idle_axes(const Graph& graph);  // of several devices, over which no value is split
 
 // One SPMD graph with symbolic local shapes and collectives, right for every rank of graph.mesh.

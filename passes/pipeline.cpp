@@ -72,6 +72,9 @@ const Stage stages[] = {
     // Before classes of factors are formed: a bias shared by two layers would tie their shardings together.
     {"unshare-parameters", "what the exporter merged becomes one parameter per module", always,
      on_whole<unshare_parameters>, sweeps | counts},
+    // After what was merged has its modules apart; before the first pass that takes names from users.
+    {"recover-names", "parameters get the names that the model's source has for them, beside the file's", always,
+     on_whole<recover_names>},
     {"tie-weights",
      "a table and a head with equal contents become one parameter, and so do the copies of a module's weight", always,
      on_whole<tie_weights>, sweeps | counts},

@@ -84,8 +84,8 @@ std::string Recogniser::nearly_matched() const {
         llvm::find_if(places, [](const Factors::Place& p) { return p.value->is_data() && p.value->ndim() >= 2; });
     out += c == rejected[0] ? "" : ", ";
     if (weight != places.end())
-      out +=
-          "dim " + std::to_string(weight->dim) + " of '" + weight->value->name + "' (" + candidates_[c].rejection + ")";
+      out += "dim " + std::to_string(weight->dim) + " of " + called(*weight->value) + " (" + candidates_[c].rejection +
+             ")";
     else
       out += candidates_[c].rejection;
   }

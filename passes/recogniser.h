@@ -25,6 +25,10 @@ struct Candidate {
 class Recogniser {
  public:
   Recogniser(const Graph& graph, const Factors& factors);
+  // No op needs it whole but norms, which can be taken apart, and nothing around it is against a cut.
+  bool is_free(Factors::Class c) const {
+    return (*this)[c].rejection.empty() && (!factors_.info(c).needs_whole || (*this)[c].role != Role::none);
+  }
   const Candidate& operator[](Factors::Class c) const { return candidates_[size_t(c)]; }
 
   // The wanted ones among those that have a role: vocab first, then by bytes; a class that shares a value with a chosen

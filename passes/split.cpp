@@ -197,7 +197,7 @@ llvm::Error is_annotated(const Graph& graph) {
   auto look = [](const Value& v) -> llvm::Error {
     if (v.sharding) return llvm::Error::success();
     return error(Code::malformed)
-        .what(quoted(v.name))
+        .what(called(v))
         .about({.tensor = v.name})
         .expected("a sharding, as annotate gives every value")
         .found("none");

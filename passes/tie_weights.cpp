@@ -29,6 +29,8 @@ bool assumed_tied(const Graph& graph, const Value& table, const Value& weight, b
   return graph.is_output(product.out());  // no bias after it, and its result is the model's
 }
 
+bool may_tie(const Value& v) { return is_float(v.type.dtype) && !v.is_literal && !v.uses.empty(); }
+
 class Tying {
  public:
   Tying(Graph& graph, const PassOptions& options, Patterns tie, Patterns untie)
@@ -36,7 +38,7 @@ class Tying {
 
   llvm::Error run(bool by_itself) {
     for (Value* v : graph_.data())
-      if (is_float(v->type.dtype) && !v->is_literal && !v->uses.empty()) {
+      if (may_tie(*v)) {
         if (tie_.matches(*v)) asked_.insert(v);
         if (untie_.matches(*v)) apart_.insert(v);
       }
@@ -47,15 +49,15 @@ class Tying {
     if (tied_)
       graph_.remarks.push_back(count_text(tied_, "weight is", "weights are") +
                                " tied to what another use of the same module has, and trained as one, such as " +
-                               quoted(example_.first) + " to " + quoted(example_.second) + " (--untie PATTERN)");
+                               example_.first + " to " + example_.second + " (--untie PATTERN)");
     if (asked_tied_)
       graph_.remarks.push_back(count_text(asked_tied_, "weight is", "weights are") +
                                " tied to an equal one as --tie asks, and trained as one, such as " +
-                               quoted(asked_example_.first) + " to " + quoted(asked_example_.second));
+                               asked_example_.first + " to " + asked_example_.second);
     if (equal_)
       graph_.remarks.push_back(
           count_text(equal_, "weight is equal to another's", "weights are equal to others'") + ", such as " +
-          quoted(equal_example_.first) + " to that of " + quoted(equal_example_.second) +
+          equal_example_.first + " to that of " + equal_example_.second +
           ", but the file has them in different modules or names none: trained apart (--tie PATTERN)");
     return llvm::Error::success();
   }
@@ -83,7 +85,7 @@ class Tying {
           if (equal) break;
         }
         if (!equal || !options_.may_rewrite()) continue;
-        graph_.remarks.push_back("'" + weight->name + "' is tied to '" + table->name + "'" +
+        graph_.remarks.push_back(called(*weight) + " is tied to " + called(*table) +
                                  (assumed      ? " (assumed from its shape and place: the weights' bytes are not there)"
                                   : transposed ? ", which it equals transposed"
                                                : ", which it equals"));
@@ -115,14 +117,15 @@ class Tying {
           const bool asked = asked_.contains(owner) && asked_.contains(v);
           if (!asked && !(by_itself && of_one_module(*owner, *v))) continue;
           if (!options_.may_rewrite()) continue;
-          if (!(asked ? asked_tied_ : tied_)++) (asked ? asked_example_ : example_) = {v->name, owner->name};
+          auto& example = asked ? asked_example_ : example_;
+          if (!(asked ? asked_tied_ : tied_)++) example = std::pair(called(*v), called(*owner));
           replace(*v, *owner, transposed);
           tied = true;
           break;
         }
         if (tied) continue;
         if (equal && is_contract_weight(v->uses[0]) && by_itself && !equal_++)
-          equal_example_ = {v->name, kept.front()->name};
+          equal_example_ = std::pair(called(*v), called(*kept.front()));
         kept.push_back(v);
       }
     }
@@ -166,6 +169,9 @@ class Tying {
       if (transposed != llvm::is_contained(weight.transposed_aliases, alias)) by.transposed_aliases.push_back(alias);
     }
     by.aliases.push_back(weight.name);
+    by.model_aliases.append(weight.model_aliases);
+    if (!weight.model_name.empty() && weight.model_name != by.name && weight.model_name != by.model_name)
+      by.model_aliases.push_back(weight.model_name);
     if (transposed) by.transposed_aliases.push_back(weight.name);
   }
 
@@ -180,9 +186,11 @@ class Tying {
 }  // namespace
 
 llvm::Error tie_weights(Graph& graph, const PassOptions& options) {
-  auto tie = Patterns::parse(options.tie, "--tie");
+  std::vector<Value*> weights = graph.data();
+  llvm::erase_if(weights, [](const Value* v) { return !may_tie(*v); });
+  auto tie = Patterns::parse(options.tie, "--tie", weights);
   if (!tie) return tie.takeError();
-  auto untie = Patterns::parse(options.untie, "--untie");
+  auto untie = Patterns::parse(options.untie, "--untie", weights);
   if (!untie) return untie.takeError();
   return Tying(graph, options, std::move(*tie), std::move(*untie)).run(options.tie_weights);
 }

@@ -44,6 +44,8 @@ struct Own {
 llvm::Error unshare_parameters(Graph& graph, const PassOptions& options) {
   if (options.keep_shared) return llvm::Error::success();
   std::optional<Modules> modules;
+  size_t apart = 0;
+  std::pair<std::string, std::string> example;
   for (Value* v : graph.data()) {
     if (!is_float(v->type.dtype) || v->is_literal || v->ndim() == 0 || v->data->elements() < 2 || v->uses.size() < 2)
       continue;
@@ -91,11 +93,17 @@ llvm::Error unshare_parameters(Graph& graph, const PassOptions& options) {
         Value& copy = graph.add_data(name_of_use(use), v->data);
         owners.push_back({use, &copy, 1});
         graph.set_operand(*use.node, use.operand, copy);
-        graph.remarks.push_back("parameter '" + copy.name + "': the exporter merged it with '" + v->name +
-                                "'; it is sharded and counted on its own (--keep-shared: as one)");
+        if (const char* usual = usual_name(use); usual && notes_modules(use) && !use.node->module.path.empty())
+          copy.model_name = use.node->module.path + "." + usual;
+        if (apart++ == 0) example = std::pair(called(copy), called(*v));
       }
     }
   }
+  if (apart)
+    graph.remarks.push_back(std::to_string(apart) + (apart == 1 ? " parameter is" : " parameters are") +
+                            " sharded and counted apart from the one that the exporter merged " +
+                            (apart == 1 ? "it" : "them") + " with, such as " + example.first + " from " +
+                            example.second + " (--keep-shared: as one)");
   return llvm::Error::success();
 }
 }  // namespace optp

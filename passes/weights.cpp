@@ -18,6 +18,14 @@ bool is_scale_or_bias(const Use& use) {
   return !other.is_data() && other.ndim() > 1 && v.type.dims[0] == other.type.dims.back();
 }
 
+const char* usual_name(const Use& use) {
+  const OpDef& op = *use.node->op;
+  if (op.is(Trait::product) || is_table(use)) return "weight";
+  if (op.is(Trait::normalizes)) return use.operand == 1 ? "weight" : use.operand == 2 ? "bias" : nullptr;
+  if (!is_scale_or_bias(use)) return nullptr;
+  return op.is(Trait::adds) ? "bias" : "weight";
+}
+
 int64_t rows_indexed(const Value& input) {
   if (is_float(input.type.dtype)) return 0;
   int64_t rows = 0;

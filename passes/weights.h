@@ -3,9 +3,11 @@
 #include "frontend/ir/graph.h"
 
 namespace optp {
-bool is_table(const Use& use);             // the rows of a gather
-bool is_contract_weight(const Use& use);   // an operand of a product
-bool is_scale_or_bias(const Use& use);     // 1-D, of a norm, or multiplied or added to an activation's last dim
+bool is_table(const Use& use);            // the rows of a gather
+bool is_contract_weight(const Use& use);  // an operand of a product
+bool is_scale_or_bias(const Use& use);    // 1-D, of a norm, or multiplied or added to an activation's last dim
+// "weight" or "bias", as a module's parameter that is used like this is usually called; null where there is no custom.
+const char* usual_name(const Use& use);
 int64_t rows_indexed(const Value& input);  // of the smallest table that an integer input chooses rows of; 0 if of none
 bool is_constant_valued(const Tensor& tensor);
 bool equal_contents(const Tensor& a, const Tensor& b, bool transposed);

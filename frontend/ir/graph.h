@@ -72,11 +72,13 @@ struct ValueFacts {
 
   std::shared_ptr<const Tensor> data;         // parameters and constants
   bool is_anonymous = false;                  // its name is an exporter's, not the model's
+  std::string model_name;                     // the parameter's name in the model's source, where `name` is another
   bool is_literal = false;                    // a Constant node's, or computed from such: never a parameter
   bool is_parameter = false;                  // decided after canonicalisation
   bool frozen = false;                        // a parameter that training leaves as it is
   llvm::SmallVector<std::string, 1> aliases;  // further names of the same parameter (a tied copy, an Identity)
   llvm::SmallVector<std::string, 1> transposed_aliases;  // those of the aliases whose tensor is this one transposed
+  llvm::SmallVector<std::string, 1> model_aliases;       // the source's names of what was tied to it: lm_head.weight
   std::optional<Content> content;
 
   // Set by annotate (of the value itself) and kept by split: "is shard S of the logical value".
@@ -111,6 +113,7 @@ struct ModulePath {
   std::string path;           // "/decoder/layers.0/fc1" or "decoder.layers.0.fc1"
   bool known = false;         // an empty path may be the model itself
   bool counts_calls = false;  // a module's second call has a path of its own, with _1 behind a name
+  std::string name = {};      // "model.decoder.layers.0.fc1", as the names of parameters spell it; empty: not known
   bool operator==(const ModulePath&) const = default;
 };
 
@@ -237,6 +240,9 @@ llvm::SmallVector<Dim, 8> named_dims_of(const Graph& graph);
 void print(llvm::raw_ostream& out, const Graph& graph);
 std::string to_string(const Graph& graph);
 std::string to_string(const Node& node);
+// "'onnx::MatMul_363' (model.decoder.layers.0.self_attn.q_proj.weight)": the file's name, and the model's beside it.
+std::string called(const ValueFacts& value);
+std::string called(llvm::StringRef name, llvm::StringRef model_name);
 
 // "node 'NAME' (OP)" as in diagnostics.
 std::string describe(const Node& node);

@@ -299,6 +299,15 @@ class GraphReader {
     if (in.eat_word("frozen")) return v.frozen = true;
     if (in.eat_word("literal")) return v.is_literal = true;
     if (in.eat_word("anonymous")) return v.is_anonymous = true;
+    if (in.eat_word("called")) {
+      v.model_name = in.name("a name");
+      return true;
+    }
+    if (in.eat_word("also")) {
+      in.must("called");
+      v.model_aliases.push_back(in.name("a name"));
+      return true;
+    }
     if (in.eat_word("alias")) {
       v.aliases.push_back(in.name("a name"));
       if (in.eat_word("transposed")) v.transposed_aliases.push_back(v.aliases.back());
@@ -338,6 +347,7 @@ class GraphReader {
     if (in.eat_word("module")) {
       node.module = {in.name("a module's path"), true, false};
       if (in.eat_word("counts")) node.module.counts_calls = in.eat_word("calls");
+      if (in.eat_word("called")) node.module.name = in.name("a module's name");
       return true;
     }
     const auto phase = phase_from(in.next_word());

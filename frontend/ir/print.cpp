@@ -1,5 +1,6 @@
 // The textual form: docs/ir.md. parse.cpp reads what this writes; what one knows the other must.
 #include "frontend/ir/attribute_text.h"
+#include "frontend/ir/diagnostic.h"
 #include "frontend/ir/graph.h"
 #include "frontend/ir/op.h"
 #include "frontend/ir/sharding_text.h"
@@ -35,6 +36,8 @@ void print_details(llvm::raw_ostream& out, const Value& v, llvm::StringRef whose
   if (v.frozen) facts.push_back("frozen");
   if (v.is_literal) facts.push_back("literal");
   if (v.is_anonymous) facts.push_back("anonymous");
+  if (!v.model_name.empty()) facts.push_back("called " + spelled_name(v.model_name));
+  for (const std::string& alias : v.model_aliases) facts.push_back("also called " + spelled_name(alias));
   for (const std::string& alias : v.aliases)
     facts.push_back("alias " + spelled_name(alias) +
                     (llvm::is_contained(v.transposed_aliases, alias) ? " transposed" : ""));
@@ -53,7 +56,8 @@ void print_details(llvm::raw_ostream& out, const Node& node) {
     facts.push_back("node" + (node.name.empty() ? "" : " " + spelled_name(node.name)) +
                     (node.origin.empty() ? "" : " (" + spelled_name(node.origin) + ")"));
   if (node.module.known)
-    facts.push_back("module " + spelled_name(node.module.path) + (node.module.counts_calls ? " counts calls" : ""));
+    facts.push_back("module " + spelled_name(node.module.path) + (node.module.counts_calls ? " counts calls" : "") +
+                    (node.module.name.empty() ? "" : " called " + spelled_name(node.module.name)));
   if (node.phase != Phase::forward) facts.push_back(to_string(node.phase).str());
   if (!facts.empty()) out << "  " << llvm::join(facts, ", ") << "\n";
   for (const auto& r : node.results) print_details(out, *r, r->result ? named(r->name) + " " : "");
@@ -78,6 +82,11 @@ void print_roles(llvm::raw_ostream& out, const Graph& graph) {
   for (const std::string& remark : graph.remarks) out << "remark " << in_double_quotes(remark) << "\n";
 }
 }  // namespace
+
+std::string called(llvm::StringRef name, llvm::StringRef model_name) {
+  return quoted(name) + (model_name.empty() ? "" : " (" + printable(model_name) + ")");
+}
+std::string called(const ValueFacts& value) { return called(value.name, value.model_name); }
 
 std::string to_string(const Node& node) {
   std::string out;

@@ -70,7 +70,7 @@ struct GraphBuilder::State {
   std::unique_ptr<Graph> graph = nullptr;
   std::unique_ptr<Builder> builder = nullptr;
   llvm::DenseSet<const Value*> named = {};  // values that already carry a user's name
-  std::vector<std::string> calls = {}, branches = {};
+  std::vector<std::string> calls = {}, branches = {}, added_biases = {};
 
   // No tensor is larger than a file's may be, whether it is made at compile time or not.
   llvm::Error check_size(const Where& place, const Type& type) const {
@@ -268,6 +268,8 @@ struct GraphBuilder::State {
     context.rank = model.rank;
     context.bounds = &solved->bounds;
     context.drops_zero_bias = model.drops_zero_bias && !is_known_without_bias(n);
+    context.module = module_of(n);
+    context.added_biases = &added_biases;
     context.load_tensor = [&](const onnx::TensorProto& t, llvm::StringRef name) {
       return load_tensor(t, owner, folder, limits, {place_of(n)}, &unknown_keys);
     };
@@ -411,6 +413,9 @@ struct GraphBuilder::State {
     if (!branches.empty())
       graph->remarks.push_back(counted(branches.size(), "If", "Ifs") +
                                " with a known condition: only the branch that is taken is read: " + listed(branches));
+    if (!added_biases.empty())
+      graph->remarks.push_back(counted(added_biases.size(), "bias of zeros", "biases of zeros") +
+                               " that the exporter dropped, added again: " + listed(added_biases));
     if (!unknown_keys.empty()) {
       std::vector<std::string> keys;
       for (const auto& key : unknown_keys) keys.push_back(key.first().str());
@@ -428,6 +433,7 @@ struct GraphBuilder::State {
     named.clear();
     calls.clear();
     branches.clear();
+    added_biases.clear();
     Scope main{.opsets = &model.opsets, .owner = model.proto};
     if (auto e = add_inputs(main)) return e;
     for (const Value* v : graph->inputs) named.insert(v);

@@ -29,9 +29,11 @@ class LoweringContext {
   Builder& build;
   llvm::ArrayRef<Value*> operands;
   int64_t opset;
-  std::optional<int64_t> rank;        // of a rank graph: the file's metadata say it
-  const DimBounds* bounds = nullptr;  // of the file's dims
-  bool drops_zero_bias = false;       // the file's exporter leaves a bias of zeros out of Gemm
+  std::optional<int64_t> rank;                       // of a rank graph: the file's metadata say it
+  const DimBounds* bounds = nullptr;                 // of the file's dims
+  bool drops_zero_bias = false;                      // the file's exporter leaves a bias of zeros out of Gemm
+  ModulePath module;                                 // the node's
+  std::vector<std::string>* added_biases = nullptr;  // takes the names of those that are added again
   // Set by import: makes data of an attribute's tensor.
   std::function<llvm::Expected<std::shared_ptr<const Tensor>>(const onnx::TensorProto&, llvm::StringRef)> load_tensor;
 

@@ -87,6 +87,28 @@ class Replacer {
         .what("no initializer, and no node whose input it could be, for " + unplaced);
   }
 
+  // What was made for a weight is named as the model's source names it.
+  void name_made(llvm::ArrayRef<NewWeight> weights) {
+    auto& graph = *model_->mutable_graph();
+    llvm::StringSet<> taken;
+    for (const auto& t : graph.initializer()) taken.insert(t.name());
+    for (const auto& v : graph.input()) taken.insert(v.name());
+    for (const auto& n : graph.node())
+      for (const auto& o : n.output()) taken.insert(o);
+    std::map<std::string, std::string> names;
+    for (const NewWeight& w : weights)
+      if (!w.model_name.empty() && llvm::is_contained(result.added, w.name) && taken.insert(w.model_name).second)
+        names[w.name] = w.model_name;
+    auto rename = [&](std::string* name) {
+      if (const auto it = names.find(*name); it != names.end()) *name = it->second;
+    };
+    for (auto& t : *graph.mutable_initializer()) rename(t.mutable_name());
+    for (auto& v : *graph.mutable_input()) rename(v.mutable_name());
+    for (auto& n : *graph.mutable_node())
+      for (auto& i : *n.mutable_input()) rename(&i);
+    for (std::string& name : result.added) rename(&name);
+  }
+
   llvm::Error fill(llvm::ArrayRef<NewWeight> weights) {
     for (const NewWeight& w : weights) {
       const auto targets = targets_.find(w.name);
@@ -280,6 +302,7 @@ llvm::Expected<ReplacedWeights> replace_weights(llvm::StringRef model, llvm::Arr
   if (auto e = replacer.open()) return e;
   if (auto e = replacer.place(weights)) return e;
   if (auto e = replacer.fill(weights)) return e;
+  replacer.name_made(weights);
   if (auto e = replacer.write(path)) return e;
   return replacer.result;
 }

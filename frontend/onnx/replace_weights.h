@@ -16,6 +16,7 @@ struct NewWeight {
   std::vector<std::string> aliases;                 // further initializers with the same tensor
   std::vector<std::string> transposed_aliases;      // those of the aliases that hold it transposed
   std::function<llvm::Expected<HostArray>()> load;  // float32, in the layout of `name`; called once
+  std::string model_name = {};                      // of an initializer that is made for it, if no other has it
 };
 struct ReplacedWeights {
   std::vector<std::string> replaced, added;  // added: what had no initializer of its own

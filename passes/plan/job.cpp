@@ -97,8 +97,8 @@ llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path) {
                     sharding = gap == llvm::StringRef::npos ? llvm::StringRef() : line.drop_front(gap).ltrim(" \t=");
     if (pattern.empty() || sharding.empty())
       return error(Code::bad_value).at(place).expected("PATTERN SHARDING").found(quoted(line));
-    pattern.consume_front("op:");
-    out.push_back({pattern.str(), sharding.str(), place});
+    const bool of_operators = pattern.consume_front("op:");
+    out.push_back({pattern.str(), sharding.str(), place, of_operators});
   }
   return out;
 }
@@ -138,6 +138,11 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
     auto constraints = read_constraints(o.sharding_file);
     if (!constraints) return constraints.takeError();
     job.passes.constraints = std::move(*constraints);
+  }
+  if (!o.tp_plan.empty()) {
+    auto constraints = read_tp_plan(o.tp_plan);
+    if (!constraints) return constraints.takeError();
+    job.passes.constraints.insert(job.passes.constraints.begin(), constraints->begin(), constraints->end());
   }
   job.passes.constraints.insert(job.passes.constraints.begin(), o.constraints.begin(), o.constraints.end());
   const auto over = llvm::make_scope_exit([&] {

@@ -14,7 +14,7 @@ namespace optp {
 
 struct JobOptions {
   std::string model;  // a file, or a folder that holds one
-  std::string mesh, strategy = "megatron", sharding_file, outputs = "whole";
+  std::string mesh, strategy = "megatron", sharding_file, tp_plan, outputs = "whole";
   std::optional<int64_t> devices;       // 2 where neither these nor a mesh are given
   std::vector<Constraint> constraints;  // before those of the file
   bool untied = false, keep_shared = false;
@@ -46,5 +46,7 @@ TrainingOptions training_of(const JobOptions& options);
 llvm::Expected<DimValues> asked_dims(const Graph& graph, llvm::ArrayRef<std::string> dims,
                                      llvm::ArrayRef<std::string> input_shapes);
 llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path);
+// Of a Hugging Face tp_plan: a JSON object from patterns of modules to words (tp_plan.cpp).
+llvm::Expected<std::vector<Constraint>> read_tp_plan(llvm::StringRef path);
 
 }  // namespace optp

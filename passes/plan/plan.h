@@ -52,6 +52,7 @@ struct Plan {
   };
   struct Value : Tensor {
     Phase phase = Phase::forward;
+    std::string module;  // of the model's source, that makes it
   };
   struct PlacedTensor : Tensor {
     std::shared_ptr<const Layout> layout;  // never null in a plan
@@ -78,6 +79,8 @@ struct Plan {
   };
   struct Constant : PlacedTensor {
     std::vector<std::string> aliases;
+    std::string model_name;                  // in the model's source, where `name` is another
+    std::vector<std::string> model_aliases;  // of what was tied to it
     int64_t elements = 0, bytes = 0;
   };
   struct Parameter : Constant {
@@ -185,6 +188,11 @@ struct FoundTensor {
   explicit operator bool() const { return tensor; }
 };
 FoundTensor find_tensor(const Plan& plan, llvm::StringRef name);  // by its name or an alias
+std::string called(const FoundTensor& t);                         // its name, and the model's beside it
+// What users mean by a name or a part of one: a single tensor, parameters before others. Errors: none, with the nearest
+// name, or several, which are listed.
+llvm::Expected<FoundTensor> find_named(const Plan& plan, llvm::StringRef text);
+llvm::Expected<std::vector<FoundTensor>> find_all_named(const Plan& plan, llvm::StringRef text);  // at least one
 // Calls `visit` with each tensor in the same order.
 void for_each_tensor(const Plan& plan, llvm::function_ref<void(const FoundTensor&)> visit);
 

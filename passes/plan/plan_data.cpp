@@ -6,6 +6,7 @@ void fill(Plan::Constant& out, const Value& v, Layouts& layouts) {
   out.name = v.name, out.dtype = v.type.dtype, out.dims = v.type.dims;
   out.sharding = *v.sharding, out.cause = v.cause;
   out.aliases.assign(v.aliases.begin(), v.aliases.end());
+  out.model_name = v.model_name, out.model_aliases.assign(v.model_aliases.begin(), v.model_aliases.end());
   out.elements = v.data->elements(), out.bytes = out.elements * size_bytes(out.dtype);
   out.layout = layouts.of(out.dtype, out.dims, out.sharding);
 }

@@ -77,14 +77,18 @@ void members(auto& io, Like<Plan::Layout> auto& m) {
 void tensor_members(auto& io, auto& m) {
   io("name", m.name), io("dtype", m.dtype), io("shape", m.dims), io.sharding(m.sharding, m.dims), io("cause", m.cause);
 }
-void members(auto& io, Like<Plan::Value> auto& m) { tensor_members(io, m), io.optional("phase", m.phase); }
+void members(auto& io, Like<Plan::Value> auto& m) {
+  tensor_members(io, m), io.optional("phase", m.phase), io.optional("module", m.module);
+}
 void members(auto& io, Like<Plan::Port> auto& m) {
   tensor_members(io, m), io.layout(m), io("role", m.role);
   io.optional("parameter", m.parameter), io.optional("kind", m.kind), io.optional("rows", m.rows),
       io.optional("classes", m.classes);
 }
 void constant_members(auto& io, auto& m) {
-  tensor_members(io, m), io.layout(m), io("aliases", m.aliases), io("elements", m.elements), io("bytes", m.bytes);
+  tensor_members(io, m), io.layout(m), io("aliases", m.aliases);
+  io.optional("model_name", m.model_name), io.optional("model_aliases", m.model_aliases);
+  io("elements", m.elements), io("bytes", m.bytes);
 }
 void members(auto& io, Like<Plan::Constant> auto& m) { constant_members(io, m); }
 void members(auto& io, Like<Plan::Parameter> auto& m) {

@@ -39,6 +39,8 @@ void same_value(const Value& a, const Value& b) {
   CHECK(a.is_literal == b.is_literal);
   CHECK(a.is_parameter == b.is_parameter);
   CHECK(a.frozen == b.frozen);
+  CHECK(a.model_name == b.model_name);
+  CHECK(a.model_aliases == b.model_aliases);
   CHECK(a.aliases == b.aliases);
   CHECK(a.transposed_aliases == b.transposed_aliases);
   if (a.content) {

@@ -129,7 +129,7 @@ llvm::Error TrainingChecker::memory() {
     ++row.values;
     row.elements += v->data->elements();
     if (auto at = held_by_none(v->data->dims, Shard::of_all(v->data->dims, *v->sharding, mesh())))
-      fail(row, error(Code::difference, quoted(v->name))
+      fail(row, error(Code::difference, called(*v))
                     .what("element " + to_string(Dims(at->begin(), at->end())) + " is on no device")
                     .about({.tensor = v->name}));
   }

@@ -26,7 +26,9 @@ llvm::Expected<NamedArrays> expected_update(const StepOfParameter& step, const T
   graph.name = "update";
   const std::string& name = step.parameter->name;
   Value& p = graph.add_input(name, {DType::f32, {int64_t(count)}});
-  p.aliases = step.parameter->aliases;  // patterns of options match these, too
+  // Patterns of options match these, too.
+  p.aliases = step.parameter->aliases;
+  p.model_name = step.parameter->model_name, p.model_aliases = step.parameter->model_aliases;
   Value& g = graph.add_input(name + ".grad", {DType::f32, {int64_t(count)}});
   TrainingOptions alone = options;
   alone.max_gradient_norm = 0;

@@ -54,7 +54,12 @@ void add_job_options(CLI::App& command, JobOptions& o) {
               {"scheme", "method", "parallel-mode", "plan"});
   also_called(command.add_option("--sharding", o.sharding_file, "file of constraints: PATTERN SHARDING, one per line")
                   ->type_name("FILE"),
-              {"constraints", "sharding-spec", "tp-plan", "specs"});
+              {"constraints", "sharding-spec", "specs"});
+  also_called(command
+                  .add_option("--tp-plan", o.tp_plan,
+                              "a Hugging Face tp_plan: JSON object from modules to words such as colwise")
+                  ->type_name("FILE"),
+              {"base-model-tp-plan"});
   command.add_option("--outputs", o.outputs, "whole or sharded")->type_name("whole|sharded")->capture_default_str();
   also_called(command.add_option("--dim", o.dims, "NAME=NUMBER: the value of a named dim (repeatable)"),
               {"dims", "dimension", "dim-param", "override-dim", "free-dim-override"});

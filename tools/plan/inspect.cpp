@@ -27,6 +27,7 @@
 #include "tools/plan/plan_text.h"
 #include "tools/plan/tensor_choice.h"
 #include "tools/plan/tensor_drawing.h"
+#include "tools/plan/tp_plan.h"
 #include "tools/run/inputs.h"
 #include "tools/run/trace.h"
 
@@ -36,15 +37,18 @@ struct InspectOptions {
   std::string folder, tensor, why, what_if, model, html, check, trace, against, fit, colour = "auto";
   std::vector<std::string> dims, input_shapes;
   std::optional<int64_t> layer;
-  bool json = false, dot = false, tensors = false;
+  bool json = false, dot = false, tensors = false, tp_plan = false;
 };
 
 void print_tensor(const FoundTensor& found, bool colour) {
   auto& out = llvm::outs();
   out << found.tensor->name << "  " << long_name(found.tensor->dtype) << " " << shape_text(found.tensor->dims) << "  "
       << to_string(found.tensor->sharding) << "\n";
-  if (found.data)
+  if (found.data) {
+    if (!found.data->model_name.empty()) out << "  in the model " << found.data->model_name << "\n";
     for (const std::string& a : found.data->aliases) out << "  also named " << a << "\n";
+    for (const std::string& a : found.data->model_aliases) out << "  in the model also " << a << "\n";
+  }
   if (found.placed) {
     const Plan::Layout& layout = *found.placed->layout;
     draw_layout(layout, colour, out);
@@ -61,8 +65,9 @@ void print_why(const Plan& plan, FoundTensor t) {
   const std::string name = t.tensor->name;
   std::vector<std::string> seen;
   while (t) {
-    llvm::outs() << (seen.empty() ? "" : "  from ") << t.tensor->name << " " << to_string(t.tensor->sharding)
-                 << "\n      " << t.tensor->cause.text << "\n";
+    const std::string model_name = t.data && !t.data->model_name.empty() ? " (" + t.data->model_name + ")" : "";
+    llvm::outs() << (seen.empty() ? "" : "  from ") << t.tensor->name << model_name << " "
+                 << to_string(t.tensor->sharding) << "\n      " << t.tensor->cause.text << "\n";
     seen.push_back(t.tensor->name);
     const std::string& from = t.tensor->cause.from;
     t = from.empty() || llvm::is_contained(seen, from) ? FoundTensor() : find_tensor(plan, from);
@@ -197,6 +202,10 @@ llvm::Error inspect(const InspectOptions& o) {
   if (!o.html.empty()) return write_page(o, *plan);
   if (!o.check.empty() || !o.trace.empty() || !o.against.empty())
     return error(Code::bad_value).what("--check, --trace and --against are for the page: --html FILE");
+  if (o.tp_plan) {
+    llvm::outs() << tp_plan_text(*plan);
+    return llvm::Error::success();
+  }
   if (o.tensors) {
     print_tensors(*plan, llvm::outs());
     return llvm::Error::success();
@@ -225,6 +234,7 @@ Command add_inspect(CLI::App& app) {
       ->check(CLI::IsMember({"auto", "always", "never"}))
       ->capture_default_str();
   c->add_flag("--tensors", o->tensors, "which tensors are trained, frozen or constant, with counts");
+  c->add_flag("--tp-plan", o->tp_plan, "how weights are cut, as a Hugging Face tp_plan");
   c->add_flag("--dot", o->dot, "operations and collectives, for Graphviz");
   c->add_option("--html", o->html, "write the plan as a page to this file")->type_name("FILE");
   c->add_option("--check", o->check, "with --html: what check --json found")->type_name("FILE");

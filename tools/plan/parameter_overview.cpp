@@ -22,7 +22,7 @@ using Rows = std::vector<Row>;
 std::string start_of_names(const Plan& plan) {
   std::vector<std::string> names;
   for (const Plan::Parameter& p : plan.parameters)
-    if (!llvm::StringRef(p.name).starts_with("onnx::")) names.push_back(p.name);
+    if (!llvm::StringRef(model_name(p)).starts_with("onnx::")) names.push_back(model_name(p));
   return common_start(names);
 }
 // "[_, 3×(tensor _)]": equal parts, one after the other, are counted.
@@ -43,7 +43,7 @@ std::string with_parts_counted(const std::string& sharding) {
 Rows rows_of(const Plan& plan, llvm::StringRef start) {
   Rows rows;
   for (const Plan::Parameter& p : plan.parameters) {
-    llvm::StringRef name = p.name;
+    llvm::StringRef name = model_name(p);
     name.consume_front(start);
     Row row{.name = folded(printable(name)),
             .shape = shape_text(p.dims),
@@ -84,6 +84,13 @@ void join_similar(Rows& rows) {
     }
     if (alike.size() > 1) rows[k].name = *joined(alike), rows[k].count *= int64_t(alike.size());
   }
+}
+// What names begin with is left out below; where the file has others than the model, they are not shown at all.
+std::string about_names(const Plan& plan, llvm::StringRef start) {
+  std::string out = start.empty() ? "" : "names begin with " + fit(printable(start), terminal_width - 50);
+  const auto n = llvm::count_if(plan.parameters, [](const Plan::Parameter& p) { return !p.model_name.empty(); });
+  if (n) out += (out.empty() ? "" : "; ") + std::to_string(n) + " have others in the file (--tensors)";
+  return out;
 }
 void print_split(const Rows& rows, llvm::raw_ostream& out) {
   size_t name_columns = 0, shape_columns = 0, sharding_columns = 0, local_columns = 0;
@@ -138,7 +145,7 @@ void print_parameters(const Plan& plan, llvm::raw_ostream& out) {
   join_similar(rows);
   std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.bytes > b.bytes; });
   out << "\nhow the weights are cut, and what a device has of each (* stands for a layer)\n";
-  if (!start.empty()) out << "  names begin with " << fit(printable(start), terminal_width - 19) << "\n";
+  if (const std::string names = about_names(plan, start); !names.empty()) out << "  " << names << "\n";
   print_split(rows, out);
   print_whole(rows, plan.mesh.devices(), out);
 }

@@ -5,12 +5,14 @@
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/raw_ostream.h"
+#include "passes/constraints.h"
 #include "passes/plan/make_plan.h"
 #include "passes/plan/write_partition.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/suggestions.h"
+#include "tools/cli/terminal_text.h"
 #include "tools/plan/page/page.h"
 #include "tools/plan/plan_text.h"
 #include "tools/run/activation_peak.h"
@@ -23,6 +25,16 @@ struct PartitionOptions {
   bool no_weights = false, no_html = false, overwrite = false;
 };
 
+// What constraints cost or could not do, and what the strategy leaves whole: a user decides by it.
+void print_lines_of(const Job& job) {
+  const std::string whole = left_whole(job.inference ? *job.inference : *job.whole, job.passes);
+  for (const std::string& remark : job.whole->remarks)
+    if (remark == whole || llvm::any_of(job.passes.constraints, [&](const Constraint& c) {
+          return llvm::StringRef(remark).starts_with(text_of(c));
+        }))
+      print_wrapped(llvm::errs(), printable(remark), 2);
+}
+
 llvm::Error partition(const PartitionOptions& o) {
   std::optional<Progress> planning(std::in_place, "planning");
   auto job = make_job(o.job);
@@ -33,7 +45,7 @@ llvm::Error partition(const PartitionOptions& o) {
   if (auto e = add_activation_peaks(plan, *job, examples)) return e;
   planning.reset();
   OutputOptions writing{.overwrite = o.overwrite};
-  for (const std::string& input : {job->imported->source, o.job.sharding_file})
+  for (const std::string& input : {job->imported->source, o.job.sharding_file, o.job.tp_plan})
     if (struct stat status; stat(input.c_str(), &status) == 0) writing.inputs.push_back(id_of(status));
   auto out = OutputTransaction::begin(o.out, writing);
   if (!out) return out.takeError();
@@ -59,6 +71,7 @@ llvm::Error partition(const PartitionOptions& o) {
                      : weights       ? ""
                                      : "; without weights")
                  << "\n";
+    print_lines_of(*job);
   }
   return llvm::Error::success();
 }

@@ -72,7 +72,8 @@ void print_changes(llvm::raw_ostream& out, llvm::ArrayRef<PlanDiff::Change> chan
       ++it->second;
   }
   for (const auto& [c, count] : kinds)
-    out << llvm::formatv("  {0,4}× {1} → {2}  {3}{4}\n", count, c->from, c->to, printable(c->name),
+    out << llvm::formatv("  {0,4}× {1} → {2}  {3}{4}\n", count, c->from, c->to,
+                         printable(c->model_name.empty() ? c->name : c->name + " (" + c->model_name + ")"),
                          count > 1 ? " and " + std::to_string(count - 1) + " more" : std::string());
 }
 llvm::json::Value pairs_json(llvm::ArrayRef<PlanDiff::Pair> pairs) {
@@ -82,7 +83,11 @@ llvm::json::Value pairs_json(llvm::ArrayRef<PlanDiff::Pair> pairs) {
 }
 llvm::json::Value changes_json(llvm::ArrayRef<PlanDiff::Change> changes) {
   JsonArray out;
-  for (const PlanDiff::Change& c : changes) out.push_back(JsonObject{{"name", c.name}, {"from", c.from}, {"to", c.to}});
+  for (const PlanDiff::Change& c : changes) {
+    JsonObject change{{"name", c.name}, {"from", c.from}, {"to", c.to}};
+    if (!c.model_name.empty()) change["model_name"] = c.model_name;
+    out.push_back(std::move(change));
+  }
   return out;
 }
 std::vector<PlanDiff::Pair> device_pairs(const Plan::Device& a, const Plan::Device& b) {
@@ -118,6 +123,10 @@ PlanDiff diff_plans(const Plan& a, const Plan& b) {
   std::vector<std::string> names, meetings;
   const auto from = shardings_of(a, names), to = shardings_of(b, names);
   out.shardings = changes(from, to, names);
+  std::map<std::string, std::string> model_names;
+  for (const Plan* plan : {&a, &b})
+    for (const Plan::Parameter& p : plan->parameters) model_names[p.name] = p.model_name;
+  for (PlanDiff::Change& c : out.shardings) c.model_name = model_names[c.name];
   const auto met = meetings_of(a, meetings), meet = meetings_of(b, meetings);
   out.moved = changes(met, meet, meetings);
   for (size_t r = 0; r < std::min(a.devices.size(), b.devices.size()); ++r)

@@ -10,7 +10,8 @@ namespace optp {
 
 struct PlanDiff {
   struct Change {
-    std::string name, from, to;  // a sharding, "none" where a plan has no such parameter
+    std::string name, from, to;   // a sharding, "none" where a plan has no such parameter
+    std::string model_name = {};  // of a parameter that the file calls otherwise
   };
   enum class Unit { count, bytes, flops };
   struct Pair {

@@ -1,6 +1,7 @@
 #include "tools/plan/plan_overview.h"
 
 #include <algorithm>
+#include <map>
 #include <tuple>
 
 #include "frontend/ir/diagnostic.h"
@@ -111,7 +112,7 @@ void print_trained(const Plan& plan, llvm::raw_ostream& out) {
     };
     std::vector<Row> rows;
     for (const Plan::Constant* e : kind.entries) {
-      const std::string name = folded(printable(e->name)) + " " + shape_text(e->dims);
+      const std::string name = folded(printable(model_name(*e))) + " " + shape_text(e->dims);
       auto it = llvm::find_if(rows, [&](const Row& r) { return r.name == name; });
       if (it == rows.end())
         rows.push_back({name, e->elements});
@@ -136,11 +137,17 @@ struct Meeting {
 // Those alike are one.
 std::vector<Meeting> meetings_of(const Plan& plan) {
   std::vector<Meeting> out;
+  // Names that an exporter numbers say less than the module that a value is made in.
+  std::map<llvm::StringRef, llvm::StringRef> modules;
+  for (const Plan::Value& v : plan.values)
+    if (!v.module.empty() && !llvm::StringRef(v.name).starts_with("/")) modules[v.name] = v.module;
+  for (const auto* ports : {&plan.inputs, &plan.outputs})
+    for (const Plan::Port& p : *ports) modules.erase(p.name);
   for (const Plan::Meeting& c : plan.collectives) {
     Meeting m{kind_text(c.call.kind, 1),
               c.bytes_formula.constant() ? std::string() : c.bytes_formula.text(),
               folded(printable(c.call.reason)),
-              folded(printable(c.of)),
+              folded(printable(modules.contains(c.of) ? modules[c.of] : llvm::StringRef(c.of))),
               c.bytes,
               1};
     auto it = std::find_if(out.begin(), out.end(), [&](const Meeting& x) {
@@ -192,8 +199,9 @@ void print_tensors(const Plan& plan, llvm::raw_ostream& out) {
   for (const Tensors& kind : tensors_by_kind(plan)) {
     out << kind.kind << ": " << count_text(kind) << "\n";
     for (const Plan::Constant* e : kind.entries) {
-      out << "  " << printable(e->name) << "  " << long_name(e->dtype) << " " << shape_text(e->dims) << "  "
-          << grouped(e->elements);
+      out << "  " << printable(e->name);
+      if (!e->model_name.empty()) out << " (" << printable(e->model_name) << ")";
+      out << "  " << long_name(e->dtype) << " " << shape_text(e->dims) << "  " << grouped(e->elements);
       if (!e->aliases.empty())
         out << "  also named " << printable(e->aliases[0])
             << (e->aliases.size() > 1 ? " and " + std::to_string(e->aliases.size() - 1) + " more" : std::string());
@@ -214,9 +222,13 @@ void print_plan(const Plan& plan, llvm::raw_ostream& out) {
   print_parameters(plan, out);
   print_trained(plan, out);
   print_collectives(plan, out);
-  if (plan.remarks.empty()) return;
+  // What is whole stands above with its bytes.
+  std::vector<const Plan::Remark*> remarks;
+  for (const Plan::Remark& r : plan.remarks)
+    if (!llvm::StringRef(r.text).starts_with("strategy " + plan.strategy + " leaves ")) remarks.push_back(&r);
+  if (remarks.empty()) return;
   out << "\nremarks\n";
-  for (size_t k = 0; k < plan.remarks.size() && k < 6; ++k) print_wrapped(out, printable(plan.remarks[k].text), 2);
-  if (plan.remarks.size() > 6) out << "  and " << plan.remarks.size() - 6 << " more (--json)\n";
+  for (size_t k = 0; k < remarks.size() && k < 6; ++k) print_wrapped(out, printable(remarks[k]->text), 2);
+  if (remarks.size() > 6) out << "  and " << remarks.size() - 6 << " more (--json)\n";
 }
 }  // namespace optp

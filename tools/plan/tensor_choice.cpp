@@ -5,7 +5,6 @@
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
-#include "passes/patterns.h"
 #include "passes/plan/plan_json.h"
 
 namespace optp {
@@ -31,49 +30,35 @@ std::map<std::string, int64_t> layers_by_use(const Plan& plan) {
       if (const auto layer = layer_in(entry.node)) out.try_emplace(parameter, *layer);
   return out;
 }
-llvm::Error no_such(const Plan& plan, const TensorChoice& choice) {
-  std::string near;
-  unsigned best = 8;
-  for_each_tensor(plan, [&](const FoundTensor& t) {
-    if (choice.name.empty()) return;
-    const llvm::StringRef known = t.tensor->name;
-    if (unsigned d = known.edit_distance(choice.name, true, best); d < best)
-      best = d, near = known.str();
-    else if (near.empty() && known.contains(choice.name))
-      near = known.str();
-  });
-  const std::string of_layer = choice.layer ? " of layer " + std::to_string(*choice.layer) : "";
-  return error(Code::tensor_not_found)
-      .what("the plan has no " + (choice.name.empty() ? "parameter" : "tensor " + quoted(choice.name)) + of_layer)
-      .about({.tensor = choice.name, .suggestion = near})
-      .hint(near.empty() ? "" : "nearest is " + quoted(near));
-}
 }  // namespace
 
 llvm::Expected<std::vector<FoundTensor>> choose_tensors(const Plan& plan, const TensorChoice& choice) {
-  std::vector<FoundTensor> out;
-  if (const FoundTensor exact = find_tensor(plan, choice.name); exact && !choice.layer) return std::vector{exact};
-  auto pattern = Patterns::parse({choice.name.empty() ? "*" : choice.name}, choice.flag);
-  if (!pattern) return pattern.takeError();
-  const auto by_use = choice.layer ? layers_by_use(plan) : std::map<std::string, int64_t>();
-  auto is_in_layer = [&](const Plan::Tensor& t) {
-    if (!choice.layer) return true;
-    const auto own = layer_in(t.name);
-    const auto use = by_use.find(t.name);
-    return own ? *own == *choice.layer : use != by_use.end() && use->second == *choice.layer;
-  };
-  const auto is_parameter = [&](const FoundTensor& t) {
-    return t.data && t.data >= static_cast<const Plan::Constant*>(plan.parameters.data()) &&
-           t.data < static_cast<const Plan::Constant*>(plan.parameters.data() + plan.parameters.size());
-  };
-  for_each_tensor(plan, [&](const FoundTensor& t) {
-    bool fits = pattern->matches(t.tensor->name);
-    if (t.data)
-      for (const std::string& alias : t.data->aliases) fits |= pattern->matches(alias);
-    if (fits && is_in_layer(*t.tensor) && (!choice.name.empty() || is_parameter(t))) out.push_back(t);
+  std::vector<FoundTensor> named;
+  if (choice.name.empty()) {
+    for (const Plan::Parameter& p : plan.parameters) named.push_back(find_tensor(plan, p.name));
+  } else if (!choice.layer && choice.flag != "--what-if" && !llvm::StringRef(choice.name).contains('*')) {
+    auto one = find_named(plan, choice.name);
+    if (!one) return one.takeError();
+    return std::vector{*one};
+  } else {
+    auto all = find_all_named(plan, choice.name);
+    if (!all) return all.takeError();
+    named = std::move(*all);
+  }
+  if (!choice.layer) return named;
+  const auto by_use = layers_by_use(plan);
+  llvm::erase_if(named, [&](const FoundTensor& t) {
+    auto own = layer_in(t.tensor->name);
+    if (!own && t.data) own = layer_in(t.data->model_name);
+    const auto use = by_use.find(t.tensor->name);
+    if (!own && use != by_use.end()) own = use->second;
+    return own != choice.layer;
   });
-  if (out.empty()) return no_such(plan, choice);
-  return out;
+  if (!named.empty()) return named;
+  return error(Code::tensor_not_found)
+      .what("the plan has no " + (choice.name.empty() ? "parameter" : "tensor " + quoted(choice.name)) + " of layer " +
+            llvm::Twine(*choice.layer))
+      .about({.tensor = choice.name});
 }
 
 llvm::json::Value tensors_json(const Plan& plan, llvm::ArrayRef<FoundTensor> tensors) {

@@ -47,7 +47,7 @@ bool fromJSON(const llvm::json::Value& value, StoredPart& out, llvm::json::Path 
   return true;
 }
 struct StoredTensor {
-  std::string name, kind, parameter, dtype;
+  std::string name, kind, parameter, dtype, model_name;
   std::vector<int64_t> shape;
   std::vector<std::string> aliases, transposed_aliases;
   std::vector<StoredPart> parts;
@@ -56,7 +56,8 @@ bool fromJSON(const llvm::json::Value& value, StoredTensor& out, llvm::json::Pat
   llvm::json::ObjectMapper map(value, path);
   return map && map.map("name", out.name) && map.map("kind", out.kind) && map.map("parameter", out.parameter) &&
          map.map("dtype", out.dtype) && map.map("shape", out.shape) && map.map("aliases", out.aliases) &&
-         map.map("transposed_aliases", out.transposed_aliases) && map.map("ranks", out.parts);
+         map.map("transposed_aliases", out.transposed_aliases) && map.map("ranks", out.parts) &&
+         map.mapOptional("model_name", out.model_name);
 }
 
 llvm::Expected<Shard> bound_shard_from(const JsonArray& ranges, llvm::ArrayRef<int64_t> whole) {
@@ -88,6 +89,7 @@ llvm::Expected<CheckpointTensor::Part> part_from(const StoredPart& part, const C
 llvm::Expected<CheckpointTensor> tensor_from(StoredTensor stored, llvm::ArrayRef<std::shared_ptr<MappedFile>> files) {
   CheckpointTensor t;
   t.name = std::move(stored.name), t.kind = std::move(stored.kind), t.parameter = std::move(stored.parameter);
+  t.model_name = std::move(stored.model_name);
   t.dtype = dtype_from(stored.dtype).value_or(DType::undefined);
   t.dims.assign(stored.shape.begin(), stored.shape.end());
   t.aliases = std::move(stored.aliases), t.transposed_aliases = std::move(stored.transposed_aliases);
@@ -218,7 +220,7 @@ JsonObject to_json(const Port& p, const Graph& whole, JsonArray parts) {
   JsonArray shape;
   for (Dim d : p.dims) shape.push_back(d.constant().value_or(-1));
   const Value* parameter = p.role == Plan::Role::parameter ? whole.find(p.name) : nullptr;
-  return JsonObject{
+  JsonObject out{
       {"name", p.name},
       {"kind", p.role == Plan::Role::state ? p.kind : to_string(p.role).str()},
       {"parameter", p.parameter},
@@ -230,6 +232,8 @@ JsonObject to_json(const Port& p, const Graph& whole, JsonArray parts) {
                                                                              parameter->transposed_aliases.end()))
                                        : JsonArray()},
       {"ranks", std::move(parts)}};
+  if (parameter && !parameter->model_name.empty()) out["model_name"] = parameter->model_name;
+  return out;
 }
 }  // namespace
 

@@ -15,7 +15,7 @@ namespace optp {
 
 // A parameter, a state or the step, by the name of the step's input.
 struct CheckpointTensor {
-  std::string name, kind, parameter;
+  std::string name, kind, parameter, model_name;
   DType dtype = DType::undefined;
   llvm::SmallVector<int64_t, 4> dims;                    // of the whole
   std::vector<std::string> aliases, transposed_aliases;  // of a parameter, as Value has them

@@ -36,7 +36,8 @@ llvm::Error export_model(const ExportVerbOptions& o) {
   std::vector<NewWeight> weights;
   for (const CheckpointTensor& t : checkpoint->tensors())
     if (t.kind == "parameter")
-      weights.push_back({t.name, t.aliases, t.transposed_aliases, [&checkpoint, &t] { return checkpoint->whole(t); }});
+      weights.push_back(
+          {t.name, t.aliases, t.transposed_aliases, [&checkpoint, &t] { return checkpoint->whole(t); }, t.model_name});
   auto done = replace_weights(model, weights, o.out);
   if (!done) return done.takeError();
   progress.reset();

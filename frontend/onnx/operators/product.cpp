@@ -88,8 +88,8 @@ llvm::Expected<Value*> gemm_product(LoweringContext& c) {
       zeros.resize(/*floating=*/true, {columns});
       Value& bias = c.build.constant(b->type.dtype, zeros.dims, zeros, c.output_name(0) + ".bias");
       bias.is_literal = false;
-      c.build.graph().remarks.push_back("parameter '" + bias.name +
-                                        "': the exporter dropped this bias of zeros; it is added again");
+      if (c.module.known && !c.module.counts_calls) bias.model_name = c.module.path + ".bias";
+      if (c.added_biases) c.added_biases->push_back(bias.model_name.empty() ? bias.name : bias.model_name);
       return c.op("add", {z, &bias});
     }
   }

@@ -221,7 +221,9 @@ std::string card_of(const Page& page, const Kind& k, double most_elements) {
           page.because(t) + "</p>";
   if (n > 1) {
     card += "<details><summary>" + grouped(int64_t(n)) + " names</summary><p class=\"names\">";
-    for (const Plan::Parameter* p : k.tensors) card += escaped(p->name) + "<br>";
+    for (const Plan::Parameter* p : k.tensors)
+      card +=
+          escaped(p->name) + (p->model_name.empty() ? "" : " <small>" + escaped(p->model_name) + "</small>") + "<br>";
     card += "</p></details>";
   }
   return card + "</article>\n";

@@ -27,7 +27,8 @@ std::string pairs(llvm::ArrayRef<PlanDiff::Pair> all) {
 std::string changes_table(const Page& page, llvm::StringRef label, llvm::ArrayRef<PlanDiff::Change> all) {
   std::string out = "<table class=\"sort\">" + table_head({"name", "was", "is"}) + "<tbody>";
   for (const PlanDiff::Change& c : all)
-    out += "<tr><td class=\"name\">" + (page.tensors.count(c.name) ? link(c.name) : escaped(c.name)) + "</td><td>" +
+    out += "<tr><td class=\"name\">" + (page.tensors.count(c.name) ? link(c.name) : escaped(c.name)) +
+           (c.model_name.empty() ? "" : "<br><small>" + escaped(c.model_name) + "</small>") + "</td><td>" +
            escaped(c.from) + "</td><td>" + escaped(c.to) + "</td></tr>\n";
   return scrolling(label, out + "</tbody></table>");
 }

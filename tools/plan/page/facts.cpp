@@ -89,15 +89,15 @@ std::vector<Kind> find_kinds(const Page& page) {
   std::map<std::string, size_t> index;
   for (const Plan::Parameter& p : page.plan.parameters) {
     const auto at = place.find(p.name);
-    const std::string key = (at != place.end() ? "at " + at->second : folded(p.name)) + " " + shape_text(p.dims) + " " +
-                            to_string(p.sharding) + " " + long_name(p.dtype).str();
+    const std::string key = (at != place.end() ? "at " + at->second : folded(model_name(p))) + " " +
+                            shape_text(p.dims) + " " + to_string(p.sharding) + " " + long_name(p.dtype).str();
     auto [it, fresh] = index.emplace(key, kinds.size());
     if (fresh) kinds.push_back({folded(page.short_name(p.name)), "", {}, 0, p.sharding.is_replicated()});
     Kind& kind = kinds[it->second];
     kind.tensors.push_back(&p);
     kind.bytes += p.bytes;
     // Exporters name transposed copies by number.
-    const bool anonymous = llvm::StringRef(p.name).starts_with("onnx::");
+    const bool anonymous = llvm::StringRef(model_name(p)).starts_with("onnx::");
     if (anonymous || kind.name != folded(page.short_name(p.name)))
       if (auto u = user.find(p.name); u != user.end()) kind.user = folded(page.short_name(u->second));
     if (anonymous)
@@ -131,7 +131,8 @@ Page::Page(const Plan& plan) : plan(plan), devices(plan.mesh.devices()), trainin
   std::vector<std::string> names;
   for (const Plan::Parameter& p : plan.parameters) {
     add(p, p.aliases);
-    if (!llvm::StringRef(p.name).starts_with("onnx::")) names.push_back(p.name);
+    if (!p.model_name.empty()) model_names[p.name] = p.model_name;
+    if (!llvm::StringRef(model_name(p)).starts_with("onnx::")) names.push_back(model_name(p));
   }
   for (const Plan::Value& v : plan.values) add(v, {});
   for (const auto* ports : {&plan.inputs, &plan.outputs})
@@ -143,6 +144,7 @@ Page::Page(const Plan& plan) : plan(plan), devices(plan.mesh.devices()), trainin
   kinds = find_kinds(*this);
 }
 std::string Page::short_name(llvm::StringRef name) const {
+  if (const auto own = model_names.find(name.str()); own != model_names.end()) name = own->second;
   if (!start.empty()) name.consume_front(start);
   return name.str();
 }

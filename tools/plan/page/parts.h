@@ -60,8 +60,9 @@ struct Page {
   std::map<std::string, int64_t> causes;                    // kind and text → number on the page
   std::map<std::string, const Plan::Meeting*> collectives;  // by id
   std::map<std::string, const Plan::Tensor*> tensors;       // by name; parameters first
+  std::map<std::string, std::string> model_names;           // of parameters that the file calls otherwise
 
-  std::string short_name(llvm::StringRef name) const;     // without `start`
+  std::string short_name(llvm::StringRef name) const;     // the model's name, without `start`
   std::string because(const Plan::Tensor& tensor) const;  // links to the cause and to the value it came from
   // A formula with all dims at 1, the length of an empty cache at 0; none where that leaves the range of numbers.
   std::optional<int64_t> at_one_token(Dim formula) const;

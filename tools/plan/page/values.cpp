@@ -13,11 +13,13 @@ struct Entry {
   llvm::StringRef detail;  // of what training adds: its role or phase
   llvm::ArrayRef<std::string> aliases;
   std::optional<int64_t> bytes;
+  llvm::StringRef in_model = {};  // the model's name of a parameter, the module of a value
 };
 // What training adds is as many again and says little: folded by name, shape and sharding.
 std::vector<Entry> entries_of(const Plan& plan) {
   std::vector<Entry> out;
-  for (const Plan::Parameter& p : plan.parameters) out.push_back({&p, "parameter", "", p.aliases, p.bytes});
+  for (const Plan::Parameter& p : plan.parameters)
+    out.push_back({&p, "parameter", "", p.aliases, p.bytes, p.model_name});
   for (auto [ports, kind] : {std::pair{&plan.inputs, "input"}, {&plan.outputs, "output"}})
     for (const Plan::Port& p : *ports) {
       using enum Plan::Role;
@@ -27,7 +29,7 @@ std::vector<Entry> entries_of(const Plan& plan) {
     }
   for (const Plan::Constant& c : plan.constants) out.push_back({&c, "constant", "", c.aliases, c.bytes});
   for (const Plan::Value& v : plan.values)
-    out.push_back({&v, "value", v.phase == Phase::forward ? "" : to_string(v.phase), {}, std::nullopt});
+    out.push_back({&v, "value", v.phase == Phase::forward ? "" : to_string(v.phase), {}, std::nullopt, v.module});
   return out;
 }
 bool is_folded(const Page& page, const Entry& e) {
@@ -42,7 +44,7 @@ class Table {
   }
   std::string row(const Entry& e) {
     const Plan::Tensor& t = *e.tensor;
-    std::string also;
+    std::string also = e.in_model.empty() ? "" : "<br><small>" + escaped(e.in_model) + "</small>";
     for (const std::string& a : e.aliases)
       also += "<br><small>also <span" + own_anchor(a) + ">" + escaped(a) + "</span></small>";
     return "<tr" + own_anchor(t.name) + "><td>" + escaped(t.name) + also + "<td>" + e.kind + type_of(t) +

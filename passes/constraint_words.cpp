@@ -1,0 +1,202 @@
+// The words of a constraint: a sharding in brackets, or one of the words of Hugging Face's tensor-parallel plans.
+#include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/StringSwitch.h"
+#include "passes/constraints.h"
+#include "passes/sharding_rules.h"
+#include "passes/strategy.h"
+
+namespace optp {
+namespace {
+enum class Word { unknown, columns, rows, table_rows, table_columns, whole, nothing };
+Word meaning(llvm::StringRef word) {
+  return llvm::StringSwitch<Word>(word)
+      .Cases("colwise", "colwise_rep", "colwise_gather_output", "packed_colwise", "local_colwise", Word::columns)
+      .Cases("rowwise", "rowwise_rep", "rowwise_split_input", "packed_rowwise", "local_rowwise", Word::rows)
+      .Case("embedding_rowwise", Word::table_rows)
+      .Case("embedding_colwise", Word::table_columns)
+      .Cases("replicate", "replicated", "sequence_parallel", "replicated_with_grad_allreduce", Word::whole)
+      // How a framework calls its modules, which a graph has no more.
+      .Cases("moe_tp_experts", "ep_router", "ep_dispatch_experts", "grouped_gemm", "gather", "local", "mla_kv_a_proj",
+             Word::nothing)
+      .Default(Word::unknown);
+}
+// The products that a weight goes into, itself or in another dtype.
+void visit_products(const Value& v, llvm::function_ref<void(const Use&)> visit) {
+  for (const Use& use : v.uses)
+    if (use.node->op->is(Trait::product))
+      visit(use);
+    else if (use.node->op->is(Trait::converts))
+      visit_products(use.node->out(), visit);
+}
+bool is_added(const Value& v) {
+  return llvm::any_of(v.uses, [](const Use& use) {
+    return use.node->op->is(Trait::adds) || (use.node->op->is(Trait::converts) && is_added(use.node->out()));
+  });
+}
+}  // namespace
+
+bool is_held_only(const Constraint& c) { return llvm::StringRef(c.sharding).starts_with("held "); }
+std::string text_of(const Constraint& c) {
+  return c.place.text() + ": " + (c.of_operators ? "op:" : "") + c.pattern + " = " + c.sharding;
+}
+
+llvm::StringRef ConstraintWords::word() const {
+  llvm::StringRef text = line.sharding;
+  text.consume_front("held ");
+  return text.trim();
+}
+Diagnostic ConstraintWords::wrong() const {
+  return error(Code::bad_value).at(line.place).what(quoted(line.pattern) + " = " + quoted(line.sharding));
+}
+bool ConstraintWords::is_known() const { return word().starts_with("[") || meaning(word()) != Word::unknown; }
+bool ConstraintWords::asks_nothing() const { return meaning(word()) == Word::nothing; }
+bool ConstraintWords::is_of_weights() const {
+  const Word w = meaning(word());
+  return w != Word::unknown && w != Word::whole;
+}
+size_t ConstraintWords::entries() const {
+  if (!word().starts_with("[")) return 0;
+  const llvm::StringRef inner = word().drop_front().rtrim("]").trim();
+  return inner.empty() ? 0 : size_t(inner.count(',')) + 1;
+}
+
+Sharding ConstraintWords::whole(const Value& v) const {
+  Sharding s;
+  for (unsigned d = 0; d < v.ndim(); ++d) s.dims.push_back(unsplit(factors.of(v, d)));
+  return s;
+}
+// Of a dim that is 3 · 12 heads · 64 the heads: what the strategies could cut, else what no op needs whole. Of a dim of
+// several parts those that have such a factor; null: none has.
+DimSharding ConstraintWords::cut_where_free(const Value& v, unsigned dim, const Axes& axes) const {
+  const auto& own = factors.of(v, dim);
+  DimSharding out = unsplit(own);
+  bool any = false;
+  for (size_t p = 0; p < own.parts.size(); ++p) {
+    const auto& classes = own.parts[p].classes;
+    const auto* at = llvm::find_if(classes, [&](Factors::Class c) { return recogniser[c].role != Role::none; });
+    if (at == classes.end()) at = llvm::find_if(classes, [&](Factors::Class c) { return recogniser.is_free(c); });
+    if (at == classes.end()) continue;
+    out.parts[p].factors[size_t(at - classes.begin())].axes = axes;
+    any = true;
+  }
+  return any ? out : cut_at_majors(own, axes);
+}
+llvm::Expected<std::optional<Sharding>> ConstraintWords::cut(const Value& v, unsigned dim) const {
+  const MeshAxis* axis = strategy_axis(graph.mesh);
+  if (!axis) return wrong().what("mesh " + to_string(graph.mesh) + " has no axis 'tensor'").about({.tensor = v.name});
+  Sharding s = whole(v);
+  s.dims[dim] = cut_where_free(v, dim, {axis->name});
+  return s;
+}
+
+llvm::Expected<std::optional<Sharding>> ConstraintWords::sharding_of(const Value& v) const {
+  switch (meaning(word())) {
+    case Word::columns:
+    case Word::rows:
+      if (!v.is_data()) return std::nullopt;
+      return of_layer(v, meaning(word()) == Word::columns);
+    case Word::table_rows:
+    case Word::table_columns:
+      if (!v.is_data() || v.ndim() != 2) return std::nullopt;
+      return cut(v, meaning(word()) == Word::table_rows ? 0 : 1);
+    case Word::whole:
+      return whole(v);
+    case Word::nothing:
+      return std::nullopt;
+    case Word::unknown:
+      break;
+  }
+  return as_written(v);
+}
+
+llvm::Expected<Axes> ConstraintWords::axes_in(llvm::StringRef text, const Axes& used, const Value& v) const {
+  auto fail = [&](const llvm::Twine& what) { return wrong().what(what).about({.tensor = v.name}); };
+  Axes axes;
+  llvm::SmallVector<llvm::StringRef, 2> names;
+  text.split(names, '*');
+  for (llvm::StringRef name : names) {
+    if (!graph.mesh.find(name)) return fail("mesh " + to_string(graph.mesh) + " has no axis " + quoted(name));
+    if (llvm::is_contained(used, name.str()) || llvm::is_contained(axes, name.str()))
+      return fail("axis " + quoted(name) + " is used twice");
+    axes.push_back(name.str());
+  }
+  return axes;
+}
+// "[_, tensor]", "[_, (tensor _)]", "[_, (tensor _) + (_)]": one word a dim, or the words of its factors in
+// parentheses, of each part in turn.
+llvm::Expected<std::optional<Sharding>> ConstraintWords::as_written(const Value& v) const {
+  llvm::StringRef text = word();
+  if (!text.consume_front("[") || !text.consume_back("]"))
+    return wrong().expected("colwise, rowwise, embedding_rowwise, replicate or a sharding such as [_, tensor]");
+  llvm::SmallVector<llvm::StringRef, 4> words;
+  if (!text.trim().empty()) text.split(words, ',');
+  if (words.size() != v.ndim())
+    return wrong()
+        .expected(llvm::Twine(v.ndim()) + " dims for " + called(v) + " " + to_string(v.type.dims))
+        .found(words.size())
+        .about({.tensor = v.name});
+  Sharding s = whole(v);
+  Axes used;
+  for (unsigned d = 0; d < words.size(); ++d)
+    if (auto e = read_dim(words[d].trim(), v, d, s.dims[d], used)) return e;
+  return s;
+}
+llvm::Error ConstraintWords::read_dim(llvm::StringRef entry, const Value& v, unsigned d, DimSharding& out,
+                                      Axes& used) const {
+  if (!entry.starts_with("(")) {
+    if (entry == "_") return llvm::Error::success();
+    auto axes = axes_in(entry, used, v);
+    if (!axes) return axes.takeError();
+    used.append(axes->begin(), axes->end());
+    out = cut_where_free(v, d, *axes);
+    return llvm::Error::success();
+  }
+  auto fail = [&](const llvm::Twine& what) {
+    return wrong().what("dim " + llvm::Twine(d) + " of " + called(v) + " has " + what).about({.tensor = v.name});
+  };
+  llvm::SmallVector<llvm::StringRef, 1> texts;
+  entry.split(texts, '+');
+  if (texts.size() > 1 && texts.size() != out.parts.size()) return fail(llvm::Twine(out.parts.size()) + " parts");
+  Axes taken;  // one axis may cut several parts
+  for (size_t p = 0; p < out.parts.size(); ++p) {
+    // One product in parentheses is meant for each part.
+    llvm::StringRef product = texts[texts.size() == 1 ? 0 : p].trim();
+    product.consume_front("("), product.consume_back(")");
+    llvm::SmallVector<llvm::StringRef, 4> factors;
+    product.split(factors, ' ', -1, false);
+    Axes within = used;
+    for (size_t k = 0; k < factors.size(); ++k) {
+      if (factors[k] == "_") continue;
+      if (k >= out.parts[p].factors.size()) return fail(llvm::Twine(out.parts[p].factors.size()) + " factors");
+      auto axes = axes_in(factors[k], within, v);
+      if (!axes) return axes.takeError();
+      within.append(axes->begin(), axes->end());
+      taken.append(axes->begin(), axes->end());
+      out.parts[p].factors[k].axes = *axes;
+    }
+  }
+  used.append(taken.begin(), taken.end());
+  return llvm::Error::success();
+}
+
+// Columns and rows as PyTorch and Hugging Face mean them: of the layer's outputs and of its inputs, whatever the
+// layout.
+llvm::Expected<std::optional<Sharding>> ConstraintWords::of_layer(const Value& v, bool by_column) const {
+  std::optional<unsigned> dim;
+  visit_products(v, [&](const Use& use) {
+    const Rule& rule = factors.rule(*use.node);
+    for (unsigned d = 0; d < v.ndim() && !dim; ++d) {
+      const int loop = rule.operands[use.operand][d];
+      if (loop == no_loop || llvm::is_contained(rule.operands[1 - use.operand], loop) == by_column) continue;
+      if (by_column || rule.loops[size_t(loop)].reduce != Reduce::none) dim = d;
+    }
+  });
+  // A column-parallel layer's bias is cut with it, a row-parallel one's is whole.
+  if (!dim && v.ndim() == 1 && is_added(v)) {
+    if (!by_column) return whole(v);
+    dim = 0;
+  }
+  if (!dim) return std::nullopt;
+  return cut(v, *dim);
+}
+}  // namespace optp

@@ -1,0 +1,70 @@
+#include "tools/plan/tp_plan.h"
+
+#include <map>
+#include <vector>
+
+#include "frontend/ir/op.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/JSON.h"
+#include "tools/plan/plan_text.h"
+
+namespace optp {
+namespace {
+// How the operation that uses a weight sees it. A product of a weight that is cut along what it sums gives a sum.
+std::string word_for(const Plan& plan, const Plan::FlowEntry& e, const Plan::Parameter& p) {
+  const OpDef* op = find_op(e.op);
+  if (!op || !op->is(Trait::product | Trait::looks_up)) return "";
+  if (p.sharding.is_replicated()) return "replicate";
+  if (op->is(Trait::looks_up)) return p.sharding.dims[0].is_split() ? "embedding_rowwise" : "embedding_colwise";
+  if (e.sharding.is_partial()) return "rowwise";
+  const bool gathered = llvm::any_of(plan.collectives, [&](const Plan::Meeting& c) {
+    return c.of == e.result && c.call.kind == Collective::all_gather;
+  });
+  return gathered ? "colwise_gather_output" : "colwise";
+}
+struct Entry {
+  std::string module, word;
+};
+std::vector<Entry> entries_of(const Plan& plan) {
+  std::map<std::string, const Plan::Parameter*> weights;
+  std::vector<std::string> names;
+  for (const Plan::Parameter& p : plan.parameters) {
+    names.push_back(model_name(p));
+    if (p.dims.size() >= 2) weights[p.name] = &p;
+  }
+  const std::string start = common_start(names);
+  std::vector<Entry> out;
+  for (const Plan::FlowEntry& e : plan.flow)
+    for (const std::string& name : e.parameters) {
+      const auto at = weights.find(name);
+      if (at == weights.end()) continue;
+      const std::string word = word_for(plan, e, *at->second);
+      if (word.empty()) continue;
+      llvm::StringRef module = model_name(*at->second);
+      module.consume_front(start);
+      module.consume_back(".weight");
+      out.push_back({module.str(), word});
+      weights.erase(at);  // a tied table is told of once, where it is looked up
+    }
+  return out;
+}
+}  // namespace
+
+std::string tp_plan_text(const Plan& plan) {
+  const std::vector<Entry> entries = entries_of(plan);
+  // One entry for all layers, where they are alike.
+  std::map<std::string, std::vector<std::string>> words;
+  for (const Entry& e : entries) words[folded(e.module)].push_back(e.word);
+  std::string out;
+  std::vector<std::string> done;
+  for (const Entry& e : entries) {
+    const std::vector<std::string>& all = words[folded(e.module)];
+    const std::string key = llvm::all_equal(all) ? folded(e.module) : e.module;
+    if (llvm::is_contained(done, key)) continue;
+    done.push_back(key);
+    out += llvm::formatv("{0}\n  {1}: \"{2}\"", out.empty() ? "" : ",", llvm::json::Value(key), e.word).str();
+  }
+  return "{" + out + (out.empty() ? "}\n" : "\n}\n");
+}
+}  // namespace optp
