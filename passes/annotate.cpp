@@ -128,8 +128,10 @@ class Annotator {
   static Cause cause_of(const Constraint& c) { return {CauseKind::constraint, "constraint " + text_of(c), ""}; }
   // What the strategy decided of other values because of this one.
   void drop_followers(const Value& v) {
-    for (auto it = pins_.begin(); it != pins_.end(); ++it)
-      if (it->second.second.from == v.name) pins_.erase(it);
+    llvm::SmallVector<const Value*, 4> followers;
+    for (const auto& [value, pinned] : pins_)
+      if (pinned.second.from == v.name) followers.push_back(value);
+    for (const Value* value : followers) pins_.erase(value);
   }
   // A word that keeps an activation whole is about the weights' axes: a batch that is cut stays so.
   Sharding wished(const Wish& w) const {

@@ -48,7 +48,6 @@ llvm::StringRef ConstraintWords::word() const {
 Diagnostic ConstraintWords::wrong() const {
   return error(Code::bad_value).at(line.place).what(quoted(line.pattern) + " = " + quoted(line.sharding));
 }
-bool ConstraintWords::is_known() const { return word().starts_with("[") || meaning(word()) != Word::unknown; }
 bool ConstraintWords::asks_nothing() const { return meaning(word()) == Word::nothing; }
 bool ConstraintWords::is_of_weights() const {
   const Word w = meaning(word());

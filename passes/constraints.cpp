@@ -110,7 +110,7 @@ class Resolver {
         continue;
       }
       any = true;
-      take(line, *m.value, std::move(**sharding));
+      note(line, *m.value, std::move(**sharding));
     }
     if (any) return llvm::Error::success();
     Diagnostic e = error(Code::bad_value).at(line.place).what(quoted(line.pattern) + " = " + quoted(line.sharding));
@@ -121,7 +121,7 @@ class Resolver {
     return e.what(called(*other) + (table ? " is no embedding table" : " is no layer's weight"))
         .about({.tensor = other->name});
   }
-  void take(const Constraint& line, Value& v, Sharding sharding) {
+  void note(const Constraint& line, Value& v, Sharding sharding) {
     const bool held = is_held_only(line);
     auto [it, is_new] = of_value_.try_emplace(&v, wishes_.list.size());
     if (!is_new) {

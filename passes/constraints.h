@@ -34,7 +34,6 @@ struct ConstraintWords {
   const Recogniser& recogniser;
   const Constraint& line;
 
-  bool is_known() const;
   bool is_of_weights() const;  // colwise and the like: they mean nothing for an activation
   bool asks_nothing() const;   // of how experts are called, say
   // None where the word is about something else than this value.
