@@ -94,7 +94,7 @@ TEST_CASE("a line of a --sharding file names modules, as PyTorch does") {
     write_text(box / "s.txt", "layers.0 replicate\n");
     const Result cut = box.run({model(name), "--sharding", "s.txt", "-o", "out"});
     REQUIRE(cut.code == 0);
-    CHECK(has(unwrapped(cut.err), "s.txt:1: layers.0 = replicate: 18 tensors, such as "));
+    CHECK(has(unwrapped(cut.err), "s.txt:1: layers.0 = replicate: "));
     CHECK(has(unwrapped(cut.err), "with what is computed with them: +54.7 KiB on each device"));
     const std::string first = box.run({"inspect", "out", "--tensor", "layers.0.*_proj.weight"}).out,
                       second = box.run({"inspect", "out", "--tensor", "layers.1.*_proj.weight"}).out;
