@@ -82,7 +82,7 @@ std::string nearest_name(llvm::StringRef text, llvm::ArrayRef<llvm::StringRef> n
   const std::string parts = with_dots(text.trim("/."));
   const size_t count = part_starts(parts).size() - 1;
   std::string near;
-  unsigned best = std::max<unsigned>(1, unsigned(parts.size() / 3)) + 1;
+  unsigned best = parts.size() < 3 ? 1 : std::max<unsigned>(1, unsigned(parts.size() / 3)) + 1;
   auto consider = [&](llvm::StringRef run, llvm::StringRef name) {
     if (const unsigned d = run.edit_distance(parts, true, best); d < best) best = d, near = name.str();
   };
