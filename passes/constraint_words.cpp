@@ -8,6 +8,13 @@
 namespace optp {
 namespace {
 enum class Word { unknown, columns, rows, table_rows, table_columns, whole, nothing };
+// How a framework calls its modules, which a graph has no more.
+bool is_of_calls(llvm::StringRef word) {
+  llvm::SmallVector<llvm::StringRef, 8> words;
+  llvm::StringRef("moe_tp_experts ep_router ep_dispatch_experts grouped_gemm gather local mla_kv_a_proj")
+      .split(words, ' ');
+  return llvm::is_contained(words, word);
+}
 Word meaning(llvm::StringRef word) {
   return llvm::StringSwitch<Word>(word)
       .Cases("colwise", "colwise_rep", "colwise_gather_output", "packed_colwise", "local_colwise", Word::columns)
@@ -15,10 +22,7 @@ Word meaning(llvm::StringRef word) {
       .Case("embedding_rowwise", Word::table_rows)
       .Case("embedding_colwise", Word::table_columns)
       .Cases("replicate", "replicated", "sequence_parallel", "replicated_with_grad_allreduce", Word::whole)
-      // How a framework calls its modules, which a graph has no more.
-      .Cases("moe_tp_experts", "ep_router", "ep_dispatch_experts", "grouped_gemm", "gather", "local", "mla_kv_a_proj",
-             Word::nothing)
-      .Default(Word::unknown);
+      .Default(is_of_calls(word) ? Word::nothing : Word::unknown);
 }
 // The products that a weight goes into, itself or in another dtype.
 void visit_products(const Value& v, llvm::function_ref<void(const Use&)> visit) {
@@ -32,6 +36,15 @@ bool is_added(const Value& v) {
   return llvm::any_of(v.uses, [](const Use& use) {
     return use.node->op->is(Trait::adds) || (use.node->op->is(Trait::converts) && is_added(use.node->out()));
   });
+}
+// Also where none is cut, so that each can be given axes.
+DimSharding with_all_factors(const Factors::DimFactors& dim) {
+  DimSharding out;
+  for (const auto& part : dim.parts) {
+    ProductSharding& to = out.parts.emplace_back();
+    for (Dim extent : part.extents) to.factors.push_back({extent, {}});
+  }
+  return out;
 }
 }  // namespace
 
@@ -61,14 +74,14 @@ size_t ConstraintWords::entries() const {
 
 Sharding ConstraintWords::whole(const Value& v) const {
   Sharding s;
-  for (unsigned d = 0; d < v.ndim(); ++d) s.dims.push_back(unsplit(factors.of(v, d)));
+  for (unsigned d = 0; d < v.ndim(); ++d) s.dims.push_back(with_all_factors(factors.of(v, d)));
   return s;
 }
 // Of a dim that is 3 · 12 heads · 64 the heads: what the strategies could cut, else what no op needs whole. Of a dim of
 // several parts those that have such a factor; null: none has.
 DimSharding ConstraintWords::cut_where_free(const Value& v, unsigned dim, const Axes& axes) const {
   const auto& own = factors.of(v, dim);
-  DimSharding out = unsplit(own);
+  DimSharding out = with_all_factors(own);
   bool any = false;
   for (size_t p = 0; p < own.parts.size(); ++p) {
     const auto& classes = own.parts[p].classes;
