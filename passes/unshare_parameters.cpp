@@ -39,6 +39,18 @@ struct Own {
   Value* value;
   size_t uses = 0;
 };
+Value& own_copy(Graph& graph, const Value& v, const Use& use) {
+  Value& copy = graph.add_data(name_of_use(use), v.data);
+  graph.set_operand(*use.node, use.operand, copy);
+  if (const char* usual = usual_name(use); usual && notes_modules(use) && !use.node->module.path.empty())
+    copy.model_name = use.node->module.path + "." + usual;
+  return copy;
+}
+std::string remark_of(size_t apart, const std::pair<std::string, std::string>& example) {
+  return std::to_string(apart) + (apart == 1 ? " parameter is" : " parameters are") +
+         " sharded and counted apart from the one that the exporter merged " + (apart == 1 ? "it" : "them") +
+         " with, such as " + example.first + " from " + example.second + " (--keep-shared: as one)";
+}
 }  // namespace
 
 llvm::Error unshare_parameters(Graph& graph, const PassOptions& options) {
@@ -90,20 +102,13 @@ llvm::Error unshare_parameters(Graph& graph, const PassOptions& options) {
       } else if (owners.empty()) {
         owners.push_back({use, v, 1});
       } else {
-        Value& copy = graph.add_data(name_of_use(use), v->data);
+        Value& copy = own_copy(graph, *v, use);
         owners.push_back({use, &copy, 1});
-        graph.set_operand(*use.node, use.operand, copy);
-        if (const char* usual = usual_name(use); usual && notes_modules(use) && !use.node->module.path.empty())
-          copy.model_name = use.node->module.path + "." + usual;
         if (apart++ == 0) example = std::pair(called(copy), called(*v));
       }
     }
   }
-  if (apart)
-    graph.remarks.push_back(std::to_string(apart) + (apart == 1 ? " parameter is" : " parameters are") +
-                            " sharded and counted apart from the one that the exporter merged " +
-                            (apart == 1 ? "it" : "them") + " with, such as " + example.first + " from " +
-                            example.second + " (--keep-shared: as one)");
+  if (apart) graph.remarks.push_back(remark_of(apart, example));
   return llvm::Error::success();
 }
 }  // namespace optp

@@ -110,6 +110,34 @@ TrainingOptions training_of(const JobOptions& o) {
   return out;
 }
 
+namespace {
+llvm::Expected<PassOptions> pass_options_of(const JobOptions& o) {
+  PassOptions out;
+  out.strategy = o.strategy;
+  if (!find_strategy(o.strategy) || find_strategy(o.strategy)->axis)
+    return error(Code::bad_value).flag("--strategy", quoted(o.strategy)).expected(strategy_names());
+  if (o.outputs != "whole" && o.outputs != "sharded")
+    return error(Code::bad_value).flag("--outputs", quoted(o.outputs)).expected("whole or sharded");
+  out.outputs = o.outputs == "whole" ? OutputLayout::whole : OutputLayout::sharded;
+  out.tie_weights = !o.untied;
+  out.tie = o.tie, out.untie = o.untie;
+  out.trainable = o.training.trainable;
+  out.keep_shared = o.keep_shared;
+  if (!o.sharding_file.empty()) {
+    auto constraints = read_constraints(o.sharding_file);
+    if (!constraints) return constraints.takeError();
+    out.constraints = std::move(*constraints);
+  }
+  if (!o.tp_plan.empty()) {
+    auto constraints = read_tp_plan(o.tp_plan);
+    if (!constraints) return constraints.takeError();
+    out.constraints.insert(out.constraints.begin(), constraints->begin(), constraints->end());
+  }
+  out.constraints.insert(out.constraints.begin(), o.constraints.begin(), o.constraints.end());
+  return out;
+}
+}  // namespace
+
 llvm::Expected<Job> make_job(const JobOptions& o) {
   Job job;
   if (o.devices && (*o.devices < 1 || *o.devices > 4096))
@@ -124,27 +152,9 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
         .flag("--devices", llvm::Twine(*o.devices) + " and --mesh " + o.mesh)
         .expected("one number of devices")
         .found(llvm::Twine(mesh->devices()) + " in the mesh");
-  job.passes.strategy = o.strategy;
-  if (!find_strategy(o.strategy) || find_strategy(o.strategy)->axis)
-    return error(Code::bad_value).flag("--strategy", quoted(o.strategy)).expected(strategy_names());
-  if (o.outputs != "whole" && o.outputs != "sharded")
-    return error(Code::bad_value).flag("--outputs", quoted(o.outputs)).expected("whole or sharded");
-  job.passes.outputs = o.outputs == "whole" ? OutputLayout::whole : OutputLayout::sharded;
-  job.passes.tie_weights = !o.untied;
-  job.passes.tie = o.tie, job.passes.untie = o.untie;
-  job.passes.trainable = o.training.trainable;
-  job.passes.keep_shared = o.keep_shared;
-  if (!o.sharding_file.empty()) {
-    auto constraints = read_constraints(o.sharding_file);
-    if (!constraints) return constraints.takeError();
-    job.passes.constraints = std::move(*constraints);
-  }
-  if (!o.tp_plan.empty()) {
-    auto constraints = read_tp_plan(o.tp_plan);
-    if (!constraints) return constraints.takeError();
-    job.passes.constraints.insert(job.passes.constraints.begin(), constraints->begin(), constraints->end());
-  }
-  job.passes.constraints.insert(job.passes.constraints.begin(), o.constraints.begin(), o.constraints.end());
+  auto passes = pass_options_of(o);
+  if (!passes) return passes.takeError();
+  job.passes = std::move(*passes);
   const auto over = llvm::make_scope_exit([&] {
     if (o.progress) o.progress("", 0, 0);
   });

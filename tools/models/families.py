@@ -93,6 +93,8 @@ def seeded(module, seed=7):
         for p in module.parameters():
             if p.dim() == 1:
                 p.add_(0.1 * torch.randn(p.shape, generator=g))
+            elif not p.any():  # biases of experts: equal tensors would be merged
+                p.add_(0.1 * torch.randn(p.shape, generator=g))
             elif p.dim() == 2:
                 p.mul_(3.0)
     return module.eval()
