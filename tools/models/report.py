@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes docs/models.md from what try_families.py found:  report.py FOLDER > docs/models.md"""
 import json
+import re
 import sys
 
 import families
@@ -20,14 +21,18 @@ def cell(row):
     return "holds" if not bad else ", ".join(bad)
 
 
+def short(text, most):
+    text = re.sub(r"opt-partition: |\S*/\S*\.onnx: |\x1b\[\d+m", "", text)
+    return text[:most].replace("|", "/")
+
+
 def note(row):
     if row is None:
         return ""
     for k, said in (("export", "exporter: "), ("broken", "no engine runs it: "), ("partition", "")):
         if k in row:
-            text = row[k].split(": ", 2)[-1] if k == "partition" else row[k]
-            return said + text[:110].replace("|", "/")
-    return "; ".join(f"{k}: {str(row[k])[:90]}" for k in ("check", "run", "counts", "train", "steps") if k in row)
+            return said + short(row[k], 110)
+    return "; ".join(f"{k}: {short(str(row[k]), 90)}" for k in ("check", "run", "counts", "train", "steps") if k in row)
 
 
 def main(folder):

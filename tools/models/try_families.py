@@ -188,9 +188,10 @@ def keep(path, name, row):
     if os.path.exists(path):
         with open(path) as f:
             results = json.load(f)
-    with open(path + ".new", "w") as f:
+    new = f"{path}.{os.getpid()}"
+    with open(new, "w") as f:
         json.dump({**results, name: row, "date": datetime.date.today().isoformat(), "versions": versions()}, f, indent=1)
-    os.replace(path + ".new", path)
+    os.replace(new, path)
 
 
 def versions():
