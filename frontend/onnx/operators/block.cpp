@@ -51,32 +51,26 @@ Lowered rms_normalization(LoweringContext& c) {
   OPTP_TRY(y, rms_norm(c, *x, *scale));
   return Values{y};
 }
-// com.microsoft SkipLayerNormalization: (x + skip [+ bias]) normalised; the sum is output 3.
-Lowered skip_layer_normalization(LoweringContext& c) {
+// x + skip [+ bias]
+llvm::Expected<Value*> skipped_sum(LoweringContext& c, size_t bias) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(skip, c.need(1));
+  OPTP_TRY(sum, c.op("add", {x, skip}));
+  if (!c.has(bias)) return sum;
+  return c.op("add", {sum, c.operands[bias]});
+}
+// com.microsoft SkipLayerNormalization: (x + skip [+ bias]) normalised; the sum is output 3.
+Lowered skip_layer_normalization(LoweringContext& c) {
+  OPTP_TRY(sum, skipped_sum(c, 4));
   OPTP_TRY(scale, c.need(2));
-  OPTP_TRY(first, c.op("add", {x, skip}));
-  Value* sum = first;
-  if (c.has(4)) {
-    OPTP_TRY(with_bias, c.op("add", {sum, c.operands[4]}));
-    sum = with_bias;
-  }
   OPTP_TRY(y, layer_norm(c, *sum, *scale, c.has(3) ? c.operands[3] : nullptr));
   return Values{y, nullptr, nullptr, sum};
 }
 
 // com.microsoft SkipSimplifiedLayerNormalization: the same with the root mean square; the bias is operand 3.
 Lowered skip_rms_normalization(LoweringContext& c) {
-  OPTP_TRY(x, c.need(0));
-  OPTP_TRY(skip, c.need(1));
+  OPTP_TRY(sum, skipped_sum(c, 3));
   OPTP_TRY(scale, c.need(2));
-  OPTP_TRY(first, c.op("add", {x, skip}));
-  Value* sum = first;
-  if (c.has(3)) {
-    OPTP_TRY(with_bias, c.op("add", {sum, c.operands[3]}));
-    sum = with_bias;
-  }
   OPTP_TRY(y, rms_norm(c, *sum, *scale));
   return Values{y, nullptr, nullptr, sum};
 }
