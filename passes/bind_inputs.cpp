@@ -1,6 +1,7 @@
 // Values of named dims from the shapes of given inputs: names that stand alone first, then expressions with one
 // unknown.
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/dim_solve.h"
 #include "passes/passes.h"
 
 namespace optp {

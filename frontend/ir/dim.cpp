@@ -5,7 +5,6 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <numeric>
 #include <set>
 #include <unordered_map>
 
@@ -277,6 +276,7 @@ std::optional<Dim> exact_div(Dim a, Dim b) {
   }
   return quotient;
 }
+namespace {
 // Chains of windows are one: what the divisor divides comes out of the floor, and a floor of a floor is one.
 //   floor(floor(n, 3) - 2, 2) + 1 = floor(n, 6)
 std::optional<Dim> simplified_floor(Dim a, int64_t b) {
@@ -304,6 +304,7 @@ std::optional<Dim> simplified_floor(Dim a, int64_t b) {
   if (number.is_overflow() || both.is_overflow()) return std::nullopt;
   return floor_div(number, both);
 }
+}  // namespace
 Dim floor_div(Dim a, Dim b) {
   if (a.is_overflow() || b.is_overflow() || b.is(0)) return Dim::overflow();
   if (auto q = exact_div(a, b)) return *q;
@@ -485,49 +486,6 @@ std::string to_string(llvm::ArrayRef<Dim> dims) {
   return out + "]";
 }
 
-std::optional<std::pair<Dim, Dim>> solve_equal(Dim a, Dim b) {
-  if (a.is_overflow() || b.is_overflow()) return std::nullopt;
-  // A common monomial divides both sides: batch*total = batch*past + batch*sequence.
-  Dim difference = a - b;
-  if (difference.is(0) || difference.is_overflow()) return std::nullopt;
-  llvm::SmallVector<const DimAtom*, 4> common(difference.expression().terms[0].atoms.begin(),
-                                              difference.expression().terms[0].atoms.end());
-  for (const DimAtom* x : common) {
-    while (true) {
-      auto q = exact_div(difference, of(x));
-      if (!q) break;
-      difference = *q;
-    }
-  }
-  int64_t divisor = 0;
-  for (const DimTerm& t : difference.expression().terms) divisor = std::gcd(divisor, t.coefficient);
-  if (divisor > 1) difference = *exact_div(difference, divisor);
-  std::optional<std::pair<Dim, Dim>> best;
-  for (const DimTerm& t : difference.expression().terms) {
-    if (t.atoms.size() != 1 || t.atoms[0]->kind != Leaf::symbol || (t.coefficient != 1 && t.coefficient != -1))
-      continue;
-    const Dim rest = Dim(-t.coefficient) * (difference - make({t}));
-    if (llvm::is_contained(symbols_of(rest), t.atoms[0]->name)) continue;
-    auto bound = lower_bound(rest);
-    if (!bound || *bound < 0) {
-      if (!best && !rest.constant()) best = {of(t.atoms[0]), rest};
-      continue;
-    }
-    return std::pair{of(t.atoms[0]), rest};
-  }
-  return best;
-}
-std::optional<std::pair<Dim, Dim>> solve_order(Dim a, Dim b) {
-  if (a.is_overflow() || b.is_overflow()) return std::nullopt;
-  const Dim difference = a - b;
-  for (const DimTerm& t : difference.expression().terms) {
-    if (t.atoms.size() != 1 || t.atoms[0]->kind != Leaf::minimum) continue;
-    const Dim rest = difference - make({t}), x = t.atoms[0]->a, y = t.atoms[0]->b;
-    if ((rest + Dim(t.coefficient) * x).is(0)) return std::pair{x, y};
-    if ((rest + Dim(t.coefficient) * y).is(0)) return std::pair{y, x};
-  }
-  return std::nullopt;
-}
 AssumedOrders::AssumedOrders(llvm::ArrayRef<std::pair<Dim, Dim>> orders) : before_(assumed_orders) {
   assumed_orders = orders;
 }

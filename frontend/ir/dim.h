@@ -100,12 +100,6 @@ struct DimBounds {
 llvm::Expected<Dim> parse_dim(llvm::StringRef text, const DimBounds& bounds = {});
 std::string to_string(llvm::ArrayRef<Dim> dims);  // "[batch, sequence, 768]"
 
-// Makes a and b equal by giving one symbol of coefficient ±1 a value: {symbol, value}, or nothing.
-// The side without a minus is preferred, so that bounds can still be proved.
-std::optional<std::pair<Dim, Dim>> solve_equal(Dim a, Dim b);
-// Makes a and b equal by an order between the arguments of a minimum in them: {smaller, larger}, or nothing.
-//   sequence = min(sequence, 16)  holds where  sequence <= 16
-std::optional<std::pair<Dim, Dim>> solve_order(Dim a, Dim b);
 // While it lives, minimum() and known_less_equal() in this thread take each first dim to be at most its second: what a
 // model's guards demand.
 class AssumedOrders {

@@ -1,6 +1,7 @@
 #include "frontend/onnx/import.h"
 
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/dim_solve.h"
 #include "frontend/ir/op.h"
 #include "frontend/onnx/build_graph.h"
 

@@ -1,4 +1,5 @@
 // Ops that only say how elements are seen: reshape, transpose, expand. Any partial passes through them.
+#include "frontend/ir/dim_solve.h"
 #include "frontend/ir/formula.h"
 #include "passes/ops/support.h"
 

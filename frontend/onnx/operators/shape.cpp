@@ -1,4 +1,5 @@
 // ONNX operators that read, make or change shapes, and those that move elements. Shape itself becomes known dims.
+#include "frontend/ir/dim_solve.h"
 #include "frontend/onnx/lowering.h"
 
 namespace optp {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include "frontend/ir/dim_solve.h"
 #include "frontend/ir/dtype.h"
 #include "frontend/ir/sharding.h"
 #include "tests/properties.h"
