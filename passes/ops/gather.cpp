@@ -6,15 +6,6 @@
 
 namespace optp::ops {
 namespace {
-llvm::Error out_of_range(const Node& node, int64_t index, int64_t rows) {
-  return error(Code::out_of_range)
-      .at(node)
-      .what("index " + llvm::Twine(index) + " of operand 1 " + quoted(node.operand(1).name) + " is outside " +
-            llvm::Twine(rows) + " rows of " + quoted(node.operand(0).name))
-      .about({.tensor = node.operand(1).name,
-              .expected = "from " + std::to_string(-rows) + " to " + std::to_string(rows - 1),
-              .found = std::to_string(index)});
-}
 const RegisteredOp gather{{
     .name = "gather",
     .summary =
@@ -52,7 +43,8 @@ const RegisteredOp gather{{
       if (const auto rows = node.dim("rows", dims[size_t(*axis)]).constant())
         if (const auto known = content_of(node.operand(1)))
           for (Dim d : known->elements)
-            if (auto at = d.constant(); at && (*at < -*rows || *at >= *rows)) return out_of_range(node, *at, *rows);
+            if (auto at = d.constant(); at && (*at < -*rows || *at >= *rows))
+              return index_out_of_range(node, *at, *rows);
       dims.erase(dims.begin() + *axis);
       dims.insert(dims.begin() + *axis, node.operand(1).type.dims.begin(), node.operand(1).type.dims.end());
       return one(node.operand(0).type.dtype, dims);
@@ -70,7 +62,7 @@ const RegisteredOp gather{{
       for (int64_t k = 0; k < count; ++k) {
         const int64_t wanted = in[1]->i[size_t(k)];
         int64_t row = wanted < 0 ? wanted + total : wanted;
-        if (row < 0 || row >= total) return out_of_range(node, wanted, total);
+        if (row < 0 || row >= total) return index_out_of_range(node, wanted, total);
         row -= start;
         if (masked && (row < 0 || row >= rows)) continue;
         for (int64_t o = 0; o < outer; ++o)
@@ -171,7 +163,7 @@ const RegisteredOp scatter_add{{
       for (int64_t k = 0; k < count; ++k) {
         const int64_t wanted = in[1]->i[size_t(k)];
         int64_t row = wanted < 0 ? wanted + total : wanted;
-        if (row < 0 || row >= total) return out_of_range(node, wanted, total);
+        if (row < 0 || row >= total) return index_out_of_range(node, wanted, total);
         row -= start;
         if (masked && (row < 0 || row >= rows)) continue;
         for (int64_t o = 0; o < outer; ++o)

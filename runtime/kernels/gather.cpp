@@ -1,5 +1,5 @@
-// gather: rows of a table by index, and scatter_add, its transpose. With "row_start" they leave out the rows that other
-// ranks hold.
+// gather: rows of a table by index; scatter_add, its transpose; index_copy, which replaces rows. With "row_start" they
+// leave out the rows that other ranks hold.
 #include "frontend/ir/diagnostic.h"
 #include "runtime/kernel.h"
 #include "runtime/kernels/strided.h"
@@ -71,6 +71,44 @@ llvm::Expected<Kernel> gather(const Work& work, const KernelContext& context) {
   return work.operands[1].dtype == DType::i64 ? gather_by<int64_t>(work, context) : gather_by<int32_t>(work, context);
 }
 const RegisteredKernel gather_kernel{{.op = "gather", .dtypes = {}, .compile = gather}};
+
+// index_copy. Where operand and result are one buffer, as a cache that a step extends, only the new rows are written.
+template <class Index>
+llvm::Expected<Kernel> index_copy_by(const Work& work, const KernelContext& context) {
+  const Node& node = *work.node;
+  const TensorSpec& data = work.operands[0];
+  const Lookup at(node, data, work.operands[1]);
+  const int64_t run = count_of(llvm::ArrayRef<int64_t>(data.dims).drop_front(size_t(node.integer("axis")) + 1)) *
+                      size_bytes(data.dtype);
+  Kernel kernel;
+  kernel.in_place = 1;
+  kernel.run = [=, &node, bytes = data.bytes(), threads = context.threads](const KernelCall& call) -> llvm::Error {
+    const Index* index = static_cast<const Index*>(call.in[1]);
+    if (auto e = at.check(node, index)) return e;
+    const char* from = static_cast<const char*>(call.in[2]);
+    char* to = static_cast<char*>(call.out[0]);
+    if (run == 0) return llvm::Error::success();
+    if (to != call.in[0])
+      parallel_for(threads, bytes, 1 << 16, [&](int64_t begin, int64_t end) {
+        std::memcpy(to + begin, static_cast<const char*>(call.in[0]) + begin, size_t(end - begin));
+      });
+    // By blocks of rows, so that of two equal indices the last one counts.
+    parallel_for(threads, at.outer, std::max<int64_t>(1, (1 << 15) / (run * std::max<int64_t>(at.count, 1))),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t o = begin; o < end; ++o)
+                     for (int64_t k = 0; k < at.count; ++k)
+                       std::memcpy(to + (o * at.rows + at.row(int64_t(index[k]))) * run,
+                                   from + (o * at.count + k) * run, size_t(run));
+                 });
+    return llvm::Error::success();
+  };
+  return kernel;
+}
+llvm::Expected<Kernel> index_copy(const Work& work, const KernelContext& context) {
+  return work.operands[1].dtype == DType::i64 ? index_copy_by<int64_t>(work, context)
+                                              : index_copy_by<int32_t>(work, context);
+}
+const RegisteredKernel index_copy_kernel{{.op = "index_copy", .dtypes = {}, .compile = index_copy}};
 
 // scatter_add: each thread owns a range of the columns, so that rows are added in the order of the indices.
 template <class Element, class Index>

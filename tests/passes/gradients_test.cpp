@@ -51,6 +51,11 @@ std::vector<Array> elements_of(const Sample& sample, Random& random) {
     for (double& x : out[k].f) x = input.low + (input.high - input.low) * (double(order[next++]) + 0.3) / double(total);
     for (int64_t& x : out[k].i)
       x = std::uniform_int_distribution<int64_t>(int64_t(input.low), int64_t(input.high))(random);
+    if (!input.distinct) continue;
+    std::vector<int64_t> all(size_t(input.high - input.low) + 1);
+    std::iota(all.begin(), all.end(), int64_t(input.low));
+    std::shuffle(all.begin(), all.end(), random);
+    std::copy_n(all.begin(), out[k].i.size(), out[k].i.begin());
   }
   return out;
 }

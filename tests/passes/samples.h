@@ -12,6 +12,7 @@ struct Input {
   Dims dims;
   DType dtype = DType::f64;
   double low = -2, high = 2;  // of its elements
+  bool distinct = false;      // no two integers of it are equal
 };
 using Make = std::function<llvm::Expected<Value*>(Builder&, llvm::ArrayRef<Value*>)>;
 struct Sample {
@@ -130,6 +131,18 @@ class Table {
       gather({3, 2, 5}, 1, {});
       gather({1, 4}, 0, {3});
       gather({2, 3, 4}, 2, {2, 1});
+      auto index_copy = [&](const Dims& data, int64_t axis, Dim count, DType index_dtype = DType::i64) {
+        const double last = double(*data[size_t(axis)].constant()) - 1;
+        Dims rows = data;
+        rows[size_t(axis)] = count;
+        node("index_copy",
+             {{data, dtype, low, high}, {{count}, index_dtype, 0, last, /*distinct=*/true}, {rows, dtype, low, high}},
+             {{"axis", axis}});
+      };
+      index_copy({b, 7, 3}, 1, 2);
+      index_copy({9, 6}, 0, s, DType::i32);
+      index_copy({6}, 0, 3);
+      index_copy({2, 3, 1, 4}, 1, 1);
     }
     for (DType dtype : {DType::f64, DType::i64}) {
       auto scatter = [&](const Dims& values, int64_t axis, const Dims& index, int64_t rows,

@@ -73,7 +73,22 @@ void write_scatter_add(ExportContext& c) {
   for (size_t d = 0; d < table.size(); ++d) back.push_back(d < axis ? int64_t(d) + 1 : d == axis ? 0 : int64_t(d));
   c.finish("Transpose", {c.step("ScatterND", {zeros, tuple, values}, add)}, {{"perm", back}});
 }
-const ExportRow rows[] = {{"gather", write_gather}, {"scatter_add", write_scatter_add}};
+// index_copy: ONNX ScatterElements, each index repeated over a slice.
+void write_index_copy(ExportContext& c) {
+  const Node& node = c.node();
+  const int64_t axis = node.integer("axis");
+  const Value &index = node.operand(1), &rows = node.operand(2);
+  Dims column(rows.ndim(), Dim(1));
+  column[size_t(axis)] = index.type.dims[0];
+  std::string at = c.operand(1);
+  if (rows.ndim() > 1) {
+    at = c.step("Reshape", {at, c.dims(column)});
+    if (column != rows.type.dims) at = c.step("Expand", {at, c.dims(rows.type.dims)});
+  }
+  c.finish("ScatterElements", {c.operand(0), at, c.operand(2)}, {{"axis", axis}});
+}
+const ExportRow rows[] = {
+    {"gather", write_gather}, {"scatter_add", write_scatter_add}, {"index_copy", write_index_copy}};
 const RegisteredExports registered{rows};
 }  // namespace
 }  // namespace optp

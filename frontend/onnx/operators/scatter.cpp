@@ -2,7 +2,8 @@
 //   add   data + scatter_add(updates)
 //   none  data where nothing is written, else scatter_add(updates): indices are distinct, as ONNX demands (opset 11),
 //   so
-//         one update meets one zero. A mask of what is written is scattered likewise.
+//         one update meets one zero. A mask of what is written is scattered likewise. Where ScatterElements replaces
+//         whole slices, an index_copy.
 #include "frontend/onnx/operators/indexing.h"
 
 namespace optp {
@@ -59,6 +60,21 @@ Lowered scatter_nd(LoweringContext& c) {
   OPTP_TRY(row, flat_row(c, llvm::ArrayRef<Dim>(data->type.dims).take_front(depth), components));
   return scattered(c, *data, *row, *updates, depth);
 }
+// The indices along the axis, where each is the same all over its slice: expanded from [1, .., n, .., 1].
+Value* index_of_slices(Formula& f, Value& index, const Value& data, const Value& updates, int64_t axis) {
+  for (size_t d = 0; d < data.ndim(); ++d)
+    if (int64_t(d) != axis && (index.type.dims[d] != data.type.dims[d] || updates.type.dims[d] != data.type.dims[d]))
+      return nullptr;
+  if (index.type.dims != updates.type.dims) return nullptr;
+  Value* column = index.producer && index.producer->op->is(Trait::repeats) ? &index.producer->operand(0) : &index;
+  const Dim n = index.type.dims[size_t(axis)];
+  Dims wanted(index.ndim(), Dim(1));
+  wanted[size_t(axis)] = n;
+  if (column->type.dims != wanted) return nullptr;
+  if (column->producer && column->producer->op->is(Trait::reshapes) && column->producer->operand(0).ndim() == 1)
+    return &column->producer->operand(0);
+  return f.reshape(column, {n});
+}
 Lowered scatter_elements(LoweringContext& c) {
   OPTP_TRY(data, c.need(0));
   OPTP_TRY(index, index_operand(c));
@@ -70,6 +86,11 @@ Lowered scatter_elements(LoweringContext& c) {
           .expected(llvm::Twine(std::max<size_t>(1, data->ndim())) + " dims as operand 0")
           .found(to_string(v->type.dims));
   OPTP_TRY(axis, c.axis(c.integer("axis", 0), data->ndim()));
+  if (c.text("reduction", "none") == "none" && updates->type.dtype == data->type.dtype) {
+    Formula f(c.build);
+    if (Value* slices = index_of_slices(f, *index, *data, *updates, axis))
+      return made_by(f, {f.op("index_copy", {data, slices, updates}, {{"axis", axis}})});
+  }
   OPTP_TRY(components, components_along(c, *data, *index, axis, /*inside=*/false));
   OPTP_TRY(row, flat_row(c, data->type.dims, components));
   return scattered(c, *data, *row, *updates, data->ndim());

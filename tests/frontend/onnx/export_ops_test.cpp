@@ -109,6 +109,12 @@ std::vector<Sample> samples() {
                    {{f32, {5, batch, 3, 4}}, {i, {batch, 3}}},
                    {{"axis", int64_t(1)}, {"rows", Dim(7)}},
                    {{}, wanted}});
+    for (DType t : {f32, i64, bf16, boolean}) {
+      out.push_back(
+          {"index_copy", {{t, {batch, 7, 4}}, {i, {2}}, {t, {batch, 2, 4}}}, {{"axis", int64_t(1)}}, {{}, {0, 5}}});
+      out.push_back({"index_copy", {{t, {7}}, {i, {3}}, {t, {3}}}, {{"axis", int64_t(0)}}, {{}, {0, 5, 1}}});
+    }
+    out.push_back({"index_copy", {{f32, {7, 1}}, {i, {3}}, {f32, {3, 1}}}, {{"axis", int64_t(0)}}, {{}, {0, -1, 1}}});
     out.push_back({"gather", {table, {i, {batch, 3}}}, {{"axis", int64_t(0)}}, {{}, wanted}});
     out.push_back({"gather", {{f32, {2, 7, 3}}, {i, {batch, 3}}}, {{"axis", int64_t(1)}}, {{}, wanted}});
     // Ranks with rows 0 to 2, 3 to 4 and none of 7; what they don't hold must not leak, though it is NaN.
