@@ -4,13 +4,11 @@
 
 namespace optp {
 
-// The named dim that runs over the tokens of the ids: the second of an integer input that chooses rows of a table.
-llvm::Expected<Dim> sequence_of(const Graph& graph);
-
-// A graph that takes `capacity` tokens in all, some at each run: of a plain model, whose ids are [batch, sequence].
+// A graph that takes `capacity` tokens in all, some at each run: of a model whose ids are
+// [batch, sequence], plain or with caches of its own.
 //   inputs    ids and what else goes along with the new tokens, [batch, sequence]; what is about all of them, such as
-//             attention_mask, [batch, capacity]; cache_position: i64[sequence], the places of the new tokens, from 0 on;
-//             past_key_values.N.key and .value, zeros at first, which are states
+//             attention_mask, [batch, capacity]; cache_position: i64[sequence], the places of the new tokens, from 0
+//             on; past_key_values.N.key and .value, zeros at first, which are states
 //   outputs   the model's, of the new tokens; present.N.key and .value
 // Found by what an output needs, not by how positions or masks are made: see cached_decoder.cpp. Errors, with the node:
 // not_a_decoder where an output needs tokens that come later, or all of them at once.

@@ -43,6 +43,11 @@ bool set_outputs(NamedPassOptions& o, llvm::StringRef value) {
 const Option options_[] = {
     {"keep-shared", [](NamedPassOptions& o, llvm::StringRef v) { return o.passes.keep_shared = v.empty(); }},
     {"no-tie", [](NamedPassOptions& o, llvm::StringRef v) { return !(o.passes.tie_weights = !v.empty()); }},
+    {"kv-cache",
+     [](NamedPassOptions& o, llvm::StringRef v) {
+       o.passes.kv_cache = Dim::symbol(v.empty() ? "capacity" : v);
+       return true;
+     }},
     {"nesterov", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.optimizer.nesterov = v.empty(); }},
     {"centered", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.optimizer.centered = v.empty(); }},
     {"outputs", set_outputs},

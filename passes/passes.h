@@ -1,6 +1,7 @@
 // All passes: each a function from graph to graph in a file of its own. pipeline.h puts them in order.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,7 @@ struct PassOptions {
   std::vector<std::string> tie, untie;  // patterns of weights that are tied where their contents are equal, or are not
   std::vector<std::string> trainable;   // what a pattern without * names is a parameter, whatever it looks like
   bool keep_shared = false;
+  std::optional<Dim> kv_cache;    // a decoder with caches of so many tokens; none: the model as it is
   RewriteLimit* limit = nullptr;  // null: none
   // Passes that rewrite ask before each rewrite.
   bool may_rewrite() const { return !limit || limit->left-- > 0; }

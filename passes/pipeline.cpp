@@ -2,6 +2,7 @@
 #include "passes/pipeline.h"
 
 #include "frontend/ir/diagnostic.h"
+#include "passes/cached_decoder.h"
 #include "passes/partials.h"
 
 namespace optp {
@@ -17,6 +18,13 @@ llvm::Error on_whole(Compilation& c, int64_t) {
 // A stage was asked for by name on a graph that the one before it did not come from.
 llvm::Error out_of_order(llvm::StringRef stage, llvm::StringRef before) {
   return error(Code::bad_value).what("pass " + stage + " runs only after " + before + ", in one run of the pipeline");
+}
+llvm::Error add_caches(Compilation& c, int64_t) {
+  if (!c.passes.kv_cache) return llvm::Error::success();
+  auto made = cached_decoder(*c.whole, *c.passes.kv_cache);
+  if (!made) return made.takeError();
+  c.whole = std::move(*made);
+  return llvm::Error::success();
 }
 llvm::Error begin_training(Compilation& c, int64_t) {
   c.inference = c.whole->clone();
@@ -85,6 +93,9 @@ const Stage stages[] = {
      sweeps},
     {"find-states", "outputs that extend an input become states: key/value caches", always, on_whole<find_states>,
      sweeps},
+    // After states are known: a model's own caches give way to those.
+    {"add-caches", "where asked for, a decoder that keeps keys and values of earlier tokens in caches", always,
+     add_caches, sweeps | makes_graph},
     {"annotate", "gives every value a sharding and its cause; keeps partial sums as far as they may go", always,
      on_whole<annotate>, counts},
     // Training starts from an annotated graph, so that the forward part of its plan is the inference plan.

@@ -94,7 +94,9 @@ llvm::Error run_pipeline(Compilation& compilation, const StageHooks& hooks, llvm
 
 llvm::Error canonicalise(Graph& graph, const PassOptions& options) {
   bool over = false;
-  return run_on(graph, options, {}, [&](const Stage& s) { return !(over |= llvm::StringRef(s.name) == "annotate"); });
+  return run_on(graph, options, {}, [&](const Stage& s) {
+    return !(over |= llvm::StringRef(s.name) == "annotate") && !s.is(Stage::makes_graph);
+  });
 }
 llvm::Error run_pass(llvm::StringRef name, Graph& graph, const PassOptions& options) {
   const Stage* stage = find_stage(name);

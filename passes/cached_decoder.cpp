@@ -1,0 +1,500 @@
+// A plain model becomes a decoder with caches. Every value is made as its users need it, from the outputs back:
+//
+//   an output is needed for the new tokens. What sums or shares out over tokens (softmax, the product behind it) needs
+//   that dim of its operands for all tokens; all other loops of an op need of its operands what is needed of its
+//   result.
+//
+//   %s = contract(%q, %k) "b s h d, b t h d -> b h s t"    %q for new tokens, %k for all: s of %p = softmax(%s) is new,
+//   %o = contract(%p, %v) "b h s t, b t h d -> b s h d"    its t is all
+//
+// A value that depends on the ids is computed for the new tokens only. Where it is needed for all, the rows of earlier
+// runs come from a cache of `capacity` rows, which takes the new ones: %k and %v, and nothing else, in a transformer.
+// What does not depend on them (positions, masks, tables of sines) is computed as the model does, as if all `capacity`
+// tokens were there, and where it is needed for the new ones alone, for their places. So learned, rotary and ALiBi
+// positions, windows and masks of any make need no rules of their own.
+//
+// A mask has to keep later tokens out, or earlier rows would have been others: is_causal makes sure.
+#include "passes/cached_decoder.h"
+
+#include <map>
+
+#include "frontend/ir/builder.h"
+#include "frontend/ir/diagnostic.h"
+#include "passes/input_dependence.h"
+#include "passes/map_dims.h"
+
+namespace optp {
+namespace {
+// Which tokens a dim is needed for; `none`: it does not run over tokens.
+enum class Tokens : char { none = '-', fresh = 'n', all = 'a' };
+using Needs = std::string;  // a Tokens a dim
+bool has(const Needs& needs, Tokens t) { return llvm::StringRef(needs).contains(char(t)); }
+
+class Caching {
+ public:
+  Caching(const Graph& from, Dim sequence, Dim capacity, const llvm::DenseSet<const Value*>& streams)
+      : from_(from),
+        sequence_(sequence),
+        capacity_(capacity),
+        streams_(streams),
+        depends_(from, [&](const Value& v) { return streams.contains(&v); }),
+        to_(std::make_unique<Graph>()),
+        build_(*to_) {
+    build_.set_fold(false);
+  }
+
+  llvm::Expected<std::unique_ptr<Graph>> run() {
+    static_cast<GraphFacts&>(*to_) = from_;
+    for (const Guard& g : from_.guards)
+      if (runs_over_tokens(g.left) || runs_over_tokens(g.right))
+        to_->guards.push_back({for_all(g.left), for_all(g.right), g.at});
+    for (const Value* v : from_.inputs) {
+      const Needs needs = needs_of(*v, streams_.contains(v) ? Tokens::fresh : Tokens::all);
+      inputs_[v] = &to_->add_input(v->name, type_for(*v, needs));
+    }
+    places_ = &to_->add_input(to_->unique_name("cache_position"), {DType::i64, {sequence_}});
+    for (const GraphOutput& o : from_.outputs) {
+      auto v = made(*o.value, needs_of(*o.value, Tokens::fresh));
+      if (!v) return v.takeError();
+      to_->outputs.push_back({o.name, *v});
+    }
+    if (caches_.empty())
+      return error(Code::not_supported)
+          .in_file(from_.source)
+          .what("no output needs earlier tokens: there is nothing to cache");
+    if (auto e = is_causal(from_, sequence_, shared_out_)) return e;
+    name_caches();
+    return std::move(to_);
+  }
+  // Inputs that are needed for the new tokens, and for nothing else.
+  llvm::DenseSet<const Value*> fresh_inputs() const {
+    llvm::DenseSet<const Value*> out = fresh_inputs_;
+    for (const Value* v : whole_inputs_) out.erase(v);
+    return out;
+  }
+
+ private:
+  bool runs_over_tokens(Dim d) const { return llvm::is_contained(named_dims_of(d), sequence_); }
+  Needs needs_of(const Value& v, Tokens t) const {
+    Needs out;
+    for (Dim d : v.type.dims) out += char(runs_over_tokens(d) ? t : Tokens::none);
+    return out;
+  }
+  Dim for_all(Dim d) const {
+    return substitute(d, [&](llvm::StringRef name) -> std::optional<Dim> {
+      if (name == *name_of(sequence_)) return capacity_;
+      return std::nullopt;
+    });
+  }
+  Dim dim_for(Dim d, char need) const { return Tokens(need) == Tokens::all ? for_all(d) : d; }
+  Dims dims_for(llvm::ArrayRef<Dim> dims, const Needs& needs) const {
+    Dims out;
+    for (size_t d = 0; d < dims.size(); ++d) out.push_back(dim_for(dims[d], needs[d]));
+    return out;
+  }
+  Type type_for(const Value& v, const Needs& needs) const { return {v.type.dtype, dims_for(v.type.dims, needs)}; }
+
+  llvm::Expected<Value*> made(const Value& v, const Needs& needs) {
+    const std::pair<const Value*, Needs> key(&v, needs);
+    if (auto at = made_.find(key); at != made_.end()) return at->second;
+    auto value = make(v, needs);
+    if (!value) return value.takeError();
+    return made_[key] = *value;
+  }
+  llvm::Expected<Value*> make(const Value& v, const Needs& needs) {
+    if (v.is_data()) {
+      Value& copy = to_->add_data(v.name, v.data);
+      static_cast<ValueFacts&>(copy) = v;
+      return &copy;
+    }
+    if (!depends_(v)) return make_of_places(v, needs);
+    const size_t over_all = llvm::StringRef(needs).count(char(Tokens::all)),
+                 over_fresh = llvm::StringRef(needs).count(char(Tokens::fresh));
+    if (over_all > 1) return not_supported(v, "it is needed for all pairs of tokens");
+    if (over_all == 0 && !v.producer) return inputs_.lookup(&v);
+    if (over_all == 0 || over_fresh > 0 || &cached_form(v) != &v) return make_node(v, needs);
+    return make_cache(v, needs);
+  }
+  // What v is a view of, perhaps scaled, where that is smaller: heads before they are repeated; without dims of 1.
+  const Value& cached_form(const Value& v) const {
+    const Value* best = &v;
+    for (const Value* at = operand_of_view(v); at; at = operand_of_view(*at)) {
+      const auto times = exact_div(product(best->type.dims), product(at->type.dims));
+      if (times && (times->constant().value_or(0) > 1 || without_ones(best->type.dims) == at->type.dims)) best = at;
+    }
+    return *best;
+  }
+  const Value* operand_of_view(const Value& v) const {
+    if (!v.producer) return nullptr;
+    const OpDef& op = *v.producer->op;
+    const bool scales = op.is(Trait::multiplies) || op.is(Trait::divides);
+    if (!op.is(view_traits) && !scales) return nullptr;
+    for (const Value* x : v.producer->operands)
+      if (depends_(*x))
+        return llvm::is_contained(x->type.dims, sequence_) && (!scales || x->type.dims == v.type.dims) ? x : nullptr;
+      else if (llvm::any_of(x->type.dims, [&](Dim d) { return runs_over_tokens(d); }))
+        return nullptr;
+    return nullptr;
+  }
+  static Dims without_ones(llvm::ArrayRef<Dim> dims) {
+    Dims out;
+    llvm::copy_if(dims, std::back_inserter(out), [](Dim d) { return !d.is(1); });
+    return out;
+  }
+
+  // Computed for all tokens, or for the places of the new ones.
+  llvm::Expected<Value*> make_of_places(const Value& v, const Needs& needs) {
+    const size_t d = needs.find(char(Tokens::fresh));
+    if (!v.producer && has(needs, Tokens::all)) whole_inputs_.insert(&v);
+    if (d == Needs::npos) return v.producer ? make_node(v, needs) : llvm::Expected<Value*>(inputs_.lookup(&v));
+    if (v.producer && can_follow(v, needs)) return make_node(v, needs);
+    if (v.type.dims[d] != sequence_)
+      return not_supported(
+          v, "dim " + llvm::Twine(d) + " joins the tokens with another dim and is needed for the new ones");
+    Needs wider = needs;
+    wider[d] = char(Tokens::all);
+    if (!v.producer) fresh_inputs_.insert(&v);
+    auto table = v.producer ? made(v, wider) : llvm::Expected<Value*>(inputs_.lookup(&v));
+    if (!table) return table.takeError();
+    if (v.producer) build_.at(v.producer->name, v.producer->origin, v.producer->module);
+    return build_.create("gather", {*table, places_}, {{"axis", int64_t(d)}}, v.name);
+  }
+
+  llvm::Error not_supported(const Value& v, const llvm::Twine& what) const {
+    auto e = error(Code::not_supported).in_file(from_.source);
+    if (v.producer) e.at(*v.producer);
+    return e.what("a cache for decoding").what(what).about({.tensor = v.name});
+  }
+
+  // The tokens that each loop of v's producer runs over; none where its parts can't be told apart.
+  using LoopNeeds = std::string;
+  std::optional<LoopNeeds> loops_for(const Value& v, const Needs& needs) const {
+    const Node& node = *v.producer;
+    if (!node.op->rule) return std::nullopt;
+    auto rule = node.op->rule(node);
+    if (!rule) {
+      llvm::consumeError(rule.takeError());
+      return std::nullopt;
+    }
+    LoopNeeds loops(rule->loops.size(), char(Tokens::none));
+    for (size_t d = 0; d < needs.size(); ++d)
+      if (const int loop = rule->results[v.result][d]; loop != no_loop && Tokens(needs[d]) != Tokens::none) {
+        char& own = loops[size_t(loop)];
+        if (own != char(Tokens::none) && own != needs[d]) return std::nullopt;
+        own = needs[d];
+      }
+    for (const LoopLink& link : rule->links)
+      if (!follow_link(*rule, link, loops)) return std::nullopt;
+    for (const LoopPiece& piece : rule->pieces)
+      if (!follow_piece(*rule, piece, loops)) return std::nullopt;
+    // What is in no result is summed over.
+    for (size_t k = 0; k < loops.size(); ++k)
+      if (Tokens(loops[k]) == Tokens::none && runs_over_tokens(rule->loops[k].extent)) loops[k] = char(Tokens::all);
+    for (size_t k = 0; k < loops.size(); ++k)
+      if (rule->loops[k].whole && Tokens(loops[k]) == Tokens::fresh) return std::nullopt;
+    return loops;
+  }
+  // A reshape's two groups of loops: those that run over tokens stand in the same order in both.
+  bool follow_link(const Rule& rule, const LoopLink& link, LoopNeeds& loops) const {
+    auto over_tokens = [&](llvm::ArrayRef<int> group) {
+      llvm::SmallVector<int, 4> out;
+      for (int k : group)
+        if (runs_over_tokens(rule.loops[size_t(k)].extent)) out.push_back(k);
+      return out;
+    };
+    auto left = over_tokens(link.left), right = over_tokens(link.right);
+    if (left.empty() && right.empty()) return true;
+    const bool left_known = llvm::any_of(left, [&](int k) { return Tokens(loops[size_t(k)]) != Tokens::none; });
+    const auto &known = left_known ? left : right, &open = left_known ? right : left;
+    if (known.size() == open.size()) {
+      for (size_t k = 0; k < known.size(); ++k) loops[size_t(open[k])] = loops[size_t(known[k])];
+      return true;
+    }
+    for (int k : known)
+      if (loops[size_t(k)] != loops[size_t(known.front())]) return false;
+    for (int k : open) loops[size_t(k)] = known.empty() ? char(Tokens::all) : loops[size_t(known.front())];
+    return true;
+  }
+  // A slice's result within its operand, a concat's operands within its result.
+  bool follow_piece(const Rule& rule, const LoopPiece& p, LoopNeeds& loops) const {
+    const Dim whole = rule.loops[size_t(p.whole)].extent, piece = rule.loops[size_t(p.piece)].extent;
+    char &of_whole = loops[size_t(p.whole)], &of_piece = loops[size_t(p.piece)];
+    if (!runs_over_tokens(whole) && !runs_over_tokens(piece)) return true;
+    if (Tokens(of_whole) != Tokens::none) {  // a concat
+      if (runs_over_tokens(piece)) of_piece = of_whole;
+      return Tokens(of_whole) == Tokens::all || whole == piece;
+    }
+    if (!runs_over_tokens(piece)) {
+      // The last token's row is that of the last new one.
+      of_whole = char(piece.is(1) && p.start + piece == whole ? Tokens::fresh : Tokens::all);
+      return true;
+    }
+    if (runs_over_tokens(whole)) of_whole = of_piece;
+    return Tokens(of_piece) == Tokens::all || whole == piece;
+  }
+  // Of what does not depend on ids: whether it can be made of operands for the new tokens' places. Each of its dims
+  // that run over them comes from one of an operand, or is repeated.
+  bool can_follow(const Value& v, const Needs& needs) const {
+    const Node& node = *v.producer;
+    const auto loops = loops_for(v, needs);
+    if (!loops || node.operands.empty()) return false;
+    const Rule rule = llvm::cantFail(node.op->rule(node));
+    for (size_t k = 0; k < loops->size(); ++k) {
+      if (Tokens((*loops)[k]) != Tokens::fresh || node.op->is(Trait::repeats)) continue;
+      const bool is_linked = llvm::any_of(rule.links, [&](const LoopLink& l) {
+        return llvm::is_contained(l.left, int(k)) || llvm::is_contained(l.right, int(k));
+      });
+      if (!is_linked && llvm::none_of(rule.operands, [&](const auto& o) { return llvm::is_contained(o, int(k)); }))
+        return false;
+    }
+    return llvm::all_of(node.attributes, [&](const auto& entry) {
+      const auto* dims = std::get_if<Dims>(&entry.second);
+      return !dims || *dims == v.type.dims || llvm::none_of(*dims, [&](Dim d) { return runs_over_tokens(d); });
+    });
+  }
+
+  llvm::Expected<Value*> make_node(const Value& v, const Needs& needs) {
+    const Node& node = *v.producer;
+    const auto loops = loops_for(v, needs);
+    if (!loops) return not_supported(v, "it needs other tokens at once, as a decoder's steps don't have");
+    const Rule rule = llvm::cantFail(node.op->rule(node));
+    llvm::SmallVector<Value*, 3> operands;
+    for (size_t k = 0; k < node.operands.size(); ++k) {
+      const Value& x = node.operand(k);
+      Needs wanted = needs_of(x, Tokens::all);
+      for (size_t d = 0; d < x.ndim(); ++d)
+        if (const int loop = rule.operands[k][d]; loop != no_loop && Tokens(wanted[d]) != Tokens::none)
+          wanted[d] = (*loops)[size_t(loop)];
+      if (auto e = note_sum(v, rule, k, *loops)) return e;
+      auto operand = made(x, wanted);
+      if (!operand) return operand.takeError();
+      operands.push_back(*operand);
+    }
+    build_.at(node.name, node.origin, node.module);
+    build_.phase(node.phase);
+    auto attributes = attributes_for(v, needs, rule, *loops);
+    if (!attributes) return attributes.takeError();
+    auto made = build_.create(node.op->name, operands, std::move(*attributes), v.name);
+    if (!made) return made.takeError();
+    if ((*made)->type != type_for(v, needs))
+      return not_supported(v, "expected " + to_string(type_for(v, needs)) + ", found " + to_string((*made)->type));
+    return *made;
+  }
+  // Rows that were not given yet stand in caches: what sums over tokens must leave them out.
+  llvm::Error note_sum(const Value& v, const Rule& rule, size_t k, const LoopNeeds& loops) {
+    const Node& node = *v.producer;
+    const Value& x = node.operand(k);
+    if (!depends_(x)) return llvm::Error::success();
+    for (size_t d = 0; d < x.ndim(); ++d) {
+      const int loop = rule.operands[k][d];
+      if (loop == no_loop || Tokens(loops[size_t(loop)]) != Tokens::all) continue;
+      const Loop& l = rule.loops[size_t(loop)];
+      if (!l.whole && l.reduce == Reduce::none) continue;
+      if (node.op->is(Trait::joins) || node.op->is(Trait::cuts)) continue;
+      if (node.op->is(Trait::shares_out)) {
+        if (!llvm::is_contained(shared_out_, &node)) shared_out_.push_back(&node);
+        continue;
+      }
+      if (node.op->is(Trait::product) && llvm::any_of(node.operands, [&](const Value* o) { return is_shared_out(*o); }))
+        continue;
+      return not_supported(v, "it sums over tokens without a softmax that leaves out those that come later");
+    }
+    return llvm::Error::success();
+  }
+  // A softmax's result, or what becomes of it before the product: cut, scaled, NaN taken out.
+  static bool is_shared_out(const Value& v) {
+    if (!v.producer || v.producer->op->is(Trait::product)) return false;
+    return v.producer->op->is(Trait::shares_out) ||
+           llvm::any_of(v.producer->operands, [](const Value* x) { return is_shared_out(*x); });
+  }
+
+  llvm::Expected<Attributes> attributes_for(const Value& v, const Needs& needs, const Rule& rule,
+                                            const LoopNeeds& loops) const {
+    Attributes out = v.producer->attributes;
+    auto is_open = [&](Dim d) { return runs_over_tokens(d); };
+    for (auto& [name, attribute] : out) {
+      if (auto* dims = std::get_if<Dims>(&attribute)) {
+        if (!llvm::any_of(*dims, is_open)) continue;
+        if (*dims == v.type.dims)
+          *dims = dims_for(*dims, needs);
+        else if (!has(needs, Tokens::fresh))
+          for (Dim& d : *dims) d = for_all(d);
+        else
+          return not_supported(v, "attribute " + name + " speaks of tokens");
+      } else if (auto* dim = std::get_if<Dim>(&attribute); dim && is_open(*dim)) {
+        // A slice's start and size are along its axis; everything else is about all tokens or about the new ones.
+        char need = char(depends_(v) && has(needs, Tokens::fresh) ? Tokens::fresh : Tokens::all);
+        if (v.producer->op->is(Trait::cuts)) {
+          const size_t axis = size_t(v.producer->integer("axis"));
+          need = Tokens(needs[axis]) == Tokens::none ? loops[size_t(rule.operands[0][axis])] : needs[axis];
+        }
+        *dim = dim_for(*dim, need);
+      }
+    }
+    return out;
+  }
+
+  struct Cache {
+    const Value* of;
+    size_t axis;
+    Value *input, *output;
+    int64_t layer = 0;
+    bool is_of_values = false;
+  };
+  llvm::Expected<Value*> make_cache(const Value& v, const Needs& needs) {
+    const size_t axis = needs.find(char(Tokens::all));
+    if (v.type.dims[axis] != sequence_)
+      return not_supported(
+          v, "dim " + llvm::Twine(axis) + " joins the tokens with another dim and is needed for all of them");
+    auto rows = made(v, needs_of(v, Tokens::fresh));
+    if (!rows) return rows.takeError();
+    Value& cache = to_->add_input(to_->unique_name(v.name + ".cache"), type_for(v, needs));
+    if (v.producer) build_.at(v.producer->name, v.producer->origin, v.producer->module);
+    auto all = build_.create("index_copy", {&cache, places_, *rows}, {{"axis", int64_t(axis)}}, v.name + ".all");
+    if (!all) return all.takeError();
+    caches_.push_back({&v, axis, &cache, *all});
+    return *all;
+  }
+  // As exporters and runtimes call them: what a softmax's result is multiplied with are values, the others keys.
+  void name_caches() {
+    llvm::DenseMap<const Value*, size_t> order;
+    size_t next = 0;
+    for (const auto& node : from_.nodes)
+      for (const auto& r : node->results) order[r.get()] = next++;
+    llvm::sort(caches_, [&](const Cache& a, const Cache& b) { return order.lookup(a.of) < order.lookup(b.of); });
+    int64_t keys = 0, values = 0;
+    for (Cache& c : caches_) {
+      c.is_of_values = is_of_values(*c.output);
+      c.layer = c.is_of_values ? values++ : keys++;
+    }
+    llvm::stable_sort(caches_, [](const Cache& a, const Cache& b) {
+      return std::pair(a.layer, a.is_of_values) < std::pair(b.layer, b.is_of_values);
+    });
+    for (const Cache& c : caches_) {
+      const std::string name = std::to_string(c.layer) + (c.is_of_values ? ".value" : ".key");
+      to_->rename(*c.input, to_->unique_name("past_key_values." + name));
+      to_->outputs.push_back({"present." + name, c.output});
+      to_->states.push_back({c.input->name, "present." + name, int64_t(c.axis)});
+    }
+    // In the order of layers, behind the model's own.
+    auto of_cache = [&](const Value* v) {
+      return llvm::find_if(caches_, [&](const Cache& c) { return c.input == v; }) - caches_.begin();
+    };
+    llvm::stable_sort(to_->inputs, [&](const Value* a, const Value* b) {
+      const long x = of_cache(a), y = of_cache(b), none = long(caches_.size());
+      return (x == none ? -1 : x) < (y == none ? -1 : y);
+    });
+  }
+  static bool is_of_values(const Value& v) {
+    return llvm::any_of(v.uses, [](const Use& use) {
+      if (use.node->op->is(view_traits)) return is_of_values(use.node->out());
+      return use.node->op->is(Trait::product) && is_shared_out(use.node->operand(1 - use.operand));
+    });
+  }
+
+  const Graph& from_;
+  const Dim sequence_, capacity_;
+  const llvm::DenseSet<const Value*>& streams_;
+  InputDependence depends_;
+  std::unique_ptr<Graph> to_;
+  Builder build_;
+  Value* places_ = nullptr;
+  std::map<std::pair<const Value*, Needs>, Value*> made_;
+  std::vector<Cache> caches_;
+  llvm::SmallVector<const Node*, 8> shared_out_;
+  llvm::DenseMap<const Value*, Value*> inputs_;
+  llvm::DenseSet<const Value*> whole_inputs_, fresh_inputs_;
+};
+
+// The input of ids, [batch, sequence].
+llvm::Expected<const Value*> ids_of(const Graph& graph) {
+  for (const auto& node : graph.nodes) {
+    if (!node->op->is(Trait::looks_up) || !node->operand(0).is_data() || !is_float(node->operand(0).type.dtype))
+      continue;
+    const Value* ids = &node->operand(1);
+    while (ids->producer && ids->producer->op->is(view_traits)) ids = &ids->producer->operand(0);
+    if (ids->producer || ids->is_data() || ids->ndim() != 2) continue;
+    if (name_of(ids->type.dims[1])) return ids;
+    return error(Code::not_supported)
+        .in_file(graph.source)
+        .tensor("input", ids->name)
+        .what("a cache for decoding")
+        .expected("a named second dim, for any number of tokens")
+        .found(ids->type.dims[1].text())
+        .hint("export the model with a dynamic sequence");
+  }
+  return error(Code::not_supported)
+      .in_file(graph.source)
+      .what("a cache for decoding")
+      .expected("an input of ids, [batch, sequence], that choose rows of a table")
+      .found("none");
+}
+
+// Of the same model with no token before the first: what it joins with a cache is what is new.
+llvm::Expected<std::unique_ptr<Graph>> without_past(const Graph& graph) {
+  auto out = graph.clone();
+  llvm::SmallVector<Dim, 2> past;
+  for (const State& s : graph.states) {
+    Value* input = out->find(s.input);
+    const Dim length = input->type.dims[size_t(s.axis)];
+    if (!llvm::is_contained(past, length)) past.push_back(length);
+    llvm::erase_if(out->outputs, [&](const GraphOutput& o) { return o.name == s.output; });
+    while (!input->uses.empty()) {
+      Node& user = *input->uses.front().node;
+      Value* joined = &user.out();
+      if (user.op->is(Trait::converts) && user.out().uses.size() == 1) joined = &user.out().uses.front().node->out();
+      if (!joined->producer->op->is(Trait::joins) || joined->producer->operands.size() != 2)
+        return error(Code::not_supported)
+            .in_file(graph.source)
+            .at(user)
+            .what("a cache for decoding")
+            .expected("each cache of the model to be joined with new rows and used for nothing else");
+      out->replace_all_uses(*joined, joined->producer->operand(1));
+      Node& join = *joined->producer;
+      const bool converted = &join != &user;
+      out->erase(join);
+      if (converted) out->erase(user);
+    }
+    llvm::erase(out->inputs, input);
+  }
+  out->states.clear();
+  for (Dim p : past)
+    if (!name_of(p))
+      return error(Code::not_supported)
+          .in_file(graph.source)
+          .what("a cache for decoding")
+          .expected("a named extent of the model's own caches")
+          .found(p.text());
+  auto none = [&](Dim d) {
+    return substitute(d, [&](llvm::StringRef name) -> std::optional<Dim> {
+      for (Dim p : past)
+        if (name == *name_of(p)) return Dim(0);
+      return std::nullopt;
+    });
+  };
+  map_dims(*out, none);
+  for (Guard& g : out->guards) g.left = none(g.left), g.right = none(g.right);
+  llvm::erase_if(out->guards, [](const Guard& g) { return g.left == g.right; });
+  out->erase_dead();
+  return out;
+}
+}  // namespace
+
+llvm::Expected<std::unique_ptr<Graph>> cached_decoder(const Graph& graph, Dim capacity) {
+  auto plain = without_past(graph);
+  if (!plain) return plain.takeError();
+  auto ids = ids_of(**plain);
+  if (!ids) return ids.takeError();
+  const Dim sequence = (*ids)->type.dims[1];
+  // What goes along with the new tokens alone (position_ids, token_type_ids) is known once all is made.
+  llvm::DenseSet<const Value*> streams{*ids};
+  while (true) {
+    Caching caching(**plain, sequence, capacity, streams);
+    auto made = caching.run();
+    if (!made) return made.takeError();
+    const auto fresh = caching.fresh_inputs();
+    if (fresh.empty()) return made;
+    streams.insert(fresh.begin(), fresh.end());
+  }
+}
+}  // namespace optp
