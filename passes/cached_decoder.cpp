@@ -406,7 +406,8 @@ class Caching {
   llvm::DenseSet<const Value*> whole_inputs_, fresh_inputs_;
 };
 
-// The input of ids, [batch, sequence].
+}  // namespace
+
 llvm::Expected<const Value*> ids_of(const Graph& graph) {
   for (const auto& node : graph.nodes) {
     if (!node->op->is(Trait::looks_up) || !node->operand(0).is_data() || !is_float(node->operand(0).type.dtype))
@@ -430,6 +431,7 @@ llvm::Expected<const Value*> ids_of(const Graph& graph) {
       .found("none");
 }
 
+namespace {
 // Of the same model with no token before the first: what it joins with a cache is what is new.
 llvm::Expected<std::unique_ptr<Graph>> without_past(const Graph& graph) {
   auto out = graph.clone();

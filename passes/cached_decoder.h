@@ -14,6 +14,10 @@ namespace optp {
 // not_a_decoder where an output needs tokens that come later, or all of them at once.
 llvm::Expected<std::unique_ptr<Graph>> cached_decoder(const Graph& graph, Dim capacity);
 
+// The input of ids, [batch, sequence], which choose rows of a table. Errors: there is none, or its sequence has no
+// name.
+llvm::Expected<const Value*> ids_of(const Graph& graph);
+
 // Whether each softmax over the tokens leaves out those that come later, by the masks that the graph computes.
 llvm::Error is_causal(const Graph& graph, Dim sequence, llvm::ArrayRef<const Node*> softmaxes);
 

@@ -137,10 +137,10 @@ int run(std::vector<std::string> words) {
   declare_flags_of_all_verbs(app);
   app.require_subcommand(1);
   const WorldMaker& ranks = make_thread_world;
-  const std::vector<Command> commands{add_partition(app),    add_inspect(app),      add_diff(app),
-                                      add_run(app, ranks),   add_train(app, ranks), add_export(app),
-                                      add_check(app, ranks), add_bench(app, ranks), add_build(app),
-                                      add_ops(app),          add_passes(app),       add_docs(app)};
+  const std::vector<Command> commands{
+      add_partition(app), add_inspect(app),      add_diff(app),         add_run(app, ranks),      add_train(app, ranks),
+      add_export(app),    add_check(app, ranks), add_bench(app, ranks), add_generate(app, ranks), add_build(app),
+      add_ops(app),       add_passes(app),       add_docs(app)};
   std::vector<std::string> verbs;
   for (const Command& c : commands) {
     declare_flags_of_all_verbs(*c.app);

@@ -17,6 +17,7 @@ set(rooms
   "tools/cli          frontend/ir frontend/io frontend/onnx passes passes/plan runtime runtime/comm runtime/kernels"
   "tools/run          frontend/ir frontend/io frontend/onnx frontend/models passes passes/plan runtime runtime/comm runtime/kernels tools/cli"
   "tools/train        frontend/ir frontend/io frontend/onnx passes passes/plan runtime runtime/comm tools/cli tools/run"
+  "tools/generate     frontend/ir frontend/io passes passes/plan runtime runtime/comm tools/cli tools/run"
   "tools/check        frontend/ir frontend/io frontend/onnx passes passes/plan runtime runtime/comm tools/cli tools/run tools/train"
   "tools/plan         frontend/ir frontend/io frontend/onnx frontend/models passes passes/plan tools/cli tools/run tools/check"
   "tools              frontend/ir frontend/io runtime runtime/comm tools/cli")
@@ -24,7 +25,7 @@ set(rooms
 set(libraries
   "dnnl.hpp           runtime runtime/kernels tools/cli"
   "onnx/onnx_pb.h     frontend/onnx frontend/onnx/operators frontend/models"
-  "CLI/CLI.hpp        tools tools/cli tools/run tools/train tools/check tools/plan")
+  "CLI/CLI.hpp        tools tools/cli tools/run tools/train tools/generate tools/check tools/plan")
 
 if(NOT CMAKE_SCRIPT_MODE_FILE)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS frontend/*.cpp frontend/*.h passes/*.cpp passes/*.h runtime/*.cpp runtime/*.h tools/*.cpp tools/*.h)

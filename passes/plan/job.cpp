@@ -123,6 +123,7 @@ llvm::Expected<PassOptions> pass_options_of(const JobOptions& o) {
   out.tie = o.tie, out.untie = o.untie;
   out.trainable = o.training.trainable;
   out.keep_shared = o.keep_shared;
+  out.kv_cache = o.kv_cache;
   if (!o.sharding_file.empty()) {
     auto constraints = read_constraints(o.sharding_file);
     if (!constraints) return constraints.takeError();

@@ -19,6 +19,7 @@ Command add_train(CLI::App& app, WorldMaker make_world);
 Command add_export(CLI::App& app);
 Command add_check(CLI::App& app, WorldMaker make_world);
 Command add_bench(CLI::App& app, WorldMaker make_world);
+Command add_generate(CLI::App& app, WorldMaker make_world);
 Command add_build(CLI::App& app);
 Command add_ops(CLI::App& app);
 Command add_passes(CLI::App& app);

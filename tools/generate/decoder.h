@@ -1,0 +1,61 @@
+// Rank graphs with caches (passes/cached_decoder.h), run token after token. Each rank keeps its caches where they are:
+// a step writes its rows into them.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "frontend/ir/graph.h"
+#include "runtime/run_ranks.h"
+
+namespace optp {
+
+struct DecoderOptions {
+  int64_t threads_per_device = 0;  // 0: the cores shared out
+};
+
+class Decoder {
+ public:
+  // Graphs of the ranks that the world holds, whose named dims are open. The world must outlive this. Errors: an input
+  // of which nobody knows what generating gives it.
+  static llvm::Expected<std::unique_ptr<Decoder>> create(World& world, PerRank<std::unique_ptr<Graph>> ranks,
+                                                         const Mesh& mesh, const DecoderOptions& options);
+
+  // Forgets all tokens. The next ones are those of `rows` rows, of at most `most` tokens each.
+  void begin(int64_t rows, int64_t most);
+  // Together: takes the next tokens of each row, [rows, count], and gives the logits behind the last of them, [rows,
+  // vocabulary]; the same on every process.
+  llvm::Expected<std::vector<double>> take(llvm::ArrayRef<int64_t> ids, int64_t count);
+
+  int64_t cache_bytes(size_t rank) const;  // as they stand
+
+ private:
+  // What is given to the inputs that are no caches.
+  enum class Role { ids, places, mask, positions, zeros };
+  struct Input {
+    std::string name;
+    Role role;
+  };
+  struct Bound {
+    PerRank<std::unique_ptr<Graph>> graphs;
+    std::unique_ptr<RankThreads> threads;
+  };
+  explicit Decoder(World& world) : world_(world) {}
+  llvm::Error find_roles();
+  llvm::Expected<RankThreads*> bound(int64_t count);
+  void make_room(int64_t tokens);
+  void grow_caches(const PerRank<std::unique_ptr<Graph>>& graphs);
+  HostArrays inputs_for(const Graph& graph, llvm::ArrayRef<int64_t> ids, int64_t count) const;
+  llvm::Expected<std::vector<double>> last_logits(const HostArray& logits) const;
+
+  World& world_;
+  Mesh mesh_;
+  DecoderOptions options_;
+  PerRank<std::unique_ptr<Graph>> graphs_;
+  std::vector<Input> inputs_;
+  std::string logits_, rows_dim_, count_dim_, capacity_dim_;
+  int64_t rows_ = 0, taken_ = 0, most_ = 0, capacity_ = 0;
+  PerRank<HostArrays> kept_;                       // of each rank its outputs: caches and logits
+  std::map<std::array<int64_t, 3>, Bound> bound_;  // by rows, count and capacity
+};
+
+}  // namespace optp

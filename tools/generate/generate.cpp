@@ -1,0 +1,196 @@
+// generate: goes on with prompts, token after token, on the ranks of a model whose keys and values are cached.
+#include <chrono>
+
+#include "frontend/io/json.h"
+#include "frontend/io/npy.h"
+#include "frontend/io/output_transaction.h"
+#include "frontend/ir/diagnostic.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/raw_ostream.h"
+#include "passes/plan/job.h"
+#include "tools/cli/command.h"
+#include "tools/cli/job_options.h"
+#include "tools/cli/progress.h"
+#include "tools/cli/suggestions.h"
+#include "tools/generate/decoder.h"
+#include "tools/generate/prompts.h"
+#include "tools/generate/sampler.h"
+#include "tools/run/prepare.h"
+
+namespace optp {
+namespace {
+struct GenerateOptions {
+  JobOptions job;
+  std::vector<std::string> prompt_ids;
+  std::string prompt_file, stop_ids, out, json, random_weights;
+  std::optional<int64_t> pad;
+  int64_t tokens = 32, threads = 0;
+  SamplingOptions sampling;
+};
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+struct Text {
+  Prompt prompt, tokens;  // given; made
+};
+struct Timing {
+  double to_first = 0;          // seconds, of the first batch: until its first token
+  double after_first = 0;       // of all batches: from their first tokens to their last
+  int64_t steps = 0, made = 0;  // after the first tokens
+  int64_t cache_bytes = 0;      // of the rank that has most
+};
+
+// Goes on with prompts of one length, together. A row stops by itself.
+llvm::Error go_on(Decoder& decoder, llvm::MutableArrayRef<Text*> batch, llvm::ArrayRef<int64_t> row_of,
+                  const GenerateOptions& o, const Prompt& stops, const World& world, Timing& timing) {
+  const int64_t rows = int64_t(batch.size()), length = int64_t(batch[0]->prompt.size());
+  decoder.begin(rows, length + o.tokens);
+  std::vector<int64_t> next;
+  for (const Text* t : batch) next.insert(next.end(), t->prompt.begin(), t->prompt.end());
+  std::vector<bool> done(batch.size(), false);
+  const auto start = std::chrono::steady_clock::now();
+  auto first = start;
+  for (int64_t k = 0; k < o.tokens && llvm::is_contained(done, false); ++k) {
+    auto logits = decoder.take(next, k == 0 ? length : 1);
+    if (!logits) return logits.takeError();
+    const size_t vocabulary = logits->size() / batch.size();
+    next.assign(batch.size(), 0);
+    for (size_t r = 0; r < batch.size(); ++r) {
+      const auto own = llvm::ArrayRef<double>(*logits).slice(r * vocabulary, vocabulary);
+      next[r] = next_token(own, o.sampling, row_of[r], k);
+      if (done[r]) continue;
+      batch[r]->tokens.push_back(next[r]);
+      done[r] = llvm::is_contained(stops, next[r]);
+      timing.made += k > 0;
+    }
+    if (k == 0) first = std::chrono::steady_clock::now();
+    timing.steps += k > 0;
+  }
+  if (timing.to_first == 0) timing.to_first = std::chrono::duration<double>(first - start).count();
+  timing.after_first += seconds_since(first);
+  for (const size_t r : world.held()) timing.cache_bytes = std::max(timing.cache_bytes, decoder.cache_bytes(r));
+  return llvm::Error::success();
+}
+
+llvm::Error write_tokens(const GenerateOptions& o, llvm::ArrayRef<Text> texts) {
+  size_t longest = 0;
+  for (const Text& t : texts) longest = std::max(longest, t.tokens.size());
+  Array a;
+  a.resize(/*floating=*/false, {int64_t(texts.size()), int64_t(longest)});
+  std::fill(a.i.begin(), a.i.end(), o.pad.value_or(0));
+  for (size_t r = 0; r < texts.size(); ++r)
+    std::copy(texts[r].tokens.begin(), texts[r].tokens.end(), a.i.begin() + ptrdiff_t(r * longest));
+  return write_npy(o.out, host_array(a, DType::i64));
+}
+llvm::Error report(const GenerateOptions& o, llvm::ArrayRef<Text> texts, const Timing& t) {
+  for (const Text& text : texts) {
+    std::string line;
+    for (int64_t id : text.tokens) line += (line.empty() ? "" : ",") + std::to_string(id);
+    llvm::outs() << line << "\n";
+  }
+  const double a_token = t.steps ? t.after_first / double(t.steps) : 0;
+  const double a_second = t.after_first > 0 ? double(t.made) / t.after_first : 0;
+  if (!Progress::silenced())
+    llvm::errs() << llvm::formatv(
+        "first token after {0:F1} ms, then {1:F2} ms a token ({2:F1} tokens/s), caches of {3:F1} MiB a device\n",
+        t.to_first * 1e3, a_token * 1e3, a_second, double(t.cache_bytes) / (1 << 20));
+  if (!o.out.empty())
+    if (auto e = write_tokens(o, texts)) return e;
+  if (o.json.empty()) return llvm::Error::success();
+  llvm::json::Object json{{"first_token_ms", t.to_first * 1e3},
+                          {"token_ms", a_token * 1e3},
+                          {"tokens_per_second", a_second},
+                          {"steps", t.steps},
+                          {"cache_bytes_per_device", t.cache_bytes}};
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::formatv("{0:2}\n", llvm::json::Value(std::move(json)));
+  return write_file_atomically(o.json, llvm::StringRef(text));
+}
+
+llvm::Error check(const GenerateOptions& o) {
+  if (o.tokens < 1) return error(Code::bad_value).flag("--tokens").expected("at least 1").found(o.tokens);
+  if (!(o.sampling.temperature > 0))
+    return error(Code::bad_value)
+        .flag("--temperature")
+        .expected("above 0")
+        .hint("without --sample the most likely token is taken");
+  if (o.sampling.top_k < 0)
+    return error(Code::bad_value).flag("--top-k").expected("at least 1").found(o.sampling.top_k);
+  if (!(o.sampling.top_p > 0 && o.sampling.top_p <= 1))
+    return error(Code::bad_value).flag("--top-p").expected("above 0, at most 1");
+  return llvm::Error::success();
+}
+
+// Prompts of one length go together: a model need not know what padding is.
+llvm::Error generate_all(const GenerateOptions& o, Job& job, std::vector<Text>& texts, const Prompt& stops,
+                         World& world) {
+  if (auto e = prepare_weights(job, o.random_weights)) return e;
+  PerRank<std::unique_ptr<Graph>> ranks(world.held());
+  for (const size_t r : world.held()) ranks[r] = std::move(job.ranks[r]);
+  auto decoder = Decoder::create(world, std::move(ranks), job.whole->mesh, {.threads_per_device = o.threads});
+  if (!decoder) return decoder.takeError();
+  std::map<size_t, std::vector<int64_t>> by_length;
+  for (size_t r = 0; r < texts.size(); ++r) by_length[texts[r].prompt.size()].push_back(int64_t(r));
+  Timing timing;
+  for (const auto& [length, rows] : by_length) {
+    llvm::SmallVector<Text*, 8> batch;
+    for (int64_t r : rows) batch.push_back(&texts[size_t(r)]);
+    if (auto e = go_on(**decoder, batch, rows, o, stops, world, timing)) return e;
+  }
+  return world.at_root([&] { return report(o, texts, timing); });
+}
+
+llvm::Error generate(GenerateOptions o, const WorldMaker& make_world) {
+  if (auto e = check(o)) return e;
+  auto prompts = read_prompts(o.prompt_ids, o.prompt_file, o.pad);
+  if (!prompts) return prompts.takeError();
+  Prompt stops;
+  if (!o.stop_ids.empty()) {
+    auto ids = parse_ids("--stop-ids", o.stop_ids);
+    if (!ids) return ids.takeError();
+    stops = std::move(*ids);
+  }
+  std::vector<Text> texts;
+  for (Prompt& p : *prompts) texts.push_back({std::move(p), {}});
+  o.job.kv_cache = Dim::symbol("capacity");
+  auto job = make_job(o.job);
+  auto made = make_world(job ? llvm::Expected<size_t>(job->ranks.size()) : job.takeError());
+  if (!made) return made.takeError();
+  World& world = **made;
+  return world.run([&] { return generate_all(o, *job, texts, stops, world); });
+}
+}  // namespace
+
+Command add_generate(CLI::App& app, WorldMaker make_world) {
+  auto o = std::make_shared<GenerateOptions>();
+  CLI::App* c = app.add_subcommand("generate", "go on with prompts, token after token, with cached keys and values");
+  add_job_options(*c, o->job);
+  also_called(c->add_option("--prompt-ids", o->prompt_ids, "a prompt's ids, between commas; repeatable: a row each")
+                  ->type_name("IDS")
+                  ->allow_extra_args(false),
+              {"prompt", "input-ids", "ids"});
+  c->add_option("--prompt-file", o->prompt_file, "prompts as integers, [n] or [rows, n]")->type_name("FILE.npy");
+  also_called(c->add_option("--pad-id", o->pad, "the id that fills shorter rows, of the file and of what is written"),
+              {"pad-token-id"});
+  also_called(c->add_option("--tokens", o->tokens, "how many to make at most, in each row")->capture_default_str(),
+              {"max-new-tokens", "max-tokens", "new-tokens", "n-predict"});
+  also_called(c->add_option("--stop-ids", o->stop_ids, "a row ends behind one of these ids")->type_name("IDS"),
+              {"eos-token-id", "eos-id", "stop"});
+  c->add_flag("--sample", o->sampling.sample, "draw tokens by their likelihood; else the most likely one is taken");
+  c->add_option("--temperature", o->sampling.temperature, "of --sample: logits are divided by it")
+      ->capture_default_str();
+  c->add_option("--top-k", o->sampling.top_k, "of --sample: only the K most likely; 0: all")->capture_default_str();
+  c->add_option("--top-p", o->sampling.top_p, "of --sample: only the fewest that are likely by P together")
+      ->capture_default_str();
+  c->add_option("--seed", o->sampling.seed, "of --sample; the same tokens on any number of devices")
+      ->capture_default_str();
+  c->add_option("-o,--out", o->out, "write the tokens that were made, [rows, n] of int64")->type_name("FILE.npy");
+  c->add_option("--json", o->json, "write the times to this file")->type_name("FILE");
+  also_called(c->add_option("--threads-per-device", o->threads, "OpenMP threads per device"),
+              {"threads", "num-threads", "omp-threads"});
+  c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");
+  return {c, [o, make_world = std::move(make_world)] { return generate(*o, make_world); }};
+}
+}  // namespace optp
