@@ -5,6 +5,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "runtime/executable_state.h"
+#include "runtime/file_pages.h"
 #include "runtime/memory_plan.h"
 #include "runtime/parallel.h"
 
@@ -48,14 +49,29 @@ const void* Executable::State::constant_bytes(const Value& v) const {
   return base ? base + it->second.offset : none;
 }
 
-// Data: the file's own bytes where this rank holds them in one run, else a copy of what it holds.
-llvm::Error Executable::State::load(const Value& v) {
-  if (places.count(&v)) return llvm::Error::success();
+// Data is loaded when the first kernel that needs it is compiled, and let go of behind the last, so that no more than
+// one weight stands twice.
+void Executable::State::declare(const Value& v) {
+  if (places.count(&v)) return;
   const TensorSpec spec = spec_of(v);
   Root& root = roots[size_t(add_root(Root::Kind::constant, spec.bytes()))];
   memory.parameter_bytes += spec.bytes();
   places[&v] = {int(roots.size()) - 1, 0};
-  if (context.plan_only) return llvm::Error::success();
+  root.data = &v;
+  root.loaded = context.plan_only;
+  root.open_uses = int64_t(v.uses.size());
+}
+llvm::Error Executable::State::load(const Value& v) {
+  const auto at = places.find(&v);
+  if (at == places.end()) return llvm::Error::success();
+  Root& root = roots[size_t(at->second.root)];
+  return root.kind == Root::Kind::constant && !root.loaded ? load_data(root) : llvm::Error::success();
+}
+// The file's own bytes where this rank holds them in one run, else a copy of what it holds.
+llvm::Error Executable::State::load_data(Root& root) {
+  const Value& v = *root.data;
+  const TensorSpec spec = spec_of(v);
+  root.loaded = true;
   if (v.data->is_missing()) {
     if (options.missing == MissingWeights::refuse)
       return error(Code::weights_not_found)
@@ -91,7 +107,20 @@ llvm::Error Executable::State::load(const Value& v) {
     std::memcpy(to, run.data(), run.size());
     to += run.size();
   });
+  if (v.data->in_file) let_go(v.data->bytes);
   return llvm::Error::success();
+}
+
+void Executable::State::used(const Node& node) {
+  for (const Value* v : node.operands) {
+    if (!v->is_data()) continue;
+    Root& root = roots[size_t(places.lookup(v).root)];
+    if (--root.open_uses > 0 || root.read || context.plan_only) continue;
+    if (root.mapped && v->data->in_file) let_go({static_cast<const char*>(root.mapped), size_t(root.bytes)});
+    root.owned.reset();
+    root.mapped = nullptr;
+    root.loaded = false;
+  }
 }
 
 Work Executable::State::work_of(const FusedStep& fused) const {
@@ -100,6 +129,7 @@ Work Executable::State::work_of(const FusedStep& fused) const {
   for (const Value* v : fused.operands) {
     work.operands.push_back(spec_of(*v));
     work.operands.back().constant = constant_bytes(*v);
+    work.operands.back().is_data = v->is_data();
   }
   for (const auto& r : fused.last->results) work.results.push_back(spec_of(*r));
   work.before = fused.before;
@@ -115,9 +145,11 @@ llvm::Expected<bool> Executable::State::fold(const Node& node) {
     if (!constant_bytes(*v)) return false;
     from += 4 * spec_of(*v).bytes();
   }
-  const Work work = work_of(alone(node));
-  for (const TensorSpec& r : work.results) to += r.bytes();
+  for (const auto& r : node.results) to += spec_of(*r).bytes();
   if (to > from) return false;
+  for (const Value* v : node.operands)
+    if (auto e = load(*v)) return e;
+  const Work work = work_of(alone(node));
   if (context.plan_only) {
     for (size_t k = 0; k < work.results.size(); ++k)
       places[&node.out(k)] = {add_root(Root::Kind::constant, work.results[k].bytes()), 0};
@@ -136,23 +168,29 @@ llvm::Expected<bool> Executable::State::fold(const Node& node) {
   }
   const Bytes scratch(kernel->scratch_bytes);
   if (auto e = kernel->run({in, out, scratch.get()})) return e;
+  used(node);
   return true;
 }
 
 llvm::Error Executable::State::compile() {
   context.threads = std::max(1, options.threads);
+  context.packed = options.packed.get();
   const TeamSize team(context.threads);
   context.engine = dnnl::engine(dnnl::engine::kind::cpu, 0);
   context.stream = dnnl::stream(context.engine);
   if (auto e = add_inputs()) return e;
   for (const auto& node : graph.nodes)
     for (const Value* v : node->operands)
-      if (v->is_data())
-        if (auto e = load(*v)) return e;
+      if (v->is_data()) declare(*v);
+  // What was read of them before, to compare or to look for ties, is not needed again until they are packed.
+  if (!context.plan_only)
+    for (const Value* v : graph.data())
+      if (v->data->in_file) let_go(v->data->bytes);
   if (auto e = add_steps()) return e;
-  for (const GraphOutput& o : graph.outputs)
-    if (o.value->is_data())
-      if (auto e = load(*o.value)) return e;
+  for (const GraphOutput& o : graph.outputs) {
+    if (o.value->is_data()) declare(*o.value);
+    if (auto e = load(*o.value)) return e;
+  }
   place_outputs();
   merge_in_place();
   plan();
@@ -200,9 +238,31 @@ llvm::Expected<Executable::State::Fused> Executable::State::fuse_nodes() const {
   return out;
 }
 
+// A head as large as all layers together would stand twice beside what they were packed into: such weights come first.
+llvm::Error Executable::State::pack_largest(const Fused& fused) {
+  if (context.plan_only) return llvm::Error::success();
+  for (const auto& node : graph.nodes) {
+    const auto found = fused.by_last_node.find(node.get());
+    const bool is_fused = found != fused.by_last_node.end();
+    if (!is_fused && fused.taken.contains(node.get())) continue;
+    const FusedStep step = is_fused ? found->second : alone(*node);
+    if (!step.anchor->op->is(Trait::product)) continue;
+    for (const Value* v : step.anchor->operands) {
+      if (!v->is_data() || spec_of(*v).bytes() < memory.parameter_bytes / 8) continue;
+      if (auto e = load(*v)) return e;
+      auto kernel = compile_kernel(work_of(step), context);
+      if (!kernel) return kernel.takeError();
+      if (v->data->in_file) let_go(v->data->bytes);
+      if (kernel->run) early[step.last] = std::move(*kernel);
+    }
+  }
+  return llvm::Error::success();
+}
+
 llvm::Error Executable::State::add_steps() {
   auto fused = fuse_nodes();
   if (!fused) return fused.takeError();
+  if (auto e = pack_largest(*fused)) return e;
   for (const auto& owned : graph.nodes) {
     const Node& node = *owned;
     auto step = fused->by_last_node.find(&node);
@@ -214,6 +274,8 @@ llvm::Error Executable::State::add_steps() {
     if (auto offset = view_offset(node)) {
       const Place from = places.lookup(&node.operand(0));
       places[&node.out()] = {from.root, from.offset + *offset};
+      // What becomes of its view is not counted: it stays until all is compiled.
+      if (node.operand(0).is_data()) roots[size_t(from.root)].open_uses += 1;
       continue;
     }
     auto folded = fold(node);
@@ -230,6 +292,8 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   step.last = fused.last;
   step.nodes = fused.nodes;
   for (const Node* n : fused.nodes) step.flops += flops_of(*n);
+  for (const Value* v : fused.operands)
+    if (auto e = load(*v)) return e;
   step.work = work_of(fused);
   if (fused.anchor->op->collective) {
     auto call = collective_step(*fused.anchor);
@@ -237,8 +301,10 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
     step.kernel.in_place = in_place(*call) ? 1 : 0;
     step.collective = std::move(*call);
   } else {
-    auto kernel = compile_kernel(step.work, context);
+    auto kernel = early.contains(step.last) ? llvm::Expected<Kernel>(std::move(early.find(step.last)->second))
+                                            : compile_kernel(step.work, context);
     if (!kernel) return kernel.takeError();
+    early.erase(step.last);
     step.kernel = std::move(*kernel);
     if (!step.kernel.run) {
       // What was computed at compile time since the fusion was tried made another form of it: each node by itself.
@@ -254,7 +320,10 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   for (size_t k = 0; k < fused.operands.size(); ++k) {
     const Place place = places.lookup(fused.operands[k]);
     Root& root = roots[size_t(place.root)];
-    if (!(step.kernel.packed >> k & 1)) root.read = true;
+    if (!(step.kernel.packed >> k & 1))
+      root.read = true;
+    else if (root.mapped && root.data && root.data->data->in_file)
+      let_go({static_cast<const char*>(root.mapped), size_t(root.bytes)});  // others read what they need of it again
     root.last = std::max(root.last, now);
     step.in.push_back(place);
   }
@@ -265,6 +334,7 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
     step.out.push_back({root, 0});
   }
   steps.push_back(std::move(step));
+  for (const Node* n : fused.nodes) used(*n);
   return llvm::Error::success();
 }
 

@@ -12,6 +12,7 @@
 namespace optp {
 
 class Communicator;
+class PackedWeights;
 
 using HostInputs = std::map<std::string, const HostArray*, std::less<>>;
 HostInputs inputs_of(const HostArrays& arrays);  // they must outlive it
@@ -23,6 +24,7 @@ struct ExecutableOptions {
   Communicator* communicator = nullptr;  // outlives the executable; null where no collective has a second member
   MissingWeights missing = MissingWeights::refuse;
   bool fuse = true;
+  std::shared_ptr<PackedWeights> packed;  // shared with other executables of the same rank; null: its own
   bool profile = false;
 };
 

@@ -33,6 +33,9 @@ struct Executable::State {
     int64_t first = std::numeric_limits<int64_t>::max(), last = -1;  // steps
     Bytes owned;                                                     // constant
     const void* mapped = nullptr;                                    // constant: in the model's file
+    const Value* data = nullptr;                                     // constant: the model's, perhaps not loaded yet
+    bool loaded = true;                                              // constant: its bytes are there
+    int64_t open_uses = 0;                                           // of data: by nodes that are not compiled yet
     int index = -1;                                                  // of the graph input or output
     bool read = false;                                               // constant: by some kernel, or an output
     int merged = -1;                                                 // the root whose bytes it takes
@@ -74,6 +77,7 @@ struct Executable::State {
   std::vector<int64_t> offsets;  // of arena roots
   std::vector<char*> base;       // of each root, while running
   std::vector<StepTime> times;
+  llvm::DenseMap<const Node*, Kernel> early;  // compiled before the others, by their last node
 
   State(const Graph& g, const ExecutableOptions& o) : graph(g), options(o) {}
 
@@ -92,11 +96,15 @@ struct Executable::State {
  private:
   int add_root(Root::Kind kind, int64_t bytes);
   const void* constant_bytes(const Value& v) const;
+  void declare(const Value& v);
   llvm::Error load(const Value& v);
+  llvm::Error load_data(Root& root);
+  void used(const Node& node);
   Work work_of(const FusedStep& fused) const;
   llvm::Expected<bool> fold(const Node& node);
   llvm::Error add_inputs();
   llvm::Expected<Fused> fuse_nodes() const;
+  llvm::Error pack_largest(const Fused& fused);
   llvm::Error add_steps();
   llvm::Error add_step(const FusedStep& fused);
   void place_outputs();

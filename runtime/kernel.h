@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "frontend/ir/op.h"
+#include "runtime/packed_weights.h"
 
 namespace optp {
 
@@ -17,6 +18,7 @@ struct TensorSpec {
   llvm::SmallVector<int64_t, 4> dims;
   std::string name;
   const void* constant = nullptr;  // its bytes, where they are known already and never change
+  bool is_data = false;            // of the model: the same in each executable of a rank
 
   int64_t elements() const { return count_of(dims); }
   int64_t bytes() const { return elements() * size_bytes(dtype); }
@@ -47,7 +49,8 @@ struct KernelContext {
   dnnl::engine engine;
   dnnl::stream stream;
   int threads = 1;
-  bool plan_only = false;  // constants are known to be there, but their bytes are not read
+  bool plan_only = false;           // constants are known to be there, but their bytes are not read
+  PackedWeights* packed = nullptr;  // of the rank; null: each executable has its own
 };
 
 struct KernelCall {

@@ -100,6 +100,7 @@ llvm::Expected<std::unique_ptr<RankThreads>> RankThreads::create(World& world, c
     ExecutableOptions own = options.executable;
     own.threads = options.threads_per_device;
     own.communicator = &world.communicator(rank);
+    if (options.packed) own.packed = (*options.packed)[rank];
     auto executable = Executable::compile(*graphs[rank], own);
     if (!executable) return executable.takeError();
     state.executables[rank] = std::move(*executable);

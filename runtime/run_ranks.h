@@ -9,7 +9,9 @@ namespace optp {
 
 struct RankThreadsOptions {
   int threads_per_device = 1;
-  ExecutableOptions executable;  // threads and communicator are set for each rank
+  ExecutableOptions executable;  // threads, communicator and packed weights are set for each rank
+  // Of each held rank, where others run the same weights; null: none do.
+  const PerRank<std::shared_ptr<PackedWeights>>* packed = nullptr;
 };
 
 class RankThreads {

@@ -1,4 +1,5 @@
 // opt-partition: parses the command line, runs one verb, prints its error and picks the exit code.
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -204,6 +205,9 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
   install_mapping_guard();
+  // Large blocks go back to the system as soon as they are free: weights that were packed, arrays of one run. Else the
+  // first that is freed makes the allocator keep all that are as large.
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
   abandon_outputs_on_signal();
   int code;
   try {

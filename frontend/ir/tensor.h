@@ -19,6 +19,7 @@ struct Tensor {
   llvm::ArrayRef<char> bytes;         // row-major, little-endian; empty when missing
   std::shared_ptr<const void> owner;  // keeps the bytes alive
   std::string missing;                // the external file that is not there; empty when the bytes are
+  bool in_file = false;               // the bytes are pages of a file, which can be let go of and read again
 
   int64_t elements() const;
   bool is_missing() const { return !missing.empty(); }

@@ -111,6 +111,7 @@ class Loader {
     if (!bytes) return within(place_, bytes.takeError());
     tensor_.bytes = *bytes;
     tensor_.owner = *file;
+    tensor_.in_file = true;
     return done();
   }
   struct Span {

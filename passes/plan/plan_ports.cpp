@@ -60,7 +60,13 @@ void add_ports(Plan& plan, const Job& job, Layouts& layouts) {
         port_of(*o.value, o.name, *job.spmd->outputs[k].value->sharding, Plan::Role::result, layouts));
     set_role(plan.outputs.back(), whole, /*input=*/false);
   }
-  for (const State& s : whole.states) plan.state.push_back({s.input, s.output, s.axis, std::nullopt});
+  for (const State& s : whole.states) {
+    // One that does not grow takes new rows in place.
+    const Dim before = whole.find(s.input)->type.dims[size_t(s.axis)];
+    const auto output = llvm::find_if(whole.outputs, [&](const GraphOutput& o) { return o.name == s.output; });
+    const bool is_fixed = output->value->type.dims[size_t(s.axis)] == before;
+    plan.state.push_back({s.input, s.output, s.axis, is_fixed ? std::optional<Dim>(before) : std::nullopt});
+  }
   for (const Update& u : whole.updates) plan.updates.push_back({u.input, u.output});
 }
 }  // namespace optp

@@ -40,6 +40,21 @@ MatrixLayout layout_of(const LoopList& batch, const StridedLoop& rows, const Str
   return layout;
 }
 
+std::string strides_text(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides) {
+  std::string out;
+  for (size_t d = 0; d < dims.size(); ++d) out += std::to_string(dims[d]) + ":" + std::to_string(strides[d]) + ",";
+  return out;
+}
+}  // namespace
+
+std::string Contraction::shared_form() const {
+  if (!weights_spec().is_data) return "";
+  const MatrixLayout layout = layout_of(batch(), k(), n(), wei());
+  // In the form's order, where they were copied into it.
+  return weights_spec().name + (ordered.empty() ? " " : " in order ") + strides_text(layout.dims, layout.strides);
+}
+
+namespace {
 // A oneDNN product and what is around it.
 struct LibraryProduct {
   std::optional<OnednnProduct> one;
@@ -112,6 +127,18 @@ std::optional<Contraction> contraction_of(const Work& work, const KernelContext&
   return c;
 }
 
+// The same product on weights that lie packed already, where the library does it by the same means.
+std::optional<OnednnProduct> on_packed(const Contraction& c, const ProductRequest& request,
+                                       const OnednnProduct& chosen) {
+  if (!c.context.packed || !request.pack || c.shared_form().empty()) return std::nullopt;
+  for (const dnnl::memory& known : c.context.packed->in_library_layouts(c.shared_form())) {
+    const dnnl::memory::desc layout = known.get_desc();
+    if (layout == chosen.weights_layout()) return std::nullopt;
+    auto product = OnednnProduct::create(request, c.context.engine, &layout);
+    if (product && product->implementation() == chosen.implementation()) return product;
+  }
+  return std::nullopt;
+}
 // `pack`: weights in a layout that the library chooses. None: it has no such product, or a wrong one.
 std::optional<OnednnProduct> create(const Contraction& c, const LoopList& batch, bool pack) {
   ProductRequest request{.dtype = c.work.operands[0].dtype,
@@ -131,6 +158,8 @@ std::optional<OnednnProduct> create(const Contraction& c, const LoopList& batch,
   auto one = OnednnProduct::create(request, c.context.engine);
   if (one && !one->is_reference() && !computes_rightly(request, one->implementation(), c.context.engine))
     return std::nullopt;
+  if (one)
+    if (auto shared = on_packed(c, request, *one)) return shared;
   return one;
 }
 
@@ -164,7 +193,17 @@ std::optional<int64_t> pack_weights(LibraryProduct& product, const Contraction& 
     std::memcpy(product.packed.get_data_handle(), c.ordered.data(), c.ordered.size());
     return bytes;
   }
+  std::vector<dnnl::memory>* shared = nullptr;
+  if (const std::string form = c.shared_form(); c.context.packed && !form.empty()) {
+    shared = &c.context.packed->in_library_layouts(form);
+    for (const dnnl::memory& known : *shared)
+      if (known.get_desc() == product.one->weights_layout()) {
+        product.packed = known;
+        return 0;
+      }
+  }
   product.packed = dnnl::memory(product.one->weights_layout(), engine);
+  if (shared) shared->push_back(product.packed);
   const dnnl::memory::desc from =
       onednn_layout(layout_of(looped ? LoopList{} : c.batch(), c.k(), c.n(), c.wei()), c.work.operands[0].dtype);
   dnnl::memory whole(from, engine, const_cast<void*>(c.weights()));

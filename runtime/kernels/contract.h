@@ -19,6 +19,9 @@ struct Contraction {
   const StridedLoop& m() const { return form.groups.m[0]; }
   const StridedLoop& n() const { return form.groups.n[0]; }
   const StridedLoop& k() const { return form.groups.k[0]; }
+  const TensorSpec& weights_spec() const { return work.operands[wei()]; }
+  // What others can share these weights by: the same words are the same elements in the same order. Empty: nobody can.
+  std::string shared_form() const;
   // Null where only a run knows them.
   const void* weights() const { return ordered.empty() ? work.operands[wei()].constant : ordered.data(); }
 };

@@ -51,12 +51,14 @@ bool counts_fit(const MatrixLayout& layout) {
 }
 }  // namespace
 
-std::optional<OnednnProduct> OnednnProduct::create(const ProductRequest& request, const dnnl::engine& engine) {
+std::optional<OnednnProduct> OnednnProduct::create(const ProductRequest& request, const dnnl::engine& engine,
+                                                   const dnnl::memory::desc* packed_as) {
   if (!counts_fit(request.src) || !counts_fit(request.weights) || !counts_fit(request.dst)) return std::nullopt;
   OnednnProduct p;
   onednn::MatmulDescs d;
   d.a = onednn_layout(request.src, request.dtype);
-  d.b = request.pack
+  d.b = packed_as ? *packed_as
+        : request.pack
             ? dnnl::memory::desc(request.weights.dims, onednn_type(request.dtype), dnnl::memory::format_tag::any)
             : onednn_layout(request.weights, request.dtype);
   d.y = onednn_layout(request.dst, request.dtype);

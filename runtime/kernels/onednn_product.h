@@ -35,7 +35,9 @@ struct ProductRequest {
 class OnednnProduct {
  public:
   // None where the library has no implementation, or where this version is known to compute the steps otherwise.
-  static std::optional<OnednnProduct> create(const ProductRequest& request, const dnnl::engine& engine);
+  // `packed_as`: the layout of the weights where one is wanted; null: the request's, or one that the library chooses.
+  static std::optional<OnednnProduct> create(const ProductRequest& request, const dnnl::engine& engine,
+                                             const dnnl::memory::desc* packed_as = nullptr);
 
   // The library's names: its general matrix product, which packs no weights, and its plain loops.
   bool is_general() const;

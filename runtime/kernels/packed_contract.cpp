@@ -115,9 +115,15 @@ Kernel packed_contraction(const Contraction& c) {
 
   Kernel kernel;
   if (c.weights()) {
-    if (!c.context.plan_only) p->packed = pack_weights(c, *p, of_weights * panel_elements);
     kernel.packed = 1u << c.wei();
     kernel.packed_bytes = of_weights * panel_elements * 4;
+    const std::string form = c.context.packed ? c.shared_form() : "";
+    if (!form.empty() && !c.context.plan_only) p->packed = c.context.packed->panels(form);
+    if (p->packed)
+      kernel.packed_bytes = 0;
+    else if (!c.context.plan_only)
+      p->packed = pack_weights(c, *p, of_weights * panel_elements);
+    if (!form.empty() && !c.context.plan_only) c.context.packed->panels(form) = p->packed;
   }
   // With as many matrices as threads each has its own; else all share one after the other.
   p->threads = c.context.threads;

@@ -79,6 +79,13 @@ void add_job_options(CLI::App& command, JobOptions& o) {
   command.add_option("--rewrite-limit", o.watch.rewrite_limit, "PASS:N: the pass stops after N rewrites")
       ->group("For developers");
   command.add_flag("--time-passes", o.watch.time, "how long each pass took, on stderr")->group("For developers");
+  also_called(command
+                  .add_option_function<int64_t>(
+                      "--kv-cache", [&o](int64_t tokens) { o.kv_cache = Dim(tokens); },
+                      "make a decoder of the model, with caches of keys and values for so many tokens")
+                  ->type_name("TOKENS")
+                  ->check(CLI::PositiveNumber),
+              {"use-cache", "use-past", "max-cache-len", "past", "with-past"});
   command.add_flag("--no-tie", o.untied, "keep weights with equal contents apart, except those that --tie names");
   command.add_option("--tie", o.tie, "PATTERN of weights to tie where their contents are equal (repeatable)");
   command.add_option("--untie", o.untie, "PATTERN of weights to keep apart (repeatable)");

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "frontend/ir/diagnostic.h"
-#include "passes/cached_decoder.h"
+#include "runtime/packed_weights.h"
 #include "tools/run/execution.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/prepare.h"
@@ -44,6 +44,8 @@ llvm::Expected<std::unique_ptr<Decoder>> Decoder::create(World& world, PerRank<s
   out->options_ = options;
   out->graphs_ = std::move(ranks);
   out->kept_ = PerRank<HostArrays>(world.held());
+  out->packed_ = PerRank<std::shared_ptr<PackedWeights>>(world.held());
+  for (const size_t r : world.held()) out->packed_[r] = std::make_shared<PackedWeights>();
   if (auto e = out->find_roles()) return e;
   return out;
 }
@@ -51,26 +53,22 @@ llvm::Expected<std::unique_ptr<Decoder>> Decoder::create(World& world, PerRank<s
 // By what an input runs over: rows and new tokens, or all of them.
 llvm::Error Decoder::find_roles() {
   const Graph& graph = *graphs_[world_.held().front()];
-  auto ids = ids_of(graph);
-  if (!ids) return ids.takeError();
-  count_dim_ = name_of((*ids)->type.dims[1])->str();
-  if (auto rows = name_of((*ids)->logical_dims.empty() ? (*ids)->type.dims[0] : (*ids)->logical_dims[0]))
-    rows_dim_ = rows->str();
+  const Value* ids = graph.find(options_.ids);
+  if (!ids || ids->ndim() != 2) return error(Code::bug).tensor("input", options_.ids).expected("ids of two dims");
+  rows_dim_ = (ids->logical_dims.empty() ? ids->type : Type{ids->type.dtype, ids->logical_dims}).dims[0];
+  count_dim_ = ids->type.dims[1];
   for (const Value* v : graph.inputs)
-    if (is_cache(graph, *v))
-      if (auto capacity = name_of(v->type.dims[size_t(state_of(graph, *v).axis)])) capacity_dim_ = capacity->str();
-  auto runs_over = [](const Value& v, size_t d, llvm::StringRef name) {
-    return d < v.ndim() && name_of(v.type.dims[d]) == name;
-  };
+    if (is_cache(graph, *v)) capacity_dim_ = v->type.dims[size_t(state_of(graph, *v).axis)];
   for (const Value* v : graph.inputs) {
     if (is_cache(graph, *v)) continue;
-    if (v == *ids)
+    const Dim last = v->ndim() == 0 ? Dim(0) : v->type.dims.back();
+    if (v == ids)
       inputs_.push_back({v->name, Role::ids});
-    else if (v->ndim() == 1 && runs_over(*v, 0, count_dim_))
+    else if (v->ndim() == 1 && last == count_dim_)
       inputs_.push_back({v->name, Role::places});
-    else if (v->ndim() == 2 && runs_over(*v, 1, capacity_dim_))
+    else if (v->ndim() == 2 && last == capacity_dim_)
       inputs_.push_back({v->name, Role::mask});
-    else if (v->ndim() == 2 && runs_over(*v, 1, count_dim_) && !is_float(v->type.dtype))
+    else if (v->ndim() == 2 && last == count_dim_ && !is_float(v->type.dtype))
       inputs_.push_back({v->name, llvm::StringRef(v->name).contains("position") ? Role::positions : Role::zeros});
     else
       return error(Code::not_supported)
@@ -102,9 +100,17 @@ llvm::Error Decoder::find_roles() {
   return llvm::Error::success();
 }
 
-void Decoder::begin(int64_t rows, int64_t most) {
-  rows_ = rows, most_ = most, taken_ = 0, capacity_ = 0;
+llvm::Error Decoder::begin(int64_t rows, int64_t most) {
+  rows_ = rows, most_ = most, taken_ = 0;
+  capacity_ = capacity_dim_.constant().value_or(0);
   for (const size_t r : world_.held()) kept_[r].clear();
+  if (capacity_ == 0 || most <= capacity_) return llvm::Error::success();
+  return error(Code::out_of_range)
+      .in_file(graphs_[world_.held().front()]->source)
+      .what("caches of " + llvm::Twine(capacity_) + " tokens")
+      .expected(llvm::Twine(most) + " for prompt and new tokens")
+      .found(capacity_)
+      .hint("partition with a larger --kv-cache");
 }
 // Capacity doubles, so that few shapes are compiled and short texts don't pay for long ones.
 void Decoder::make_room(int64_t tokens) {
@@ -118,9 +124,9 @@ void Decoder::make_room(int64_t tokens) {
 llvm::Expected<RankThreads*> Decoder::bound(int64_t count) {
   Bound& b = bound_[{rows_, count, capacity_}];
   if (b.threads) return b.threads.get();
-  DimValues dims{{count_dim_, count}};
-  if (!rows_dim_.empty()) dims[rows_dim_] = rows_;
-  if (!capacity_dim_.empty()) dims[capacity_dim_] = capacity_;
+  DimValues dims;
+  for (const auto& [dim, extent] : {std::pair(rows_dim_, rows_), {count_dim_, count}, {capacity_dim_, capacity_}})
+    if (const auto name = name_of(dim)) dims[name->str()] = extent;
   PerRank<std::unique_ptr<Graph>> graphs(world_.held());
   for (const size_t r : world_.held()) {
     auto g = bind_to_run(*graphs_[r], dims);
@@ -129,6 +135,7 @@ llvm::Expected<RankThreads*> Decoder::bound(int64_t count) {
   }
   RankThreadsOptions options;
   options.threads_per_device = threads_for(int64_t(world_.size()), options_.threads_per_device);
+  options.packed = &packed_;
   auto threads = RankThreads::create(world_, pointers_to(graphs), options);
   if (!threads) return threads.takeError();
   b.graphs = std::move(graphs);

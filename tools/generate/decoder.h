@@ -10,6 +10,7 @@
 namespace optp {
 
 struct DecoderOptions {
+  std::string ids;                 // the input of ids, [batch, sequence]
   int64_t threads_per_device = 0;  // 0: the cores shared out
 };
 
@@ -21,7 +22,8 @@ class Decoder {
                                                          const Mesh& mesh, const DecoderOptions& options);
 
   // Forgets all tokens. The next ones are those of `rows` rows, of at most `most` tokens each.
-  void begin(int64_t rows, int64_t most);
+  // Errors: caches of a fixed number of tokens that are fewer.
+  llvm::Error begin(int64_t rows, int64_t most);
   // Together: takes the next tokens of each row, [rows, count], and gives the logits behind the last of them, [rows,
   // vocabulary]; the same on every process.
   llvm::Expected<std::vector<double>> take(llvm::ArrayRef<int64_t> ids, int64_t count);
@@ -52,10 +54,12 @@ class Decoder {
   DecoderOptions options_;
   PerRank<std::unique_ptr<Graph>> graphs_;
   std::vector<Input> inputs_;
-  std::string logits_, rows_dim_, count_dim_, capacity_dim_;
+  std::string logits_;
+  Dim rows_dim_, count_dim_, capacity_dim_;  // of ids, as whole, and of caches
   int64_t rows_ = 0, taken_ = 0, most_ = 0, capacity_ = 0;
-  PerRank<HostArrays> kept_;                       // of each rank its outputs: caches and logits
-  std::map<std::array<int64_t, 3>, Bound> bound_;  // by rows, count and capacity
+  PerRank<std::shared_ptr<PackedWeights>> packed_;  // shared by what is compiled for other numbers of tokens
+  PerRank<HostArrays> kept_;                        // of each rank its outputs: caches and logits
+  std::map<std::array<int64_t, 3>, Bound> bound_;   // by rows, count and capacity
 };
 
 }  // namespace optp

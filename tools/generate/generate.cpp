@@ -5,9 +5,12 @@
 #include "frontend/io/npy.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
+#include "passes/cached_decoder.h"
 #include "passes/plan/job.h"
+#include "passes/plan/plan_json.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
@@ -16,6 +19,7 @@
 #include "tools/generate/prompts.h"
 #include "tools/generate/sampler.h"
 #include "tools/run/prepare.h"
+#include "tools/run/run.h"
 
 namespace optp {
 namespace {
@@ -46,7 +50,7 @@ struct Timing {
 llvm::Error go_on(Decoder& decoder, llvm::MutableArrayRef<Text*> batch, llvm::ArrayRef<int64_t> row_of,
                   const GenerateOptions& o, const Prompt& stops, const World& world, Timing& timing) {
   const int64_t rows = int64_t(batch.size()), length = int64_t(batch[0]->prompt.size());
-  decoder.begin(rows, length + o.tokens);
+  if (auto e = decoder.begin(rows, length + o.tokens)) return e;
   std::vector<int64_t> next;
   for (const Text* t : batch) next.insert(next.end(), t->prompt.begin(), t->prompt.end());
   std::vector<bool> done(batch.size(), false);
@@ -123,13 +127,70 @@ llvm::Error check(const GenerateOptions& o) {
   return llvm::Error::success();
 }
 
-// Prompts of one length go together: a model need not know what padding is.
-llvm::Error generate_all(const GenerateOptions& o, Job& job, std::vector<Text>& texts, const Prompt& stops,
-                         World& world) {
-  if (auto e = prepare_weights(job, o.random_weights)) return e;
+// What generates: a model that is cut now, or a folder that was written before.
+struct Source {
+  std::optional<Job> job;
+  std::optional<Plan> plan;
+  size_t devices() const { return job ? job->ranks.size() : plan->devices.size(); }
+  const Mesh& mesh() const { return job ? job->whole->mesh : plan->mesh; }
+};
+llvm::Expected<Source> source_of(const GenerateOptions& o) {
+  Source out;
+  if (llvm::sys::fs::exists(o.job.model + "/plan.json")) {
+    auto plan = read_plan(o.job.model);
+    if (!plan) return plan.takeError();
+    if (plan->state.empty())
+      return error(Code::not_supported)
+          .in_file(o.job.model)
+          .what("generating")
+          .expected("rank graphs with caches")
+          .found("none")
+          .hint("partition the model with --kv-cache");
+    out.plan = std::move(*plan);
+    return out;
+  }
+  auto job = make_job(o.job);
+  if (!job) return job.takeError();
+  out.job = std::move(*job);
+  return out;
+}
+// Of a plan the input of ids: the first that chooses rows of a table by [batch, sequence].
+llvm::Expected<std::string> ids_of(const Plan& plan, llvm::StringRef folder) {
+  for (const Port& p : plan.inputs)
+    if (!is_float(p.dtype) && p.dims.size() == 2 && p.rows > 0) return p.name;
+  return error(Code::not_supported)
+      .in_file(folder)
+      .what("generating")
+      .expected("an input of ids, [batch, sequence]")
+      .found("none");
+}
+llvm::Expected<std::unique_ptr<Decoder>> decoder_of(const GenerateOptions& o, Source& source, World& world) {
   PerRank<std::unique_ptr<Graph>> ranks(world.held());
-  for (const size_t r : world.held()) ranks[r] = std::move(job.ranks[r]);
-  auto decoder = Decoder::create(world, std::move(ranks), job.whole->mesh, {.threads_per_device = o.threads});
+  DecoderOptions options{.ids = "", .threads_per_device = o.threads};
+  if (source.job) {
+    if (auto e = prepare_weights(*source.job, o.random_weights)) return e;
+    auto ids = ids_of(*source.job->whole);
+    if (!ids) return ids.takeError();
+    options.ids = (*ids)->name;
+    for (const size_t r : world.held()) ranks[r] = std::move(source.job->ranks[r]);
+  } else {
+    auto ids = ids_of(*source.plan, o.job.model);
+    if (!ids) return ids.takeError();
+    options.ids = *ids;
+    for (const size_t r : world.held()) {
+      auto graph = read_rank(o.job.model + "/" + source.plan->devices[r].file);
+      if (!graph) return graph.takeError();
+      for (const Plan::State& s : source.plan->state) (*graph)->states.push_back({s.input, s.output, s.axis});
+      ranks[r] = std::move(*graph);
+    }
+  }
+  return Decoder::create(world, std::move(ranks), source.mesh(), options);
+}
+
+// Prompts of one length go together: a model need not know what padding is.
+llvm::Error generate_all(const GenerateOptions& o, Source& source, std::vector<Text>& texts, const Prompt& stops,
+                         World& world) {
+  auto decoder = decoder_of(o, source, world);
   if (!decoder) return decoder.takeError();
   std::map<size_t, std::vector<int64_t>> by_length;
   for (size_t r = 0; r < texts.size(); ++r) by_length[texts[r].prompt.size()].push_back(int64_t(r));
@@ -154,12 +215,12 @@ llvm::Error generate(GenerateOptions o, const WorldMaker& make_world) {
   }
   std::vector<Text> texts;
   for (Prompt& p : *prompts) texts.push_back({std::move(p), {}});
-  o.job.kv_cache = Dim::symbol("capacity");
-  auto job = make_job(o.job);
-  auto made = make_world(job ? llvm::Expected<size_t>(job->ranks.size()) : job.takeError());
+  if (!o.job.kv_cache) o.job.kv_cache = Dim::symbol("capacity");
+  auto source = source_of(o);
+  auto made = make_world(source ? llvm::Expected<size_t>(source->devices()) : source.takeError());
   if (!made) return made.takeError();
   World& world = **made;
-  return world.run([&] { return generate_all(o, *job, texts, stops, world); });
+  return world.run([&] { return generate_all(o, *source, texts, stops, world); });
 }
 }  // namespace
 

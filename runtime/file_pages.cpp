@@ -1,0 +1,17 @@
+#include "runtime/file_pages.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+namespace optp {
+void let_go(llvm::ArrayRef<char> bytes) {
+  if (bytes.empty()) return;
+  static const auto page = uintptr_t(::sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<uintptr_t>(bytes.data()) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size());
+  // A hint: if it is refused, memory stays in use.
+  (void)::madvise(reinterpret_cast<void*>(first), size_t(end - first), MADV_DONTNEED);
+}
+}  // namespace optp
