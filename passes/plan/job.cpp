@@ -148,6 +148,7 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   if (auto shapes = parse_input_shapes(o.input_shapes); !shapes) return shapes.takeError();
   auto mesh = parse_mesh(o.mesh.empty() ? std::to_string(o.devices.value_or(2)) : o.mesh);
   if (!mesh) return mesh.takeError();
+  if (o.kv_cache && o.train) return error(Code::bad_value).flag("--kv-cache").what("a training step has no caches");
   if (o.devices && mesh->devices() != *o.devices)
     return error(Code::bad_value)
         .flag("--devices", llvm::Twine(*o.devices) + " and --mesh " + o.mesh)
@@ -177,6 +178,12 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   if (!watch) return watch.takeError();
   StageHooks hooks = watch->hooks();
   if (o.progress) hooks.progress = [&](int64_t done, int64_t total) { o.progress("planning", done, total); };
+  // What the ranks are compared with, and given inputs for, is the decoder that was made of the model.
+  const auto watched = std::move(hooks.after);
+  hooks.after = [&](const Stage& stage, const Graph& graph, std::optional<int64_t> rank, double ms) -> llvm::Error {
+    if (o.kv_cache && llvm::StringRef(stage.name) == "add-caches") job.imported = graph.clone();
+    return watched ? watched(stage, graph, rank, ms) : llvm::Error::success();
+  };
   if (auto e = run_pipeline(job, hooks)) return e;
   if (auto e = watch->end()) return e;
   if (!o.watch.stop_after.empty() && job.ranks.empty())

@@ -164,6 +164,12 @@ llvm::Expected<std::string> ids_of(const Plan& plan, llvm::StringRef folder) {
       .expected("an input of ids, [batch, sequence]")
       .found("none");
 }
+// A rank's file does not say how its inputs are cut, nor which are caches; the plan does.
+void note_layouts(Graph& graph, const Plan& plan) {
+  for (const Plan::State& s : plan.state) graph.states.push_back({s.input, s.output, s.axis});
+  for (const Port& p : plan.inputs)
+    if (Value* input = graph.find(p.name)) input->sharding = p.sharding, input->logical_dims = p.dims;
+}
 llvm::Expected<std::unique_ptr<Decoder>> decoder_of(const GenerateOptions& o, Source& source, World& world) {
   PerRank<std::unique_ptr<Graph>> ranks(world.held());
   DecoderOptions options{.ids = "", .threads_per_device = o.threads};
@@ -180,7 +186,7 @@ llvm::Expected<std::unique_ptr<Decoder>> decoder_of(const GenerateOptions& o, So
     for (const size_t r : world.held()) {
       auto graph = read_rank(o.job.model + "/" + source.plan->devices[r].file);
       if (!graph) return graph.takeError();
-      for (const Plan::State& s : source.plan->state) (*graph)->states.push_back({s.input, s.output, s.axis});
+      note_layouts(**graph, *source.plan);
       ranks[r] = std::move(*graph);
     }
   }
