@@ -119,7 +119,8 @@ class Caching {
   const Value& cached_form(const Value& v) const {
     const Value* best = &v;
     for (const Value* at = operand_of_view(v); at; at = operand_of_view(*at)) {
-      const auto times = exact_div(product(best->type.dims), product(at->type.dims));
+      auto bytes = [](const Value& x) { return product(x.type.dims) * Dim(size_bytes(x.type.dtype)); };
+      const auto times = exact_div(bytes(*best), bytes(*at));
       if (times && (times->constant().value_or(0) > 1 || without_ones(best->type.dims) == at->type.dims)) best = at;
     }
     return *best;

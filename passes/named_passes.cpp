@@ -48,6 +48,11 @@ const Option options_[] = {
        o.passes.kv_cache = Dim::symbol(v.empty() ? "capacity" : v);
        return true;
      }},
+    {"compute",
+     [](NamedPassOptions& o, llvm::StringRef v) {
+       o.passes.compute = v == "bf16" ? DType::bf16 : DType::f32;
+       return v == "bf16" || v == "f32";
+     }},
     {"nesterov", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.optimizer.nesterov = v.empty(); }},
     {"centered", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.optimizer.centered = v.empty(); }},
     {"outputs", set_outputs},

@@ -34,6 +34,7 @@ struct PassOptions {
   std::vector<std::string> tie, untie;  // patterns of weights that are tied where their contents are equal, or are not
   std::vector<std::string> trainable;   // what a pattern without * names is a parameter, whatever it looks like
   bool keep_shared = false;
+  DType compute = DType::f32;     // of products' operands
   std::optional<Dim> kv_cache;    // a decoder with caches of so many tokens; none: the model as it is
   RewriteLimit* limit = nullptr;  // null: none
   // Passes that rewrite ask before each rewrite.
@@ -47,6 +48,7 @@ llvm::Error recover_names(Graph& graph, const PassOptions& options);
 llvm::Error tie_weights(Graph& graph, const PassOptions& options);
 llvm::Error find_parameters(Graph& graph, const PassOptions& options);
 llvm::Error precision(Graph& graph, const PassOptions& options);
+llvm::Error round_products(Graph& graph, const PassOptions& options);
 llvm::Error find_states(Graph& graph, const PassOptions& options);
 llvm::Error annotate(Graph& graph, const PassOptions& options);
 // Of an annotated graph: which parameters every device holds whole because the strategy cuts them not, with reasons and

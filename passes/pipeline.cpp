@@ -91,6 +91,12 @@ const Stage stages[] = {
     {"find-parameters", "decides which initializers are trained", always, on_whole<find_parameters>, sweeps},
     {"precision", "half-precision weights are widened to float32 where they are used", always, on_whole<precision>,
      sweeps},
+    // Before caches are made, which then hold rounded keys. Of a training step, whose gradients are products, too:
+    // later.
+    {"round-products", "where half precision is asked for, products take rounded operands, and weights are stored so",
+     always,
+     [](Compilation& c, int64_t) { return c.trains ? llvm::Error::success() : round_products(*c.whole, c.passes); },
+     sweeps},
     {"find-states", "outputs that extend an input become states: key/value caches", always, on_whole<find_states>,
      sweeps},
     // After states are known: a model's own caches give way to those.
@@ -113,6 +119,8 @@ const Stage stages[] = {
     // After partial sums are known: those that are partial alike are added up before they are reduced.
     {"lower-sums", "sums of many become binary adds, partial ones first", training,
      [](Compilation& c, int64_t) { return lower_sums(*c.whole); }},
+    {"round-training-products", "the same in a training step, whose parameters stay float32", training,
+     on_whole<round_products>, sweeps},
     {"split", "local shapes, and collectives where data must travel", always, make_spmd, sweeps | makes_graph},
     // On the SPMD graph, so that all ranks combine alike.
     {"combine-all-reduces", "small all-reduces over the same axes become one", always,

@@ -50,6 +50,7 @@ int64_t rows_indexed(const Value& input) {
 
 bool is_constant_valued(const Tensor& tensor) {
   if (tensor.is_missing()) return false;
+  if (tensor.wide) return is_constant_valued(*tensor.wide);
   const size_t element = size_t(size_bytes(tensor.dtype));
   return element == 0 || tensor.bytes.size() <= element ||
          std::memcmp(tensor.bytes.data(), tensor.bytes.data() + element, tensor.bytes.size() - element) == 0;

@@ -23,6 +23,12 @@ double flops_of(const Node& node) {
   return node.op->flops(node, extents);
 }
 
+// The pages of its file.
+void let_go_of(const Tensor& tensor) {
+  const Tensor& stored = tensor.wide ? *tensor.wide : tensor;
+  if (stored.in_file) let_go(stored.bytes);
+}
+
 FusedStep alone(const Node& node) {
   FusedStep step;
   step.anchor = step.last = &node;
@@ -97,7 +103,7 @@ llvm::Error Executable::State::load_data(Root& root) {
         .tensor("data", v.name)
         .expected(llvm::Twine(spec.bytes()) + " bytes for " + to_string(v.type))
         .found(total);
-  if (runs == 1 && reinterpret_cast<uintptr_t>(one[0].data()) % size_t(size_bytes(spec.dtype)) == 0) {
+  if (runs == 1 && !v.data->wide && reinterpret_cast<uintptr_t>(one[0].data()) % size_t(size_bytes(spec.dtype)) == 0) {
     root.mapped = one[0].data();
     return llvm::Error::success();
   }
@@ -107,7 +113,7 @@ llvm::Error Executable::State::load_data(Root& root) {
     std::memcpy(to, run.data(), run.size());
     to += run.size();
   });
-  if (v.data->in_file) let_go(v.data->bytes);
+  let_go_of(*v.data);
   return llvm::Error::success();
 }
 
@@ -184,8 +190,7 @@ llvm::Error Executable::State::compile() {
       if (v->is_data()) declare(*v);
   // What was read of them before, to compare or to look for ties, is not needed again until they are packed.
   if (!context.plan_only)
-    for (const Value* v : graph.data())
-      if (v->data->in_file) let_go(v->data->bytes);
+    for (const Value* v : graph.data()) let_go_of(*v->data);
   if (auto e = add_steps()) return e;
   for (const GraphOutput& o : graph.outputs) {
     if (o.value->is_data()) declare(*o.value);
@@ -211,30 +216,45 @@ llvm::Error Executable::State::add_inputs() {
   return llvm::Error::success();
 }
 
+// The step of a node that does most and that a kernel runs; none where that is the node alone. Kernels say what they
+// can do: fewer steps are tried until one runs.
+llvm::Expected<std::optional<FusedStep>> Executable::State::widest(const Node& node, const KernelContext& attempt,
+                                                                   const llvm::DenseSet<const Node*>& taken) const {
+  for (const bool narrow : {true, false})
+    for (size_t most = 8;; --most) {
+      FusedStep step = fuse(graph, node, taken, most, narrow);
+      if (narrow && step.absorbed.empty()) break;
+      const size_t fused = step.nodes.size() - 1;
+      most = std::min(most, fused);
+      if (fused == 0 && !narrow) break;
+      auto kernel = compile_kernel(work_of(step), attempt);
+      if (!kernel) return kernel.takeError();
+      if (kernel->run) return step;
+      if (fused == 0) break;
+    }
+  return std::nullopt;
+}
+
 // What each node runs in: softmax takes what stands before it first, then products what follows them.
 llvm::Expected<Executable::State::Fused> Executable::State::fuse_nodes() const {
   Fused out;
   if (!options.fuse) return out;
   KernelContext attempt = context;
   attempt.plan_only = true;  // as it will be compiled, but nothing is packed to try
+  llvm::DenseMap<const Node*, size_t> absorbed;
   for (const Fusion anchor : {Fusion::takes_before, Fusion::takes_after})
     for (const auto& node : graph.nodes) {
       if (fusion_of(*node) != anchor) continue;
-      // Kernels say what they can do: fewer steps are tried until one runs.
-      for (size_t most = 8;; --most) {
-        FusedStep step = fuse(graph, *node, out.taken, most);
-        const size_t fused = step.nodes.size() - 1;
-        most = std::min(most, fused);
-        if (fused == 0) break;
-        auto kernel = compile_kernel(work_of(step), attempt);
-        if (!kernel) return kernel.takeError();
-        if (kernel->run) {
-          out.taken.insert(step.nodes.begin(), step.nodes.end());
-          out.by_last_node[step.last] = std::move(step);
-          break;
-        }
-      }
+      auto step = widest(*node, attempt, out.taken);
+      if (!step) return step.takeError();
+      if (!*step) continue;
+      out.taken.insert((*step)->nodes.begin(), (*step)->nodes.end());
+      for (const Node* n : (*step)->absorbed) ++absorbed[n];
+      out.by_last_node[(*step)->last] = std::move(**step);
     }
+  // What all users take as it was before needs no step of its own.
+  for (const auto& [node, uses] : absorbed)
+    if (uses == node->out().uses.size() && !graph.is_output(node->out())) out.taken.insert(node);
   return out;
 }
 
@@ -247,12 +267,12 @@ llvm::Error Executable::State::pack_largest(const Fused& fused) {
     if (!is_fused && fused.taken.contains(node.get())) continue;
     const FusedStep step = is_fused ? found->second : alone(*node);
     if (!step.anchor->op->is(Trait::product)) continue;
-    for (const Value* v : step.anchor->operands) {
+    for (const Value* v : llvm::ArrayRef(step.operands).take_front(2)) {
       if (!v->is_data() || spec_of(*v).bytes() < memory.parameter_bytes / 8) continue;
       if (auto e = load(*v)) return e;
       auto kernel = compile_kernel(work_of(step), context);
       if (!kernel) return kernel.takeError();
-      if (v->data->in_file) let_go(v->data->bytes);
+      let_go_of(*v->data);
       if (kernel->run) early[step.last] = std::move(*kernel);
     }
   }
@@ -308,7 +328,10 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
     step.kernel = std::move(*kernel);
     if (!step.kernel.run) {
       // What was computed at compile time since the fusion was tried made another form of it: each node by itself.
-      assert(fused.nodes.size() > 1 && "a node alone always has a kernel");
+      assert((fused.nodes.size() > 1 || !fused.absorbed.empty()) && "a node alone always has a kernel");
+      for (const Node* node : fused.absorbed)
+        if (!places.count(&node->out()))
+          if (auto e = add_step(alone(*node))) return e;
       for (const Node* node : fused.nodes)
         if (auto e = add_step(alone(*node))) return e;
       return llvm::Error::success();
@@ -335,6 +358,7 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   }
   steps.push_back(std::move(step));
   for (const Node* n : fused.nodes) used(*n);
+  for (const Node* n : fused.absorbed) used(*n);
   return llvm::Error::success();
 }
 

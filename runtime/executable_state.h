@@ -103,6 +103,8 @@ struct Executable::State {
   Work work_of(const FusedStep& fused) const;
   llvm::Expected<bool> fold(const Node& node);
   llvm::Error add_inputs();
+  llvm::Expected<std::optional<FusedStep>> widest(const Node& node, const KernelContext& attempt,
+                                                  const llvm::DenseSet<const Node*>& taken) const;
   llvm::Expected<Fused> fuse_nodes() const;
   llvm::Error pack_largest(const Fused& fused);
   llvm::Error add_steps();

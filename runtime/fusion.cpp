@@ -24,9 +24,25 @@ std::optional<Link> link(const Node& node, const Value& value) {
     if (auto s = scalar_constant(other)) return Link{{Fused::Kind::scale, 0, multiplies ? *s : 1 / *s}, nullptr};
   return std::nullopt;
 }
+// Both operands of a product, where both are widened from one half precision.
+void take_narrow(FusedStep& step) {
+  if (!step.anchor->op->is(Trait::product)) return;
+  DType half = DType::undefined;
+  for (const Value* v : step.anchor->operands) {
+    const Node* cast = v->producer;
+    if (!cast || !cast->op->is(Trait::converts) || !is_half(cast->operand(0).type.dtype)) return;
+    if (half != DType::undefined && cast->operand(0).type.dtype != half) return;
+    half = cast->operand(0).type.dtype;
+  }
+  for (size_t k = 0; k < 2; ++k) {
+    step.absorbed.push_back(step.anchor->operand(k).producer);
+    step.operands[k] = &step.absorbed.back()->operand(0);
+  }
+}
 }  // namespace
 
-FusedStep fuse(const Graph& graph, const Node& anchor, const llvm::DenseSet<const Node*>& taken, size_t most) {
+FusedStep fuse(const Graph& graph, const Node& anchor, const llvm::DenseSet<const Node*>& taken, size_t most,
+               bool narrow) {
   FusedStep step;
   step.anchor = step.last = &anchor;
   step.operands.assign(anchor.operands.begin(), anchor.operands.end());
@@ -55,6 +71,7 @@ FusedStep fuse(const Graph& graph, const Node& anchor, const llvm::DenseSet<cons
     }
     step.operands[0] = head;
   } else if (fusion_of(anchor) == Fusion::takes_after && floating32(anchor.out())) {
+    if (narrow) take_narrow(step);
     while (step.after.size() < most && inner(graph, step.last->out())) {
       const Node& node = *step.last->out().uses[0].node;
       auto l = link(node, step.last->out());

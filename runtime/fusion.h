@@ -12,13 +12,16 @@ struct FusedStep {
   const Node* anchor = nullptr;        // contract or softmax
   const Node* last = nullptr;          // whose results the step makes; the step runs in its place
   std::vector<const Node*> nodes;      // all, in order; anchor among them
+  std::vector<const Node*> absorbed;   // widening casts of a product's operands, which it takes as they were before
   std::vector<const Value*> operands;  // the anchor's (its first replaced by the head's), then those of adds
   llvm::SmallVector<Fused, 2> before;
   llvm::SmallVector<Fused, 4> after;
 };
 
 // The step of one softmax or contract with as much as may be fused: intermediates have one use and are no outputs, and
-// no node in `taken` is used twice. `most` limits the steps fused, for kernels that can't do all of them.
-FusedStep fuse(const Graph& graph, const Node& anchor, const llvm::DenseSet<const Node*>& taken, size_t most = 8);
+// no node in `taken` is used twice. `most` limits the steps fused, for kernels that can't do all of them. `narrow`: a
+// product takes operands that were widened from half precision as they were before.
+FusedStep fuse(const Graph& graph, const Node& anchor, const llvm::DenseSet<const Node*>& taken, size_t most = 8,
+               bool narrow = false);
 
 }  // namespace optp

@@ -6,6 +6,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "frontend/ir/half.h"
+
 namespace optp {
 
 int64_t count_of(llvm::ArrayRef<int64_t> dims) {
@@ -98,7 +100,18 @@ void narrow(const Array& array, char* out) {
 }
 }  // namespace
 
+std::shared_ptr<const Tensor> rounded(std::shared_ptr<const Tensor> wide, DType half) {
+  assert(wide->dtype == DType::f32 && is_half(half));
+  auto out = std::make_shared<Tensor>();
+  out->dtype = half;
+  out->dims = wide->dims;
+  out->missing = wide->missing;
+  if (!wide->is_missing()) out->wide = std::move(wide);
+  return out;
+}
+
 Array to_array(const Tensor& tensor) {
+  if (tensor.wide) return to_array(tensor, Shard::whole_of(tensor.dims));
   Array out;
   out.resize(is_float(tensor.dtype), tensor.dims);
   widen(tensor.dtype, tensor.bytes, out, 0);
@@ -206,7 +219,25 @@ void add(const Shard& shard, Array& whole, const Array& part) {
         whole.i[size_t(k)] += part.i[from];
   });
 }
+namespace {
+void round_run(DType half, llvm::ArrayRef<char> floats, llvm::function_ref<void(llvm::ArrayRef<char>)> sink) {
+  constexpr size_t most = 1 << 14;
+  std::vector<float> in(most);
+  std::vector<uint16_t> out(most);
+  for (size_t at = 0; at < floats.size() / 4; at += most) {
+    const size_t count = std::min(most, floats.size() / 4 - at);
+    std::memcpy(in.data(), floats.data() + 4 * at, 4 * count);
+    if (half == DType::bf16)
+      for (size_t k = 0; k < count; ++k) out[k] = Bf16::store(in[k]);
+    else
+      for (size_t k = 0; k < count; ++k) out[k] = F16::store(in[k]);
+    sink({reinterpret_cast<const char*>(out.data()), 2 * count});
+  }
+}
+}  // namespace
 void for_each_run(const Shard& shard, const Tensor& tensor, llvm::function_ref<void(llvm::ArrayRef<char>)> sink) {
+  if (tensor.wide)
+    return for_each_run(shard, *tensor.wide, [&](llvm::ArrayRef<char> run) { round_run(tensor.dtype, run, sink); });
   const int64_t element = size_bytes(tensor.dtype);
   for_each_run(shard, [&](int64_t start, int64_t length) {
     sink(tensor.bytes.slice(size_t(start * element), size_t(length * element)));

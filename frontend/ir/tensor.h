@@ -19,11 +19,16 @@ struct Tensor {
   llvm::ArrayRef<char> bytes;         // row-major, little-endian; empty when missing
   std::shared_ptr<const void> owner;  // keeps the bytes alive
   std::string missing;                // the external file that is not there; empty when the bytes are
-  bool in_file = false;               // the bytes are pages of a file, which can be let go of and read again
+  std::shared_ptr<const Tensor>
+      wide;              // of a rounding: the float32 tensor that is rounded whenever it is read; no bytes
+  bool in_file = false;  // the bytes are pages of a file, which can be let go of and read again
 
   int64_t elements() const;
   bool is_missing() const { return !missing.empty(); }
 };
+
+// In half precision, without a copy: elements are rounded as they are read. A missing one stays so.
+std::shared_ptr<const Tensor> rounded(std::shared_ptr<const Tensor> wide, DType half);
 
 std::shared_ptr<const Tensor> make_tensor(DType dtype, llvm::ArrayRef<int64_t> dims, std::vector<char> bytes);
 

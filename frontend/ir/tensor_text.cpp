@@ -97,6 +97,8 @@ std::string contents_text(const Tensor& tensor) {
   const int64_t count = tensor.elements();
   if (tensor.is_missing()) return "missing " + in_double_quotes(tensor.missing);
   if (size_bytes(tensor.dtype) == 0) return "strings";
+  if (tensor.wide)
+    return contents_text(*make_tensor(tensor.dtype, tensor.dims, to_bytes(to_array(tensor), tensor.dtype)));
   auto element = [&](int64_t k) { return element_text(tensor.dtype, bits_at(tensor, k)); };
   if (count == 1) return element(0);
   if (count > 1 && std::memcmp(tensor.bytes.data(), tensor.bytes.data() + size_bytes(tensor.dtype),

@@ -18,6 +18,7 @@ struct JobOptions {
   std::optional<int64_t> devices;       // 2 where neither these nor a mesh are given
   std::vector<Constraint> constraints;  // before those of the file
   bool untied = false, keep_shared = false;
+  std::string compute = "f32";  // or bf16: of products' operands
   std::optional<Dim> kv_cache;  // a decoder with caches of so many tokens
   std::vector<std::string> tie, untie;
   std::vector<std::string> dims, input_shapes;  // NAME=NUMBER, NAME:1x128

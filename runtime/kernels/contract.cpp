@@ -63,7 +63,7 @@ struct LibraryProduct {
   dnnl::memory packed;                   // weights in the library's own layout, or in order
   Copies copies;
   size_t src = A, wei = B;
-  int64_t element = 4;
+  int64_t element = 4, result_element = 4;
   int threads = 1;
   dnnl::stream stream;
 
@@ -81,7 +81,7 @@ llvm::Error LibraryProduct::run(const KernelCall& call) {
   for (unsigned operand : added) addends.push_back(call.in[operand]);
   auto execute = [&](int64_t a, int64_t b, int64_t y) {
     one->run(stream, static_cast<const char*>(in[src]) + a * element, static_cast<const char*>(weights) + b * element,
-             static_cast<char*>(out) + y * element, addends, scratch);
+             static_cast<char*>(out) + y * result_element, addends, scratch);
   };
   if (batches.dims.empty())
     execute(0, 0, 0);
@@ -142,6 +142,7 @@ std::optional<OnednnProduct> on_packed(const Contraction& c, const ProductReques
 // `pack`: weights in a layout that the library chooses. None: it has no such product, or a wrong one.
 std::optional<OnednnProduct> create(const Contraction& c, const LoopList& batch, bool pack) {
   ProductRequest request{.dtype = c.work.operands[0].dtype,
+                         .result = c.work.results[0].dtype,
                          .src = layout_of(batch, c.m(), c.k(), c.src()),
                          .weights = layout_of(batch, c.k(), c.n(), c.wei()),
                          .dst = layout_of(batch, c.m(), c.n(), Y),
@@ -217,6 +218,7 @@ Kernel library_kernel(LibraryProduct product, const Contraction& c) {
   for (const Fused& f : c.work.after) product.added.push_back(f.operand);
   product.copies = c.copies, product.src = c.src(), product.wei = c.wei();
   product.element = size_bytes(c.work.operands[0].dtype);
+  product.result_element = size_bytes(c.work.results[0].dtype);
   product.threads = c.context.threads, product.stream = c.context.stream;
   Kernel kernel;
   kernel.scratch_bytes = c.copies.end + product.one->scratch_bytes();
@@ -244,7 +246,9 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
     return packed_contraction(*c);
   if (product.is_slow() && !c->batch().empty() && fusible && !has_addends(work)) use_single_matrices(product, *c);
   if (own && product.is_slow() && work.after.empty()) return packed_contraction(*c);
-  if (!product.one || (product.is_slow() && !work.after.empty())) return Kernel{};
+  // Operands that a slow product would take as they were before they were widened are better widened.
+  const bool is_alone = work.after.empty() && work.operands[0].dtype == work.node->operand(0).type.dtype;
+  if (!product.one || (product.is_slow() && !is_alone)) return Kernel{};
   return library_kernel(std::move(product), *c);
 }
 

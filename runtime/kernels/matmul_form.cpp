@@ -179,7 +179,6 @@ std::optional<Form> best_form(const Work& work, const LoopList& loops) {
 
 Copies copies_of(const Work& work, const LoopList& loops, const Form& form) {
   Copies copies;
-  const int64_t element = size_bytes(work.operands[0].dtype);
   const size_t src = form.swapped ? B : A, wei = form.swapped ? A : B;
   for (size_t t : {A, B, Y}) {
     if (!form.copied[t]) continue;
@@ -189,6 +188,7 @@ Copies copies_of(const Work& work, const LoopList& loops, const Form& form) {
       const auto order = put_in_order(own, before, src);
       if (before != t) continue;
       Ints dims, from, to;
+      const int64_t element = size_bytes((t == Y ? work.results[0] : work.operands[t]).dtype);
       for (const auto& [loop, stride] : order) {
         dims.push_back(loop->extent);
         from.push_back(stride);

@@ -61,7 +61,7 @@ std::optional<OnednnProduct> OnednnProduct::create(const ProductRequest& request
         : request.pack
             ? dnnl::memory::desc(request.weights.dims, onednn_type(request.dtype), dnnl::memory::format_tag::any)
             : onednn_layout(request.weights, request.dtype);
-  d.y = onednn_layout(request.dst, request.dtype);
+  d.y = onednn_layout(request.dst, request.result);
   dnnl::post_ops ops;
   int factors = 0;
   p.addends_.resize(request.steps.size());

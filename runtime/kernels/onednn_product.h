@@ -26,7 +26,8 @@ struct ProductRequest {
     MatrixLayout addend;
     DType dtype = DType::f32;  // of the addend
   };
-  DType dtype = DType::f32;
+  DType dtype = DType::f32;        // of src and weights
+  DType result = DType::f32;       // of dst
   MatrixLayout src, weights, dst;  // [.., m, k], [.., k, n], [.., m, n]
   bool pack = false;               // weights in a layout that the library chooses
   llvm::SmallVector<Step, 4> steps;

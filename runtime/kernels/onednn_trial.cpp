@@ -123,7 +123,7 @@ class Trial {
         terms_(std::max(r.src.dims[n_ - 1], r.weights.dims[n_ - 2])),
         src_(r.dtype, elements_spanned(r.src)),
         weights_(r.dtype, elements_spanned(r.weights)),
-        dst_(r.dtype, elements_spanned(r.dst) + 64),
+        dst_(r.result, elements_spanned(r.dst) + 64),
         written_(size_t(dst_.size()), 0) {}
 
   bool run(const dnnl::engine& engine) {
@@ -213,7 +213,7 @@ class Trial {
     }
     // A half result is rounded at the end; where the library adds to a rounded one, once a step.
     const double allowed =
-        r_.dtype == DType::f32 ? 0 : size * double(1 + r_.steps.size()) / (r_.dtype == DType::bf16 ? 256 : 2048);
+        r_.result == DType::f32 ? 0 : size * double(1 + r_.steps.size()) / (r_.result == DType::bf16 ? 256 : 2048);
     return std::fabs(double(dst_.get(offset_at(r_.dst, at))) - expected) <= allowed;
   }
   double dot(llvm::ArrayRef<int64_t> at) const {
@@ -249,9 +249,10 @@ std::string describe(const MatrixLayout& layout) {
   return out + "]";
 }
 std::string describe(const ProductRequest& r, llvm::StringRef implementation) {
-  std::string out = (implementation + " " + to_string(r.dtype) + " " + describe(r.src) + " x " +
-                     (r.pack ? "packed " : "") + describe(r.weights) + " -> " + describe(r.dst))
-                        .str();
+  std::string out =
+      (implementation + " " + to_string(r.dtype) + " " + describe(r.src) + " x " + (r.pack ? "packed " : "") +
+       describe(r.weights) + " -> " + (r.result == r.dtype ? "" : to_string(r.result).str() + " ") + describe(r.dst))
+          .str();
   for (const ProductRequest::Step& step : r.steps)
     out += step.add ? " + " + (step.dtype == r.dtype ? "" : to_string(step.dtype).str() + " ") + describe(step.addend)
                     : " * factor";

@@ -80,6 +80,12 @@ void add_job_options(CLI::App& command, JobOptions& o) {
       ->group("For developers");
   command.add_flag("--time-passes", o.watch.time, "how long each pass took, on stderr")->group("For developers");
   also_called(command
+                  .add_option("--compute", o.compute,
+                              "precision of products' operands, summed up in float32, and of weights as stored")
+                  ->type_name("f32|bf16")
+                  ->capture_default_str(),
+              {"dtype", "precision", "bf16", "fp16", "torch-dtype", "half"});
+  also_called(command
                   .add_option_function<int64_t>(
                       "--kv-cache", [&o](int64_t tokens) { o.kv_cache = Dim(tokens); },
                       "make a decoder of the model, with caches of keys and values for so many tokens")
