@@ -1,6 +1,7 @@
 // What oneDNN 2 and 3 spell differently: the one place with their version.
 #pragma once
 #include <dnnl.hpp>
+#include <vector>
 
 namespace optp::onednn {
 
@@ -18,6 +19,29 @@ inline dnnl::matmul::primitive_desc matmul(const dnnl::engine& engine, const Mat
   return d.has_bias ? dnnl::matmul::primitive_desc(dnnl::matmul::desc(d.a, d.b, d.bias, d.y), attr, engine)
                     : dnnl::matmul::primitive_desc(dnnl::matmul::desc(d.a, d.b, d.y), attr, engine);
 #endif
+}
+
+// How a layout lies in blocks: the strides from block to block, along each dim, and within a block the extents,
+// outermost first, and the dims that they are of.
+struct Blocking {
+  std::vector<int64_t> strides, inner_extents, inner_dims;
+};
+inline Blocking blocking_of(const dnnl::memory::desc& desc) {
+  Blocking out;
+#if DNNL_VERSION_MAJOR >= 3
+  if (desc.get_format_kind() != dnnl::memory::format_kind::blocked) return out;
+  const auto strides = desc.get_strides(), extents = desc.get_inner_blks(), dims = desc.get_inner_idxs();
+  out.strides.assign(strides.begin(), strides.end());
+  out.inner_extents.assign(extents.begin(), extents.end());
+  out.inner_dims.assign(dims.begin(), dims.end());
+#else
+  if (desc.data.format_kind != dnnl_blocked) return out;
+  const auto& b = desc.data.format_desc.blocking;
+  out.strides.assign(b.strides, b.strides + desc.data.ndims);
+  out.inner_extents.assign(b.inner_blks, b.inner_blks + b.inner_nblks);
+  out.inner_dims.assign(b.inner_idxs, b.inner_idxs + b.inner_nblks);
+#endif
+  return out;
 }
 
 // How many factors may follow a product: for a second one oneDNN 2 multiplies by the first again, on every instruction

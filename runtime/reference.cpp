@@ -50,8 +50,8 @@ Array result_of(const CollectiveCall& call, llvm::ArrayRef<const Array*> in, int
 
 class Lockstep {
  public:
-  Lockstep(llvm::ArrayRef<const Graph*> ranks, const ReferenceTap& tap)
-      : ranks_(ranks), tap_(tap), values_(ranks.size()), left_(ranks.size()) {}
+  Lockstep(llvm::ArrayRef<const Graph*> ranks, const ReferenceTap& tap, HalfValues halves)
+      : ranks_(ranks), tap_(tap), halves_(halves), values_(ranks.size()), left_(ranks.size()) {}
 
   llvm::Expected<std::vector<NamedArrays>> run(llvm::ArrayRef<NamedArrays> inputs) {
     for (size_t r = 0; r < ranks_.size(); ++r) {
@@ -126,7 +126,9 @@ class Lockstep {
   }
   void keep(size_t r, const Node& node, Arrays results) {
     for (size_t k = 0; k < results.size(); ++k) {
-      values_[r][&node.out(k)] = std::move(results[k]);
+      const DType dtype = node.out(k).type.dtype;
+      const bool rounds = halves_ == HalfValues::rounded && is_half(dtype);
+      values_[r][&node.out(k)] = rounds ? to_array(*to_tensor(results[k], dtype)) : std::move(results[k]);
       left_[r][&node.out(k)] = node.out(k).uses.size();
     }
   }
@@ -144,13 +146,15 @@ class Lockstep {
 
   llvm::ArrayRef<const Graph*> ranks_;
   const ReferenceTap& tap_;
+  const HalfValues halves_;
   std::vector<std::map<const Value*, Array>> values_;
   std::vector<llvm::DenseMap<const Value*, size_t>> left_;
 };
 }  // namespace
 
 llvm::Expected<std::vector<NamedArrays>> run_reference(llvm::ArrayRef<const Graph*> ranks,
-                                                       llvm::ArrayRef<NamedArrays> inputs, const ReferenceTap& tap) {
-  return Lockstep(ranks, tap).run(inputs);
+                                                       llvm::ArrayRef<NamedArrays> inputs, const ReferenceTap& tap,
+                                                       HalfValues halves) {
+  return Lockstep(ranks, tap, halves).run(inputs);
 }
 }  // namespace optp

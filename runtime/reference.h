@@ -15,9 +15,13 @@ using NamedArrays = std::map<std::string, Array, std::less<>>;
 using ReferenceTap =
     std::function<llvm::Error(const Node&, llvm::ArrayRef<const Value*>, llvm::ArrayRef<const Array*>)>;
 
+// What a value of half precision is: the number that was computed, which has slopes, or that number rounded.
+enum class HalfValues { exact, rounded };
+
 // The graphs differ only in extents (one SPMD graph, materialised and bound); inputs are each rank's own.
 llvm::Expected<std::vector<NamedArrays>> run_reference(llvm::ArrayRef<const Graph*> ranks,
                                                        llvm::ArrayRef<NamedArrays> inputs,
-                                                       const ReferenceTap& tap = nullptr);
+                                                       const ReferenceTap& tap = nullptr,
+                                                       HalfValues halves = HalfValues::exact);
 
 }  // namespace optp

@@ -21,6 +21,7 @@
 #include <cstring>
 
 #include "frontend/ir/diagnostic.h"
+#include "runtime/kernels/few_rows.h"
 #include "runtime/kernels/onednn_product.h"
 #include "runtime/kernels/packed_product.h"
 
@@ -54,6 +55,20 @@ std::string Contraction::shared_form() const {
   return weights_spec().name + (ordered.empty() ? " " : " in order ") + strides_text(layout.dims, layout.strides);
 }
 
+llvm::SmallVector<ProductStep, 4> steps_of(const Contraction& c) {
+  llvm::SmallVector<ProductStep, 4> out;
+  size_t tensor = Y;
+  for (const Fused& f : c.work.after) {
+    ProductStep step{.kind = f.kind == Fused::Kind::relu    ? ProductStep::Kind::relu
+                             : f.kind == Fused::Kind::scale ? ProductStep::Kind::scale
+                                                            : ProductStep::Kind::add,
+                     .factor = float(f.factor)};
+    if (f.kind == Fused::Kind::add) ++tensor, step.row = c.m().stride[tensor], step.column = c.n().stride[tensor];
+    out.push_back(step);
+  }
+  return out;
+}
+
 namespace {
 // A oneDNN product and what is around it.
 struct LibraryProduct {
@@ -61,6 +76,7 @@ struct LibraryProduct {
   Loops batches;  // over y's, src's and the weights' matrices, where `one` is of a single one; else no dims
   llvm::SmallVector<unsigned, 4> added;  // a step's operand
   dnnl::memory packed;                   // weights in the library's own layout, or in order
+  std::optional<FewRows> few;            // takes the library's place
   Copies copies;
   size_t src = A, wei = B;
   int64_t element = 4, result_element = 4;
@@ -79,6 +95,15 @@ llvm::Error LibraryProduct::run(const KernelCall& call) {
   void* scratch = static_cast<char*>(call.scratch) + copies.end;
   llvm::SmallVector<const void*, 4> addends;
   for (unsigned operand : added) addends.push_back(call.in[operand]);
+  if (few) {
+    llvm::SmallVector<const float*, 4> terms(few->steps.size(), nullptr);
+    for (size_t s = 0, t = 0; s < terms.size(); ++s)
+      if (few->steps[s].kind == ProductStep::Kind::add) terms[s] = static_cast<const float*>(addends[t++]);
+    few->run(static_cast<const uint16_t*>(in[src]), static_cast<const uint16_t*>(weights), static_cast<float*>(out),
+             terms.data(), threads);
+    copies.finish(call, threads);
+    return llvm::Error::success();
+  }
   auto execute = [&](int64_t a, int64_t b, int64_t y) {
     one->run(stream, static_cast<const char*>(in[src]) + a * element, static_cast<const char*>(weights) + b * element,
              static_cast<char*>(out) + y * result_element, addends, scratch);
@@ -214,6 +239,27 @@ std::optional<int64_t> pack_weights(LibraryProduct& product, const Contraction& 
   return int64_t(product.one->weights_layout().get_size());
 }
 
+bool adds_floats(const Contraction& c) {
+  return llvm::all_of(c.work.after, [&](const Fused& f) {
+    return f.kind != Fused::Kind::add || c.work.operands[f.operand].dtype == DType::f32;
+  });
+}
+std::optional<FewRows> few_rows_of(const LibraryProduct& product, const Contraction& c) {
+  const bool is_plain = c.batch().empty() && product.batches.dims.empty();
+  if (!is_plain || c.work.operands[0].dtype != DType::bf16 || c.work.results[0].dtype != DType::f32 || !adds_floats(c))
+    return std::nullopt;
+  FewRows out{.m = c.m().extent,
+              .n = c.n().extent,
+              .k = c.k().extent,
+              .a_row = c.m().stride[c.src()],
+              .a_column = c.k().stride[c.src()],
+              .y_row = c.m().stride[Y],
+              .y_column = c.n().stride[Y],
+              .steps = steps_of(c)};
+  if (!out.takes(product.one->weights_layout())) return std::nullopt;
+  return out;
+}
+
 Kernel library_kernel(LibraryProduct product, const Contraction& c) {
   for (const Fused& f : c.work.after) product.added.push_back(f.operand);
   product.copies = c.copies, product.src = c.src(), product.wei = c.wei();
@@ -226,6 +272,7 @@ Kernel library_kernel(LibraryProduct product, const Contraction& c) {
     kernel.packed |= 1u << c.wei();
   } else if (c.weights()) {
     if (const auto bytes = pack_weights(product, c)) kernel.packed |= 1u << c.wei(), kernel.packed_bytes = *bytes;
+    if (product.packed) product.few = few_rows_of(product, c);
   }
   kernel.run = [p = std::make_shared<LibraryProduct>(std::move(product))](const KernelCall& call) {
     return p->run(call);

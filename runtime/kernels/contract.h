@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "runtime/kernels/matmul_form.h"
+#include "runtime/kernels/packed_product.h"
 
 namespace optp::kernels {
 
@@ -26,6 +27,8 @@ struct Contraction {
   const void* weights() const { return ordered.empty() ? work.operands[wei()].constant : ordered.data(); }
 };
 
+// The steps after it, as our own products do them.
+llvm::SmallVector<ProductStep, 4> steps_of(const Contraction& contraction);
 // Float32 by PackedProduct, with any steps after it.
 Kernel packed_contraction(const Contraction& contraction);
 

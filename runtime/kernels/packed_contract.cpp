@@ -32,15 +32,7 @@ PackedProduct product_of(const Contraction& c) {
   product.a_row = c.m().stride[c.src()], product.a_column = c.k().stride[c.src()];
   product.b_row = c.k().stride[c.wei()], product.b_column = c.n().stride[c.wei()];
   product.y_row = c.m().stride[Y];
-  size_t tensor = Y;
-  for (const Fused& f : c.work.after) {
-    ProductStep step{.kind = f.kind == Fused::Kind::relu    ? ProductStep::Kind::relu
-                             : f.kind == Fused::Kind::scale ? ProductStep::Kind::scale
-                                                            : ProductStep::Kind::add,
-                     .factor = float(f.factor)};
-    if (f.kind == Fused::Kind::add) ++tensor, step.row = c.m().stride[tensor], step.column = c.n().stride[tensor];
-    product.steps.push_back(step);
-  }
+  product.steps = steps_of(c);
   return product;
 }
 

@@ -1,6 +1,7 @@
 #include "tools/check/rounding.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "frontend/ir/op.h"
 
@@ -65,5 +66,19 @@ Roundings::Bound Roundings::of(const Node& node) const {
       return {in[0].error / in[1].smallest + unit * in[0].largest / in[1].smallest, in[0].addend / in[1].smallest};
   }
   return {};
+}
+
+double rounding_of_products(const Graph& graph, DType half) {
+  llvm::DenseMap<const Value*, int64_t> depth;
+  int64_t deepest = 0;
+  for (const auto& node : graph.nodes) {
+    int64_t own = 0;
+    for (const Value* v : node->operands) own = std::max(own, depth.lookup(v));
+    own += node->op->is(Trait::product);
+    for (const auto& r : node->results) depth[r.get()] = own;
+    deepest = std::max(deepest, own);
+  }
+  const double u = half == DType::bf16 ? 0x1p-8 : 0x1p-11;
+  return 4 * u * std::sqrt(2.0 * double(deepest) / 3);
 }
 }  // namespace optp

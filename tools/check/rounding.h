@@ -43,4 +43,9 @@ class Roundings {
   llvm::DenseMap<const Value*, Size> sizes_;
 };
 
+// How far, of its largest magnitude, rounding the operands of products to half precision may move a result: each of D
+// products one after the other takes two roundings, even within ± u of their size, independent, so that they add up in
+// squares to u √(2 D / 3); four times that. u: half the distance of two neighbours, 2^-8 for bfloat16.
+double rounding_of_products(const Graph& graph, DType half);
+
 }  // namespace optp
