@@ -58,7 +58,7 @@ class Rounding {
     auto made = build_.create("cast", {&v}, {{"to", int64_t(to)}}, v.name + "." + suffix.str());
     if (!made) return made;
     (*made)->sharding = v.sharding;
-    (*made)->cause = {CauseKind::propagated, "its value in " + to_string(to).str(), v.name};
+    if (v.sharding) (*made)->cause = {CauseKind::propagated, "its value in " + to_string(to).str(), v.name};
     return made;
   }
   Node* behind(const Value& v) const {

@@ -114,7 +114,7 @@ llvm::Error make_training_step(Graph& graph, const PassOptions& passes, const Tr
 llvm::Expected<std::unique_ptr<Graph>> run_stage(const Stage& stage, std::unique_ptr<Graph> graph,
                                                  const PassOptions& options, const TrainingOptions& training,
                                                  int64_t rank) {
-  Compilation c{.passes = options, .trains = true, .training = training};
+  Compilation c{.passes = options, .trains = stage.when == Stage::When::training, .training = training};
   (stage.is(Stage::on_spmd) ? c.spmd : c.whole) = std::move(graph);
   if (auto e = run_verified(stage, c, rank)) return e;
   if (stage.is(Stage::per_rank)) return std::move(c.ranks.back());

@@ -97,8 +97,8 @@ llvm::Error LibraryProduct::run(const KernelCall& call) {
   for (unsigned operand : added) addends.push_back(call.in[operand]);
   if (few) {
     llvm::SmallVector<const float*, 4> terms(few->steps.size(), nullptr);
-    for (size_t s = 0, t = 0; s < terms.size(); ++s)
-      if (few->steps[s].kind == ProductStep::Kind::add) terms[s] = static_cast<const float*>(addends[t++]);
+    for (size_t s = 0; s < terms.size(); ++s)
+      if (few->steps[s].kind == ProductStep::Kind::add) terms[s] = static_cast<const float*>(addends[s]);
     few->run(static_cast<const uint16_t*>(in[src]), static_cast<const uint16_t*>(weights), static_cast<float*>(out),
              terms.data(), threads);
     copies.finish(call, threads);

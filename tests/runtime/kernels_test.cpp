@@ -275,6 +275,49 @@ TEST_CASE("products of many rows, columns and terms, by one thread and by severa
       }
 }
 
+TEST_CASE("a product takes operands that were widened from bfloat16 as they were, for few rows and for many") {
+  Random random;
+  for (int64_t rows : {1, 2, 3, 4, 5, 70})
+    for (int64_t columns : {1, 16, 40, 64, 130})
+      for (int64_t terms : {1, 31, 96}) {
+        Case c(random);
+        Value* x = c.node("cast", {c.input(DType::bf16, {rows, terms})}, {{"to", int64_t(DType::f32)}});
+        Value* w = c.node("cast", {c.data(DType::bf16, {terms, columns})}, {{"to", int64_t(DType::f32)}});
+        Value* y = c.node("contract", {x, w}, {{"loops", contract_loops("m k, k n -> m n")}});
+        y = c.node("mul", {y, &c.build.scalar(DType::f32, 0.5)});
+        y = c.node("add", {y, c.data(DType::f32, {columns})});
+        c.output(c.node("add", {y, c.input(DType::f32, {rows, columns})}));
+        c.compare({.threads = rows % 2 ? 1 : 2}, terms);
+      }
+}
+
+TEST_CASE("executables of other shapes share packed weights") {
+  Random random;
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    const auto packed = std::make_shared<PackedWeights>();
+    std::shared_ptr<const Tensor> weights;
+    int64_t first = 0;
+    for (int64_t rows : {70, 1, 9}) {
+      Case c(random);
+      Value* w = c.data(dtype, {96, 130});
+      if (weights) w->data = weights;
+      weights = w->data;
+      Value* x = c.input(dtype, {rows, 96});
+      if (dtype == DType::bf16) {
+        x = c.node("cast", {x}, {{"to", int64_t(DType::f32)}});
+        w = c.node("cast", {w}, {{"to", int64_t(DType::f32)}});
+      }
+      c.output(c.node("contract", {x, w}, {{"loops", contract_loops("m k, k n -> m n")}}));
+      c.compare({.packed = packed}, 96);
+      auto executable = Executable::compile(c.graph, {.packed = packed});
+      REQUIRE(bool(executable));
+      if (first == 0) first = packed->bytes();
+      CHECK(packed->bytes() <= 2 * first);  // at most a second layout, where the first does not serve few rows
+      CHECK((*executable)->memory().packed_bytes == 0);
+    }
+  }
+}
+
 TEST_CASE("NaN and infinities pass through fused steps as through unfused ones") {
   Random random;
   const double inf = INFINITY, nan = NAN;

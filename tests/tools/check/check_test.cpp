@@ -44,6 +44,20 @@ TEST_CASE("a fault in the forward pass is found at its node or its consumer") {
     is_found(m, {});
 }
 
+TEST_CASE("in bfloat16 a model holds within the bound of its roundings, and a fault is found all the same") {
+  const Sandbox box;
+  for (const char* model : {"opt-tiny", "llama-tiny"}) {
+    CAPTURE(model);
+    const Result r = box.run(std::vector<std::string>{"check", export_of(model) + "/model.onnx", "--compute", "bf16",
+                                                      "--json", "report.json"} +
+                             small);
+    CAPTURE(r.err);
+    CHECK(r.code == 0);
+    CHECK(r.out.find("rounding") != std::string::npos);
+  }
+  is_found({"drop-all-reduce:2", {"--compute", "bf16"}, "local", "'/m/decoder/layers.0/fc2/Gemm'"}, {});
+}
+
 TEST_CASE("a fault in a training step is found at its node, its consumer or its parameter, and in no row before") {
   const std::string table = "'m.model.decoder.embed_tokens.weight";
   for (const Mutant& m : std::vector<Mutant>{
