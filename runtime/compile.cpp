@@ -383,6 +383,7 @@ void Executable::State::merge_in_place() {
     const Step& step = steps[s];
     if (step.out.empty()) continue;
     Root& out = roots[size_t(step.out[0].root)];
+    if (is_update(out)) continue;  // its place is that of the old value, which is read until then
     for (size_t k = 0; k < step.in.size(); ++k) {
       if (!becomes_result(step, k, int64_t(s))) continue;
       Root& in = roots[size_t(root_of(step.in[k].root))];
@@ -391,6 +392,31 @@ void Executable::State::merge_in_place() {
       break;
     }
   }
+}
+bool Executable::State::is_update(const Root& root) const {
+  if (root.kind != Root::Kind::output) return false;
+  const std::string& name = graph.outputs[size_t(root.index)].name;
+  return llvm::any_of(graph.updates, [&](const Update& u) { return u.output == name; }) ||
+         llvm::any_of(graph.states, [&](const optp::State& s) { return s.output == name; });
+}
+// Steps that read the old value stand before the one that writes the new one, or it writes each element where it read
+// it.
+bool Executable::State::updates_in_place(llvm::StringRef input, llvm::StringRef output) const {
+  const Value* before = nullptr;
+  for (const Value* v : graph.inputs)
+    if (v->name == input) before = v;
+  const auto after = llvm::find_if(graph.outputs, [&](const GraphOutput& o) { return o.name == output; });
+  if (!before || after == graph.outputs.end() || before->type != after->value->type) return false;
+  const int from = places.lookup(before).root;
+  const Place to = places.lookup(after->value);
+  const Root &old = roots[size_t(from)], &made = roots[size_t(to.root)];
+  if (made.kind != Root::Kind::output || graph.outputs[size_t(made.index)].name != output || old.last > made.first)
+    return false;
+  if (old.last < made.first) return true;
+  const Step& step = steps[size_t(made.first)];
+  for (size_t k = 0; k < step.in.size(); ++k)
+    if (step.in[k].root == from && !(step.kernel.in_place >> k & 1)) return false;
+  return true;
 }
 bool Executable::State::becomes_result(const Step& step, size_t k, int64_t now) const {
   if (!(step.kernel.in_place >> k & 1)) return false;

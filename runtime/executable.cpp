@@ -142,6 +142,9 @@ llvm::Error Executable::run(const HostInputs& inputs, HostArrays& outputs) {
     return rejected(e);
   }
 }
+bool Executable::updates_in_place(llvm::StringRef input, llvm::StringRef output) const {
+  return state_->updates_in_place(input, output);
+}
 const MemoryNumbers& Executable::memory() const { return state_->memory; }
 double Executable::flops() const { return state_->flops; }
 llvm::ArrayRef<StepTime> Executable::profile() const { return state_->times; }

@@ -67,6 +67,10 @@ class Executable {
   // Arrays in `outputs` that have the right dtype and dims are written in place, others are made.
   llvm::Error run(const HostInputs& inputs, HostArrays& outputs);
 
+  // Of an input that the graph updates, and of a cache: whether one array may be given as this input and as that
+  // output, because nothing reads the old value once the new one is written.
+  bool updates_in_place(llvm::StringRef input, llvm::StringRef output) const;
+
   const MemoryNumbers& memory() const;
   double flops() const;
   llvm::ArrayRef<StepTime> profile() const;

@@ -84,6 +84,8 @@ struct Executable::State {
   llvm::Error compile();
   llvm::Error run(const HostInputs& inputs, HostArrays& outputs);
 
+  bool updates_in_place(llvm::StringRef input, llvm::StringRef output) const;
+
   int root_of(int r) const {
     while (roots[size_t(r)].merged >= 0) r = roots[size_t(r)].merged;
     return r;
@@ -110,6 +112,7 @@ struct Executable::State {
   llvm::Error add_steps();
   llvm::Error add_step(const FusedStep& fused);
   void place_outputs();
+  bool is_update(const Root& root) const;
   void merge_in_place();
   bool becomes_result(const Step& step, size_t k, int64_t now) const;
   void plan();

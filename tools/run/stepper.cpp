@@ -103,9 +103,9 @@ llvm::Error Stepper::erase_dead(PerRank<std::unique_ptr<Graph>>& graphs) {
   return llvm::Error::success();
 }
 
-llvm::Expected<RankThreads*> Stepper::bound(const DimValues& dims, bool last) {
+llvm::Expected<Stepper::Bound*> Stepper::bound(const DimValues& dims, bool last) {
   Bound& b = bound_[{dims, last}];
-  if (b.threads) return b.threads.get();
+  if (b.threads) return &b;
   b.graphs = PerRank<std::unique_ptr<Graph>>(ranks());
   for (const size_t r : ranks()) {
     auto g = bind_to_run(*graphs_[r], dims);
@@ -125,21 +125,33 @@ llvm::Expected<RankThreads*> Stepper::bound(const DimValues& dims, bool last) {
   if (!made) return made.takeError();
   b.threads = std::move(*made);
   if (options_.slow) options_.slow->add(*b.threads);
-  return b.threads.get();
+  b.in_place = PerRank<llvm::StringSet<>>(ranks());
+  for (const size_t r : ranks())
+    for (const Update& u : graphs_[r]->updates)
+      if (is_accumulated(u) != last && b.threads->executable(r).updates_in_place(u.input, u.output))
+        b.in_place[r].insert(u.input);
+  return &b;
 }
 
 llvm::Error Stepper::run(const DimValues& dims, const PerRank<HostArrays>& inputs, double learning_rate, bool last) {
-  auto threads = bound(dims, last);
-  if (!threads) return threads.takeError();
-  last_ = *threads;
+  auto made = bound(dims, last);
+  if (!made) return made.takeError();
+  Bound& b = **made;
+  last_ = b.threads.get();
   const HostArray rate = f32_scalar(learning_rate);
   PerRank<HostInputs> refs(ranks());
   for (const size_t r : ranks()) {
     refs[r] = inputs_of(inputs[r]);
     refs[r].merge(inputs_of(values_[r]));
     refs[r]["learning_rate"] = &rate;
+    // Where the old value is not read once the new one is written, one array is both.
+    for (const Update& u : graphs_[r]->updates)
+      if (b.in_place[r].contains(u.input)) {
+        outputs_[r][u.output] = std::move(values_[r][u.input]);
+        refs[r][u.input] = &outputs_[r][u.output];
+      }
   }
-  if (auto e = (*threads)->run(refs, outputs_)) return e;
+  if (auto e = b.threads->run(refs, outputs_)) return e;
   // What was written becomes what is read, and the other way round.
   for (const size_t r : ranks())
     for (const Update& u : graphs_[r]->updates)

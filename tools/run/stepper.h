@@ -42,10 +42,11 @@ class Stepper {
   struct Bound {
     PerRank<std::unique_ptr<Graph>> graphs;
     std::unique_ptr<RankThreads> threads;
+    PerRank<llvm::StringSet<>> in_place;  // of each rank the inputs whose array is that of their new value, too
   };
   explicit Stepper(World& world) : world_(world) {}
   llvm::Error start(Graph& graph, HostArrays& values) const;
-  llvm::Expected<RankThreads*> bound(const DimValues& dims, bool last);
+  llvm::Expected<Bound*> bound(const DimValues& dims, bool last);
   llvm::Error erase_dead(PerRank<std::unique_ptr<Graph>>& graphs);
   llvm::Error run(const DimValues& dims, const PerRank<HostArrays>& inputs, double learning_rate, bool last);
 
