@@ -95,7 +95,7 @@ class Checker {
   llvm::Error prepare() {
     if (auto e = prepare_weights(job_, o_.random_weights)) return e;
     dims_ = job_.asked;
-    if (o_.job.dims.empty() && o_.job.input_shapes.empty()) invented_.usual = usual_dims(*job_.whole, 2, 16);
+    invented_.usual = usual_dims(*job_.whole, dims_, 2, 16);
     auto inputs = prepare_inputs(*job_.imported, o_.inputs, o_.inputs_dir, dims_, &invented_);
     if (!inputs) return inputs.takeError();
     inputs_ = std::move(*inputs);
