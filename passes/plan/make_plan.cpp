@@ -30,7 +30,7 @@ void add_values(Plan& plan, const Graph& whole) {
       Plan::Value& out = plan.values.emplace_back();
       out.name = v->name, out.dtype = v->type.dtype, out.dims = v->type.dims;
       out.sharding = *v->sharding, out.cause = v->cause, out.phase = node->phase;
-      out.module = node->module.name;
+      out.module = node->module.name, out.node = node->name;
     }
 }
 void add_remarks(Plan& plan, const Graph& whole) {
