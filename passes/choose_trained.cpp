@@ -37,10 +37,18 @@ llvm::Error choose_trained(Graph& graph, const TrainingOptions& options) {
   return llvm::Error::success();
 }
 
-bool decays(const Value& parameter, const TrainingOptions& options) {
-  auto patterns = Patterns::parse(options.no_decay, "--no-decay", {const_cast<Value*>(&parameter)});
-  if (patterns) return !patterns->matches(parameter);
-  llvm::consumeError(patterns.takeError());  // choose_trained has said so
-  return true;
+llvm::DenseSet<const Value*> without_decay(const Graph& graph, const TrainingOptions& options) {
+  std::vector<Value*> parameters = graph.data();
+  parameters.insert(parameters.end(), graph.inputs.begin(), graph.inputs.end());  // as which a step takes those trained
+  llvm::erase_if(parameters, [](const Value* v) { return !v->is_parameter; });
+  llvm::DenseSet<const Value*> out;
+  auto patterns = Patterns::parse(options.no_decay, "--no-decay", parameters);
+  if (!patterns) {
+    llvm::consumeError(patterns.takeError());  // choose_trained has said so
+    return out;
+  }
+  for (const Value* v : parameters)
+    if (patterns->matches(*v)) out.insert(v);
+  return out;
 }
 }  // namespace optp

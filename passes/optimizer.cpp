@@ -23,7 +23,10 @@ namespace {
 class Optimizer : Formula {
  public:
   Optimizer(Builder& builder, const TrainingOptions& options)
-      : Formula(builder), options_(options), o_(with_defaults(options.optimizer)) {}
+      : Formula(builder),
+        options_(options),
+        o_(with_defaults(options.optimizer)),
+        undecayed_(without_decay(builder.graph(), options)) {}
 
   llvm::Error run(llvm::ArrayRef<ParameterGradient> gradients) {
     build.at("optimizer", "");
@@ -40,14 +43,13 @@ class Optimizer : Formula {
           cast(div(exact_rate_, add(neg(op("pow", {scalar(DType::f64, beta1()), exact_step_})), 1)), DType::f32);
       correction_ = cast(sqrt(add(neg(op("pow", {scalar(DType::f64, beta2()), exact_step_})), 1)), DType::f32);
     }
-    if (o_.name == "adamw" &&
-        llvm::any_of(gradients, [&](const ParameterGradient& g) { return decays(*g.parameter, options_); }))
+    if (o_.name == "adamw" && llvm::any_of(gradients, [&](const ParameterGradient& g) { return decays(*g.parameter); }))
       keep_ = cast(add(neg(mul(exact_rate_, *o_.weight_decay)), 1), DType::f32);
     Value* clip = options_.max_gradient_norm > 0 ? clip_factor(gradients, options_.max_gradient_norm) : nullptr;
     for (auto [parameter, gradient] : gradients) {
       build.at(parameter->name, "");
       parameter_ = parameter;
-      decay_ = decays(*parameter, options_) ? *o_.weight_decay : 0;
+      decay_ = decays(*parameter) ? *o_.weight_decay : 0;
       Value* g = clip ? mul(gradient, clip) : gradient;
       Value* p = advance(parameter, g);
       if (auto e = take_error()) return e;
@@ -57,6 +59,7 @@ class Optimizer : Formula {
   }
 
  private:
+  bool decays(const Value& parameter) const { return !undecayed_.contains(&parameter); }
   double beta1() const { return *o_.beta1; }
   double beta2() const { return *o_.beta2; }
   double epsilon() const { return *o_.epsilon; }
@@ -96,7 +99,7 @@ class Optimizer : Formula {
 
   Value* advance(Value* p, Value* g) {
     if (o_.name == "adamw")
-      p = decays(*p, options_) ? mul(p, keep_) : p;
+      p = decays(*p) ? mul(p, keep_) : p;
     else if (decay_ != 0)
       g = add(g, mul(p, decay_));
     if (o_.name == "sgd") {
@@ -131,6 +134,7 @@ class Optimizer : Formula {
 
   const TrainingOptions& options_;
   const OptimizerOptions o_;
+  const llvm::DenseSet<const Value*> undecayed_;
   Value *rate_ = nullptr, *exact_step_ = nullptr, *exact_rate_ = nullptr, *step_size_ = nullptr, *correction_ = nullptr,
         *keep_ = nullptr;
   Value* parameter_ = nullptr;

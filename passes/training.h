@@ -33,8 +33,8 @@ struct OutsideDomain {
 std::optional<OutsideDomain> outside_domain(const TrainingOptions& options);
 // Usage errors: an optimizer or a number of it that there is not.
 llvm::Error check_settings(const TrainingOptions& options);
-// Is this parameter decayed? Patterns match names and aliases.
-bool decays(const Value& parameter, const TrainingOptions& options);
+// The parameters that weight decay leaves out. Of all of a graph, since a whole name of one means that one alone.
+llvm::DenseSet<const Value*> without_decay(const Graph& graph, const TrainingOptions& options);
 
 // Which parameters are trained. Errors: a pattern that matches no parameter, nothing left to train.
 llvm::Error choose_trained(Graph& graph, const TrainingOptions& options);

@@ -69,6 +69,9 @@ llvm::Error unknown_words(const CLI::App& app, const std::vector<Command>& comma
     for (const Command& c : commands)
       if (flag.size() > 2 && llvm::is_contained(flags_of(*c.app), flag))
         others += (others.empty() ? "" : ", ") + c.app->get_name();
+    // What another verb takes is a word of its own, not the beginning of one.
+    if (const std::string longer = others.empty() ? flag_beginning_with(flag, app) : ""; !longer.empty())
+      return unknown.did_you_mean(longer);
     if (is_verb) unknown.says("of " + app.get_name());
     return unknown.hint(others.empty() ? "" : "it is one of " + others);
   }

@@ -30,7 +30,7 @@ void add_values(Plan& plan, const Graph& whole) {
       Plan::Value& out = plan.values.emplace_back();
       out.name = v->name, out.dtype = v->type.dtype, out.dims = v->type.dims;
       out.sharding = *v->sharding, out.cause = v->cause, out.phase = node->phase;
-      out.module = node->module.name;
+      out.module = node->module.name, out.node = node->name;
     }
 }
 void add_remarks(Plan& plan, const Graph& whole) {
@@ -101,7 +101,7 @@ DimValues example_dims(const Graph& graph, const DimValues& asked) {
   return out;
 }
 
-DimValues usual_dims(const Graph& graph, int64_t batch, int64_t sequence) {
+DimValues usual_dims(const Graph& graph, const DimValues& asked, int64_t batch, int64_t sequence) {
   DimValues out;
   for (const Value* v : graph.inputs)
     for (size_t d = 0; d < std::min<size_t>(2, v->ndim()); ++d) {
@@ -114,8 +114,10 @@ DimValues usual_dims(const Graph& graph, int64_t batch, int64_t sequence) {
       else if (d == 0 && ((v->ndim() == 2 && !is_float(v->type.dtype)) || llvm::StringRef(name).contains("batch")))
         out.try_emplace(name, batch);
     }
-  DimValues all = example_dims(graph, out);
-  fit_to_tables(graph, {}, all);
+  DimValues fixed = asked;
+  fixed.insert(out.begin(), out.end());  // but for what is asked
+  DimValues all = example_dims(graph, fixed);
+  fit_to_tables(graph, asked, all);
   for (auto& [name, extent] : out) extent = all[name];
   return out;
 }

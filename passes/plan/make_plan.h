@@ -10,8 +10,9 @@ namespace optp {
 Plan make_plan(const Job& job, const DimValues& examples, llvm::StringRef version, bool weights);
 // All dims of the graph: as asked, else 1 (batch), 128 (sequence).
 DimValues example_dims(const Graph& graph, const DimValues& asked);
-// The dims that stand where ids have batch and sequence, at these extents, the sequence at less where tables are short.
-DimValues usual_dims(const Graph& graph, int64_t batch, int64_t sequence);
+// The dims that stand where ids have batch and sequence, at these extents, the sequence at less where tables are short
+// beside what is asked.
+DimValues usual_dims(const Graph& graph, const DimValues& asked, int64_t batch, int64_t sequence);
 bool weights_missing(const Graph& graph);
 
 }  // namespace optp

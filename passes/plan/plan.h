@@ -53,6 +53,7 @@ struct Plan {
   struct Value : Tensor {
     Phase phase = Phase::forward;
     std::string module;  // of the model's source, that makes it
+    std::string node;    // that makes it
   };
   struct PlacedTensor : Tensor {
     std::shared_ptr<const Layout> layout;  // never null in a plan
@@ -189,8 +190,9 @@ struct FoundTensor {
 };
 FoundTensor find_tensor(const Plan& plan, llvm::StringRef name);  // by its name or an alias
 std::string called(const FoundTensor& t);                         // its name, and the model's beside it
-// What users mean by a name or a part of one: a single tensor, parameters before others. Errors: none, with the nearest
-// name, or several, which are listed.
+// What users mean by a name or a part of one: a single tensor, parameters before others. A node's name means its
+// results, a module's its parameters and what it makes. Errors: none, with the nearest name, or several, which are
+// listed.
 llvm::Expected<FoundTensor> find_named(const Plan& plan, llvm::StringRef text);
 llvm::Expected<std::vector<FoundTensor>> find_all_named(const Plan& plan, llvm::StringRef text);  // at least one
 // Calls `visit` with each tensor in the same order.

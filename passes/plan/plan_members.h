@@ -78,7 +78,7 @@ void tensor_members(auto& io, auto& m) {
   io("name", m.name), io("dtype", m.dtype), io("shape", m.dims), io.sharding(m.sharding, m.dims), io("cause", m.cause);
 }
 void members(auto& io, Like<Plan::Value> auto& m) {
-  tensor_members(io, m), io.optional("phase", m.phase), io.optional("module", m.module);
+  tensor_members(io, m), io.optional("phase", m.phase), io.optional("module", m.module), io.optional("node", m.node);
 }
 void members(auto& io, Like<Plan::Port> auto& m) {
   tensor_members(io, m), io.layout(m), io("role", m.role);

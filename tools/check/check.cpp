@@ -19,6 +19,7 @@
 #include "tools/check/check_report.h"
 #include "tools/check/check_training.h"
 #include "tools/check/comparison.h"
+#include "tools/check/first_nan.h"
 #include "tools/check/mutants.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
@@ -95,7 +96,7 @@ class Checker {
   llvm::Error prepare() {
     if (auto e = prepare_weights(job_, o_.random_weights)) return e;
     dims_ = job_.asked;
-    if (o_.job.dims.empty() && o_.job.input_shapes.empty()) invented_.usual = usual_dims(*job_.whole, 2, 16);
+    invented_.usual = usual_dims(*job_.whole, dims_, 2, 16);
     auto inputs = prepare_inputs(*job_.imported, o_.inputs, o_.inputs_dir, dims_, &invented_);
     if (!inputs) return inputs.takeError();
     inputs_ = std::move(*inputs);
@@ -125,13 +126,16 @@ class Checker {
   llvm::Error whole() {
     auto imported = bind_to_run(*job_.imported, dims_);
     if (!imported) return imported.takeError();
-    auto truth =
-        run_reference({imported->get()}, {arrays_},
-                      [&](const Node&, llvm::ArrayRef<const Value*>, llvm::ArrayRef<const Array*>) -> llvm::Error {
-                        progress_->add(1);
-                        return llvm::Error::success();
-                      });
+    FirstNan nan(arrays_);
+    auto truth = run_reference({imported->get()}, {arrays_},
+                               [&](const Node& node, llvm::ArrayRef<const Value*> results,
+                                   llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
+                                 progress_->add(1);
+                                 nan.look(node, *results[0], *arrays[0]);
+                                 return llvm::Error::success();
+                               });
     if (!truth) return truth.takeError();
+    first_nan_ = nan.text();
     truth_ = std::move((*truth)[0]);
     auto canonical = bind_to_run(*job_.whole, dims_);
     if (!canonical) return canonical.takeError();
@@ -177,8 +181,9 @@ class Checker {
       row.elements += expected.elements();
       row.tolerance = std::max(row.tolerance, runtime_tolerance(host.dtype));
       row.error = std::max(row.error, d);
-      if (!(d <= runtime_tolerance(host.dtype)))
-        fail(row, difference_at({words(name), tensor_place("output", output)}, expected, found, at));
+      if (d <= runtime_tolerance(host.dtype)) continue;
+      Diagnostic fault = difference_at({words(name), tensor_place("output", output)}, expected, found, at);
+      fail(row, std::isnan(expected.number(at)) ? fault.hint(first_nan_) : fault);
     }
     rows_.push_back(std::move(row));
   }
@@ -312,6 +317,7 @@ class Checker {
   Invented invented_;
   HostArrays inputs_;
   NamedArrays arrays_, truth_;
+  std::string first_nan_;  // of the file's graph
   std::unique_ptr<Graph> whole_;
   PerRank<std::unique_ptr<Graph>> ranks_;  // at the root of all ranks, as is the next
   PerRank<HostArrays> rank_inputs_;

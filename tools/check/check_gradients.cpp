@@ -3,6 +3,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "tools/check/first_nan.h"
 #include "tools/check/training_checker.h"
 #include "tools/cli/progress.h"
 
@@ -112,6 +113,11 @@ llvm::Error TrainingChecker::backward() {
     rows_.push_back(std::move(row));
   }
   truth_ = comparison.outputs();
+  // Gradients that are no numbers have nothing to be compared with, and no step can be taken.
+  if (!fault_ && (has_nan(truth_["loss"]) || llvm::any_of(job_.whole->gradients, [&](const GradientOutput& g) {
+                    return has_nan(truth_[g.output]);
+                  })))
+    return error(Code::diverged).what("training step in float64, unpartitioned").what(comparison.first_nan());
   for (const GradientOutput& g : job_.whole->gradients) addends_[g.output] = comparison.addend_of(g.output);
   return llvm::Error::success();
 }

@@ -87,10 +87,12 @@ llvm::Error TrainingChecker::compare_step(const Job& job, const Moved& moved, in
   const auto& list = job.whole->gradients;
   std::vector<Row> parts(list.size(), Row{});
   std::vector<std::optional<Diagnostic>> faults(list.size());
+  const auto undecayed = without_decay(*job.whole, job.training);
   llvm::parallelFor(0, list.size(), [&](size_t k) {
     auto step = step_of(job, moved, list[k], *clip);
     if (!step) return void(faults[k] = take_diagnostic(step.takeError()));
     step->step = number, step->learning_rate = float(*job.training.learning_rate);
+    step->decays = !undecayed.contains(step->parameter);
     auto found = compare_update(*step, job.training, parts[k]);
     faults[k] = found ? *found : take_diagnostic(found.takeError());
   });

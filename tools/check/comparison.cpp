@@ -7,6 +7,7 @@
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
+#include "tools/check/first_nan.h"
 #include "tools/cli/progress.h"
 
 namespace optp {
@@ -83,9 +84,11 @@ llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, 
       top = largest(to_array(*v.data));
     return scales[&v] = top;
   };
+  FirstNan nan(inputs);
   auto keep = [&](const Node& node, llvm::ArrayRef<const Value*> vs,
                   llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
     if (progress) progress->add(1);
+    nan.look(node, *vs[0], *arrays[0]);
     double scale = largest(*arrays[0]);
     for (const Value* v : node.operands)
       if (is_float(v->type.dtype)) scale = std::max(scale, 1e-4 * scale_of(*v));
@@ -99,6 +102,7 @@ llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, 
   auto truth = run_reference({&whole}, {inputs}, keep);
   if (!truth) return truth.takeError();
   outputs_ = std::move((*truth)[0]);
+  first_nan_ = nan.text();
   for (const Value* v : ranks_[0]->inputs) {
     Roundings::Size size;
     for (const NamedArrays& mine : rank_inputs)
@@ -201,6 +205,7 @@ double LocalComparison::compare(const Node& node, const Value& value, const Arra
   f.error = std::max(f.error, most);
   if (!(most <= tolerance)) {
     fault_ = difference_at(place, expected, found, at);
+    if (std::isnan(expected.number(at))) fault_->hint(first_nan_);
     fault_phase_ = node.phase;
   }
   return apart;

@@ -52,8 +52,9 @@ class LocalComparison {
     return fault_;
   }  // the first value that differs: node, rank, index; empty: none
   Phase fault_phase() const { return fault_phase_; }
-  const NamedArrays& outputs() const { return outputs_; }  // of the whole run
-  double addend_of(llvm::StringRef output) const;          // the largest of what the ranks summed up to it
+  const std::string& first_nan() const { return first_nan_; }  // of the whole run, first_nan.h; empty: none
+  const NamedArrays& outputs() const { return outputs_; }      // of the whole run
+  double addend_of(llvm::StringRef output) const;              // the largest of what the ranks summed up to it
 
  private:
   struct Kept {
@@ -75,6 +76,7 @@ class LocalComparison {
   std::optional<Diagnostic> fault_;
   Phase fault_phase_ = Phase::forward;
   NamedArrays outputs_;
+  std::string first_nan_;
 };
 
 }  // namespace optp

@@ -26,12 +26,11 @@ llvm::Expected<NamedArrays> expected_update(const StepOfParameter& step, const T
   graph.name = "update";
   const std::string& name = step.parameter->name;
   Value& p = graph.add_input(name, {DType::f32, {int64_t(count)}});
-  // Patterns of options match these, too.
-  p.aliases = step.parameter->aliases;
-  p.model_name = step.parameter->model_name, p.model_aliases = step.parameter->model_aliases;
   Value& g = graph.add_input(name + ".grad", {DType::f32, {int64_t(count)}});
   TrainingOptions alone = options;
   alone.max_gradient_norm = 0;
+  alone.no_decay.clear();
+  if (!step.decays) alone.optimizer.weight_decay = 0;
   if (auto e = add_optimizer(graph, ParameterGradient{&p, &g}, alone)) return e;
   NamedArrays inputs;
   for (const auto& [value, array] : step.before) inputs[value] = part(array, from, count);
@@ -51,7 +50,7 @@ llvm::Expected<std::optional<Diagnostic>> compare_update(const StepOfParameter& 
                                                          Row& row) {
   const std::string& name = step.parameter->name;
   const OptimizerOptions o = with_defaults(options.optimizer);
-  const double decay = o.name == "adamw" || !decays(*step.parameter, options) ? 0 : *o.weight_decay;
+  const double decay = o.name == "adamw" || !step.decays ? 0 : *o.weight_decay;
   const auto steps = double(step.step + 1);
   const double first_correction = 1 - std::pow(*o.beta1, steps), second_correction = 1 - std::pow(*o.beta2, steps);
   const Array& parameter = step.before.find(name)->second;

@@ -13,6 +13,7 @@ struct StepOfParameter {
   NamedArrays before, after;  // the parameter and its state, by the inputs' names
   int64_t step = 0;           // steps done before
   double learning_rate = 0;
+  bool decays = true;  // no --no-decay names it
 };
 // Adds what was compared to the row, whose error is in units of what is allowed: 16 roundings of what an element adds
 // up. Gives the first difference beyond that, or none.

@@ -26,6 +26,18 @@ void report_progress(JobOptions& o) {
   };
 }
 
+const std::initializer_list<const char*> device_words{"tensor-parallel",
+                                                      "tensor-parallel-size",
+                                                      "tensor-model-parallel-size",
+                                                      "tp-size",
+                                                      "tp-degree",
+                                                      "num-devices",
+                                                      "gpus",
+                                                      "num-gpus",
+                                                      "world-size",
+                                                      "nproc-per-node",
+                                                      "ranks"};
+
 void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes) {
   also_called(command
                   .add_option("--input-shapes", shapes,
@@ -42,8 +54,7 @@ void add_job_options(CLI::App& command, JobOptions& o) {
   command.add_option("model", o.model, "ONNX file, or a folder that holds one")->required()->type_name("FILE");
   also_called(command.add_option("--devices,--tp", o.devices,
                                  "number of devices, all along the mesh axis tensor; 2 where no --mesh is given"),
-              {"tensor-parallel", "tensor-parallel-size", "tensor-model-parallel-size", "tp-size", "tp-degree",
-               "num-devices", "gpus", "num-gpus", "world-size", "nproc-per-node", "ranks"});
+              device_words);
   also_called(
       command.add_option("--mesh", o.mesh,
                          "named axes, e.g. data=2,tensor=4: data splits the batch, the other axis is the strategy's"),

@@ -6,6 +6,7 @@
 
 namespace optp {
 
+extern const std::initializer_list<const char*> device_words;  // what other programs call --devices
 void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes);
 void add_job_options(CLI::App& command, JobOptions& options);
 void add_training_options(CLI::App& command, JobOptions& options);  // the optimizer's; not whether to train

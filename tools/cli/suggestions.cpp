@@ -30,6 +30,12 @@ struct Nearest {
         slips = d, word = meant;
   }
 };
+std::string beginning_with(llvm::StringRef word, const std::vector<std::string>& known) {
+  if (word.size() > 3)
+    for (const std::string& k : known)
+      if (llvm::StringRef(k).starts_with(word)) return k;
+  return "";
+}
 }  // namespace
 
 CLI::Option* also_called(CLI::Option* flag, std::initializer_list<const char*> names) {
@@ -48,10 +54,7 @@ std::string nearest_word(llvm::StringRef word, const std::vector<std::string>& k
   const std::string typed = bare(word);
   Nearest nearest{"", most_slips(typed) + 1};
   for (const std::string& k : known) nearest.offer(typed, bare(k), k);
-  if (nearest.word.empty() && word.size() > 3)
-    for (const std::string& k : known)
-      if (llvm::StringRef(k).starts_with(word)) return k;
-  return nearest.word;
+  return nearest.word.empty() ? beginning_with(word, known) : nearest.word;
 }
 
 std::string nearest_flag(llvm::StringRef flag, const CLI::App& verb) {
@@ -64,6 +67,9 @@ std::string nearest_flag(llvm::StringRef flag, const CLI::App& verb) {
     if (const auto names = elsewhere().find(o); names != elsewhere().end())
       for (const std::string& name : names->second) nearest.offer(typed, name, meant);
   }
-  return nearest.word.empty() ? nearest_word(flag, flags_of(verb)) : nearest.word;
+  return nearest.word;
+}
+std::string flag_beginning_with(llvm::StringRef flag, const CLI::App& verb) {
+  return beginning_with(flag, flags_of(verb));
 }
 }  // namespace optp

@@ -16,7 +16,8 @@ CLI::Option* also_called(CLI::Option* flag, std::initializer_list<const char*> e
 std::vector<std::string> flags_of(const CLI::App& app);  // "--devices", "--tp"
 // Of `known` the nearest word by its letters, or one that begins with it; empty: none is near.
 std::string nearest_word(llvm::StringRef word, const std::vector<std::string>& known);
-// The verb's flag that `flag` names by its meaning, else the one that is nearest by its letters.
+// The verb's flag that `flag` names by its meaning or nearly by its letters; empty: none does.
 std::string nearest_flag(llvm::StringRef flag, const CLI::App& verb);
+std::string flag_beginning_with(llvm::StringRef flag, const CLI::App& verb);
 
 }  // namespace optp

@@ -6,11 +6,13 @@
 
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/model_file.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/plan/plan_json.h"
+#include "passes/strategy.h"
 #include "tools/check/check_report.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
@@ -36,7 +38,7 @@ namespace {
 struct InspectOptions {
   std::string folder, tensor, why, what_if, model, html, check, trace, against, fit, colour = "auto";
   std::vector<std::string> dims, input_shapes;
-  std::optional<int64_t> layer;
+  std::optional<int64_t> layer, devices;
   bool json = false, dot = false, tensors = false, tp_plan = false;
 };
 
@@ -174,11 +176,41 @@ bool has_colour(llvm::StringRef asked) {
          (asked == "auto" && isatty(STDOUT_FILENO) && !(no && *no) && terminal && llvm::StringRef(terminal) != "dumb");
 }
 
-llvm::Error inspect(const InspectOptions& o) {
+// What a model's file or folder is given as: a folder that holds a plan is none.
+bool is_model(const std::string& path) {
+  if (llvm::sys::fs::exists(path + "/plan.json")) return false;
+  if (!llvm::sys::fs::is_directory(path)) return llvm::StringRef(path).ends_with(".onnx");
+  auto file = model_file(path);
+  return file ? true : (llvm::consumeError(file.takeError()), false);
+}
+llvm::Expected<Plan> plan_to_show(const InspectOptions& o) {
+  if (is_model(o.folder)) return plan_of_model({o.folder, o.devices, o.dims, o.input_shapes});
   auto plan = read_plan(o.folder);
-  if (!plan) return plan.takeError();
+  if (!plan) return plan;
   if (!o.dims.empty() || !o.input_shapes.empty())
     if (auto e = move_to_dims(*plan, o.dims, o.input_shapes, o.folder)) return e;
+  if (!o.devices || *o.devices == plan->mesh.devices()) return plan;
+  if (o.model.empty() && !llvm::sys::fs::exists(plan->model.name))
+    return error(Code::missing)
+        .flag("--devices", *o.devices)
+        .what("the plan is for " + llvm::Twine(plan->mesh.devices()) + "; to plan again takes its model")
+        .hint("--model FILE");
+  int64_t others = 1;  // along the mesh's other axes
+  const MeshAxis* cut = strategy_axis(plan->mesh);
+  for (const MeshAxis& a : plan->mesh.axes)
+    if (!cut || a.name != cut->name) others *= a.size;
+  if (*o.devices % others != 0)
+    return error(Code::bad_value)
+        .flag("--devices", *o.devices)
+        .expected("a multiple of " + llvm::Twine(others) + ", the devices along the other axes of the mesh " +
+                  to_string(plan->mesh));
+  return plan_again(*plan, o.model, with_devices(plan->mesh, *o.devices / others), {});
+}
+
+llvm::Error inspect(InspectOptions& o) {
+  auto plan = plan_to_show(o);
+  if (!plan) return plan.takeError();
+  if (o.model.empty() && is_model(o.folder)) o.model = o.folder;
   if (!o.fit.empty() && o.html.empty()) {
     auto fit = fit_of(o, *plan);
     if (!fit) return fit.takeError();
@@ -221,7 +253,12 @@ Command add_inspect(CLI::App& app) {
   auto o = std::make_shared<InspectOptions>();
   CLI::App* c = app.add_subcommand("inspect",
                                    "print a plan: what each device holds, how weights are split, what is communicated");
-  c->add_option("plan", o->folder, "folder written by partition")->required()->type_name("DIR");
+  c->add_option("plan", o->folder, "folder written by partition; of a model (FILE.onnx) the plan that it would write")
+      ->required()
+      ->type_name("DIR");
+  also_called(c->add_option("--devices,--tp", o->devices,
+                            "the plan as it would be on so many devices, without the lines of a --sharding file"),
+              device_words);
   c->add_flag("--json", o->json, "the whole plan; with --tensor and --fit what they ask for");
   c->add_option("--dim", o->dims, "NAME=NUMBER: the plan's numbers with a named dim at this value (repeatable)");
   add_input_shapes(*c, o->input_shapes);
@@ -253,7 +290,8 @@ Command add_inspect(CLI::App& app) {
                                         "and how many devices does it take at least (") +
                                 size_help + "); with --json or --html"),
               {"memory", "mem", "device-memory", "vram"});
-  c->add_option("--model", o->model, "with --what-if and --fit: the model file, if it is not here by the plan's name")
+  c->add_option("--model", o->model,
+                "with --what-if, --fit and --devices: the model file, if it is not here by the plan's name")
       ->type_name("FILE");
   return {c, [o] { return inspect(*o); }};
 }

@@ -6,23 +6,36 @@
 #include "tools/run/activation_peak.h"
 
 namespace optp {
+namespace {
+llvm::Expected<Plan> planned(JobOptions& job, const DimValues* at) {
+  job.plan_only = true;
+  report_progress(job);
+  auto made = make_job(job);
+  if (!made) return made.takeError();
+  const DimValues dims = at ? *at : example_dims(*made->whole, made->asked);
+  Plan out = make_plan(*made, dims, OPTP_VERSION, /*weights=*/false);
+  if (auto e = add_activation_peaks(out, *made, dims)) return e;
+  return out;
+}
+}  // namespace
+
+llvm::Expected<Plan> plan_of_model(const PlannedModel& o) {
+  JobOptions job;
+  job.model = o.model, job.devices = o.devices, job.dims = o.dims, job.input_shapes = o.input_shapes;
+  return planned(job, nullptr);
+}
+
 llvm::Expected<Plan> plan_again(const Plan& plan, const std::string& model, const Mesh& mesh,
                                 std::vector<Constraint> constraints) {
   JobOptions job;
   job.model = model.empty() ? plan.model.name : model;
   for (const MeshAxis& a : mesh.axes) job.mesh += (job.mesh.empty() ? "" : ",") + a.name + "=" + std::to_string(a.size);
   job.strategy = plan.strategy, job.outputs = to_string(plan.outputs_as).str();
-  job.plan_only = true;
   job.constraints = std::move(constraints);
   job.train = plan.is_training();
   if (plan.training) job.training = *plan.training;
-  report_progress(job);
-  auto made = make_job(job);
-  if (!made) return made.takeError();
   const DimValues dims = plan.examples();
-  Plan out = make_plan(*made, dims, OPTP_VERSION, /*weights=*/false);
-  if (auto e = add_activation_peaks(out, *made, dims)) return e;
-  return out;
+  return planned(job, &dims);
 }
 
 Mesh with_devices(const Mesh& mesh, int64_t along_strategy) {

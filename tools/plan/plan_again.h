@@ -1,5 +1,6 @@
-// A plan's job once more, from its model.
+// Plans that nobody wrote: a plan's job once more, or that of a model alone.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,12 @@ namespace optp {
 // frozen parameters. Its numbers are at the plan's dims. `model`: empty: the file that the plan names, here.
 llvm::Expected<Plan> plan_again(const Plan& plan, const std::string& model, const Mesh& mesh,
                                 std::vector<Constraint> constraints);
+struct PlannedModel {
+  std::string model;
+  std::optional<int64_t> devices;  // 2 where it is not said
+  std::vector<std::string> dims, input_shapes;
+};
+llvm::Expected<Plan> plan_of_model(const PlannedModel& options);
 // The same mesh with so many devices along the axis that the strategy cuts over.
 Mesh with_devices(const Mesh& mesh, int64_t along_strategy);
 }  // namespace optp

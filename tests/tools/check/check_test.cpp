@@ -1,4 +1,9 @@
 // check: holds for what is right, and finds what is broken on purpose, where it is.
+#include <onnx/onnx_pb.h>
+
+#include <cstring>
+#include <limits>
+
 #include "tests/tools/program.h"
 
 using namespace optp;
@@ -126,4 +131,57 @@ TEST_CASE("check --golden compares with stored arrays, and with what they should
     CHECK(changed.code == 1);
     CHECK(changed.line().rfind("golden: output 'logits', index [", 0) == 0);
   }
+}
+
+namespace {
+onnx::ModelProto read_model(const std::string& path) {
+  onnx::ModelProto out;
+  REQUIRE(out.ParseFromString(contents(path)));
+  return out;
+}
+onnx::NodeProto& add_node(onnx::ModelProto& m, const std::string& op, const std::vector<std::string>& inputs,
+                          const std::string& output) {
+  onnx::NodeProto& n = *m.mutable_graph()->add_node();
+  n.set_op_type(op), n.set_name("added/" + op), n.add_output(output);
+  for (const std::string& i : inputs) n.add_input(i);
+  return n;
+}
+}  // namespace
+
+TEST_CASE("of a model that itself gives nan, check says so, and where it begins") {
+  const Sandbox box;
+  // logits + √(z · z) with z = 0 · logits: the same logits, and a gradient of ∞ · 0.
+  onnx::ModelProto steep = read_model(export_of("opt-tiny") + "/model.onnx");
+  for (onnx::NodeProto& n : *steep.mutable_graph()->mutable_node())
+    for (std::string& o : *n.mutable_output())
+      if (o == "logits") o = "plain";
+  onnx::TensorProto& zero = *steep.mutable_graph()->add_initializer();
+  zero.set_name("zero"), zero.set_data_type(onnx::TensorProto::FLOAT), zero.add_float_data(0);
+  add_node(steep, "Mul", {"plain", "zero"}, "z");
+  add_node(steep, "Mul", {"z", "z"}, "square").set_name("added/Square");
+  add_node(steep, "Sqrt", {"square"}, "root");
+  add_node(steep, "Add", {"plain", "root"}, "logits");
+  write_text(box / "steep.onnx", steep.SerializeAsString());
+  const std::vector<std::string> forward = std::vector<std::string>{"check", "steep.onnx"} + small;
+  CHECK(box.run(forward).code == 0);
+  const Result step = box.run(forward + std::vector<std::string>{"--train"});
+  CHECK(step.code == 1);
+  CAPTURE(step.err);
+  CHECK(step.line().rfind("training step in float64, unpartitioned: the model itself gives nan: first in ", 0) == 0);
+  CHECK(step.line().find(" of node 'added/Sqrt' (") != std::string::npos);
+  CHECK(step.line().find(" from inf to inf") != std::string::npos);
+  CHECK(step.line().find("expected nan") == std::string::npos);
+
+  // A weight that holds it: named, with the node that uses it first.
+  onnx::ModelProto damaged = read_model(export_of("opt-tiny") + "/model.onnx");
+  for (onnx::TensorProto& t : *damaged.mutable_graph()->mutable_initializer())
+    if (t.name() == "m.model.decoder.layers.1.fc1.bias") {
+      const float nan = std::numeric_limits<float>::quiet_NaN();
+      std::memcpy(t.mutable_raw_data()->data(), &nan, sizeof nan);
+    }
+  write_text(box / "damaged.onnx", damaged.SerializeAsString());
+  const Result held = box.run(std::vector<std::string>{"check", "damaged.onnx", "--train"} + small);
+  CHECK(held.code == 1);
+  CHECK(held.line().find("the model itself gives nan: 'm.model.decoder.layers.1.fc1.bias' of node "
+                         "'/m/decoder/layers.1/fc1/Gemm' (add) holds it") != std::string::npos);
 }

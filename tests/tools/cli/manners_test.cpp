@@ -86,8 +86,8 @@ TEST_CASE("a misspelt flag gets its nearest, also where that makes another one m
       {{"m.onnx", "--ouput", "out"}, "unknown flag '--ouput'; did you mean --output?"},
       {{"m.onnx", "--devise=2", "-o", "out"}, "unknown flag '--devise'; did you mean --devices?"},
       {{"check", "m.onnx", "--random"}, "unknown flag '--random'; did you mean --random-weights?"},
-      {{"inspect", "out", "--devices", "2"},
-       "unknown flag '--devices' of inspect; it is one of partition, train, check, bench"},
+      {{"run", "out", "--devices", "2"},
+       "unknown flag '--devices' of run; it is one of partition, inspect, train, check, bench"},
       {{"inspect", "out", "--zzzz"}, "unknown flag '--zzzz' of inspect"},
       {{"inspect", "out", "more"}, "unknown argument 'more' of inspect"},
       {{"--verison"}, "unknown flag '--verison'; did you mean --version?"},
@@ -100,7 +100,8 @@ TEST_CASE("a misspelt flag gets its nearest, also where that makes another one m
       {{"train", "m.onnx", "--batch-size", "4"}, "unknown flag '--batch-size'; did you mean --batch?"},
       {{"train", "m.onnx", "--output", "run"}, "unknown flag '--output'; did you mean --save?"},
       {{"inspect", "out", "--explain", "x"}, "unknown flag '--explain'; did you mean --why?"},
-      {{"inspect", "out", "--tp", "2"}, "unknown flag '--tp'; did you mean --tp-plan?"},
+      // A flag of another verb is not the beginning of one of this verb's.
+      {{"run", "out", "--tp", "2"}, "unknown flag '--tp' of run; it is one of partition, inspect, train, check, bench"},
       // Two letters that are others are no slip of the hand.
       {{"run", "out", "-o", "res", "--zz"}, "unknown flag '--zz' of run"},
   };

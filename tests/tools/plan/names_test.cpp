@@ -87,6 +87,97 @@ TEST_CASE("with * all tensors that match are shown, and where one is asked for t
   CHECK(has(none.line(), "nearest is 'm.model.decoder.layers.0.self_attn.q_proj.weight'"));
 }
 
+TEST_CASE("a node's name means its results, a module's what it holds and makes") {
+  const Sandbox box;
+  REQUIRE(box.run({model("opt-tiny"), "-o", "out"}).code == 0);
+  const std::string layer = "/m/decoder/layers.0/";
+  for (const char* flag : {"--tensor", "--why"}) {
+    CAPTURE(flag);
+    const auto first = [&](const std::string& name) {
+      const Result r = box.run({"inspect", "out", flag, name});
+      CAPTURE(r.err);
+      CHECK(r.code == 0);
+      return r.out.substr(0, r.out.find_first_of(" \n"));
+    };
+    // The node's result has another name than the node, and so has no part of it.
+    CHECK(first(layer + "self_attn/MatMul_1") == layer + "self_attn/Transpose_3_output_0");
+    CHECK(first("layers.0.self_attn.MatMul_1") == layer + "self_attn/Transpose_3_output_0");
+    CHECK(first("layers.0/activation_fn") == layer + "activation_fn/Relu_output_0");
+    const Result module = box.run({"inspect", "out", flag, "layers.0.fc1"});
+    CHECK(module.code == 2);
+    CHECK(module.line() ==
+          "'layers.0.fc1': expected one tensor, found 4: "
+          "'onnx::MatMul_374'");
+  }
+  // With a wildcard all that match, weights before others.
+  CHECK(count(box.run({"inspect", "out", "--tensor", "layers.*.activation_fn"}).out, "\n  because ") == 2);
+  CHECK(count(box.run({"inspect", "out", "--why", layer + "self_attn/MatMul*"}).out, "self_attn/Transpose_3") > 0);
+  const Result near = box.run({"inspect", "out", "--why", "layers.0/self_attn/MatMull_1"});
+  CHECK(near.code == 66);
+  CHECK(has(near.line(), "nearest is '" + layer + "self_attn/MatMul_1'"));
+  // Training's own nodes are named after the parameter that they change: that is the parameter.
+  REQUIRE(box.run({model("opt-tiny"), "--train", "-o", "step"}).code == 0);
+  CHECK(box.run({"inspect", "step", "--why", "m.model.decoder.layers.0.fc1.bias"}).code == 0);
+}
+
+TEST_CASE("what the README says of a legacy export's names: where each q_proj lies, and a layer kept whole") {
+  const std::string readme = contents(OPTP_SOURCE "/README.md");
+  for (const char* line :
+       {"opt-partition inspect out --tensor 'layers.*.q_proj'\n", "echo 'layers.0 replicate' > shardings.txt\n",
+        "opt-partition model.onnx --devices 4 --sharding shardings.txt -o whole\n"})
+    CHECK(has(readme, line));
+  const Sandbox box;
+  fs::copy_file(model("opt-tiny"), box / "model.onnx");
+  REQUIRE(box.run({"model.onnx", "--devices", "4", "-o", "out"}).code == 0);
+  // The file calls the weights onnx::MatMul_…, their biases as PyTorch does.
+  const std::string lies = box.run({"inspect", "out", "--tensor", "layers.*.q_proj"}).out;
+  for (const char* layer : {"0", "1"}) {
+    const std::string own = std::string("m.model.decoder.layers.") + layer + ".self_attn.q_proj.";
+    CHECK(has(lies, "  in the model " + own + "weight\n"));
+    CHECK(has(lies, "\n" + own + "bias  float32 [48]  [(tensor _)]\n"));
+  }
+  CHECK(count(lies, "onnx::MatMul_") == 2);
+  CHECK(count(lies, "\n  device 3  [48, 12]") == 2);
+
+  write_text(box / "shardings.txt", "layers.0 replicate\n");
+  REQUIRE(box.run({"model.onnx", "--devices", "4", "--sharding", "shardings.txt", "-o", "whole"}).code == 0);
+  const std::string then = box.run({"inspect", "whole", "--tensor", "layers.*.q_proj.weight"}).out;
+  CHECK(count(then, "float32 [48, 48]  [_, _]\n  in the model m.model.decoder.layers.0.self_attn.q_proj.weight\n") ==
+        1);
+  CHECK(count(then,
+              "float32 [48, 48]  [_, (tensor _)]\n  in the model "
+              "m.model.decoder.layers.1.self_attn.q_proj.weight\n") == 1);
+  // With all that it computes: nothing of the layer is summed over devices.
+  const std::string diff = box.run({"diff", "out", "whole"}).out;
+  CHECK(has(diff, "2 all-reduces"));
+  CHECK(box.run({"check", "model.onnx", "--devices", "4", "--sharding", "shardings.txt"}).code == 0);
+}
+
+TEST_CASE("a plan that nobody wrote: of a model, and of another number of devices") {
+  const Sandbox box;
+  fs::copy_file(model("opt-tiny"), box / "model.onnx");
+  for (const char* devices : {"2", "3"})
+    REQUIRE(box.run({"model.onnx", "--tp", devices, "-o", std::string("out") + devices}).code == 0);
+  const std::string two = box.run({"inspect", "out2"}).out, three = box.run({"inspect", "out3"}).out;
+  CHECK(two != three);
+  CHECK(box.run({"inspect", "out2", "--tp", "3"}).out == three);
+  CHECK(box.run({"inspect", "out3", "--devices", "2"}).out == two);
+  CHECK(box.run({"inspect", "model.onnx", "--tp", "3"}).out == three);
+  CHECK(box.run({"inspect", "model.onnx"}).out == two);  // as partition takes two where nothing is said
+  CHECK(box.run({"inspect", "model.onnx", "--tp", "2", "--dim", "batch=4"}).out ==
+        box.run({"inspect", "out2", "--dim", "batch=4"}).out);
+  CHECK(box.run({"inspect", "model.onnx", "--devices", "0"}).line() == "--devices 0: expected from 1 to 4096");
+  // Of other axes the plan's own stay.
+  REQUIRE(box.run({"model.onnx", "--mesh", "data=2,tensor=2", "-o", "mesh"}).code == 0);
+  CHECK(has(box.run({"inspect", "mesh", "--devices", "6"}).out, "data=2, tensor=3"));
+  CHECK(box.run({"inspect", "mesh", "--devices", "3"}).line() ==
+        "--devices 3: expected a multiple of 2, the devices along the other axes of the mesh data=2, tensor=2");
+  fs::rename(box / "model.onnx", box / "moved.onnx");
+  CHECK(box.run({"inspect", "out2", "--tp", "3"}).line() ==
+        "--devices 3: the plan is for 2; to plan again takes its model; --model FILE");
+  CHECK(box.run({"inspect", "out2", "--tp", "3", "--model", "moved.onnx"}).code == 0);
+}
+
 TEST_CASE("a line of a --sharding file names modules, as PyTorch does") {
   for (const char* name : {"opt-tiny", "opt-tiny-dynamo18"}) {
     CAPTURE(name);

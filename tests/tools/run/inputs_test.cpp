@@ -176,8 +176,16 @@ TEST_CASE("check without extents takes usual ones, and says all that it made up"
   const Result given = box.run({"check", model, "--devices", "2", "--inputs-dir", inputs});
   CHECK(given.code == 0);
   CHECK(given.out.find("made up") == std::string::npos);
-  CHECK(box.run({"check", model, "--dim", "batch=2"}).line() ==
-        "dim 'sequence' has no value: give --dim sequence=NUMBER");
+  // Those that are given stay, and none of them is said to be made up.
+  const Result half = box.run({"check", model, "--dim", "batch=3"});
+  CHECK(half.code == 0);
+  CHECK(half.out.find("batch=3, sequence=16\nnot given, so made up: --devices 2; --dim sequence=16; --input ") !=
+        std::string::npos);
+  CHECK(box.run({"check", model, "--dim", "sequence=5"}).out.find("; --dim batch=2; ") != std::string::npos);
+  const Result ids = box.run({"check", model, "--devices", "2", "--input", "input_ids=[[1,2,3]]"});
+  CHECK(ids.code == 0);
+  CHECK(ids.out.find("batch=1, sequence=3\nnot given, so made up: --input attention_mask=rand(1)\n") !=
+        std::string::npos);
 }
 
 TEST_CASE("an input's name may hold an equals sign") {

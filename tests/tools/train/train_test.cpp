@@ -577,6 +577,24 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("a checkpoint's index tells what the model calls a parameter, where the file has another name") {
+  const Trainer t;
+  REQUIRE(t.train(small + std::vector<std::string>{"--save", "run", "--max-steps", "1"}).code == 0);
+  const Checkpoint c = t.checkpoint("run");
+  std::map<std::string, std::string> renamed;
+  for (const CheckpointTensor& tensor : c.tensors()) {
+    CAPTURE(tensor.name);
+    // The file's own names are known by a colon; what is PyTorch's already is not told twice.
+    const bool is_exporters = tensor.kind == "parameter" && tensor.name.find(':') != std::string::npos;
+    CHECK(tensor.model_name.empty() == !is_exporters);
+    if (is_exporters) renamed[tensor.name] = tensor.model_name;
+  }
+  CHECK(renamed.size() == 8);  // four projections of two layers, of which attention's have no Gemm
+  CHECK(renamed["onnx::MatMul_363"] == "m.model.decoder.layers.0.self_attn.q_proj.weight");
+  const std::string index = contents(t.box / "run/checkpoint.json");
+  CHECK(index.find("\"model_name\": \"m.model.decoder.layers.0.self_attn.q_proj.weight\"") != std::string::npos);
+}
+
 TEST_CASE("export changes nothing but the trained tensors, and each of them to the bit") {
   const Trainer t;
   REQUIRE(t.train(small + std::vector<std::string>{"--save", "run", "--max-steps", "2"}).code == 0);

@@ -1,0 +1,61 @@
+#include "tools/check/first_nan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/raw_ostream.h"
+
+namespace optp {
+namespace {
+std::string short_number(double x) {
+  std::string out;
+  llvm::raw_string_ostream(out) << llvm::format("%.3g", x);
+  return out;
+}
+}  // namespace
+
+bool has_nan(const Array& a) {
+  return a.is_float && llvm::any_of(a.f, [](double x) { return std::isnan(x); });
+}
+
+FirstNan::Range FirstNan::range_of(const Array& a) {
+  Range out;
+  for (int64_t k = 0; k < a.elements(); ++k) {
+    const double x = a.number(k);
+    out.nan |= std::isnan(x);
+    out.low = std::min(out.low, x), out.high = std::max(out.high, x);  // neither takes a NaN
+  }
+  return out;
+}
+const FirstNan::Range& FirstNan::range_of(const Value& operand) {
+  const auto [it, is_new] = ranges_.try_emplace(&operand);
+  if (!is_new) return it->second;
+  if (const auto in = inputs_.find(operand.name); in != inputs_.end())
+    it->second = range_of(in->second);
+  else if (operand.is_data() && !operand.data->is_missing())
+    it->second = range_of(to_array(*operand.data));
+  return it->second;
+}
+
+void FirstNan::look(const Node& node, const Value& result, const Array& array) {
+  if (!text_.empty()) return;
+  const Range own = range_of(array);
+  ranges_[&result] = own;
+  if (!own.nan) return;
+  const auto held = llvm::find_if(node.operands, [&](const Value* v) { return range_of(*v).nan; });
+  if (held != node.operands.end()) {
+    // What is made of another node's NaN is not the first: this one came from outside.
+    text_ = "the model itself gives nan: " + called(**held) + " of " + describe(node) + " holds it";
+    return;
+  }
+  text_ = "the model itself gives nan: first in " + called(result) + " of " + describe(node);
+  for (size_t k = 0; k < node.operands.size(); ++k) {
+    const Range& range = range_of(*node.operands[k]);
+    text_ += (k == 0 ? ", of " : ", ") + called(*node.operands[k]);
+    if (range.low <= range.high) text_ += " from " + short_number(range.low) + " to " + short_number(range.high);
+  }
+}
+}  // namespace optp
