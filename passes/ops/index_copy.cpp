@@ -14,7 +14,6 @@ const RegisteredOp index_copy{{
     .rule = [](const Node& node) -> llvm::Expected<Rule> {
       const size_t axis = size_t(node.integer("axis"));
       Rule rule;
-      rule.linear = Linear::jointly;
       rule.operands.resize(3);
       rule.results.emplace_back();
       for (size_t d = 0; d < node.out().ndim(); ++d)

@@ -51,7 +51,7 @@ TEST_CASE("a fault in the forward pass is found at its node or its consumer") {
 
 TEST_CASE("in bfloat16 a model holds within the bound of its roundings, and a fault is found all the same") {
   const Sandbox box;
-  for (const char* model : {"opt-tiny", "llama-tiny"}) {
+  for (const char* model : {"opt-tiny", "llama-tiny-dynamo"}) {
     CAPTURE(model);
     const Result r = box.run(std::vector<std::string>{"check", export_of(model) + "/model.onnx", "--compute", "bf16",
                                                       "--json", "report.json"} +

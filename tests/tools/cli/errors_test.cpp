@@ -76,7 +76,7 @@ TEST_CASE("a mistake in words carries its code and parts") {
                   {"m.onnx -o x --strategy best",
                    R"json({"code":"usage/bad-value","exit":2,"expected":"megatron or origin","flag":"--strategy","message":"--strategy 'best': expected megatron or origin","severity":"error"})json"},
                   {"m.onnx -o x --stop-after zzz",
-                   R"json({"code":"usage/unknown-pass","exit":2,"hint":"there are absorb-transposes, merge-views, unshare-parameters, recover-names, tie-weights, find-parameters, precision, find-states, annotate, split, combine-all-reduces, materialise","message":"no pass is named 'zzz'; there are absorb-transposes, merge-views, unshare-parameters, recover-names, tie-weights, find-parameters, precision, find-states, annotate, split, combine-all-reduces, materialise","severity":"error"})json"},
+                   R"json({"code":"usage/unknown-pass","exit":2,"hint":"there are absorb-transposes, merge-views, unshare-parameters, recover-names, tie-weights, find-parameters, precision, round-products, find-states, add-caches, annotate, split, combine-all-reduces, materialise","message":"no pass is named 'zzz'; there are absorb-transposes, merge-views, unshare-parameters, recover-names, tie-weights, find-parameters, precision, round-products, find-states, add-caches, annotate, split, combine-all-reduces, materialise","severity":"error"})json"},
                   {"m.onnx -o x --sharding s.txt",
                    R"json({"code":"usage/bad-value","exit":2,"expected":"PATTERN SHARDING","file":"s.txt","found":"'a'","line":1,"message":"s.txt:1: expected PATTERN SHARDING, found 'a'","severity":"error"})json"},
                   {"m.onnx -o x --sharding t.txt",
