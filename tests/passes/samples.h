@@ -235,6 +235,8 @@ class Table {
     slice({9, 3}, 0, 8, 5, -2);
     slice({9, 3}, 0, 8, 9, -1);
     slice({4, 7}, 1, 1, 3, 2);
+    slice({4, 10}, 1, 1, 5, 2);  // a column of each pair
+    slice({b * 12, 3}, 0, 2, b * 4, 3);
     slice({6, 2}, 0, 3, 1);
     slice({b, s, 12}, 2, 4, 4);
     slice({s * 3, 2}, 0, s, s);
@@ -319,6 +321,15 @@ class Table {
     graph("concat", {{{3, 4}}, {{3, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
       Value* joined = made(build, "concat", {x[0], x[1]}, {{"axis", int64_t(1)}});
       return build.create("slice", {joined}, {{"axis", int64_t(1)}, {"start", Dim(4)}, {"size", Dim(4)}}, "y");
+    });
+    // Gates between the columns that they gate: both are one column of [5, 2], and the 5 is split.
+    graph("slice", {{{b, 10}}, {{5, 3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      auto column = [&](int64_t start) {
+        return made(build, "slice", {x[0]},
+                    {{"axis", int64_t(1)}, {"start", Dim(start)}, {"size", Dim(5)}, {"step", int64_t(2)}});
+      };
+      return build.create("contract", {made(build, "mul", {column(0), column(1)}), x[1]},
+                          {{"loops", contract_loops("b f, f n -> b n")}}, "y");
     });
     // Parts of unequal widths, each split within itself: heads that share keys and values; one that another cut falls
     // into; pieces put together in another order; a gradient of both.
