@@ -39,13 +39,32 @@ Value* among_groups(GradientContext& c, const SliceOf& s) {
   dims[s.axis] = s.extent;
   return c.reshape(c.op("concat", columns, {{"axis", int64_t(s.axis) + 1}}), dims);
 }
-// Zeros of the width of an equal part would cut the parts of other widths beside it.
+// Zeros of the width of an equal part would cut the parts of other widths beside it: those of the same dim, in whatever
+// order it stands among others.
 bool has_equal_siblings(const Node& node, const SliceOf& s) {
-  return llvm::all_of(node.operand(0).uses, [&](const Use& use) {
-    if (!use.node->op->is(Trait::cuts)) return true;
-    const SliceOf other = parts_of(*use.node);
-    return other.axis != s.axis || other.size == s.size || other.size.is(0) || is_identity(other);
-  });
+  struct Seen {
+    const Value* value;
+    size_t axis;
+  };
+  Seen first{&node.operand(0), s.axis};
+  while (first.value->producer && first.value->producer->op->is(Trait::permutes)) {
+    const Node& permute = *first.value->producer;
+    first = {&permute.operand(0), size_t(permute.integers("perm")[first.axis])};
+  }
+  llvm::SmallVector<Seen, 4> left{first};
+  while (!left.empty()) {
+    const Seen at = left.pop_back_val();
+    for (const Use& use : at.value->uses) {
+      if (use.node->op->is(Trait::permutes)) {
+        const auto perm = use.node->integers("perm");
+        left.push_back({&use.node->out(), size_t(llvm::find(perm, int64_t(at.axis)) - perm.begin())});
+      } else if (use.node->op->is(Trait::cuts)) {
+        const SliceOf other = parts_of(*use.node);
+        if (other.axis == at.axis && other.size != s.size && !other.size.is(0) && !is_identity(other)) return false;
+      }
+    }
+  }
+  return true;
 }
 // What was left out gets zeros. A step that leaves a rest is undone by scattering; those are rare and small.
 void slice_gradient(GradientContext& c) {
