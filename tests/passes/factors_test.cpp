@@ -151,3 +151,19 @@ TEST_CASE("one index of each group leaves the groups as they are") {
   CHECK(pairs("even", 1) == "6*sa");
   CHECK(pairs("odd", 1) == "6*sa");
 }
+
+TEST_CASE("heads that look up in their own scores, by an index that all share, are one class") {
+  FactorText heads(
+      "input %x: f32[b, s, 4*8]\n"
+      "input %positions: i64[1, 1, s, t]\n"
+      "%h = reshape(%x) {dims = [b, s, 4, 8]}\n"
+      "%scores = transpose(%h) {perm = [0, 2, 1, 3]}\n"
+      "%index = expand(%positions) {dims = [b, 4, s, t]}\n"
+      "%y = gather_elements(%scores, %index) {axis = 3}\n"
+      "output y = %y\n");
+  CHECK(heads("x", 2) == "4a·8b");
+  CHECK(heads("y", 1) == "4a");
+  CHECK(heads("index", 1) == "4a");
+  CHECK(heads("positions", 1) == "1c");
+  CHECK(heads("y", 3) == "td");
+}

@@ -156,6 +156,18 @@ class Table {
       scatter({3, 5}, 1, {}, 2);
       scatter({3, 4}, 0, {3}, 1);
       scatter({2, 3, 2, 1}, 2, {2, 1}, 4);
+      // An index for each element: all dims but the axis are loops of both.
+      auto elements = [&](const Dims& dims, int64_t axis, Dim count, int64_t rows, DType index_dtype = DType::i64) {
+        Dims index = dims;
+        index[size_t(axis)] = count;
+        const Input at{index, index_dtype, double(-rows), double(rows - 1)};
+        node("gather_elements", {{dims, dtype, -4, 4}, at}, {{"axis", axis}});
+        node("scatter_add_elements", {{index, dtype, -4, 4}, at}, {{"axis", axis}, {"rows", Dim(rows)}});
+      };
+      elements({7}, 0, 5, 7);
+      elements({3, 7, 2}, 1, 4, 7, DType::i32);
+      elements({5, 3}, 0, 6, 5);
+      elements({b, 3, s, 6}, 3, s, 6);
     }
   }
 
