@@ -16,28 +16,67 @@ SliceOf parts_of(const Node& node) {
   const size_t axis = size_t(node.integer("axis"));
   return {axis, node.dim("start"), node.dim("size"), node.operand(0).type.dims[axis], node.integer("step", 1)};
 }
+constexpr int64_t most_pieces = 64;  // of the concat that a gradient is
 bool is_identity(const SliceOf& s) { return s.step == 1 && s.start.is(0) && s.size == s.extent; }
 std::optional<Dim> equal_parts(const SliceOf& s) {
   if (s.step != 1 || s.size.is(0) || !exact_div(s.start, s.size)) return std::nullopt;
   return exact_div(s.extent, s.size);
 }
-// Zeros of the width of an equal part would cut the parts of other widths beside it.
-bool has_equal_siblings(const Node& node, const SliceOf& s) {
-  return llvm::all_of(node.operand(0).uses, [&](const Use& use) {
-    if (!use.node->op->is(Trait::cuts)) return true;
-    const SliceOf other = parts_of(*use.node);
-    return other.axis != s.axis || other.size == s.size || other.size.is(0) || is_identity(other);
-  });
+// One index of every group of "step", of all groups: of [n · step] seen as [n, step] one column, which leaves n as it
+// is. Gates between the columns of the projection beside them (gpt-oss), pairs that rotary embeddings turn.
+bool is_one_of_each_group(const SliceOf& s) {
+  const auto start = s.start.constant();
+  return s.step > 1 && start && *start >= 0 && *start < s.step && s.size * Dim(s.step) == s.extent;
 }
-// What was left out gets zeros. A step of more than one is undone by scattering; those are rare and small.
+// Its gradient: among zeros in each group.
+Value* among_groups(GradientContext& c, const SliceOf& s) {
+  Dims dims = c.dy->type.dims, column = dims;
+  column.insert(column.begin() + long(s.axis) + 1, Dim(1));
+  Value* own = c.reshape(c.dy, column);
+  Value* zeros = c.expand(c.scalar(c.dy->type.dtype, 0), column);
+  llvm::SmallVector<Value*, 4> columns(size_t(s.step), zeros);
+  columns[size_t(*s.start.constant())] = own;
+  dims[s.axis] = s.extent;
+  return c.reshape(c.op("concat", columns, {{"axis", int64_t(s.axis) + 1}}), dims);
+}
+// Zeros of the width of an equal part would cut the parts of other widths beside it: those of the same dim, in whatever
+// order it stands among others.
+bool has_equal_siblings(const Node& node, const SliceOf& s) {
+  struct Seen {
+    const Value* value;
+    size_t axis;
+  };
+  Seen first{&node.operand(0), s.axis};
+  while (first.value->producer && first.value->producer->op->is(Trait::permutes)) {
+    const Node& permute = *first.value->producer;
+    first = {&permute.operand(0), size_t(permute.integers("perm")[first.axis])};
+  }
+  llvm::SmallVector<Seen, 4> left{first};
+  while (!left.empty()) {
+    const Seen at = left.pop_back_val();
+    for (const Use& use : at.value->uses) {
+      if (use.node->op->is(Trait::permutes)) {
+        const auto perm = use.node->integers("perm");
+        left.push_back({&use.node->out(), size_t(llvm::find(perm, int64_t(at.axis)) - perm.begin())});
+      } else if (use.node->op->is(Trait::cuts)) {
+        const SliceOf other = parts_of(*use.node);
+        if (other.axis == at.axis && other.size != s.size && !other.size.is(0) && !is_identity(other)) return false;
+      }
+    }
+  }
+  return true;
+}
+// What was left out gets zeros. A step that leaves a rest is undone by scattering; those are rare and small.
 void slice_gradient(GradientContext& c) {
   const SliceOf s = parts_of(c.node);
-  if (s.step != 1) {
+  if (is_one_of_each_group(s) && s.step <= most_pieces) {
+    c.dx[0] = among_groups(c, s);
+  } else if (s.step != 1) {
     Value* index =
         c.op("iota", {}, {{"size", s.size}, {"start", s.start}, {"step", Dim(s.step)}, {"dtype", int64_t(DType::i64)}});
     c.dx[0] = c.op("scatter_add", {c.dy, index}, {{"axis", int64_t(s.axis)}, {"rows", s.extent}});
   } else if (const auto parts = equal_parts(s); parts && parts->constant() && *parts->constant() > 1 &&
-                                                *parts->constant() <= 64 && has_equal_siblings(c.node, s)) {
+                                                *parts->constant() <= most_pieces && has_equal_siblings(c.node, s)) {
     // An equal part among zeros, as a concat: it keeps the parts' factors, so that a fused qkv is split within each.
     llvm::SmallVector<Value*, 4> pieces;
     const int64_t own = exact_div(s.start, s.size)->constant().value_or(0);
@@ -69,9 +108,11 @@ const RegisteredOp slice{{
           rule.results[0].push_back(loop);
           continue;
         }
-        const bool is_piece = s.step == 1 && !s.size.is(0);
-        rule.operands[0].push_back(rule.add(s.extent, !is_piece));
-        rule.results[0].push_back(rule.add(s.size, !is_piece));
+        const bool is_piece = s.step == 1 && !s.size.is(0), is_column = is_one_of_each_group(s);
+        rule.operands[0].push_back(rule.add(s.extent, !is_piece && !is_column));
+        rule.results[0].push_back(rule.add(s.size, !is_piece && !is_column));
+        if (is_column)
+          rule.links.push_back({{rule.operands[0][d]}, {rule.results[0][d], rule.add(s.step, /*whole=*/true)}});
         if (is_piece) rule.pieces.push_back({rule.operands[0][d], rule.results[0][d], s.start});
       }
       return rule;

@@ -42,6 +42,8 @@ void walk_rows(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides,
 llvm::Expected<Dims> broadcast(const Node& node, llvm::ArrayRef<const Value*> operands);
 // The rule of an elementwise op: one loop a result dim, operands aligned at the right.
 llvm::Expected<Rule> elementwise_rule(const Node& node);
+// An index in operand 1 that operand 0, of so many rows, does not have.
+llvm::Error index_out_of_range(const Node& node, int64_t index, int64_t rows);
 llvm::Error same_dtype(const Node& node, llvm::ArrayRef<unsigned> operands);
 // A result of a view's shape with each element taken from operand 0 at offset(linear index).
 Array rearranged(const Array& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base = 0);

@@ -1,5 +1,6 @@
-// gather: rows of a table by index; scatter_add, its transpose; index_copy, which replaces rows. With "row_start" they
-// leave out the rows that other ranks hold.
+// gather: rows of a table by index; scatter_add, its transpose; index_copy, which replaces rows; gather_elements and
+// scatter_add_elements, where each element has an index of its own. With "row_start" they leave out the rows that other
+// ranks hold.
 #include "frontend/ir/diagnostic.h"
 #include "runtime/kernel.h"
 #include "runtime/kernels/strided.h"
@@ -165,5 +166,113 @@ llvm::Expected<Kernel> scatter_add(const Work& work, const KernelContext& contex
 }
 const RegisteredKernel scatter_add_kernel{
     {.op = "scatter_add", .dtypes = {DType::f32, DType::f64, DType::i32, DType::i64}, .compile = scatter_add}};
+
+// Of elements the index has the table's dims but one: [outer, count, inner] beside [outer, rows, inner].
+struct ElementLookup : Lookup {
+  int64_t along, inner;  // indices along the axis
+  ElementLookup(const Node& node, const TensorSpec& table, const TensorSpec& index) : Lookup(node, table, index) {
+    const size_t axis = size_t(node.integer("axis"));
+    along = index.dims[axis];
+    inner = count_of(llvm::ArrayRef<int64_t>(index.dims).drop_front(axis + 1));
+  }
+};
+template <class Element, class Index>
+llvm::Expected<Kernel> gather_elements_by(const Work& work, const KernelContext& context) {
+  const Node& node = *work.node;
+  const ElementLookup at(node, work.operands[0], work.operands[1]);
+  Kernel kernel;
+  kernel.run = [=, &node, threads = context.threads](const KernelCall& call) -> llvm::Error {
+    const Index* index = static_cast<const Index*>(call.in[1]);
+    if (auto e = at.check(node, index)) return e;
+    const Element* from = static_cast<const Element*>(call.in[0]);
+    Element* to = static_cast<Element*>(call.out[0]);
+    const int64_t grain = std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(at.inner, 1));
+    parallel_for(threads, at.outer * at.along, grain, [&](int64_t begin, int64_t end) {
+      int64_t o = begin / at.along, left = (o + 1) * at.along - begin;
+      for (int64_t k = begin; k < end; ++k, --left) {
+        if (left == 0) ++o, left = at.along;
+        const Element* table = from + o * at.rows * at.inner;
+        for (int64_t i = 0; i < at.inner; ++i) {
+          const int64_t row = at.row(int64_t(index[k * at.inner + i]));
+          to[k * at.inner + i] = at.is_here(row) ? table[row * at.inner + i] : Element(0);
+        }
+      }
+    });
+    return llvm::Error::success();
+  };
+  return kernel;
+}
+template <class Element>
+llvm::Expected<Kernel> gather_elements_of(const Work& work, const KernelContext& context) {
+  return work.operands[1].dtype == DType::i64 ? gather_elements_by<Element, int64_t>(work, context)
+                                              : gather_elements_by<Element, int32_t>(work, context);
+}
+llvm::Expected<Kernel> gather_elements(const Work& work, const KernelContext& context) {
+  switch (size_bytes(work.operands[0].dtype)) {  // elements are moved as they are
+    case 1:
+      return gather_elements_of<uint8_t>(work, context);
+    case 2:
+      return gather_elements_of<uint16_t>(work, context);
+    case 4:
+      return gather_elements_of<uint32_t>(work, context);
+    case 8:
+      return gather_elements_of<uint64_t>(work, context);
+    default:
+      return Kernel{};
+  }
+}
+const RegisteredKernel gather_elements_kernel{{.op = "gather_elements", .dtypes = {}, .compile = gather_elements}};
+
+// Each thread owns a range of columns, [outer, inner] of them, and adds in the order of the indices.
+template <class Element, class Index>
+llvm::Expected<Kernel> scatter_add_elements_by(const Work& work, const KernelContext& context) {
+  const Node& node = *work.node;
+  const ElementLookup at(node, work.results[0], work.operands[1]);
+  Kernel kernel;
+  kernel.run = [=, &node, threads = context.threads](const KernelCall& call) -> llvm::Error {
+    const Index* index = static_cast<const Index*>(call.in[1]);
+    if (auto e = at.check(node, index)) return e;
+    const Element* from = static_cast<const Element*>(call.in[0]);
+    Element* to = static_cast<Element*>(call.out[0]);
+    std::memset(to, 0, size_t(at.outer * at.rows * at.inner) * sizeof(Element));
+    const int64_t grain = std::max<int64_t>(1, (1 << 14) / std::max<int64_t>(at.along, 1));
+    parallel_for(threads, at.outer * at.inner, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t column = begin; column < end;) {
+        const int64_t o = column / at.inner, first = column % at.inner;
+        const int64_t last = std::min(at.inner, first + end - column);
+        for (int64_t k = o * at.along; k < (o + 1) * at.along; ++k)
+          for (int64_t i = first; i < last; ++i) {
+            const int64_t row = at.row(int64_t(index[k * at.inner + i]));
+            if (at.is_here(row)) to[(o * at.rows + row) * at.inner + i] += from[k * at.inner + i];
+          }
+        column += last - first;
+      }
+    });
+    return llvm::Error::success();
+  };
+  return kernel;
+}
+template <class Element>
+llvm::Expected<Kernel> scatter_add_elements_of(const Work& work, const KernelContext& context) {
+  return work.operands[1].dtype == DType::i64 ? scatter_add_elements_by<Element, int64_t>(work, context)
+                                              : scatter_add_elements_by<Element, int32_t>(work, context);
+}
+llvm::Expected<Kernel> scatter_add_elements(const Work& work, const KernelContext& context) {
+  switch (work.operands[0].dtype) {
+    case DType::f32:
+      return scatter_add_elements_of<float>(work, context);
+    case DType::f64:
+      return scatter_add_elements_of<double>(work, context);
+    case DType::i32:
+      return scatter_add_elements_of<uint32_t>(work, context);  // sums wrap around
+    case DType::i64:
+      return scatter_add_elements_of<uint64_t>(work, context);
+    default:
+      return Kernel{};
+  }
+}
+const RegisteredKernel scatter_add_elements_kernel{{.op = "scatter_add_elements",
+                                                    .dtypes = {DType::f32, DType::f64, DType::i32, DType::i64},
+                                                    .compile = scatter_add_elements}};
 }  // namespace
 }  // namespace optp::kernels

@@ -125,7 +125,7 @@ TEST_CASE("a reshape takes cuts of the major extent to its other side, and sees 
   CHECK(within("h", 1) == "6c!");
 }
 
-TEST_CASE("pieces whose order is not known, or that step, can't be split") {
+TEST_CASE("pieces whose order is not known, or that step and leave a rest, can't be split") {
   FactorText unordered(
       "input %x: f32[n + m]\n"
       "%a = slice(%x) {axis = 0, start = 0, size = n, step = 1}\n"
@@ -139,4 +139,31 @@ TEST_CASE("pieces whose order is not known, or that step, can't be split") {
       "output a = %a\n");
   CHECK(steps("x", 0) == "9a!");
   CHECK(steps("a", 0) == "4b!");
+}
+
+TEST_CASE("one index of each group leaves the groups as they are") {
+  FactorText pairs(
+      "input %x: f32[b, 12*s]\n"
+      "%even = slice(%x) {axis = 1, start = 0, size = 6*s, step = 2}\n"
+      "%odd = slice(%x) {axis = 1, start = 1, size = 6*s, step = 2}\n"
+      "output even = %even\noutput odd = %odd\n");
+  CHECK(pairs("x", 1) == "6*sa·2b!");
+  CHECK(pairs("even", 1) == "6*sa");
+  CHECK(pairs("odd", 1) == "6*sa");
+}
+
+TEST_CASE("heads that look up in their own scores, by an index that all share, are one class") {
+  FactorText heads(
+      "input %x: f32[b, s, 4*8]\n"
+      "input %positions: i64[1, 1, s, t]\n"
+      "%h = reshape(%x) {dims = [b, s, 4, 8]}\n"
+      "%scores = transpose(%h) {perm = [0, 2, 1, 3]}\n"
+      "%index = expand(%positions) {dims = [b, 4, s, t]}\n"
+      "%y = gather_elements(%scores, %index) {axis = 3}\n"
+      "output y = %y\n");
+  CHECK(heads("x", 2) == "4a·8b");
+  CHECK(heads("y", 1) == "4a");
+  CHECK(heads("index", 1) == "4a");
+  CHECK(heads("positions", 1) == "1c");
+  CHECK(heads("y", 3) == "td");
 }

@@ -156,6 +156,18 @@ class Table {
       scatter({3, 5}, 1, {}, 2);
       scatter({3, 4}, 0, {3}, 1);
       scatter({2, 3, 2, 1}, 2, {2, 1}, 4);
+      // An index for each element: all dims but the axis are loops of both.
+      auto elements = [&](const Dims& dims, int64_t axis, Dim count, int64_t rows, DType index_dtype = DType::i64) {
+        Dims index = dims;
+        index[size_t(axis)] = count;
+        const Input at{index, index_dtype, double(-rows), double(rows - 1)};
+        node("gather_elements", {{dims, dtype, -4, 4}, at}, {{"axis", axis}});
+        node("scatter_add_elements", {{index, dtype, -4, 4}, at}, {{"axis", axis}, {"rows", Dim(rows)}});
+      };
+      elements({7}, 0, 5, 7);
+      elements({3, 7, 2}, 1, 4, 7, DType::i32);
+      elements({5, 3}, 0, 6, 5);
+      elements({b, 3, s, 6}, 3, s, 6);
     }
   }
 
@@ -235,6 +247,8 @@ class Table {
     slice({9, 3}, 0, 8, 5, -2);
     slice({9, 3}, 0, 8, 9, -1);
     slice({4, 7}, 1, 1, 3, 2);
+    slice({4, 10}, 1, 1, 5, 2);  // a column of each pair
+    slice({b * 12, 3}, 0, 2, b * 4, 3);
     slice({6, 2}, 0, 3, 1);
     slice({b, s, 12}, 2, 4, 4);
     slice({s * 3, 2}, 0, s, s);
@@ -319,6 +333,15 @@ class Table {
     graph("concat", {{{3, 4}}, {{3, 4}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
       Value* joined = made(build, "concat", {x[0], x[1]}, {{"axis", int64_t(1)}});
       return build.create("slice", {joined}, {{"axis", int64_t(1)}, {"start", Dim(4)}, {"size", Dim(4)}}, "y");
+    });
+    // Gates between the columns that they gate: both are one column of [5, 2], and the 5 is split.
+    graph("slice", {{{b, 10}}, {{5, 3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      auto column = [&](int64_t start) {
+        return made(build, "slice", {x[0]},
+                    {{"axis", int64_t(1)}, {"start", Dim(start)}, {"size", Dim(5)}, {"step", int64_t(2)}});
+      };
+      return build.create("contract", {made(build, "mul", {column(0), column(1)}), x[1]},
+                          {{"loops", contract_loops("b f, f n -> b n")}}, "y");
     });
     // Parts of unequal widths, each split within itself: heads that share keys and values; one that another cut falls
     // into; pieces put together in another order; a gradient of both.

@@ -154,6 +154,47 @@ TEST_CASE("gather masks rows of other ranks, and names the node of a bad index")
   CHECK(e.find("index 2") != std::string::npos);
 }
 
+TEST_CASE("elements by an index each are gathered and added up in every place of the axis, those of other ranks not") {
+  Random random;
+  const Attributes part{{"row_start", Dim(5)}, {"rows", Dim(14)}};
+  for (DType index : {DType::i64, DType::i32})
+    for (int64_t axis : {0, 1, 2}) {
+      llvm::SmallVector<int64_t, 4> dims{4, 3, 5}, table = dims;
+      table[size_t(axis)] = 9;
+      Case c(random);
+      Value* at = c.input(index, dims);
+      auto with = [&](Attributes a) {
+        a["axis"] = axis;
+        return a;
+      };
+      for (DType dtype : {DType::f32, DType::f64, DType::i32, DType::i64, DType::u8}) {
+        Value* x = c.input(dtype, table);
+        c.output(c.node("gather_elements", {x, at}, with({})));
+        c.output(c.node("gather_elements", {x, at}, with(part)));
+        if (dtype == DType::u8) continue;
+        Value* values = c.input(dtype, dims);
+        c.output(c.node("scatter_add_elements", {values, at}, with({{"rows", Dim(14)}})));
+        Attributes held = part;
+        held["local_rows"] = Dim(6);
+        c.output(c.node("scatter_add_elements", {values, at}, with(held)));
+      }
+      c.compare({.threads = 2});
+    }
+  Case c(random);
+  Value* v =
+      c.node("gather_elements", {c.input(DType::f32, {2, 3}), c.input(DType::i64, {2, 1})}, {{"axis", int64_t(1)}});
+  v->producer->name = "positions";
+  c.output(v);
+  c.arrays["in1"].i[1] = 3;
+  auto executable = Executable::compile(c.graph);
+  REQUIRE(bool(executable));
+  const HostArray table = host_array(c.arrays["in0"], DType::f32), index = host_array(c.arrays["in1"], DType::i64);
+  HostArrays outputs;
+  const std::string e = text((*executable)->run({{"in0", &table}, {"in1", &index}}, outputs));
+  CHECK(e.find("'positions'") != std::string::npos);
+  CHECK(e.find("index 3") != std::string::npos);
+}
+
 TEST_CASE("a node that no kernel runs is listed with the reason, and one that a kernel runs is not") {
   Random random;
   Case c(random);

@@ -40,7 +40,7 @@ Lowered top_k(LoweringContext& c) {
   c.integer("sorted", 1);  // otherwise any order will do
   OPTP_TRY(index,
            c.op("top_k", {x}, {{"axis", axis}, {"k", k[0]}, {"largest", int64_t(c.integer("largest", 1) != 0)}}));
-  OPTP_TRY(values, elements_at(c, *x, *index, axis, /*inside=*/true));
+  OPTP_TRY(values, elements_at(c, *x, *index, axis));
   return Values{values, index};
 }
 

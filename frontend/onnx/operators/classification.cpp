@@ -40,7 +40,7 @@ llvm::Expected<Value*> loss_of(LoweringContext& c, Value& log_p) {
   column.insert(column.begin() + 1, Dim(1));
   Value* column_label = f.reshape(label, column);
   if (auto e = f.take_error()) return e;
-  OPTP_TRY(chosen, elements_at(c, log_p, *column_label, 1, /*inside=*/false));
+  OPTP_TRY(chosen, elements_at(c, log_p, *column_label, 1));
   Value* weight = c.has(2) ? f.op("gather", {c.operands[2], label}, {{"axis", int64_t(0)}})
                            : f.expand(f.scalar(dtype, 1), labels->type.dims);
   if (counted) weight = f.op("where", {counted, weight, f.scalar(dtype, 0)});

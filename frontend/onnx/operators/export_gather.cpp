@@ -7,6 +7,28 @@
 
 namespace optp {
 namespace {
+// Where an index leads among the rows that are held, and whether it leads to one of them.
+struct HeldRow {
+  std::string row, is_held;
+};
+HeldRow held_row(ExportContext& c, Dim held, bool refuses_outside) {
+  const DType dtype = c.node().operand(1).type.dtype;
+  auto number = [&](Dim d) {
+    return d.constant() ? c.scalar(dtype, double(*d.constant())) : c.cast(c.dim_scalar(d), DType::i64, dtype);
+  };
+  const Dim start = c.node().dim("row_start");
+  const std::string zero = number(0), i = c.operand(1), all = number(c.node().dim("rows", held));
+  const std::string from_start = c.step("Where", {c.step("Less", {i, zero}), c.step("Add", {i, all}), i});
+  std::string outside;
+  if (refuses_outside)
+    outside = c.step("Or", {c.step("Less", {from_start, zero}), c.step("GreaterOrEqual", {from_start, all})});
+  const std::string wanted = start.is(0) ? from_start : c.step("Sub", {from_start, number(start)});
+  HeldRow out;
+  out.is_held = c.step("And", {c.step("GreaterOrEqual", {wanted, zero}), c.step("Less", {wanted, number(held)})});
+  out.row = c.step("Clip", {wanted, zero, number(held - 1)});
+  if (refuses_outside) out.row = c.step("Where", {outside, i, out.row});
+  return out;
+}
 void write_gather(ExportContext& c) {
   const Node& node = c.node();
   const int64_t axis = node.integer("axis");
@@ -14,20 +36,9 @@ void write_gather(ExportContext& c) {
   if (!node.find<Dim>("row_start")) return c.finish("Gather", {c.operand(0), c.operand(1)}, {{"axis", axis}});
   const Dim held = table.type.dims[size_t(axis)];
   if (held.is(0)) return c.finish_filled(0);
-  const DType dtype = index.type.dtype;
-  auto number = [&](Dim d) {
-    return d.constant() ? c.scalar(dtype, double(*d.constant())) : c.cast(c.dim_scalar(d), DType::i64, dtype);
-  };
-  const std::string zero = number(0), i = c.operand(1);
-  const std::string all = number(node.dim("rows", held));
-  const std::string from_start = c.step("Where", {c.step("Less", {i, zero}), c.step("Add", {i, all}), i});
-  const std::string outside =
-      c.step("Or", {c.step("Less", {from_start, zero}), c.step("GreaterOrEqual", {from_start, all})});
-  const Dim start = node.dim("row_start");
-  const std::string wanted = start.is(0) ? from_start : c.step("Sub", {from_start, number(start)});
-  std::string mask = c.step("And", {c.step("GreaterOrEqual", {wanted, zero}), c.step("Less", {wanted, number(held)})});
-  const std::string row = c.step("Where", {outside, i, c.step("Clip", {wanted, zero, number(held - 1)})});
-  const std::string rows = c.step("Gather", {c.operand(0), row}, {{"axis", axis}});
+  const HeldRow at = held_row(c, held, /*refuses_outside=*/true);
+  const std::string rows = c.step("Gather", {c.operand(0), at.row}, {{"axis", axis}});
+  std::string mask = at.is_held;
   llvm::SmallVector<int64_t, 4> inner;  // dims of a row follow those of the index
   for (int64_t d = axis + 1; d < int64_t(table.ndim()); ++d) inner.push_back(int64_t(index.ndim()) + d - axis - 1);
   if (!inner.empty()) mask = c.step("Unsqueeze", {mask, c.integers(inner)});
@@ -87,8 +98,38 @@ void write_index_copy(ExportContext& c) {
   }
   c.finish("ScatterElements", {c.operand(0), at, c.operand(2)}, {{"axis", axis}});
 }
-const ExportRow rows[] = {
-    {"gather", write_gather}, {"scatter_add", write_scatter_add}, {"index_copy", write_index_copy}};
+// gather_elements: ONNX GatherElements, masked as gather is.
+void write_gather_elements(ExportContext& c) {
+  const Node& node = c.node();
+  const ExportAttributes along{{"axis", node.integer("axis")}};
+  if (!node.find<Dim>("row_start")) return c.finish("GatherElements", {c.operand(0), c.operand(1)}, along);
+  const Dim held = node.operand(0).type.dims[size_t(node.integer("axis"))];
+  if (held.is(0)) return c.finish_filled(0);
+  const HeldRow at = held_row(c, held, /*refuses_outside=*/true);
+  c.finish("Where",
+           {at.is_held, c.step("GatherElements", {c.operand(0), at.row}, along), c.scalar(node.out().type.dtype, 0)});
+}
+// scatter_add_elements: ONNX ScatterElements into zeros. What belongs to rows that other ranks hold adds zero to one
+// that is here.
+void write_scatter_add_elements(ExportContext& c) {
+  const Node& node = c.node();
+  const Dims& table = node.out().type.dims;
+  const Dim held = table[size_t(node.integer("axis"))];
+  if (held.is(0)) return c.finish_filled(0);
+  std::string values = c.operand(0), row = c.operand(1);
+  if (node.find<Dim>("row_start")) {
+    const HeldRow at = held_row(c, held, /*refuses_outside=*/false);
+    values = c.step("Where", {at.is_held, values, c.scalar(c.dtype(), 0)});
+    row = at.row;
+  }
+  c.finish("ScatterElements", {c.step("Expand", {c.scalar(c.dtype(), 0), c.dims(table)}), row, values},
+           {{"axis", node.integer("axis")}, {"reduction", std::string("add")}});
+}
+const ExportRow rows[] = {{"gather", write_gather},
+                          {"scatter_add", write_scatter_add},
+                          {"index_copy", write_index_copy},
+                          {"gather_elements", write_gather_elements},
+                          {"scatter_add_elements", write_scatter_add_elements}};
 const RegisteredExports registered{rows};
 }  // namespace
 }  // namespace optp

@@ -5,11 +5,39 @@ namespace optp {
 namespace {
 using Values = llvm::SmallVector<Value*, 2>;
 
+// Of an activation, known indices one after the other along a dim of known extent: a slice, which leaves what is beside
+// it as it is. Falcon takes its shared key and value so from behind the queries.
+std::optional<Dim> first_of_slice(const Value& x, const Value& index, int64_t axis) {
+  const auto extent = x.type.dims[size_t(axis)].constant();
+  const auto known = content_of(index);
+  if (x.is_data() || !is_float(x.type.dtype) || !extent || index.ndim() > 1 || !known || known->elements.empty())
+    return std::nullopt;
+  std::optional<int64_t> first;
+  int64_t next = 0;
+  for (Dim d : known->elements) {
+    if (!d.constant()) return std::nullopt;
+    const int64_t at = *d.constant() + (*d.constant() < 0 ? *extent : 0);
+    if (at < 0 || at >= *extent || (first && at != next)) return std::nullopt;
+    if (!first) first = at;
+    next = at + 1;
+  }
+  return Dim(*first);
+}
+llvm::Expected<Value*> rows_at(LoweringContext& c, Value& x, Value& index, int64_t axis) {
+  const auto first = first_of_slice(x, index, axis);
+  if (!first) return c.op("gather", {&x, &index}, {{"axis", axis}});
+  OPTP_TRY(part, c.op("slice", {&x},
+                      {{"axis", axis}, {"start", *first}, {"size", product(index.type.dims)}, {"step", int64_t(1)}}));
+  if (index.ndim() == 1) return part;
+  Dims dims = x.type.dims;
+  dims.erase(dims.begin() + axis);
+  return c.reshape(*part, dims);
+}
 Lowered gather(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(index, c.need(1));
   OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
-  OPTP_TRY(y, c.op("gather", {x, index}, {{"axis", axis}}));
+  OPTP_TRY(y, rows_at(c, *x, *index, axis));
   return Values{y};
 }
 // An index below 0 counts from the end.
@@ -20,7 +48,7 @@ llvm::Expected<Value*> wrapped(LoweringContext& c, Value& index, Dim extent) {
   return c.op("where", {negative, from_end, &index});
 }
 // Elements of x's leading dims by an index along each: a gather of rows from those dims flattened.
-llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<Component> components) {
+llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<Value*> components) {
   OPTP_TRY(row, flat_row(c, llvm::ArrayRef<Dim>(x.type.dims).take_front(components.size()), components));
   OPTP_TRY(table, c.reshape(x, flattened(x.type.dims, components.size())));
   return c.op("gather", {table, row}, {{"axis", int64_t(0)}});
@@ -33,7 +61,8 @@ Lowered gather_nd(LoweringContext& c) {
         .what("batch_dims " + llvm::Twine(c.integer("batch_dims", 0)))
         .what("only 0 is supported");
   OPTP_TRY(components, components_of(c, *index, x->ndim()));
-  OPTP_TRY(y, gather_flat(c, *x, components));
+  // Of one component gather itself counts indices below 0 from the end, and knows its range.
+  OPTP_TRY(y, components.size() == 1 ? rows_at(c, *x, *components[0], 0) : gather_flat(c, *x, components));
   return Values{y};
 }
 Lowered gather_elements(LoweringContext& c) {
@@ -45,7 +74,7 @@ Lowered gather_elements(LoweringContext& c) {
         .expected(llvm::Twine(x->ndim()) + " dims as operand 0")
         .found(to_string(index->type.dims));
   OPTP_TRY(axis, c.axis(c.integer("axis", 0), x->ndim()));
-  OPTP_TRY(y, elements_at(c, *x, *index, axis, /*inside=*/false));
+  OPTP_TRY(y, elements_at(c, *x, *index, axis));
   return Values{y};
 }
 Lowered one_hot(LoweringContext& c) {
@@ -89,19 +118,17 @@ llvm::Expected<Value*> index_operand(LoweringContext& c) {
         .found(long_name(dtype));
   return index;
 }
-llvm::Expected<Value*> flat_row(LoweringContext& c, llvm::ArrayRef<Dim> dims, llvm::ArrayRef<Component> components) {
+llvm::Expected<Value*> flat_row(LoweringContext& c, llvm::ArrayRef<Dim> dims, llvm::ArrayRef<Value*> components) {
   Value *row = nullptr, *outside = nullptr;
   for (size_t d = 0; d < components.size(); ++d) {
     Value& extent = c.build.dim_tensor({}, {dims[d]});
-    OPTP_TRY(at, c.cast(*components[d].index, DType::i64));
-    if (!components[d].inside) {
-      OPTP_TRY(positive, wrapped(c, *at, dims[d]));
-      OPTP_TRY(below, c.op("less", {positive, &c.scalar_like(*positive, 0)}));
-      OPTP_TRY(above, c.op("greater_equal", {positive, &extent}));
-      OPTP_TRY(either, c.op("or", {below, above}));
-      OPTP_TRY(any, outside ? c.op("or", {outside, either}) : either);
-      at = positive, outside = any;
-    }
+    OPTP_TRY(given, c.cast(*components[d], DType::i64));
+    OPTP_TRY(at, wrapped(c, *given, dims[d]));
+    OPTP_TRY(below, c.op("less", {at, &c.scalar_like(*at, 0)}));
+    OPTP_TRY(above, c.op("greater_equal", {at, &extent}));
+    OPTP_TRY(either, c.op("or", {below, above}));
+    OPTP_TRY(any, outside ? c.op("or", {outside, either}) : either);
+    outside = any;
     if (row) {
       OPTP_TRY(scaled, c.op("mul", {row, &extent}));
       OPTP_TRY(sum, c.op("add", {scaled, at}));
@@ -110,7 +137,6 @@ llvm::Expected<Value*> flat_row(LoweringContext& c, llvm::ArrayRef<Dim> dims, ll
       row = at;
     }
   }
-  if (!outside) return row;
   return c.op("where", {outside, &c.build.dim_tensor({}, {product(dims)}), row});
 }
 Dims flattened(llvm::ArrayRef<Dim> dims, size_t leading) {
@@ -118,7 +144,7 @@ Dims flattened(llvm::ArrayRef<Dim> dims, size_t leading) {
   out.append(dims.begin() + long(leading), dims.end());
   return out;
 }
-llvm::Expected<llvm::SmallVector<Component, 4>> components_of(LoweringContext& c, Value& index, size_t most) {
+llvm::Expected<Components> components_of(LoweringContext& c, Value& index, size_t most) {
   auto depth = index.ndim() ? index.type.dims.back().constant() : std::nullopt;
   if (!depth || *depth < 1 || *depth > int64_t(most))
     return c.fail(Code::shape_mismatch)
@@ -126,41 +152,36 @@ llvm::Expected<llvm::SmallVector<Component, 4>> components_of(LoweringContext& c
         .expected("index tuples of 1 to " + llvm::Twine(most) + " in the last dim")
         .found(to_string(index.type.dims));
   const Dims row_dims(index.type.dims.begin(), index.type.dims.end() - 1);
-  llvm::SmallVector<Component, 4> out;
+  Components out;
   for (int64_t k = 0; k < *depth; ++k) {
     OPTP_TRY(part,
              c.op("slice", {&index},
                   {{"axis", int64_t(row_dims.size())}, {"start", Dim(k)}, {"size", Dim(1)}, {"step", int64_t(1)}}));
     OPTP_TRY(component, c.reshape(*part, row_dims));
-    out.push_back({component, false});
+    out.push_back(component);
   }
   return out;
 }
-llvm::Expected<llvm::SmallVector<Component, 4>> components_along(LoweringContext& c, const Value& x, Value& index,
-                                                                 int64_t axis, bool inside) {
-  llvm::SmallVector<Component, 4> components;
-  for (size_t d = 0; d < x.ndim(); ++d) {
-    if (int64_t(d) == axis) {
-      components.push_back({&index, inside});
-      continue;
-    }
-    if (proved_less(x.type.dims[d], index.type.dims[d]))
+llvm::Error check_beside(LoweringContext& c, const Value& data, const Value& index, int64_t axis) {
+  for (size_t d = 0; d < data.ndim(); ++d)
+    if (int64_t(d) != axis && proved_less(data.type.dims[d], index.type.dims[d]))
       return c.fail(Code::shape_mismatch)
           .operand(1, index.name)
           .dim_of(d)
-          .expected("at most " + x.type.dims[d].text() + " as operand 0")
+          .expected("at most " + data.type.dims[d].text() + " as operand 0")
           .found(index.type.dims[d].text());
-    Dims along(x.ndim(), Dim(1));
-    along[d] = index.type.dims[d];
-    OPTP_TRY(count, c.op("iota", {},
-                         {{"start", Dim(0)}, {"size", along[d]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
-    OPTP_TRY(counted, c.reshape(*count, along));
-    components.push_back({counted, proved_less_equal(along[d], x.type.dims[d])});
-  }
-  return components;
+  return llvm::Error::success();
 }
-llvm::Expected<Value*> elements_at(LoweringContext& c, Value& x, Value& index, int64_t axis, bool inside) {
-  OPTP_TRY(components, components_along(c, x, index, axis, inside));
-  return gather_flat(c, x, components);
+llvm::Expected<Value*> elements_at(LoweringContext& c, Value& x, Value& index, int64_t axis) {
+  if (auto e = check_beside(c, x, index, axis)) return e;
+  Value* table = &x;  // as far as the index goes
+  for (size_t d = 0; d < x.ndim(); ++d) {
+    const Dim wanted = index.type.dims[d];
+    if (int64_t(d) == axis || x.type.dims[d] == wanted) continue;
+    OPTP_TRY(leading,
+             c.op("slice", {table}, {{"axis", int64_t(d)}, {"start", Dim(0)}, {"size", wanted}, {"step", int64_t(1)}}));
+    table = leading;
+  }
+  return c.op("gather_elements", {table, &index}, {{"axis", axis}});
 }
 }  // namespace optp

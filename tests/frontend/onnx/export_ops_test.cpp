@@ -139,6 +139,29 @@ std::vector<Sample> samples() {
                    {{f32, {0, 3}}, {i, {batch, 3}}},
                    {{"axis", int64_t(0)}, {"row_start", Dim(7)}, {"rows", Dim(7)}},
                    {{}, wanted}});
+    const Attributes whole{{"axis", int64_t(1)}, {"rows", Dim(7)}};
+    auto held_from = [&](int64_t start, int64_t count) {
+      Attributes held = whole;
+      held["row_start"] = Dim(start), held["local_rows"] = Dim(count);
+      return held;
+    };
+    const Type index{i, {batch, 3}};
+    out.push_back({"gather_elements", {{f32, {batch, 7}}, index}, {{"axis", int64_t(1)}}, {{}, wanted}});
+    out.push_back({"gather_elements", {{f32, {7, 3}}, {i, {2, 3}}}, {{"axis", int64_t(0)}}, {{}, wanted}});
+    out.push_back({"scatter_add_elements", {{f32, {batch, 3}}, index}, whole, {{}, wanted}});
+    // As above, of 7 along the axis.
+    const std::vector<double> elements = {NAN, 1, 2, NAN, 3, 4};
+    out.push_back({"gather_elements",
+                   {{f32, {batch, 3}}, index},
+                   {{"axis", int64_t(1)}, {"row_start", Dim(3)}, {"rows", Dim(7)}},
+                   {elements, {0, 6, -1, 4, -7, 5}}});
+    out.push_back({"gather_elements",
+                   {{f32, {batch, 0}}, index},
+                   {{"axis", int64_t(1)}, {"row_start", Dim(7)}, {"rows", Dim(7)}},
+                   {{}, wanted}});
+    out.push_back({"scatter_add_elements", {{f32, {batch, 3}}, index}, held_from(5, 2), {{}, wanted}});
+    out.push_back({"scatter_add_elements", {{f32, {batch, 3}}, index}, held_from(0, 5), {{}, wanted}});
+    out.push_back({"scatter_add_elements", {{f32, {batch, 3}}, index}, held_from(7, 0), {{}, wanted}});
   }
 
   for (const char* op : {"reduce_sum", "reduce_max", "reduce_min", "reduce_mean", "reduce_prod"})

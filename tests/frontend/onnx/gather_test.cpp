@@ -1,5 +1,6 @@
 // ONNX's indexing operators against what their definitions say, on dims that are symbols.
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
 #include "passes/passes.h"
 #include "runtime/reference.h"
 #include "tests/frontend/onnx/model_file.h"
@@ -95,12 +96,13 @@ TEST_CASE("an index outside of its own dim is refused, also where it is inside o
   }
   auto m = two_inputs("GatherElements", 2, {-1, -1});
   set(first_node(m), "axis", int64_t(1));
-  // Of the second, the index has more rows than x.
-  for (const Array& index : {integers({1, 2}, {3, 4}), integers({4, 1}, {0, 0, 0, 0})}) {
-    auto y = result_of(m, floats({3, 4}), index);
-    REQUIRE_FALSE(bool(y));
-    CHECK(has(llvm::toString(y.takeError()), "is outside"));
-  }
+  auto outside = result_of(m, floats({3, 4}), integers({1, 2}, {3, 4}));
+  REQUIRE_FALSE(bool(outside));
+  CHECK(has(llvm::toString(outside.takeError()), "index 4 of operand 1 'index' is outside 4 rows"));
+  // The index has more rows than x.
+  auto longer = result_of(m, floats({3, 4}), integers({4, 1}, {0, 0, 0, 0}));
+  REQUIRE_FALSE(bool(longer));
+  CHECK(has(llvm::toString(longer.takeError()), "outside extent 3 of axis 0"));
 }
 
 TEST_CASE("an index is int64 or int32") {
@@ -110,5 +112,46 @@ TEST_CASE("an index is int64 or int32") {
     accept(op, m);
     m.mutable_graph()->mutable_input(1)->mutable_type()->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
     refuse(op, m, {"'the_node'", "operand 1 'index': dtype: expected int64 or int32, found float32"});
+  }
+}
+
+TEST_CASE("known indices one after the other of an activation's known dim are a slice, and no others are") {
+  struct Row {
+    const char* op;
+    Numbers dims, values;
+    bool is_slice;
+  };
+  for (const Row& row :
+       {Row{"Gather", {1}, {-1}, true}, Row{"Gather", {}, {4}, true}, Row{"Gather", {3}, {1, 2, -2}, true},
+        Row{"Gather", {2}, {2, 1}, false}, Row{"Gather", {1, 2}, {1, 2}, false}, Row{"GatherND", {1, 1}, {-2}, true},
+        Row{"GatherND", {2, 1}, {0, 2}, false}}) {
+    const std::string first = "index " + std::to_string(row.values[0]);
+    CAPTURE(row.op);
+    CAPTURE(first);
+    auto m = empty_model();
+    auto& x = add_input(m, "x", onnx::TensorProto::FLOAT, {5, -1});
+    x.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(1)->set_dim_param("batch");
+    add_node(m, "Relu", "relu", {"x"}, {"r"});
+    auto& index = *m.mutable_graph()->add_initializer();
+    index.set_name("index");
+    index.set_data_type(onnx::TensorProto::INT64);
+    for (int64_t d : row.dims) index.add_dims(d);
+    for (int64_t v : row.values) index.add_int64_data(v);
+    add_node(m, row.op, "the_node", {"r", "index"}, {"y"});
+    m.mutable_graph()->add_output()->set_name("y");
+    auto graph = accept("gather", m);
+    REQUIRE(graph);
+    bool looks_up = false;
+    for (const auto& node : graph->nodes) looks_up |= node->op->is(Trait::looks_up);
+    CHECK(looks_up != row.is_slice);
+    auto bound = bind_dims(*graph, {{"batch", 2}});
+    REQUIRE(bool(bound));
+    const Array given_x = floats({5, 2});
+    auto results = run_reference({bound->get()}, {NamedArrays{{"x", given_x}}});
+    REQUIRE(bool(results));
+    std::vector<double> expected;
+    for (int64_t v : row.values)
+      for (size_t k : {0u, 1u}) expected.push_back(given_x.f[size_t(v < 0 ? v + 5 : v) * 2 + k]);
+    CHECK((*results)[0].at("y").f == expected);
   }
 }

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/op.h"
 #include "passes/passes.h"
 #include "runtime/reference.h"
 #include "tests/frontend/onnx/model_file.h"
@@ -159,6 +160,77 @@ TEST_CASE("ScatterND writes at index tuples, counted from the end below 0, and l
   auto outside = written(integers({1, 2}, {0, 4}), floats({1, 2}, {0, 0}), "none");
   REQUIRE_FALSE(bool(outside));
   CHECK(has(llvm::toString(outside.takeError()), "is outside"));
+}
+
+// x[:, from:from+2] = u for x of [n, 5], as PyTorch's exporter writes it: tuples of counted rows and known columns.
+onnx::ModelProto assignment(const std::vector<int64_t>& columns) {
+  auto m = empty_model(18);
+  add_input(m, "x", onnx::TensorProto::FLOAT, {-1, 5});
+  add_input(m, "u", onnx::TensorProto::FLOAT, {-1, 2});
+  for (auto& input : *m.mutable_graph()->mutable_input())
+    input.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(0)->set_dim_param("n");
+  for (const auto& [name, values] : {std::pair<const char*, Numbers>{"zero", {0}}, {"one", {1}}, {"two", {2}}})
+    add_integers(m, name, values);
+  add_integers(m, "columns", Numbers(columns.begin(), columns.end()));
+  add_integers(m, "column", {-1, 1});
+  add_integers(m, "last", {2});
+  add_node(m, "Shape", "shape", {"x"}, {"dims"});
+  add_node(m, "Gather", "rows", {"dims", "zero"}, {"n1"});
+  add_node(m, "Squeeze", "squeeze", {"n1"}, {"n"});
+  add_node(m, "Squeeze", "from", {"zero"}, {"start"});
+  add_node(m, "Squeeze", "by", {"one"}, {"step"});
+  add_node(m, "Range", "range", {"start", "n", "step"}, {"counted"});
+  add_node(m, "Reshape", "stand", {"counted", "column"}, {"standing"});
+  add_node(m, "Shape", "wide", {"u"}, {"u_dims"});
+  for (const char* part : {"standing", "columns"}) {
+    const std::string name = part;
+    add_node(m, "Expand", name + "_all", {part, "u_dims"}, {name + "_all"});
+    add_node(m, "Unsqueeze", name + "_one", {name + "_all", "last"}, {name + "_one"});
+  }
+  auto& join = add_node(m, "Concat", "join", {"standing_one", "columns_one"}, {"index"});
+  set(join, "axis", int64_t(2));
+  add_node(m, "ScatterND", "the_node", {"x", "index", "u"}, {"y"});
+  m.mutable_graph()->add_output()->set_name("y");
+  return m;
+}
+
+TEST_CASE("ScatterND that assigns to a slice is that slice between the rest, and other tuples are written one by one") {
+  struct Row {
+    std::vector<int64_t> columns;
+    bool is_slice;
+  };
+  const Array x = some({3, 5}), u = some({3, 2}, 9);
+  for (const Row& row : {Row{{0, 1}, true}, Row{{2, 3}, true}, Row{{3, 4}, true}, Row{{1, 0}, false},
+                         Row{{1, 3}, false}, Row{{-2, -1}, false}}) {
+    CAPTURE(row.columns[0]);
+    CAPTURE(row.columns[1]);
+    const auto m = assignment(row.columns);
+    auto graph = accept("assignment", m);
+    REQUIRE(graph);
+    CHECK(graph->nodes.back()->op->is(Trait::joins) == row.is_slice);
+    std::vector<double> expected = x.f;
+    for (size_t i = 0; i < 3; ++i)
+      for (size_t k = 0; k < 2; ++k) expected[i * 5 + size_t((row.columns[k] + 5) % 5)] = u.f[i * 2 + k];
+    check_close(must(run(m, {{"x", x}, {"u", u}}, {{"n", 3}})).at("y"), expected);
+  }
+}
+
+TEST_CASE("ScatterND by known tuples that go over a slice is that slice") {
+  const Array x = some({2, 3}), u = some({2, 2}, 4);
+  auto m = model_of("ScatterND", {{"x", x}, {"u", u}}, {"y"});
+  auto& index = *m.mutable_graph()->add_initializer();
+  index.set_name("index");
+  index.set_data_type(onnx::TensorProto::INT64);
+  for (int64_t d : {2, 2, 2}) index.add_dims(d);
+  for (int64_t v : {0, 1, 0, 2, 1, 1, 1, 2}) index.add_int64_data(v);
+  for (const char* name : {"x", "index", "u"}) {
+    if (std::string(name) == "x") first_node(m).clear_input();
+    first_node(m).add_input(name);
+  }
+  auto graph = accept("assignment", m);
+  REQUIRE(graph);
+  CHECK(graph->nodes.back()->op->is(Trait::joins));
+  check_close(must(run(m, {{"x", x}, {"u", u}})).at("y"), {x.f[0], u.f[0], u.f[1], x.f[3], u.f[2], u.f[3]});
 }
 
 TEST_CASE("ScatterElements writes or adds along one axis, and refuses an index outside of it") {
