@@ -127,15 +127,6 @@ bool is_small(llvm::ArrayRef<int64_t> dims) {
   return true;
 }
 
-llvm::Error index_out_of_range(const Node& node, int64_t index, int64_t rows) {
-  return error(Code::out_of_range)
-      .at(node)
-      .what("index " + llvm::Twine(index) + " of operand 1 " + quoted(node.operand(1).name) + " is outside " +
-            llvm::Twine(rows) + " rows of " + quoted(node.operand(0).name))
-      .about({.tensor = node.operand(1).name,
-              .expected = "from " + std::to_string(-rows) + " to " + std::to_string(rows - 1),
-              .found = std::to_string(index)});
-}
 llvm::Expected<int64_t> checked_axis(const Node& node, size_t ndim) {
   int64_t axis = node.integer("axis");
   if (axis < 0 || axis >= int64_t(ndim))

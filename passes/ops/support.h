@@ -52,8 +52,6 @@ std::optional<Content> rearranged_content(const Content& in, llvm::ArrayRef<int6
 // Whether a content of these dims is worth knowing: all are numbers, and their product, which may not fit in 64 bits,
 // is small.
 bool is_small(llvm::ArrayRef<int64_t> dims);
-// An index in operand 1 that names none of operand 0's rows.
-llvm::Error index_out_of_range(const Node& node, int64_t index, int64_t rows);
 llvm::Expected<int64_t> checked_axis(const Node& node, size_t ndim);
 // A whole-tensor rule: loops for the named operand dims equal to the result's but with `axis` whole.
 Rule same_shape_rule(const Node& node, llvm::ArrayRef<int64_t> whole_axes, Linear linear);
