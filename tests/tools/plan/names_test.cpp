@@ -170,7 +170,7 @@ TEST_CASE("a plan that nobody wrote: of a model, and of another number of device
   CHECK(box.run({"inspect", "model.onnx", "--devices", "0"}).line() == "--devices 0: expected from 1 to 4096");
   // Of other axes the plan's own stay.
   REQUIRE(box.run({"model.onnx", "--mesh", "data=2,tensor=2", "-o", "mesh"}).code == 0);
-  CHECK(has(box.run({"inspect", "mesh", "--devices", "6"}).out, "data=2, tensor=3"));
+  CHECK(has(box.run({"inspect", "mesh", "--devices", "6"}).out, "data=2 × tensor=3"));
   CHECK(box.run({"inspect", "mesh", "--devices", "3"}).line() ==
         "--devices 3: expected a multiple of 2, the devices along the other axes of the mesh data=2, tensor=2");
   fs::rename(box / "model.onnx", box / "moved.onnx");
