@@ -181,6 +181,7 @@ class Checker {
       row.elements += expected.elements();
       row.tolerance = std::max(row.tolerance, runtime_tolerance(host.dtype));
       row.error = std::max(row.error, d);
+      if (has_nan(expected)) row.note = first_nan_;
       if (d <= runtime_tolerance(host.dtype)) continue;
       Diagnostic fault = difference_at({words(name), tensor_place("output", output)}, expected, found, at);
       fail(row, std::isnan(expected.number(at)) ? fault.hint(first_nan_) : fault);
