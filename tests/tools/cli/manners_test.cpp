@@ -101,7 +101,8 @@ TEST_CASE("a misspelt flag gets its nearest, also where that makes another one m
       {{"train", "m.onnx", "--output", "run"}, "unknown flag '--output'; did you mean --save?"},
       {{"inspect", "out", "--explain", "x"}, "unknown flag '--explain'; did you mean --why?"},
       // A flag of another verb is not the beginning of one of this verb's.
-      {{"run", "out", "--tp", "2"}, "unknown flag '--tp' of run; it is one of partition, inspect, train, check, bench, generate"},
+      {{"run", "out", "--tp", "2"},
+       "unknown flag '--tp' of run; it is one of partition, inspect, train, check, bench, generate"},
       // Two letters that are others are no slip of the hand.
       {{"run", "out", "-o", "res", "--zz"}, "unknown flag '--zz' of run"},
   };
