@@ -142,7 +142,7 @@ TEST_CASE("prompts of a file are rows, without the padding at their ends") {
 
 TEST_CASE("a row ends behind a stop id, the others go on, and what is written is filled with the pad id") {
   const Sandbox box;
-  const std::string model = model_of("neox-tiny");
+  const std::string model = model_of("llama-tiny-dynamo");
   const Ids first = Uncached(model).greedy({2, 100, 19}, 6), second = Uncached(model).greedy({7}, 6);
   // A token of the first row that the second does not make.
   size_t at = 1;
