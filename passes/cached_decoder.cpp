@@ -62,7 +62,7 @@ class Caching {
       return error(Code::not_supported)
           .in_file(from_.source)
           .what("no output needs earlier tokens: there is nothing to cache");
-    if (auto e = is_causal(from_, sequence_, shared_out_)) return e;
+    if (auto e = is_causal(from_, sequence_, sums_)) return e;
     name_caches();
     return std::move(to_);
   }
@@ -292,8 +292,9 @@ class Caching {
       const Loop& l = rule.loops[size_t(loop)];
       if (!l.whole && l.reduce == Reduce::none) continue;
       if (node.op->is(Trait::joins) || node.op->is(Trait::cuts)) continue;
-      if (node.op->is(Trait::shares_out)) {
-        if (!llvm::is_contained(shared_out_, &node)) shared_out_.push_back(&node);
+      // The largest of scores is that of those let in.
+      if (node.op->is(Trait::shares_out) || l.reduce == Reduce::max) {
+        if (const SumOverTokens sum{&node, d}; !llvm::is_contained(sums_, sum)) sums_.push_back(sum);
         continue;
       }
       if (node.op->is(Trait::product) && llvm::any_of(node.operands, [&](const Value* o) { return is_shared_out(*o); }))
@@ -402,7 +403,7 @@ class Caching {
   Value* places_ = nullptr;
   std::map<std::pair<const Value*, Needs>, Value*> made_;
   std::vector<Cache> caches_;
-  llvm::SmallVector<const Node*, 8> shared_out_;
+  llvm::SmallVector<SumOverTokens, 8> sums_;
   llvm::DenseMap<const Value*, Value*> inputs_;
   llvm::DenseSet<const Value*> whole_inputs_, fresh_inputs_;
 };
@@ -483,7 +484,26 @@ llvm::Expected<std::unique_ptr<Graph>> without_past(const Graph& graph) {
 }
 }  // namespace
 
+static llvm::Error have_room(const Graph& decoder, int64_t tokens) {
+  auto limit = token_limit(decoder);
+  if (!limit) return limit.takeError();
+  if (!*limit || tokens <= (*limit)->tokens) return llvm::Error::success();
+  return too_many_tokens(decoder, **limit, tokens);
+}
+llvm::Error too_many_tokens(const Graph& decoder, const TokenLimit& limit, int64_t tokens) {
+  return error(Code::out_of_range)
+      .in_file(decoder.source)
+      .tensor("table", limit.table)
+      .expected("rows for " + llvm::Twine(tokens) + " tokens")
+      .found("for " + llvm::Twine(limit.tokens));
+}
+
 llvm::Expected<std::unique_ptr<Graph>> cached_decoder(const Graph& graph, Dim capacity) {
+  if (const auto tokens = capacity.constant()) {
+    auto any = cached_decoder(graph, Dim::symbol("capacity"));
+    if (!any) return any.takeError();
+    if (auto e = have_room(**any, *tokens)) return e;
+  }
   auto plain = without_past(graph);
   if (!plain) return plain.takeError();
   auto ids = ids_of(**plain);

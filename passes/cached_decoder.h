@@ -1,5 +1,8 @@
 // What makes a decoder of a plain model: caches for what later tokens need of earlier ones.
 #pragma once
+#include <optional>
+#include <string>
+
 #include "frontend/ir/graph.h"
 
 namespace optp {
@@ -18,7 +21,26 @@ llvm::Expected<std::unique_ptr<Graph>> cached_decoder(const Graph& graph, Dim ca
 // name.
 llvm::Expected<const Value*> ids_of(const Graph& graph);
 
-// Whether each softmax over the tokens leaves out those that come later, by the masks that the graph computes.
-llvm::Error is_causal(const Graph& graph, Dim sequence, llvm::ArrayRef<const Node*> softmaxes);
+// A softmax over tokens, or the largest number of all: its operand's dim of tokens.
+struct SumOverTokens {
+  const Node* node;
+  size_t axis;
+  bool operator==(const SumOverTokens&) const = default;
+};
+// Whether each of these leaves out tokens that come later, by the masks that the graph computes.
+llvm::Error is_causal(const Graph& graph, Dim sequence, llvm::ArrayRef<SumOverTokens> sums);
+
+// Of a cached decoder: all that is computed for outputs alone is computed for the last of a run's tokens, and they are
+// [batch, 1, …].
+llvm::Error keep_last_logits(Graph& decoder);
+
+// How many tokens the tables of a cached decoder have room for, such as one of positions.
+struct TokenLimit {
+  int64_t tokens;
+  std::string table;
+};
+// None: any number. Of tables that are read at ids nothing is asked.
+llvm::Expected<std::optional<TokenLimit>> token_limit(const Graph& decoder);
+llvm::Error too_many_tokens(const Graph& decoder, const TokenLimit& limit, int64_t tokens);
 
 }  // namespace optp

@@ -3,54 +3,14 @@
 #include <cmath>
 
 #include "frontend/ir/diagnostic.h"
-#include "frontend/ir/host_array.h"
-#include "frontend/ir/op.h"
 #include "passes/cached_decoder.h"
 #include "passes/passes.h"
+#include "passes/token_free.h"
 
 namespace optp {
 namespace {
 constexpr int64_t tokens = 4;
 constexpr double kept_out = 1e3;  // below what an allowed score of 0 is given: e^-1000 is 0 in float32
-
-class Masks {
- public:
-  explicit Masks(const Graph& bound) : bound_(bound) {}
-
-  llvm::Expected<const Array*> of(const Value& v) {
-    if (auto at = known_.find(&v); at != known_.end()) return at->second.get();
-    auto array = make(v);
-    if (!array) return array.takeError();
-    return (known_[&v] = std::make_unique<Array>(std::move(*array))).get();
-  }
-
- private:
-  // A mask of ones lets all tokens in; of any other input nothing is known.
-  llvm::Expected<Array> make(const Value& v) {
-    Array out;
-    llvm::SmallVector<int64_t, 4> dims;
-    for (Dim d : v.type.dims) dims.push_back(*d.constant());
-    out.resize(is_float(v.type.dtype), dims);
-    if (v.is_data()) return v.data->is_missing() ? std::move(out) : to_array(*v.data);
-    if (!v.producer) {
-      std::fill(out.i.begin(), out.i.end(), 1);
-      return out;
-    }
-    const OpDef& op = *v.producer->op;
-    if (op.is(Trait::product) || op.is(Trait::normalizes) || !op.evaluate) return out;
-    llvm::SmallVector<const Array*, 3> operands;
-    for (const Value* x : v.producer->operands) {
-      auto a = of(*x);
-      if (!a) return a.takeError();
-      operands.push_back(*a);
-    }
-    auto made = op.evaluate(*v.producer, operands);
-    if (!made) return made.takeError();
-    return std::move((*made)[v.result]);
-  }
-  const Graph& bound_;
-  llvm::DenseMap<const Value*, std::unique_ptr<Array>> known_;
-};
 
 // scores[.., i, .., j]: of row i what lies behind column i is far below the largest of the others.
 bool keeps_later_out(const Array& scores, size_t rows, size_t columns) {
@@ -69,21 +29,21 @@ bool keeps_later_out(const Array& scores, size_t rows, size_t columns) {
 }
 }  // namespace
 
-llvm::Error is_causal(const Graph& graph, Dim sequence, llvm::ArrayRef<const Node*> softmaxes) {
+llvm::Error is_causal(const Graph& graph, Dim sequence, llvm::ArrayRef<SumOverTokens> sums) {
   DimValues values;
   for (Dim symbol : named_dims_of(graph)) values[name_of(symbol)->str()] = symbol == sequence ? tokens : 1;
   auto bound = bind_dims(graph, values);
   if (!bound) return bound.takeError();
-  Masks masks(**bound);
-  for (const Node* node : softmaxes) {
+  // A mask of ones lets all tokens in.
+  TokenFree masks([](const Value&) { return 1; });
+  for (const auto& [node, axis] : sums) {
     const Value& scores = node->operand(0);
-    const size_t columns = size_t(node->integer("axis"));
     std::optional<size_t> rows;
     for (size_t d = 0; d < scores.ndim(); ++d)
-      if (d != columns && scores.type.dims[d] == sequence) rows = d;
+      if (d != axis && scores.type.dims[d] == sequence) rows = d;
     auto array = masks.of((*bound)->find(node->out().name)->producer->operand(0));
     if (!array) return array.takeError();
-    if (rows && keeps_later_out(**array, *rows, columns)) continue;
+    if (rows && keeps_later_out(**array, *rows, axis)) continue;
     return error(Code::not_supported)
         .in_file(graph.source)
         .at(*node)

@@ -45,7 +45,8 @@ const Option options_[] = {
     {"no-tie", [](NamedPassOptions& o, llvm::StringRef v) { return !(o.passes.tie_weights = !v.empty()); }},
     {"kv-cache",
      [](NamedPassOptions& o, llvm::StringRef v) {
-       o.passes.kv_cache = Dim::symbol(v.empty() ? "capacity" : v);
+       int64_t tokens = 0;
+       o.passes.kv_cache = v.getAsInteger(10, tokens) ? Dim::symbol(v.empty() ? "capacity" : v) : Dim(tokens);
        return true;
      }},
     {"compute",
@@ -53,6 +54,7 @@ const Option options_[] = {
        o.passes.compute = v == "bf16" ? DType::bf16 : DType::f32;
        return v == "bf16" || v == "f32";
      }},
+    {"last-logits", [](NamedPassOptions& o, llvm::StringRef v) { return o.passes.last_logits = v.empty(); }},
     {"nesterov", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.optimizer.nesterov = v.empty(); }},
     {"centered", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.optimizer.centered = v.empty(); }},
     {"outputs", set_outputs},

@@ -36,6 +36,7 @@ struct PassOptions {
   bool keep_shared = false;
   DType compute = DType::f32;     // of products' operands
   std::optional<Dim> kv_cache;    // a decoder with caches of so many tokens; none: the model as it is
+  bool last_logits = false;       // of such a decoder: outputs of the last of a run's tokens only
   RewriteLimit* limit = nullptr;  // null: none
   // Passes that rewrite ask before each rewrite.
   bool may_rewrite() const { return !limit || limit->left-- > 0; }

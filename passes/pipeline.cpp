@@ -24,7 +24,7 @@ llvm::Error add_caches(Compilation& c, int64_t) {
   auto made = cached_decoder(*c.whole, *c.passes.kv_cache);
   if (!made) return made.takeError();
   c.whole = std::move(*made);
-  return llvm::Error::success();
+  return c.passes.last_logits ? keep_last_logits(*c.whole) : llvm::Error::success();
 }
 llvm::Error begin_training(Compilation& c, int64_t) {
   c.inference = c.whole->clone();

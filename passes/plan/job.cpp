@@ -127,6 +127,7 @@ llvm::Expected<PassOptions> pass_options_of(const JobOptions& o) {
   if (o.compute != "f32" && o.compute != "bf16")
     return error(Code::bad_value).flag("--compute", quoted(o.compute)).expected("f32 or bf16");
   if (o.compute == "bf16") out.compute = DType::bf16;
+  out.last_logits = o.last_logits;
   if (!o.sharding_file.empty()) {
     auto constraints = read_constraints(o.sharding_file);
     if (!constraints) return constraints.takeError();

@@ -20,6 +20,7 @@ struct JobOptions {
   bool untied = false, keep_shared = false;
   std::string compute = "f32";  // or bf16: of products' operands
   std::optional<Dim> kv_cache;  // a decoder with caches of so many tokens
+  bool last_logits = false;     // which gives logits of the last of a run's tokens only
   std::vector<std::string> tie, untie;
   std::vector<std::string> dims, input_shapes;  // NAME=NUMBER, NAME:1x128
   bool train = false;

@@ -5,27 +5,21 @@
 #include "frontend/io/npy.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
-#include "passes/cached_decoder.h"
-#include "passes/plan/job.h"
-#include "passes/plan/plan_json.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/suggestions.h"
-#include "tools/generate/decoder.h"
 #include "tools/generate/prompts.h"
 #include "tools/generate/sampler.h"
-#include "tools/run/prepare.h"
-#include "tools/run/run.h"
+#include "tools/generate/source.h"
 
 namespace optp {
 namespace {
 struct GenerateOptions {
   JobOptions job;
-  std::vector<std::string> prompt_ids;
+  std::vector<std::string> prompt_ids, inputs;
   std::string prompt_file, stop_ids, out, json, random_weights;
   std::optional<int64_t> pad;
   int64_t tokens = 32, threads = 0;
@@ -127,76 +121,24 @@ llvm::Error check(const GenerateOptions& o) {
   return llvm::Error::success();
 }
 
-// What generates: a model that is cut now, or a folder that was written before.
-struct Source {
-  std::optional<Job> job;
-  std::optional<Plan> plan;
-  size_t devices() const { return job ? job->ranks.size() : plan->devices.size(); }
-  const Mesh& mesh() const { return job ? job->whole->mesh : plan->mesh; }
-};
-llvm::Expected<Source> source_of(const GenerateOptions& o) {
-  Source out;
-  if (llvm::sys::fs::exists(o.job.model + "/plan.json")) {
-    auto plan = read_plan(o.job.model);
-    if (!plan) return plan.takeError();
-    if (plan->state.empty())
-      return error(Code::not_supported)
-          .in_file(o.job.model)
-          .what("generating")
-          .expected("rank graphs with caches")
-          .found("none")
-          .hint("partition the model with --kv-cache");
-    out.plan = std::move(*plan);
-    return out;
+// What prompts ask for is looked at before anything runs.
+llvm::Expected<Source> checked_source(const GenerateOptions& o, llvm::ArrayRef<Text> texts) {
+  auto source = source_of(o.job);
+  if (!source) return source;
+  size_t longest = 0;
+  for (size_t r = 0; r < texts.size(); ++r) {
+    longest = std::max(longest, texts[r].prompt.size());
+    for (int64_t id : texts[r].prompt)
+      if (auto e = has_row(*source, "prompt " + std::to_string(r), id)) return e;
   }
-  auto job = make_job(o.job);
-  if (!job) return job.takeError();
-  out.job = std::move(*job);
-  return out;
-}
-// Of a plan the input of ids: the first that chooses rows of a table by [batch, sequence].
-llvm::Expected<std::string> ids_of(const Plan& plan, llvm::StringRef folder) {
-  for (const Port& p : plan.inputs)
-    if (!is_float(p.dtype) && p.dims.size() == 2 && p.rows > 0) return p.name;
-  return error(Code::not_supported)
-      .in_file(folder)
-      .what("generating")
-      .expected("an input of ids, [batch, sequence]")
-      .found("none");
-}
-// A rank's file does not say how its inputs are cut, nor which are caches; the plan does.
-void note_layouts(Graph& graph, const Plan& plan) {
-  for (const Plan::State& s : plan.state) graph.states.push_back({s.input, s.output, s.axis});
-  for (const Port& p : plan.inputs)
-    if (Value* input = graph.find(p.name)) input->sharding = p.sharding, input->logical_dims = p.dims;
-}
-llvm::Expected<std::unique_ptr<Decoder>> decoder_of(const GenerateOptions& o, Source& source, World& world) {
-  PerRank<std::unique_ptr<Graph>> ranks(world.held());
-  DecoderOptions options{.ids = "", .threads_per_device = o.threads};
-  if (source.job) {
-    if (auto e = prepare_weights(*source.job, o.random_weights)) return e;
-    auto ids = ids_of(*source.job->whole);
-    if (!ids) return ids.takeError();
-    options.ids = (*ids)->name;
-    for (const size_t r : world.held()) ranks[r] = std::move(source.job->ranks[r]);
-  } else {
-    auto ids = ids_of(*source.plan, o.job.model);
-    if (!ids) return ids.takeError();
-    options.ids = *ids;
-    for (const size_t r : world.held()) {
-      auto graph = read_rank(o.job.model + "/" + source.plan->devices[r].file);
-      if (!graph) return graph.takeError();
-      note_layouts(**graph, *source.plan);
-      ranks[r] = std::move(*graph);
-    }
-  }
-  return Decoder::create(world, std::move(ranks), source.mesh(), options);
+  if (auto e = has_room(*source, int64_t(longest) + o.tokens)) return e;
+  return source;
 }
 
 // Prompts of one length go together: a model need not know what padding is.
 llvm::Error generate_all(const GenerateOptions& o, Source& source, std::vector<Text>& texts, const Prompt& stops,
                          World& world) {
-  auto decoder = decoder_of(o, source, world);
+  auto decoder = decoder_of(source, world, o.inputs, o.random_weights, o.threads);
   if (!decoder) return decoder.takeError();
   std::map<size_t, std::vector<int64_t>> by_length;
   for (size_t r = 0; r < texts.size(); ++r) by_length[texts[r].prompt.size()].push_back(int64_t(r));
@@ -222,7 +164,8 @@ llvm::Error generate(GenerateOptions o, const WorldMaker& make_world) {
   std::vector<Text> texts;
   for (Prompt& p : *prompts) texts.push_back({std::move(p), {}});
   if (!o.job.kv_cache) o.job.kv_cache = Dim::symbol("capacity");
-  auto source = source_of(o);
+  o.job.last_logits = true;
+  auto source = checked_source(o, texts);
   auto made = make_world(source ? llvm::Expected<size_t>(source->devices()) : source.takeError());
   if (!made) return made.takeError();
   World& world = **made;
@@ -245,6 +188,9 @@ Command add_generate(CLI::App& app, WorldMaker make_world) {
               {"max-new-tokens", "max-tokens", "new-tokens", "n-predict"});
   also_called(c->add_option("--stop-ids", o->stop_ids, "a row ends behind one of these ids")->type_name("IDS"),
               {"eos-token-id", "eos-id", "stop"});
+  c->add_option("--input", o->inputs,
+                "NAME=@FILE.npy, NAME=zeros …: an input that is the same in each step, such as weights (repeatable)")
+      ->allow_extra_args(false);
   c->add_flag("--sample", o->sampling.sample, "draw tokens by their likelihood; else the most likely one is taken");
   c->add_option("--temperature", o->sampling.temperature, "of --sample: logits are divided by it")
       ->capture_default_str();

@@ -17,6 +17,7 @@
 #include "tools/cli/job_options.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/suggestions.h"
+#include "tools/run/bench_decode.h"
 #include "tools/run/execution.h"
 #include "tools/run/inputs.h"
 #include "tools/run/machine_memory.h"
@@ -30,7 +31,7 @@ struct BenchOptions {
   JobOptions job;
   std::vector<std::string> inputs;
   std::string inputs_dir, json, profile, random_weights;
-  int64_t threads = 0, runs = 20, warm_up = 3;
+  int64_t threads = 0, runs = 20, warm_up = 3, decode = 0;
 };
 
 // What all ranks have, added up; of arenas the largest.
@@ -203,7 +204,12 @@ llvm::Error report(const BenchOptions& o, const Subject& s, int threads, const T
 
 llvm::Expected<Job> job_of(const BenchOptions& o) {
   if (o.runs < 1 || o.warm_up < 0) return error(Code::bad_value).flag("--runs").expected("at least 1");
-  return make_job(o.job);
+  JobOptions options = o.job;
+  if (o.decode > 0) {
+    if (!options.kv_cache) options.kv_cache = Dim::symbol("capacity");
+    options.last_logits = true;
+  }
+  return make_job(options);
 }
 llvm::Error bench(const BenchOptions& o, const WorldMaker& make_world) {
   std::optional<Progress> preparing(std::in_place, "preparing");
@@ -212,6 +218,11 @@ llvm::Error bench(const BenchOptions& o, const WorldMaker& make_world) {
   if (!made) return made.takeError();
   World& world = **made;
   return world.run([&]() -> llvm::Error {
+    if (o.decode > 0) {
+      preparing.reset();
+      return bench_decode(
+          *job, world, {.tokens = o.decode, .threads = o.threads, .random_weights = o.random_weights, .json = o.json});
+    }
     Subject subject{.job = std::move(*job)};
     if (auto e = prepare(o, world, subject)) return e;
     preparing.reset();
@@ -241,6 +252,11 @@ Command add_bench(CLI::App& app, WorldMaker make_world) {
               {"iterations", "iters", "repeat", "repeats", "steps"});
   also_called(c->add_option("--warm-up", o->warm_up, "untimed runs first")->capture_default_str(),
               {"warmup", "warmup-runs"});
+  also_called(c->add_option("--decode", o->decode,
+                            "time N tokens, one after the other, behind a prompt of --dim sequence=… tokens")
+                  ->type_name("N")
+                  ->check(CLI::PositiveNumber),
+              {"decode-tokens", "tokens", "max-new-tokens"});
   c->add_option("--json", o->json, "write the numbers to this file")->type_name("FILE");
   c->add_option("--profile", o->profile, "write one run's timeline to this file, for Perfetto")->type_name("FILE");
   c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");

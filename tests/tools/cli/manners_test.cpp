@@ -192,8 +192,8 @@ TEST_CASE("docs/errors.md is what the program says") {
 
 TEST_CASE("man page and completions have every verb and flag of --help, and are what the build made") {
   const Sandbox box;
-  const std::vector<std::string> verbs = {"partition", "inspect", "run",   "train", "export",
-                                          "check",     "bench",   "build", "ops",   "passes"};
+  const std::vector<std::string> verbs = {"partition", "inspect", "run", "train",  "export",  "check",
+                                          "bench",     "build",   "ops", "passes", "generate"};
   std::vector<std::string> words;
   const auto add_flags = [&](std::string help) {
     std::replace(help.begin(), help.end(), ',', ' ');  // "-h,--help", or "-h,     --help"

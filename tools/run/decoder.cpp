@@ -1,8 +1,9 @@
-#include "tools/generate/decoder.h"
+#include "tools/run/decoder.h"
 
 #include <cstring>
 
 #include "frontend/ir/diagnostic.h"
+#include "passes/cached_decoder.h"
 #include "runtime/packed_weights.h"
 #include "tools/run/execution.h"
 #include "tools/run/machine_memory.h"
@@ -50,6 +51,17 @@ llvm::Expected<std::unique_ptr<Decoder>> Decoder::create(World& world, PerRank<s
   return out;
 }
 
+llvm::Expected<std::unique_ptr<Decoder>> Decoder::create(World& world, Job& job, llvm::StringRef random_weights,
+                                                         DecoderOptions options) {
+  if (auto e = prepare_weights(job, random_weights)) return e;
+  auto ids = ids_of(*job.whole);
+  if (!ids) return ids.takeError();
+  options.ids = (*ids)->name;
+  PerRank<std::unique_ptr<Graph>> ranks(world.held());
+  for (const size_t r : world.held()) ranks[r] = std::move(job.ranks[r]);
+  return create(world, std::move(ranks), job.whole->mesh, options);
+}
+
 // By what an input runs over: rows and new tokens, or all of them.
 llvm::Error Decoder::find_roles() {
   const Graph& graph = *graphs_[world_.held().front()];
@@ -64,6 +76,8 @@ llvm::Error Decoder::find_roles() {
     const Dim last = v->ndim() == 0 ? Dim(0) : v->type.dims.back();
     if (v == ids)
       inputs_.push_back({v->name, Role::ids});
+    else if (options_.given.contains(v->name))
+      inputs_.push_back({v->name, Role::given});
     else if (v->ndim() == 1 && last == count_dim_)
       inputs_.push_back({v->name, Role::places});
     else if (v->ndim() == 2 && last == capacity_dim_)
@@ -76,7 +90,7 @@ llvm::Error Decoder::find_roles() {
           .tensor("input", v->name)
           .expected("ids, a mask or positions of tokens")
           .found(to_string(v->type))
-          .hint("nobody says what generating gives it");
+          .hint("give it one that is the same in each step: --input " + v->name + "=@FILE.npy");
   }
   for (const GraphOutput& o : graph.outputs) {
     const bool is_state = llvm::any_of(graph.states, [&](const State& s) { return s.output == o.name; });
@@ -105,12 +119,15 @@ llvm::Error Decoder::begin(int64_t rows, int64_t most) {
   capacity_ = capacity_dim_.constant().value_or(0);
   for (const size_t r : world_.held()) kept_[r].clear();
   if (capacity_ == 0 || most <= capacity_) return llvm::Error::success();
+  return too_long_for_caches(graphs_[world_.held().front()]->source, capacity_, most);
+}
+llvm::Error too_long_for_caches(llvm::StringRef file, int64_t capacity, int64_t tokens) {
   return error(Code::out_of_range)
-      .in_file(graphs_[world_.held().front()]->source)
-      .what("caches of " + llvm::Twine(capacity_) + " tokens")
-      .expected(llvm::Twine(most) + " for prompt and new tokens")
-      .found(capacity_)
-      .hint("partition with a larger --kv-cache");
+      .in_file(file)
+      .what("caches")
+      .expected("room for " + llvm::Twine(tokens) + " tokens, prompt and new ones")
+      .found("for " + llvm::Twine(capacity))
+      .hint("give a larger --kv-cache, or make fewer --tokens");
 }
 // Capacity doubles, so that few shapes are compiled and short texts don't pay for long ones.
 void Decoder::make_room(int64_t tokens) {
@@ -124,7 +141,7 @@ void Decoder::make_room(int64_t tokens) {
 llvm::Expected<RankThreads*> Decoder::bound(int64_t count) {
   Bound& b = bound_[{rows_, count, capacity_}];
   if (b.threads) return b.threads.get();
-  DimValues dims;
+  DimValues dims = options_.dims;
   for (const auto& [dim, extent] : {std::pair(rows_dim_, rows_), {count_dim_, count}, {capacity_dim_, capacity_}})
     if (const auto name = name_of(dim)) dims[name->str()] = extent;
   PerRank<std::unique_ptr<Graph>> graphs(world_.held());
@@ -161,6 +178,10 @@ void Decoder::grow_caches(const PerRank<std::unique_ptr<Graph>>& graphs) {
 HostArrays Decoder::inputs_for(const Graph& graph, llvm::ArrayRef<int64_t> ids, int64_t count) const {
   HostArrays out;
   for (const Input& input : inputs_) {
+    if (input.role == Role::given) {
+      out[input.name] = options_.given.find(input.name)->second;
+      continue;
+    }
     const DType dtype = graph.find(input.name)->type.dtype;
     Array a;
     switch (input.role) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "frontend/ir/graph.h"
+#include "passes/plan/job.h"
 #include "runtime/run_ranks.h"
 
 namespace optp {
@@ -12,7 +13,10 @@ namespace optp {
 struct DecoderOptions {
   std::string ids;                 // the input of ids, [batch, sequence]
   int64_t threads_per_device = 0;  // 0: the cores shared out
+  HostArrays given;                // whole inputs that are the same in each step
+  DimValues dims;                  // other named dims than rows, tokens and capacity
 };
+llvm::Error too_long_for_caches(llvm::StringRef file, int64_t capacity, int64_t tokens);
 
 class Decoder {
  public:
@@ -20,6 +24,9 @@ class Decoder {
   // of which nobody knows what generating gives it.
   static llvm::Expected<std::unique_ptr<Decoder>> create(World& world, PerRank<std::unique_ptr<Graph>> ranks,
                                                          const Mesh& mesh, const DecoderOptions& options);
+  // Of a job whose options asked for caches: takes its rank graphs.
+  static llvm::Expected<std::unique_ptr<Decoder>> create(World& world, Job& job, llvm::StringRef random_weights,
+                                                         DecoderOptions options);
 
   // Forgets all tokens. The next ones are those of `rows` rows, of at most `most` tokens each.
   // Errors: caches of a fixed number of tokens that are fewer.
@@ -32,7 +39,7 @@ class Decoder {
 
  private:
   // What is given to the inputs that are no caches.
-  enum class Role { ids, places, mask, positions, zeros };
+  enum class Role { ids, places, mask, positions, zeros, given };
   struct Input {
     std::string name;
     Role role;

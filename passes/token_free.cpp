@@ -1,0 +1,37 @@
+#include "passes/token_free.h"
+
+#include "frontend/ir/host_array.h"
+#include "frontend/ir/op.h"
+
+namespace optp {
+
+llvm::Expected<const Array*> TokenFree::of(const Value& v) {
+  if (auto at = known_.find(&v); at != known_.end()) return at->second.get();
+  auto array = make(v);
+  if (!array) return array.takeError();
+  return (known_[&v] = std::make_unique<Array>(std::move(*array))).get();
+}
+
+llvm::Expected<Array> TokenFree::make(const Value& v) {
+  Array out;
+  llvm::SmallVector<int64_t, 4> dims;
+  for (Dim d : v.type.dims) dims.push_back(*d.constant());
+  out.resize(is_float(v.type.dtype), dims);
+  if (v.is_data()) return v.data->is_missing() ? std::move(out) : to_array(*v.data);
+  if (!v.producer) {
+    std::fill(out.i.begin(), out.i.end(), number_(v));
+    return out;
+  }
+  const OpDef& op = *v.producer->op;
+  if (op.is(Trait::product) || op.is(Trait::normalizes) || !op.evaluate) return out;
+  llvm::SmallVector<const Array*, 3> operands;
+  for (const Value* x : v.producer->operands) {
+    auto a = of(*x);
+    if (!a) return a.takeError();
+    operands.push_back(*a);
+  }
+  auto made = op.evaluate(*v.producer, operands);
+  if (!made) return made.takeError();
+  return std::move((*made)[v.result]);
+}
+}  // namespace optp
