@@ -6,6 +6,7 @@
 #include <set>
 
 #include "frontend/ir/op.h"
+#include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/factors.h"
 #include "passes/partials.h"
@@ -322,9 +323,12 @@ TEST_CASE(
         for (Reduce reduce : {Reduce::sum, Reduce::max, Reduce::min}) {
           std::vector<Reduce> reduced;
           for (const Input& input : sample.inputs) {
-            const bool may =
-                reduce != Reduce::sum || (input.dtype == DType::f64 && input.low < 0) ||
-                (input.dtype == DType::i64 && op->name != "gather" && op->name != "scatter_add" && input.low < 0);
+            // A sum of indices may be none.
+            const bool is_lookup = llvm::StringSwitch<bool>(op->name)
+                                       .Cases("gather", "scatter_add", "gather_elements", "scatter_add_elements", true)
+                                       .Default(false);
+            const bool may = reduce != Reduce::sum || (input.dtype == DType::f64 && input.low < 0) ||
+                             (input.dtype == DType::i64 && !is_lookup && input.low < 0);
             reduced.push_back(may && input.dtype != DType::boolean && chance(random, 0.8) ? reduce : Reduce::none);
           }
           if (op->name == "pow" && reduce == Reduce::sum) continue;
