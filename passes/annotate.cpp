@@ -23,12 +23,14 @@ class Annotator {
   bool is_cut(const Value& v, unsigned dim) const {
     return llvm::any_of(factors_.of(v, dim).classes(), [&](int c) { return !class_axes_[size_t(c)].empty(); });
   }
+  Axes axes_of(Factors::Class c) const { return class_axes_[size_t(c)]; }
   llvm::ArrayRef<std::string> remarks() const { return remarks_; }
   llvm::Error run() {
     class_axes_.resize(factors_.size());
     class_cause_.resize(factors_.size());
     if (auto e = seed()) return e;
     if (auto e = constrain()) return e;
+    cover();
     for (Value* v : graph_.values()) place(*v);
     propagate_pins();
     find_partials(graph_, factors_, [](const Value&) { return false; });
@@ -181,6 +183,32 @@ class Annotator {
     return llvm::Error::success();
   }
 
+  // What is repeated is held where its copies in a finer class are (passes/repeat_heads.cpp).
+  void cover() {
+    for (const auto& node : graph_.nodes)
+      for (const LoopCover& cover : factors_.rule(*node).covers) {
+        const auto fine = factors_.of_loop(*node, cover.fine).classes(),
+                   coarse = factors_.of_loop(*node, cover.coarse).classes();
+        if (fine.size() != 1 || coarse.size() != 1) continue;
+        const Axes axes = covering(class_axes_[size_t(fine[0])], cover.times);
+        Axes& own = class_axes_[size_t(coarse[0])];
+        if (axes.empty() || !own.empty() || constrained_.contains(coarse[0]) || !is_free_for(coarse[0], axes)) continue;
+        own = axes;
+        class_cause_[size_t(coarse[0])] = class_cause_[size_t(fine[0])];
+        class_cause_[size_t(coarse[0])].text += "; heads of keys and values where their queries are";
+      }
+  }
+  // No other dim of its values is cut over these axes.
+  bool is_free_for(Factors::Class c, const Axes& axes) const {
+    return llvm::all_of(factors_.info(c).places, [&](const Factors::Place& p) {
+      if (is_pinned(*p.value)) return true;
+      for (unsigned d = 0; d < p.value->ndim(); ++d)
+        for (int other : factors_.of(*p.value, d).classes())
+          if (d != p.dim && share_an_axis(class_axes_[size_t(other)], axes)) return false;
+      return true;
+    });
+  }
+
   void place(Value& v) {
     if (auto it = pins_.find(&v); it != pins_.end()) {
       v.sharding = it->second.first;
@@ -308,6 +336,9 @@ llvm::Error annotate(Graph& graph, const PassOptions& options) {
     if (!factors) return factors.takeError();
     Annotator annotator(graph, options, *factors);
     if (auto e = annotator.run()) return e;
+    auto repeated = repeat_heads(graph, *factors, options, [&](Factors::Class c) { return annotator.axes_of(c); });
+    if (!repeated) return repeated.takeError();
+    if (*repeated) continue;
     auto lowered = lower_norms(graph, options, [&](const Value& v, unsigned dim) { return annotator.is_cut(v, dim); });
     if (!lowered) return lowered.takeError();
     if (*lowered) continue;
@@ -317,6 +348,7 @@ llvm::Error annotate(Graph& graph, const PassOptions& options) {
     llvm::append_range(graph.remarks, annotator.remarks());
     break;
   }
+  llvm::append_range(graph.remarks, copies_of_heads(graph));
   if (std::string whole = left_whole(graph, options); !whole.empty()) graph.remarks.push_back(std::move(whole));
   for (const MeshAxis& axis : idle_axes(graph))
     graph.remarks.push_back("nothing is cut over the mesh axis " + axis.name + ": its " + std::to_string(axis.size) +

@@ -191,6 +191,17 @@ llvm::Error run_lower_norms(Graph& graph, const NamedPassOptions& o) {
   auto is_cut = [](const Value& v, unsigned dim) { return v.sharding && v.sharding->dims[dim].is_split(); };
   return lower_norms(graph, o.passes, is_cut).takeError();
 }
+llvm::Error run_repeat_heads(Graph& graph, const NamedPassOptions& o) {
+  auto factors = Factors::of(graph);
+  if (!factors) return factors.takeError();
+  auto axes_of = [&](Factors::Class c) -> Axes {
+    for (const Factors::Place& p : factors->info(c).places)
+      if (p.value->sharding && p.value->sharding->dims[p.dim].is_product() && p.value->sharding->dims[p.dim].is_split())
+        return p.value->sharding->dims[p.dim].factors()[p.factor].axes;
+    return {};
+  };
+  return repeat_heads(graph, *factors, o.passes, axes_of).takeError();
+}
 
 // Stages that take from those before them what a text does not say, and what is no stage.
 struct Step {
@@ -205,6 +216,7 @@ const Step steps[] = {
     {"optimizer", run_optimizer},
     {"join-partials", run_join_partials},
     {"lower-norms", run_lower_norms},
+    {"repeat-heads", run_repeat_heads},
     {"training", [](Graph& g, const NamedPassOptions& o) { return make_training_step(g, o.passes, o.training); }},
 };
 }  // namespace

@@ -1,5 +1,6 @@
 #include "passes/partials.h"
 
+#include "frontend/ir/axis_use.h"
 #include "frontend/ir/builder.h"
 #include "passes/sharding_rules.h"
 
@@ -13,8 +14,9 @@ PartialState made_by(const Node& node, const Rule& rule, const Factors& factors,
     for (int c : factors.of_loop(node, int(k)).classes()) {
       auto it = axes.find(c);
       if (it == axes.end()) continue;
-      for (const std::string& axis : it->second)
-        if (!llvm::is_contained(own.axes, axis)) own.axes.push_back(axis);
+      for (const std::string& word : it->second)
+        if (std::string axis = axis_use(word).axis.str(); !llvm::is_contained(own.axes, axis))
+          own.axes.push_back(std::move(axis));
       if (!it->second.empty()) own.reduce = rule.loops[k].reduce;
     }
   }
@@ -23,8 +25,58 @@ PartialState made_by(const Node& node, const Rule& rule, const Factors& factors,
 bool all_are(const PartialState& state, llvm::ArrayRef<PartialState> operands) {
   return llvm::all_of(operands, [&](const PartialState& s) { return s == state; });
 }
+// Does the node reduce over what is covered alone, and over the axes of the operand's sum? Each rank has its addends of
+// what it holds, so that the two sums are one.
+bool is_one_sum(const Node& node, const Rule& rule, const Factors& factors, const NodeAxes& axes,
+                const PartialState& own, const PartialState& through) {
+  if (own != through || own.reduce != Reduce::sum) return false;
+  for (size_t k = 0; k < rule.loops.size(); ++k)
+    for (int c : factors.of_loop(node, int(k)).classes())
+      if (auto it = axes.find(c); it != axes.end() && rule.loops[k].reduce != Reduce::none)
+        if (llvm::any_of(it->second, [](llvm::StringRef axis) { return !axis_use(axis).is_cover(); })) return false;
+  return true;
+}
+// Are the operand's addends covered as the node's loops are? What is covered over the sum's axes is a sum over those
+// ranks alone that hold an index, so that addends which all ranks have of it, or of a dim of extent 1, would be lost.
+bool is_covered_alike(const Node& node, const Rule& rule, const Factors& factors, const NodeAxes& axes,
+                      const PartialState& through, size_t operand) {
+  const auto& loops = rule.operands[operand];
+  const auto& held = node.operand(operand).sharding;
+  // Whether the operand has the class, and all of it so.
+  auto has = [&](int c, const Axes& words) {
+    bool found = false;
+    for (size_t d = 0; d < loops.size(); ++d) {
+      if (loops[d] == no_loop) continue;
+      const auto& own = factors.of_loop(node, loops[d]).parts;
+      for (size_t p = 0; p < own.size(); ++p)
+        for (size_t k = 0; k < own[p].classes.size(); ++k) {
+          if (own[p].classes[k] != c) continue;
+          found = held && held->dims[d].parts.size() == own.size() &&
+                  axes_of_factor(held->dims[d].parts[p].factors, own[p], k) == words;
+          if (!found) return false;
+        }
+    }
+    return found;
+  };
+  return llvm::all_of(axes, [&](const auto& entry) {
+    return llvm::none_of(entry.second,
+                         [&](llvm::StringRef axis) {
+                           const AxisUse use = axis_use(axis);
+                           return use.is_cover() && llvm::is_contained(through.axes, use.axis);
+                         }) ||
+           has(entry.first, entry.second);
+  });
+}
+// Zeros are a partial sum over any axes: those that stand for what a slice left out, on the way back.
+bool is_zero(const Value& v) {
+  const Value* at = &v;
+  while (at->producer && at->producer->op->is(view_traits)) at = &at->producer->operand(0);
+  if (!at->is_data() || at->data->elements() != 1 || !is_float(at->type.dtype)) return false;
+  return to_array(*at->data).f[0] == 0;
+}
 // Is op(Σ x) = Σ op(x), where `through` is what the last of the partial operands is?
-bool is_linear_in(Linear linear, const PartialState& through, llvm::ArrayRef<PartialState> operands) {
+bool is_linear_in(const Node& node, Linear linear, bool covers, const PartialState& through,
+                  llvm::ArrayRef<PartialState> operands) {
   const bool is_sum = through.reduce == Reduce::sum;
   const bool is_only_one = llvm::count_if(operands, [](const PartialState& s) { return s.is_partial(); }) == 1;
   switch (linear) {
@@ -35,7 +87,9 @@ bool is_linear_in(Linear linear, const PartialState& through, llvm::ArrayRef<Par
     case Linear::jointly:
     case Linear::addends:
       // All partial over the same axes: a whole operand added to a partial one would be added once per rank.
-      return is_sum && all_are(through, operands);
+      return is_sum && llvm::all_of(llvm::enumerate(operands), [&](auto operand) {
+               return operand.value() == through || (covers && is_zero(node.operand(operand.index())));
+             });
     case Linear::in_each_operand:
       return is_sum && is_only_one;
     case Linear::in_first:
@@ -61,14 +115,31 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
   }
   // A result carries at most one partial sum. Were it partial over both the contracted axes and an operand's, one
   // all-reduce could not finish both.
-  bool passes = is_linear_in(rule.linear, through, operands) && !own.is_partial();
-  // Members along an axis that splits the node's loops hold different elements, not addends of the same ones.
+  const bool covers = llvm::any_of(axes, [](const auto& entry) {
+    return llvm::any_of(entry.second, [](llvm::StringRef axis) { return axis_use(axis).is_cover(); });
+  });
+  bool passes = is_linear_in(node, rule.linear, covers, through, operands) &&
+                (!own.is_partial() || is_one_sum(node, rule, factors, axes, own, through));
+  // Members along an axis that splits the node's loops hold different elements, not addends of the same ones. Those
+  // that it covers hold addends, of a sum, of what they hold.
   for (const auto& entry : axes)
-    for (const std::string& axis : entry.second)
-      if (llvm::is_contained(through.axes, axis)) passes = false;
+    for (const std::string& axis : entry.second) {
+      const AxisUse use = axis_use(axis);
+      if (llvm::is_contained(through.axes, use.axis) && !(use.is_cover() && through.reduce == Reduce::sum))
+        passes = false;
+    }
+  for (size_t k = 0; k < operands.size() && passes; ++k)
+    passes = !operands[k].is_partial() || is_covered_alike(node, rule, factors, axes, through, k);
   if (passes) return through;
   for (size_t k = 0; k < operands.size(); ++k) accepts[k] = !operands[k].is_partial();
   return own;
+}
+
+bool may_be_partial(const Sharding& own, const PartialState& state) {
+  return llvm::none_of(own.axes(), [&](llvm::StringRef axis) {
+    const AxisUse use = axis_use(axis);
+    return llvm::is_contained(state.axes, use.axis) && !(use.is_cover() && state.reduce == Reduce::sum);
+  });
 }
 
 namespace {
@@ -122,11 +193,8 @@ class PartialSearch {
           changed = true;
         }
         // A result that is pinned to be split along an axis can't be partial over it as well.
-        const Axes own = node.out().sharding->axes();
-        const bool splits_it =
-            llvm::any_of(result.axes, [&](const std::string& axis) { return llvm::is_contained(own, axis); });
-        if (result.is_partial() && (splits_it || outputs_.contains(&node.out())) && reduced_.insert(&node.out()).second)
-          changed = true;
+        const bool is_whole_there = !may_be_partial(*node.out().sharding, result) || outputs_.contains(&node.out());
+        if (result.is_partial() && is_whole_there && reduced_.insert(&node.out()).second) changed = true;
       }
     }
   }

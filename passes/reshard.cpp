@@ -1,5 +1,6 @@
 #include "passes/reshard.h"
 
+#include "frontend/ir/axis_use.h"
 #include "frontend/ir/collective.h"
 #include "frontend/ir/diagnostic.h"
 
@@ -38,14 +39,15 @@ struct Resharder {
     return dims;
   }
 
-  llvm::Error all_reduce() {
+  llvm::Error all_reduce() { return all_reduce(now.partial); }
+  llvm::Error all_reduce(const Axes& axes) {
     if (auto e = collective({.kind = Collective::all_reduce,
                              .reduce = now.reduce,
-                             .axes = {now.partial.begin(), now.partial.end()},
+                             .axes = {axes.begin(), axes.end()},
                              .dims = at->type.dims}))
       return e;
-    now.partial.clear();
-    now.reduce = Reduce::none;
+    llvm::erase_if(now.partial, [&](const std::string& axis) { return llvm::is_contained(axes, axis); });
+    if (!now.is_partial()) now.reduce = Reduce::none;
     mark();
     return llvm::Error::success();
   }
@@ -143,18 +145,65 @@ struct Resharder {
     mark();
     return llvm::Error::success();
   }
+  // Of a factor that is whole, or covered: there the part without copies.
   llvm::Error cut(size_t d, size_t k, const Axes& axes) {
     auto around = bring_apart(d, k);
     if (!around) return around.takeError();
-    const Dim extent = now.dims[d].factors()[k].extent;
+    const FactorSharding& before = now.dims[d].factors()[k];
+    const Dim extent = before.extent;
     if (auto e = step("slice",
                       {{"axis", int64_t(around->axis)},
-                       {"start", Dim::start(extent, axes)},
+                       {"start", Dim::start(extent, axes) - Dim::start(extent, before.axes)},
                        {"size", Dim::part(extent, axes)},
                        {"step", int64_t(1)}},
                       "shard"))
       return e;
     now.dims[d].factors()[k].axes = axes;
+    if (auto e = bring_back(*around, d)) return e;
+    mark();
+    return llvm::Error::success();
+  }
+  // Of a sum that is complete: the first copy of an index has it, the others have zeros. Rare: annotate reduces what no
+  // node takes so.
+  llvm::Error cover_sum(size_t d, size_t k, const Axes& axes) {
+    const AxisUse use = axis_use(axes[0]);
+    const Axes once{to_string({use.axis, use.group, /*once=*/true})};
+    if (auto e = cut(d, k, once)) return e;
+    auto around = bring_apart(d, k);
+    if (!around) return around.takeError();
+    const Dim extent = now.dims[d].factors()[k].extent, before = Dim::start(extent, once) - Dim::start(extent, axes),
+              after = Dim::part(extent, axes) - Dim::part(extent, once) - before;
+    if (auto e = step("pad", {{"axis", int64_t(around->axis)}, {"before", before}, {"after", after}, {"value", 0.0}},
+                      "spread"))
+      return e;
+    now.dims[d].factors()[k].axes = axes;
+    now.partial.push_back(use.axis.str());
+    now.reduce = Reduce::sum;
+    if (auto e = bring_back(*around, d)) return e;
+    mark();
+    return llvm::Error::success();
+  }
+  // A factor that is covered gets the extent of the whole, with zeros where the rank holds nothing: an addend of a sum
+  // over the ranks.
+  llvm::Error lift(size_t d, size_t k) {
+    const AxisUse use = axis_use(now.dims[d].factors()[k].axes[0]);
+    const std::string axis = use.axis.str();
+    const bool has_addends = llvm::is_contained(now.partial, axis);
+    assert((!has_addends || now.reduce == Reduce::sum) && "what is covered is partial as a sum");
+    // Each element of copies counts once.
+    if (!has_addends && !use.once)
+      if (auto e = cut(d, k, {to_string({use.axis, use.group, /*once=*/true})})) return e;
+    auto around = bring_apart(d, k);
+    if (!around) return around.takeError();
+    FactorSharding& factor = now.dims[d].factors()[k];
+    const Dim before = Dim::start(factor.extent, factor.axes),
+              after = factor.extent - before - Dim::part(factor.extent, factor.axes);
+    if (auto e = step("pad", {{"axis", int64_t(around->axis)}, {"before", before}, {"after", after}, {"value", 0.0}},
+                      "spread"))
+      return e;
+    factor.axes.clear();
+    if (!has_addends) now.partial.push_back(axis);
+    now.reduce = Reduce::sum;
     if (auto e = bring_back(*around, d)) return e;
     mark();
     return llvm::Error::success();
@@ -191,6 +240,36 @@ struct Route {
     return std::nullopt;
   }
 
+  // Covered factors that do not stay as they are. What is to be a sum over their axis all the same is none of them.
+  llvm::Error uncover() {
+    for (size_t d = 0; d < r.now.dims.size(); ++d)
+      for (size_t k = 0; r.now.dims[d].is_product() && k < r.now.dims[d].factors().size(); ++k) {
+        const Axes axes = r.now.dims[d].factors()[k].axes;
+        const AxisUse use = axes.empty() ? AxisUse() : axis_use(axes[0]);
+        const std::string axis = use.axis.str();
+        const bool sums = llvm::is_contained(r.now.partial, axis), keeps_sum = llvm::is_contained(to.partial, axis);
+        if (!use.is_cover() || (stays(d, k) && sums == keeps_sum)) continue;
+        if (!sums && !use.once && same_factors(r.now.dims[d], to.dims[d]) &&
+            to.dims[d].factors()[k].axes == Axes{to_string({axis, use.group, /*once=*/true})}) {
+          if (auto e = r.cut(d, k, to.dims[d].factors()[k].axes)) return e;
+          continue;
+        }
+        // A maximum over other axes has nothing to do with it.
+        if (!sums && r.now.is_partial() && r.now.reduce != Reduce::sum) {
+          const Sharding before = r.now;
+          r.now.partial.clear();
+          if (auto e = r.lift(d, k)) return e;
+          if (auto e = r.all_reduce()) return e;
+          r.now.partial = before.partial, r.now.reduce = before.reduce;
+          r.mark();
+          continue;
+        }
+        if (auto e = r.lift(d, k)) return e;
+        if (keeps_sum) continue;
+        if (auto e = to.partial.empty() ? r.all_reduce() : r.all_reduce({axis})) return e;
+      }
+    return llvm::Error::success();
+  }
   llvm::Error reduce() {
     if (!r.now.is_partial() || (to.partial == r.now.partial && to.reduce == r.now.reduce))
       return llvm::Error::success();
@@ -212,13 +291,25 @@ struct Route {
     }
     return llvm::Error::success();
   }
+  // Over the axis of a sum: a slice of addends that all ranks have would lose those of ranks that hold no copy.
+  bool is_sum_of_covered(const Axes& axes) const {
+    return !axes.empty() && axis_use(axes[0]).is_cover() && llvm::is_contained(to.partial, axis_use(axes[0]).axis);
+  }
+  llvm::Error cover_sum(size_t d, size_t k, const Axes& axes) {
+    const std::string axis = axis_use(axes[0]).axis.str();
+    if (llvm::is_contained(r.now.partial, axis))
+      if (auto e = r.all_reduce({axis})) return e;
+    return r.cover_sum(d, k, axes);
+  }
   llvm::Error cut() {
     for (size_t d = 0; d < r.now.dims.size(); ++d) {
       if (same_placement(r.now.dims[d], to.dims[d])) continue;
       take_factors(d);
-      for (size_t k = 0; k < to.dims[d].factors().size(); ++k)
-        if (!stays(d, k))
-          if (auto e = r.cut(d, k, to.dims[d].factors()[k].axes)) return e;
+      for (size_t k = 0; k < to.dims[d].factors().size(); ++k) {
+        if (stays(d, k)) continue;
+        const Axes axes = to.dims[d].factors()[k].axes;
+        if (auto e = is_sum_of_covered(axes) ? cover_sum(d, k, axes) : r.cut(d, k, axes)) return e;
+      }
     }
     return llvm::Error::success();
   }
@@ -234,6 +325,12 @@ bool has_parts(const DimSharding& dim) { return dim.is_split() && !dim.is_produc
 bool same_parts(const DimSharding& a, const DimSharding& b) {
   return llvm::equal(a.parts, b.parts,
                      [](const ProductSharding& x, const ProductSharding& y) { return x.extent() == y.extent(); });
+}
+// Do some of dim d's parts hold addends of their own elements alone?
+bool is_spread(const Sharding& s, size_t d) {
+  return llvm::any_of(s.dims[d].axes(), [&](llvm::StringRef axis) {
+    return axis_use(axis).is_cover() && llvm::is_contained(s.partial, axis_use(axis).axis);
+  });
 }
 // Dim d of several parts is taken apart, each part is moved on its own, and all are put together again. Rare: an op
 // that works on a fused dim has it in parts, too.
@@ -277,9 +374,11 @@ llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim>
   const Sharding from = plain(held), to = plain(wanted);
   Resharder r{build, &value, from, global, value.name, reason.str()};
   for (size_t d = 0; d < from.dims.size(); ++d) {
-    if (same_placement(from.dims[d], to.dims[d]) || (!has_parts(from.dims[d]) && !has_parts(to.dims[d]))) continue;
+    const bool reduces = r.now.is_partial() && (to.partial != r.now.partial || to.reduce != r.now.reduce);
+    if (!has_parts(from.dims[d]) && !has_parts(to.dims[d])) continue;
+    if (same_placement(from.dims[d], to.dims[d]) && !(reduces && is_spread(r.now, d))) continue;
     // A sum is reduced once, before it is taken apart.
-    if (from.is_partial() && (to.partial != from.partial || to.reduce != from.reduce))
+    if (reduces && !is_spread(r.now, d))
       if (auto e = r.all_reduce()) return e;
     if (!from.dims[d].is_split() || !to.dims[d].is_split() || same_parts(from.dims[d], to.dims[d]))
       return move_by_parts(std::move(r), d, to);
@@ -291,6 +390,7 @@ llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim>
     return reshard(build, **gathered, global, whole, to, reason);
   }
   Route route{r, to};
+  if (auto e = route.uncover()) return e;
   if (auto e = route.reduce()) return e;
   if (auto e = route.join()) return e;
   if (auto e = route.cut()) return e;

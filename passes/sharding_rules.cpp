@@ -1,6 +1,6 @@
 #include "passes/sharding_rules.h"
 
-#include "frontend/ir/diagnostic.h"
+#include "frontend/ir/axis_use.h"
 
 namespace optp {
 namespace {
@@ -23,6 +23,8 @@ struct Taking {
   void take(int loop, const DimSharding& s, llvm::function_ref<bool(Factors::Class)> wanted) {
     // Judge by this op's own loop: a pin may split a class that some other op needs whole.
     if (loop == no_loop || !s.is_split() || rule.loops[size_t(loop)].whole) return;
+    // Follows its finer loop.
+    if (llvm::any_of(rule.covers, [&](const LoopCover& c) { return c.coarse == loop; })) return;
     const auto& dim = factors.of_loop(node, loop);
     // A pinned sharding may name its own parts and factors; only those that are the loop's own can be followed.
     if (s.parts.size() != dim.parts.size()) return;
@@ -42,8 +44,7 @@ struct Taking {
     const auto all = dim.classes();
     for (const auto& [c, taken] : axes) {
       const bool beside = llvm::is_contained(all, c) && !llvm::is_contained(dim.parts[part].classes, c);
-      for (const std::string& axis : taken)
-        if (!beside && llvm::is_contained(wanted, axis)) return true;
+      if (!beside && share_an_axis(wanted, taken)) return true;
     }
     return false;
   }
@@ -74,6 +75,25 @@ struct Taking {
       }
   }
 };
+
+// Of one factor its class.
+std::optional<Factors::Class> only_class(const Factors::DimFactors& dim) {
+  const auto classes = dim.classes();
+  return classes.size() == 1 ? std::optional(classes[0]) : std::nullopt;
+}
+// What a coarser loop has follows from its finer one. Where these are several factors, the node runs whole.
+void cover(NodeAxes& out, const Factors& factors, const Node& node, const Rule& rule) {
+  for (const LoopCover& c : rule.covers) {
+    const auto &fine = factors.of_loop(node, c.fine), &coarse = factors.of_loop(node, c.coarse);
+    const auto from = only_class(fine), to = only_class(coarse);
+    for (int k : coarse.classes()) out.erase(k);
+    if (!from || !to) {
+      for (int k : fine.classes()) out.erase(k);
+    } else if (const auto at = out.find(*from); at != out.end()) {
+      if (Axes axes = covering(at->second, c.times); !axes.empty()) out[*to] = std::move(axes);
+    }
+  }
+}
 
 // Undoes a split that this op can't run with, although one of its loops could: a class that also is a loop which must
 // be whole; one that two loops run over (x + xᵀ: a rank would have blocks of the diagonal only); and one that is not
@@ -112,11 +132,36 @@ Axes axes_of_factor(const FactorShardings& split, const Factors::ProductFactors&
   }
   return {};
 }
+bool share_an_axis(const Axes& a, const Axes& b) {
+  return llvm::any_of(a, [&](llvm::StringRef x) {
+    return llvm::any_of(b, [&](llvm::StringRef y) { return axis_use(x).axis == axis_use(y).axis; });
+  });
+}
+Axes covering(const Axes& axes, int64_t times) {
+  if (axes.size() != 1) return {};
+  AxisUse use = axis_use(axes[0]);
+  use.group *= times;
+  return {to_string(use)};
+}
+void hold_once(NodeAxes& axes, const Node& node, const Factors& factors) {
+  const Rule& rule = factors.rule(node);
+  for (size_t k = 0; k < rule.loops.size(); ++k) {
+    if (rule.loops[k].reduce == Reduce::none) continue;
+    for (int c : factors.of_loop(node, int(k)).classes())
+      if (const auto at = axes.find(c); at != axes.end())
+        for (std::string& axis : at->second)
+          if (AxisUse use = axis_use(axis); use.is_cover()) {
+            use.once = true;
+            axis = to_string(use);
+          }
+  }
+}
 NodeAxes node_axes(const Node& node, const Factors& factors) {
   Taking taking{factors, node, factors.rule(node)};
   taking.of_results();
   taking.of_operands();
   take_back(taking.axes, factors, node, taking.rule);
+  cover(taking.axes, factors, node, taking.rule);
   return std::move(taking.axes);
 }
 DimSharding sharded(const Factors::DimFactors& dim, llvm::function_ref<Axes(Factors::Class)> axes_of) {
@@ -138,9 +183,10 @@ DimSharding loop_sharding(const Node& node, const Factors& factors, int loop, co
   if (loop == no_loop) return {};
   DimSharding out = sharded(factors.of_loop(node, loop), axes);
   if (factors.rule(node).loops[size_t(loop)].reduce == Reduce::none || out.is_product()) return out;
-  for (const std::string& axis : out.axes())
+  for (const std::string& word : out.axes())
     for (ProductSharding& part : out.parts) {
-      if (llvm::any_of(part.factors, [&](const auto& f) { return llvm::is_contained(f.axes, axis); })) continue;
+      const std::string axis = axis_use(word).axis.str();
+      if (llvm::any_of(part.factors, [&](const auto& f) { return share_an_axis(f.axes, {axis}); })) continue;
       if (!part.is_split()) part.factors = {{part.extent(), {}}};
       part.factors.front().axes.push_back(axis);
     }

@@ -7,6 +7,13 @@ namespace optp {
 
 // The axes of each factor class at this node: those of its results, then, for what it sums, those of its operands.
 NodeAxes node_axes(const Node& node, const Factors& factors);
+// Do both cut over one mesh axis, in whatever way?
+bool share_an_axis(const Axes& a, const Axes& b);
+// Of what stands for `times` of a finer factor that these cut (frontend/ir/axis_use.h). Empty: it is held whole.
+Axes covering(const Axes& axes, int64_t times);
+// What a node sums over covered loops of complete operands it sums once: no copy of an addend counts twice. A slice
+// without communication.
+void hold_once(NodeAxes& axes, const Node& node, const Factors& factors);
 // The axes of factor k where a product is held as `split`, which may divide what is below and above it otherwise.
 Axes axes_of_factor(const FactorShardings& split, const Factors::ProductFactors& own, size_t k);
 // A dim's or loop's sharding under these axes.

@@ -3,9 +3,11 @@
 //   %y = contract(%x: f32[b, 3072] [_, tensor], %w: f32[3072, 768] [tensor, _]) {loops = "b k, k n -> b n"}
 //   =>   %y = contract(%x: f32[b, part(3072, tensor)], %w: f32[part(3072, tensor), 768])   %y.all_reduce =
 //   all_reduce(%y)
+#include "frontend/ir/axis_use.h"
 #include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic.h"
 #include "passes/factors.h"
+#include "passes/lower_repeat.h"
 #include "passes/passes.h"
 #include "passes/reshard.h"
 #include "passes/sharding_rules.h"
@@ -71,8 +73,9 @@ class Splitter {
     // Forms stand in the order in which they were made; the last is usually reduced already. A user that accepts
     // partial sums takes the last one that is still partial.
     auto from = forms.rbegin();
-    while (wanted.is_partial() && from != forms.rend() &&
-           (from->sharding.partial != wanted.partial || from->sharding.reduce != wanted.reduce))
+    while (from != forms.rend() &&
+           (holds_less(from->sharding) || (wanted.is_partial() && (from->sharding.partial != wanted.partial ||
+                                                                   from->sharding.reduce != wanted.reduce))))
       ++from;
     if (from == forms.rend())
       return error(Code::bug).what("no partial form of '" + v.name + "' exists").about({.tensor = v.name});
@@ -83,11 +86,17 @@ class Splitter {
     return *made;
   }
 
+  // A form without copies that one sum was made of: what has the copies is beside it.
+  static bool holds_less(const Sharding& s) {
+    return llvm::any_of(s.axes(), [](llvm::StringRef axis) { return axis_use(axis).once; });
+  }
+
   // One node while it is split.
   struct Splitting {
     const Node& node;
     const Rule& rule;
     NodeAxes axes;
+    bool passes_on = false;                        // an operand's partial sum
     PartialState made = {};                        // what its loops leave to be reduced
     llvm::SmallVector<Value*, 3> operands = {};    // held as the node needs them
     llvm::SmallVector<Sharding, 1> computed = {};  // its results, before they are reduced
@@ -99,10 +108,27 @@ class Splitter {
     build_.phase(node.phase);
     if (auto e = take_operands(s)) return e;
     Node& copy = add_copy(s);
+    if (!s.rule.covers.empty()) return lower(s, copy);
     if (auto e = localize(s, copy)) return e;
-    return give_results(s, copy);
+    llvm::SmallVector<Value*, 1> results;
+    for (const auto& r : copy.results) results.push_back(r.get());
+    return give_results(s, results);
   }
-  DimSharding of_loop(const Splitting& s, int loop) const { return loop_sharding(s.node, factors_, loop, s.axes); }
+  // What repeats over a covered loop becomes the views that it is, of the rank's own range.
+  llvm::Error lower(const Splitting& s, Node& copy) {
+    const LoopCover& cover = s.rule.covers[0];
+    auto first = [&](int loop) {
+      const DimSharding own = of_loop(s, loop);
+      return LoopSharding{own}.start(0);
+    };
+    auto value = lower_repeat(build_, copy, s.rule, first(cover.fine) - Dim(cover.times) * first(cover.coarse));
+    if (!value) return value.takeError();
+    return give_results(s, {*value});
+  }
+  DimSharding of_loop(const Splitting& s, int loop) const {
+    if (s.passes_on && loop != no_loop) return sharded(factors_.of_loop(s.node, loop), s.axes);
+    return loop_sharding(s.node, factors_, loop, s.axes);
+  }
   Sharding of_loops(const Splitting& s, llvm::ArrayRef<int> loops) const {
     Sharding sharding;
     for (int loop : loops) sharding.dims.push_back(of_loop(s, loop));
@@ -113,6 +139,8 @@ class Splitter {
     for (const Value* v : s.node.operands) states.push_back({v->sharding->reduce, v->sharding->partial});
     llvm::SmallVector<bool, 3> accepts;
     s.made = partial_result(s.node, s.rule, factors_, s.axes, states, accepts);
+    for (size_t k = 0; k < states.size(); ++k) s.passes_on |= accepts[k] && states[k].is_partial();
+    if (!s.passes_on) hold_once(s.axes, s.node, factors_);
     for (size_t k = 0; k < s.node.operands.size(); ++k) {
       Sharding wanted = of_loops(s, s.rule.operands[k]);
       if (accepts[k] && states[k].is_partial()) {
@@ -152,19 +180,22 @@ class Splitter {
     if (llvm::none_of(loops, [](const DimSharding& d) { return d.is_split(); })) return llvm::Error::success();
     return s.node.op->localize(copy, s.rule, {loops});
   }
-  llvm::Error give_results(const Splitting& s, Node& copy) {
+  llvm::Error give_results(const Splitting& s, llvm::ArrayRef<Value*> results) {
     for (size_t k = 0; k < s.node.results.size(); ++k) {
       const Value& result = *s.node.results[k];
-      carry(result, copy.out(k), s.computed[k]);
+      carry(result, *results[k], s.computed[k]);
       // A sum that no user accepts partial is reduced here, once; likewise a result whose sharding a constraint fixes.
       if (same_placement(s.computed[k], *result.sharding)) continue;
-      auto v = as(result, *result.sharding,
-                  s.made.is_partial() ? sum_reason(s.node, s.made) : std::string("required by a constraint"));
+      auto v =
+          as(result, *result.sharding,
+             s.made.is_partial() ? sum_reason(s.node, s.made, s.computed[k]) : std::string("required by a constraint"));
       if (!v) return v.takeError();
     }
     return llvm::Error::success();
   }
-  static std::string sum_reason(const Node& node, const PartialState& made) {
+  static std::string sum_reason(const Node& node, const PartialState& made, const Sharding& computed) {
+    if (llvm::any_of(computed.axes(), [](llvm::StringRef axis) { return axis_use(axis).is_cover(); }))
+      return "the gradients of copies that several devices hold are parts of a sum";
     if (node.phase == Phase::loss && made.reduce == Reduce::max)
       return "largest logit of each device's part of the vocabulary";
     if (node.phase == Phase::loss) return "each device has the terms of its part of the vocabulary";

@@ -8,6 +8,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/dim_text.h"
 #include "llvm/ADT/StringExtras.h"
@@ -422,6 +423,22 @@ Dim substitute(Dim d, llvm::function_ref<std::optional<Dim>(llvm::StringRef)> le
     return 0;
   });
 }
+namespace {
+struct Chunk {
+  Dim first, size;
+};
+Chunk chunk_of(Dim n, const MeshAxis& axis, const Mesh& mesh, int64_t rank) {
+  const int64_t k = axis.size, i = mesh.coordinate(axis.name, rank);
+  const Dim quotient = floor_div(n, k), rest = n - Dim(k) * quotient;
+  return {Dim(i) * quotient + minimum(Dim(i), rest), floor_div(n + Dim(k - 1 - i), k)};
+}
+Chunk cover_of(Dim n, const AxisUse& use, const MeshAxis& axis, const Mesh& mesh, int64_t rank) {
+  const Dim group = use.group, up = use.group - 1;
+  const Chunk fine = chunk_of(n * group, axis, mesh, rank);
+  const Dim first = floor_div(use.once ? fine.first + up : fine.first, group);
+  return {first, floor_div(fine.first + fine.size + up, group) - first};
+}
+}  // namespace
 Dim bind_rank(Dim d, const Mesh& mesh, int64_t rank) {
   return rebuild(d, [&](const DimAtom& a) -> Dim {
     if (a.kind == Leaf::floor_div) return floor_div(bind_rank(a.a, mesh, rank), bind_rank(a.b, mesh, rank));
@@ -429,12 +446,12 @@ Dim bind_rank(Dim d, const Mesh& mesh, int64_t rank) {
     if (a.kind == Leaf::symbol) return of(&a);
     Dim size = bind_rank(a.a, mesh, rank), first = 0;
     for (const std::string& axis : a.axes) {
-      const MeshAxis* split = mesh.find(axis);
+      const AxisUse use = axis_use(axis);
+      const MeshAxis* split = mesh.find(use.axis);
       if (!split) continue;  // one device along it
-      const int64_t k = split->size, i = mesh.coordinate(axis, rank);
-      const Dim quotient = floor_div(size, k), rest = size - Dim(k) * quotient;
-      first = first + Dim(i) * quotient + minimum(Dim(i), rest);
-      size = floor_div(size + Dim(k - 1 - i), k);
+      const Chunk own = use.is_cover() ? cover_of(size, use, *split, mesh, rank) : chunk_of(size, *split, mesh, rank);
+      first = first + own.first;
+      size = own.size;
     }
     return a.kind == Leaf::part ? size : first;
   });

@@ -100,7 +100,8 @@ struct DimParser {
       llvm::SmallVector<std::string, 2> axes;
       do {
         space();
-        llvm::StringRef axis = rest.take_while([](char c) { return llvm::isAlnum(c) || c == '_'; });
+        llvm::StringRef axis =
+            rest.take_while([](char c) { return llvm::isAlnum(c) || llvm::StringRef("_/.").contains(c); });
         rest = rest.drop_front(axis.size());
         axes.push_back(axis.str());
       } while (eat(','));

@@ -29,6 +29,12 @@ struct LoopPiece {
   int whole, piece;
   Dim start;
 };
+// A loop whose every index stands for `times` neighbouring ones of a finer loop: the heads of keys beside those of the
+// queries. Where the finer one is cut, the coarser is covered (frontend/ir/axis_use.h).
+struct LoopCover {
+  int fine, coarse;
+  int64_t times;
+};
 
 // Through which operands a partial may pass.
 enum class Linear {
@@ -45,6 +51,7 @@ struct Rule {
   llvm::SmallVector<llvm::SmallVector<int, 4>, 3> operands, results;  // loop of each dim, or no_loop
   llvm::SmallVector<LoopLink, 2> links;
   llvm::SmallVector<LoopPiece, 2> pieces;
+  llvm::SmallVector<LoopCover, 1> covers;
   Linear linear = Linear::none;
 
   int add(Dim extent, bool whole = false, Reduce reduce = Reduce::none) {

@@ -1,4 +1,5 @@
 // What holds for every graph between two passes. If it does not, the pass before is wrong, and not the model.
+#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseSet.h"
@@ -100,22 +101,28 @@ class Verifier {
     return llvm::Error::success();
   }
   // Axes are the mesh's, each used once, in a dim of several products once in each; these make up the dim's extent.
+  // What covers over an axis may be partial over it as well: each rank has its addends of what it holds.
   llvm::Error check_sharding(const Value& v, const Sharding& s) const {
     auto wrong = [&](const llvm::Twine& what) { return broken(quoted(v.name) + ": sharding " + to_string(s) + what); };
     const llvm::ArrayRef<Dim> dims = v.logical_dims.empty() ? v.type.dims : v.logical_dims;
     if (s.dims.size() != dims.size())
       return wrong(": expected " + llvm::Twine(dims.size()) + " dims, found " + llvm::Twine(s.dims.size()));
     if (s.is_partial() != (s.reduce != Reduce::none)) return wrong(": partial sums have axes and a kind, or neither");
-    llvm::SmallVector<llvm::StringRef, 4> used;
+    llvm::SmallVector<llvm::StringRef, 4> partial, used;
     auto use = [&](llvm::ArrayRef<std::string> axes) -> llvm::Error {
       for (const std::string& axis : axes) {
-        if (!graph_.mesh.find(axis)) return wrong(": mesh " + to_string(graph_.mesh) + " has no axis " + quoted(axis));
-        if (llvm::is_contained(used, axis)) return wrong(": axis " + quoted(axis) + " is used twice");
-        used.push_back(axis);
+        const AxisUse how = axis_use(axis);
+        if (!graph_.mesh.find(how.axis))
+          return wrong(": mesh " + to_string(graph_.mesh) + " has no axis " + quoted(how.axis));
+        if (how.is_cover() && axes.size() > 1) return wrong(": " + quoted(axis) + " stands beside another axis");
+        if (llvm::is_contained(used, how.axis) || (!how.is_cover() && llvm::is_contained(partial, how.axis)))
+          return wrong(": axis " + quoted(how.axis) + " is used twice");
+        used.push_back(how.axis);
       }
       return llvm::Error::success();
     };
     if (auto e = use(s.partial)) return e;
+    partial = std::exchange(used, {});
     for (size_t d = 0; d < dims.size(); ++d) {
       Dim extent = 0;
       const auto before = used;

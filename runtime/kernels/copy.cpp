@@ -1,5 +1,5 @@
-// Ops that only move elements: transpose, expand, reshape, slice, concat, pad. Whole runs of bytes where there are any,
-// and none where the result lies in the operand already.
+// Ops that only move elements: transpose, expand, repeat, reshape, slice, concat, pad. Whole runs of bytes where there
+// are any, and none where the result lies in the operand already.
 #include "frontend/ir/diagnostic.h"
 #include "runtime/kernel.h"
 #include "runtime/kernels/strided.h"
@@ -7,17 +7,22 @@
 namespace optp::kernels {
 namespace {
 
-Kernel copy_kernel(const Work& work, const KernelContext& context, llvm::ArrayRef<int64_t> from, int64_t base) {
+// `dims`: the result's, or what they are apart.
+Kernel copy_kernel(const Work& work, const KernelContext& context, llvm::ArrayRef<int64_t> dims,
+                   llvm::ArrayRef<int64_t> from, int64_t base) {
   const TensorSpec& y = work.results[0];
   const int64_t element = size_bytes(y.dtype);
   Kernel kernel;
   if (y.elements() == 0) base = 0;
-  kernel.run = [copy = StridedCopy(y.dims, strides_of(y.dims), from, element), offset = base * element,
+  kernel.run = [copy = StridedCopy(dims, strides_of(dims), from, element), offset = base * element,
                 empty = y.elements() == 0, threads = context.threads](const KernelCall& call) {
     if (!empty) copy(call.out[0], static_cast<const char*>(call.in[0]) + offset, threads);
     return llvm::Error::success();
   };
   return kernel;
+}
+Kernel copy_kernel(const Work& work, const KernelContext& context, llvm::ArrayRef<int64_t> from, int64_t base) {
+  return copy_kernel(work, context, work.results[0].dims, from, base);
 }
 llvm::Expected<Kernel> transpose(const Work& work, const KernelContext& context) {
   const Ints own = strides_of(work.operands[0].dims);
@@ -30,6 +35,13 @@ llvm::Expected<Kernel> reshape(const Work& work, const KernelContext& context) {
 }
 llvm::Expected<Kernel> expand(const Work& work, const KernelContext& context) {
   return copy_kernel(work, context, broadcast_strides(work.operands[0].dims, work.results[0].dims), 0);
+}
+llvm::Expected<Kernel> repeat(const Work& work, const KernelContext& context) {
+  const auto behind = work.node->integer("axis") + 1;
+  Ints dims(work.operands[0].dims.begin(), work.operands[0].dims.end()), from = strides_of(dims);
+  dims.insert(dims.begin() + behind, work.node->integer("times"));
+  from.insert(from.begin() + behind, 0);
+  return copy_kernel(work, context, dims, from, 0);
 }
 llvm::Expected<Kernel> slice(const Work& work, const KernelContext& context) {
   const size_t axis = size_t(work.node->integer("axis"));
@@ -144,9 +156,13 @@ const RegisteredView views[] = {
     RegisteredView{{"concat", concat_view}},
 };
 const RegisteredKernel kernels[] = {
-    RegisteredKernel{{"transpose", {}, transpose}}, RegisteredKernel{{"reshape", {}, reshape}},
-    RegisteredKernel{{"expand", {}, expand}},       RegisteredKernel{{"slice", {}, slice}},
-    RegisteredKernel{{"concat", {}, concat}},       RegisteredKernel{{"pad", {}, pad}},
+    RegisteredKernel{{"transpose", {}, transpose}},
+    RegisteredKernel{{"reshape", {}, reshape}},
+    RegisteredKernel{{"expand", {}, expand}},
+    RegisteredKernel{{"slice", {}, slice}},
+    RegisteredKernel{{"repeat", {}, repeat}},
+    RegisteredKernel{{"concat", {}, concat}},
+    RegisteredKernel{{"pad", {}, pad}},
 };
 }  // namespace
 }  // namespace optp::kernels

@@ -80,21 +80,19 @@ struct Nests {
   // Down columns: a result row is made of whole rows of the operand.
   bool is_down_columns() const { return kept.row_stride(1) == 1 && gone_step != 1 && kept.row_length() >= 8; }
 };
-Nests nests_of(const Work& work) {
-  const TensorSpec& x = work.operands[0];
-  const auto axes = work.node->integers("axes");
-  const Ints own = strides_of(x.dims);
+Nests nests_of(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> axes) {
+  const Ints own = strides_of(dims);
   Nests out;
   Loops &kept = out.kept, &gone = out.gone;
   kept.strides.resize(2);
   gone.strides.resize(1);
-  for (size_t d = 0; d < x.dims.size(); ++d)
+  for (size_t d = 0; d < dims.size(); ++d)
     if (llvm::is_contained(axes, int64_t(d))) {
-      gone.dims.push_back(x.dims[d]);
+      gone.dims.push_back(dims[d]);
       gone.strides[0].push_back(own[d]);
-      out.count *= double(x.dims[d]);
+      out.count *= double(dims[d]);
     } else {
-      kept.dims.push_back(x.dims[d]);
+      kept.dims.push_back(dims[d]);
       kept.strides[1].push_back(own[d]);
     }
   kept.strides[0] = strides_of(kept.dims);
@@ -130,8 +128,7 @@ T fold_element(const Nests& nests, const T* in) {
 }
 
 template <class F, class T>
-Kernel reduce(const Work& work, const KernelContext& context, bool mean) {
-  Nests nests = nests_of(work);
+Kernel reduce(const Work& work, const KernelContext& context, Nests nests, bool mean) {
   if (mean)
     if (auto total = work.node->dim("count", Dim(int64_t(nests.count))).constant()) nests.count = double(*total);
   Kernel kernel;
@@ -163,24 +160,37 @@ Kernel reduce(const Work& work, const KernelContext& context, bool mean) {
   return kernel;
 }
 template <class F>
-llvm::Expected<Kernel> compile_reduce(const Work& work, const KernelContext& context) {
+llvm::Expected<Kernel> compile(const Work& work, const KernelContext& context, const Nests& nests) {
   switch (work.operands[0].dtype) {
     case DType::f32:
-      return reduce<F, float>(work, context, false);
+      return reduce<F, float>(work, context, nests, false);
     case DType::f64:
-      return reduce<F, double>(work, context, false);
+      return reduce<F, double>(work, context, nests, false);
     case DType::i64:
-      return reduce<F, int64_t>(work, context, false);
+      return reduce<F, int64_t>(work, context, nests, false);
     default:
       return Kernel{};
   }
 }
+Nests nests_of(const Work& work) { return nests_of(work.operands[0].dims, work.node->integers("axes")); }
+template <class F>
+llvm::Expected<Kernel> compile_reduce(const Work& work, const KernelContext& context) {
+  return compile<F>(work, context, nests_of(work));
+}
+// The neighbours are a dim of their own.
+llvm::Expected<Kernel> compile_sum_repeats(const Work& work, const KernelContext& context) {
+  const int64_t axis = work.node->integer("axis"), times = work.node->integer("times");
+  Ints dims(work.operands[0].dims.begin(), work.operands[0].dims.end());
+  dims[size_t(axis)] /= times;
+  dims.insert(dims.begin() + axis + 1, times);
+  return compile<Sum>(work, context, nests_of(dims, {axis + 1}));
+}
 llvm::Expected<Kernel> compile_mean(const Work& work, const KernelContext& context) {
   switch (work.operands[0].dtype) {
     case DType::f32:
-      return reduce<Sum, float>(work, context, true);
+      return reduce<Sum, float>(work, context, nests_of(work), true);
     case DType::f64:
-      return reduce<Sum, double>(work, context, true);
+      return reduce<Sum, double>(work, context, nests_of(work), true);
     default:
       return Kernel{};
   }
@@ -229,6 +239,7 @@ llvm::Expected<Kernel> cumsum(const Work& work, const KernelContext&) {
 
 const RegisteredKernel kernels[] = {
     RegisteredKernel{{"reduce_sum", {}, compile_reduce<Sum>}},
+    RegisteredKernel{{"sum_repeats", {}, compile_sum_repeats}},
     RegisteredKernel{{"reduce_prod", {}, compile_reduce<Prod>}},
     RegisteredKernel{{"reduce_max", {}, compile_reduce<Max>}},
     RegisteredKernel{{"reduce_min", {}, compile_reduce<Min>}},

@@ -135,6 +135,15 @@ void shard_at_random(Graph& graph, const Factors& factors, Random& random) {
       }
   });
 }
+// What is cut along one axis may be covered instead: copies on several ranks.
+void cover_at_random(Graph& graph, Random& random) {
+  each_value(graph, [&](Value& v) {
+    for (DimSharding& dim : v.sharding->dims)
+      for (ProductSharding& part : dim.parts)
+        for (FactorSharding& f : part.factors)
+          if (f.axes.size() == 1 && chance(random, 0.3)) f.axes[0] += chance(random, 0.5) ? "/2" : "/4";
+  });
+}
 // What annotate does with sums: a value stays partial where its op makes it so.
 void keep_partials(Graph& graph, const Factors& factors, Random& random) {
   for (auto& node : graph.nodes) {
@@ -148,9 +157,7 @@ void keep_partials(Graph& graph, const Factors& factors, Random& random) {
     if (node->op->name == "sum")
       for (size_t k = 0; k < accepts.size(); ++k)
         if (!accepts[k]) node->operand(k).sharding->partial.clear(), node->operand(k).sharding->reduce = Reduce::none;
-    const Axes own = node->out().sharding->axes();
-    const bool taken = llvm::any_of(made.axes, [&](const std::string& axis) { return llvm::is_contained(own, axis); });
-    if (!made.is_partial() || taken || chance(random, 0.1)) continue;
+    if (!made.is_partial() || !may_be_partial(*node->out().sharding, made) || chance(random, 0.1)) continue;
     node->out().sharding->partial = made.axes;
     node->out().sharding->reduce = made.reduce;
   }
@@ -303,6 +310,10 @@ TEST_CASE("every op, split and run on n ranks, reassembles to what it computes w
           }
         for (int k = 0; k < (sample.single ? 2 : 12); ++k) {
           shard_at_random(*whole.graph, factors, random);
+          if (k % 3 == 2) {
+            cover_at_random(*whole.graph, random);
+            keep_partials(*whole.graph, factors, random);
+          }
           check_split(whole, k % 2 ? OutputLayout::whole : OutputLayout::sharded, count);
         }
       }
@@ -336,6 +347,7 @@ TEST_CASE(
           const Factors factors = must(Factors::of(*whole.graph));
           whole.graph->mesh = must(parse_mesh(mesh));
           shard_at_random(*whole.graph, factors, random);
+          if (chance(random, 0.5)) cover_at_random(*whole.graph, random);
           keep_partials(*whole.graph, factors, random);
           check_split(whole, chance(random, 0.5) ? OutputLayout::whole : OutputLayout::sharded, count);
         }

@@ -232,6 +232,20 @@ class Table {
     node("expand", {{{4, 1}}}, {{"dims", Dims{2, 4, 7}}});
     node("expand", {{{}}}, {{"dims", Dims{b, s}}});
     node("expand", {{{b, 1, 1, s}, DType::i64, -9, 9}}, {{"dims", Dims{b, 1, s, s}}});
+    auto repeat = [&](const Dims& dims, int64_t axis, int64_t times) {
+      Dims repeated = dims;
+      repeated[size_t(axis)] = repeated[size_t(axis)] * Dim(times);
+      for (DType dtype : {DType::f64, DType::i64}) {
+        node("repeat", {{dims, dtype, -9, 9}}, {{"axis", axis}, {"times", times}});
+        node("sum_repeats", {{repeated, dtype, -9, 9}}, {{"axis", axis}, {"times", times}});
+      }
+    };
+    repeat({2}, 0, 4);
+    repeat({b, 2, s, 3}, 1, 4);
+    repeat({3, 4}, 0, 2);
+    repeat({b, 1, 5}, 1, 6);
+    repeat({b, s, 3, 2}, 2, 5);
+    repeat({2, 8}, 1, 4);
   }
 
   void parts() {
@@ -284,7 +298,43 @@ class Table {
   }
 
   // What one node alone can't show: factors that come from elsewhere, a loop that occurs twice in a value, two users.
+  // Scores of heads that share keys, made of activations and of weights, and the way back: sums over the heads of keys,
+  // which several ranks may have copies of.
+  void grouped_heads() {
+    auto made = [](Builder& build, const char* op, llvm::ArrayRef<Value*> x, Attributes attributes = {}) {
+      return llvm::cantFail(build.create(op, x, std::move(attributes)));
+    };
+    for (int64_t times : {2, 4}) {
+      const Dim heads = 2 * times;
+      const Attributes how{{"axis", int64_t(1)}, {"times", times}};
+      graph("repeat", {{{b, heads, s, 3}}, {{b, s, 5}}, {{5, 6}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+        Value* k = made(build, "contract", {x[1], x[2]}, {{"loops", contract_loops("b s k, k n -> b s n")}});
+        k = made(build, "reshape", {k}, {{"dims", Dims{b, s, 2, 3}}});
+        k = made(build, "transpose", {k}, {{"perm", Ints{0, 2, 1, 3}}});
+        return build.create("contract", {x[0], made(build, "repeat", {k}, how)},
+                            {{"loops", contract_loops("b h s d, b h t d -> b h s t")}}, "y");
+      });
+      for (const char* loops : {"b s n, m n -> b s m", "b s n, b s m -> n m"}) {
+        const bool by_weight = llvm::StringRef(loops).starts_with("b s n, m n");
+        graph("sum_repeats", {{{b, heads, s, 3}}, {{6}}, {by_weight ? Dims{5, 6} : Dims{b, s, 5}}},
+              [=, this](Builder& build, llvm::ArrayRef<Value*> x) {
+                Value* dk = made(build, "sum_repeats", {x[0]}, how);
+                dk = made(build, "transpose", {dk}, {{"perm", Ints{0, 2, 1, 3}}});
+                dk = made(build, "reshape", {dk}, {{"dims", Dims{b, s, 6}}});
+                dk = made(build, "mul", {dk, x[1]});
+                return build.create("contract", {dk, x[2]}, {{"loops", contract_loops(loops)}}, "y");
+              });
+      }
+      graph("sum_repeats", {{{heads, 3}}, {{2, 3}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+        Value* d = made(build, "sum_repeats", {x[0]}, {{"axis", int64_t(0)}, {"times", times}});
+        d = made(build, "mul", {d, x[1]});
+        return build.create("reduce_sum", {d}, {{"axes", Ints{0}}, {"keepdims", int64_t(0)}}, "y");
+      });
+    }
+  }
+
   void several_nodes() {
+    grouped_heads();
     auto made = [](Builder& build, const char* op, llvm::ArrayRef<Value*> x, Attributes attributes = {}) {
       return llvm::cantFail(build.create(op, x, std::move(attributes)));
     };

@@ -66,6 +66,11 @@ TEST_CASE("moves, norms and reductions compute what evaluate says") {
       c.output(c.node("reshape", {x}, {{"dims", Dims{Dim(s[0]), Dim(s[1] * s[2])}}}));
       c.output(c.node("expand", {c.node("reshape", {x}, {{"dims", Dims{Dim(s[0]), Dim(s[1]), Dim(1), Dim(s[2])}}})},
                       {{"dims", Dims{Dim(s[0]), Dim(s[1]), Dim(3), Dim(s[2])}}}));
+      for (int64_t axis : {0, 1, 2}) {
+        const Attributes how{{"axis", axis}, {"times", int64_t(3)}};
+        c.output(c.node("repeat", {x}, how));
+        c.output(c.node("sum_repeats", {c.node("concat", {x, x, x}, {{"axis", axis}})}, how));
+      }
       if (s[1] > 1) {
         c.output(c.node("slice", {x}, {{"axis", int64_t(1)}, {"start", Dim(1)}, {"size", n - 1}}));
         c.output(c.node("slice", {x}, {{"axis", int64_t(1)}, {"start", n - 1}, {"size", n}, {"step", int64_t(-1)}}));

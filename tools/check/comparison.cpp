@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseMap.h"
@@ -144,6 +145,17 @@ double LocalComparison::addend_of(llvm::StringRef output) const {
   return 0;
 }
 
+namespace {
+// Is a part that several ranks have copies of a sum over other axes alone?
+bool has_copies_of_sums(const Sharding& s) {
+  return s.is_partial() && llvm::any_of(s.dims, [&](const DimSharding& d) {
+           return llvm::any_of(d.axes(), [&](llvm::StringRef axis) {
+             return axis_use(axis).is_cover() && !llvm::is_contained(s.partial, axis_use(axis).axis);
+           });
+         });
+}
+}  // namespace
+
 std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm::ArrayRef<const Value*> vs,
                                                           llvm::ArrayRef<const Array*> arrays, double floor) {
   if (fault_ || !vs[0]->sharding) return std::nullopt;
@@ -159,6 +171,17 @@ std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm
   if (expected.dims.size() != s.dims.size()) return std::nullopt;
   if (s.is_partial() && s.reduce != Reduce::sum) return std::nullopt;
   ++found_[size_t(node.phase)].values;
+  if (has_copies_of_sums(s)) {
+    double most = 0;
+    for (int64_t r = 0; r < mesh_.devices() && !fault_; ++r) {
+      Array sum;
+      sum.resize(expected.is_float, arrays[size_t(r)]->dims);
+      for (int64_t member : mesh_.group(s.partial, r)) add(Shard::whole_of(sum.dims), sum, *arrays[size_t(member)]);
+      most = std::max(most, compare(node, *vs[0], sum, take(Shard::of(expected.dims, s, mesh_, r), expected), scale,
+                                    "sum over rank " + llvm::Twine(r) + " and those that it adds to"));
+    }
+    return most;
+  }
   if (s.is_partial()) {
     // The ranks' addends together are the value. Replicas of an addend along other axes count once.
     Array sum;

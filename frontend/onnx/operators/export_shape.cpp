@@ -7,6 +7,23 @@ void write_reshape(ExportContext& c) {
   c.finish("Reshape", {c.operand(0), c.dims(c.node().out().type.dims)}, {{"allowzero", int64_t(1)}});
 }
 void write_expand(ExportContext& c) { c.finish("Expand", {c.operand(0), c.dims(c.node().out().type.dims)}); }
+// The dims of a repeat with its copies apart, `times` or 1 of them behind the axis.
+Dims copies_apart(const Node& node, const Value& coarse, int64_t times) {
+  Dims dims = coarse.type.dims;
+  dims.insert(dims.begin() + node.integer("axis") + 1, Dim(times));
+  return dims;
+}
+void write_repeat(ExportContext& c) {
+  const Value& x = c.node().operand(0);
+  std::string v = c.step("Reshape", {c.operand(0), c.dims(copies_apart(c.node(), x, 1))}, {{"allowzero", int64_t(1)}});
+  v = c.step("Expand", {v, c.dims(copies_apart(c.node(), x, c.node().integer("times")))});
+  c.finish("Reshape", {v, c.dims(c.node().out().type.dims)}, {{"allowzero", int64_t(1)}});
+}
+void write_sum_repeats(ExportContext& c) {
+  const Dims apart = copies_apart(c.node(), c.node().out(), c.node().integer("times"));
+  const std::string v = c.step("Reshape", {c.operand(0), c.dims(apart)}, {{"allowzero", int64_t(1)}});
+  c.finish("ReduceSum", {v, c.integers({c.node().integer("axis") + 1})}, {{"keepdims", int64_t(0)}});
+}
 void write_transpose(ExportContext& c) {
   c.finish("Transpose", {c.operand(0)}, {{"perm", llvm::SmallVector<int64_t, 4>(c.node().integers("perm"))}});
 }
@@ -47,9 +64,11 @@ void write_dim_tensor(ExportContext& c) {
 }
 
 const ExportRow rows[] = {
-    {"reshape", write_reshape}, {"expand", write_expand},         {"transpose", write_transpose},
-    {"slice", write_slice},     {"concat", write_concat},         {"pad", write_pad},
-    {"iota", write_iota},       {"dim_tensor", write_dim_tensor},
+    {"reshape", write_reshape},     {"expand", write_expand},
+    {"transpose", write_transpose}, {"slice", write_slice},
+    {"concat", write_concat},       {"pad", write_pad},
+    {"iota", write_iota},           {"dim_tensor", write_dim_tensor},
+    {"repeat", write_repeat},       {"sum_repeats", write_sum_repeats},
 };
 const RegisteredExports registered{rows};
 }  // namespace

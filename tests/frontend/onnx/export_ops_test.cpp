@@ -100,6 +100,10 @@ std::vector<Sample> samples() {
   const Type table{f32, {7, 3}}, index{i64, {batch, 3}};
   const std::vector<double> wanted = {0, 6, -1, 2, -7, 4};
   out.push_back({"sum", {x, x, x}, {}});
+  for (DType t : {f32, i64, bf16}) {
+    out.push_back({"repeat", {{t, {batch, 2, sequence}}}, {{"axis", int64_t(1)}, {"times", int64_t(4)}}});
+    out.push_back({"sum_repeats", {{t, {batch, 6, sequence}}}, {{"axis", int64_t(1)}, {"times", int64_t(3)}}});
+  }
   for (DType i : {i64, i32}) {
     out.push_back({"scatter_add",
                    {{f32, {batch, 3, 4}}, {i, {batch, 3}}},
