@@ -249,7 +249,7 @@ Command add_bench(CLI::App& app, WorldMaker make_world) {
   also_called(c->add_option("--threads-per-device", o->threads, "OpenMP threads per device"),
               {"threads", "num-threads", "omp-threads"});
   also_called(c->add_option("--runs", o->runs, "timed runs")->capture_default_str(),
-              {"iterations", "iters", "repeat", "repeats", "steps"});
+              {"iterations", "iters", "repeats", "steps"});
   also_called(c->add_option("--warm-up", o->warm_up, "untimed runs first")->capture_default_str(),
               {"warmup", "warmup-runs"});
   also_called(c->add_option("--decode", o->decode,
