@@ -27,6 +27,15 @@ void place_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int axis, 
             at.outer, chunk);
 }
 
+void take_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int axis, int members, int which, const void* in,
+                void* out) {
+  const Around at = around(dims, axis);
+  const int64_t inner = at.inner * element_bytes, chunk = chunk_size(at.total, members, which) * inner;
+  if (chunk == 0) return;
+  copy_rows(out, chunk, static_cast<const char*>(in) + chunk_start(at.total, members, which) * inner, at.total * inner,
+            at.outer, chunk);
+}
+
 void exchange_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int split_axis, int concat_axis, int members,
                     int from, int to, const void* in, void* out) {
   // The tensor as [outer, first, middle, second, inner], first and second being the two axes in the order of dims.

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cassert>
 #include <chrono>
-#include <cstdio>
 #include <cstring>
 #include <mutex>
 #include <thread>
@@ -20,6 +19,7 @@
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/Threading.h"
 #include "llvm/Support/raw_ostream.h"
+#include "runtime/comm/failure_text.h"
 #include "runtime/comm/flight_recorder.h"
 #include "runtime/comm/meeting.h"
 #include "runtime/comm/move.h"
@@ -33,13 +33,6 @@ using Clock = std::chrono::steady_clock;
 using Nanoseconds = std::chrono::nanoseconds;
 
 Nanoseconds nanoseconds(double seconds) { return Nanoseconds(int64_t(seconds * 1e9)); }
-
-// Seconds without trailing zeros: "0.2", "300".
-std::string print_seconds(double seconds) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%g", seconds);
-  return text;
-}
 
 // What the ranks of a world share.
 struct Shared {
@@ -248,12 +241,8 @@ class ThreadCommunicator final : public Communicator {
       if (other.fingerprint == own.fingerprint) continue;
       const bool swap = member < index;
       const Meeting::Turn &first = swap ? other : own, &second = swap ? own : other;
-      const int ranks[] = {meeting.group()[std::min(index, member)], meeting.group()[std::max(index, member)]};
-      world_.fail("ranks " + llvm::Twine(ranks[0]) + " and " + llvm::Twine(ranks[1]) + " of group " +
-                  print_group(meeting.group()) + " diverged at its collective " + llvm::Twine(come / 2) +
-                  ": different " + differences(*first.call, *second.call) + ": rank " + llvm::Twine(ranks[0]) +
-                  " runs " + describe(*first.call) + ", rank " + llvm::Twine(ranks[1]) + " runs " +
-                  describe(*second.call));
+      world_.fail(print_diverged(meeting.group(), come / 2, std::min(index, member), *first.call,
+                                 std::max(index, member), *second.call));
       return true;
     }
     return false;
@@ -295,9 +284,7 @@ class ThreadCommunicator final : public Communicator {
     return "ranks " + print_group(ranks) + " wait for each other: " + doing(ranks);
   }
   std::string print_late(const Entry& entry, llvm::ArrayRef<int> missing) const {
-    return describe(entry.call) + " over " + print_group(entry.group) + ": rank" + (missing.size() > 1 ? "s " : " ") +
-           (missing.size() > 1 ? print_group(missing) : std::to_string(missing[0])) + " did not come within " +
-           print_seconds(world_.options.timeout_seconds) + " s: " + doing(missing);
+    return optp::print_late(entry.call, entry.group, missing, world_.options.timeout_seconds) + ": " + doing(missing);
   }
 
   Shared& world_;

@@ -28,18 +28,24 @@ namespace optp::testing {
 using Bytes = std::vector<uint8_t>;
 
 // Each rank's error message, "" where it succeeded; a failure must be of the given fault.
-inline std::vector<std::string> run_ranks(ThreadWorld& world, const std::function<llvm::Error(Communicator&)>& body) {
-  std::vector<std::string> messages(world.size());
+inline std::vector<std::string> run_ranks(llvm::ArrayRef<Communicator*> ranks,
+                                          const std::function<llvm::Error(Communicator&)>& body) {
+  std::vector<std::string> messages(ranks.size());
   std::vector<std::thread> threads;
-  for (size_t rank = 0; rank < world.size(); ++rank)
+  for (size_t rank = 0; rank < ranks.size(); ++rank)
     threads.emplace_back([&, rank] {
-      llvm::handleAllErrors(body(world.communicator(rank)), [&](const Diagnostic& d) {
+      llvm::handleAllErrors(body(*ranks[rank]), [&](const Diagnostic& d) {
         messages[rank] =
             (d.fault() == Fault::rank_failed ? "" : "fault " + std::to_string(int(d.fault())) + ": ") + d.message();
       });
     });
   for (std::thread& thread : threads) thread.join();
   return messages;
+}
+inline std::vector<std::string> run_ranks(ThreadWorld& world, const std::function<llvm::Error(Communicator&)>& body) {
+  std::vector<Communicator*> ranks;
+  for (size_t rank = 0; rank < world.size(); ++rank) ranks.push_back(&world.communicator(rank));
+  return run_ranks(ranks, body);
 }
 
 inline std::vector<int> all_ranks(int size) {

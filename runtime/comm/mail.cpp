@@ -1,0 +1,192 @@
+#include "runtime/comm/mail.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstring>
+#include <thread>
+
+#include "frontend/ir/diagnostic.h"
+#include "llvm/Support/MathExtras.h"
+#include "runtime/comm/failure_text.h"
+
+namespace optp {
+namespace {
+using Clock = std::chrono::steady_clock;
+constexpr uint64_t mark = 0x6f707470'6d61696c;
+constexpr size_t payload_alignment = 16;  // what new gives, so also where the message lies
+
+Clock::duration seconds(double s) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(s));
+}
+
+// Between two looks. At first the awaited one may be about to come; later it should rather have the core.
+class Pause {
+ public:
+  void operator()() {
+    if (Clock::now() - began_ < std::chrono::microseconds(50)) {
+      ::sched_yield();
+      return;
+    }
+    std::this_thread::sleep_for(nap_);
+    nap_ = std::min(nap_ * 2, std::chrono::microseconds(1000));
+  }
+
+ private:
+  const Clock::time_point began_ = Clock::now();
+  std::chrono::microseconds nap_{20};
+};
+}  // namespace
+
+size_t Mail::Letter::before_payload(size_t stamp_bytes) {
+  return llvm::alignTo(sizeof(Head) + stamp_bytes, payload_alignment);
+}
+Mail::Letter::Letter(llvm::StringRef stamp, size_t payload_bytes)
+    : message_(before_payload(stamp.size()) + payload_bytes) {
+  head() = {.mark = mark, .stamp_bytes = stamp.size(), .address = {}};
+  std::memcpy(message_.data.get() + sizeof(Head), stamp.data(), stamp.size());
+}
+llvm::StringRef Mail::Letter::stamp() const {
+  return {reinterpret_cast<const char*>(message_.data.get()) + sizeof(Head), head().stamp_bytes};
+}
+char* Mail::Letter::payload() const {
+  return reinterpret_cast<char*>(message_.data.get()) + before_payload(head().stamp_bytes);
+}
+size_t Mail::Letter::payload_bytes() const { return message_.size - before_payload(head().stamp_bytes); }
+bool Mail::Letter::is_whole() const {
+  return message_.size >= sizeof(Head) && head().mark == mark && head().stamp_bytes <= message_.size &&
+         before_payload(head().stamp_bytes) <= message_.size;
+}
+
+Mail::Mail(Transport& transport, MailOptions options)
+    : transport_(transport),
+      options_(options),
+      process_(transport.process()),
+      processes_(transport.processes()),
+      ended_(processes_, false) {}
+
+uint64_t Mail::send(int process, const Address& address, Letter letter) {
+  letter.address() = address;
+  const std::lock_guard lock(mutex_);
+  if (process != process_) return transport_.send(process, std::move(letter.message()));
+  deliver(process, std::move(letter));
+  return 0;
+}
+
+void Mail::deliver(int from, Letter letter) {
+  if (!letter.is_whole()) return note_failure("a message between processes is damaged");
+  const Address& address = letter.address();
+  if (address.kind == Kind::failure) return note_failure(letter.stamp());
+  if (address.kind == Kind::end) {
+    ended_[from] = true;
+    return;
+  }
+  if (address.kind == Kind::collective && from != process_) last_stamps_[address.from] = letter.stamp().str();
+  letters_.insert_or_assign(address, std::move(letter));
+}
+void Mail::carry() {
+  while (auto received = transport_.receive()) deliver(received->from, Letter(std::move(received->message)));
+}
+std::optional<Mail::Letter> Mail::take(const Address& address) {
+  const auto at = letters_.find(address);
+  if (at == letters_.end()) return std::nullopt;
+  Letter letter = std::move(at->second);
+  letters_.erase(at);
+  return letter;
+}
+bool Mail::has(const Address& address) {
+  const std::lock_guard lock(mutex_);
+  return letters_.contains(address);
+}
+
+std::optional<Mail::Letter> Mail::receive(const Address& address, Clock::time_point end) {
+  for (Pause pause;; pause()) {
+    const std::lock_guard lock(mutex_);
+    carry();
+    if (auto letter = take(address)) return letter;
+    if (failure_ || Clock::now() >= end) return std::nullopt;
+  }
+}
+
+void Mail::leave(uint64_t number) {
+  for (Pause pause;; pause()) {
+    const std::lock_guard lock(mutex_);
+    carry();
+    if (failure_ || transport_.sent() >= number) return;
+  }
+}
+
+llvm::Expected<Mail::Letter> Mail::await(const Address& address, int from) {
+  // The root is the first to give up, so that one line tells of it.
+  const auto grace = seconds(options_.grace_seconds * (process_ == 0 ? 1 : 1.25));
+  for (Pause pause;; pause()) {
+    const std::lock_guard lock(mutex_);
+    carry();
+    if (auto letter = take(address)) return std::move(*letter);
+    lost_ = ended_[from] || (failure_ && Clock::now() - failed_at_ >= grace);
+    if (ended_[from]) return error(Code::rank_failed, "process " + llvm::Twine(from) + " has ended before the run did");
+    if (lost_)
+      return error(Code::rank_failed)
+          .what(*failure_)
+          .what("process " + llvm::Twine(from) + " did not answer for " + print_seconds(options_.grace_seconds) +
+                " s after that");
+  }
+}
+
+void Mail::tell(Kind kind, llvm::StringRef text) {
+  for (int to = 0; to < processes_; ++to) {
+    if (to == process_) continue;
+    Letter letter(text, 0);
+    letter.address() = {.kind = kind, .from = process_, .to = to};
+    last_number_ = transport_.send(to, std::move(letter.message()));
+  }
+}
+void Mail::note_failure(llvm::StringRef message) {
+  if (failure_) return;
+  failure_ = message.str();
+  failed_at_ = Clock::now();
+}
+void Mail::fail(const llvm::Twine& message) {
+  const std::lock_guard lock(mutex_);
+  carry();
+  if (failure_) return;
+  note_failure(message.str());
+  tell(Kind::failure, *failure_);
+}
+bool Mail::has_failed() {
+  const std::lock_guard lock(mutex_);
+  carry();
+  return failure_.has_value();
+}
+llvm::Error Mail::failure() {
+  const std::lock_guard lock(mutex_);
+  return error(Code::rank_failed).what(failure_.value_or(""));
+}
+bool Mail::has_lost_one() {
+  const std::lock_guard lock(mutex_);
+  return lost_;
+}
+std::string Mail::last_stamp(int rank) {
+  const std::lock_guard lock(mutex_);
+  const auto at = last_stamps_.find(rank);
+  return at == last_stamps_.end() ? "" : at->second;
+}
+
+bool Mail::close() {
+  {
+    const std::lock_guard lock(mutex_);
+    tell(Kind::end, "");
+    ended_[process_] = true;
+    if (lost_) return false;
+  }
+  const auto end = Clock::now() + seconds(options_.grace_seconds);
+  for (Pause pause;; pause()) {
+    const std::lock_guard lock(mutex_);
+    carry();
+    // Messages come in order: after this one there is no other.
+    if (llvm::all_of(ended_, [](bool e) { return e; }) && transport_.sent() >= last_number_) return true;
+    if (Clock::now() >= end) return false;
+  }
+}
+
+}  // namespace optp

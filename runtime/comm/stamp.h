@@ -1,0 +1,18 @@
+// A call and its group as bytes: what goes with every message of a collective. Equal bytes are equal calls.
+#pragma once
+#include <optional>
+#include <string>
+
+#include "llvm/ADT/StringRef.h"
+#include "runtime/comm/call.h"
+
+namespace optp {
+
+struct Stamp {
+  Call call;
+  llvm::SmallVector<int, 8> group;
+};
+std::string write_stamp(const Call& call, llvm::ArrayRef<int> group);
+std::optional<Stamp> read_stamp(llvm::StringRef bytes);  // none: it is damaged
+
+}  // namespace optp
