@@ -17,6 +17,10 @@ namespace optp {
 // not_a_decoder where an output needs tokens that come later, or all of them at once.
 llvm::Expected<std::unique_ptr<Graph>> cached_decoder(const Graph& graph, Dim capacity);
 
+// The same model with no token before the first, without its own caches. Errors: a cache that is not only joined with
+// new rows.
+llvm::Expected<std::unique_ptr<Graph>> without_past(const Graph& graph);
+
 // The input of ids, [batch, sequence], which choose rows of a table. Errors: there is none, or its sequence has no
 // name.
 llvm::Expected<const Value*> ids_of(const Graph& graph);
