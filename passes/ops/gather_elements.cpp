@@ -87,13 +87,7 @@ const RegisteredOp gather_elements{{
       if (e) return e;
       return single(std::move(out));
     },
-    .localize = [](Node& node, const Rule& rule, const LoopSharding& sharding) -> llvm::Error {
-      const int loop = rule.operands[0][size_t(node.integer("axis"))];
-      if (!sharding.is_split(loop)) return llvm::Error::success();
-      node.attributes["row_start"] = sharding.start(loop);
-      node.attributes["rows"] = rule.loops[size_t(loop)].extent;
-      return llvm::Error::success();
-    },
+    .localize = localize_rows_of_operand,
     .gradient =
         [](GradientContext& c) {
           const int64_t axis = c.node.integer("axis");
@@ -144,13 +138,7 @@ const RegisteredOp scatter_add_elements{{
       if (e) return e;
       return single(std::move(out));
     },
-    .localize = [](Node& node, const Rule& rule, const LoopSharding& sharding) -> llvm::Error {
-      const int loop = rule.results[0][size_t(node.integer("axis"))];
-      if (!sharding.is_split(loop)) return llvm::Error::success();
-      node.attributes["row_start"] = sharding.start(loop);
-      node.attributes["local_rows"] = sharding.local(loop, rule.loops[size_t(loop)].extent);
-      return llvm::Error::success();
-    },
+    .localize = localize_rows_of_result,
     .gradient =
         [](GradientContext& c) {
           c.dx[0] = c.op("gather_elements", {c.dy, c.x(1)}, {{"axis", c.node.integer("axis")}});

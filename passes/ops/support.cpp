@@ -127,6 +127,20 @@ bool is_small(llvm::ArrayRef<int64_t> dims) {
   return true;
 }
 
+llvm::Error localize_rows_of_operand(Node& node, const Rule& rule, const LoopSharding& sharding) {
+  const int loop = rule.operands[0][size_t(node.integer("axis"))];
+  if (!sharding.is_split(loop)) return llvm::Error::success();
+  node.attributes["row_start"] = sharding.start(loop);
+  node.attributes["rows"] = rule.loops[size_t(loop)].extent;
+  return llvm::Error::success();
+}
+llvm::Error localize_rows_of_result(Node& node, const Rule& rule, const LoopSharding& sharding) {
+  const int loop = rule.results[0][size_t(node.integer("axis"))];
+  if (!sharding.is_split(loop)) return llvm::Error::success();
+  node.attributes["row_start"] = sharding.start(loop);
+  node.attributes["local_rows"] = sharding.local(loop, rule.loops[size_t(loop)].extent);
+  return llvm::Error::success();
+}
 llvm::Expected<int64_t> checked_axis(const Node& node, size_t ndim) {
   int64_t axis = node.integer("axis");
   if (axis < 0 || axis >= int64_t(ndim))

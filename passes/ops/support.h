@@ -52,6 +52,10 @@ std::optional<Content> rearranged_content(const Content& in, llvm::ArrayRef<int6
 // Whether a content of these dims is worth knowing: all are numbers, and their product, which may not fit in 64 bits,
 // is small.
 bool is_small(llvm::ArrayRef<int64_t> dims);
+// Of an op that looks rows up along attribute "axis", and of one that adds to rows: a rank has those from "row_start"
+// on.
+llvm::Error localize_rows_of_operand(Node& node, const Rule& rule, const LoopSharding& sharding);
+llvm::Error localize_rows_of_result(Node& node, const Rule& rule, const LoopSharding& sharding);
 llvm::Expected<int64_t> checked_axis(const Node& node, size_t ndim);
 // A whole-tensor rule: loops for the named operand dims equal to the result's but with `axis` whole.
 Rule same_shape_rule(const Node& node, llvm::ArrayRef<int64_t> whole_axes, Linear linear);

@@ -41,6 +41,30 @@ struct Lookup {
   }
 };
 
+// make(Index()) for the dtype of the index, operand 1; and make(Element(), Index()) for sums of operand 0's elements.
+template <class Make>
+llvm::Expected<Kernel> by_index(const Work& work, const Make& make) {
+  return work.operands[1].dtype == DType::i64 ? make(int64_t()) : make(int32_t());
+}
+const std::vector<DType> summed = {DType::f32, DType::f64, DType::i32, DType::i64};
+template <class Make>
+llvm::Expected<Kernel> by_sum(const Work& work, const Make& make) {
+  return by_index(work, [&](auto index) -> llvm::Expected<Kernel> {
+    switch (work.operands[0].dtype) {
+      case DType::f32:
+        return make(float(), index);
+      case DType::f64:
+        return make(double(), index);
+      case DType::i32:
+        return make(uint32_t(), index);  // sums wrap around
+      case DType::i64:
+        return make(uint64_t(), index);
+      default:
+        return Kernel{};
+    }
+  });
+}
+
 template <class Index>
 llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context) {
   const Node& node = *work.node;
@@ -69,7 +93,7 @@ llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context)
   return kernel;
 }
 llvm::Expected<Kernel> gather(const Work& work, const KernelContext& context) {
-  return work.operands[1].dtype == DType::i64 ? gather_by<int64_t>(work, context) : gather_by<int32_t>(work, context);
+  return by_index(work, [&](auto index) { return gather_by<decltype(index)>(work, context); });
 }
 const RegisteredKernel gather_kernel{{.op = "gather", .dtypes = {}, .compile = gather}};
 
@@ -106,8 +130,7 @@ llvm::Expected<Kernel> index_copy_by(const Work& work, const KernelContext& cont
   return kernel;
 }
 llvm::Expected<Kernel> index_copy(const Work& work, const KernelContext& context) {
-  return work.operands[1].dtype == DType::i64 ? index_copy_by<int64_t>(work, context)
-                                              : index_copy_by<int32_t>(work, context);
+  return by_index(work, [&](auto index) { return index_copy_by<decltype(index)>(work, context); });
 }
 const RegisteredKernel index_copy_kernel{{.op = "index_copy", .dtypes = {}, .compile = index_copy}};
 
@@ -145,27 +168,12 @@ llvm::Expected<Kernel> scatter_add_by(const Work& work, const KernelContext& con
   };
   return kernel;
 }
-template <class Element>
-llvm::Expected<Kernel> scatter_add_of(const Work& work, const KernelContext& context) {
-  return work.operands[1].dtype == DType::i64 ? scatter_add_by<Element, int64_t>(work, context)
-                                              : scatter_add_by<Element, int32_t>(work, context);
-}
 llvm::Expected<Kernel> scatter_add(const Work& work, const KernelContext& context) {
-  switch (work.operands[0].dtype) {
-    case DType::f32:
-      return scatter_add_of<float>(work, context);
-    case DType::f64:
-      return scatter_add_of<double>(work, context);
-    case DType::i32:
-      return scatter_add_of<uint32_t>(work, context);  // sums wrap around
-    case DType::i64:
-      return scatter_add_of<uint64_t>(work, context);
-    default:
-      return Kernel{};
-  }
+  return by_sum(work, [&](auto element, auto index) {
+    return scatter_add_by<decltype(element), decltype(index)>(work, context);
+  });
 }
-const RegisteredKernel scatter_add_kernel{
-    {.op = "scatter_add", .dtypes = {DType::f32, DType::f64, DType::i32, DType::i64}, .compile = scatter_add}};
+const RegisteredKernel scatter_add_kernel{{.op = "scatter_add", .dtypes = summed, .compile = scatter_add}};
 
 // Of elements the index has the table's dims but one: [outer, count, inner] beside [outer, rows, inner].
 struct ElementLookup : Lookup {
@@ -204,8 +212,7 @@ llvm::Expected<Kernel> gather_elements_by(const Work& work, const KernelContext&
 }
 template <class Element>
 llvm::Expected<Kernel> gather_elements_of(const Work& work, const KernelContext& context) {
-  return work.operands[1].dtype == DType::i64 ? gather_elements_by<Element, int64_t>(work, context)
-                                              : gather_elements_by<Element, int32_t>(work, context);
+  return by_index(work, [&](auto index) { return gather_elements_by<Element, decltype(index)>(work, context); });
 }
 llvm::Expected<Kernel> gather_elements(const Work& work, const KernelContext& context) {
   switch (size_bytes(work.operands[0].dtype)) {  // elements are moved as they are
@@ -252,27 +259,12 @@ llvm::Expected<Kernel> scatter_add_elements_by(const Work& work, const KernelCon
   };
   return kernel;
 }
-template <class Element>
-llvm::Expected<Kernel> scatter_add_elements_of(const Work& work, const KernelContext& context) {
-  return work.operands[1].dtype == DType::i64 ? scatter_add_elements_by<Element, int64_t>(work, context)
-                                              : scatter_add_elements_by<Element, int32_t>(work, context);
-}
 llvm::Expected<Kernel> scatter_add_elements(const Work& work, const KernelContext& context) {
-  switch (work.operands[0].dtype) {
-    case DType::f32:
-      return scatter_add_elements_of<float>(work, context);
-    case DType::f64:
-      return scatter_add_elements_of<double>(work, context);
-    case DType::i32:
-      return scatter_add_elements_of<uint32_t>(work, context);  // sums wrap around
-    case DType::i64:
-      return scatter_add_elements_of<uint64_t>(work, context);
-    default:
-      return Kernel{};
-  }
+  return by_sum(work, [&](auto element, auto index) {
+    return scatter_add_elements_by<decltype(element), decltype(index)>(work, context);
+  });
 }
-const RegisteredKernel scatter_add_elements_kernel{{.op = "scatter_add_elements",
-                                                    .dtypes = {DType::f32, DType::f64, DType::i32, DType::i64},
-                                                    .compile = scatter_add_elements}};
+const RegisteredKernel scatter_add_elements_kernel{
+    {.op = "scatter_add_elements", .dtypes = summed, .compile = scatter_add_elements}};
 }  // namespace
 }  // namespace optp::kernels
