@@ -2,15 +2,20 @@
 
 #include <algorithm>
 
+#include "llvm/ADT/SmallVector.h"
+#include "llvm/ADT/StringExtras.h"
+
 namespace optp {
 namespace {
 // From the word on in which they differ: the message has no room for more.
-std::pair<llvm::StringRef, llvm::StringRef> without_common_words(llvm::StringRef a, llvm::StringRef b) {
-  const size_t shorter = std::min(a.size(), b.size());
-  const auto end = a.begin() + ptrdiff_t(shorter);
-  size_t same = size_t(std::mismatch(a.begin(), end, b.begin()).first - a.begin());
-  while (same > 0 && a[same - 1] != ' ') --same;
-  return {a.drop_front(same), b.drop_front(same)};
+std::pair<std::string, std::string> without_common_words(llvm::StringRef a, llvm::StringRef b) {
+  llvm::SmallVector<llvm::StringRef, 32> ours, theirs;
+  a.split(ours, ' ');
+  b.split(theirs, ' ');
+  size_t same = 0;
+  while (same < std::min(ours.size(), theirs.size()) && ours[same] == theirs[same]) ++same;
+  auto rest = [&](llvm::ArrayRef<llvm::StringRef> words) { return llvm::join(words.drop_front(same), " "); };
+  return {rest(ours), rest(theirs)};
 }
 }  // namespace
 

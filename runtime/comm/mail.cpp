@@ -58,12 +58,41 @@ bool Mail::Letter::is_whole() const {
          before_payload(head().stamp_bytes) <= message_.size;
 }
 
-Mail::Mail(Transport& transport, MailOptions options)
+Mail::Mail(Transport& transport, MailOptions options, std::string host)
     : transport_(transport),
       options_(options),
       process_(transport.process()),
       processes_(transport.processes()),
-      ended_(processes_, false) {}
+      heard_at_(size_t(processes_), Clock::now()),
+      hosts_(size_t(processes_)),
+      ended_(processes_, false) {
+  hosts_[size_t(process_)] = std::move(host);
+  alive_ = std::thread([this] { tell_that_alive(); });
+}
+Mail::~Mail() { stop_telling(); }
+
+void Mail::set_options(MailOptions options) {
+  const std::lock_guard lock(mutex_);
+  options_ = options;
+  stop_.notify_one();  // the pace is another
+}
+
+void Mail::tell_that_alive() {
+  std::unique_lock lock(mutex_);
+  while (!stops_) {
+    carry();
+    tell(Kind::alive, hosts_[size_t(process_)]);
+    stop_.wait_for(lock, seconds(std::min(1.0, options_.timeout_seconds / 8)));
+  }
+}
+void Mail::stop_telling() {
+  {
+    const std::lock_guard lock(mutex_);
+    stops_ = true;
+  }
+  stop_.notify_one();
+  if (alive_.joinable()) alive_.join();
+}
 
 uint64_t Mail::send(int process, const Address& address, Letter letter) {
   letter.address() = address;
@@ -76,6 +105,11 @@ uint64_t Mail::send(int process, const Address& address, Letter letter) {
 void Mail::deliver(int from, Letter letter) {
   if (!letter.is_whole()) return note_failure("a message between processes is damaged");
   const Address& address = letter.address();
+  heard_at_[size_t(from)] = Clock::now();
+  if (address.kind == Kind::alive) {
+    hosts_[size_t(from)] = letter.stamp().str();
+    return;
+  }
   if (address.kind == Kind::failure) return note_failure(letter.stamp());
   if (address.kind == Kind::end) {
     ended_[from] = true;
@@ -123,13 +157,17 @@ llvm::Expected<Mail::Letter> Mail::await(const Address& address, int from) {
     const std::lock_guard lock(mutex_);
     carry();
     if (auto letter = take(address)) return std::move(*letter);
+    const std::string who = "process " + std::to_string(from) + on_host_of(from);
     lost_ = ended_[from] || (failure_ && Clock::now() - failed_at_ >= grace);
-    if (ended_[from]) return error(Code::rank_failed, "process " + llvm::Twine(from) + " has ended before the run did");
+    if (ended_[from]) return error(Code::rank_failed, who + " has ended before the run did");
     if (lost_)
       return error(Code::rank_failed)
           .what(*failure_)
-          .what("process " + llvm::Twine(from) + " did not answer for " + print_seconds(options_.grace_seconds) +
-                " s after that");
+          .what(who + " did not answer for " + print_seconds(options_.grace_seconds) + " s after that");
+    if (failure_ || Clock::now() - heard_at_[size_t(from)] < seconds(options_.timeout_seconds)) continue;
+    lost_ = true;
+    tell_failure(who + " has not been heard of for " + print_seconds(options_.timeout_seconds) + " s");
+    return error(Code::rank_failed).what(*failure_);
   }
 }
 
@@ -149,9 +187,12 @@ void Mail::note_failure(llvm::StringRef message) {
 void Mail::fail(const llvm::Twine& message) {
   const std::lock_guard lock(mutex_);
   carry();
+  tell_failure(message.str());
+}
+void Mail::tell_failure(llvm::StringRef message) {
   if (failure_) return;
-  note_failure(message.str());
-  tell(Kind::failure, *failure_);
+  note_failure(message);
+  tell(Kind::failure, message);
 }
 bool Mail::has_failed() {
   const std::lock_guard lock(mutex_);
@@ -172,7 +213,17 @@ std::string Mail::last_stamp(int rank) {
   return at == last_stamps_.end() ? "" : at->second;
 }
 
+std::string Mail::on_host_of(int process) const {
+  const std::string& host = hosts_[size_t(process)];
+  return host.empty() ? "" : " on " + host;
+}
+std::string Mail::on_host(int process) {
+  const std::lock_guard lock(mutex_);
+  return on_host_of(process);
+}
+
 bool Mail::close() {
+  stop_telling();
   {
     const std::lock_guard lock(mutex_);
     tell(Kind::end, "");

@@ -1,11 +1,14 @@
 // The letters between ranks, and between processes: each waits at its address until it is taken. Who waits for one
-// carries all others along, so nobody needs a thread that only listens.
+// carries all others along. A thread that mostly sleeps tells the others that this process is alive, so that a process
+// which hangs can be told from one that works for long.
 #pragma once
 #include <chrono>
+#include <condition_variable>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "llvm/ADT/SmallVector.h"
@@ -17,15 +20,17 @@
 namespace optp {
 
 struct MailOptions {
-  double timeout_seconds = 1800;  // a member of a collective that is later than this is named in everybody's error
-  double grace_seconds = 60;      // a process that does not answer so long after a failure is given up
+  // A member of a collective that is later than this is named in everybody's error, and so is a process from which
+  // nothing was heard for so long while another one waits for it.
+  double timeout_seconds = 1800;
+  double grace_seconds = 60;  // a process that does not answer so long after a failure is given up
 };
 
 class Mail {
  public:
   // What a letter is for. Of collectives `from` and `to` are ranks, `group` a hash of the group, `turn` counts the
   // group's collectives; of the others they are processes.
-  enum class Kind : uint32_t { collective, gather, broadcast, failure, end };
+  enum class Kind : uint32_t { collective, gather, broadcast, failure, end, alive };
   struct Address {
     Kind kind = Kind::collective;
     uint32_t step = 0;
@@ -56,8 +61,12 @@ class Mail {
     Message message_;
   };
 
-  // Of threads of this process, each with its own addresses. The transport outlives it.
-  Mail(Transport& transport, MailOptions options);
+  // Of threads of this process, each with its own addresses. The transport outlives it. `host`: what others call the
+  // machine of this process; "": it is not spoken of.
+  Mail(Transport& transport, MailOptions options, std::string host = "");
+  ~Mail();
+  // Before anybody waits.
+  void set_options(MailOptions options);
   int process() const { return process_; }
   int processes() const { return processes_; }
   const MailOptions& options() const { return options_; }
@@ -78,6 +87,8 @@ class Mail {
   llvm::Error failure();
   // The stamp of the last letter from this rank.
   std::string last_stamp(int rank);
+  // " on HOST", or "" where no host is known.
+  std::string on_host(int process);
 
   bool has_lost_one();  // some process did not answer, or has ended
   // Together, at the end. False: not all came.
@@ -89,20 +100,30 @@ class Mail {
   void carry();
   void deliver(int from, Letter letter);
   void tell(Kind kind, llvm::StringRef text);
+  void tell_failure(llvm::StringRef message);
+  std::string on_host_of(int process) const;
   void note_failure(llvm::StringRef message);
   std::optional<Letter> take(const Address& address);
 
   Transport& transport_;
-  const MailOptions options_;
+  MailOptions options_;
   const int process_, processes_;
   std::mutex mutex_;
   std::map<Address, Letter> letters_;
   std::map<int, std::string> last_stamps_;
+  std::vector<Clock::time_point> heard_at_;  // by process
+  std::vector<std::string> hosts_;
   llvm::SmallVector<bool, 16> ended_;
   std::optional<std::string> failure_;
   Clock::time_point failed_at_;
   bool lost_ = false;
   uint64_t last_number_ = 0;  // of what `tell` sent
+
+  void tell_that_alive();
+  void stop_telling();
+  std::condition_variable stop_;
+  bool stops_ = false;
+  std::thread alive_;
 };
 
 }  // namespace optp

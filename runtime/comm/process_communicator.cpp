@@ -24,7 +24,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr int64_t whole_bytes = 64 * 1024;  // up to here a second round costs more than the bytes that it saves
 
-// The part of bytes that lies around the call's data.
 char* at_byte(void* data, int64_t offset) { return static_cast<char*>(data) + offset; }
 const char* at_byte(const void* data, int64_t offset) { return static_cast<const char*>(data) + offset; }
 }  // namespace
@@ -84,7 +83,8 @@ struct ProcessCommunicator::Meeting {
       if (from == own() || self.mail_.has(address(step, from, own()))) continue;
       missing.push_back(group.ranks[from]);
       const auto last = read_stamp(self.mail_.last_stamp(group.ranks[from]));
-      doing += (doing.empty() ? "rank " : "; rank ") + std::to_string(group.ranks[from]);
+      doing += (doing.empty() ? "rank " : "; rank ") + std::to_string(group.ranks[from]) +
+               self.mail_.on_host(self.process_of(group.ranks[from]));
       doing += last ? " was last heard of in " + describe(last->call) + " over " + print_group(last->group)
                     : " has not been heard of";
     }

@@ -205,6 +205,20 @@ TEST_CASE("processes: one that has ended, or hangs, is not waited for") {
   CHECK(!processes[0].mail.close());
 }
 
+TEST_CASE("processes: one that works for long is waited for, and one from which nothing comes is not") {
+  Processes processes(2, 2, {.timeout_seconds = 0.2, .grace_seconds = 0.2});
+  CHECK(processes.together([&](Process& p) -> llvm::Error {
+    if (p.mail.process() == 1) std::this_thread::sleep_for(800ms);
+    return p.world.agree(llvm::Error::success());
+  }) == std::vector<std::string>(2, ""));
+
+  Network network(2);
+  Process alone(network, 0, 2, {.timeout_seconds = 0.2, .grace_seconds = 0.2});
+  CHECK(take_diagnostic(alone.world.agree(llvm::Error::success())).message() ==
+        "process 1 has not been heard of for 0.2 s");
+  CHECK(alone.mail.has_lost_one());
+}
+
 TEST_CASE("processes begin only if they agree, and share the ranks evenly") {
   struct Case {
     std::function<llvm::Expected<size_t>(int)> ranks;
