@@ -3,20 +3,25 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
+#include <optional>
 #include <sstream>
+#include <thread>
 
 #include "frontend/io/input_folder.h"
 #include "frontend/io/interrupts.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/diagnostic_json.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "runtime/comm/thread_communicator.h"
 #include "runtime/instruction_set.h"
 #include "tools/cli/command.h"
+#include "tools/cli/process_run.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/suggestions.h"
 
@@ -34,9 +39,14 @@ const char* const footer =
 // look.
 bool errors_as_json = false;
 
-int report(const Diagnostic& d) {
+std::unique_ptr<ProcessRun> processes;  // where a launcher started several
+bool speaks() { return !processes || processes->speaks(); }
+llvm::raw_ostream& out() { return speaks() ? llvm::outs() : llvm::nulls(); }
+
+int print(const Diagnostic& d) {
   const int signal = d.code() == Code::interrupted ? interrupting_signal() : 0;
   const int code = signal ? 128 + signal : int(d.fault());
+  if (!speaks()) return code;
   if (errors_as_json)
     llvm::errs() << llvm::formatv("{0}\n", llvm::json::Value(error_object(d, code))).str();
   else
@@ -44,9 +54,10 @@ int report(const Diagnostic& d) {
   return code;
 }
 int report(llvm::Error errors) {
+  if (processes) errors = processes->settle(std::move(errors));
   int code = 0;
   auto one = [&](const Diagnostic& d) {
-    const int its = report(d);
+    const int its = print(d);
     if (code == 0) code = its;
   };
   llvm::handleAllErrors(
@@ -129,9 +140,66 @@ void declare_flags_of_all_verbs(CLI::App& app) {
       ->group("Everywhere");
 }
 
+// --timeout, of the verbs that run ranks.
+std::optional<double> timeout_seconds;
+void declare_timeout(CLI::App& app) {
+  app.add_option("--timeout", timeout_seconds,
+                 "SECONDS: a rank that is later than this in a collective is named, and ends the run (default: 300, of "
+                 "several processes 1800)")
+      ->type_name("SECONDS");
+}
+llvm::Expected<std::unique_ptr<World>> make_world(llvm::Expected<size_t> ranks) {
+  if (ranks && timeout_seconds && !(*timeout_seconds > 0))
+    ranks = error(Code::bad_value).flag("--timeout").expected("a number of seconds above 0");
+  if (!processes) {
+    if (!timeout_seconds || !ranks) return make_thread_world(std::move(ranks));
+    return std::make_unique<ThreadWorld>(*ranks, ThreadWorldOptions{.timeout_seconds = *timeout_seconds});
+  }
+  MailOptions options;
+  options.timeout_seconds = timeout_seconds.value_or(options.timeout_seconds);
+  options.grace_seconds = std::min(options.grace_seconds, options.timeout_seconds);
+  return processes->make_world(std::move(ranks), options);
+}
+
+// Where a launcher started this process among others, it meets them.
+llvm::Error join_processes(llvm::ArrayRef<std::string> words) {
+  const auto launched = find_launch();
+  if (!launched) return llvm::Error::success();
+  std::string program = version_text();
+  std::replace(program.begin(), program.end(), '\n', ' ');
+  auto joined = ProcessRun::join(*launched, {{"program", program}, {"command line", llvm::join(words, " ")}});
+  if (joined) {
+    processes = std::move(*joined);
+    if (!processes->speaks()) Progress::silence();
+    return llvm::Error::success();
+  }
+  // Each process finds this out for itself, and one line is enough: where the launcher ends the others with the first
+  // one, they have not spoken yet.
+  if (launched->process > 0) {
+    std::signal(SIGTERM, SIG_DFL);
+    std::this_thread::sleep_for(std::chrono::seconds(5));
+  }
+  return joined.takeError();
+}
+llvm::Error begin(std::vector<std::string>& words) {
+  const std::vector<std::string> given = words;
+  if (auto e = take_flags_of_all_verbs(words)) return e;
+  if (auto e = join_processes(given)) return e;
+  return check_instruction_set_limit();
+}
+
+bool runs_ranks(const Command& c) {
+  return llvm::is_contained({"run", "train", "check", "bench", "generate"}, c.app->get_name());
+}
+llvm::Error needs_one_process(const Command& c) {
+  const std::string by = find_launch()->by;
+  return error(Code::bad_value)
+      .what(c.app->get_name() + " is the work of one process, and " + by + " started several")
+      .hint("run it without " + by + "; run, check, bench, train and generate are shared among processes");
+}
+
 int run(std::vector<std::string> words) {
-  if (auto e = take_flags_of_all_verbs(words)) return report(std::move(e));
-  if (auto e = check_instruction_set_limit()) return report(std::move(e));
+  if (auto e = begin(words)) return report(std::move(e));
   CLI::App app("cuts a transformer's ONNX graph for tensor parallelism, and proves that the parts compute the whole",
                "opt-partition");
   app.footer(footer);
@@ -140,22 +208,23 @@ int run(std::vector<std::string> words) {
   app.add_flag("--json")->group("");
   declare_flags_of_all_verbs(app);
   app.require_subcommand(1);
-  const WorldMaker& ranks = make_thread_world;
+  const WorldMaker& ranks = make_world;
   const std::vector<Command> commands{
       add_partition(app), add_inspect(app),      add_diff(app),         add_run(app, ranks),      add_train(app, ranks),
       add_export(app),    add_check(app, ranks), add_bench(app, ranks), add_generate(app, ranks), add_build(app),
       add_ops(app),       add_passes(app),       add_docs(app)};
   std::vector<std::string> verbs;
   for (const Command& c : commands) {
+    if (runs_ranks(c)) declare_timeout(*c.app);
     declare_flags_of_all_verbs(*c.app);
     verbs.push_back(c.app->get_name());
   }
   if (words == std::vector<std::string>{"--version", "--json"} ||
       words == std::vector<std::string>{"--json", "--version"}) {
-    llvm::outs() << version_json() << "\n";
+    out() << version_json() << "\n";
     return 0;
   }
-  if (words.empty()) return llvm::errs() << app.help(), int(Fault::usage);
+  if (words.empty()) return (speaks() ? llvm::errs() : llvm::nulls()) << app.help(), int(Fault::usage);
   // The main job needs no verb: opt-partition MODEL.onnx … is opt-partition partition MODEL.onnx …
   if (!words.empty() && words[0][0] != '-' && std::find(verbs.begin(), verbs.end(), words[0]) == verbs.end()) {
     if (llvm::StringRef(words[0]).ends_with(".onnx") || words[0].find('/') != std::string::npos ||
@@ -172,7 +241,7 @@ int run(std::vector<std::string> words) {
   } catch (const CLI::Success& e) {
     std::ostringstream text;
     app.exit(e, text, text);
-    llvm::outs() << text.str();
+    out() << text.str();
     return 0;
   } catch (const CLI::ParseError& e) {
     // A misspelt flag is also a missing one: the word that is there says more.
@@ -184,7 +253,7 @@ int run(std::vector<std::string> words) {
     return report(misused(app, e));
   }
   for (const Command& c : commands)
-    if (c.app->parsed()) return report(c.run());
+    if (c.app->parsed()) return report(processes && !runs_ranks(c) ? needs_one_process(c) : c.run());
   return int(Fault::usage);
 }
 
@@ -220,5 +289,7 @@ int main(int argc, char** argv) {
   } catch (const std::exception& e) {
     code = report(error(Code::bug, std::string("internal: ") + e.what()));
   }
-  return end_output(code);
+  code = end_output(code);
+  if (processes) processes->end(code);
+  return code;
 }

@@ -12,6 +12,7 @@ set(rooms
   "passes/plan        frontend/ir frontend/io frontend/onnx passes"
   "passes/library     frontend/ir frontend/io frontend/onnx passes/plan"
   "runtime/comm       frontend/ir"
+  "runtime/mpi        runtime/comm"
   "runtime            frontend/ir runtime/comm"
   "runtime/kernels    frontend/ir runtime"
   "tools/cli          frontend/ir frontend/io frontend/onnx passes passes/plan runtime runtime/comm runtime/kernels"
@@ -24,6 +25,7 @@ set(rooms
 # Who may include whose headers.
 set(libraries
   "dnnl.hpp           runtime runtime/kernels tools/cli"
+  "mpi.h              runtime/mpi"
   "onnx/onnx_pb.h     frontend/onnx frontend/onnx/operators frontend/models"
   "CLI/CLI.hpp        tools tools/cli tools/run tools/train tools/generate tools/check tools/plan")
 

@@ -28,6 +28,14 @@ foreach(file README.md CHANGELOG.md LICENSE docs/plan-schema.md docs/errors.md)
   endif()
 endforeach()
 
+# The module for runs of several processes, if it was built, is where the program looks for it.
+if(EXISTS ${BUILD}/tools/opt-partition-mpi.so)
+  run(${program} --version)
+  if(NOT out MATCHES "MPI module installed")
+    message(FATAL_ERROR "the installed program does not find its module: ${out}")
+  endif()
+endif()
+
 # No file tells where it was built.
 if(CONFIG STREQUAL "Release")
   file(GLOB_RECURSE installed ${work}/prefix/*)

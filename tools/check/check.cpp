@@ -30,6 +30,7 @@
 #include "tools/run/inputs.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/prepare.h"
+#include "tools/run/same_plan.h"
 #include "tools/run/slow_nodes.h"
 
 namespace optp {
@@ -48,6 +49,7 @@ class Checker {
 
   // The root has the whole model and every rank's graph, for what is computed in float64; the others have their ranks.
   llvm::Error run() {
+    if (auto e = same_plan(world_, job_.ranks)) return e;
     {
       const Progress preparing("preparing");
       if (auto e = prepare()) return e;

@@ -11,6 +11,7 @@
 #include "runtime/instruction_set.h"
 #include "runtime/kernels/onednn_product.h"
 #include "tools/cli/command.h"
+#include "tools/cli/process_run.h"
 
 namespace optp {
 namespace {
@@ -47,7 +48,8 @@ std::string boost() { return llvm::formatv("{0}.{1}", BOOST_VERSION / 100000, BO
 
 std::string version_text() {
   return "opt-partition " OPTP_VERSION "\noneDNN " + onednn() + "\nONNX schema: written as IR 8, opset 17\nprotobuf " +
-         protobuf() + "\nLLVM " LLVM_VERSION_STRING "\nBoost " + boost() + "\nMPI not built in\ninstruction set " +
+         protobuf() + "\nLLVM " LLVM_VERSION_STRING "\nBoost " + boost() +
+         (find_mpi_module() ? "\nMPI module installed" : "\nMPI module not installed") + "\ninstruction set " +
          onednn_instruction_set() + ", own kernels " + to_string(instruction_set()).str();
 }
 std::string version_json() {
@@ -62,7 +64,7 @@ std::string version_json() {
                                                             {"protobuf", protobuf()},
                                                             {"llvm", LLVM_VERSION_STRING},
                                                             {"boost", boost()},
-                                                            {"mpi", false},
+                                                            {"mpi", find_mpi_module().has_value()},
                                                             {"instruction_set", onednn_instruction_set()},
                                                             {"own_instruction_set", to_string(instruction_set())},
                                                             {"refused_products", std::move(refused)}}));

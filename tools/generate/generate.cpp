@@ -14,6 +14,7 @@
 #include "tools/generate/prompts.h"
 #include "tools/generate/sampler.h"
 #include "tools/generate/source.h"
+#include "tools/run/same_plan.h"
 
 namespace optp {
 namespace {
@@ -138,6 +139,7 @@ llvm::Expected<Source> checked_source(const GenerateOptions& o, llvm::ArrayRef<T
 // Prompts of one length go together: a model need not know what padding is.
 llvm::Error generate_all(const GenerateOptions& o, Source& source, std::vector<Text>& texts, const Prompt& stops,
                          World& world) {
+  if (auto e = source.job ? same_plan(world, source.job->ranks) : same_plan(world, o.job.model)) return e;
   auto decoder = decoder_of(source, world, o.inputs, o.random_weights, o.threads);
   if (!decoder) return decoder.takeError();
   std::map<size_t, std::vector<int64_t>> by_length;

@@ -13,7 +13,7 @@ foreach(page ${pages})
   execute_process(COMMAND gzip -9nf ${page} COMMAND_ERROR_IS_FATAL ANY)
 endforeach()
 string(TIMESTAMP date "%a, %d %b %Y %H:%M:%S +0000" UTC)  # of SOURCE_DATE_EPOCH
-foreach(package opt-partition libopt-partition-dev)
+foreach(package opt-partition libopt-partition-dev opt-partition-mpi)
   set(copyright ${files})
   list(FILTER copyright INCLUDE REGEX "/doc/${package}/copyright$")
   if(copyright)

@@ -1,4 +1,5 @@
-# cpack -G DEB: opt-partition (program, man page, completions, documents) and libopt-partition-dev (archive, header, CMake package).
+# cpack -G DEB: opt-partition (program, man page, completions, documents), libopt-partition-dev (archive, header, CMake
+# package) and, where MPI was found, opt-partition-mpi (the module for runs of several processes).
 install(FILES README.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md CITATION.cff tools/packaging/copyright DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
 install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs COMPONENT program)
 install(DIRECTORY examples/consumer DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/libopt-partition-dev/examples COMPONENT development)
@@ -21,6 +22,10 @@ set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "compiler for tensor parallelism of ONNX t
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_COMPONENTS_ALL program development)
+if(TARGET opt-partition-mpi)
+  list(APPEND CPACK_COMPONENTS_ALL mpi)
+  install(FILES tools/packaging/copyright DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/opt-partition-mpi COMPONENT mpi)
+endif()
 set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
@@ -38,6 +43,13 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "llvm-19-dev, libprotobuf-dev, libo
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS "cmake (>= 3.24), protobuf-compiler")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION
     "For other programs: an archive, a header and a CMake package, to read an ONNX\nmodel, make the plan that opt-partition would make, and write it with its\ngraphs.")
+set(CPACK_DEBIAN_MPI_PACKAGE_NAME opt-partition-mpi)
+set(CPACK_DEBIAN_MPI_PACKAGE_SECTION science)
+set(CPACK_DEBIAN_MPI_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_MPI_PACKAGE_DEPENDS "opt-partition (= ${PROJECT_VERSION}-${debian_release})")
+set(CPACK_DEBIAN_MPI_PACKAGE_RECOMMENDS "openmpi-bin")
+set(CPACK_COMPONENT_MPI_DESCRIPTION
+    "For runs of several processes that mpirun starts, each with some of the\ndevices: the module by which opt-partition joins them. It computes the same\nbytes as one process with threads.")
 set(CPACK_PROJECT_CONFIG_FILE ${PROJECT_SOURCE_DIR}/tools/packaging/reproducible.cmake)
 set(CPACK_PRE_BUILD_SCRIPTS ${PROJECT_SOURCE_DIR}/tools/packaging/debian_files.cmake)
 include(CPack)

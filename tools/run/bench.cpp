@@ -22,6 +22,7 @@
 #include "tools/run/inputs.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/prepare.h"
+#include "tools/run/same_plan.h"
 #include "tools/run/slow_nodes.h"
 #include "tools/run/trace.h"
 
@@ -224,6 +225,7 @@ llvm::Error bench(const BenchOptions& o, const WorldMaker& make_world) {
           *job, world, {.tokens = o.decode, .threads = o.threads, .random_weights = o.random_weights, .json = o.json});
     }
     Subject subject{.job = std::move(*job)};
+    if (auto e = same_plan(world, subject.job.ranks)) return e;
     if (auto e = prepare(o, world, subject)) return e;
     preparing.reset();
     RankThreadsOptions options;

@@ -21,6 +21,7 @@
 #include "tools/run/labels.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/outputs.h"
+#include "tools/run/same_plan.h"
 #include "tools/run/slow_nodes.h"
 #include "tools/run/tensor_folder.h"
 #include "tools/run/trace.h"
@@ -191,6 +192,7 @@ llvm::Error run(const RunOptions& o, const WorldMaker& make_world) {
   if (!made) return made.takeError();
   World& world = **made;
   return world.run([&]() -> llvm::Error {
+    if (auto e = same_plan(world, o.folder)) return e;
     if (auto e = verify(o, *plan, world)) return e;
     auto graphs = load_ranks(o, *plan, world);
     if (!graphs) return graphs.takeError();

@@ -15,6 +15,7 @@
 #include "tools/cli/progress.h"
 #include "tools/run/draw_weights.h"
 #include "tools/run/labels.h"
+#include "tools/run/same_plan.h"
 #include "tools/run/stepper.h"
 #include "tools/run/trace.h"
 #include "tools/train/learning_rate.h"
@@ -69,6 +70,7 @@ class Training {
 
   llvm::Error run(World& world) {
     world_ = &world;
+    if (auto e = same_plan(world, job_.ranks)) return e;
     if (auto e = open_data()) return e;
     if (auto e = find_position()) return e;
     if (auto e = plan_steps()) return e;

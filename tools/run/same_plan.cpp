@@ -1,0 +1,31 @@
+#include "tools/run/same_plan.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/xxhash.h"
+#include "runtime/comm/agreement.h"
+
+namespace optp {
+namespace {
+std::string hash_of(llvm::StringRef text) { return llvm::utohexstr(llvm::xxh3_64bits(text), /*LowerCase=*/true); }
+}  // namespace
+
+llvm::Error same_plan(World& world, llvm::StringRef folder) {
+  return same(world, "hash of the plan", [&] {
+    std::string text;
+    // One that is not there is the same everywhere, or it differs from one that is.
+    for (const char* file : {"/plan.json", "/manifest.json"})
+      if (auto bytes = llvm::MemoryBuffer::getFile(folder + file)) text += (*bytes)->getBuffer();
+    return hash_of(text);
+  });
+}
+
+llvm::Error same_plan(World& world, llvm::ArrayRef<std::unique_ptr<Graph>> ranks) {
+  return same(world, "hash of the rank graphs", [&] {
+    std::string hashes;
+    for (const auto& graph : ranks) hashes += hash_of(to_string(*graph));
+    return hash_of(hashes);
+  });
+}
+
+}  // namespace optp
