@@ -1,0 +1,1 @@
+"""opt-partition from Python."""
