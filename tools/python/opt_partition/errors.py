@@ -20,7 +20,8 @@ class OptPartitionError(Exception):
         # file, node, op, tensor, expected, found, hint, suggestion …: None where the error has no such part.
         if name.startswith("_"):
             raise AttributeError(name)
-        return self.__dict__.get("parts", {}).get(name)
+        parts: dict[str, str] = self.__dict__.get("parts", {})
+        return parts.get(name)
 
     def __str__(self) -> str:
         place = [str(self.parts[key]) for key in ("file",) if key in self.parts]
@@ -36,4 +37,6 @@ class OptPartitionError(Exception):
         return text + (f" ({self.parts['hint']})" if "hint" in self.parts else "")
 
     def to_json(self) -> str:
-        return json.dumps({"severity": "error", "code": self.code, "exit": self.exit, "message": str(self), **self.parts})
+        return json.dumps(
+            {"severity": "error", "code": self.code, "exit": self.exit, "message": str(self), **self.parts}
+        )

@@ -10,7 +10,10 @@ from .errors import OptPartitionError
 Extent = int | str
 
 # A name stands alone or in quotes; "-" is part of a name, and a binary operator only between blanks.
-_TOKEN = re.compile(r" *(?:(?P<op> [+-] |\*|\(|\)|, |-(?=[^ ]))|(?P<number>\d+)(?![\w.:-])|'(?P<quoted>(?:\\.|[^'\\])*)'|(?P<name>[^\W\d][\w.:-]*))")
+_TOKEN = re.compile(
+    r" *(?:(?P<op> [+-] |\*|\(|\)|, |-(?=[^ ]))|(?P<number>\d+)(?![\w.:-])"
+    r"|'(?P<quoted>(?:\\.|[^'\\])*)'|(?P<name>[^\W\d][\w.:-]*))"
+)
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})|\\(.)")
 
 

@@ -83,18 +83,26 @@ class Plan:
         self.devices = int(text["mesh"]["devices"])
         self.job = str(text["job"])
         self.layouts = [
-            tuple(Shard(tuple(s["ranks"]), tuple(s["shape"]), tuple(tuple(map(tuple, dim)) for dim in s["ranges"])) for s in layout["shards"])
+            tuple(
+                Shard(tuple(s["ranks"]), tuple(s["shape"]), tuple(tuple(map(tuple, dim)) for dim in s["ranges"]))
+                for s in layout["shards"]
+            )
             for layout in text["layouts"]
         ]
         self.inputs = [self._entry(entry) for entry in text["inputs"]]
         self.outputs = [self._entry(entry) for entry in text["outputs"]]
-        self.tensors = {entry["name"]: self._entry({"role": "weight", **entry}) for entry in [*text["parameters"], *text["constants"]]}
+        self.tensors = {
+            entry["name"]: self._entry({"role": "weight", **entry})
+            for entry in [*text["parameters"], *text["constants"]]
+        }
         self.parameters = {entry["name"] for entry in text["parameters"]}
         self.updates = [(pair["input"], pair["output"]) for pair in text["updates"]]
         self.groups = sorted({tuple(group) for meeting in text["collectives"] for group in meeting["groups"]})
 
     def _entry(self, entry: Mapping[str, Any]) -> Entry:
-        return Entry(entry["name"], entry["dtype"], entry["role"], tuple(entry["shape"]), self.layouts[entry["layout"]], entry)
+        return Entry(
+            entry["name"], entry["dtype"], entry["role"], tuple(entry["shape"]), self.layouts[entry["layout"]], entry
+        )
 
     def file(self, rank: int) -> Path:
         return self.folder / str(next(device["file"] for device in self.json["devices"] if device["rank"] == rank))
@@ -137,14 +145,22 @@ class Plan:
     def _check(self, dims: Dims) -> None:
         for name, dim in self.json["dims"].items():
             if name in dims and dims[name] < dim["min"]:
-                raise self._error(f"dim '{name}' is below what the plan holds for", expected=f"at least {dim['min']}", found=dims[name])
+                raise self._error(
+                    f"dim '{name}' is below what the plan holds for",
+                    expected=f"at least {dim['min']}",
+                    found=dims[name],
+                )
         for guard in self.json["guards"]:
             try:
                 left, right = evaluate(guard["left"], dims), evaluate(guard["right"], dims)
             except KeyError:
                 continue
             if left != right:
-                raise self._error(f"the model needs {guard['left']} to equal {guard['right']} ({guard['because']})", expected=left, found=right)
+                raise self._error(
+                    f"the model needs {guard['left']} to equal {guard['right']} ({guard['because']})",
+                    expected=left,
+                    found=right,
+                )
 
     def _mismatch(self, tensor: str, expected: str, found: str) -> OptPartitionError:
         return self._error("shape", tensor=tensor, expected=expected, found=found)
@@ -159,10 +175,22 @@ def read_plan(folder: str | Path) -> Plan:
     try:
         text = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise OptPartitionError("no such file", code="missing/file", exit=66, file=file, hint="a folder written by opt-partition is expected") from None
+        raise OptPartitionError(
+            "no such file",
+            code="missing/file",
+            exit=66,
+            file=file,
+            hint="a folder written by opt-partition is expected",
+        ) from None
     except ValueError as error:
         raise OptPartitionError(f"not JSON: {error}", code="bad-plan/syntax", file=file) from None
     if text.get("format") != "opt-partition plan" or text.get("version") != 2:
-        raise OptPartitionError("not a plan that this version reads", code="bad-plan/version", file=file, expected="opt-partition plan, version 2",
-                                found=f"{text.get('format')}, version {text.get('version')}", hint="make it again from its model")
+        raise OptPartitionError(
+            "not a plan that this version reads",
+            code="bad-plan/version",
+            file=file,
+            expected="opt-partition plan, version 2",
+            found=f"{text.get('format')}, version {text.get('version')}",
+            hint="make it again from its model",
+        )
     return Plan(folder, text)

@@ -2,9 +2,9 @@
 
     softmax(q · kᵀ · scale + mask) · v
 
-Scales may stand at q, at k or at the scores; between the parts there may be reshapes that merge or split the dims of batch
-and heads. What is recognised is read backwards from the softmax. A mask that is known before data comes (shapes alone
-decide it) is compared with a causal one, number by number.
+Scales may stand at q, at k or at the scores; between the parts there may be reshapes that merge or split the dims of
+batch and heads. What is recognised is read backwards from the softmax. A mask that is known before data comes (shapes
+alone decide it) is compared with a causal one, number by number.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class _Scores:
     k_transposed: Value
     scale: float = 1.0
     masks: list[Value] = field(default_factory=list)
-    shape: tuple[int, ...] = ()  # of the scores where a mask is added: more dims than softmax's, where heads were merged
+    # Of the scores where a mask is added: more dims than softmax's, where heads were merged.
+    shape: tuple[int, ...] = ()
     replaced: bool = False  # a mask replaces what it hides, where others are added
     lowest: float | None = None  # scores are clamped from below, as OPT does where two masks hide one token
 
@@ -66,7 +67,11 @@ def _product_behind(users: dict[Value, list[Step]], softmax: Step) -> tuple[Step
     readers = users.get(value, [])
     if sorted(reader.op for reader in readers) == ["IsNaN", "Where"]:
         test, choice = sorted(readers, key=lambda reader: reader.op)
-        if choice.inputs[0] is not test.outputs[0] or _number(choice.inputs[1]) != 0.0 or _single(users, test.outputs[0]) is not choice:
+        if (
+            choice.inputs[0] is not test.outputs[0]
+            or _number(choice.inputs[1]) != 0.0
+            or _single(users, test.outputs[0]) is not choice
+        ):
             return None, False
         value, guarded = choice.outputs[0], True
     step = _single(users, value)
@@ -87,7 +92,11 @@ def _is_finite(mask: Value) -> bool:
     step = mask.producer
     if step is not None and step.op in ("Cast", "Expand", "Reshape", "Unsqueeze"):
         return _is_finite(step.inputs[0])
-    return step is not None and step.op == "Where" and all(choice.known and _is_finite(choice) for choice in step.inputs[1:])
+    return (
+        step is not None
+        and step.op == "Where"
+        and all(choice.known and _is_finite(choice) for choice in step.inputs[1:])
+    )
 
 
 def _scores(value: Value, users: dict[Value, list[Step]]) -> _Scores | None:
@@ -171,8 +180,8 @@ def _fits(softmax: Step, product: Step, scores: _Scores) -> bool:
 
 
 def _heads(scores: _Scores, v: tuple[int, ...]) -> list[int]:
-    """The dims of batch and heads to compute in, two of them as torch's kernels want: those of the masked scores, to which
-    masks broadcast, or of an operand that has them apart."""
+    """The dims of batch and heads to compute in, two of them as torch's kernels want: those of the masked scores, to
+    which masks broadcast, or of an operand that has them apart."""
     shapes = [scores.shape, scores.q.shape, scores.k_transposed.shape, v]
     if not scores.masks:
         shapes.sort(key=lambda shape: len(shape) != 4)
@@ -180,7 +189,9 @@ def _heads(scores: _Scores, v: tuple[int, ...]) -> list[int]:
     return batch if len(batch) >= 2 else [*batch, 1]
 
 
-def _rewrite(product: Step, scores: _Scores, kinds: dict[tuple[Value, tuple[int, ...]], str], users: dict[Value, list[Step]]) -> None:
+def _rewrite(
+    product: Step, scores: _Scores, kinds: dict[tuple[Value, tuple[int, ...]], str], users: dict[Value, list[Step]]
+) -> None:
     shape = scores.shape
     v = product.inputs[1]
     batch = _heads(scores, v.shape)
@@ -203,14 +214,17 @@ def _rewrite(product: Step, scores: _Scores, kinds: dict[tuple[Value, tuple[int,
 
 
 def _unscaled(value: Value, users: dict[Value, list[Step]]) -> tuple[Value, float]:
-    """The operand without a scale of its own, which the kernel applies; reshapes and transposes may stand behind the scale."""
+    """The operand without a scale of its own, which the kernel applies; reshapes and transposes may stand behind the
+    scale."""
     views: list[Step] = []
     at = value
     while at.producer is not None and at.producer.op in ("Reshape", "Transpose") and _single(users, at) is not None:
         views.append(at.producer)
         at = at.producer.inputs[0]
     step = at.producer
-    number = _number(step.inputs[1]) if step is not None and step.op == "Mul" and _single(users, at) is not None else None
+    number = (
+        _number(step.inputs[1]) if step is not None and step.op == "Mul" and _single(users, at) is not None else None
+    )
     if step is None or number is None:
         return value, 1.0
     if views:
@@ -235,8 +249,14 @@ def _kind_of_mask(mask: Value, shape: tuple[int, ...]) -> str:
     return "causal" if bool((visible == causal).all()) else "data"
 
 
-def _attention(batch: list[int], shape: tuple[int, ...], result: tuple[int, ...], scale: float, is_causal: bool,
-               lowest: float | None) -> Callable[..., Tensor]:  # fmt: skip
+def _attention(
+    batch: list[int],
+    shape: tuple[int, ...],
+    result: tuple[int, ...],
+    scale: float,
+    is_causal: bool,
+    lowest: float | None,
+) -> Callable[..., Tensor]:
     rows, columns = shape[-2:]
 
     def run(q: Tensor, k_transposed: Tensor, v: Tensor, *masks: Tensor) -> Tensor:
@@ -251,7 +271,9 @@ def _attention(batch: list[int], shape: tuple[int, ...], result: tuple[int, ...]
             if lowest is not None:
                 mask = mask.clamp(min=max(lowest, torch.finfo(mask.dtype).min))
             mask = _mask_in(mask.to(q.dtype), batch, shape)
-        out = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=is_causal, scale=scale)
+        out = functional.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, is_causal=is_causal, scale=scale
+        )
         return out.reshape(result)
 
     return run

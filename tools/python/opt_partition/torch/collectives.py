@@ -1,7 +1,7 @@
 """The four collectives of docs/collectives.md over torch.distributed, for uneven chunks too.
 
-Where the order of additions can be kept (`ordered`, the default without GPUs), contributions are added in the order of the
-group, so all ranks agree bit for bit with opt-partition's own runtime. NCCL adds in an order of its own.
+Where the order of additions can be kept (`ordered`, the default without GPUs), contributions are added in the order
+of the group, so all ranks agree bit for bit with opt-partition's own runtime. NCCL adds in an order of its own.
 """
 
 from __future__ import annotations
@@ -36,6 +36,17 @@ class Group:
         return len(self.ranks)
 
 
+@dataclass(frozen=True)
+class Pending:
+    """A meeting that has begun: `finish` waits for it, on the device if there is one, and gives the result."""
+
+    finish: Callable[[], Tensor]
+
+
+def finished(result: Tensor | Pending) -> Tensor:
+    return result.finish() if isinstance(result, Pending) else result
+
+
 class Groups:
     """All groups of a plan. Every process makes all of them, in one order: torch.distributed asks for that."""
 
@@ -58,37 +69,55 @@ class Groups:
         if ranks not in self.known:
             if len(ranks) == 1:
                 return Group(ranks, 0, None)
-            raise OptPartitionError("a group that the plan does not list", code="bad-plan/group", node=node.attributes["id"], op=node.op, found=ranks)
+            raise OptPartitionError(
+                "a group that the plan does not list",
+                code="bad-plan/group",
+                node=node.attributes["id"],
+                op=node.op,
+                found=ranks,
+            )
         return self.known[ranks]
 
 
-def _gather_equal(x: Tensor, group: Group) -> list[Tensor]:
-    """Everyone's tensor, all of one shape, in the order of the group."""
+Meeting = Tensor | Pending
+
+
+def _gather_equal(x: Tensor, group: Group, then: Callable[[list[Tensor]], Tensor]) -> Pending:
+    """`then` of everyone's tensors, all of one shape, in the order of the group."""
     flat = x.contiguous().reshape(-1)
-    if flat.dtype in (torch.bool, torch.bfloat16, torch.float16) and x.device.type == "cpu":
-        flat = flat.view(torch.uint8)  # gloo moves bytes; what they mean is no matter to a gather
-    elif flat.dtype == torch.bool:
-        flat = flat.view(torch.uint8)
+    if flat.dtype == torch.bool or (x.device.type == "cpu" and flat.dtype in (torch.bfloat16, torch.float16)):
+        flat = flat.view(torch.uint8)  # what the bytes mean is no matter to a gather, and gloo does not know all types
     out = torch.empty(group.size * flat.numel(), dtype=flat.dtype, device=x.device)
-    distributed.all_gather_into_tensor(out, flat, group=group.handle)
+    work = distributed.all_gather_into_tensor(out, flat, group=group.handle, async_op=True)
     order = sorted(group.ranks)  # torch's order is by rank
-    parts = out.view(x.dtype).reshape(group.size, *x.shape)
-    return [parts[order.index(rank)] for rank in group.ranks]
+
+    def finish() -> Tensor:
+        work.wait()
+        parts = out.view(x.dtype).reshape(group.size, *x.shape)
+        return then([parts[order.index(rank)] for rank in group.ranks])
+
+    return Pending(finish)
 
 
 _STEPS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"sum": torch.add, "max": torch.maximum, "min": torch.minimum}
 _NATIVE = {"sum": distributed.ReduceOp.SUM, "max": distributed.ReduceOp.MAX, "min": distributed.ReduceOp.MIN}
 
 
-def all_reduce(x: Tensor, group: Group, reduce: str, ordered: bool) -> Tensor:
+def all_reduce(x: Tensor, group: Group, reduce: str, ordered: bool, in_place: bool = False) -> Meeting:
+    """`in_place`: nobody reads x after this."""
     if group.size == 1:
         return x
     # torch promises of max and min nothing for a NaN, so they take the ordered way; they are small (one number a row).
     if ordered or (reduce != "sum" and x.dtype.is_floating_point):
-        return _ordered_reduction(_gather_equal(x, group), reduce)
-    total = x.contiguous().clone() if x.is_contiguous() else x.contiguous()
-    distributed.all_reduce(total, _NATIVE[reduce], group=group.handle)
-    return total
+        return _gather_equal(x, group, lambda parts: _ordered_reduction(parts, reduce))
+    total = x if in_place and x.is_contiguous() else x.clone(memory_format=torch.contiguous_format)
+    work = distributed.all_reduce(total, _NATIVE[reduce], group=group.handle, async_op=True)
+
+    def finish() -> Tensor:
+        work.wait()
+        return total
+
+    return Pending(finish)
 
 
 def _ordered_reduction(parts: Sequence[Tensor], reduce: str) -> Tensor:
@@ -100,7 +129,7 @@ def _ordered_reduction(parts: Sequence[Tensor], reduce: str) -> Tensor:
     return total.to(dtype)
 
 
-def all_gather(x: Tensor, group: Group, axis: int, total: int) -> Tensor:
+def all_gather(x: Tensor, group: Group, axis: int, total: int) -> Meeting:
     if group.size == 1:
         return x
     chunks = [chunk(total, group.size, i) for i in range(group.size)]
@@ -110,11 +139,12 @@ def all_gather(x: Tensor, group: Group, axis: int, total: int) -> Tensor:
         padded = x.new_empty([*x.shape[:axis], largest, *x.shape[axis + 1 :]])
         padded.narrow(axis, 0, x.shape[axis]).copy_(x)
         x = padded
-    parts = _gather_equal(x, group)
-    return torch.cat([part.narrow(axis, 0, size) for part, (_, size) in zip(parts, chunks)], axis)
+    return _gather_equal(
+        x, group, lambda parts: torch.cat([part.narrow(axis, 0, size) for part, (_, size) in zip(parts, chunks)], axis)
+    )
 
 
-def reduce_scatter(x: Tensor, group: Group, reduce: str, axis: int, total: int, ordered: bool) -> Tensor:
+def reduce_scatter(x: Tensor, group: Group, reduce: str, axis: int, total: int, ordered: bool) -> Meeting:
     if group.size == 1:
         return x
     _expect(x, axis, total, "ReduceScatter")
@@ -124,7 +154,7 @@ def reduce_scatter(x: Tensor, group: Group, reduce: str, axis: int, total: int, 
         out = chunks.new_empty([size, *chunks.shape[1:]])
         distributed.reduce_scatter_tensor(out, chunks, group=group.handle)
         return out.movedim(0, axis)
-    return all_reduce(x, group, reduce, ordered).narrow(axis, start, size)
+    return finished(all_reduce(x, group, reduce, ordered)).narrow(axis, start, size)
 
 
 def all_to_all(x: Tensor, group: Group, split_axis: int, concat_axis: int, total: int) -> Tensor:
@@ -132,34 +162,42 @@ def all_to_all(x: Tensor, group: Group, split_axis: int, concat_axis: int, total
         return x
     _expect(x, concat_axis, chunk(total, group.size, group.position)[1], "AllToAll")
     order = sorted(range(group.size), key=lambda i: group.ranks[i])  # torch's order is by rank
-    split = [chunk(x.shape[split_axis], group.size, i) for i in order]
-    pieces = [x.narrow(split_axis, start, size).contiguous().reshape(-1) for start, size in split]
     mine = chunk(x.shape[split_axis], group.size, group.position)[1]
+    pieces = [x.narrow(split_axis, *chunk(x.shape[split_axis], group.size, i)).contiguous().reshape(-1) for i in order]
     shapes = []
     for i in order:
         shape = list(x.shape)
         shape[split_axis], shape[concat_axis] = mine, chunk(total, group.size, i)[1]
         shapes.append(shape)
-    sizes = [int(torch.Size(shape).numel()) for shape in shapes]
-    sent = torch.cat(pieces)
-    got = torch.empty(sum(sizes), dtype=x.dtype, device=x.device)
-    as_bytes = x.dtype == torch.bool
-    distributed.all_to_all_single(got.view(torch.uint8) if as_bytes else got, sent.view(torch.uint8) if as_bytes else sent, sizes,
-                                  [piece.numel() for piece in pieces], group=group.handle)
-    parts = [part.reshape(shape) for part, shape in zip(got.split(sizes), shapes)]
+    # As bytes: gloo does not know all types.
+    sent = torch.cat(pieces).view(torch.uint8)
+    sizes = [torch.Size(shape).numel() * x.dtype.itemsize for shape in shapes]
+    got = torch.empty(sum(sizes), dtype=torch.uint8, device=x.device)
+    distributed.all_to_all_single(
+        got, sent, sizes, [piece.numel() * x.dtype.itemsize for piece in pieces], group=group.handle
+    )
+    parts = [part.view(x.dtype).reshape(shape) for part, shape in zip(got.split(sizes), shapes)]
     return torch.cat([parts[order.index(i)] for i in range(group.size)], concat_axis)
 
 
 def _expect(x: Tensor, axis: int, extent: int, op: str) -> None:
     if x.shape[axis] != extent:
-        raise OptPartitionError(f"extent of dim {axis} is not this rank's chunk", code="bad-graph/chunk", op=op, expected=extent, found=x.shape[axis])
+        raise OptPartitionError(
+            f"extent of dim {axis} is not this rank's chunk",
+            code="bad-graph/chunk",
+            op=op,
+            expected=extent,
+            found=x.shape[axis],
+        )
 
 
 def is_collective(op: str) -> bool:
     return op.startswith(OWN_DOMAIN + ".")
 
 
-def make_collective(node: Node, total: int | None, ndim: int, groups: Groups) -> Callable[[Tensor], Tensor]:
+def make_collective(
+    node: Node, total: int | None, ndim: int, groups: Groups, in_place: bool = False
+) -> Callable[[Tensor], Meeting]:
     """The node as a function of its input. `total` is that of the attribute or of input 1."""
     group = groups.of(node)
     ordered = groups.ordered
@@ -167,9 +205,14 @@ def make_collective(node: Node, total: int | None, ndim: int, groups: Groups) ->
     reduce = node.get("reduce", "sum")
     axis = node.get("axis", 0) % max(ndim, 1)
     if kind == "AllReduce":
-        return lambda x: all_reduce(x, group, reduce, ordered)
+        return lambda x: all_reduce(x, group, reduce, ordered, in_place)
     if total is None:
-        raise OptPartitionError("neither an attribute nor an input says the total", code="bad-graph/total", node=node.attributes["id"], op=node.op)
+        raise OptPartitionError(
+            "neither an attribute nor an input says the total",
+            code="bad-graph/total",
+            node=node.attributes["id"],
+            op=node.op,
+        )
     if kind == "AllGather":
         return lambda x: all_gather(x, group, axis, total)
     if kind == "ReduceScatter":
@@ -177,7 +220,12 @@ def make_collective(node: Node, total: int | None, ndim: int, groups: Groups) ->
     if kind == "AllToAll":
         split_axis, concat_axis = node.attributes["split_axis"] % ndim, node.attributes["concat_axis"] % ndim
         return lambda x: all_to_all(x, group, split_axis, concat_axis, total)
-    raise OptPartitionError("a collective that this reader does not know", code="bad-graph/unsupported", node=node.attributes["id"], op=node.op)
+    raise OptPartitionError(
+        "a collective that this reader does not know",
+        code="bad-graph/unsupported",
+        node=node.attributes["id"],
+        op=node.op,
+    )
 
 
 def result_shape(node: Node, shape: Sequence[int], total: int | None, groups: Groups) -> list[int]:

@@ -23,20 +23,58 @@ from .training import Training
 
 
 def parser() -> argparse.ArgumentParser:
-    out = argparse.ArgumentParser("python -m opt_partition.torch", description="Run the rank graphs that opt-partition wrote, on PyTorch: "
-                                  "torchrun --nproc-per-node N -m opt_partition.torch DIR. GPUs meet through NCCL, CPUs through gloo.")  # fmt: skip
+    out = argparse.ArgumentParser(
+        "python -m opt_partition.torch",
+        description="Run the rank graphs that opt-partition wrote, on PyTorch: torchrun --nproc-per-node N "
+        "-m opt_partition.torch DIR. GPUs meet through NCCL, CPUs through gloo.",
+    )
     out.add_argument("plan", type=Path, help="folder written by opt-partition")
-    out.add_argument("--inputs-dir", type=Path, action="append", default=[], metavar="DIR", help="NAME.npy or NAME.pb for every input (training: repeatable, taken in turn)")
-    out.add_argument("--dim", action="append", default=[], metavar="NAME=NUMBER", help="make up inputs of this size where there are none")
+    out.add_argument(
+        "--inputs-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="NAME.npy or NAME.pb for every input (training: repeatable, taken in turn)",
+    )
+    out.add_argument(
+        "--dim",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="make up inputs of this size where there are none",
+    )
     out.add_argument("-o", "--output", type=Path, metavar="DIR", help="write the whole outputs to this folder")
-    out.add_argument("--golden", type=Path, metavar="DIR", help="compare with the outputs in this folder; exit code 1 where they differ")
-    out.add_argument("--tolerance", type=float, help="largest difference allowed, of the largest golden number (1e-5; bf16 0.03)")
-    out.add_argument("--compute", choices=["f32", "bf16"], default="f32", help="bf16: weights, and what comes of them, in bfloat16")
-    out.add_argument("--random-weights", type=int, metavar="SEED", help="draw weights whose file is missing, on the device")
+    out.add_argument(
+        "--golden",
+        type=Path,
+        metavar="DIR",
+        help="compare with the outputs in this folder; exit code 1 where they differ",
+    )
+    out.add_argument(
+        "--tolerance", type=float, help="largest difference allowed, of the largest golden number (1e-5; bf16 0.03)"
+    )
+    out.add_argument(
+        "--compute", choices=["f32", "bf16"], default="f32", help="bf16: weights, and what comes of them, in bfloat16"
+    )
+    out.add_argument(
+        "--random-weights", type=int, metavar="SEED", help="draw weights whose file is missing, on the device"
+    )
     out.add_argument("--time", type=int, metavar="N", help="time N runs; JSON on stdout")
     out.add_argument("--steps", type=int, default=1, help="training: number of steps")
     out.add_argument("--lr", type=float, help="training: a learning rate other than the plan's")
-    out.add_argument("--ordered", action="store_true", help="add partial sums in the order of ranks on GPUs, too, to the same bits on any number of them")
+    out.add_argument(
+        "--ordered",
+        action="store_true",
+        help="add partial sums in the order of ranks on GPUs, too, to the same bits on any number of them",
+    )
+    out.add_argument(
+        "--interleave",
+        metavar="NAME=NUMBER",
+        help="run so many parts of this dim (batch=2) at once: one computes while "
+        "another waits for a collective. "
+        "The model must treat indices of the dim apart from each other",
+    )
     out.add_argument("--no-fusion", action="store_true", help="run every node as it stands in the graph")
     out.add_argument("--no-cuda-graphs", action="store_true", help="launch each operator from Python")
     out.add_argument("--diagnostics", choices=["text", "json"], default="text", help="form of errors on stderr")
@@ -48,7 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except OptPartitionError as error:
-        print(error.to_json() if options.diagnostics == "json" else f"opt_partition.torch: error: {error}", file=sys.stderr, flush=True)
+        print(
+            error.to_json() if options.diagnostics == "json" else f"opt_partition.torch: error: {error}",
+            file=sys.stderr,
+            flush=True,
+        )
         return error.exit
     finally:
         if distributed.is_initialized() and sys.exc_info()[0] is None:
@@ -60,12 +102,25 @@ def _run(options: argparse.Namespace) -> int:
     device = choose_device()
     rank = join_world(plan, device)
     if options.compute == "bf16" and plan.job == "training":
-        raise OptPartitionError("--compute bf16 is for inference", code="usage/compute", exit=2, hint="opt-partition MODEL --train --compute bf16 writes a step that computes in bfloat16")
-    settings = Settings(options.compute == "bf16", options.random_weights, True if options.ordered else None, not options.no_fusion,
-                        not options.no_cuda_graphs and device.type == "cuda")  # fmt: skip
+        raise OptPartitionError(
+            "--compute bf16 is for inference",
+            code="usage/compute",
+            exit=2,
+            hint="opt-partition MODEL --train --compute bf16 writes a step that computes in bfloat16",
+        )
+    settings = Settings(
+        options.compute == "bf16",
+        options.random_weights,
+        True if options.ordered else None,
+        not options.no_fusion,
+        not options.no_cuda_graphs and device.type == "cuda",
+        _interleave(options),
+    )
     runner = Runner(plan, rank, device, settings)
     report: dict[str, Any] = {"plan": str(options.plan), "ranks": plan.devices, "compute": options.compute}
-    differences = _train(options, plan, runner, report) if plan.job == "training" else _infer(options, plan, runner, report)
+    differences = (
+        _train(options, plan, runner, report) if plan.job == "training" else _infer(options, plan, runner, report)
+    )
     failed = [difference for difference in differences if not difference.holds]
     if options.golden is not None:
         report["golden"] = {"holds": not failed, "tensors": len(differences)}
@@ -75,8 +130,12 @@ def _run(options: argparse.Namespace) -> int:
     if rank == 0 and (options.time or options.golden):
         print(json.dumps(report), flush=True)
     for difference in failed if rank == 0 else []:
-        print(f"opt_partition.torch: '{difference.name}' differs from golden: {difference.error:.3g} of the largest at {list(difference.index)}, "
-              f"{difference.allowed:.3g} is allowed", file=sys.stderr)  # fmt: skip
+        print(
+            f"opt_partition.torch: '{difference.name}' differs from golden: {difference.error:.3g} of the largest "
+            f"at {list(difference.index)}, "
+            f"{difference.allowed:.3g} is allowed",
+            file=sys.stderr,
+        )
     return _agree(bool(failed), plan, device)
 
 
@@ -89,26 +148,41 @@ def _agree(failed: bool, plan: Plan, device: torch.device) -> int:
     return int(any(verdicts))
 
 
-def _dims(options: argparse.Namespace) -> dict[str, int]:
-    dims: dict[str, int] = {}
-    for text in options.dim:
+def _numbers(texts: Sequence[str], flag: str) -> dict[str, int]:
+    numbers: dict[str, int] = {}
+    for text in texts:
         name, equals, number = text.rpartition("=")
         if not equals or not number.isdecimal():
-            raise OptPartitionError(f"--dim {text}: NAME=NUMBER is expected", code="usage/dim", exit=2)
-        dims[name] = int(number)
-    return dims
+            raise OptPartitionError(f"{flag} {text}: NAME=NUMBER is expected", code="usage/number", exit=2)
+        numbers[name] = int(number)
+    return numbers
+
+
+def _interleave(options: argparse.Namespace) -> tuple[str, int] | None:
+    if options.interleave is None:
+        return None
+    ((name, number),) = _numbers([options.interleave], "--interleave").items()
+    return name, number
 
 
 def _arrays(options: argparse.Namespace, plan: Plan) -> list[dict[str, numpy.ndarray]]:
     folders = [read_inputs(folder, plan) for folder in options.inputs_dir] or [{}]
-    return [made_up_inputs(plan, _dims(options), 1 + i, arrays) if options.dim else arrays for i, arrays in enumerate(folders)]
+    return [
+        made_up_inputs(plan, _numbers(options.dim, "--dim"), 1 + i, arrays) if options.dim else arrays
+        for i, arrays in enumerate(folders)
+    ]
 
 
 def _tolerance(options: argparse.Namespace, plan: Plan) -> float:
     if options.tolerance is not None:
         return float(options.tolerance)
     dtypes = {str(entry["dtype"]) for entry in plan.json["parameters"]}
-    return max([TOLERANCES["bfloat16" if options.compute == "bf16" else "float32"], *(TOLERANCES.get(dtype, 0.0) for dtype in dtypes)])
+    return max(
+        [
+            TOLERANCES["bfloat16" if options.compute == "bf16" else "float32"],
+            *(TOLERANCES.get(dtype, 0.0) for dtype in dtypes),
+        ]
+    )
 
 
 def _infer(options: argparse.Namespace, plan: Plan, runner: Runner, report: dict[str, Any]) -> list[Difference]:
@@ -125,10 +199,14 @@ def _infer(options: argparse.Namespace, plan: Plan, runner: Runner, report: dict
             write_outputs(options.output, joined)
         if runner.rank == 0 and options.golden is not None:
             names = [entry.name for entry in plan.outputs]
-            differences = [compare(name, joined[name], golden, _tolerance(options, plan)) for name, golden in golden_outputs(options.golden, names)]
+            differences = [
+                compare(name, joined[name], golden, _tolerance(options, plan))
+                for name, golden in golden_outputs(options.golden, names)
+            ]
     del outputs
     if options.time:
         report["dims"] = whole.dims
+        report["steps"] = runner.steps()
         report["cuda_graph"] = runner.settings.cuda_graphs
         report.update(measure(run, options.time, runner.device, plan.devices))
     return differences

@@ -1,15 +1,16 @@
-"""A program ready to run: values have places in a list, known ones lie on the device, and each is dropped after its last use."""
+"""A program ready to run: values have places in a list, known ones lie on the device, and each is dropped after its
+last use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import OptPartitionError
+from .collectives import Pending
 from .program import Program, Step, Value
 
 
@@ -34,7 +35,6 @@ class Executable:
         for value in [*program.inputs.values(), *program.outputs.values()]:
             self._place(value, on_device)
         self.steps = self._bind()
-        self.captured: _Captured | None = None
 
     def _place(self, value: Value, on_device: dict[int, Tensor]) -> None:
         if value in self.places:
@@ -56,17 +56,27 @@ class Executable:
             if place not in keep:
                 ends.setdefault(step, []).append(place)
         return [
-            _Bound(step, step.function, tuple(self.places[v] for v in step.inputs), tuple(self.places[v] for v in step.outputs), tuple(ends.get(step, ())))
+            _Bound(
+                step,
+                step.function,
+                tuple(self.places[v] for v in step.inputs),
+                tuple(self.places[v] for v in step.outputs),
+                tuple(ends.get(step, ())),
+            )
             for step in self.program.steps
         ]
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs; `inputs` lie on the device."""
-        if self.captured is not None:
-            return self.captured(inputs)
-        return self._run(inputs)
+        run = self.start(inputs)
+        while True:
+            try:
+                next(run)
+            except StopIteration as end:
+                return dict(end.value)
 
-    def _run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def start(self, inputs: Mapping[str, Tensor]) -> Generator[None, None, dict[str, Tensor]]:
+        """A run that pauses where a collective has begun and nothing is left but to wait for it."""
         table: list[Any] = [None] * len(self.places)
         for place, tensor in self.known:
             table[place] = tensor
@@ -76,8 +86,9 @@ class Executable:
         for bound in self.steps:
             try:
                 results = bound.function(*[table[place] for place in bound.inputs])
-            except OptPartitionError:
-                raise
+                if isinstance(results, Pending):
+                    yield
+                    results = results.finish()
             except RuntimeError as error:
                 raise self.program.graph.error(str(error), bound.step.node, code="failed/operator", exit=70) from error
             for place, result in zip(bound.outputs, results if isinstance(results, tuple) else (results,)):
@@ -86,13 +97,29 @@ class Executable:
                 table[place] = None
         return {name: table[self.places[value]] for name, value in self.program.outputs.items()}
 
-    def capture(self, inputs: Mapping[str, Tensor]) -> None:
-        """From now on one CUDA graph, collectives included, is replayed: no launch waits for Python."""
-        self.captured = _Captured(self._run, inputs)
+
+def run_interleaved(parts: Sequence[Executable], inputs: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
+    """Several runs at once: while one waits for a collective, the others compute. All ranks take the same turns."""
+    runs = {i: part.start(of) for i, (part, of) in enumerate(zip(parts, inputs))}
+    outputs: list[dict[str, Tensor]] = [{}] * len(parts)
+    while runs:
+        for i, run in list(runs.items()):
+            try:
+                next(run)
+            except StopIteration as end:
+                outputs[i] = end.value
+                del runs[i]
+    return outputs
 
 
-class _Captured:
-    def __init__(self, run: Callable[[Mapping[str, Tensor]], dict[str, Tensor]], inputs: Mapping[str, Tensor]) -> None:
+Run = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+class Captured:
+    """A run as one CUDA graph, collectives included: no launch waits for Python. Its outputs are written over by the
+    next."""
+
+    def __init__(self, run: Run, inputs: Mapping[str, Tensor]) -> None:
         self.inputs = {name: tensor.clone() for name, tensor in inputs.items()}
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -113,8 +140,7 @@ class _Captured:
         return self.inputs
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        for name, tensor in inputs.items():
-            if tensor is not self.inputs[name]:
-                self.inputs[name].copy_(tensor)
+        if inputs is not self.inputs:
+            self.take(inputs)
         self.graph.replay()
         return self.outputs

@@ -1,4 +1,5 @@
-"""Arrays in folders, as `opt-partition run` reads and writes them: NAME.npy, NAME.pb, and index.json of a training run."""
+"""Arrays in folders, as `opt-partition run` reads and writes them: NAME.npy, NAME.pb, and index.json of a training
+run."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from ..plan import Entry, Plan
 
 
 def read_inputs(folder: Path, plan: Plan) -> dict[str, numpy.ndarray]:
-    """Each input of the plan that the folder has; also input_0.pb …, in the plan's order, as ONNX's own test data have them."""
+    """Each input of the plan that the folder has; also input_0.pb …, in the plan's order, as ONNX's own test data
+    have them."""
     if not folder.is_dir():
         raise OptPartitionError("no such folder", code="missing/file", exit=66, file=folder)
     found: dict[str, numpy.ndarray] = {}
@@ -40,7 +42,9 @@ def _read(file: Path) -> numpy.ndarray:
         raise OptPartitionError(f"malformed: {error}", code="bad-input/file", file=file) from None
 
 
-def made_up_inputs(plan: Plan, dims: Mapping[str, int], seed: int, given: Mapping[str, numpy.ndarray]) -> dict[str, numpy.ndarray]:
+def made_up_inputs(
+    plan: Plan, dims: Mapping[str, int], seed: int, given: Mapping[str, numpy.ndarray]
+) -> dict[str, numpy.ndarray]:
     """Inputs for timing, of the dims' values: ids at random, masks of ones, all else normally distributed."""
     generator = numpy.random.default_rng(seed)
     made: dict[str, numpy.ndarray] = dict(given)
@@ -50,7 +54,14 @@ def made_up_inputs(plan: Plan, dims: Mapping[str, int], seed: int, given: Mappin
         try:
             shape = entry.global_shape(dict(dims))
         except KeyError as unknown:
-            raise OptPartitionError("an open dim", code="missing/dim", exit=2, tensor=entry.name, dim=unknown.args[0], hint=f"--dim {unknown.args[0]}=NUMBER, or --inputs-dir") from None
+            raise OptPartitionError(
+                "an open dim",
+                code="missing/dim",
+                exit=2,
+                tensor=entry.name,
+                dim=unknown.args[0],
+                hint=f"--dim {unknown.args[0]}=NUMBER, or --inputs-dir",
+            ) from None
         made[entry.name] = _made_up(entry, shape, generator)
     return made
 
@@ -77,7 +88,8 @@ def write_outputs(folder: Path, arrays: Mapping[str, numpy.ndarray]) -> None:
 
 
 def write_training(folder: Path, losses: Sequence[float], kinds: Mapping[str, Mapping[str, numpy.ndarray]]) -> None:
-    """index.json names a file for each array. `kinds`: gradients and parameters by parameter, states by "parameter/kind"."""
+    """index.json names a file for each array. `kinds`: gradients and parameters by parameter, states by
+    "parameter/kind"."""
     folder.mkdir(parents=True, exist_ok=True)
     index: dict[str, object] = {"losses": [loss if numpy.isfinite(loss) else None for loss in losses]}
     count = 0

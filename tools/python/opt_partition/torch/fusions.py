@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
+from .collectives import make_collective
+from .graph import OWN_DOMAIN
 from .program import Program, Step, Value
 
 
@@ -15,11 +19,12 @@ def fuse(program: Program) -> None:
     take_narrow_operands(program)
     fuse_linear(program)
     join_linear(program)
+    fuse_add_norm(program)
     program.drop_unused()
 
 
-# Products of bfloat16 operands that the graph widens first (docs/half-precision.md): the device multiplies them as they are
-# and sums up in float32.
+# Products of bfloat16 operands that the graph widens first (docs/half-precision.md): the device multiplies them as
+# they are and sums up in float32.
 
 
 def _narrow_source(value: Value, new_steps: list[Step]) -> Value | None:
@@ -89,7 +94,12 @@ def fuse_linear(program: Program) -> None:
     users = program.users()
     gone: set[Step] = set()
     for step in program.steps:
-        if step.op != "MatMul" or not step.inputs[1].known or step.inputs[1].tensor.ndim != 2 or step.inputs[0].tensor.ndim < 2:
+        if (
+            step.op != "MatMul"
+            or not step.inputs[1].known
+            or step.inputs[1].tensor.ndim != 2
+            or step.inputs[0].tensor.ndim < 2
+        ):
             continue
         x, weight = step.inputs
         after = _only_user(users, step)
@@ -112,6 +122,96 @@ def fuse_linear(program: Program) -> None:
 def _only_user(users: dict[Value, list[Step]], step: Step) -> Step | None:
     found = users.get(step.outputs[0], [])
     return found[0] if len(found) == 1 else None
+
+
+# A residual sum and the norm of it: one pass over memory instead of three.
+
+
+def add_norm(
+    x: Tensor, residual: Tensor, scale: Tensor, shift: Tensor, bias: Tensor | None, epsilon: float
+) -> tuple[Tensor, Tensor]:
+    if bias is not None:
+        x = x + bias
+    total = residual + x
+    return total, functional.layer_norm(total, total.shape[-1:], scale, shift, epsilon)
+
+
+@lru_cache(maxsize=1)
+def _compiled_add_norm() -> Callable[..., tuple[Tensor, Tensor]]:
+    return torch.compile(add_norm, dynamic=False)
+
+
+def _add_norm_step(
+    has_bias: bool, epsilon: float, normed_shape: tuple[int, ...]
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    def run(
+        x: Tensor, residual: Tensor, scale: Tensor, shift: Tensor, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        function = _compiled_add_norm() if x.device.type == "cuda" else add_norm
+        total, normed = function(x, residual.reshape(x.shape), scale, shift, bias, epsilon)
+        return total, normed.reshape(normed_shape)
+
+    return run
+
+
+def fuse_add_norm(program: Program) -> None:
+    users = program.users()
+    gone: set[Step] = set()
+    for step in program.steps:
+        if (
+            step.op != "LayerNormalization"
+            or len(step.inputs) != 3
+            or not all(value.known and value.tensor.ndim == 1 for value in step.inputs[1:])
+        ):
+            continue
+        value = step.inputs[0]
+        while (
+            value.producer is not None
+            and value.producer.op == "Reshape"
+            and value.producer.inputs[0].shape[-1:] == value.shape[-1:]
+        ):
+            value = value.producer.inputs[0]
+        add = value.producer
+        if add is None or add.op != "Add" or add in gone or any(operand.shape != value.shape for operand in add.inputs):
+            continue
+        x, residual, bias = _with_bias(add, users, gone)
+        normed = step.outputs[0]
+        add.op, add.inputs = "add_norm", [x, residual, *step.inputs[1:], *([bias] if bias else [])]
+        add.function = _add_norm_step(bias is not None, step.node.get("epsilon", 1e-5), normed.shape)
+        add.outputs = [value, normed]
+        normed.producer = add
+        gone.add(step)
+    program.steps = [step for step in program.steps if step not in gone]
+
+
+def _with_bias(add: Step, users: dict[Value, list[Step]], gone: set[Step]) -> tuple[Value, Value, Value | None]:
+    """The operands of a residual sum: what is added, the residual, and the bias of the former where it is added
+    apart, as behind an all-reduce."""
+    for x, residual in (add.inputs, add.inputs[::-1]):
+        inner = x.producer
+        if inner is None or inner.op != "Add" or len(users[x]) != 1:
+            continue
+        for bias, addend in (inner.inputs, inner.inputs[::-1]):
+            if bias.known and bias.tensor.ndim == 1 and addend.shape == x.shape:
+                gone.add(inner)
+                return addend, residual, bias
+    return add.inputs[1], add.inputs[0], None
+
+
+# Sums that overwrite their operand.
+
+_FRESH = {"MatMul", "wide_matmul", "linear", "Einsum", "Where", "Add", "Mul", "Sub", "ReduceSum"}
+
+
+def reduce_in_place(program: Program) -> None:
+    """An all-reduce takes the memory of what it sums, where that is a new tensor that nobody else reads."""
+    users = program.users()
+    for step in program.steps:
+        if step.op != OWN_DOMAIN + ".AllReduce":
+            continue
+        x = step.inputs[0]
+        if not x.known and x.producer is not None and x.producer.op in _FRESH and len(users[x]) == 1:
+            step.function = make_collective(step.node, None, x.tensor.ndim, step.attributes["groups"], in_place=True)
 
 
 # Products of one operand, as queries, keys and values are: one product, whose parts are views.

@@ -1,4 +1,5 @@
-"""Comparison with arrays that are known to be right: the folder that `opt-partition run` wrote, or NAME.npy for outputs."""
+"""Comparison with arrays that are known to be right: the folder that `opt-partition run` wrote, or NAME.npy for
+outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ import numpy
 from ..errors import OptPartitionError
 from .files import file_name
 
-# Of the largest golden number, or of 1 where all are smaller: what check allows of a float32 model and of half precision.
+# Of the largest golden number, or of 1 where all are smaller: what check allows of a float32 model and of half
+# precision.
 TOLERANCES: Mapping[str, float] = {"float32": 1e-5, "float64": 1e-9, "float16": 4e-3, "bfloat16": 3e-2}
 
 
@@ -28,14 +30,27 @@ class Difference:
         return self.error <= self.allowed
 
     def to_json(self) -> dict[str, object]:
-        return {"tensor": self.name, "max_relative_error": self.error, "index": list(self.index), "allowed": self.allowed, "holds": self.holds}
+        return {
+            "tensor": self.name,
+            "max_relative_error": self.error,
+            "index": list(self.index),
+            "allowed": self.allowed,
+            "holds": self.holds,
+        }
 
 
 def compare(name: str, found: numpy.ndarray, golden: numpy.ndarray, allowed: float, least: float = 1.0) -> Difference:
-    """A NaN in golden says that this number does not matter; one in what was found is never right. Of arrays whose numbers
-    are small by nature (gradients), `least` is less than 1."""
+    """A NaN in golden says that this number does not matter; one in what was found is never right. Of arrays whose
+    numbers are small by nature (gradients), `least` is less than 1."""
     if found.shape != golden.shape:
-        raise OptPartitionError("shape differs from golden", code="golden/shape", exit=1, tensor=name, expected=golden.shape, found=found.shape)
+        raise OptPartitionError(
+            "shape differs from golden",
+            code="golden/shape",
+            exit=1,
+            tensor=name,
+            expected=golden.shape,
+            found=found.shape,
+        )
     matters = ~numpy.isnan(golden) if golden.dtype.kind == "f" else numpy.ones(golden.shape, bool)
     if not matters.any():
         return Difference(name, 0.0, (), allowed)
@@ -43,7 +58,9 @@ def compare(name: str, found: numpy.ndarray, golden: numpy.ndarray, allowed: flo
     difference = numpy.where(matters, numpy.where(numpy.isnan(difference), numpy.inf, difference), 0)
     index = numpy.unravel_index(int(difference.argmax()), difference.shape)
     largest = max(least, float(numpy.abs(golden[matters].astype(numpy.float64)).max()))
-    return Difference(name, float(difference[index] / largest) if difference[index] else 0.0, tuple(int(i) for i in index), allowed)
+    return Difference(
+        name, float(difference[index] / largest) if difference[index] else 0.0, tuple(int(i) for i in index), allowed
+    )
 
 
 def golden_outputs(folder: Path, names: list[str]) -> Iterator[tuple[str, numpy.ndarray]]:
@@ -56,28 +73,44 @@ def golden_outputs(folder: Path, names: list[str]) -> Iterator[tuple[str, numpy.
                 yield name, numpy.load(file, allow_pickle=False)
                 break
     if not some:
-        raise OptPartitionError("no golden output", code="missing/golden", exit=66, file=folder, expected=" or ".join(f"{name}.npy" for name in names[:4]))
+        raise OptPartitionError(
+            "no golden output",
+            code="missing/golden",
+            exit=66,
+            file=folder,
+            expected=" or ".join(f"{name}.npy" for name in names[:4]),
+        )
 
 
 def golden_training(folder: Path) -> tuple[list[float | None], dict[str, dict[str, numpy.ndarray]]]:
     """Losses and arrays of an index.json; states by "parameter/kind"."""
     file = folder / "index.json"
     if not file.exists():
-        raise OptPartitionError("no such file", code="missing/golden", exit=66, file=file, hint="a folder that opt-partition run wrote is expected")
+        raise OptPartitionError(
+            "no such file",
+            code="missing/golden",
+            exit=66,
+            file=file,
+            hint="a folder that opt-partition run wrote is expected",
+        )
     index = json.loads(file.read_text(encoding="utf-8"))
     arrays: dict[str, dict[str, numpy.ndarray]] = {}
     for kind in ("gradients", "parameters", "state"):
         files = index.get(kind, {})
         if kind == "state":
-            files = {f"{parameter}/{state}": name for parameter, states in files.items() for state, name in states.items()}
+            files = {
+                f"{parameter}/{state}": name for parameter, states in files.items() for state, name in states.items()
+            }
         arrays[kind] = {name: numpy.load(folder / f, allow_pickle=False) for name, f in files.items()}
     return index["losses"], arrays
 
 
-def compare_training(folder: Path, losses: list[float], kinds: Mapping[str, Mapping[str, numpy.ndarray]], allowed: float, rate: float) -> list[Difference]:
-    """Arrays of a step are small by nature, so they are compared with their own largest number. A gradient that is 0 but for
-    rounding (a key's bias: softmax does not see it) has no sign, and an adaptive optimizer moves its parameter by the whole
-    learning rate one way or the other: such parameters may lie that far apart."""
+def compare_training(
+    folder: Path, losses: list[float], kinds: Mapping[str, Mapping[str, numpy.ndarray]], allowed: float, rate: float
+) -> list[Difference]:
+    """Arrays of a step are small by nature, so they are compared with their own largest number. A gradient that is 0
+    but for rounding (a key's bias: softmax does not see it) has no sign, and an adaptive optimizer moves its
+    parameter by the whole learning rate one way or the other: such parameters may lie that far apart."""
     golden_losses, golden = golden_training(folder)
     wanted = numpy.array([numpy.nan if loss is None else loss for loss in golden_losses[: len(losses)]])
     differences = [compare("losses", numpy.array(losses[: len(wanted)]), wanted, allowed)]

@@ -85,10 +85,17 @@ def read_graph(file: Path) -> Graph:
         raise OptPartitionError(f"not an ONNX file: {error}", code="bad-graph/syntax", file=file) from None
     for opset in model.opset_import:
         if opset.domain == OWN_DOMAIN and opset.version != OWN_VERSION:
-            raise OptPartitionError("a version of the collectives that this reader does not know", code="bad-graph/version", file=file,
-                                    expected=OWN_VERSION, found=opset.version)
+            raise OptPartitionError(
+                "a version of the collectives that this reader does not know",
+                code="bad-graph/version",
+                file=file,
+                expected=OWN_VERSION,
+                found=opset.version,
+            )
     nodes = [_node(node) for node in model.graph.node]
-    weights = {w.name: Weight(w.name, _dtype(w.data_type, w.name, file), tuple(w.dims), w) for w in model.graph.initializer}
+    weights = {
+        w.name: Weight(w.name, _dtype(w.data_type, w.name, file), tuple(w.dims), w) for w in model.graph.initializer
+    }
     graph = Graph(file, [i.name for i in model.graph.input], [o.name for o in model.graph.output], nodes, weights)
     for value in [*model.graph.input, *model.graph.output]:
         graph.dtypes[value.name] = _dtype(value.type.tensor_type.elem_type, value.name, file)
@@ -97,7 +104,9 @@ def read_graph(file: Path) -> Graph:
 
 def _dtype(number: int, tensor: str, file: Path) -> torch.dtype:
     if number not in DTYPES:
-        raise OptPartitionError("dtype is not supported", code="bad-graph/dtype", file=file, tensor=tensor, found=number)
+        raise OptPartitionError(
+            "dtype is not supported", code="bad-graph/dtype", file=file, tensor=tensor, found=number
+        )
     return DTYPES[number]
 
 
@@ -118,16 +127,30 @@ def read_weight(graph: Graph, weight: Weight) -> torch.Tensor | None:
     where = {entry.key: entry.value for entry in proto.external_data}
     file = (graph.file.parent / where["location"]).resolve()
     if graph.file.parent.resolve() not in file.parents:
-        raise graph.error("external data outside the graph's folder", tensor=weight.name, code="bad-graph/external-data", found=where["location"])
+        raise graph.error(
+            "external data outside the graph's folder",
+            tensor=weight.name,
+            code="bad-graph/external-data",
+            found=where["location"],
+        )
     if not file.exists():
         return None
     length = weight.elements * weight.dtype.itemsize
     numbers = numpy.zeros(length, dtype=numpy.uint8)
     with file.open("rb") as stream:
         stream.seek(int(where.get("offset", 0)))
-        if stream.readinto(memoryview(numbers)) != length:
-            raise graph.error("the file of weights is too short", tensor=weight.name, code="bad-graph/external-data", expected=f"{length} bytes")
-    return torch.from_numpy(numbers).view(weight.dtype).reshape(weight.shape) if length else torch.empty(weight.shape, dtype=weight.dtype)
+        if stream.readinto(numbers.data) != length:
+            raise graph.error(
+                "the file of weights is too short",
+                tensor=weight.name,
+                code="bad-graph/external-data",
+                expected=f"{length} bytes",
+            )
+    return (
+        torch.from_numpy(numbers).view(weight.dtype).reshape(weight.shape)
+        if length
+        else torch.empty(weight.shape, dtype=weight.dtype)
+    )
 
 
 def _from_numpy(array: numpy.ndarray, dtype: torch.dtype) -> torch.Tensor:
@@ -138,8 +161,8 @@ def _from_numpy(array: numpy.ndarray, dtype: torch.dtype) -> torch.Tensor:
 
 
 def random_weight(weight: Weight, dtype: torch.dtype, seed: int, owner: int, device: torch.device) -> torch.Tensor:
-    """Numbers for a weight that has none, drawn on the device. The generator is of the seed, the name and the first rank
-    that holds this shard, so copies on several ranks are equal."""
+    """Numbers for a weight that has none, drawn on the device. The generator is of the seed, the name and the first
+    rank that holds this shard, so copies on several ranks are equal."""
     digest = hashlib.sha256(f"{seed}/{weight.name}/{owner}".encode()).digest()
     generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "little"))
     if not dtype.is_floating_point:

@@ -30,7 +30,9 @@ class Operator:
 OPERATORS: dict[str, Operator] = {}
 
 
-def operator(name: str, host: tuple[int, ...] = (), view: bool = False) -> Callable[[Callable[[Node, Numbers], Function]], None]:
+def operator(
+    name: str, host: tuple[int, ...] = (), view: bool = False
+) -> Callable[[Callable[[Node, Numbers], Function]], None]:
     def add(make: Callable[[Node, Numbers], Function]) -> None:
         OPERATORS[name] = Operator(make, host, view)
 
@@ -56,14 +58,43 @@ def _fold(function: Callable[[Tensor, Tensor], Tensor]) -> Function:
     return run
 
 
-for _name, _function in {
-    "Abs": torch.abs, "Add": torch.add, "And": torch.logical_and, "Ceil": torch.ceil, "Cos": torch.cos, "Div": _divide, "Equal": torch.eq,
-    "Erf": torch.erf, "Exp": torch.exp, "Floor": torch.floor, "Greater": torch.gt, "GreaterOrEqual": torch.ge, "IsNaN": torch.isnan,
-    "Less": torch.lt, "LessOrEqual": torch.le, "Log": torch.log, "MatMul": torch.matmul, "Max": _fold(torch.maximum), "Min": _fold(torch.minimum),
-    "Mul": torch.mul, "Neg": torch.neg, "Not": torch.logical_not, "Or": torch.logical_or, "Reciprocal": torch.reciprocal,
-    "Relu": torch.relu, "Round": torch.round, "Sigmoid": torch.sigmoid, "Sign": torch.sign, "Sin": torch.sin, "Sqrt": torch.sqrt,
-    "Sub": torch.sub, "Tanh": torch.tanh, "Where": torch.where, "Xor": torch.logical_xor,
-}.items():  # fmt: skip
+_PLAIN: dict[str, Function] = {
+    "Abs": torch.abs,
+    "Add": torch.add,
+    "And": torch.logical_and,
+    "Ceil": torch.ceil,
+    "Cos": torch.cos,
+    "Div": _divide,
+    "Equal": torch.eq,
+    "Erf": torch.erf,
+    "Exp": torch.exp,
+    "Floor": torch.floor,
+    "Greater": torch.gt,
+    "GreaterOrEqual": torch.ge,
+    "IsNaN": torch.isnan,
+    "Less": torch.lt,
+    "LessOrEqual": torch.le,
+    "Log": torch.log,
+    "MatMul": torch.matmul,
+    "Max": _fold(torch.maximum),
+    "Min": _fold(torch.minimum),
+    "Mul": torch.mul,
+    "Neg": torch.neg,
+    "Not": torch.logical_not,
+    "Or": torch.logical_or,
+    "Reciprocal": torch.reciprocal,
+    "Relu": torch.relu,
+    "Round": torch.round,
+    "Sigmoid": torch.sigmoid,
+    "Sign": torch.sign,
+    "Sin": torch.sin,
+    "Sqrt": torch.sqrt,
+    "Sub": torch.sub,
+    "Tanh": torch.tanh,
+    "Where": torch.where,
+    "Xor": torch.logical_xor,
+}
+for _name, _function in _PLAIN.items():
     _plain(_name, _function)
 
 
@@ -201,7 +232,8 @@ def _slice(node: Node, numbers: Numbers) -> Function:
                 begin, stop, _ = slice(start, end, step).indices(x.shape[axis])
                 x = x[(slice(None),) * (axis % x.ndim) + (slice(begin, max(begin, stop), step),)]
             else:
-                # ONNX clamps to [-1, n-1] backwards, and Python reads a -1 as the last: None is what stands before the first.
+                # ONNX clamps to [-1, n-1] backwards, and Python reads a -1 as the last: None is what stands before
+                # the first.
                 n = x.shape[axis]
                 order = range(n)[start : None if end < -n else end : step]
                 x = x.index_select(axis, torch.tensor(list(order), dtype=torch.int64, device=x.device))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptPartitionError
-from .collectives import Groups, is_collective, make_collective, result_shape
+from .collectives import Groups, finished, is_collective, make_collective, result_shape
 from .graph import DTYPES, Graph, Node
 from .operators import OPERATORS
 
@@ -61,7 +61,8 @@ class Program:
     steps: list[Step]
 
     def users(self) -> dict[Value, list[Step]]:
-        """Who reads each value; an output of the graph has None among its readers' places, so it is never one step's alone."""
+        """Who reads each value; an output of the graph has None among its readers' places, so it is never one step's
+        alone."""
         users: dict[Value, list[Step]] = {}
         for step in self.steps:
             for value in step.inputs:
@@ -72,7 +73,8 @@ class Program:
         return users
 
     def drop_unused(self) -> None:
-        """Collectives stay, whoever uses them: the others of the group come to them (docs/collectives.md, section 4)."""
+        """Collectives stay, whoever uses them: the others of the group come to them (docs/collectives.md, section
+        4)."""
         needed = set(self.outputs.values())
         kept: list[Step] = []
         for step in reversed(self.steps):
@@ -111,8 +113,14 @@ class Specialiser:
             except NotImplementedError as error:
                 raise self.graph.error(f"not supported: {error}", node) from None
             except (RuntimeError, IndexError, ValueError, TypeError) as error:
-                shapes = ", ".join(f"{self.values[name].dtype} {list(self.values[name].shape)}" for name in node.inputs if name in self.values)
-                raise self.graph.error(f"{error}".splitlines()[0], node, code="bad-graph/operands", found=shapes) from error
+                shapes = ", ".join(
+                    f"{self.values[name].dtype} {list(self.values[name].shape)}"
+                    for name in node.inputs
+                    if name in self.values
+                )
+                raise self.graph.error(
+                    f"{error}".splitlines()[0], node, code="bad-graph/operands", found=shapes
+                ) from error
         outputs: dict[str, Value] = {}
         for name in self.graph.outputs:
             if name not in self.values:
@@ -144,7 +152,12 @@ class Specialiser:
         for i in row.host:
             value = operands[i] if i < len(operands) else None
             if value is not None and not value.known:
-                raise self.graph.error("depends on data, and has to follow from shapes", node, tensor=value.name, code="bad-graph/dynamic-shape")
+                raise self.graph.error(
+                    "depends on data, and has to follow from shapes",
+                    node,
+                    tensor=value.name,
+                    code="bad-graph/dynamic-shape",
+                )
             numbers[i] = None if value is None else value.tensor.reshape(-1).tolist()
         taken = [value for i, value in enumerate(operands) if value is not None and i not in row.host]
         if self._is_kept(node, taken):
@@ -169,8 +182,8 @@ class Specialiser:
         return False
 
     def _narrow(self, operands: Sequence[Value]) -> list[Value]:
-        """Where one operand is bfloat16 float32 ones follow it: what comes of weights is bfloat16, tables of angles and masks
-        keep their digits until they meet it."""
+        """Where one operand is bfloat16 float32 ones follow it: what comes of weights is bfloat16, tables of angles
+        and masks keep their digits until they meet it."""
         if not any(value.dtype == torch.bfloat16 for value in operands):
             return list(operands)
         return [self.narrowed_of(value) if value.dtype == torch.float32 else value for value in operands]
@@ -220,17 +233,22 @@ class Specialiser:
         total = node.get("total", None)
         if len(operands) > 1 and operands[1] is not None:
             if not operands[1].known:
-                raise self.graph.error("depends on data, and has to follow from shapes", node, tensor=operands[1].name, code="bad-graph/dynamic-shape")
+                raise self.graph.error(
+                    "depends on data, and has to follow from shapes",
+                    node,
+                    tensor=operands[1].name,
+                    code="bad-graph/dynamic-shape",
+                )
             total = int(operands[1].tensor.reshape(-1)[0])
         function = make_collective(node, total, x.tensor.ndim, self.groups)
         if x.known and "extent" in node.attributes:
             # The ranks' parts of an extent: shapes need it, and all ranks specialise together.
             device = self.options.device
-            self.values[node.outputs[0]] = Value(node.outputs[0], function(x.tensor.to(device)).cpu(), True)
+            self.values[node.outputs[0]] = Value(node.outputs[0], finished(function(x.tensor.to(device))).cpu(), True)
             return
         shape = result_shape(node, x.shape, total, self.groups)
         out = Value(node.outputs[0], torch.empty(shape, dtype=x.dtype, device="meta"), False)
-        out.producer = Step(node.op, node, function, [x], [out], {"group": self.groups.of(node), "total": total})
+        out.producer = Step(node.op, node, function, [x], [out], {"groups": self.groups, "total": total})
         self.steps.append(out.producer)
         self.values[out.name] = out
 

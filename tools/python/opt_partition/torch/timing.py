@@ -31,7 +31,7 @@ def measure(run: Callable[[], object], runs: int, device: torch.device, ranks: i
         "runs": runs,
         "median_ms": statistics.median(slowest),
         "min_ms": min(slowest),
-        "ranks": [{"median_ms": statistics.median(times), "min_ms": min(times)} for times in all_times],
+        "each_rank": [{"median_ms": statistics.median(times), "min_ms": min(times)} for times in all_times],
     }
     if device.type == "cuda":
         out["device"] = torch.cuda.get_device_name(device)

@@ -1,4 +1,5 @@
-"""Training steps of a rank: parameters and states stay on the device, and each NAME.next becomes the next step's NAME."""
+"""Training steps of a rank: parameters and states stay on the device, and each NAME.next becomes the next step's
+NAME."""
 
 from __future__ import annotations
 
@@ -15,7 +16,13 @@ from .runner import Runner
 class Training:
     def __init__(self, runner: Runner, learning_rate: float | None = None) -> None:
         if runner.plan.job != "training":
-            raise OptPartitionError("a plan of inference", code="usage/plan", exit=2, file=runner.plan.folder / "plan.json", hint="opt-partition MODEL --train writes plans of training")
+            raise OptPartitionError(
+                "a plan of inference",
+                code="usage/plan",
+                exit=2,
+                file=runner.plan.folder / "plan.json",
+                hint="opt-partition MODEL --train writes plans of training",
+            )
         self.runner = runner
         self.plan = runner.plan
         training = self.plan.json["training"]
@@ -29,7 +36,9 @@ class Training:
             elif entry.role in ("state", "step", "accumulated"):
                 self.carried[entry.name] = self._zeros(entry.name)
             elif entry.role == "learning_rate":
-                self.carried[entry.name] = torch.tensor(self.rate, dtype=runner.graph.dtypes[entry.name], device=runner.device)
+                self.carried[entry.name] = torch.tensor(
+                    self.rate, dtype=runner.graph.dtypes[entry.name], device=runner.device
+                )
         self.outputs: dict[str, Tensor] = {}
 
     def _zeros(self, name: str) -> Tensor:
@@ -39,7 +48,9 @@ class Training:
     def step(self, batches: Sequence[Mapping[str, numpy.ndarray]]) -> float:
         """One step of as many micro-batches as the plan accumulates; the loss."""
         if len(batches) != self.micro_batches:
-            raise OptPartitionError("micro-batches of a step", code="usage/batches", exit=2, expected=self.micro_batches, found=len(batches))
+            raise OptPartitionError(
+                "micro-batches of a step", code="usage/batches", exit=2, expected=self.micro_batches, found=len(batches)
+            )
         for name, entry in self.entries.items():
             if entry.role == "accumulated":
                 self.carried[name] = self._zeros(name)
@@ -53,12 +64,15 @@ class Training:
             self._carry(last=i + 1 == len(batches))
         name = next(entry.name for entry in self.plan.outputs if entry.role == "loss")
         loss = float(self.outputs[name])
-        if loss != loss and not any((batch[e.name] != -100).any() for batch in batches for e in self.plan.inputs if e.role == "labels"):
+        if loss != loss and not any(
+            (batch[e.name] != -100).any() for batch in batches for e in self.plan.inputs if e.role == "labels"
+        ):
             raise OptPartitionError("no label of this step counts, so it has no mean loss", code="bad-input/labels")
         return loss
 
     def _carry(self, last: bool) -> None:
-        """All micro-batches but the last hand on their sums, the last hands on all else (docs/plan-schema.md, section 4)."""
+        """All micro-batches but the last hand on their sums, the last hands on all else (docs/plan-schema.md, section
+        4)."""
         for source, target in self.plan.updates:
             if (self.entries[source].role == "accumulated") != last:
                 self.carried[source] = self.outputs[target]
