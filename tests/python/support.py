@@ -11,17 +11,14 @@ import numpy
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from opt_partition.torch.collectives import Groups
+from opt_partition.torch.executable import Executable
+from opt_partition.torch.graph import Graph, read_graph, read_weight
+from opt_partition.torch.program import Options, Program, Specialiser
+from opt_partition.torch.runner import Settings, improve
 
 SOURCE = Path(os.environ.get("OPTP_SOURCE", Path(__file__).resolve().parents[2]))
 PROGRAM = os.environ.get("OPTP_PROGRAM", str(SOURCE / "build/release/tools/opt-partition"))
-sys.path.insert(0, str(SOURCE / "tools/python"))
-
-from opt_partition.torch.collectives import Groups  # noqa: E402
-from opt_partition.torch.executable import Executable  # noqa: E402
-from opt_partition.torch.graph import Graph, read_graph, read_weight  # noqa: E402
-from opt_partition.torch.program import Options, Program, Specialiser  # noqa: E402
-from opt_partition.torch.runner import Settings, improve  # noqa: E402
-
 CPU = torch.device("cpu")
 
 

@@ -10,6 +10,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from opt_partition.errors import OptPartitionError
 from opt_partition.torch.operators import OPERATORS
+
 from support import model, run, specialise
 
 random = numpy.random.default_rng(404)
@@ -30,12 +31,14 @@ def numbers(*values: int) -> numpy.ndarray:
 X = floats(2, 3, 4)
 BOOLS = X > 0
 
+UNARY = "Abs Ceil Cos Erf Exp Floor Identity IsNaN Neg Reciprocal Relu Round Sigmoid Sign Sin Tanh".split()
+BINARY = "Add Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mul Sub".split()
+
 # Operator, operands (a plain array is data; one in a list is an initializer; None is absent), attributes.
 Case = tuple[str, list[Any], dict[str, Any]]
 CASES: list[Case] = [
-    *[(op, [X], {}) for op in ("Abs", "Ceil", "Cos", "Erf", "Exp", "Floor", "Identity", "IsNaN", "Neg", "Reciprocal", "Relu", "Round",
-                               "Sigmoid", "Sign", "Sin", "Tanh")],
-    *[(op, [X, floats(3, 1)], {}) for op in ("Add", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mul", "Sub")],
+    *[(op, [X], {}) for op in UNARY],
+    *[(op, [X, floats(3, 1)], {}) for op in BINARY],
     *[(op, [BOOLS, floats(3, 4) > 0], {}) for op in ("And", "Or", "Xor")],
     ("Not", [BOOLS], {}),
     ("Log", [abs(X)], {}),
@@ -82,7 +85,7 @@ CASES: list[Case] = [
     ("Slice", [X, [numbers(3)], [numbers(0)], [numbers(-1)], [numbers(-1)]], {}),
     ("Slice", [X, [numbers(3)], [numbers(2)], [numbers(2)]], {}),
     ("Pad", [X, [numbers(0, 1, 2, 1, 0, 0)]], {}),
-    ("Pad", [X, [numbers(0, -1, 2, 1, 0, -1)], [numpy.float32(7)]], {}),
+    ("Pad", [X, [numbers(0, 1, 2, 1, 0, 1)], [numpy.float32(7)]], {}),
     ("Gather", [X, ints(-3, 3, 2, 2)], {"axis": 1}),
     ("Gather", [X, [numpy.array(-1, numpy.int64)]], {"axis": 2}),
     ("GatherElements", [X, ints(-4, 4, 2, 3, 2)], {"axis": 2}),
@@ -146,6 +149,13 @@ class Operators(unittest.TestCase):
                 self.assertEqual(
                     run(specialise(text, Path(folder), inputs), inputs)["y"].tolist(), [[identity], [identity]]
                 )
+
+    def test_a_negative_pad_cuts(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            text, inputs = self.build("Pad", [X, [numbers(0, -1, 2, 1, 0, -1)], [numpy.float32(7)]], {})
+            cut = X[:, 1:, :3]
+            wanted = numpy.pad(cut, [(0, 1), (0, 0), (2, 0)], constant_values=7)
+            numpy.testing.assert_array_equal(run(specialise(text, Path(folder), inputs), inputs)["y"], wanted)
 
     def test_an_unknown_operator_is_named(self) -> None:
         with (

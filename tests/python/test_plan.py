@@ -6,7 +6,6 @@ import unittest
 from pathlib import Path
 
 import numpy
-import support
 from opt_partition.errors import OptPartitionError
 from opt_partition.extents import evaluate, is_name
 from opt_partition.plan import read_plan
@@ -50,11 +49,9 @@ class Extents(unittest.TestCase):
 
 
 def plan_of(inputs: list[dict], layouts: list[dict], **more: object) -> dict:
-    return {
-        "format": "opt-partition plan", "version": 2, "mesh": {"devices": 2}, "job": "inference", "dims": {}, "guards": [],
-        "layouts": layouts, "inputs": inputs, "outputs": [], "parameters": [], "constants": [], "updates": [], "collectives": [], "devices": [],
-        **more,
-    }  # fmt: skip
+    lists = ("guards", "outputs", "parameters", "constants", "updates", "collectives", "devices")
+    head = {"format": "opt-partition plan", "version": 2, "mesh": {"devices": 2}, "job": "inference", "dims": {}}
+    return {**head, **{name: [] for name in lists}, "layouts": layouts, "inputs": inputs, **more}
 
 
 class Plans(unittest.TestCase):
@@ -120,5 +117,4 @@ class Plans(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    support.CPU  # noqa: B018
     unittest.main()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as distributed
@@ -60,7 +61,8 @@ class Groups:
             if len(ranks) > 1:
                 whole = ranks == tuple(range(world))
                 # Members' positions are the plan's: torch would sort a group's ranks.
-                handle = distributed.group.WORLD if whole else distributed.new_group(list(ranks))
+                made: Any = distributed.group.WORLD if whole else distributed.new_group(list(ranks))
+                handle = made
             if rank in ranks:
                 self.known[ranks] = Group(ranks, ranks.index(rank), handle)
 
@@ -88,7 +90,7 @@ def _gather_equal(x: Tensor, group: Group, then: Callable[[list[Tensor]], Tensor
     if flat.dtype == torch.bool or (x.device.type == "cpu" and flat.dtype in (torch.bfloat16, torch.float16)):
         flat = flat.view(torch.uint8)  # what the bytes mean is no matter to a gather, and gloo does not know all types
     out = torch.empty(group.size * flat.numel(), dtype=flat.dtype, device=x.device)
-    work = distributed.all_gather_into_tensor(out, flat, group=group.handle, async_op=True)
+    work: Any = distributed.all_gather_into_tensor(out, flat, group=group.handle, async_op=True)
     order = sorted(group.ranks)  # torch's order is by rank
 
     def finish() -> Tensor:
@@ -111,7 +113,7 @@ def all_reduce(x: Tensor, group: Group, reduce: str, ordered: bool, in_place: bo
     if ordered or (reduce != "sum" and x.dtype.is_floating_point):
         return _gather_equal(x, group, lambda parts: _ordered_reduction(parts, reduce))
     total = x if in_place and x.is_contiguous() else x.clone(memory_format=torch.contiguous_format)
-    work = distributed.all_reduce(total, _NATIVE[reduce], group=group.handle, async_op=True)
+    work: Any = distributed.all_reduce(total, _NATIVE[reduce], group=group.handle, async_op=True)
 
     def finish() -> Tensor:
         work.wait()

@@ -34,7 +34,8 @@ def read_inputs(folder: Path, plan: Plan) -> dict[str, numpy.ndarray]:
 def _read(file: Path) -> numpy.ndarray:
     try:
         if file.suffix == ".npy":
-            return numpy.load(file, allow_pickle=False)
+            array: numpy.ndarray = numpy.load(file, allow_pickle=False)
+            return array
         tensor = onnx.TensorProto()
         tensor.ParseFromString(file.read_bytes())
         return numpy_helper.to_array(tensor)

@@ -369,7 +369,8 @@ def _extreme(name: str) -> Callable[[Tensor, Sequence[int], bool], Tensor]:
     def run(x: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
         if any(x.shape[axis] == 0 for axis in axes):
             return torch.sum(x, list(axes), keepdim=keep) + identity
-        return getattr(torch, name)(x, tuple(axes), keepdim=keep)
+        function = torch.amax if name == "amax" else torch.amin
+        return function(x, tuple(axes), keepdim=keep)
 
     return run
 
