@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 from collections.abc import Sequence
@@ -94,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit
     finally:
         if distributed.is_initialized() and sys.exc_info()[0] is None:
+            gc.collect()  # CUDA graphs go before the connections that they hold
             distributed.destroy_process_group()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -136,19 +137,38 @@ def add_norm(
     return total, functional.layer_norm(total, total.shape[-1:], scale, shift, epsilon)
 
 
+AddNorm = Callable[..., tuple[Tensor, Tensor]]
+
+
 @lru_cache(maxsize=1)
-def _compiled_add_norm() -> Callable[..., tuple[Tensor, Tensor]]:
-    return torch.compile(add_norm, dynamic=False)
+def _compiled_add_norm() -> AddNorm:
+    """On GPUs, by torch.compile: one kernel. Where that cannot be (no C compiler), as three."""
+    compiled: AddNorm = torch.compile(add_norm, dynamic=False)
+    works = True
+
+    def run(*operands: Any) -> tuple[Tensor, Tensor]:
+        nonlocal works
+        if works:
+            try:
+                return compiled(*operands)
+            except Exception as error:  # the compiler's own, of many classes
+                if torch.cuda.is_current_stream_capturing():
+                    raise
+                works = False
+                print(
+                    f"opt_partition.torch: torch.compile does not work here: {error}".splitlines()[0], file=sys.stderr
+                )
+        return add_norm(*operands)
+
+    return run
 
 
-def _add_norm_step(
-    has_bias: bool, epsilon: float, normed_shape: tuple[int, ...]
-) -> Callable[..., tuple[Tensor, Tensor]]:
+def _add_norm_step(epsilon: float, normed_shape: tuple[int, ...]) -> AddNorm:
     def run(
         x: Tensor, residual: Tensor, scale: Tensor, shift: Tensor, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         function = _compiled_add_norm() if x.device.type == "cuda" else add_norm
-        total, normed = function(x, residual.reshape(x.shape), scale, shift, bias, epsilon)
+        total, normed = function(x, residual, scale, shift, bias, epsilon)
         return total, normed.reshape(normed_shape)
 
     return run
@@ -177,7 +197,7 @@ def fuse_add_norm(program: Program) -> None:
         x, residual, bias = _with_bias(add, users, gone)
         normed = step.outputs[0]
         add.op, add.inputs = "add_norm", [x, residual, *step.inputs[1:], *([bias] if bias else [])]
-        add.function = _add_norm_step(bias is not None, step.node.get("epsilon", 1e-5), normed.shape)
+        add.function = _add_norm_step(step.node.get("epsilon", 1e-5), normed.shape)
         add.outputs = [value, normed]
         normed.producer = add
         gone.add(step)

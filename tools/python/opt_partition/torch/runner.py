@@ -60,7 +60,7 @@ def join_world(plan: Plan, device: torch.device) -> int:
         return 0
     if not distributed.is_initialized():
         if device.type == "cuda":
-            distributed.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
+            distributed.init_process_group("nccl", device_id=device)
         else:
             distributed.init_process_group("gloo")
     return distributed.get_rank()
