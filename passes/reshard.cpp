@@ -232,7 +232,7 @@ struct Route {
   // The factor that is to be split along this one axis, and is whole now.
   std::optional<std::pair<size_t, size_t>> wanted_along(llvm::StringRef axis) {
     for (size_t d = 0; d < to.dims.size(); ++d)
-      for (size_t k = 0; k < to.dims[d].factors().size(); ++k) {
+      for (size_t k = 0; to.dims[d].is_product() && k < to.dims[d].factors().size(); ++k) {
         if (to.dims[d].factors()[k].axes != Axes{axis.str()}) continue;
         take_factors(d);
         if (same_factors(r.now.dims[d], to.dims[d]) && r.now.dims[d].factors()[k].axes.empty()) return {{d, k}};

@@ -10,7 +10,8 @@ Dim value_of(const DimProduct& p) { return Dim(p.coefficient) * product(p.factor
 
 // What divides each side of an equation comes out of it: batch*total = batch*past + batch*sequence.
 Dim without_common_factors(Dim difference) {
-  for (Dim factor : products_of(difference).front().factors)
+  const DimProduct first = products_of(difference).front();
+  for (Dim factor : first.factors)
     while (auto quotient = exact_div(difference, factor)) difference = *quotient;
   int64_t divisor = 0;
   for (const DimProduct& p : products_of(difference)) divisor = std::gcd(divisor, p.coefficient);

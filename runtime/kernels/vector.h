@@ -58,7 +58,7 @@ OPTP_INLINE inline float exp_of(float x) {
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
   // In two factors, since n may be 128.
-  const int32_t exponent = std::bit_cast<int32_t>(shifted) - 0x4b400000;
+  const auto exponent = int32_t(std::bit_cast<uint32_t>(shifted) - 0x4b400000u);  // of numbers out of range anything
   const int32_t half = exponent >> 1;
   const float a = std::bit_cast<float>(uint32_t(half + 127) << 23),
               b = std::bit_cast<float>(uint32_t(exponent - half + 127) << 23);

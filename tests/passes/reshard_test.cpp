@@ -43,7 +43,8 @@ struct Move {
   }
   Dims dims() const {
     Dims out;
-    for (const DimSharding& d : unsplit().dims) {
+    const Sharding whole = unsplit();
+    for (const DimSharding& d : whole.dims) {
       out.push_back(0);
       for (const ProductSharding& p : d.parts) out.back() = out.back() + p.extent();
     }
