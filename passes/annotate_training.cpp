@@ -60,37 +60,8 @@ class Follower {
   }
   // A parameter, its gradient, its state, and what the optimizer computes of them.
   void pin_groups() {
-    auto output = [&](llvm::StringRef name) -> Value* {
-      for (const GraphOutput& o : graph_.outputs)
-        if (o.name == name) return o.value;
-      return nullptr;
-    };
-    llvm::DenseMap<const Value*, const Value*> parameter_of;
-    for (const GradientOutput& g : graph_.gradients) {
-      Value *gradient = output(g.output), *parameter = graph_.find(g.parameter);
-      parameter_of[gradient] = parameter_of[parameter] = parameter;
-      if (!gradient->sharding) pin(*gradient, *parameter);
-    }
-    for (const Update& u : graph_.updates) {
-      if (u.parameter.empty()) continue;
-      Value *state = graph_.find(u.input), *parameter = graph_.find(u.parameter);
-      parameter_of[state] = parameter;
-      if (!state->sharding) pin(*state, *parameter);
-    }
-    for (const auto& node : graph_.nodes) {
-      if (node->phase != Phase::optimizer || node->out().ndim() == 0) continue;
-      for (const Value* v : node->operands)
-        if (const Value* parameter = parameter_of.lookup(v);
-            parameter && node->out().type.dims == parameter->type.dims) {
-          parameter_of[&node->out()] = parameter;
-          if (!node->out().sharding) pin(node->out(), *parameter);
-        }
-    }
-    // What a pinned sum over micro-batches takes in is pinned, too.
-    for (const Update& u : graph_.updates)
-      if (u.kind == "accumulated" && !u.parameter.empty())
-        for (Value* v : output(u.output)->producer->operands)
-          if (!v->sharding) pin(*v, *graph_.find(u.parameter));
+    for (const OfParameter& m : parameter_groups(graph_))
+      if (!m.value->sharding) pin(*m.value, *m.parameter);
     // The terms of a pinned gradient take its sharding, instead of being made whole and then cut.
     for (const auto& node : llvm::reverse(graph_.nodes))
       if (node->op->is(Trait::adds_many) && node->out().sharding)

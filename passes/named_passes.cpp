@@ -73,6 +73,10 @@ const Option options_[] = {
      [](NamedPassOptions& o, llvm::StringRef v) {
        return !v.getAsInteger(10, o.training.accumulate) && o.training.accumulate > 0;
      }},
+    {"zero",
+     [](NamedPassOptions& o, llvm::StringRef v) {
+       return !v.getAsInteger(10, o.training.zero) && o.training.zero >= 0 && o.training.zero <= 3;
+     }},
     {"trainable",
      [](NamedPassOptions& o, llvm::StringRef v) {
        o.passes.trainable.push_back(v.str());

@@ -20,6 +20,7 @@ PartialState made_by(const Node& node, const Rule& rule, const Factors& factors,
       if (!it->second.empty()) own.reduce = rule.loops[k].reduce;
     }
   }
+  llvm::sort(own.axes);  // sums over the same axes are alike, whatever loops they are of
   return own;
 }
 bool all_are(const PartialState& state, llvm::ArrayRef<PartialState> operands) {

@@ -116,6 +116,8 @@ const Stage stages[] = {
     {"optimizer", "state, and the next value of every parameter", training, next_parameters, sweeps},
     {"annotate-training", "what training added is sharded as the parameters and the forward part are", training,
      on_whole<annotate_training>},
+    {"shard-training-state", "where asked for, state, gradients and parameters are cut over the axis data (ZeRO)",
+     training, [](Compilation& c, int64_t) { return shard_training_state(*c.whole, c.training); }},
     // After partial sums are known: those that are partial alike are added up before they are reduced.
     {"lower-sums", "sums of many become binary adds, partial ones first", training,
      [](Compilation& c, int64_t) { return lower_sums(*c.whole); }},

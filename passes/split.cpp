@@ -11,6 +11,7 @@
 #include "passes/passes.h"
 #include "passes/reshard.h"
 #include "passes/sharding_rules.h"
+#include "passes/strategy.h"
 
 namespace optp {
 namespace {
@@ -39,15 +40,7 @@ class Splitter {
     for (const auto& node : from_.nodes)
       if (auto e = split(*node)) return e;
     for (const GraphOutput& o : from_.outputs) {
-      Sharding wanted = *o.value->sharding;
-      wanted.partial.clear();
-      wanted.reduce = Reduce::none;
-      // What the next run takes, or what belongs to a parameter, stays where it is.
-      const bool stays = llvm::any_of(from_.states, [&](const State& s) { return s.output == o.name; }) ||
-                         llvm::any_of(from_.updates, [&](const Update& u) { return u.output == o.name; }) ||
-                         llvm::any_of(from_.gradients, [&](const GradientOutput& g) { return g.output == o.name; });
-      if (options_.outputs == OutputLayout::whole && !stays) wanted = replicated(o.value->ndim());
-      auto v = as(*o.value, wanted, "output '" + o.name + "' is given whole");
+      auto v = give(o);
       if (!v) return v.takeError();
       to_.outputs.push_back({o.name, *v});
     }
@@ -58,18 +51,32 @@ class Splitter {
   struct Held {
     Value* value;
     Sharding sharding;
+    Phase phase;  // in which it was made
   };
   void carry(const Value& from, Value& to, const Sharding& sharding) {
     to.sharding = sharding;
     to.logical_dims = from.type.dims;
     to.cause = from.cause;
-    held_[&from].push_back({&to, sharding});
+    held_[&from].push_back({&to, sharding, phase_});
+  }
+  // What the next run takes in comes as that takes it, and a gradient stays where its parameter is.
+  llvm::Expected<Value*> give(const GraphOutput& o) {
+    if (const auto at = llvm::find_if(from_.updates, [&](const Update& u) { return u.output == o.name; });
+        at != from_.updates.end())
+      return as(*o.value, *from_.find(at->input)->sharding, "'" + at->input + "' is held so");
+    Sharding wanted = *o.value->sharding;
+    wanted.partial.clear();
+    wanted.reduce = Reduce::none;
+    const bool stays = llvm::any_of(from_.states, [&](const State& s) { return s.output == o.name; }) ||
+                       llvm::any_of(from_.gradients, [&](const GradientOutput& g) { return g.output == o.name; });
+    if (options_.outputs == OutputLayout::whole && !stays) wanted = replicated(o.value->ndim());
+    return as(*o.value, wanted, "output '" + o.name + "' is given whole");
   }
   // The value held as wanted: as it is, as it was resharded before, or resharded now from the form it was made in.
   llvm::Expected<Value*> as(const Value& v, const Sharding& wanted, llvm::StringRef reason) {
     auto& forms = held_[&v];
     for (const Held& h : forms)
-      if (same_placement(h.sharding, wanted)) return h.value;
+      if (same_placement(h.sharding, wanted) && is_kept(v, h)) return h.value;
     // Forms stand in the order in which they were made; the last is usually reduced already. A user that accepts
     // partial sums takes the last one that is still partial.
     auto from = forms.rbegin();
@@ -82,8 +89,14 @@ class Splitter {
     const Held base = *from;
     auto made = reshard(build_, *base.value, v.type.dims, base.sharding, wanted, reason);
     if (!made) return made.takeError();
-    held_[&v].push_back({*made, wanted});
+    held_[&v].push_back({*made, wanted, phase_});
     return *made;
+  }
+  // A parameter whose parts lie on several devices of the axis data would take there, gathered, the room that its
+  // cutting saves: between the passes it is let go.
+  bool is_kept(const Value& v, const Held& form) const {
+    const bool is_shared = v.is_data() && llvm::any_of(v.sharding->axes(), strategy_of_axis);
+    return !is_shared || form.phase == phase_ || form.value == held_.find(&v)->second.front().value;
   }
 
   // A form without copies that one sum was made of: what has the copies is beside it.
@@ -105,7 +118,7 @@ class Splitter {
     Splitting s{
         .node = node, .rule = factors_.rule(node), .axes = node.op->rule ? node_axes(node, factors_) : NodeAxes()};
     build_.at(node.name, node.origin);
-    build_.phase(node.phase);
+    build_.phase(phase_ = node.phase);
     if (auto e = take_operands(s)) return e;
     Node& copy = add_copy(s);
     if (!s.rule.covers.empty()) return lower(s, copy);
@@ -221,6 +234,7 @@ class Splitter {
   const Factors& factors_;
   Graph& to_;
   Builder build_;
+  Phase phase_ = Phase::forward;  // of the node that is being split
   llvm::DenseMap<const Value*, llvm::SmallVector<Held, 2>> held_;
 };
 

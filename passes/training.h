@@ -24,6 +24,7 @@ struct TrainingOptions {
   int64_t accumulate = 1;                      // micro-batches in a step
   std::vector<std::string> trainable, freeze;  // name patterns; freeze wins
   std::vector<std::string> no_decay;           // name patterns of parameters that weight decay leaves out
+  int64_t zero = 0;                            // 1 to 3: what is cut over the mesh axis data (shard_training_state)
 };
 // The first number that is none an optimizer can take: lr, momentum … below 0, infinite or not a number.
 struct OutsideDomain {
@@ -84,5 +85,22 @@ llvm::Error add_optimizer(Graph& graph, llvm::ArrayRef<ParameterGradient> gradie
 
 // Shardings of all that has none yet: by the classes of what has, which stays as it is.
 llvm::Error annotate_training(Graph& graph, const PassOptions& options);
+
+// What belongs to a trained parameter in a training step, itself included: values of its dims.
+struct OfParameter {
+  enum class Kind {
+    parameter,
+    gradient,   // also what it is the sum of, or is summed up in over micro-batches
+    optimizer,  // state, and what the next values are computed of
+  } kind;
+  Value* value;
+  Value* parameter;
+};
+std::vector<OfParameter> parameter_groups(const Graph& graph);
+
+// ZeRO (Rajbhandari et al., 2020, arXiv:1910.02054, section 5). The devices along the mesh axis data would keep the
+// same optimizer state: level 1 cuts it over them, 2 gradients, too, and 3 parameters. Of an annotated training step.
+// Errors: no such axis of several devices.
+llvm::Error shard_training_state(Graph& graph, const TrainingOptions& options);
 
 }  // namespace optp

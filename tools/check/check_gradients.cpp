@@ -172,7 +172,7 @@ llvm::Error TrainingChecker::compare_gradients(double loss, const ArraysAtRoot& 
   for (size_t k = 0; k < job_.whole->gradients.size(); ++k) {
     const GradientOutput& g = job_.whole->gradients[k];
     const Array& expected = truth_[g.output];
-    auto found = joined(*job_.whole->find(g.parameter), parts, g.output);
+    auto found = joined(gradient_of(*job_.whole, g), parts, g.output);
     if (!found) return found.takeError();
     int64_t at = 0;
     const double error = error_of(*found, expected, &at), yardstick = whole.errors[k];

@@ -35,7 +35,7 @@ llvm::Expected<double> TrainingChecker::clip_factor(const Job& job, const Moved&
   if (most <= 0) return 1;
   double squares = 0;
   for (const GradientOutput& g : job.whole->gradients) {
-    auto gradient = joined(*job.whole->find(g.parameter), moved.gradients, g.output);
+    auto gradient = joined(gradient_of(*job.whole, g), moved.gradients, g.output);
     if (!gradient) return gradient.takeError();
     for (double x : gradient->f) squares += x * x;
   }
@@ -45,14 +45,15 @@ llvm::Expected<double> TrainingChecker::clip_factor(const Job& job, const Moved&
 llvm::Expected<StepOfParameter> TrainingChecker::step_of(const Job& job, const Moved& moved, const GradientOutput& g,
                                                          double clip) const {
   const Value& parameter = *job.whole->find(g.parameter);
-  auto gradient = joined(parameter, moved.gradients, g.output);
+  auto gradient = joined(gradient_of(*job.whole, g), moved.gradients, g.output);
   if (!gradient) return gradient.takeError();
   StepOfParameter out{.parameter = &parameter, .gradient = std::move(*gradient)};
   for (double& x : out.gradient.f) x *= clip;
   for (const Update& u : job.whole->updates) {
     if (u.parameter != g.parameter) continue;
-    auto old = joined(parameter, moved.before, u.input);
-    auto now = joined(parameter, moved.after, u.input);
+    const Value& held = *job.whole->find(u.input);
+    auto old = joined(held, moved.before, u.input);
+    auto now = joined(held, moved.after, u.input);
     if (!old || !now) return llvm::joinErrors(old.takeError(), now.takeError());
     out.before[u.input] = std::move(*old), out.after[u.input] = std::move(*now);
   }

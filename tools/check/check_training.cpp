@@ -75,9 +75,13 @@ llvm::Expected<std::unique_ptr<Stepper>> TrainingChecker::whole_stepper(const Jo
   return Stepper::create(one_, std::move(graphs),
                          {.threads_per_device = o_.threads, .gradients = true, .slow = o_.slow});
 }
+const Value& TrainingChecker::gradient_of(const Graph& whole, const GradientOutput& gradient) {
+  return *llvm::find_if(whole.outputs, [&](const GraphOutput& o) { return o.name == gradient.output; })->value;
+}
 llvm::Expected<Array> TrainingChecker::joined(const Value& like, const ArraysAtRoot& parts,
                                               llvm::StringRef name) const {
-  const Extents& dims = like.data->dims;
+  Extents dims;
+  for (Dim d : like.type.dims) dims.push_back(*d.constant());
   const HostArray* first = parts.find(0, name);
   if (!first) return error(Code::bug).what(quoted(name)).what("rank 0 has none of it");
   auto whole = join(first->dtype, dims, Shard::of_all(dims, *like.sharding, mesh()),

@@ -134,6 +134,13 @@ void add_training_options(CLI::App& command, JobOptions& o) {
               {"gradient-accumulation-steps", "grad-accum", "micro-batches"});
   also_called(command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm"),
               {"clip", "clip-grad", "clip-grad-norm", "grad-clip", "gradient-clipping"});
+  also_called(command
+                  .add_option("--zero", t.zero,
+                              "1, 2 or 3: the devices along the mesh axis data share optimizer state; gradients, too; "
+                              "and parameters (ZeRO)")
+                  ->type_name("0|1|2|3")
+                  ->check(CLI::Range(0, 3)),
+              {"zero-stage", "fsdp", "sharded-optimizer"});
   command
       .add_option("--no-decay", t.no_decay,
                   "PATTERN of parameters that weight decay skips, such as biases and norms (repeatable)")
