@@ -143,6 +143,9 @@ llvm::Error TrainingChecker::gradients() {
   auto parts = gather_gradients(job_, **ranks);
   if (!parts) return parts.takeError();
   if (auto e = world_.at_root([&] { return compare_gradients(*loss, *parts, yardstick); })) return e;
+  // A micro-batch before the last one runs another graph.
+  if (job_.training.accumulate > 1)
+    if (auto e = (*ranks)->accumulate(dims_, batches_[0].ranks)) return e;
   auto memory = measured(**ranks);
   if (!memory) return memory.takeError();
   memory_ = std::move(*memory);

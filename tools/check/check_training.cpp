@@ -107,7 +107,7 @@ llvm::Expected<std::vector<TrainingChecker::Memory>> TrainingChecker::measured(S
         (u.kind == "parameter" ? m.parameters : m.state) += int64_t(stepper.values(r)[u.input].bytes.size());
     for (const GradientOutput& g : stepper.graph(r).gradients)
       m.gradients += int64_t(stepper.gradient(r, g.output)->bytes.size());
-    const MemoryNumbers& numbers = stepper.last_run()->executable(r).memory();
+    const MemoryNumbers numbers = stepper.memory(r);
     own[r] = llvm::formatv("{0}", llvm::json::Value(llvm::json::Array{m.parameters, m.state, m.gradients,
                                                                       numbers.value_bytes, numbers.arena_actual_bytes}))
                  .str();

@@ -2,6 +2,7 @@
 
 #include "passes/rank_kinds.h"
 #include "runtime/executable.h"
+#include "tools/run/stepper.h"
 
 namespace optp {
 llvm::Expected<int64_t> activation_peak_bytes(const Graph& rank, const DimValues& dims) {
@@ -11,9 +12,21 @@ llvm::Expected<int64_t> activation_peak_bytes(const Graph& rank, const DimValues
   // What a step trains is not known before it runs.
   for (const Update& u : graph.updates)
     if (Value* v = graph.find(u.input); v && v->is_data()) graph.make_input(*v);
-  auto memory = Executable::plan_memory_of(graph);
-  if (!memory) return memory.takeError();
-  return memory->value_bytes;
+  if (llvm::none_of(graph.updates, is_accumulated)) {
+    auto memory = Executable::plan_memory_of(graph);
+    if (!memory) return memory.takeError();
+    return memory->value_bytes;
+  }
+  int64_t most = 0;
+  for (const bool last : {false, true}) {
+    const auto one = graph.clone();
+    keep_outputs(*one, graph.updates, last);
+    one->erase_dead();
+    auto memory = Executable::plan_memory_of(*one);
+    if (!memory) return memory.takeError();
+    most = std::max(most, memory->value_bytes);
+  }
+  return most;
 }
 
 llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& examples) {

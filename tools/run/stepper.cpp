@@ -18,7 +18,6 @@ HostArray f32_scalar(double x) {
   a.f[0] = x;
   return host_array(a, DType::f32);
 }
-bool is_accumulated(const Update& u) { return u.kind == "accumulated"; }
 llvm::Expected<HostArray> zeros(const Value& v) {
   HostArray out;
   out.dtype = v.type.dtype;
@@ -57,6 +56,23 @@ llvm::Expected<std::unique_ptr<Stepper>> Stepper::create(World& world, PerRank<s
     if (auto e = out->start(*ranks[r], out->values_[r])) return e;
   out->graphs_ = std::move(ranks);
   return out;
+}
+
+bool is_accumulated(const Update& u) { return u.kind == "accumulated"; }
+void keep_outputs(Graph& graph, llvm::ArrayRef<Update> updates, bool of_last) {
+  std::erase_if(graph.outputs, [&](const GraphOutput& o) {
+    return of_last == llvm::any_of(updates, [&](const Update& u) { return u.output == o.name && is_accumulated(u); });
+  });
+}
+MemoryNumbers Stepper::memory(size_t rank) const {
+  MemoryNumbers most;
+  for (const auto& [of, bound] : bound_) {
+    if (!bound.threads) continue;
+    const MemoryNumbers& m = bound.threads->executable(rank).memory();
+    most.value_bytes = std::max(most.value_bytes, m.value_bytes);
+    most.arena_actual_bytes = std::max(most.arena_actual_bytes, m.arena_actual_bytes);
+  }
+  return most;
 }
 
 llvm::Error Stepper::start(Graph& graph, HostArrays& values) const {
@@ -110,11 +126,7 @@ llvm::Expected<Stepper::Bound*> Stepper::bound(const DimValues& dims, bool last)
   for (const size_t r : ranks()) {
     auto g = bind_to_run(*graphs_[r], dims);
     if (!g) return g.takeError();
-    std::erase_if((*g)->outputs, [&](const GraphOutput& o) {
-      const bool sums =
-          llvm::any_of(graphs_[r]->updates, [&](const Update& u) { return u.output == o.name && is_accumulated(u); });
-      return sums == last;
-    });
+    keep_outputs(**g, graphs_[r]->updates, last);
     b.graphs[r] = std::move(*g);
   }
   if (auto e = erase_dead(b.graphs)) return e;

@@ -17,6 +17,10 @@ struct StepperOptions {
   SlowNodes* slow = nullptr;  // gets what no kernel runs; outlives the stepper
 };
 
+// A step of several micro-batches runs two graphs: of each but the last one the sums, of the last one all else.
+bool is_accumulated(const Update& update);
+void keep_outputs(Graph& graph, llvm::ArrayRef<Update> updates, bool of_last);
+
 class Stepper {
  public:
   // Graphs of a training step, whose named dims are open, of the ranks that the world holds. Parameters start as their
@@ -37,6 +41,7 @@ class Stepper {
   HostArrays& values(size_t rank) { return values_[rank]; }
   const HostArray* gradient(size_t rank, llvm::StringRef output) const;
   const RankThreads* last_run() const { return last_; }  // none before the first
+  MemoryNumbers memory(size_t rank) const;               // the most that a run took
 
  private:
   struct Bound {

@@ -1,0 +1,96 @@
+// ZeRO: state, gradients and parameters shared over the mesh axis data. The steps are those of one device all the same,
+// and a checkpoint goes on with any other layout.
+#include "llvm/Support/JSON.h"
+#include "tests/tools/program.h"
+
+using namespace optp;
+
+namespace {
+using Words = std::vector<std::string>;
+Words operator+(Words a, const Words& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+const std::string model = export_of("opt-tiny") + "/model.onnx";
+
+void tokens_into(const std::string& file) {
+  std::string tokens;
+  for (int k = 0; k < 600; ++k) tokens += char((k * k * 7 + k) % 250), tokens += char(0);
+  write_text(file, tokens);
+}
+}  // namespace
+
+TEST_CASE("check --train holds for every level of ZeRO, where parts are uneven, too") {
+  for (const Words& layout : std::vector<Words>{
+           {"--mesh", "data=2,tensor=2", "--zero", "1", "--max-grad-norm", "0.5"},
+           {"--mesh", "data=3", "--zero", "2", "--accumulate", "2"},
+           {"--mesh", "data=2,tensor=2", "--zero", "3", "--max-grad-norm", "0.5"},
+       }) {
+    CAPTURE(layout);
+    const Sandbox box;
+    const Result r = box.run(Words{"check", model, "--train", "--dim", "batch=3", "--dim", "sequence=5"} + layout);
+    CAPTURE(r.out);
+    CHECK(r.err == "");
+    CHECK(r.code == 0);
+  }
+}
+
+TEST_CASE("the bytes a device keeps are those that ZeRO promises") {
+  // Adam in float32, by parameters: 4 bytes each, its gradient 4, its moments 8.
+  struct Level {
+    std::string zero;
+    double parameters, gradients, state;
+  };
+  for (const Level& l : {Level{"0", 1, 1, 1}, {"1", 1, 1, 0.5}, {"2", 1, 0.5, 0.5}, {"3", 0.5, 0.5, 0.5}}) {
+    CAPTURE(l.zero);
+    const Sandbox box;
+    REQUIRE(box.run({"partition", model, "--train", "--mesh", "data=2", "--zero", l.zero, "-o", "out"}).code == 0);
+    auto plan = llvm::json::parse(contents(box / "out" + "/plan.json"));
+    REQUIRE(bool(plan));
+    for (const auto& device : *plan->getAsObject()->getArray("devices")) {
+      const auto bytes = [&](const char* member) { return double(*device.getAsObject()->getInteger(member)); };
+      // Of dims with an odd extent one device has more.
+      CHECK(bytes("parameter_bytes") == doctest::Approx(4 * 72144 * l.parameters).epsilon(0.02));
+      CHECK(bytes("gradient_bytes") == doctest::Approx(4 * 72144 * l.gradients).epsilon(0.02));
+      CHECK(bytes("state_bytes") == doctest::Approx(8 * 72144 * l.state).epsilon(0.02));
+    }
+  }
+}
+
+TEST_CASE("a checkpoint goes on with another mesh and level, element for element") {
+  const Sandbox box;
+  tokens_into(box / "t.bin");
+  const Words train = {"train",      model, "--data",      "t.bin", "--batch",     "4",
+                       "--sequence", "8",   "--max-steps", "3",     "--optimizer", "adamw"};
+  REQUIRE(box.run(train + Words{"--mesh", "data=2,tensor=2", "--zero", "3", "--save", "run"}).code == 0);
+  REQUIRE(box.run({"export", "run", "-o", "a.onnx"}).code == 0);
+  int n = 0;
+  std::string from = "run";
+  for (const Words& layout : std::vector<Words>{{"--mesh", "tensor=3"},
+                                                {"--mesh", "data=2", "--zero", "1"},
+                                                {"--mesh", "data=4,tensor=2", "--zero", "2"},
+                                                {"--mesh", "data=3", "--zero", "3"}}) {
+    CAPTURE(layout);
+    const std::string next = "run" + std::to_string(++n);
+    const Result r = box.run(train + layout + Words{"--resume", from, "--save", next});
+    CAPTURE(r.err);
+    REQUIRE(r.code == 0);
+    REQUIRE(box.run({"export", next, "-o", next + ".onnx"}).code == 0);
+    CHECK(contents(box / "a.onnx") == contents(box / next + ".onnx"));
+    from = next;
+  }
+  // Back where it was, with moments as they were.
+  REQUIRE(box.run(train + Words{"--mesh", "data=2,tensor=2", "--zero", "3", "--resume", from, "--save", "back"}).code ==
+          0);
+  for (const char* rank : {"0", "1", "2", "3"})
+    CHECK(contents(box / "run" + "/rank" + rank + ".data") == contents(box / "back" + "/rank" + rank + ".data"));
+}
+
+TEST_CASE("--zero needs several devices along data") {
+  const Sandbox box;
+  const Result r = box.run({"partition", model, "--train", "--devices", "2", "--zero", "1", "-o", "out"});
+  CHECK(r.code == 2);
+  CHECK(r.line() ==
+        "--zero 1: there is nothing to share: expected a mesh axis called data of several devices, found mesh "
+        "tensor=2; say --mesh data=2,tensor=2, for instance");
+}
