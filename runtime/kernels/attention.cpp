@@ -305,8 +305,14 @@ void Worker::run_head(int64_t mask, int64_t other) {
 void Worker::load_queries(const Ints& index) {
   const void* from = address(call_, a_.q, offset_of(a_.q, index) + first_ * a_.q.row);
   with_elements(from, a_.q.dtype, [&](const auto* q, const auto& load) {
-    for (int64_t r = 0; r < rows_; ++r)
-      for (int64_t d = 0; d < a_.depth; ++d) queries_[r * a_.depth + d] = load(q[r * a_.q.row + d * a_.q.column]);
+    vectorised([q, load, to = queries_, rows = rows_, depth = a_.depth, row = a_.q.row, column = a_.q.column]()
+                   OPTP_LAMBDA {
+                     for (int64_t r = 0; r < rows; ++r)
+                       if (column == 1)
+                         for (int64_t d = 0; d < depth; ++d) to[r * depth + d] = load(q[r * row + d]);
+                       else
+                         for (int64_t d = 0; d < depth; ++d) to[r * depth + d] = load(q[r * row + d * column]);
+                   });
   });
 }
 
