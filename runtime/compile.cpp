@@ -4,6 +4,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
+#include "runtime/attention.h"
 #include "runtime/executable_state.h"
 #include "runtime/file_pages.h"
 #include "runtime/memory_plan.h"
@@ -140,6 +141,7 @@ Work Executable::State::work_of(const FusedStep& fused) const {
   for (const auto& r : fused.last->results) work.results.push_back(spec_of(*r));
   work.before = fused.before;
   work.after = fused.after;
+  work.attention = fused.attention;
   return work;
 }
 
@@ -235,16 +237,19 @@ llvm::Expected<std::optional<FusedStep>> Executable::State::widest(const Node& n
   return std::nullopt;
 }
 
-// What each node runs in: softmax takes what stands before it first, then products what follows them.
+// What each node runs in: attentions first, then softmax takes what stands before it, then products what follows them.
 llvm::Expected<Executable::State::Fused> Executable::State::fuse_nodes() const {
   Fused out;
   if (!options.fuse) return out;
   KernelContext attempt = context;
   attempt.plan_only = true;  // as it will be compiled, but nothing is packed to try
+  FoundAttentions attentions = find_attentions(graph, attempt, options.whole_mask_bytes);
+  out.taken = std::move(attentions.taken);
+  for (FusedStep& step : attentions.steps) out.by_last_node[step.last] = std::move(step);
   llvm::DenseMap<const Node*, size_t> absorbed;
   for (const Fusion anchor : {Fusion::takes_before, Fusion::takes_after})
     for (const auto& node : graph.nodes) {
-      if (fusion_of(*node) != anchor) continue;
+      if (fusion_of(*node) != anchor || out.taken.contains(node.get())) continue;
       auto step = widest(*node, attempt, out.taken);
       if (!step) return step.takeError();
       if (!*step) continue;

@@ -24,6 +24,9 @@ struct ExecutableOptions {
   Communicator* communicator = nullptr;  // outlives the executable; null where no collective has a second member
   MissingWeights missing = MissingWeights::refuse;
   bool fuse = true;
+  // A mask of attention that takes no more is computed once, whole, for all that add it; a larger one by blocks with
+  // the scores.
+  int64_t whole_mask_bytes = 1 << 20;
   std::shared_ptr<PackedWeights> packed;  // shared with other executables of the same rank; null: its own
   bool profile = false;
 };

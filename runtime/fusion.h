@@ -16,6 +16,7 @@ struct FusedStep {
   std::vector<const Value*> operands;  // the anchor's (its first replaced by the head's), then those of adds
   llvm::SmallVector<Fused, 2> before;
   llvm::SmallVector<Fused, 4> after;
+  std::shared_ptr<const Attention> attention;  // where the step is one (runtime/attention.h)
 };
 
 // The step of one softmax or contract with as much as may be fused: intermediates have one use and are no outputs, and

@@ -14,6 +14,10 @@ std::vector<const ViewDef*>& views() {
   static std::vector<const ViewDef*> views;
   return views;
 }
+detail::CompileAttention& attention() {
+  static detail::CompileAttention compile = nullptr;
+  return compile;
+}
 Array read(const void* bytes, DType dtype, llvm::ArrayRef<int64_t> dims) {
   Tensor view;
   view.dtype = dtype;
@@ -25,6 +29,7 @@ Array read(const void* bytes, DType dtype, llvm::ArrayRef<int64_t> dims) {
 
 void detail::register_kernel(const KernelDef* kernel) { registry().push_back(kernel); }
 void detail::register_view(const ViewDef* view) { views().push_back(view); }
+void detail::register_attention(CompileAttention compile) { attention() = compile; }
 
 TensorSpec spec_of(const Value& value) {
   TensorSpec spec;
@@ -63,7 +68,15 @@ std::optional<int64_t> view_offset(const Node& node) {
   return std::nullopt;
 }
 
+std::optional<StridedLayout> layout_through(const Node& node, const StridedLayout& of_operand) {
+  if (node.operands.empty() || node.results.size() != 1) return std::nullopt;
+  for (const ViewDef* v : views())
+    if (v->op == node.op->name && v->through) return v->through(node, of_operand);
+  return std::nullopt;
+}
+
 llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& context) {
+  if (work.attention) return attention()(work, context);
   const std::string& op = work.node->op->name;
   const KernelDef* def = find_kernel(op, work.dtype());
   if (def) {

@@ -3,6 +3,7 @@
 #pragma once
 #include <dnnl.hpp>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,6 +28,11 @@ TensorSpec spec_of(const Value& value);  // of a value whose dims are numbers
 // A scalar constant's number, where a value is one.
 std::optional<double> scalar_constant(const Value& value);
 
+// A row of an elementwise op: n results, each operand stepping by 0 or 1.
+using Row = void (*)(int64_t n, const void* const* in, const int64_t* step, void* out);
+
+struct Attention;  // runtime/attention.h
+
 // An elementwise step that runs inside of a neighbour's kernel.
 struct Fused {
   enum class Kind { add, scale, relu } kind;
@@ -41,6 +47,8 @@ struct Work {
   llvm::SmallVector<TensorSpec, 1> results;
   llvm::SmallVector<Fused, 2> before;  // applied to operand 0 (softmax)
   llvm::SmallVector<Fused, 4> after;   // applied to result 0 (contract)
+  std::shared_ptr<const Attention>
+      attention;  // the node is the softmax of this; its operands are others than the node's
 
   DType dtype() const { return operands.empty() ? results[0].dtype : operands[0].dtype; }  // chooses the kernel
 };
@@ -65,6 +73,7 @@ struct Kernel {
   unsigned packed = 0;  // bit k: operand k was copied into the kernel's own layout and is not read
   int64_t packed_bytes = 0;
   int64_t scratch_bytes = 0;
+  Row row = nullptr;     // of an elementwise op: what `run` does with each row
   std::string fallback;  // why it is the op's evaluate, in float64, that runs: right and slow. Empty: it is not
 };
 
@@ -77,6 +86,7 @@ enum class Fusion {
   is_multiply,   // a step where the other operand is a constant number
   is_divide,     // the same, of operand 0
   is_relu,
+  is_steady,  // nothing of these, but a result moves by no more than the operands do
 };
 
 struct KernelDef {
@@ -89,13 +99,27 @@ const KernelDef* find_kernel(llvm::StringRef op, DType dtype);
 Fusion fusion_of(const Node& node);           // of its op's kernel for the dtype of operand 0
 std::vector<const KernelDef*> all_kernels();  // sorted by op
 
-// A node whose result is bytes of its operand 0, as they lie there, needs no kernel: it is a view of them.
+// Where the elements of a tensor lie in another. A dim is a product of factors, major to minor, each with a stride: of
+// a transposed tensor whose dims were joined no single stride is left.
+struct Factor {
+  int64_t extent = 1, stride = 0;  // elements; 0: repeated
+};
+struct StridedLayout {
+  int64_t offset = 0;  // elements
+  llvm::SmallVector<llvm::SmallVector<Factor, 2>, 4> dims;
+};
+
+// A node whose result is bytes of its operand 0, as they lie there, needs no kernel: it is a view of them. Where it
+// only moves or repeats elements, a kernel that reads by strides can read the operand in its place.
 struct ViewDef {
   std::string op;
   std::optional<int64_t> (*offset)(
       const Node& node);  // of the result's first byte in the operand's; none: it must be computed
+  // Of the result's elements, from where the operand's lie. None: no strides describe it.
+  std::optional<StridedLayout> (*through)(const Node& node, StridedLayout of_operand) = nullptr;
 };
 std::optional<int64_t> view_offset(const Node& node);
+std::optional<StridedLayout> layout_through(const Node& node, const StridedLayout& of_operand);
 
 // The registered kernel, or evaluate. Fused work that no kernel can do gives a Kernel without `run`.
 llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& context);
@@ -104,6 +128,8 @@ Kernel fallback_kernel(const Work& work, std::string reason);
 namespace detail {
 void register_kernel(const KernelDef* kernel);
 void register_view(const ViewDef* view);
+using CompileAttention = llvm::Expected<Kernel> (*)(const Work& work, const KernelContext& context);
+void register_attention(CompileAttention compile);
 }  // namespace detail
 struct RegisteredKernel {
   KernelDef def;
@@ -112,6 +138,9 @@ struct RegisteredKernel {
 struct RegisteredView {
   ViewDef def;
   explicit RegisteredView(ViewDef d) : def(std::move(d)) { detail::register_view(&def); }
+};
+struct RegisteredAttention {
+  explicit RegisteredAttention(detail::CompileAttention compile) { detail::register_attention(compile); }
 };
 
 }  // namespace optp

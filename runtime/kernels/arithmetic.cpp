@@ -117,11 +117,11 @@ std::optional<int64_t> times_one(const Node& node) {
 const RegisteredView views[] = {RegisteredView{{"mul", times_one}}};
 const RegisteredKernel kernels[] = {
     RegisteredKernel{{"add", {}, binary<Add>, Fusion::is_add}},
-    RegisteredKernel{{"sub", {}, binary<Sub>}},
+    RegisteredKernel{{"sub", {}, binary<Sub>, Fusion::is_steady}},
     RegisteredKernel{{"mul", {}, binary<Mul>, Fusion::is_multiply}},
     RegisteredKernel{{"div", {}, binary<Div>, Fusion::is_divide}},
-    RegisteredKernel{{"max", {}, binary<Max>}},
-    RegisteredKernel{{"min", {}, binary<Min>}},
+    RegisteredKernel{{"max", {}, binary<Max>, Fusion::is_steady}},
+    RegisteredKernel{{"min", {}, binary<Min>, Fusion::is_steady}},
     RegisteredKernel{{"pow", {}, power}},
 };
 }  // namespace

@@ -150,9 +150,73 @@ std::optional<int64_t> concat_view(const Node& node) {
   return 0;
 }
 
+// The same views by strides, where a result's first byte and its dims don't say it all.
+std::optional<StridedLayout> transpose_layout(const Node& node, StridedLayout x) {
+  StridedLayout y{.offset = x.offset, .dims = {}};
+  for (int64_t p : node.integers("perm")) y.dims.push_back(std::move(x.dims[size_t(p)]));
+  return y;
+}
+// All factors in a row, cut and joined anew.
+std::optional<StridedLayout> reshape_layout(const Node& node, StridedLayout x) {
+  llvm::SmallVector<Factor, 8> factors;
+  for (const auto& dim : llvm::reverse(x.dims))
+    for (const Factor& f : llvm::reverse(dim))
+      if (f.extent != 1) factors.push_back(f);
+  StridedLayout y{.offset = x.offset, .dims = {}};
+  for (int64_t rest : spec_of(node.out()).dims) {
+    y.dims.emplace_back();
+    while (rest > 1) {
+      if (factors.empty()) return std::nullopt;
+      Factor& f = factors.back();
+      if (rest % f.extent == 0) {
+        rest /= f.extent;
+        y.dims.back().push_back(factors.pop_back_val());
+      } else if (f.extent % rest == 0) {
+        f.extent /= rest;
+        y.dims.back().push_back({rest, f.stride * f.extent});
+        rest = 1;
+      } else {
+        return std::nullopt;
+      }
+    }
+  }
+  return y;
+}
+std::optional<StridedLayout> expand_layout(const Node& node, StridedLayout x) {
+  const TensorSpec from = spec_of(node.operand(0)), to = spec_of(node.out());
+  const size_t more = to.dims.size() - from.dims.size();
+  StridedLayout y{.offset = x.offset, .dims = {}};
+  for (size_t d = 0; d < to.dims.size(); ++d) {
+    const bool is_own = d >= more && from.dims[d - more] == to.dims[d];
+    y.dims.emplace_back();
+    if (is_own)
+      y.dims.back() = std::move(x.dims[d - more]);
+    else
+      y.dims.back().push_back({to.dims[d], 0});
+  }
+  return y;
+}
+std::optional<StridedLayout> repeat_layout(const Node& node, StridedLayout x) {
+  x.dims[size_t(node.integer("axis"))].push_back({node.integer("times"), 0});
+  return x;
+}
+std::optional<StridedLayout> slice_layout(const Node& node, StridedLayout x) {
+  auto& dim = x.dims[size_t(node.integer("axis"))];
+  const int64_t start = node.dim("start").constant().value_or(-1), step = node.integer("step", 1);
+  const int64_t n = spec_of(node.out()).dims[size_t(node.integer("axis"))];
+  if (dim.size() != 1 || n < 1 || start < 0 || start >= dim[0].extent) return std::nullopt;
+  if (const int64_t last = start + (n - 1) * step; last < 0 || last >= dim[0].extent) return std::nullopt;
+  x.offset += start * dim[0].stride;
+  dim[0] = {n, step * dim[0].stride};
+  return x;
+}
+
 const RegisteredView views[] = {
-    RegisteredView{{"transpose", transpose_view}}, RegisteredView{{"reshape", reshape_view}},
-    RegisteredView{{"expand", expand_view}},       RegisteredView{{"slice", slice_view}},
+    RegisteredView{{"transpose", transpose_view, transpose_layout}},
+    RegisteredView{{"reshape", reshape_view, reshape_layout}},
+    RegisteredView{{"expand", expand_view, expand_layout}},
+    RegisteredView{{"slice", slice_view, slice_layout}},
+    RegisteredView{{"repeat", [](const Node&) -> std::optional<int64_t> { return std::nullopt; }, repeat_layout}},
     RegisteredView{{"concat", concat_view}},
 };
 const RegisteredKernel kernels[] = {

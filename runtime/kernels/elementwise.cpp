@@ -13,6 +13,7 @@ Kernel rows_kernel(const Work& work, const KernelContext& context, Row row) {
   for (const TensorSpec& s : work.operands) loops.strides.push_back(broadcast_strides(s.dims, y.dims));
   loops.collapse();
   Kernel kernel;
+  kernel.row = row;
   for (size_t k = 0; k < work.operands.size(); ++k)
     if (work.operands[k].dims == y.dims && size_bytes(work.operands[k].dtype) == size_bytes(y.dtype))
       kernel.in_place |= 1u << k;

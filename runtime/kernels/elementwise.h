@@ -10,8 +10,6 @@
 
 namespace optp::kernels {
 
-// A row: n results, operands stepping by 0 or 1.
-using Row = void (*)(int64_t n, const void* const* in, const int64_t* step, void* out);
 // Runs `row` along the rows of the result.
 Kernel rows_kernel(const Work& work, const KernelContext& context, Row row);
 

@@ -3,26 +3,11 @@
 #include <cmath>
 
 #include "runtime/kernel.h"
+#include "runtime/kernels/softmax_row.h"
 #include "runtime/kernels/strided.h"
-#include "runtime/kernels/vector.h"
 
 namespace optp::kernels {
 namespace {
-constexpr int lanes = 16;
-
-// Σ f(k) for k in [0, n), in an order that vectorises and depends on n alone.
-template <class F>
-OPTP_INLINE inline float sum_of(int64_t n, const F& f) {
-  float part[lanes] = {};
-  int64_t k = 0;
-  for (; k + lanes <= n; k += lanes)
-    for (int j = 0; j < lanes; ++j) part[j] += f(k + j);
-  for (int j = 0; k + j < n; ++j) part[j] += f(k + j);
-  for (int width = lanes / 2; width > 0; width /= 2)
-    for (int j = 0; j < width; ++j) part[j] += part[j + width];
-  return part[0];
-}
-
 llvm::Expected<Kernel> layer_norm(const Work& work, const KernelContext& context) {
   const TensorSpec& x = work.operands[0];
   const int64_t n = x.dims.back(), rows = n ? x.elements() / n : 0;
@@ -56,17 +41,7 @@ llvm::Expected<Kernel> layer_norm(const Work& work, const KernelContext& context
 }
 
 OPTP_INLINE inline void softmax_row(const float* a, float* o, int64_t n) {
-  float most[lanes];
-  for (int j = 0; j < lanes; ++j) most[j] = -INFINITY;
-  int64_t k = 0;
-  for (; k + lanes <= n; k += lanes)
-    for (int j = 0; j < lanes; ++j) most[j] = a[k + j] > most[j] ? a[k + j] : most[j];
-  for (int j = 0; k + j < n; ++j) most[j] = a[k + j] > most[j] ? a[k + j] : most[j];
-  float top = most[0];
-  for (int j = 1; j < lanes; ++j) top = most[j] > top ? most[j] : top;
-  for (int64_t i = 0; i < n; ++i) o[i] = exp_of(a[i] - top);
-  const float total = sum_of(n, [=](int64_t i) OPTP_LAMBDA { return o[i]; });
-  const float factor = 1.0f / total;
+  const float factor = 1.0f / exponentials_of(a, largest_of(a, n), o, n);
   for (int64_t i = 0; i < n; ++i) o[i] *= factor;
 }
 

@@ -143,14 +143,14 @@ llvm::Expected<Kernel> unary_any(const Work& work, const KernelContext& context)
 }
 
 const RegisteredKernel kernels[] = {
-    RegisteredKernel{{"neg", {}, unary_any<Neg>}},
+    RegisteredKernel{{"neg", {}, unary_any<Neg>, Fusion::is_steady}},
     RegisteredKernel{{"abs", {}, unary_any<Abs>}},
     RegisteredKernel{{"relu", {}, unary_any<Relu>, Fusion::is_relu}},
     RegisteredKernel{{"exp", {}, unary_float<Exp>}},
     RegisteredKernel{{"log", {}, unary_float<Log>}},
     RegisteredKernel{{"sqrt", {}, unary_float<Sqrt>}},
     RegisteredKernel{{"reciprocal", {}, unary_float<Reciprocal>}},
-    RegisteredKernel{{"tanh", {}, unary_float<Tanh>}},
+    RegisteredKernel{{"tanh", {}, unary_float<Tanh>, Fusion::is_steady}},
     RegisteredKernel{{"sigmoid", {}, unary_float<Sigmoid>}},
     RegisteredKernel{{"erf", {}, unary_float<Erf>}},
     RegisteredKernel{{"sin", {}, unary_float<Sin>}},

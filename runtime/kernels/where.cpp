@@ -39,7 +39,7 @@ llvm::Expected<Kernel> compile_where(const Work& work, const KernelContext& cont
 }
 
 const RegisteredKernel kernels[] = {
-    RegisteredKernel{{"where", {}, compile_where}},
+    RegisteredKernel{{"where", {}, compile_where, Fusion::is_steady}},
 };
 }  // namespace
 }  // namespace optp::kernels
