@@ -98,10 +98,31 @@ bool is_linear_in(const Node& node, Linear linear, bool covers, const PartialSta
   }
   return false;
 }
+// Of a product's two operands that are both sums one may stay one: the larger, if the result is no larger either. Then
+// the smaller is reduced and later the result, which costs no more than reducing both.
+std::optional<size_t> stays_partial(const Node& node, Linear linear, llvm::ArrayRef<PartialState> operands) {
+  const bool are_two = linear == Linear::in_each_operand && operands.size() == 2 &&
+                       llvm::all_of(operands, [](const PartialState& s) { return s.is_partial(); });
+  if (!are_two || &node.operand(0) == &node.operand(1)) return std::nullopt;
+  const auto size = [](const Value& v) { return product(v.type.dims); };
+  for (size_t k : {0, 1})
+    if (const Dim own = size(node.operand(k)); operands[k].reduce == Reduce::sum &&
+                                               exact_div(own, size(node.operand(1 - k))) &&
+                                               exact_div(own, size(node.out())))
+      return k;
+  return std::nullopt;
+}
 }  // namespace
 
 PartialState partial_result(const Node& node, const Rule& rule, const Factors& factors, const NodeAxes& axes,
                             llvm::ArrayRef<PartialState> operands, llvm::SmallVectorImpl<bool>& accepts) {
+  if (const auto stays = stays_partial(node, rule.linear, operands)) {
+    llvm::SmallVector<PartialState, 2> one(operands.size());
+    one[*stays] = operands[*stays];
+    const PartialState result = partial_result(node, rule, factors, axes, one, accepts);
+    accepts[1 - *stays] = false;
+    return result;
+  }
   accepts.assign(operands.size(), true);
   PartialState own = made_by(node, rule, factors, axes);
   PartialState through;
@@ -201,8 +222,8 @@ class PartialSearch {
   }
 
   // A partial value that reaches several places where it must be reduced (a decomposed norm's gradient: of its input,
-  // its scale and its bias) is reduced once, before them, if nothing else meets it on the way and one of them is as
-  // large.
+  // its scale and its bias; gate and values of an MLP, which are halves of it) is reduced once, before them, if nothing
+  // else meets it on the way and one of them is as large, or all together are.
   llvm::DenseSet<const Value*> reduce_earlier() {
     llvm::DenseSet<const Value*> out, covered;
     for (Node* node : nodes_) {
@@ -228,8 +249,14 @@ class PartialSearch {
       const bool closed = llvm::all_of(users, [&](const Node* n) {
         return llvm::all_of(n->operands, [&](const Value* o) { return !is_partial(*o) || cone.contains(o); });
       });
-      const bool large = llvm::any_of(
-          distinct, [&](const Value* e) { return exact_div(product(e->type.dims), product(v.type.dims)).has_value(); });
+      const Dim size = product(v.type.dims);
+      Dim sizes = 0;
+      bool large = false;
+      for (const Value* e : distinct) {
+        large |= exact_div(product(e->type.dims), size).has_value();
+        sizes = sizes + product(e->type.dims);
+      }
+      large |= exact_div(sizes, size).has_value();
       if (distinct.size() < 2 || !closed || !large) continue;
       out.insert(&v);
       covered.insert(cone.begin(), cone.end());

@@ -72,6 +72,17 @@ class Driver {
   int64_t done_ = 0, total_ = 0;
 };
 
+// What the model's source calls a node's module, or a parameter; only asked of an error.
+std::string source_of(const Place& place, const Graph& graph) {
+  if (place.kind == Place::Kind::tensor) {
+    const Value* v = graph.find(place.name);
+    return v ? v->model_name : "";
+  }
+  for (const auto& node : graph.nodes)
+    if (node->name == place.name && !node->module.name.empty()) return node->module.name;
+  return "";
+}
+
 // Runs some stages on a graph that someone else owns.
 llvm::Error run_on(Graph& graph, const PassOptions& passes, const TrainingOptions& training,
                    llvm::function_ref<bool(const Stage&)> wanted) {
@@ -89,7 +100,8 @@ llvm::Error run_on(Graph& graph, const PassOptions& passes, const TrainingOption
 }  // namespace
 
 llvm::Error run_pipeline(Compilation& compilation, const StageHooks& hooks, llvm::StringRef from) {
-  return Driver(compilation, hooks, from).run();
+  llvm::Error failed = Driver(compilation, hooks, from).run();
+  return with_sources(std::move(failed), [&](const Place& p) { return source_of(p, *compilation.whole); });
 }
 
 llvm::Error canonicalise(Graph& graph, const PassOptions& options) {

@@ -29,11 +29,11 @@ namespace {
 using namespace optp;
 
 const char* const footer =
-    "exit codes: 0 done, the check holds; 1 the check ran and failed; 2 usage; 65 malformed or unsupported input; 66 "
-    "input not\n"
-    "found; 70 a bug of opt-partition; 73 cannot write; 75 a rank died or hung; 130 interrupted, 141 nobody reads "
-    "stdout, 143 "
-    "terminated";
+    "exit codes: 0 done, the check holds; 1 the check ran and failed, plans differ, or a part does not fit; 2 usage; "
+    "65\n"
+    "malformed or unsupported input; 66 input not found; 70 a bug of opt-partition; 73 cannot write; 75 a rank died "
+    "or\n"
+    "hung; 130 interrupted, 141 nobody reads stdout, 143 terminated";
 
 // Flags of every verb, before it or after it. They are taken out before CLI11 sees the rest: they say how its errors
 // look.

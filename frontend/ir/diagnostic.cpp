@@ -1,5 +1,7 @@
 #include "frontend/ir/diagnostic.h"
 
+#include <algorithm>
+
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/Twine.h"
 
@@ -68,6 +70,18 @@ Place joined(llvm::StringRef joint, Place place) {
   return place;
 }
 
+namespace {
+// Does the name tell it already? /decoder/layers.0/fc1/MatMul is of decoder.layers.0.fc1.
+bool tells(llvm::StringRef name, llvm::StringRef source) {
+  if (source.empty()) return true;
+  std::string dotted = name.str();
+  std::replace(dotted.begin(), dotted.end(), '/', '.');
+  return llvm::StringRef(dotted).contains(source);
+}
+// Escaped and cut all the same.
+std::string unquoted(llvm::StringRef name) { return llvm::StringRef(quoted(name)).drop_front().drop_back().str(); }
+}  // namespace
+
 std::string Place::text() const {
   switch (kind) {
     case Kind::words:
@@ -77,9 +91,10 @@ std::string Place::text() const {
     case Kind::flag:
       return name + (detail.empty() ? "" : " " + detail);
     case Kind::node:
-      return noun + " " + quoted(name) + " (" + llvm::StringRef(quoted(detail)).drop_front().drop_back().str() + ")";
+      return noun + " " + quoted(name) + " (" + unquoted(detail) +
+             (tells(name, source) ? "" : " of " + unquoted(source)) + ")";
     case Kind::tensor:
-      return noun + " " + quoted(name);
+      return noun + " " + quoted(name) + (tells(name, source) ? "" : " (" + unquoted(source) + ")");
     case Kind::dim:
       return noun == "dim" ? "dim " + quoted(name) : noun + (name.empty() ? "" : " (" + name + ")");
   }
@@ -115,10 +130,11 @@ Parts Diagnostic::parts() const {
         set(out.flag, p.name);
         break;
       case Place::Kind::node:
-        if (out.node.empty()) set(out.op, p.detail);
+        if (out.node.empty()) set(out.op, p.detail), set(out.module, p.source);
         set(out.node, p.name);
         break;
       case Place::Kind::tensor:
+        if (out.tensor.empty()) set(out.model_name, p.source);
         set(out.tensor, p.name);
         break;
       case Place::Kind::dim:
@@ -126,7 +142,8 @@ Parts Diagnostic::parts() const {
         break;
     }
   if (out.file.empty()) out.line = about_.line;
-  if (out.node.empty()) set(out.op, about_.op);
+  if (out.node.empty()) set(out.op, about_.op), set(out.module, about_.module);
+  if (out.tensor.empty()) set(out.model_name, about_.model_name);
   set(out.expected, expected_), set(out.found, found_), set(out.suggestion, suggestion_), set(out.hint, hint_);
   for (auto part : {&Parts::file, &Parts::flag, &Parts::node, &Parts::tensor, &Parts::dim, &Parts::expected,
                     &Parts::found, &Parts::suggestion, &Parts::hint})
@@ -154,6 +171,14 @@ Diagnostic& Diagnostic::found(const llvm::Twine& found) { return found_ = found.
 Diagnostic& Diagnostic::did_you_mean(const llvm::Twine& word) { return suggestion_ = word.str(), *this; }
 Diagnostic& Diagnostic::hint(const llvm::Twine& way_out) { return hint_ = way_out.str(), *this; }
 Diagnostic& Diagnostic::about(Parts parts) { return about_ = std::move(parts), *this; }
+Diagnostic& Diagnostic::name_sources(llvm::function_ref<std::string(const Place&)> source) {
+  for (Place& p : places_)
+    if ((p.kind == Place::Kind::node || p.kind == Place::Kind::tensor) && p.source.empty()) p.source = source(p);
+  if (!about_.node.empty() && about_.module.empty())
+    about_.module = source({.kind = Place::Kind::node, .name = about_.node});
+  if (!about_.tensor.empty() && about_.model_name.empty()) about_.model_name = source(tensor_place("", about_.tensor));
+  return *this;
+}
 Diagnostic& Diagnostic::within(const Where& outer) {
   places_.insert(places_.begin(), outer.begin(), outer.end());
   return *this;
@@ -167,6 +192,12 @@ llvm::Error within(const Where& places, llvm::Error e) {
         out = llvm::joinErrors(std::move(out), error(Code::bug, other.message()).within(places));
       });
   return out;
+}
+llvm::Error with_sources(llvm::Error e, llvm::function_ref<std::string(const Place&)> source) {
+  return llvm::handleErrors(std::move(e), [&](std::unique_ptr<Diagnostic> d) -> llvm::Error {
+    d->name_sources(source);
+    return llvm::Error(std::move(d));
+  });
 }
 Diagnostic take_diagnostic(llvm::Error e) {
   std::optional<Diagnostic> out;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "frontend/ir/error_codes.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/Error.h"
 
@@ -25,6 +26,7 @@ struct Place {
   int64_t line = 0;    // of a file, from 1
   bool quotes = false;
   std::string joint = ": ";  // to what stands before it
+  std::string source = {};   // what the model's source calls the node's module, or the tensor; empty: not known
 
   std::string text() const;
 };
@@ -44,6 +46,7 @@ struct Parts {
   int64_t line = 0;
   std::string flag = {}, node = {}, op = {}, tensor = {}, dim = {}, expected = {}, found = {}, suggestion = {},
               hint = {};
+  std::string module = {}, model_name = {};  // of node and tensor, in the model's source
 };
 
 class Diagnostic : public llvm::ErrorInfo<Diagnostic> {
@@ -91,6 +94,8 @@ class Diagnostic : public llvm::ErrorInfo<Diagnostic> {
   // Parts that stand within words of the sentence. A place above that names one counts more.
   Diagnostic& about(Parts parts);
 
+  // Fills in what is not said yet; `source` is asked with places that are nodes and tensors.
+  Diagnostic& name_sources(llvm::function_ref<std::string(const Place&)> source);
   Diagnostic& recode(Code code) { return code_ = code, *this; }  // what is our bug elsewhere is the user's mistake here
   Diagnostic& within(const Where& outer);                        // before all places that are there
   Diagnostic& within(const Place& outer) { return within(Where{outer}); }
@@ -114,6 +119,8 @@ inline Diagnostic error(Code code, const llvm::Twine& what) { return Diagnostic(
 // Puts places around a Diagnostic; other errors become bugs of ours.
 llvm::Error within(const Where& places, llvm::Error error);
 inline llvm::Error within(const Place& place, llvm::Error error) { return within(Where{place}, std::move(error)); }
+// Says what the model's source calls the nodes and tensors of an error.
+llvm::Error with_sources(llvm::Error error, llvm::function_ref<std::string(const Place&)> source);
 // The first of several; another error becomes a bug of ours.
 Diagnostic take_diagnostic(llvm::Error error);
 

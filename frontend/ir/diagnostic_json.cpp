@@ -18,6 +18,7 @@ constexpr TextPart text_parts[] = {
     {"tensor", &Parts::tensor},     {"dim", &Parts::dim},
     {"hint", &Parts::hint},         {"found", &Parts::found},
     {"expected", &Parts::expected}, {"suggestion", &Parts::suggestion},
+    {"module", &Parts::module},     {"model_name", &Parts::model_name},
 };
 void write(const Parts& parts, Object& out) {
   for (const TextPart& p : text_parts)
@@ -37,6 +38,7 @@ Object write(const Place& p) {
   if (!p.detail.empty()) out["detail"] = printable(p.detail);
   if (p.line) out["line"] = p.line;
   if (p.quotes) out["quotes"] = true;
+  if (!p.source.empty()) out["source"] = printable(p.source);
   return out;
 }
 std::optional<Place> read_place(const llvm::json::Value& value) {
@@ -51,7 +53,8 @@ std::optional<Place> read_place(const llvm::json::Value& value) {
                .detail = o->getString("detail").value_or("").str(),
                .line = o->getInteger("line").value_or(0),
                .quotes = o->getBoolean("quotes").value_or(false),
-               .joint = joint->str()};
+               .joint = joint->str(),
+               .source = o->getString("source").value_or("").str()};
 }
 }  // namespace
 

@@ -11,7 +11,7 @@ namespace optp {
 // The kinds a user can tell apart, with their exit codes (BSD sysexits where one fits).
 enum class Fault {
   stopped = 0,       // no fault: --stop-after was reached
-  check_failed = 1,  // the check ran and does not hold
+  check_failed = 1,  // what was asked was looked at and does not hold
   usage = 2,
   bad_input = 65,  // a file or value is not what it must be
   not_found = 66,
@@ -25,6 +25,7 @@ enum class Fault {
 enum class Code {
   diverged,
   difference,
+  does_not_fit,
   unknown_verb,
   unknown_flag,
   unknown_argument,

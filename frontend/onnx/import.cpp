@@ -4,6 +4,7 @@
 #include "frontend/ir/dim_solve.h"
 #include "frontend/ir/op.h"
 #include "frontend/onnx/build_graph.h"
+#include "frontend/onnx/source_names.h"
 
 namespace optp {
 llvm::Expected<std::unique_ptr<Graph>> import_onnx(llvm::StringRef path, const ImportOptions& options) {
@@ -21,7 +22,9 @@ llvm::Expected<std::unique_ptr<Graph>> import_onnx(llvm::StringRef path, const I
     std::optional<DimClash> clash;
     llvm::Error rest =
         llvm::handleErrors(graph.takeError(), [&](const DimClash& c) { clash.emplace(c.left, c.right, c.at); });
-    if (rest) return within(file_place(path), std::move(rest));
+    if (rest)
+      return within(file_place(path),
+                    with_sources(std::move(rest), [&](const Place& p) { return source_of(p, (*model)->graph()); }));
     if (auto order = solve_order(clash->left, clash->right)) {
       solved.orders.push_back(*order);
       solved.guards.push_back({clash->left, clash->right, clash->at});

@@ -1,8 +1,10 @@
 // What the names in a file tell of the source that it was exported from.
 #pragma once
+#include "frontend/ir/diagnostic.h"
 #include "frontend/ir/graph.h"
 
 namespace onnx {
+class GraphProto;
 class ModelProto;
 class NodeProto;
 }  // namespace onnx
@@ -15,6 +17,10 @@ ModulePath module_of(const onnx::NodeProto& node);
 // A tensor's name that an exporter or optimiser made up, so that it names nothing of the model: onnx::MatMul_363,
 // val_12.
 bool is_generated_name(llvm::StringRef name);
+
+// Of an error during import, before passes/recover_names.cpp is there to tell: what the model's source calls the module
+// of a node, or a weight whose name was made up, as the names of parameters beside it spell it. Empty: not known.
+std::string source_of(const Place& place, const onnx::GraphProto& graph);
 
 // Was the file written by PyTorch, whose newer exporter drops a bias of zeros from Gemm?
 bool drops_zero_bias(const onnx::ModelProto& model);

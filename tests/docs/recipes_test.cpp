@@ -77,3 +77,30 @@ TEST_CASE("what is computed by a recipe is what the model computes") {
     CHECK(checked.code == 0);
   }
 }
+
+// The weights of an expert are looked up for each token: what is summed must be what is computed with them, not they.
+TEST_CASE("experts that are cut by experts cost what the page says, and compute what the model computes") {
+  const Sandbox box;
+  fs::copy_file(OPTP_TEST_DATA "/models/mixtral-tiny.onnx", box / "m.onnx");
+  const std::string page = contents(OPTP_SOURCE "/docs/sharding-your-model.md"), line = "experts  [tensor, _, _]";
+  REQUIRE(page.find("```\n" + line + "\n```") != std::string::npos);
+  REQUIRE(page.find("two all-reduces a layer instead of one") != std::string::npos);
+  write_text(box / "s.txt", line + "\n");
+  REQUIRE(box.run({"m.onnx", "--plan-only", "-o", "before"}).code == 0);
+  REQUIRE(box.run({"m.onnx", "--plan-only", "--sharding", "s.txt", "-o", "after"}).code == 0);
+  const Plan before = must(read_plan(box / "before")), after = must(read_plan(box / "after"));
+  constexpr int layers = 2, table = 1;
+  const auto all_reduces = [](const Plan& p) { return p.totals.collectives.at(Collective::all_reduce); };
+  CHECK(all_reduces(before) == table + layers * (1 + 1));  // attention, and all of the experts
+  CHECK(all_reduces(after) == table + layers * (1 + 2));
+  // 2 tokens' experts, gate and up of 24: nothing as large as their weights travels.
+  for (const Plan::Meeting& m : after.collectives)
+    if (m.call.kind == Collective::all_reduce) CHECK(m.bytes <= 128 * 2 * 2 * 24 * 4);
+  for (const char* job : {"", "--train"}) {
+    std::vector<std::string> words{"check", "m.onnx", "--sharding", "s.txt", "--dim", "batch=2", "--dim", "sequence=5"};
+    if (*job) words.push_back(job);
+    const Result checked = box.run(words);
+    CAPTURE(checked.err);
+    CHECK(checked.code == 0);
+  }
+}

@@ -13,6 +13,8 @@
 
 namespace optp {
 namespace {
+constexpr const char* cache_words[] = {"none", "graph", "decoder"};
+
 bool is_read_or_given(Plan::Role role) {
   using enum Plan::Role;
   return llvm::is_contained({data, labels, result, loss}, role);
@@ -26,7 +28,7 @@ int64_t largest(llvm::ArrayRef<DeviceMemory> devices) {
 
 bool Fit::fits() const { return largest(devices) <= limit_bytes; }
 
-std::vector<DeviceMemory> memory_of(const Plan& plan) {
+std::vector<DeviceMemory> memory_of(const Plan& plan, const Plan* decoder) {
   const DimValues dims = plan.examples();
   const auto is_cache = [&](const Plan::Port& p) {
     return llvm::any_of(plan.state, [&](const Plan::State& s) { return s.input == p.name || s.output == p.name; });
@@ -49,16 +51,18 @@ std::vector<DeviceMemory> memory_of(const Plan& plan) {
           m.port_bytes += bytes;
       }
   }
+  if (decoder && plan.state.empty())
+    for (const DeviceMemory& d : memory_of(*decoder)) out[size_t(d.rank)].cache_bytes = d.cache_bytes;
   return out;
 }
 
-llvm::Expected<std::optional<Fit::Smallest>> smallest_that_fits(int64_t limit_bytes, const PlanOn& plan_on) {
+llvm::Expected<std::optional<Fit::Smallest>> smallest_that_fits(int64_t limit_bytes, const MemoryOn& memory_on) {
   std::optional<Fit::Smallest> best;
   const auto fits = [&](int64_t devices) -> llvm::Expected<bool> {
-    auto plan = plan_on(devices);
-    if (!plan) return plan.takeError();
-    const int64_t bytes = largest(memory_of(*plan));
-    if (bytes <= limit_bytes) best = Fit::Smallest{plan->mesh.devices(), bytes};
+    auto memory = memory_on(devices);
+    if (!memory) return memory.takeError();
+    const int64_t bytes = largest(*memory);
+    if (bytes <= limit_bytes) best = Fit::Smallest{int64_t(memory->size()), bytes};
     return bytes <= limit_bytes;
   };
   int64_t too_few = 0, enough = 1;
@@ -82,6 +86,34 @@ std::string smallest_text(const Fit& fit) {
   if (!fit.smallest) return "not even " + std::to_string(most_devices_tried) + " devices along the cut axis do";
   return std::to_string(fit.smallest->devices) + (fit.smallest->devices == 1 ? " device does" : " devices do") +
          ", the largest with " + bytes_text(double(fit.smallest->largest_bytes));
+}
+
+std::string cache_text(const Fit& fit) {
+  switch (fit.cache) {
+    case Fit::Cache::graph:
+      return "";
+    case Fit::Cache::decoder:
+      return "the cache is that of generate and partition --kv-cache: keys and values of " +
+             grouped(fit.cached_tokens) + " tokens a sequence; the graph itself has none";
+    case Fit::Cache::none:
+      return fit.cache_why_none.empty() ? "" : "no cache of keys and values is counted: " + fit.cache_why_none;
+  }
+  return "";
+}
+
+llvm::Error must_fit(const Fit& fit, const Plan& plan, bool is_asked_for) {
+  const bool never = fit.why_not.empty() && !fit.smallest;
+  if (fit.fits() || (!is_asked_for && !never)) return llvm::Error::success();
+  const DeviceMemory& most =
+      *std::max_element(fit.devices.begin(), fit.devices.end(),
+                        [](const DeviceMemory& a, const DeviceMemory& b) { return a.total_bytes() < b.total_bytes(); });
+  return error(Code::does_not_fit)
+      .in_file(plan.model.name)
+      .what("on " + grouped(plan.mesh.devices()) + (plan.mesh.devices() == 1 ? " device" : " devices"))
+      .what("bytes of device " + llvm::Twine(most.rank))
+      .expected("at most " + grouped(fit.limit_bytes))
+      .found(grouped(most.total_bytes()))
+      .hint(fit.why_not.empty() ? smallest_text(fit) : "");
 }
 
 std::string to_text(const Fit& fit, const Plan& plan) {
@@ -108,7 +140,7 @@ std::string to_text(const Fit& fit, const Plan& plan) {
       << "\n";
   out << "activations are estimated: what this runtime plans for values between operations, without kernels'\n"
          "workspace, packed copies of weights and what an update holds twice; the rest follows from shapes\n";
-  if (plan.state.empty()) out << "the graph has no cache of keys and values: each run computes its whole sequence\n";
+  if (const std::string cache = cache_text(fit); !cache.empty()) out << printable(cache) << "\n";
   return text;
 }
 
@@ -139,10 +171,13 @@ llvm::json::Value to_json(const Fit& fit, const Plan& plan) {
              {"devices", std::move(devices)},
              {"fits", fit.fits()},
              {"smallest", nullptr},
+             {"cache", cache_words[size_t(fit.cache)]},
              {"estimated", Array{"activation_bytes"}}};
   if (fit.smallest)
     out["smallest"] = Object{{"devices", fit.smallest->devices}, {"largest_bytes", fit.smallest->largest_bytes}};
   if (!fit.why_not.empty()) out["smallest_unknown"] = fit.why_not;
+  if (fit.cache == Fit::Cache::decoder) out["cached_tokens"] = fit.cached_tokens;
+  if (!fit.cache_why_none.empty()) out["cache_not_counted"] = printable(fit.cache_why_none);
   return out;
 }
 }  // namespace optp

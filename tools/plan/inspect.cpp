@@ -123,19 +123,52 @@ llvm::Error print_what_if(const InspectOptions& o, const Plan& plan) {
   return llvm::Error::success();
 }
 
+// What a model's file or folder is given as: a folder that holds a plan is none.
+bool is_model(const std::string& path) {
+  if (llvm::sys::fs::exists(path + "/plan.json")) return false;
+  if (!llvm::sys::fs::is_directory(path)) return llvm::StringRef(path).ends_with(".onnx");
+  auto file = model_file(path);
+  return file ? true : (llvm::consumeError(file.takeError()), false);
+}
+// The caches that generate would make, where the model is a decoder; that it is none is no mistake here.
+void add_decoder(Fit& fit, const Plan& plan, const std::string& model) {
+  auto decoder = decoder_again(plan, model, plan.mesh);
+  if (!decoder) {
+    fit.cache_why_none = take_diagnostic(decoder.takeError()).message();
+    return;
+  }
+  fit.cache = Fit::Cache::decoder;
+  fit.cached_tokens = decoder->examples()["capacity"];
+  fit.devices = memory_of(plan, &*decoder);
+}
 llvm::Expected<Fit> fit_of(const InspectOptions& o, const Plan& plan) {
   auto limit = parse_size("--fit", o.fit);
   if (!limit) return limit.takeError();
   Fit fit{.limit_bytes = *limit, .devices = memory_of(plan)};
+  if (!plan.state.empty()) fit.cache = Fit::Cache::graph;
+  const bool may_decode = !plan.is_training() && plan.state.empty();
   if (o.model.empty() && !llvm::sys::fs::exists(plan.model.name)) {
     fit.why_not = "not known without the model (--model FILE)";
+    if (may_decode) fit.cache_why_none = fit.why_not;
     return fit;
   }
-  auto smallest = smallest_that_fits(
-      *limit, [&](int64_t devices) { return plan_again(plan, o.model, with_devices(plan.mesh, devices), {}); });
+  if (may_decode) add_decoder(fit, plan, o.model);
+  auto smallest = smallest_that_fits(*limit, [&](int64_t devices) -> llvm::Expected<std::vector<DeviceMemory>> {
+    const Mesh mesh = with_devices(plan.mesh, devices);
+    auto again = plan_again(plan, o.model, mesh, {});
+    if (!again) return again.takeError();
+    if (fit.cache != Fit::Cache::decoder) return memory_of(*again);
+    auto decoder = decoder_again(plan, o.model, mesh);
+    if (!decoder) return decoder.takeError();
+    return memory_of(*again, &*decoder);
+  });
   if (!smallest) return smallest.takeError();
   fit.smallest = *smallest;
   return fit;
+}
+// A plan was made for its number of devices, but for that of a model alone of which no number was said.
+llvm::Error must_fit(const InspectOptions& o, const Fit& fit, const Plan& plan) {
+  return must_fit(fit, plan, o.devices || !is_model(o.folder));
 }
 
 llvm::Error write_page(const InspectOptions& o, const Plan& plan) {
@@ -167,7 +200,8 @@ llvm::Error write_page(const InspectOptions& o, const Plan& plan) {
   }
   auto page = plan_page(plan, evidence);
   if (!page) return page.takeError();
-  return write_file_atomically(o.html, llvm::StringRef(*page));
+  if (auto e = write_file_atomically(o.html, llvm::StringRef(*page))) return e;
+  return fit ? must_fit(o, *fit, plan) : llvm::Error::success();
 }
 // https://no-color.org: any value but an empty one turns it off.
 bool has_colour(llvm::StringRef asked) {
@@ -176,13 +210,6 @@ bool has_colour(llvm::StringRef asked) {
          (asked == "auto" && isatty(STDOUT_FILENO) && !(no && *no) && terminal && llvm::StringRef(terminal) != "dumb");
 }
 
-// What a model's file or folder is given as: a folder that holds a plan is none.
-bool is_model(const std::string& path) {
-  if (llvm::sys::fs::exists(path + "/plan.json")) return false;
-  if (!llvm::sys::fs::is_directory(path)) return llvm::StringRef(path).ends_with(".onnx");
-  auto file = model_file(path);
-  return file ? true : (llvm::consumeError(file.takeError()), false);
-}
 llvm::Expected<Plan> plan_to_show(const InspectOptions& o) {
   if (is_model(o.folder)) return plan_of_model({o.folder, o.devices, o.dims, o.input_shapes});
   auto plan = read_plan(o.folder);
@@ -218,7 +245,7 @@ llvm::Error inspect(InspectOptions& o) {
       llvm::outs() << llvm::formatv("{0:2}\n", to_json(*fit, *plan));
     else
       llvm::outs() << to_text(*fit, *plan);
-    return llvm::Error::success();
+    return must_fit(o, *fit, *plan);
   }
   const bool of_layer = o.layer && o.why.empty() && o.what_if.empty();
   if (!o.tensor.empty() || of_layer)
@@ -287,7 +314,8 @@ Command add_inspect(CLI::App& app) {
   c->add_option("--want", o->what_if)->group("");  // the older name, still read
   also_called(c->add_option("--fit", o->fit,
                             std::string("SIZE of a device's memory: does each device's part fit, at the dims of --dim, "
-                                        "and how many devices does it take at least (") +
+                                        "and how many devices does it take at least; exit code 1 if not even the "
+                                        "most do, or the given ones do not (") +
                                 size_help + "); with --json or --html"),
               {"memory", "mem", "device-memory", "vram"});
   c->add_option("--model", o->model,

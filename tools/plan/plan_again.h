@@ -12,6 +12,9 @@ namespace optp {
 // frozen parameters. Its numbers are at the plan's dims. `model`: empty: the file that the plan names, here.
 llvm::Expected<Plan> plan_again(const Plan& plan, const std::string& model, const Mesh& mesh,
                                 std::vector<Constraint> constraints);
+// The same as a decoder with caches of keys and values, as generate makes it of the model, for as many tokens as the
+// plan's sequence has. Errors: the model is no decoder.
+llvm::Expected<Plan> decoder_again(const Plan& plan, const std::string& model, const Mesh& mesh);
 struct PlannedModel {
   std::string model;
   std::optional<int64_t> devices;  // 2 where it is not said

@@ -64,6 +64,19 @@ std::vector<Row> rows() {
            .in_file("model.onnx.data", 7)
            .about({.file = "x", .tensor = "y", .dim = "z"}),
        "model.onnx: initializer 'w': model.onnx.data:7", R"("dim":"z","file":"model.onnx","tensor":"w")"},
+      // what the model's source calls a place: said where the name does not tell it
+      {error(Code::shape_mismatch)
+           .at({.kind = Place::Kind::node, .name = "node_MatMul_12", .noun = "node", .detail = "MatMul"})
+           .at(joined(", ", tensor_place("operand 1", "val_36")))
+           .name_sources([](const Place& p) { return p.name == "val_36" ? "l.0.fc1.weight" : "l.0.fc1"; }),
+       "node 'node_MatMul_12' (MatMul of l.0.fc1), operand 1 'val_36' (l.0.fc1.weight)",
+       R"("model_name":"l.0.fc1.weight","module":"l.0.fc1","node":"node_MatMul_12","op":"MatMul","tensor":"val_36")"},
+      {error(Code::shape_mismatch)
+           .at({.kind = Place::Kind::node, .name = "/l.0/fc1/MatMul", .noun = "node", .detail = "MatMul"})
+           .about({.tensor = "w"})
+           .name_sources([](const Place& p) { return p.name == "w" ? "\x1b" : "l.0.fc1"; }),
+       "node '/l.0/fc1/MatMul' (MatMul)",
+       R"("model_name":"\\x1b","module":"l.0.fc1","node":"/l.0/fc1/MatMul","op":"MatMul","tensor":"w")"},
       // what steers a terminal, in every part
       {error(Code::bad_value).in_file("a\nb").tensor("input", "\x1b[31m").expected("\xff").found("\t").hint("\r"),
        R"(a\x0ab: input '\x1b[31m': expected \xff, found \x09; \x0d)",

@@ -85,3 +85,37 @@ TEST_CASE("an error of a model file carries its code and parts") {
     CHECK(object == row.object);
   }
 }
+
+TEST_CASE("an error of a model file says what the model's source calls a node's module, and a weight without a name") {
+  const auto found = [](onnx::ModelProto m) {
+    const ScratchFolder folder;
+    auto graph = import_onnx(folder.put("model.onnx", m.SerializeAsString()));
+    REQUIRE(!graph);
+    return take_diagnostic(graph.takeError());
+  };
+  auto m = empty_model();
+  add_input(m, "x", onnx::TensorProto::FLOAT, {2, 3});
+  add_floats(m, "onnx::MatMul_7", {5, 4});
+  add_floats(m, "model.layers.0.fc1.bias", {4});
+  add_node(m, "MatMul", "/layers.0/fc1/MatMul", {"x", "onnx::MatMul_7"}, {"h"});
+  add_node(m, "Add", "/layers.0/fc1/Add", {"h", "model.layers.0.fc1.bias"}, {"y"});
+  m.mutable_graph()->add_output()->set_name("y");
+  const Diagnostic wrong = found(m);
+  CHECK(wrong.message().find(": node '/layers.0/fc1/MatMul' (MatMul of model.layers.0.fc1), operand 1 'onnx::MatMul_7' "
+                             "(model.layers.0.fc1.weight): shape: expected extent 3") != std::string::npos);
+  CHECK(wrong.parts().module == "model.layers.0.fc1");
+  CHECK(wrong.parts().model_name == "model.layers.0.fc1.weight");
+  // With a name of its own a tensor has no other, and two users make it nobody's weight.
+  auto named = m;
+  named.mutable_graph()->mutable_initializer(0)->set_name("w");
+  named.mutable_graph()->mutable_node(0)->set_input(1, "w");
+  CHECK(found(named).parts().model_name == "");
+  auto shared = m;
+  add_node(shared, "MatMul", "/layers.1/fc1/MatMul", {"x", "onnx::MatMul_7"}, {"z"});
+  CHECK(found(shared).parts().model_name == "");
+  CHECK(found(shared).parts().module == "model.layers.0.fc1");
+  // Of a file that names no modules nothing is said.
+  auto plain = m;
+  plain.mutable_graph()->mutable_node(0)->set_name("product");
+  CHECK(found(plain).parts().module == "");
+}

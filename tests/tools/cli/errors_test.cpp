@@ -170,6 +170,17 @@ TEST_CASE("a mistake in files and data carries its code and parts") {
   check_rows(box, rows);
 }
 
+TEST_CASE("an error of a pass says what the model's source calls the module") {
+  const Sandbox box;
+  const Result r =
+      box.run({"--diagnostics", "json", export_of("bert-tiny") + "/model.onnx", "--kv-cache", "8", "-o", "x"});
+  CHECK(r.code == 65);
+  const auto object = llvm::cantFail(llvm::json::parse(r.err));
+  CHECK(schema_of("error").fault(object, "error") == "");
+  CHECK(object.getAsObject()->getString("node") == "/m/bert/encoder/layer.1/attention/self/Softmax");
+  CHECK(object.getAsObject()->getString("module") == "m.bert.encoder.layer.1.attention.self");
+}
+
 TEST_CASE("what the system refuses a run carries its code") {
   const Sandbox box;
   const auto code_of = [](const Result& r) {

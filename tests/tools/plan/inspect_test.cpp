@@ -137,9 +137,9 @@ TEST_CASE("--fit adds up what each device holds, and finds the fewest devices th
     words.insert(words.end(), more.begin(), more.end());
     const Result r = box.run(words);
     CAPTURE(r.err);
-    REQUIRE(r.code == 0);
     auto json = llvm::cantFail(llvm::json::parse(r.out));
     CHECK(schema_of("fit").fault(json, "fit") == "");
+    CHECK(r.code == (json.getAsObject()->getBoolean("fits").value_or(false) ? 0 : 1));
     return std::move(*json.getAsObject());
   };
   const auto large = fit("1GB");
@@ -167,13 +167,87 @@ TEST_CASE("--fit adds up what each device holds, and finds the fewest devices th
   CHECK(none.get("smallest")->kind() == llvm::json::Value::Null);
 
   const Result text = box.run({"inspect", "out", "--fit", "100kB"});
-  CHECK(text.code == 0);
+  CHECK(text.code == 1);
   CHECK(text.out.find("model.onnx: 97.7 KiB (100,000 bytes) a device, at batch 1, sequence 128\n") == 0);
   CHECK(text.out.find("DOES NOT FIT") != std::string::npos);
   CHECK(text.out.find("not known without the model (--model FILE)") != std::string::npos);
   CHECK(box.run({"inspect", "out", "--fit", "lots"}).code == 2);
   REQUIRE(box.run({"inspect", "out", "--fit", "8GB", "--model", model, "--html", "fit.html"}).code == 0);
   CHECK(contents(box / "fit.html").find("<section id=\"fit\">") != std::string::npos);
+}
+
+TEST_CASE("what does not fit is an error, of a model alone only if no number of devices does") {
+  const Sandbox box;
+  fs::copy_file(export_of("opt-tiny") + "/model.onnx", box / "m.onnx");
+  const auto total = [&](const std::string& devices) {
+    const Result r = box.run({"inspect", "m.onnx", "--devices", devices, "--fit", "1GB", "--json"});
+    CAPTURE(r.err);
+    REQUIRE(r.code == 0);
+    const auto json = llvm::cantFail(llvm::json::parse(r.out));
+    int64_t most = 0;
+    for (const llvm::json::Value& d : *json.getAsObject()->getArray("devices"))
+      most = std::max(most, *d.getAsObject()->getInteger("total_bytes"));
+    return most;
+  };
+  const int64_t two = total("2");
+  REQUIRE(total("4") < two);
+  const std::string size = std::to_string(two - 1);
+  CHECK(box.run({"inspect", "m.onnx", "--fit", size}).code == 0);  // 4 devices do, and nobody asked for 2
+  const Result asked = box.run({"--diagnostics", "json", "inspect", "m.onnx", "--devices", "2", "--fit", size});
+  CHECK(asked.code == 1);
+  CHECK(asked.out.find("it does not fit") != std::string::npos);  // the table is there all the same
+  const auto error = llvm::cantFail(llvm::json::parse(asked.err));
+  CHECK(schema_of("error").fault(error, "error") == "");
+  CHECK(error.getAsObject()->getString("code") == "check-failed/does-not-fit");
+  CHECK(box.run({"inspect", "m.onnx", "--fit", "1kB", "--html", "fit.html"}).code == 1);
+  CHECK(contents(box / "fit.html").find("<section id=\"fit\">") != std::string::npos);
+  const Result never = box.run({"inspect", "m.onnx", "--fit", "1kB"});
+  CHECK(never.code == 1);
+  CHECK(never.line().find("m.onnx: on 2 devices: bytes of device 0: expected at most 1,000, found ") == 0);
+  CHECK(never.line().find("; not even 1024 devices along the cut axis do") != std::string::npos);
+}
+
+TEST_CASE("a decoder without caches in its graph counts those that generate makes") {
+  const Sandbox box;
+  const auto fit = [&](const std::string& model, const std::vector<std::string>& more) {
+    std::vector<std::string> words{"inspect", export_of(model) + "/model.onnx", "--fit", "1GB", "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Result r = box.run(words);
+    CAPTURE(r.err);
+    REQUIRE(r.code == 0);
+    auto json = llvm::cantFail(llvm::json::parse(r.out));
+    CHECK(schema_of("fit").fault(json, "fit") == "");
+    return std::move(*json.getAsObject());
+  };
+  const auto cache = [](const llvm::json::Object& fit, size_t rank) {
+    return *(*fit.getArray("devices"))[rank].getAsObject()->getInteger("cache_bytes");
+  };
+  // Llama: 2 layers, keys and values, 2 heads of 8 for 4 of queries, float32; over 2 devices each has one.
+  const std::string model = export_of("llama-tiny-dynamo") + "/model.onnx";
+  REQUIRE(box.run({model, "--devices", "2", "--kv-cache", "24", "-o", "decoder"}).code == 0);
+  const Result own = box.run({"inspect", "decoder", "--fit", "1GB", "--json", "--dim", "batch=3"});
+  const auto decoder = llvm::cantFail(llvm::json::parse(own.out));
+  CHECK(decoder.getAsObject()->getString("cache") == "graph");
+  const auto some = fit("llama-tiny-dynamo", {"--dim", "batch=3", "--dim", "sequence=24"});
+  CHECK(some.getString("cache") == "decoder");
+  CHECK(some.getInteger("cached_tokens") == 24);
+  CHECK(cache(some, 0) > 0);
+  for (size_t rank : {0, 1}) CHECK(cache(some, rank) == cache(*decoder.getAsObject(), rank));
+  CHECK(cache(fit("llama-tiny-dynamo", {"--dim", "batch=6", "--dim", "sequence=24"}), 0) == 2 * cache(some, 0));
+  // The fewest devices hold their caches, too.
+  const auto alone = fit("llama-tiny-dynamo", {"--devices", "1", "--dim", "batch=3", "--dim", "sequence=24"});
+  CHECK(cache(alone, 0) == cache(some, 0) + cache(some, 1));
+  CHECK(alone.getObject("smallest")->getInteger("largest_bytes") ==
+        *(*alone.getArray("devices"))[0].getAsObject()->getInteger("total_bytes"));
+
+  const auto none = fit("bert-tiny", {});
+  CHECK(none.getString("cache") == "none");
+  CHECK(cache(none, 0) == 0);
+  CHECK(none.getString("cache_not_counted")->contains("a cache for decoding"));
+  const Result text = box.run({"inspect", model, "--fit", "1GB", "--dim", "sequence=24"});
+  CHECK(text.out.find(
+            "the cache is that of generate and partition --kv-cache: keys and values of 24 tokens a sequence") !=
+        std::string::npos);
 }
 
 TEST_CASE("a cache of keys and values counts, for the batch and length that are asked for") {

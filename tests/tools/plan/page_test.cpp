@@ -258,3 +258,23 @@ TEST_CASE("reports and timelines that are none are bad input, at their first fau
   }
   CHECK(!fs::exists(box / "x.html"));
 }
+
+TEST_CASE("heads of keys and values that several devices hold are striped, each with its devices") {
+  const Sandbox box;
+  const auto page = [&](const char* devices) {
+    REQUIRE(box.run({OPTP_TEST_DATA "/exports/olmo2-tiny/model.onnx", "--devices", devices, "--plan-only", "-o", "out"})
+                .code == 0);
+    return contents(box / "out/plan.html");
+  };
+  // 3 heads of keys for 6 of queries: over 4 devices 0, 1 and twice 2.
+  const std::string four = page("4"), two = page("2");
+  CHECK(has(four, "copies of heads of keys and values"));
+  CHECK(has(four, "id=\"stripes3\""));
+  CHECK(has(four, "fill=\"url(#stripes3)\""));
+  CHECK(!has(four, "fill=\"url(#stripes1)\""));
+  CHECK(has(four, ">2 3</text>"));
+  CHECK(!has(two, "stripes"));  // there each head is held by one of two
+  REQUIRE(box.run({OPTP_TEST_DATA "/exports/opt-tiny/model.onnx", "--devices", "2", "--plan-only", "-o", "out"}).code ==
+          0);
+  CHECK(!has(contents(box / "out/plan.html"), "stripes"));
+}

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <set>
 
+#include "frontend/ir/axis_use.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "tools/plan/page/parts.h"
@@ -38,6 +39,11 @@ std::string who(const Plan::RankShard& h, int64_t devices) {
   return out + (h.ranks.size() > 8 ? "…" : "");
 }
 
+// Are some indices held where others need them, too? So are heads of keys and values with fewer than devices.
+bool has_copies(const Plan::Tensor& tensor) {
+  return llvm::any_of(tensor.sharding.axes(), [](llvm::StringRef word) { return axis_use(word).is_cover(); });
+}
+
 struct Side {
   double width, height;
 };
@@ -70,6 +76,10 @@ class Drawing {
             .str();
     for (size_t s = 0; s < drawn; ++s) {
       const std::vector<int64_t> at = indices_of(int64_t(s * size_t(slices_) / drawn));
+      if (has_copies(tensor_)) {
+        out += cells(at, double(s) * step + 1);
+        continue;
+      }
       for (const Plan::RankShard& h : tensor_.layout->shards)
         if (holds(h, at)) out += pieces_of(h, double(s) * step + 1);
     }
@@ -92,6 +102,60 @@ class Drawing {
       if (llvm::none_of(numbers(h.shard.dims[d]), [&](Interval i) { return at[d] >= i.start && at[d] < i.stop; }))
         return false;
     return true;
+  }
+  // The parts of devices overlap: each cell between their ends is striped in the colours of those that hold it.
+  std::string cells(llvm::ArrayRef<int64_t> at, double left) {
+    std::string out;
+    const size_t ndim = tensor_.dims.size();
+    const std::vector<int64_t> rows = ndim < 2 ? std::vector<int64_t>{0, 1} : ends_in(ndim - 2),
+                               columns = ends_in(ndim - 1);
+    std::vector<int64_t> before;  // a name stands where its devices begin to hold
+    for (size_t i = 0; i + 1 < rows.size(); ++i)
+      for (size_t j = 0; j + 1 < columns.size(); ++j) {
+        const std::vector<int64_t> ranks = holders(at, rows[i], columns[j]);
+        if (ranks.empty() || ++pieces_ > most_pieces) continue;
+        const double y0 = double(rows[i]) / rows_ * side_.height, y1 = double(rows[i + 1]) / rows_ * side_.height,
+                     x0 = double(columns[j]) / columns_ * side_.width,
+                     x1 = double(columns[j + 1]) / columns_ * side_.width;
+        out += cell(ranks, left + x0, y0 + 1, {x1 - x0, y1 - y0}, ranks != before);
+        before = ranks;
+      }
+    return out;
+  }
+  std::vector<int64_t> ends_in(size_t d) const {
+    std::set<int64_t> out;
+    for (const Plan::RankShard& h : tensor_.layout->shards)
+      for (const Interval& i : numbers(h.shard.dims[d]))
+        if (i.size() > 0) out.insert({i.start, i.stop});
+    return {out.begin(), out.end()};
+  }
+  std::vector<int64_t> holders(llvm::ArrayRef<int64_t> at, int64_t row, int64_t column) const {
+    const size_t ndim = tensor_.dims.size();
+    std::vector<int64_t> index(at.begin(), at.end()), out;
+    if (ndim > 1) index.push_back(row);
+    index.push_back(column);
+    for (const Plan::RankShard& h : tensor_.layout->shards)
+      if (holds(h, index)) out.insert(out.end(), h.ranks.begin(), h.ranks.end());
+    llvm::sort(out);
+    return out;
+  }
+  static std::string cell(llvm::ArrayRef<int64_t> ranks, double x, double y, Side side, bool named) {
+    const auto rectangle = [&](const std::string& filled) {
+      return llvm::formatv("<rect {0} data-d=\"{1}\" x=\"{2:f1}\" y=\"{3:f1}\" width=\"{4:f1}\" height=\"{5:f1}\"/>",
+                           filled, ranks[0], x, y, side.width, side.height)
+          .str();
+    };
+    std::string out = rectangle("class=\"c" + std::to_string(ranks[0] % 8) + "\""), names = std::to_string(ranks[0]);
+    if (ranks.size() > 1) {
+      out += rectangle("fill=\"url(#stripes" + std::to_string(ranks[1] % 8) + ")\"");
+      names += (ranks.size() > 2 ? "–" : " ") + std::to_string(ranks.back());
+    }
+    if (named && side.width > 7 * double(names.size()) && side.height > 11)
+      out += llvm::formatv("<text class=\"{0}\" x=\"{1:f1}\" y=\"{2:f1}\">{3}</text>",
+                           ranks.size() > 1 ? "th" : "t" + std::to_string(ranks[0] % 8), x + side.width / 2,
+                           y + side.height / 2 + 4, names)
+                 .str();
+    return out;
   }
   std::string pieces_of(const Plan::RankShard& h, double left) {
     std::string out;
@@ -200,6 +264,17 @@ std::string factors_text(const Plan::Tensor& tensor) {
   }
   return out;
 }
+// One for each of the devices' colours.
+std::string stripes() {
+  std::string out = "<svg width=\"0\" height=\"0\" aria-hidden=\"true\" style=\"position:absolute\"><defs>";
+  for (int k = 0; k < 8; ++k)
+    out += llvm::formatv(
+               "<pattern id=\"stripes{0}\" width=\"10\" height=\"10\" patternUnits=\"userSpaceOnUse\" "
+               "patternTransform=\"rotate(45)\"><rect class=\"c{0}\" width=\"5\" height=\"10\"/></pattern>",
+               k)
+               .str();
+  return out + "</defs></svg>";
+}
 std::string tied_text(const Kind& kind) {
   std::string tied;
   for (const Plan::Parameter* p : kind.tensors)
@@ -239,7 +314,13 @@ std::string atlas(const Page& page) {
       "more than one device holds it. Areas of matrices are to scale, their sides up to 6&thinsp;:&thinsp;1 and from "
       "26 pixels.";
   if (!page.start.empty()) out += " Names begin with <code>" + escaped(page.start) + "</code>; * is a layer.";
-  out += "</p>\n<div class=\"atlas\">";
+  out += "</p>\n";
+  if (llvm::any_of(page.kinds, [](const Kind& k) { return has_copies(*k.tensors[0]); }))
+    out += stripes() +
+           "<ul class=\"legend\"><li><i class=\"c0\"></i>held by one device</li><li><i class=\"copies\"></i>copies of "
+           "heads "
+           "of keys and values: striped in the colours of the devices that hold them for their queries</li></ul>\n";
+  out += "<div class=\"atlas\">";
   std::string vectors;  // whole norms and biases: many, small and all the same to look at
   int64_t n_vectors = 0, vector_bytes = 0;
   for (const Kind& k : page.kinds) {

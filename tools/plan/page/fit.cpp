@@ -24,8 +24,6 @@ std::string fit(const Page& page, const Fit& fit) {
   return out + scrolling("Does it fit", table + "</tbody></table>") +
          "<p class=\"note\">Activations are what this runtime plans for values between operations, without kernels' "
          "workspace, packed copies of weights and what an update holds twice. The rest follows from shapes." +
-         (page.plan.state.empty()
-              ? " The graph has no cache of keys and values: each run computes its whole sequence.</p>"
-              : "</p>");
+         (cache_text(fit).empty() ? "" : " About the cache: " + escaped(cache_text(fit)) + ".") + "</p>";
 }
 }  // namespace optp::page

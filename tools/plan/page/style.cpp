@@ -34,6 +34,7 @@ footer{margin-top:3.5rem;color:var(--soft);font-size:.87rem}
 .c0{background:#0072b2;fill:#0072b2}.dev.c0{color:#fff}.c1{background:#e69f00;fill:#e69f00}.c2{background:#009e73;fill:#009e73}.c3{background:#e8702a;fill:#e8702a}.c4{background:#56b4e9;fill:#56b4e9}.c5{background:#cc79a7;fill:#cc79a7}.c6{background:#f0e442;fill:#f0e442}.c7{background:#a8b0b8;fill:#a8b0b8}
 .call{fill:var(--whole)}.dev.all{background:var(--whole);color:var(--ink)}
 .hatch{fill:url(#hatch)}#hatch path{stroke:var(--hatch);stroke-width:4}
+.copies{background:repeating-linear-gradient(45deg,#0072b2 0 4px,#e69f00 4px 8px)}
 .k0{background:var(--k0)}.k1{background:var(--k1)}.k2{background:var(--k2)}.k3{background:var(--k3)}.k4{background:var(--k4)}
 .copy{background-image:repeating-linear-gradient(45deg,transparent 0 3px,var(--hatch) 3px 6px)}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;list-style:none;padding:0;margin:.8rem 0}.legend i,.bar i{print-color-adjust:exact;-webkit-print-color-adjust:exact}.legend i{display:inline-block;width:.9em;height:.9em;border-radius:2px;margin-right:.4em;vertical-align:-.08em}
