@@ -73,6 +73,8 @@ const Option options_[] = {
      [](NamedPassOptions& o, llvm::StringRef v) {
        return !v.getAsInteger(10, o.training.accumulate) && o.training.accumulate > 0;
      }},
+    {"sequence-parallel",
+     [](NamedPassOptions& o, llvm::StringRef v) { return o.passes.sequence_parallel = v.empty(); }},
     {"zero",
      [](NamedPassOptions& o, llvm::StringRef v) {
        return !v.getAsInteger(10, o.training.zero) && o.training.zero >= 0 && o.training.zero <= 3;

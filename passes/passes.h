@@ -34,6 +34,7 @@ struct PassOptions {
   std::vector<std::string> tie, untie;  // patterns of weights that are tied where their contents are equal, or are not
   std::vector<std::string> trainable;   // what a pattern without * names is a parameter, whatever it looks like
   bool keep_shared = false;
+  bool sequence_parallel = false;
   DType compute = DType::f32;     // of products' operands
   std::optional<Dim> kv_cache;    // a decoder with caches of so many tokens; none: the model as it is
   bool last_logits = false;       // of such a decoder: outputs of the last of a run's tokens only
@@ -52,6 +53,9 @@ llvm::Error precision(Graph& graph, const PassOptions& options);
 llvm::Error round_products(Graph& graph, const PassOptions& options);
 llvm::Error find_states(Graph& graph, const PassOptions& options);
 llvm::Error annotate(Graph& graph, const PassOptions& options);
+// Of an annotated graph, or step: what the strategy's axis leaves whole is cut along the sequence of token ids. Errors:
+// no such axis, nothing to cut.
+llvm::Error sequence_parallel(Graph& graph, const PassOptions& options);
 // Of an annotated graph: which parameters every device holds whole because the strategy cuts them not, with reasons and
 // a way out, where they are more than a fiftieth of all bytes; else empty.
 std::string left_whole(const Graph& graph, const PassOptions& options);

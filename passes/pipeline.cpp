@@ -118,6 +118,9 @@ const Stage stages[] = {
      on_whole<annotate_training>},
     {"shard-training-state", "where asked for, state, gradients and parameters are cut over the axis data (ZeRO)",
      training, [](Compilation& c, int64_t) { return shard_training_state(*c.whole, c.training); }},
+    // After partial sums are known: what is still a part of a sum is reduced where it is whole.
+    {"sequence-parallel", "where asked for, what is whole between products is cut along the sequence", always,
+     on_whole<sequence_parallel>},
     // After partial sums are known: those that are partial alike are added up before they are reduced.
     {"lower-sums", "sums of many become binary adds, partial ones first", training,
      [](Compilation& c, int64_t) { return lower_sums(*c.whole); }},

@@ -55,6 +55,35 @@ struct Taking {
     return false;
   }
 
+  // Axes of one class where a loop's dim is held so.
+  Axes axes_in(const DimSharding& s, int loop, Factors::Class c) const {
+    const auto& dim = factors.of_loop(node, loop);
+    if (s.parts.size() != dim.parts.size()) return {};
+    for (size_t part = 0; part < dim.parts.size(); ++part)
+      for (size_t k = 0; k < dim.parts[part].classes.size(); ++k)
+        if (dim.parts[part].classes[k] == c) return axes_of_factor(s.parts[part].factors, dim.parts[part], k);
+    return {};
+  }
+  const DimSharding* held_along(unsigned operand, int loop) const {
+    const auto at = llvm::find(rule.operands[operand], loop);
+    if (at == rule.operands[operand].end() || !node.operands[operand]->sharding) return nullptr;
+    return &node.operands[operand]->sharding->dims[size_t(at - rule.operands[operand].begin())];
+  }
+  // What is held in parts of a sum is summed up in parts, also where the result is wanted in parts over the same axis:
+  // a reduce-scatter moves the result, and otherwise operands would move. Of a product both factors must be so.
+  void of_sums() {
+    for (int loop = 0; loop < int(rule.loops.size()); ++loop) {
+      if (rule.loops[size_t(loop)].reduce == Reduce::none) continue;
+      llvm::SmallVector<const DimSharding*, 2> held;
+      for (unsigned k = 0; k < node.operands.size(); ++k)
+        if (const DimSharding* s = held_along(k, loop)) held.push_back(s);
+      if (held.empty() || (node.op->is(Trait::product) && held.size() < 2)) continue;
+      take(loop, *held[0], [&](int c) {
+        return llvm::all_of(held,
+                            [&](const DimSharding* s) { return axes_in(*s, loop, c) == axes_in(*held[0], loop, c); });
+      });
+    }
+  }
   void of_results() {
     for (size_t k = 0; k < node.results.size(); ++k)
       for (size_t d = 0; d < rule.results[k].size() && node.results[k]->sharding; ++d)
@@ -158,6 +187,7 @@ void hold_once(NodeAxes& axes, const Node& node, const Factors& factors) {
 }
 NodeAxes node_axes(const Node& node, const Factors& factors) {
   Taking taking{factors, node, factors.rule(node)};
+  taking.of_sums();
   taking.of_results();
   taking.of_operands();
   take_back(taking.axes, factors, node, taking.rule);

@@ -5,7 +5,8 @@
 
 namespace optp {
 
-// The axes of each factor class at this node: those of its results, then, for what it sums, those of its operands.
+// The axes of each factor class at this node: of what both factors of a product hold in parts of a sum, then those of
+// its results, then, for what it sums, those of its operands.
 NodeAxes node_axes(const Node& node, const Factors& factors);
 // Do both cut over one mesh axis, in whatever way?
 bool share_an_axis(const Axes& a, const Axes& b);

@@ -80,9 +80,9 @@ class Splitter {
     // Forms stand in the order in which they were made; the last is usually reduced already. A user that accepts
     // partial sums takes the last one that is still partial.
     auto from = forms.rbegin();
-    while (from != forms.rend() &&
-           (holds_less(from->sharding) || (wanted.is_partial() && (from->sharding.partial != wanted.partial ||
-                                                                   from->sharding.reduce != wanted.reduce))))
+    while (from != forms.rend() && (holds_less(from->sharding) || !is_kept(v, *from) ||
+                                    (wanted.is_partial() && (from->sharding.partial != wanted.partial ||
+                                                             from->sharding.reduce != wanted.reduce))))
       ++from;
     if (from == forms.rend())
       return error(Code::bug).what("no partial form of '" + v.name + "' exists").about({.tensor = v.name});
@@ -92,11 +92,17 @@ class Splitter {
     held_[&v].push_back({*made, wanted, phase_});
     return *made;
   }
-  // A parameter whose parts lie on several devices of the axis data would take there, gathered, the room that its
-  // cutting saves: between the passes it is let go.
+  // What is cut only to be kept in less room (parameters over the axis data, activations along the sequence) and was
+  // gathered for one pass is let go between the passes, and gathered again.
   bool is_kept(const Value& v, const Held& form) const {
-    const bool is_shared = v.is_data() && llvm::any_of(v.sharding->axes(), strategy_of_axis);
-    return !is_shared || form.phase == phase_ || form.value == held_.find(&v)->second.front().value;
+    if (form.phase == phase_) return true;
+    const Axes axes = v.sharding->axes();
+    auto is_gathered_over = [&](llvm::StringRef axis) {
+      return llvm::is_contained(axes, axis) && !llvm::is_contained(form.sharding.axes(), axis);
+    };
+    if (v.is_data())
+      return llvm::none_of(axes, [&](const auto& a) { return strategy_of_axis(a) && is_gathered_over(a); });
+    return !options_.sequence_parallel || !is_gathered_over(strategy_axis(from_.mesh)->name);
   }
 
   // A form without copies that one sum was made of: what has the copies is beside it.

@@ -122,7 +122,7 @@ llvm::Expected<PassOptions> pass_options_of(const JobOptions& o) {
   out.tie_weights = !o.untied;
   out.tie = o.tie, out.untie = o.untie;
   out.trainable = o.training.trainable;
-  out.keep_shared = o.keep_shared;
+  out.keep_shared = o.keep_shared, out.sequence_parallel = o.sequence_parallel;
   out.kv_cache = o.kv_cache;
   if (o.compute != "f32" && o.compute != "bf16")
     return error(Code::bad_value).flag("--compute", quoted(o.compute)).expected("f32 or bf16");

@@ -17,7 +17,7 @@ struct JobOptions {
   std::string mesh, strategy = "megatron", sharding_file, tp_plan, outputs = "whole";
   std::optional<int64_t> devices;       // 2 where neither these nor a mesh are given
   std::vector<Constraint> constraints;  // before those of the file
-  bool untied = false, keep_shared = false;
+  bool untied = false, keep_shared = false, sequence_parallel = false;
   std::string compute = "f32";  // or bf16: of products' operands
   std::optional<Dim> kv_cache;  // a decoder with caches of so many tokens
   bool last_logits = false;     // which gives logits of the last of a run's tokens only

@@ -128,7 +128,8 @@ Plan make_plan(const Job& job, const DimValues& examples, llvm::StringRef versio
   plan.tool = version.str();
   plan.model = {llvm::sys::path::filename(whole.source).str(), whole.name};
   plan.job = whole.updates.empty() ? Plan::Job::inference : Plan::Job::training;
-  plan.strategy = job.passes.strategy, plan.outputs_as = job.passes.outputs;
+  plan.strategy = job.passes.strategy, plan.sequence_parallel = job.passes.sequence_parallel,
+  plan.outputs_as = job.passes.outputs;
   plan.mesh = whole.mesh, plan.weights = weights;
   if (plan.is_training()) plan.training = job.training;
   Layouts layouts(plan.mesh);

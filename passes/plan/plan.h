@@ -150,6 +150,7 @@ struct Plan {
   Model model;
   Job job = Job::inference;
   std::string strategy;
+  bool sequence_parallel = false;
   OutputLayout outputs_as = OutputLayout::whole;
   Mesh mesh;
   bool weights = true;

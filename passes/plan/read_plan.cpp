@@ -234,6 +234,10 @@ class PlanReader {
   void given(StringLiteral name, std::optional<T>& member) {
     (*this)(name, member.emplace());
   }
+  template <typename T>
+  void optional(StringLiteral name, T& member) {
+    if (top_.getAsObject()->get(name)) (*this)(name, member);
+  }
   void mesh(Mesh& mesh) {
     struct {
       std::vector<MeshAxis>& axes;

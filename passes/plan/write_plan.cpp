@@ -111,6 +111,10 @@ class PlanWriter {
   void given(StringLiteral name, const std::optional<T>& member) {
     (*this)(name, *member);
   }
+  template <typename T>
+  void optional(StringLiteral name, const T& member) {
+    if (member != T()) (*this)(name, member);
+  }
   void mesh(const Mesh& mesh) {
     begin("mesh");
     llvm::json::OStream json(out_);

@@ -106,6 +106,9 @@ void add_job_options(CLI::App& command, JobOptions& o) {
   command.add_flag("--no-tie", o.untied, "keep weights with equal contents apart, except those that --tie names");
   command.add_option("--tie", o.tie, "PATTERN of weights to tie where their contents are equal (repeatable)");
   command.add_option("--untie", o.untie, "PATTERN of weights to keep apart (repeatable)");
+  also_called(command.add_flag("--sequence-parallel", o.sequence_parallel,
+                               "cut norms, residual sums and what else is whole between products along the sequence"),
+              {"sp", "megatron-sp"});
   command.add_flag("--keep-shared", o.keep_shared,
                    "keep norms and biases that the exporter merged as one shared parameter");
 }

@@ -22,7 +22,8 @@ JobOptions job_of(const Plan& plan, const std::string& model, const Mesh& mesh) 
   JobOptions job;
   job.model = model.empty() ? plan.model.name : model;
   for (const MeshAxis& a : mesh.axes) job.mesh += (job.mesh.empty() ? "" : ",") + a.name + "=" + std::to_string(a.size);
-  job.strategy = plan.strategy, job.outputs = to_string(plan.outputs_as).str();
+  job.strategy = plan.strategy, job.sequence_parallel = plan.sequence_parallel,
+  job.outputs = to_string(plan.outputs_as).str();
   return job;
 }
 }  // namespace

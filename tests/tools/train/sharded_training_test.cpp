@@ -1,5 +1,6 @@
-// ZeRO: state, gradients and parameters shared over the mesh axis data. The steps are those of one device all the same,
-// and a checkpoint goes on with any other layout.
+// What devices share beside weights: optimizer state, gradients and parameters over the mesh axis data (ZeRO), and
+// activations along the sequence. Results are those of one device all the same, and a checkpoint goes on with any other
+// layout.
 #include "llvm/Support/JSON.h"
 #include "tests/tools/program.h"
 
@@ -93,4 +94,33 @@ TEST_CASE("--zero needs several devices along data") {
   CHECK(r.line() ==
         "--zero 1: there is nothing to share: expected a mesh axis called data of several devices, found mesh "
         "tensor=2; say --mesh data=2,tensor=2, for instance");
+}
+
+TEST_CASE("sequence parallelism computes the same, of lengths that nothing divides, too") {
+  for (const Words& job : std::vector<Words>{{"--devices", "3"}, {"--devices", "2", "--train"}}) {
+    CAPTURE(job);
+    const Sandbox box;
+    const Result r =
+        box.run(Words{"check", model, "--sequence-parallel", "--dim", "batch=2", "--dim", "sequence=7"} + job);
+    CAPTURE(r.out);
+    CHECK(r.err == "");
+    CHECK(r.code == 0);
+  }
+}
+
+TEST_CASE("sequence parallelism makes reduce-scatters and gathers of what tensor parallelism sums up") {
+  const Sandbox box;
+  REQUIRE(box.run({"partition", model, "--devices", "2", "--sequence-parallel", "-o", "out"}).code == 0);
+  auto plan = llvm::json::parse(contents(box / "out" + "/plan.json"));
+  REQUIRE(bool(plan));
+  CHECK(plan->getAsObject()->getBoolean("sequence_parallel") == true);
+  std::map<std::string, int> kinds;
+  for (const auto& c : *plan->getAsObject()->getArray("collectives"))
+    ++kinds[c.getAsObject()->getString("kind")->str()];
+  CHECK(kinds["all_reduce"] == 0);
+  CHECK(kinds["reduce_scatter"] == 5);  // 2 of each layer, and of the embedding
+  const Result r = box.run({"partition", model, "--devices", "1", "--sequence-parallel", "-o", "one"});
+  CHECK(r.code == 2);
+  CHECK(r.line() ==
+        "--sequence-parallel: expected several devices along the strategy's mesh axis, found mesh tensor=1");
 }
