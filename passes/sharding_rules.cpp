@@ -70,8 +70,13 @@ struct Taking {
     return &node.operands[operand]->sharding->dims[size_t(at - rule.operands[operand].begin())];
   }
   // What is held in parts of a sum is summed up in parts, also where the result is wanted in parts over the same axis:
-  // a reduce-scatter moves the result, and otherwise operands would move. Of a product both factors must be so.
+  // a reduce-scatter moves the result, and otherwise operands would move. Of a product both factors must be so. Copies
+  // that cover are summed up where the result has them.
   void of_sums() {
+    auto has_copies = [](const auto& v) {
+      return v->sharding && llvm::any_of(v->sharding->axes(), [](llvm::StringRef a) { return axis_use(a).is_cover(); });
+    };
+    if (llvm::any_of(node.operands, has_copies) || llvm::any_of(node.results, has_copies)) return;
     for (int loop = 0; loop < int(rule.loops.size()); ++loop) {
       if (rule.loops[size_t(loop)].reduce == Reduce::none) continue;
       llvm::SmallVector<const DimSharding*, 2> held;
