@@ -29,7 +29,7 @@ class Pause {
       return;
     }
     std::this_thread::sleep_for(nap_);
-    nap_ = std::min(nap_ * 2, std::chrono::microseconds(1000));
+    nap_ = std::min(nap_ * 2, std::chrono::microseconds(100));
   }
 
  private:
