@@ -11,12 +11,6 @@
 
 namespace optp {
 namespace {
-// "/decoder/layers.0/fc1" is decoder.layers.0.fc1.
-std::string dotted(const ModulePath& module) {
-  std::string out = llvm::StringRef(module.path).ltrim('/').str();
-  std::replace(out.begin(), out.end(), '/', '.');
-  return out;
-}
 llvm::StringRef module_of(llvm::StringRef parameter) { return parameter.rsplit('.').first; }
 llvm::StringRef last_of(llvm::StringRef path) {
   return path.rsplit('.').second.empty() ? path : path.rsplit('.').second;
@@ -50,7 +44,7 @@ class Recovery {
   void run() {
     for (const auto& node : graph_.nodes) learn(*node);
     for (const auto& node : graph_.nodes)
-      if (node->module.known) node->module.name = spelled(dotted(node->module));
+      if (node->module.known) node->module.name = spelled(node->module.dotted());
     for (Value* v : graph_.data())
       if (is_nameless(*v))
         if (std::string name = name_of(*v); !name.empty() && name != v->name) claims_[name].push_back(v);
@@ -63,7 +57,7 @@ class Recovery {
   // The module of a parameter that has its name, by the path of its node: both end alike.
   void learn(const Node& node) {
     if (!node.module.known) return;
-    const std::string path = dotted(node.module);
+    const std::string path = node.module.dotted();
     for (const Value* v : node.operands) {
       if (!v->is_data() || v->is_anonymous || !llvm::StringRef(v->name).contains('.')) continue;
       llvm::StringRef from = path, to = module_of(v->name);

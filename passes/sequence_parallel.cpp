@@ -3,6 +3,7 @@
 // the sequence over the same axis. Split then makes a reduce-scatter of each all-reduce after a row-parallel product,
 // and a gather before each column-parallel one: the same bytes, and an n-th of the activations.
 //   %y: f32[b, s, 768] [_, _, _]   made by a row-parallel product, taken by a norm      =>   %y: [_, tensor, _]
+#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "passes/factors.h"
 #include "passes/sharding_rules.h"
@@ -52,10 +53,13 @@ class Cutter {
         }
     return found;
   }
+  // Copies that cover are made over it, too.
+  bool uses_axis(const Sharding& s) const {
+    return llvm::any_of(s.axes(), [&](llvm::StringRef word) { return axis_use(word).axis == axis_.name; });
+  }
   bool try_to_cut(Value& v) {
     // Outputs and states are held as those who take them expect.
-    if (!is_float(v.type.dtype) || graph_.is_output(v) || llvm::is_contained(v.sharding->axes(), axis_.name) ||
-        v.sharding->is_partial())
+    if (!is_float(v.type.dtype) || graph_.is_output(v) || uses_axis(*v.sharding) || v.sharding->is_partial())
       return false;
     const auto at = only_sequence_of(v);
     if (!at) return false;

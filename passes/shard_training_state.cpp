@@ -21,6 +21,7 @@ class FurtherCut {
  public:
   explicit FurtherCut(const Factors& factors) : factors_(factors) {}
   std::optional<Sharding> of(const Value& parameter) const {
+    if (llvm::is_contained(parameter.sharding->axes(), axis)) return *parameter.sharding;  // a constraint cuts it so
     if (auto whole = a_whole_dim(parameter)) return whole;
     return below_another_axis(parameter);
   }

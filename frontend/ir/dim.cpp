@@ -10,35 +10,11 @@
 
 #include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/dim_expression.h"
 #include "frontend/ir/dim_text.h"
 #include "llvm/ADT/StringExtras.h"
 
 namespace optp {
-namespace {
-enum class Leaf { symbol, part, start, floor_div, minimum };
-}  // namespace
-
-// A leaf of the expression language: a symbol, or a term that polynomials can't say.
-struct DimAtom {
-  Leaf kind;
-  std::string text;
-  std::string key;                         // what it is interned by, where that is not its text
-  std::string name;                        // symbol: as it was given
-  Dim a, b;                                // part, start: a = n; floor_div, minimum: both
-  llvm::SmallVector<std::string, 1> axes;  // part, start
-  int64_t lower_bound = 0;
-};
-struct DimTerm {
-  int64_t coefficient;
-  llvm::SmallVector<const DimAtom*, 2> atoms;  // sorted by text
-};
-struct DimExpression {
-  llvm::SmallVector<DimTerm, 1> terms;  // sorted: graded lexicographic, so that polynomial division works
-  std::string text;
-  std::string key;  // as that of an atom
-  bool overflow = false;
-};
-
 namespace {
 // A symbol that may be 0 is another than one of the same name that may not: they are written alike, and come from
 // different graphs. Keys tell them apart, so what is interned never changes and graphs don't see each other.
@@ -149,7 +125,6 @@ const DimAtom* atom(Leaf kind, llvm::function_ref<std::string(llvm::function_ref
   }
   return slot.get();
 }
-Dim of(const DimAtom* a) { return make({{1, {a}}}); }
 const DimAtom* symbol_atom(llvm::StringRef name, int64_t least) {
   std::string text = spelled(name), key = least == 0 ? text + may_be_zero : text;
   Tables& t = tables();
@@ -175,18 +150,9 @@ Dim chunk_term(bool size, Dim n, llvm::ArrayRef<std::string> axes) {
   return of(atom(size ? Leaf::part : Leaf::start, write, n, 0, axes));
 }
 
-// Rebuilds d with each atom replaced.
-Dim rebuild(Dim d, llvm::function_ref<Dim(const DimAtom&)> replace) {
-  if (d.is_overflow()) return d;
-  Dim sum = 0;
-  for (const DimTerm& t : d.expression().terms) {
-    Dim term = t.coefficient;
-    for (const DimAtom* a : t.atoms) term = term * replace(*a);
-    sum = sum + term;
-  }
-  return sum;
-}
 }  // namespace
+
+Dim of(const DimAtom* a) { return make({{1, {a}}}); }
 
 // Small numbers are most of all dims: they are looked up without the table of texts.
 Dim Dim::of_constant(int64_t constant) {
@@ -363,139 +329,6 @@ bool proved_less_equal(Dim a, Dim b) {
   return l && *l >= 0;
 }
 bool proved_less(Dim a, Dim b) { return proved_less_equal(a + 1, b); }
-
-llvm::SmallVector<std::string, 4> symbols_of(Dim d) {
-  llvm::SmallVector<std::string, 4> out;
-  for (Dim symbol : named_dims_of(d)) out.push_back(name_of(symbol)->str());
-  return out;
-}
-std::optional<llvm::StringRef> name_of(Dim d) {
-  const auto& terms = d.expression().terms;
-  if (terms.size() != 1 || terms[0].coefficient != 1 || terms[0].atoms.size() != 1) return std::nullopt;
-  const DimAtom& a = *terms[0].atoms[0];
-  return a.kind == Leaf::symbol ? std::optional<llvm::StringRef>(a.name) : std::nullopt;
-}
-llvm::SmallVector<Dim, 4> named_dims_of(Dim d) {
-  llvm::SmallVector<Dim, 4> out;
-  std::function<void(Dim)> visit = [&](Dim e) {
-    for (const DimTerm& t : e.expression().terms)
-      for (const DimAtom* a : t.atoms) {
-        if (a->kind == Leaf::symbol) {
-          if (const Dim symbol = of(a); !llvm::is_contained(out, symbol)) out.push_back(symbol);
-        } else {
-          visit(a->a);
-          visit(a->b);
-        }
-      }
-  };
-  visit(d);
-  return out;
-}
-llvm::SmallVector<DimProduct, 4> products_of(Dim d) {
-  llvm::SmallVector<DimProduct, 4> out;
-  for (const DimTerm& t : d.expression().terms) {
-    out.push_back({t.coefficient, {}});
-    for (const DimAtom* a : t.atoms) out.back().factors.push_back(of(a));
-  }
-  return out;
-}
-std::optional<DimCall> call_of(Dim factor) {
-  const auto& terms = factor.expression().terms;
-  if (terms.size() != 1 || terms[0].coefficient != 1 || terms[0].atoms.size() != 1) return std::nullopt;
-  const DimAtom& a = *terms[0].atoms[0];
-  if (a.kind != Leaf::floor_div && a.kind != Leaf::minimum) return std::nullopt;
-  return DimCall{a.kind == Leaf::minimum, a.a, a.b};
-}
-Dim substitute(Dim d, llvm::function_ref<std::optional<Dim>(llvm::StringRef)> leaf) {
-  return rebuild(d, [&](const DimAtom& a) -> Dim {
-    switch (a.kind) {
-      case Leaf::symbol:
-        return leaf(a.name).value_or(of(&a));
-      case Leaf::part:
-        return Dim::part(substitute(a.a, leaf), a.axes);
-      case Leaf::start:
-        return Dim::start(substitute(a.a, leaf), a.axes);
-      case Leaf::floor_div:
-        return floor_div(substitute(a.a, leaf), substitute(a.b, leaf));
-      case Leaf::minimum:
-        return minimum(substitute(a.a, leaf), substitute(a.b, leaf));
-    }
-    return 0;
-  });
-}
-namespace {
-struct Chunk {
-  Dim first, size;
-};
-Chunk chunk_of(Dim n, const MeshAxis& axis, const Mesh& mesh, int64_t rank) {
-  const int64_t k = axis.size, i = mesh.coordinate(axis.name, rank);
-  const Dim quotient = floor_div(n, k), rest = n - Dim(k) * quotient;
-  return {Dim(i) * quotient + minimum(Dim(i), rest), floor_div(n + Dim(k - 1 - i), k)};
-}
-Chunk cover_of(Dim n, const AxisUse& use, const MeshAxis& axis, const Mesh& mesh, int64_t rank) {
-  const Dim group = use.group, up = use.group - 1;
-  const Chunk fine = chunk_of(n * group, axis, mesh, rank);
-  const Dim first = floor_div(use.once ? fine.first + up : fine.first, group);
-  return {first, floor_div(fine.first + fine.size + up, group) - first};
-}
-}  // namespace
-Dim bind_rank(Dim d, const Mesh& mesh, int64_t rank) {
-  return rebuild(d, [&](const DimAtom& a) -> Dim {
-    if (a.kind == Leaf::floor_div) return floor_div(bind_rank(a.a, mesh, rank), bind_rank(a.b, mesh, rank));
-    if (a.kind == Leaf::minimum) return minimum(bind_rank(a.a, mesh, rank), bind_rank(a.b, mesh, rank));
-    if (a.kind == Leaf::symbol) return of(&a);
-    Dim size = bind_rank(a.a, mesh, rank), first = 0;
-    for (const std::string& axis : a.axes) {
-      const AxisUse use = axis_use(axis);
-      const MeshAxis* split = mesh.find(use.axis);
-      if (!split) continue;  // one device along it
-      const Chunk own = use.is_cover() ? cover_of(size, use, *split, mesh, rank) : chunk_of(size, *split, mesh, rank);
-      first = first + own.first;
-      size = own.size;
-    }
-    return a.kind == Leaf::part ? size : first;
-  });
-}
-bool has_rank_terms(Dim d) {
-  for (const DimTerm& t : d.expression().terms)
-    for (const DimAtom* a : t.atoms) {
-      if (a->kind == Leaf::part || a->kind == Leaf::start) return true;
-      if (a->kind != Leaf::symbol && (has_rank_terms(a->a) || has_rank_terms(a->b))) return true;
-    }
-  return false;
-}
-
-llvm::Expected<int64_t> evaluate(Dim d, const DimValues& values) {
-  if (d.is_overflow()) return error(Code::shape_mismatch, "an extent does not fit in 64 bits");
-  int64_t sum = 0;
-  for (const DimTerm& t : d.expression().terms) {
-    int64_t term = t.coefficient;
-    for (const DimAtom* a : t.atoms) {
-      int64_t v = 0;
-      if (a->kind == Leaf::symbol) {
-        auto it = values.find(a->name);
-        if (it == values.end()) return error(Code::dim_without_value).dim(a->name).says("has no value");
-        v = it->second;
-      } else if (a->kind == Leaf::floor_div || a->kind == Leaf::minimum) {
-        auto x = evaluate(a->a, values), y = evaluate(a->b, values);
-        if (!x || !y) return llvm::joinErrors(x.takeError(), y.takeError());
-        if (a->kind == Leaf::floor_div && *y == 0)
-          return error(Code::shape_mismatch).what("division by zero in extent " + quoted(d.text()));
-        if (a->kind == Leaf::minimum)
-          v = std::min(*x, *y);
-        else
-          v = *floor_div(Dim(*x), Dim(*y)).constant();
-      } else {
-        return error(Code::bug).what("extent " + quoted(d.text()) + " is not bound to a rank");
-      }
-      if (__builtin_mul_overflow(term, v, &term))
-        return error(Code::shape_mismatch).what("extent " + quoted(d.text()) + " does not fit in 64 bits");
-    }
-    if (__builtin_add_overflow(sum, term, &sum))
-      return error(Code::shape_mismatch).what("extent " + quoted(d.text()) + " does not fit in 64 bits");
-  }
-  return sum;
-}
 
 std::string to_string(llvm::ArrayRef<Dim> dims) {
   std::string out = "[";

@@ -12,6 +12,11 @@
 #include "llvm/ADT/StringSet.h"
 
 namespace optp {
+std::string ModulePath::dotted() const {
+  std::string out = llvm::StringRef(path).ltrim('/').str();
+  std::replace(out.begin(), out.end(), '/', '.');
+  return out;
+}
 
 std::string to_string(const Type& type) { return to_string(type.dtype).str() + to_string(type.dims); }
 

@@ -115,6 +115,7 @@ struct ModulePath {
   bool counts_calls = false;  // a module's second call has a path of its own, with _1 behind a name
   std::string name = {};      // "model.decoder.layers.0.fc1", as the names of parameters spell it; empty: not known
   bool operator==(const ModulePath&) const = default;
+  std::string dotted() const;  // the path as "decoder.layers.0.fc1"
 };
 
 struct NodeFacts {

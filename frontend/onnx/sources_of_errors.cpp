@@ -10,12 +10,6 @@
 
 namespace optp {
 namespace {
-// "/decoder/layers.0/fc1" is decoder.layers.0.fc1.
-std::string dotted(const ModulePath& module) {
-  std::string out = llvm::StringRef(module.path).ltrim('/').str();
-  std::replace(out.begin(), out.end(), '/', '.');
-  return out;
-}
 // The module "layers.0.fc1" of a file whose parameters are called model.layers.0.fc1.bias, or
 // model.layers.0.norm.weight, is model.layers.0.fc1: the longest front of its path that a name has, with what stands
 // before it there.
@@ -33,7 +27,7 @@ std::string spelled(llvm::StringRef path, const onnx::GraphProto& graph) {
 }
 std::string module_name(const onnx::NodeProto& node, const onnx::GraphProto& graph) {
   const ModulePath module = module_of(node);
-  return module.known ? spelled(dotted(module), graph) : "";
+  return module.known ? spelled(module.dotted(), graph) : "";
 }
 bool has_input(const onnx::NodeProto& node, llvm::StringRef name) {
   return llvm::any_of(node.input(), [&](const std::string& i) { return i == name; });

@@ -29,6 +29,12 @@ struct Result {
   }
 };
 
+using Words = std::vector<std::string>;  // of a command line
+inline Words operator+(Words a, const Words& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
 inline std::string contents(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
@@ -38,6 +44,12 @@ inline std::string contents(const std::string& path) {
 inline void write_text(const std::string& path, const std::string& bytes) {
   fs::create_directories(fs::path(path).parent_path());
   std::ofstream(path, std::ios::binary) << bytes;
+}
+// 600 ids below 250 for train, as uint16.
+inline void tokens_into(const std::string& file) {
+  std::string tokens;
+  for (int k = 0; k < 600; ++k) tokens += char((k * k * 7 + k) % 250), tokens += char(0);
+  write_text(file, tokens);
 }
 // A text that tests/data/golden holds. UPDATE_GOLDEN in the environment writes it anew.
 inline void check_golden(const std::string& name, const std::string& text) {
@@ -68,6 +80,21 @@ class Sandbox {
       out.push_back(fs::relative(entry.path(), work()).string());
     std::sort(out.begin(), out.end());
     return out;
+  }
+
+  // The same files with the same bytes, and at least one.
+  void same_folders(const std::string& a, const std::string& b) const {
+    Words names[2];
+    for (const auto& [folder, list] : {std::pair{&a, &names[0]}, {&b, &names[1]}})
+      for (const auto& entry : fs::directory_iterator(*this / *folder))
+        list->push_back(entry.path().filename().string());
+    for (auto& list : names) std::sort(list.begin(), list.end());
+    CHECK(names[0] == names[1]);
+    CHECK(!names[0].empty());
+    for (const std::string& name : names[0]) {
+      CAPTURE(name);
+      CHECK(contents(*this / a + "/" + name) == contents(*this / b + "/" + name));
+    }
   }
 
   struct Options {

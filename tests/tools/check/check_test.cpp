@@ -9,10 +9,6 @@
 using namespace optp;
 
 namespace {
-std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 const std::vector<std::string> small = {"--devices", "2", "--dim", "batch=1", "--dim", "sequence=5"};
 struct Mutant {
   std::string name;

@@ -13,14 +13,9 @@
 using namespace optp;
 
 namespace {
-using Words = std::vector<std::string>;
 const std::string opt_tiny = export_of("opt-tiny") + "/model.onnx";
 const std::string inputs = export_of("opt-tiny") + "/inputs";
 
-Words operator+(Words a, const Words& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 // Devices, and processes that share them.
 constexpr std::pair<int, int> shapes[] = {{2, 2}, {4, 2}, {4, 4}};
 Words on(int devices) { return {"--devices", std::to_string(devices), "--threads-per-device", "1"}; }
@@ -40,18 +35,6 @@ class Both {
     REQUIRE(
         box.run(Words{"partition", opt_tiny, "--devices", std::to_string(devices), "-o", "plan", "--overwrite"} + more)
             .code == 0);
-  }
-  void same_folders(const std::string& a, const std::string& b) const {
-    Words names[2];
-    for (const auto& [folder, list] : {std::pair{&a, &names[0]}, {&b, &names[1]}})
-      for (const auto& entry : fs::directory_iterator(box / *folder)) list->push_back(entry.path().filename().string());
-    for (auto& list : names) std::sort(list.begin(), list.end());
-    CHECK(names[0] == names[1]);
-    CHECK(!names[0].empty());
-    for (const std::string& name : names[0]) {
-      CAPTURE(name);
-      CHECK(contents(box / a + "/" + name) == contents(box / b + "/" + name));
-    }
   }
 };
 void same(const Result& a, const Result& b) {
@@ -73,11 +56,6 @@ std::vector<pid_t> children_of(pid_t parent) {
   for (pid_t child; list >> child;) out.push_back(child);
   return out;
 }
-void tokens_into(const std::string& file) {
-  std::string tokens;
-  for (int k = 0; k < 600; ++k) tokens += char((k * k * 7 + k) % 250), tokens += char(0);
-  write_text(file, tokens);
-}
 }  // namespace
 
 TEST_CASE("run: the outputs and the report of threads") {
@@ -93,7 +71,7 @@ TEST_CASE("run: the outputs and the report of threads") {
     const Result b = both.processes(n, words);
     CHECK(b.err == "");
     same(a, b);
-    both.same_folders("a", "out");
+    both.box.same_folders("a", "out");
   }
 }
 
@@ -124,10 +102,10 @@ TEST_CASE("train: checkpoints with the weights of threads, from which both go on
     REQUIRE(both.threads(begin + Words{"--save", "a"}).code == 0);
     const Result r = both.processes(n, begin + Words{"--save", "b"});
     CHECK(r.code == 0);
-    both.same_folders("a", "b");
+    both.box.same_folders("a", "b");
     REQUIRE(both.threads(words + Words{"--resume", "b", "--save", "c", "--epochs", "2"}).code == 0);
     REQUIRE(both.processes(n, words + Words{"--resume", "a", "--epochs", "2"}).code == 0);
-    both.same_folders("c", "a");
+    both.box.same_folders("c", "a");
     for (const std::string& name : both.box.names()) CHECK(name[0] != '.');
   }
 }

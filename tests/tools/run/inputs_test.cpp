@@ -11,11 +11,6 @@
 using namespace optp;
 
 namespace {
-using Words = std::vector<std::string>;
-Words operator+(Words a, const Words& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 const std::string model = export_of("opt-tiny") + "/model.onnx", inputs = export_of("opt-tiny") + "/inputs",
                   golden = export_of("opt-tiny") + "/golden";
 

@@ -24,10 +24,6 @@ double difference(const std::vector<float>& a, const std::vector<float>& b) {
 }
 const std::vector<std::string> tiny = {"--layers", "2",     "--hidden", "96",      "--heads",
                                        "3",        "--ffn", "200",      "--vocab", "1003"};
-std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 const std::vector<std::string> drawn_inputs = {"--input", "input_ids=rand(1)", "--input", "attention_mask=ones",
                                                "--dim",   "batch=2",           "--dim",   "sequence=8"};
 }  // namespace

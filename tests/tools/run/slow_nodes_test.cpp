@@ -6,10 +6,6 @@ using namespace optp;
 
 namespace {
 const std::vector<std::string> dims{"--dim", "batch=2", "--dim", "sequence=8"};
-std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 // An export whose activations are signs, which have no kernel: field 4 of a node, its operator, is as long as before.
 void write_model_of_signs(const std::string& path) {
   const std::string from = "\x22\x04Relu", to = "\x22\x04Sign";

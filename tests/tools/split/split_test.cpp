@@ -30,26 +30,10 @@ class Both {
     more.insert(more.begin(), {"partition", model, "--devices", std::to_string(devices), "-o", "plan", "--overwrite"});
     REQUIRE(box.run(more).code == 0);
   }
-  void same_folders(const std::string& a, const std::string& b) const {
-    std::vector<std::string> names[2];
-    for (const auto& [folder, list] : {std::pair{&a, &names[0]}, {&b, &names[1]}})
-      for (const auto& entry : fs::directory_iterator(box / *folder)) list->push_back(entry.path().filename().string());
-    for (auto& list : names) std::sort(list.begin(), list.end());
-    CHECK(names[0] == names[1]);
-    CHECK(!names[0].empty());
-    for (const std::string& name : names[0]) {
-      CAPTURE(name);
-      CHECK(contents(box / a + "/" + name) == contents(box / b + "/" + name));
-    }
-  }
   llvm::json::Value json(const std::string& file) const {
     return llvm::cantFail(llvm::json::parse(contents(box / file)));
   }
 };
-std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 void same(const Result& a, const Result& b) {
   CHECK(a.code == b.code);
   CHECK(a.out == b.out);
@@ -81,7 +65,7 @@ TEST_CASE("run: outputs and the timeline of all ranks") {
     const Result b = both.split(held, words + std::vector<std::string>{"b.json"});
     CHECK(a.code == 0);
     same(a, b);
-    both.same_folders("a", "out");
+    both.box.same_folders("a", "out");
     const auto expected = slices(both.json("a.json"));
     CHECK(slices(both.json("b.json")) == expected);
     CHECK(expected.size() > 20 * size_t(devices));
@@ -102,7 +86,7 @@ TEST_CASE("run: a process reads the weights of its own ranks alone, and compares
     fs::copy(both.box / "plan", both.box / folder, fs::copy_options::recursive);
   damage("plan0", 1), damage("plan1", 0), damage("plan1", 2);
   REQUIRE(both.split("0,2/1", std::vector<std::string>{"run", "plan%p"} + words).err == "");
-  both.same_folders("a", "out");
+  both.box.same_folders("a", "out");
   damage("plan1", 1);
   CHECK(both.split("0,2/1", std::vector<std::string>{"run", "plan%p"} + words)
             .line()
@@ -139,7 +123,7 @@ TEST_CASE("run of a training plan: losses, gradients, parameters and state, also
     REQUIRE(a.err == "");
     fs::rename(both.box / "out", both.box / "a");
     same(a, both.split(m.held, words));
-    both.same_folders("a", "out");
+    both.box.same_folders("a", "out");
   }
 }
 
@@ -158,13 +142,13 @@ TEST_CASE("train: checkpoints that each process writes its part of, and that any
                                          "--max-steps",     "3"};
     REQUIRE(both.whole(begin + std::vector<std::string>{"--save", "a", "--log", "a.log"}).err == "");
     REQUIRE(both.split(held, begin + std::vector<std::string>{"--save", "b", "--log", "b.log"}).err == "");
-    both.same_folders("a", "b");
+    both.box.same_folders("a", "b");
     const std::string log = contents(both.box / "b.log");
     CHECK(std::count(log.begin(), log.end(), 10) == 3);
     // Each goes on from the other's.
     REQUIRE(both.whole(words + std::vector<std::string>{"--resume", "b", "--save", "c"}).err == "");
     REQUIRE(both.split(held, words + std::vector<std::string>{"--resume", "a", "--plot", "p.svg"}).err == "");
-    both.same_folders("c", "a");
+    both.box.same_folders("c", "a");
     CHECK(contents(both.box / "p.svg").find("<svg") != std::string::npos);
     // Nothing is left beside them.
     for (const std::string& name : both.box.names()) CHECK(name[0] != '.');

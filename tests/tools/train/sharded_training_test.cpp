@@ -7,18 +7,7 @@
 using namespace optp;
 
 namespace {
-using Words = std::vector<std::string>;
-Words operator+(Words a, const Words& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 const std::string model = export_of("opt-tiny") + "/model.onnx";
-
-void tokens_into(const std::string& file) {
-  std::string tokens;
-  for (int k = 0; k < 600; ++k) tokens += char((k * k * 7 + k) % 250), tokens += char(0);
-  write_text(file, tokens);
-}
 }  // namespace
 
 TEST_CASE("check --train holds for every level of ZeRO, where parts are uneven, too") {

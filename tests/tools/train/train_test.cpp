@@ -57,10 +57,6 @@ struct Trainer {
   }
 };
 const std::vector<std::string> small{"--batch", "8", "--sequence", "16", "--epochs", "4", "--lr", "0.01"};
-std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 
 onnx::ModelProto model_of(const std::string& path) {
   onnx::ModelProto out;

@@ -41,10 +41,6 @@ void copy_inputs(const Sandbox& box, const std::string& name) {
     fs::copy(golden_of(name) + "/labels" + suffix + ".npy", box / folder + std::string("/labels.npy"));
   }
 }
-std::vector<std::string> operator+(std::vector<std::string> a, const std::vector<std::string>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 llvm::json::Value trained(const Sandbox& box, const std::string& name, const std::string& devices,
                           const std::vector<std::string>& optimizer, const std::vector<std::string>& steps) {
   const Result made = box.run(std::vector<std::string>{export_of(name) + "/model.onnx", "--train", "--devices", devices,
