@@ -15,9 +15,13 @@ namespace {
 class Cutter {
  public:
   Cutter(Graph& graph, const Factors& factors, const MeshAxis& axis) : graph_(graph), factors_(factors), axis_(axis) {
-    for (const Value* v : graph.inputs)
-      if (v->ndim() == 2 && !is_float(v->type.dtype))
-        if (const auto classes = factors.of(*v, 1).classes(); classes.size() == 1) sequences_.insert(classes[0]);
+    for (const Value* v : graph.inputs) {
+      if (v->ndim() != 2 || is_float(v->type.dtype)) continue;
+      if (const auto classes = factors.of(*v, 1).classes(); classes.size() == 1)
+        sequences_.insert(classes[0]);
+      else
+        has_parts_ = true;
+    }
   }
   // Some sequences are put together of others: a mask's, or labels' that are shifted.
   bool has_parts() const { return has_parts_; }
@@ -101,7 +105,7 @@ llvm::Error sequence_parallel(Graph& graph, const PassOptions& options) {
   return error(Code::nothing_to_split)
       .in_file(graph.source)
       .flag("--sequence-parallel")
-      .what(cutter.has_parts() ? "the sequence is several parts here, and one of them can't be cut alone"
+      .what(cutter.has_parts() ? "a step looks at parts of the sequence, as a loss does whose labels are shifted"
                                : "nothing along a sequence of token ids is whole on every device");
 }
 }  // namespace optp

@@ -113,3 +113,13 @@ TEST_CASE("sequence parallelism makes reduce-scatters and gathers of what tensor
   CHECK(r.line() ==
         "--sequence-parallel: expected several devices along the strategy's mesh axis, found mesh tensor=1");
 }
+
+TEST_CASE("a sequence whose parts a loss looks at is not cut, and that is said") {
+  const Sandbox box;
+  const Result r = box.run({"partition", export_of("gpt2-tiny") + "/model.onnx", "--train", "--devices", "2",
+                            "--sequence-parallel", "-o", "out"});
+  CHECK(r.code == 65);
+  CHECK(r.line().ends_with(
+      "--sequence-parallel: a step looks at parts of the sequence, as a loss does whose labels are shifted"));
+  CHECK(!fs::exists(box / "out"));
+}
