@@ -182,6 +182,7 @@ llvm::Expected<bool> Executable::State::fold(const Node& node) {
 
 llvm::Error Executable::State::compile() {
   context.threads = std::max(1, options.threads);
+  if (!options.packed) options.packed = std::make_shared<PackedWeights>();
   context.packed = options.packed.get();
   const TeamSize team(context.threads);
   context.engine = dnnl::engine(dnnl::engine::kind::cpu, 0);

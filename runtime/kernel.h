@@ -58,7 +58,7 @@ struct KernelContext {
   dnnl::stream stream;
   int threads = 1;
   bool plan_only = false;           // constants are known to be there, but their bytes are not read
-  PackedWeights* packed = nullptr;  // of the rank; null: each executable has its own
+  PackedWeights* packed = nullptr;  // where weights are packed into; it outlives the kernels
 };
 
 struct KernelCall {

@@ -16,11 +16,11 @@
 
 #include <array>
 
-#include "frontend/ir/half.h"
 #include "runtime/kernels/matmul_form.h"
 #include "runtime/kernels/row_program_run.h"
 #include "runtime/kernels/softmax_row.h"
 #include "runtime/kernels/tile.h"
+#include "runtime/kernels/widen.h"
 #include "runtime/parallel.h"
 
 namespace optp::kernels {
@@ -91,17 +91,6 @@ int64_t offset_of(const StridedOperand& o, llvm::ArrayRef<int64_t> index) {
 const void* address(const KernelCall& call, const StridedOperand& o, int64_t at) {
   return static_cast<const char*>(call.in[o.operand]) + at * size_bytes(o.dtype);
 }
-// use(as, load): the operand's elements and what makes a float of one.
-template <class Use>
-void with_elements(const void* from, DType dtype, const Use& use) {
-  if (dtype == DType::bf16)
-    use(static_cast<const uint16_t*>(from), [](uint16_t h) OPTP_LAMBDA { return Bf16::load(h); });
-  else if (dtype == DType::f16)
-    use(static_cast<const uint16_t*>(from), [](uint16_t h) OPTP_LAMBDA { return F16::load(h); });
-  else
-    use(static_cast<const float*>(from), [](float f) OPTP_LAMBDA { return f; });
-}
-
 AttentionKernel::AttentionKernel(const Work& work, const KernelContext& context)
     : a(*work.attention), threads(context.threads) {
   const Tiles& t = tiles();
@@ -114,8 +103,8 @@ AttentionKernel::AttentionKernel(const Work& work, const KernelContext& context)
   before = RowProgramPlan(a.before, block_rows, a.keys);
   after = RowProgramPlan(a.after, block_rows, a.keys);
   const bool few = a.queries <= Tiles::rows;
-  reads_keys = few && a.k.dtype == DType::f32 && (a.k.column == 1 || a.depth == 1);
-  reads_values = few && a.v.dtype == DType::f32 && a.v.column == 1 && a.width % t.lanes == 0;
+  reads_keys = few && (a.k.column == 1 || a.depth == 1);
+  reads_values = few && (a.v.column == 1 || a.width == 1);
   for (size_t d = 0; d < a.batch.size(); ++d) {
     auto steps = [&](const StridedOperand& leaf) { return leaf.batch[d] != 0; };
     const bool of_mask = llvm::any_of(a.before.leaves, steps) || llvm::any_of(a.after.leaves, steps);
@@ -319,9 +308,9 @@ void Worker::load_queries(const Ints& index) {
 void Worker::make_scores(const Ints& index, int64_t source) {
   const Tiles& t = tiles();
   if (k_.reads_keys) {
-    const auto* keys = static_cast<const float*>(address(call_, a_.k, offset_of(a_.k, index))) + keys_.begin * a_.k.row;
+    const void* keys = address(call_, a_.k, offset_of(a_.k, index) + keys_.begin * a_.k.row);
     for (int64_t r = 0; r < rows_; ++r)
-      dot_rows(a_.depth, queries_ + r * a_.depth, keys, a_.k.row, keys_.end - keys_.begin,
+      dot_rows(a_.depth, queries_ + r * a_.depth, keys, a_.k.dtype, a_.k.row, keys_.end - keys_.begin,
                scores_ + r * k_.score_row + keys_.begin);
     return;
   }
@@ -357,21 +346,25 @@ void Worker::make_probabilities(int64_t row) {
 }
 
 void Worker::sum_values(const Ints& index, int64_t source) {
+  if (k_.reads_values) {
+    const void* values = address(call_, a_.v, offset_of(a_.v, index) + keys_.begin * a_.v.row);
+    for (int64_t r = 0; r < rows_; ++r)
+      sum_rows(keys_.end - keys_.begin, scores_ + r * k_.score_row + keys_.begin, values, a_.v.dtype, a_.v.row,
+               a_.width, out_ + r * k_.out_row);
+    return;
+  }
   const Tiles& t = tiles();
   const float* panels = static_cast<const float*>(call_.scratch) + source * (k_.key_panel + k_.value_panel);
   for (int64_t first = 0; first < a_.width; first += t.columns) {
     const int64_t columns = up(std::min(t.columns, a_.width - first), t.lanes);
-    const float* values = k_.reads_values
-                              ? static_cast<const float*>(address(call_, a_.v, offset_of(a_.v, index))) + first
-                              : panels + k_.key_panel + first * a_.keys;
-    const int64_t row = k_.reads_values ? a_.v.row : columns;
+    const float* values = panels + k_.key_panel + first * a_.keys;
     for (int64_t at = keys_.begin; at < keys_.end; at += terms_of_values)
       for (int64_t r = 0; r < rows_; r += Tiles::rows)
         t.at(std::min(Tiles::rows, rows_ - r), columns / t.lanes)({.terms = std::min(terms_of_values, keys_.end - at),
                                                                    .a = scores_ + r * k_.score_row + at,
                                                                    .a_row = k_.score_row,
-                                                                   .b = values + at * row,
-                                                                   .b_row = row,
+                                                                   .b = values + at * columns,
+                                                                   .b_row = columns,
                                                                    .y = out_ + r * k_.out_row + first,
                                                                    .y_row = k_.out_row,
                                                                    .add = at != keys_.begin});

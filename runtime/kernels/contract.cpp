@@ -21,7 +21,6 @@
 #include <cstring>
 
 #include "frontend/ir/diagnostic.h"
-#include "runtime/kernels/few_rows.h"
 #include "runtime/kernels/onednn_product.h"
 #include "runtime/kernels/packed_product.h"
 
@@ -69,6 +68,22 @@ llvm::SmallVector<ProductStep, 4> steps_of(const Contraction& c) {
   return out;
 }
 
+std::optional<FewRows> few_rows_of(const Contraction& c) {
+  const bool adds_floats = llvm::all_of(c.work.after, [&](const Fused& f) {
+    return f.kind != Fused::Kind::add || c.work.operands[f.operand].dtype == DType::f32;
+  });
+  if (!c.batch().empty() || c.work.results[0].dtype != DType::f32 || !adds_floats) return std::nullopt;
+  return FewRows{.m = c.m().extent,
+                 .n = c.n().extent,
+                 .k = c.k().extent,
+                 .a_row = c.m().stride[c.src()],
+                 .a_column = c.k().stride[c.src()],
+                 .y_row = c.m().stride[Y],
+                 .y_column = c.n().stride[Y],
+                 .steps = steps_of(c),
+                 .dtype = c.work.operands[0].dtype};
+}
+
 namespace {
 // A oneDNN product and what is around it.
 struct LibraryProduct {
@@ -99,8 +114,7 @@ llvm::Error LibraryProduct::run(const KernelCall& call) {
     llvm::SmallVector<const float*, 4> terms(few->steps.size(), nullptr);
     for (size_t s = 0; s < terms.size(); ++s)
       if (few->steps[s].kind == ProductStep::Kind::add) terms[s] = static_cast<const float*>(addends[s]);
-    few->run(static_cast<const uint16_t*>(in[src]), static_cast<const uint16_t*>(weights), static_cast<float*>(out),
-             terms.data(), threads);
+    few->run(in[src], weights, static_cast<float*>(out), terms.data(), threads);
     copies.finish(call, threads);
     return llvm::Error::success();
   }
@@ -155,7 +169,7 @@ std::optional<Contraction> contraction_of(const Work& work, const KernelContext&
 // The same product on weights that lie packed already, where the library does it by the same means.
 std::optional<OnednnProduct> on_packed(const Contraction& c, const ProductRequest& request,
                                        const OnednnProduct& chosen) {
-  if (!c.context.packed || !request.pack || c.shared_form().empty()) return std::nullopt;
+  if (!request.pack || c.shared_form().empty()) return std::nullopt;
   for (const dnnl::memory& known : c.context.packed->in_library_layouts(c.shared_form())) {
     const dnnl::memory::desc layout = known.get_desc();
     if (layout == chosen.weights_layout()) return std::nullopt;
@@ -208,6 +222,10 @@ void use_single_matrices(LibraryProduct& product, const Contraction& c) {
   for (Ints& s : product.batches.strides) s.push_back(0);
 }
 
+dnnl::memory weight_memory(const KernelContext& context, const dnnl::memory::desc& desc) {
+  return {desc, context.engine, context.packed->memory().allocate(desc.get_size())};
+}
+
 // Copies the weights that are known now; how many bytes are kept, none where they are read as they lie.
 std::optional<int64_t> pack_weights(LibraryProduct& product, const Contraction& c) {
   const dnnl::engine& engine = c.context.engine;
@@ -215,12 +233,12 @@ std::optional<int64_t> pack_weights(LibraryProduct& product, const Contraction& 
   if (looped && has_batches_of_weights(c)) {
     if (c.ordered.empty()) return std::nullopt;
     const auto bytes = int64_t(c.ordered.size());
-    product.packed = dnnl::memory(dnnl::memory::desc({bytes}, dnnl::memory::data_type::u8, {1}), engine);
+    product.packed = weight_memory(c.context, dnnl::memory::desc({bytes}, dnnl::memory::data_type::u8, {1}));
     std::memcpy(product.packed.get_data_handle(), c.ordered.data(), c.ordered.size());
     return bytes;
   }
   std::vector<dnnl::memory>* shared = nullptr;
-  if (const std::string form = c.shared_form(); c.context.packed && !form.empty()) {
+  if (const std::string form = c.shared_form(); !form.empty()) {
     shared = &c.context.packed->in_library_layouts(form);
     for (const dnnl::memory& known : *shared)
       if (known.get_desc() == product.one->weights_layout()) {
@@ -228,7 +246,7 @@ std::optional<int64_t> pack_weights(LibraryProduct& product, const Contraction& 
         return 0;
       }
   }
-  product.packed = dnnl::memory(product.one->weights_layout(), engine);
+  product.packed = weight_memory(c.context, product.one->weights_layout());
   if (shared) shared->push_back(product.packed);
   const dnnl::memory::desc from =
       onednn_layout(layout_of(looped ? LoopList{} : c.batch(), c.k(), c.n(), c.wei()), c.work.operands[0].dtype);
@@ -239,24 +257,9 @@ std::optional<int64_t> pack_weights(LibraryProduct& product, const Contraction& 
   return int64_t(product.one->weights_layout().get_size());
 }
 
-bool adds_floats(const Contraction& c) {
-  return llvm::all_of(c.work.after, [&](const Fused& f) {
-    return f.kind != Fused::Kind::add || c.work.operands[f.operand].dtype == DType::f32;
-  });
-}
 std::optional<FewRows> few_rows_of(const LibraryProduct& product, const Contraction& c) {
-  const bool is_plain = c.batch().empty() && product.batches.dims.empty();
-  if (!is_plain || c.work.operands[0].dtype != DType::bf16 || c.work.results[0].dtype != DType::f32 || !adds_floats(c))
-    return std::nullopt;
-  FewRows out{.m = c.m().extent,
-              .n = c.n().extent,
-              .k = c.k().extent,
-              .a_row = c.m().stride[c.src()],
-              .a_column = c.k().stride[c.src()],
-              .y_row = c.m().stride[Y],
-              .y_column = c.n().stride[Y],
-              .steps = steps_of(c)};
-  if (!out.takes(product.one->weights_layout())) return std::nullopt;
+  auto out = product.batches.dims.empty() ? few_rows_of(c) : std::nullopt;
+  if (!out || !out->takes(product.one->weights_layout())) return std::nullopt;
   return out;
 }
 

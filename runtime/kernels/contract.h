@@ -1,7 +1,9 @@
 // A contraction as the product of matrices that computes it: what oneDNN's way and our own packed one both start from.
 #pragma once
+#include <optional>
 #include <vector>
 
+#include "runtime/kernels/few_rows.h"
 #include "runtime/kernels/matmul_form.h"
 #include "runtime/kernels/packed_product.h"
 
@@ -29,6 +31,8 @@ struct Contraction {
 
 // The steps after it, as our own products do them.
 llvm::SmallVector<ProductStep, 4> steps_of(const Contraction& contraction);
+// As a product of few rows, which has yet to be asked whether it takes the weights; none: no single product of floats.
+std::optional<FewRows> few_rows_of(const Contraction& contraction);
 // Float32 by PackedProduct, with any steps after it.
 Kernel packed_contraction(const Contraction& contraction);
 

@@ -16,7 +16,8 @@ struct PackedContraction {
   llvm::SmallVector<unsigned, 4> added;  // a step's operand
   Copies copies;
   size_t src = A, wei = B;
-  std::shared_ptr<float[]> packed;          // none: weights are packed at each run
+  std::optional<FewRows> few;               // takes the product's place
+  const float* packed = nullptr;            // null: weights are packed at each run
   int threads = 1, outer = 1, inner = 1;    // of a run; that each have matrices of their own; in one matrix
   int64_t run_bytes = 0, thread_bytes = 0;  // scratch of the product; of an outer thread: this and the panels
 
@@ -56,11 +57,10 @@ std::pair<Loops, int64_t> matrices_of(const Contraction& c, int64_t panel_elemen
   return {std::move(loops), of_weights};
 }
 
-std::shared_ptr<float[]> pack_weights(const Contraction& c, const PackedContraction& p, int64_t elements) {
-  std::shared_ptr<float[]> packed(new (std::align_val_t(64)) float[size_t(elements)],
-                                  [](float* f) { ::operator delete[](f, std::align_val_t(64)); });
+float* pack_weights(const Contraction& c, const PackedContraction& p, int64_t elements) {
+  auto* packed = reinterpret_cast<float*>(c.context.packed->memory().allocate(size_t(elements) * sizeof(float)));
   p.batches.rows(0, p.batches.row_count(), [&](llvm::ArrayRef<int64_t> at) {
-    p.product.pack(static_cast<const float*>(c.weights()) + at[plain], packed.get() + at[panels], c.context.threads);
+    p.product.pack(static_cast<const float*>(c.weights()) + at[plain], packed + at[panels], c.context.threads);
   });
   return packed;
 }
@@ -90,8 +90,9 @@ void PackedContraction::run_matrices(const KernelCall& call, std::array<const vo
     for (size_t s = 0, t = addends; s < product.steps.size(); ++s)
       if (product.steps[s].kind == ProductStep::Kind::add)
         terms[s] = static_cast<const float*>(call.in[added[s]]) + at[t++];
-    product.run(static_cast<const float*>(in[src]) + at[source], packed ? packed.get() + at[panels] : panel,
-                y + at[result], terms.data(), reinterpret_cast<float*>(own), inner);
+    if (few && packed) return few->run(in[src], packed, y, terms.data(), inner);
+    product.run(static_cast<const float*>(in[src]) + at[source], packed ? packed + at[panels] : panel, y + at[result],
+                terms.data(), reinterpret_cast<float*>(own), inner);
   });
 }
 }  // namespace
@@ -104,18 +105,21 @@ Kernel packed_contraction(const Contraction& c) {
   std::tie(p->batches, of_weights) = matrices_of(c, panel_elements);
   for (const Fused& f : c.work.after) p->added.push_back(f.operand);
   p->copies = c.copies, p->src = c.src(), p->wei = c.wei();
+  p->few = few_rows_of(c);
+  if (p->few && !p->few->takes_panels(PackedProduct::panel_columns)) p->few.reset();
 
   Kernel kernel;
   if (c.weights()) {
     kernel.packed = 1u << c.wei();
     kernel.packed_bytes = of_weights * panel_elements * 4;
-    const std::string form = c.context.packed ? c.shared_form() : "";
-    if (!form.empty() && !c.context.plan_only) p->packed = c.context.packed->panels(form);
-    if (p->packed)
-      kernel.packed_bytes = 0;
-    else if (!c.context.plan_only)
-      p->packed = pack_weights(c, *p, of_weights * panel_elements);
-    if (!form.empty() && !c.context.plan_only) c.context.packed->panels(form) = p->packed;
+    if (!c.context.plan_only) {
+      const std::string form = c.shared_form();
+      float* own = nullptr;  // nobody can share it
+      float*& known = form.empty() ? own : c.context.packed->panels(form);
+      if (known) kernel.packed_bytes = 0;
+      if (!known) known = pack_weights(c, *p, of_weights * panel_elements);
+      p->packed = known;
+    }
   }
   // With as many matrices as threads each has its own; else all share one after the other.
   p->threads = c.context.threads;

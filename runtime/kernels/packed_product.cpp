@@ -16,7 +16,7 @@
 
 namespace optp::kernels {
 namespace {
-constexpr int64_t tile_rows = 6, tile_columns = 16;
+constexpr int64_t tile_rows = 6, tile_columns = PackedProduct::panel_columns;
 constexpr int64_t depth = 256, height = 32 * tile_rows, width = 32 * tile_columns;
 
 int64_t panels_of(int64_t n) { return (n + tile_columns - 1) / tile_columns; }

@@ -16,6 +16,8 @@ struct ProductStep {
   int64_t row = 0, column = 0;  // add: strides
 };
 struct PackedProduct {
+  static constexpr int64_t panel_columns = 16;
+
   int64_t m = 1, n = 1, k = 1;
   int64_t a_row = 0, a_column = 0;  // strides, in elements: a is [m, k], b is [k, n], y is [m, n]
   int64_t b_row = 0, b_column = 0;
@@ -24,7 +26,7 @@ struct PackedProduct {
 
   static bool preferred();  // to oneDNN's general gemm, on the processor this runs on
 
-  // b as panels of 16 columns, k rows each, zeros beyond n.
+  // b as panels of columns, k rows each, zeros beyond n.
   int64_t packed_elements() const;
   void pack(const float* b, float* packed, int threads) const;
 

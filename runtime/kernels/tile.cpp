@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/kernels/vector.h"
+#include "runtime/kernels/widen.h"
 
 namespace optp::kernels {
 namespace {
@@ -114,35 +115,52 @@ const Tiles& tiles() {
   return best;
 }
 
-void dot_rows(int64_t terms, const float* a, const float* b, int64_t b_row, int64_t rows, float* y) {
-  vectorised([=]() OPTP_LAMBDA {
-    constexpr int lanes = 16, group = 4;
-    int64_t c = 0;
-    for (; c + group <= rows; c += group) {
-      const float* from = b + c * b_row;
-      float part[group][lanes] = {};
-      int64_t t = 0;
-      for (; t + lanes <= terms; t += lanes)
-        for (int g = 0; g < group; ++g)
-          for (int j = 0; j < lanes; ++j) part[g][j] += a[t + j] * from[g * b_row + t + j];
-      for (int g = 0; g < group; ++g) {
-        for (int64_t rest = t; rest < terms; ++rest) part[g][rest - t] += a[rest] * from[g * b_row + rest];
-        for (int width = lanes / 2; width > 0; width /= 2)
-          for (int j = 0; j < width; ++j) part[g][j] += part[g][j + width];
-        y[c + g] = part[g][0];
-      }
-    }
-    for (; c < rows; ++c) {
-      const float* from = b + c * b_row;
-      float part[lanes] = {};
-      int64_t t = 0;
-      for (; t + lanes <= terms; t += lanes)
-        for (int j = 0; j < lanes; ++j) part[j] += a[t + j] * from[t + j];
-      for (int64_t rest = t; rest < terms; ++rest) part[rest - t] += a[rest] * from[rest];
-      for (int width = lanes / 2; width > 0; width /= 2)
-        for (int j = 0; j < width; ++j) part[j] += part[j + width];
-      y[c] = part[0];
-    }
+namespace {
+constexpr int lanes = 16;
+
+template <int group, class Element, class Load>
+OPTP_INLINE inline void dots(int64_t terms, const float* a, const Element* from, int64_t b_row, const Load& load,
+                             float* y) {
+  float part[group][lanes] = {};
+  int64_t t = 0;
+  for (; t + lanes <= terms; t += lanes)
+    for (int g = 0; g < group; ++g)
+      for (int j = 0; j < lanes; ++j) part[g][j] += a[t + j] * load(from[g * b_row + t + j]);
+  for (int g = 0; g < group; ++g) {
+    for (int64_t rest = t; rest < terms; ++rest) part[g][rest - t] += a[rest] * load(from[g * b_row + rest]);
+    for (int width = lanes / 2; width > 0; width /= 2)
+      for (int j = 0; j < width; ++j) part[g][j] += part[g][j + width];
+    y[g] = part[g][0];
+  }
+}
+template <int columns, class Element, class Load>
+OPTP_INLINE inline void sums(int64_t terms, const float* a, const Element* b, int64_t b_row, const Load& load,
+                             float* y) {
+  float sum[columns] = {};
+  for (int64_t t = 0; t < terms; ++t, b += b_row)
+    for (int j = 0; j < columns; ++j) sum[j] = sum[j] + a[t] * load(b[j]);
+  for (int j = 0; j < columns; ++j) y[j] = sum[j];
+}
+}  // namespace
+
+void dot_rows(int64_t terms, const float* a, const void* b, DType dtype, int64_t b_row, int64_t rows, float* y) {
+  with_elements(b, dtype, [=](const auto* from, const auto& load) {
+    vectorised([=]() OPTP_LAMBDA {
+      constexpr int group = 4;
+      int64_t c = 0;
+      for (; c + group <= rows; c += group) dots<group>(terms, a, from + c * b_row, b_row, load, y + c);
+      for (; c < rows; ++c) dots<1>(terms, a, from + c * b_row, b_row, load, y + c);
+    });
+  });
+}
+void sum_rows(int64_t terms, const float* a, const void* b, DType dtype, int64_t b_row, int64_t columns, float* y) {
+  with_elements(b, dtype, [=](const auto* from, const auto& load) {
+    vectorised([=]() OPTP_LAMBDA {
+      int64_t c = 0;
+      for (; c + 4 * lanes <= columns; c += 4 * lanes) sums<4 * lanes>(terms, a, from + c, b_row, load, y + c);
+      for (; c + lanes <= columns; c += lanes) sums<lanes>(terms, a, from + c, b_row, load, y + c);
+      for (; c < columns; ++c) sums<1>(terms, a, from + c, b_row, load, y + c);
+    });
   });
 }
 }  // namespace optp::kernels

@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "frontend/ir/dtype.h"
+
 namespace optp::kernels {
 
 // y[rows, columns] = (add ? y : 0) + a[rows, terms] · b[terms, columns]. A row's terms lie side by side, as do a term's
@@ -31,7 +33,10 @@ struct Tiles {
 };
 const Tiles& tiles();
 
-// y[c] = Σ a[t] · b[c, t]: a row against rows, as of keys that lie as they were made.
-void dot_rows(int64_t terms, const float* a, const float* b, int64_t b_row, int64_t rows, float* y);
+// y[c] = Σ a[t] · b[c, t]: a row against rows, as of keys that lie as they were made. Row strides in elements of b,
+// which is float32, bfloat16 or float16.
+void dot_rows(int64_t terms, const float* a, const void* b, DType dtype, int64_t b_row, int64_t rows, float* y);
+// y[c] = Σ a[t] · b[t, c], in the order of t: rows weighted and summed up, as of values.
+void sum_rows(int64_t terms, const float* a, const void* b, DType dtype, int64_t b_row, int64_t columns, float* y);
 
 }  // namespace optp::kernels

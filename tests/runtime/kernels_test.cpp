@@ -323,18 +323,34 @@ TEST_CASE("products of many rows, columns and terms, by one thread and by severa
 
 TEST_CASE("a product takes operands that were widened from bfloat16 as they were, for few rows and for many") {
   Random random;
-  for (int64_t rows : {1, 2, 3, 4, 5, 70})
-    for (int64_t columns : {1, 16, 40, 64, 130})
-      for (int64_t terms : {1, 31, 96}) {
-        Case c(random);
-        Value* x = c.node("cast", {c.input(DType::bf16, {rows, terms})}, {{"to", int64_t(DType::f32)}});
-        Value* w = c.node("cast", {c.data(DType::bf16, {terms, columns})}, {{"to", int64_t(DType::f32)}});
-        Value* y = c.node("contract", {x, w}, {{"loops", contract_loops("m k, k n -> m n")}});
-        y = c.node("mul", {y, &c.build.scalar(DType::f32, 0.5)});
-        y = c.node("add", {y, c.data(DType::f32, {columns})});
-        c.output(c.node("add", {y, c.input(DType::f32, {rows, columns})}));
-        c.compare({.threads = rows % 2 ? 1 : 2}, terms);
-      }
+  for (DType dtype : {DType::bf16, DType::f32})
+    for (int64_t rows : {1, 2, 3, 4, 5, 70})
+      for (int64_t columns : {1, 16, 40, 64, 130})
+        for (int64_t terms : {1, 31, 96}) {
+          Case c(random);
+          Value *x = c.input(dtype, {rows, terms}), *w = c.data(dtype, {terms, columns});
+          for (Value** v : {&x, &w})
+            if (dtype == DType::bf16) *v = c.node("cast", {*v}, {{"to", int64_t(DType::f32)}});
+          Value* y = c.node("contract", {x, w}, {{"loops", contract_loops("m k, k n -> m n")}});
+          y = c.node("mul", {y, &c.build.scalar(DType::f32, 0.5)});
+          y = c.node("add", {y, c.data(DType::f32, {columns})});
+          c.output(c.node("add", {y, c.input(DType::f32, {rows, columns})}));
+          c.compare({.threads = rows % 2 ? 1 : 2}, terms);
+        }
+}
+
+TEST_CASE("memory for weights comes piece by piece, apart from each other, on cache lines, zeros") {
+  HugePageMemory memory;
+  std::vector<std::pair<char*, size_t>> pieces;
+  for (size_t bytes : {size_t(1), size_t(64), size_t(5'000'000), size_t(3), (size_t(1) << 30) + 7, size_t(100)}) {
+    char* at = memory.allocate(bytes);
+    CHECK(reinterpret_cast<uintptr_t>(at) % 64 == 0);
+    CHECK((at[0] == 0 && at[bytes - 1] == 0));
+    at[0] = at[bytes - 1] = char(1 + pieces.size());
+    pieces.emplace_back(at, bytes);
+  }
+  for (size_t k = 0; k < pieces.size(); ++k)
+    CHECK((pieces[k].first[0] == char(1 + k) && pieces[k].first[pieces[k].second - 1] == char(1 + k)));
 }
 
 TEST_CASE("executables of other shapes share packed weights") {

@@ -221,8 +221,12 @@ llvm::Error bench(const BenchOptions& o, const WorldMaker& make_world) {
   return world.run([&]() -> llvm::Error {
     if (o.decode > 0) {
       preparing.reset();
-      return bench_decode(
-          *job, world, {.tokens = o.decode, .threads = o.threads, .random_weights = o.random_weights, .json = o.json});
+      return bench_decode(*job, world,
+                          {.tokens = o.decode,
+                           .threads = o.threads,
+                           .random_weights = o.random_weights,
+                           .json = o.json,
+                           .profile = o.profile});
     }
     Subject subject{.job = std::move(*job)};
     if (auto e = same_plan(world, subject.job.ranks)) return e;
@@ -260,7 +264,9 @@ Command add_bench(CLI::App& app, WorldMaker make_world) {
                   ->check(CLI::PositiveNumber),
               {"decode-tokens", "tokens", "max-new-tokens"});
   c->add_option("--json", o->json, "write the numbers to this file")->type_name("FILE");
-  c->add_option("--profile", o->profile, "write one run's timeline to this file, for Perfetto")->type_name("FILE");
+  c->add_option("--profile", o->profile,
+                "write one run's timeline, or that of the prompt and the tokens, to this file, for Perfetto")
+      ->type_name("FILE");
   c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");
   return {c, [o, make_world = std::move(make_world)] { return bench(*o, make_world); }};
 }

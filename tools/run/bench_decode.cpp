@@ -17,6 +17,7 @@
 #include "tools/run/execution.h"
 #include "tools/run/inputs.h"
 #include "tools/run/machine_memory.h"
+#include "tools/run/trace.h"
 
 namespace optp {
 namespace {
@@ -49,15 +50,16 @@ struct Times {
   double p90_ms() const { return token_ms[std::min(token_ms.size() - 1, size_t(double(token_ms.size()) * 0.9))]; }
 };
 // The text goes on with the ids of the prompt again: what is computed does not depend on which they are.
-llvm::Error decode(Decoder& decoder, const Prompt& prompt, int64_t tokens, Times& times) {
+llvm::Error decode(Decoder& decoder, const Prompt& prompt, int64_t tokens, Times& times, Trace& trace) {
   if (auto e = decoder.begin(prompt.rows, prompt.tokens + tokens)) return e;
-  times = {};
+  times = {}, trace = {};
   for (int64_t k = 0; k <= tokens; ++k) {
     const int64_t count = k == 0 ? prompt.tokens : 1;
     const auto start = std::chrono::steady_clock::now();
     auto logits = decoder.take(llvm::ArrayRef<int64_t>(prompt.ids).take_front(size_t(prompt.rows * count)), count);
     if (!logits) return logits.takeError();
     const double took = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+    trace.add(k == 0 ? "prompt" : ("token " + llvm::Twine(k)).str(), decoder.last_run());
     if (k == 0)
       times.first_ms = took;
     else
@@ -67,7 +69,8 @@ llvm::Error decode(Decoder& decoder, const Prompt& prompt, int64_t tokens, Times
   return llvm::Error::success();
 }
 
-llvm::Error report(const Job& job, const Prompt& prompt, int threads, const Times& t, const std::string& json_file) {
+llvm::Error report(const Job& job, const Prompt& prompt, int threads, const Times& t, const std::string& cause,
+                   const std::string& json_file) {
   const auto devices = int64_t(job.ranks.size());
   const double median = t.median_ms(), a_second = double(prompt.rows) / median * 1e3;
   llvm::outs() << llvm::sys::path::filename(job.whole->source) << "  " << devices << " device"
@@ -77,6 +80,7 @@ llvm::Error report(const Job& job, const Prompt& prompt, int threads, const Time
       "a token: median {0:f2} ms   min {1:f2}   p90 {2:f2}\n{3:f1} tokens/s   first token after {4:f2} ms   caches of "
       "{5:f1} MiB a device\n",
       median, t.token_ms.front(), t.p90_ms(), a_second, t.first_ms, double(t.cache_bytes) / (1 << 20));
+  llvm::outs() << "rank 0: " << cause << "\n";
   if (json_file.empty()) return llvm::Error::success();
   llvm::json::Object json{{"median_ms", median},
                           {"min_ms", t.token_ms.front()},
@@ -104,18 +108,26 @@ llvm::Error bench_decode(Job& job, World& world, const BenchDecodeOptions& o) {
     if (const int64_t tokens = prompt->tokens + o.tokens; *limit && (*limit)->tokens < tokens)
       return too_many_tokens(*job.whole, **limit, tokens);
   }
-  DecoderOptions options{.ids = "", .threads_per_device = o.threads};
+  DecoderOptions options{.ids = "", .threads_per_device = o.threads, .profile = true};
   options.dims = job.asked;
   auto decoder = Decoder::create(world, job, o.random_weights, std::move(options));
   if (!decoder) return decoder.takeError();
   Times times;
+  Trace trace;
   // Shapes are compiled as they come: the first time is not counted.
   for (const char* what : {"warming up", "timing"}) {
     const Progress progress(what);
-    if (auto e = decode(**decoder, *prompt, o.tokens, times)) return e;
+    if (auto e = decode(**decoder, *prompt, o.tokens, times, trace)) return e;
   }
   for (const size_t r : world.held()) times.cache_bytes = std::max(times.cache_bytes, (*decoder)->cache_bytes(r));
   const int threads = threads_for(int64_t(world.size()), o.threads);
-  return world.at_root([&] { return report(job, *prompt, threads, times, o.json); });
+  if (!o.profile.empty()) {
+    if (auto e = trace.gather(world)) return e;
+    if (auto e = world.at_root([&] { return trace.write(o.profile, llvm::sys::path::filename(job.whole->source)); }))
+      return e;
+  }
+  return world.at_root([&] {
+    return report(job, *prompt, threads, times, cause_of((*decoder)->last_run().executable(0).profile()), o.json);
+  });
 }
 }  // namespace optp

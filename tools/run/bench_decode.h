@@ -10,7 +10,7 @@ namespace optp {
 struct BenchDecodeOptions {
   int64_t tokens = 1;   // after a prompt
   int64_t threads = 0;  // per device; 0: the cores shared out
-  std::string random_weights, json;
+  std::string random_weights, json, profile;
 };
 // Together. Of a job whose options asked for caches. The prompt: as many rows and tokens as the asked dims say of the
 // ids, else 1 and 128.

@@ -153,6 +153,7 @@ llvm::Expected<RankThreads*> Decoder::bound(int64_t count) {
   RankThreadsOptions options;
   options.threads_per_device = threads_for(int64_t(world_.size()), options_.threads_per_device);
   options.packed = &packed_;
+  options.executable.profile = options_.profile;
   auto threads = RankThreads::create(world_, pointers_to(graphs), options);
   if (!threads) return threads.takeError();
   b.graphs = std::move(graphs);
@@ -219,7 +220,7 @@ llvm::Expected<std::vector<double>> Decoder::take(llvm::ArrayRef<int64_t> ids, i
     for (const State& s : graphs[r]->states) inputs[r][s.input] = &kept_[r][s.output];
   }
   if (auto e = (*threads)->run(inputs, kept_)) return e;
-  taken_ += count;
+  taken_ += count, last_run_ = *threads;
   return last_logits(kept_[world_.held().front()][logits_]);
 }
 llvm::Expected<std::vector<double>> Decoder::last_logits(const HostArray& logits) const {

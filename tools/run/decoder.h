@@ -15,6 +15,7 @@ struct DecoderOptions {
   int64_t threads_per_device = 0;  // 0: the cores shared out
   HostArrays given;                // whole inputs that are the same in each step
   DimValues dims;                  // other named dims than rows, tokens and capacity
+  bool profile = false;            // each step's time is kept
 };
 llvm::Error too_long_for_caches(llvm::StringRef file, int64_t capacity, int64_t tokens);
 
@@ -36,6 +37,8 @@ class Decoder {
   llvm::Expected<std::vector<double>> take(llvm::ArrayRef<int64_t> ids, int64_t count);
 
   int64_t cache_bytes(size_t rank) const;  // as they stand
+  // What took the last tokens; not before there were any.
+  const RankThreads& last_run() const { return *last_run_; }
 
  private:
   // What is given to the inputs that are no caches.
@@ -67,6 +70,7 @@ class Decoder {
   PerRank<std::shared_ptr<PackedWeights>> packed_;  // shared by what is compiled for other numbers of tokens
   PerRank<HostArrays> kept_;                        // of each rank its outputs: caches and logits
   std::map<std::array<int64_t, 3>, Bound> bound_;   // by rows, count and capacity
+  const RankThreads* last_run_ = nullptr;
 };
 
 }  // namespace optp
