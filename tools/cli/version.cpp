@@ -11,34 +11,11 @@
 #include "runtime/instruction_set.h"
 #include "runtime/kernels/onednn_product.h"
 #include "tools/cli/command.h"
+#include "tools/cli/machine.h"
 #include "tools/cli/process_run.h"
 
 namespace optp {
 namespace {
-std::string onednn_instruction_set() {
-  switch (dnnl::get_effective_cpu_isa()) {
-    case dnnl::cpu_isa::sse41:
-      return "SSE4.1";
-    case dnnl::cpu_isa::avx:
-      return "AVX";
-    case dnnl::cpu_isa::avx2:
-      return "AVX2";
-    case dnnl::cpu_isa::avx2_vnni:
-      return "AVX2 VNNI";
-    case dnnl::cpu_isa::avx512_core:
-      return "AVX-512";
-    case dnnl::cpu_isa::avx512_core_vnni:
-      return "AVX-512 VNNI";
-    case dnnl::cpu_isa::avx512_core_bf16:
-      return "AVX-512 bfloat16";
-    default:
-      return "newest known";
-  }
-}
-std::string onednn() {
-  const dnnl_version_t* d = dnnl::version();
-  return llvm::formatv("{0}.{1}.{2}", d->major, d->minor, d->patch);
-}
 std::string protobuf() {
   const int v = GOOGLE_PROTOBUF_VERSION;
   return llvm::formatv("{0}.{1}.{2}", v / 1000000, v / 1000 % 1000, v % 1000);
@@ -47,10 +24,10 @@ std::string boost() { return llvm::formatv("{0}.{1}", BOOST_VERSION / 100000, BO
 }  // namespace
 
 std::string version_text() {
-  return "opt-partition " OPTP_VERSION "\noneDNN " + onednn() + "\nONNX schema: written as IR 8, opset 17\nprotobuf " +
-         protobuf() + "\nLLVM " LLVM_VERSION_STRING "\nBoost " + boost() +
-         (find_mpi_module() ? "\nMPI module installed" : "\nMPI module not installed") + "\ninstruction set " +
-         onednn_instruction_set() + ", own kernels " + to_string(instruction_set()).str();
+  return "opt-partition " OPTP_VERSION "\noneDNN " + onednn_version() +
+         "\nONNX schema: written as IR 8, opset 17\nprotobuf " + protobuf() + "\nLLVM " LLVM_VERSION_STRING "\nBoost " +
+         boost() + (find_mpi_module() ? "\nMPI module installed" : "\nMPI module not installed") +
+         "\ninstruction set " + onednn_instruction_set() + ", own kernels " + to_string(instruction_set()).str();
 }
 std::string version_json() {
   kernels::try_usual_product_forms(dnnl::engine(dnnl::engine::kind::cpu, 0));
@@ -58,7 +35,7 @@ std::string version_json() {
   for (const std::string& form : kernels::refused_product_forms()) refused.push_back(form);
   return llvm::formatv("{0:2}",
                        llvm::json::Value(llvm::json::Object{{"opt-partition", OPTP_VERSION},
-                                                            {"onednn", onednn()},
+                                                            {"onednn", onednn_version()},
                                                             {"onnx_ir", 8},
                                                             {"onnx_opset", 17},
                                                             {"protobuf", protobuf()},

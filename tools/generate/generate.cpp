@@ -93,8 +93,8 @@ llvm::Error report(const GenerateOptions& o, llvm::ArrayRef<Text> texts, const T
   const double a_second = t.after_first > 0 ? double(t.made) / t.after_first : 0;
   if (!Progress::silenced())
     llvm::errs() << llvm::formatv(
-        "first token after {0:F1} ms, then {1:F2} ms a token ({2:F1} tokens/s), caches of {3:F1} MiB a device\n",
-        t.to_first * 1e3, a_token * 1e3, a_second, double(t.cache_bytes) / (1 << 20));
+        "first token after {0:F1} ms, then {1:F2} ms a token ({2:F1} tokens/s), caches of {3} a device\n",
+        t.to_first * 1e3, a_token * 1e3, a_second, bytes_text(double(t.cache_bytes)));
   if (!o.out.empty())
     if (auto e = write_tokens(o, texts)) return e;
   if (o.json.empty()) return llvm::Error::success();

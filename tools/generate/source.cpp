@@ -2,6 +2,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FileSystem.h"
+#include "tools/cli/machine.h"
 #include "tools/run/prepare.h"
 #include "tools/run/run.h"
 
@@ -36,6 +37,7 @@ llvm::Error take_plan(Source& s) {
   return llvm::Error::success();
 }
 llvm::Error take_model(Source& s, const JobOptions& options) {
+  remark_on_compute(options.compute);
   auto job = make_job(options);
   if (!job) return job.takeError();
   auto ids = ids_of(*job->whole);

@@ -3,7 +3,6 @@
 #include <chrono>
 
 #include "frontend/io/json.h"
-#include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
@@ -15,9 +14,11 @@
 #include "runtime/run_ranks.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
+#include "tools/cli/machine.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/suggestions.h"
 #include "tools/run/bench_decode.h"
+#include "tools/run/bench_record.h"
 #include "tools/run/execution.h"
 #include "tools/run/inputs.h"
 #include "tools/run/machine_memory.h"
@@ -31,7 +32,7 @@ namespace {
 struct BenchOptions {
   JobOptions job;
   std::vector<std::string> inputs;
-  std::string inputs_dir, json, profile, random_weights;
+  std::string inputs_dir, json, against, profile, random_weights;
   int64_t threads = 0, runs = 20, warm_up = 3, decode = 0;
 };
 
@@ -164,7 +165,8 @@ llvm::Expected<Profile> profile(const BenchOptions& o, World& world, const Subje
   return out;
 }
 
-llvm::Error report(const BenchOptions& o, const Subject& s, int threads, const Timed& timed, const Profile& profile) {
+llvm::Error report(const BenchOptions& o, const BenchRecord& record, const Subject& s, int threads, const Timed& timed,
+                   const Profile& profile) {
   const auto devices = int64_t(s.job.ranks.size());
   const int64_t tokens = tokens_in(s.inputs);
   const double median = timed.median_ms(), share = profile.share();
@@ -184,7 +186,6 @@ llvm::Error report(const BenchOptions& o, const Subject& s, int threads, const T
   const std::vector<std::string> refused = kernels::refused_product_forms();
   for (const std::string& form : refused)
     llvm::outs() << "oneDNN computes this product wrongly here, so our own kernel runs: " << form << "\n";
-  if (o.json.empty()) return llvm::Error::success();
   llvm::json::Object json{{"median_ms", median},
                           {"min_ms", timed.ms.front()},
                           {"p90_ms", timed.p90_ms()},
@@ -198,9 +199,7 @@ llvm::Error report(const BenchOptions& o, const Subject& s, int threads, const T
                           {"arena_bytes", t.arena_bytes},
                           {"refused_products", llvm::json::Array(refused)},
                           {"slow_nodes", timed.slow.json()}};
-  std::string text;
-  llvm::raw_string_ostream(text) << llvm::formatv("{0:2}\n", llvm::json::Value(std::move(json)));
-  return write_file_atomically(o.json, llvm::StringRef(text));
+  return record.end(s.job, o.job, std::move(json));
 }
 
 llvm::Expected<Job> job_of(const BenchOptions& o) {
@@ -213,19 +212,22 @@ llvm::Expected<Job> job_of(const BenchOptions& o) {
   return make_job(options);
 }
 llvm::Error bench(const BenchOptions& o, const WorldMaker& make_world) {
+  remark_on_compute(o.job.compute);
   std::optional<Progress> preparing(std::in_place, "preparing");
   auto job = job_of(o);
   auto made = make_world(job ? llvm::Expected<size_t>(job->ranks.size()) : job.takeError());
   if (!made) return made.takeError();
   World& world = **made;
   return world.run([&]() -> llvm::Error {
+    BenchRecord record;
+    if (auto e = world.at_root([&] { return record.begin(o.json, o.against); })) return e;
     if (o.decode > 0) {
       preparing.reset();
-      return bench_decode(*job, world,
-                          {.tokens = o.decode,
+      return bench_decode(*job, world, record,
+                          {.job = o.job,
+                           .tokens = o.decode,
                            .threads = o.threads,
                            .random_weights = o.random_weights,
-                           .json = o.json,
                            .profile = o.profile});
     }
     Subject subject{.job = std::move(*job)};
@@ -238,7 +240,7 @@ llvm::Error bench(const BenchOptions& o, const WorldMaker& make_world) {
     if (!timed) return timed.takeError();
     auto where = profile(o, world, subject, options);
     if (!where) return where.takeError();
-    return world.at_root([&] { return report(o, subject, options.threads_per_device, *timed, *where); });
+    return world.at_root([&] { return report(o, record, subject, options.threads_per_device, *timed, *where); });
   });
 }
 }  // namespace
@@ -264,6 +266,8 @@ Command add_bench(CLI::App& app, WorldMaker make_world) {
                   ->check(CLI::PositiveNumber),
               {"decode-tokens", "tokens", "max-new-tokens"});
   c->add_option("--json", o->json, "write the numbers to this file")->type_name("FILE");
+  c->add_option("--against", o->against, "print the ratios to the numbers that an earlier --json wrote to this file")
+      ->type_name("FILE");
   c->add_option("--profile", o->profile,
                 "write one run's timeline, or that of the prompt and the tokens, to this file, for Perfetto")
       ->type_name("FILE");

@@ -5,7 +5,6 @@
 #include <random>
 
 #include "frontend/io/json.h"
-#include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
@@ -69,8 +68,8 @@ llvm::Error decode(Decoder& decoder, const Prompt& prompt, int64_t tokens, Times
   return llvm::Error::success();
 }
 
-llvm::Error report(const Job& job, const Prompt& prompt, int threads, const Times& t, const std::string& cause,
-                   const std::string& json_file) {
+llvm::Error report(const BenchDecodeOptions& o, const BenchRecord& record, const Job& job, const Prompt& prompt,
+                   int threads, const Times& t, const std::string& cause) {
   const auto devices = int64_t(job.ranks.size());
   const double median = t.median_ms(), a_second = double(prompt.rows) / median * 1e3;
   llvm::outs() << llvm::sys::path::filename(job.whole->source) << "  " << devices << " device"
@@ -78,10 +77,9 @@ llvm::Error report(const Job& job, const Prompt& prompt, int threads, const Time
                << prompt.rows << " × " << prompt.tokens << " tokens, then " << t.token_ms.size() << " more\n";
   llvm::outs() << llvm::formatv(
       "a token: median {0:f2} ms   min {1:f2}   p90 {2:f2}\n{3:f1} tokens/s   first token after {4:f2} ms   caches of "
-      "{5:f1} MiB a device\n",
-      median, t.token_ms.front(), t.p90_ms(), a_second, t.first_ms, double(t.cache_bytes) / (1 << 20));
+      "{5} a device\n",
+      median, t.token_ms.front(), t.p90_ms(), a_second, t.first_ms, bytes_text(double(t.cache_bytes)));
   llvm::outs() << "rank 0: " << cause << "\n";
-  if (json_file.empty()) return llvm::Error::success();
   llvm::json::Object json{{"median_ms", median},
                           {"min_ms", t.token_ms.front()},
                           {"p90_ms", t.p90_ms()},
@@ -93,13 +91,11 @@ llvm::Error report(const Job& job, const Prompt& prompt, int threads, const Time
                           {"threads_per_device", threads},
                           {"tokens_per_s", number_or_null(a_second)},
                           {"cache_bytes_per_device", t.cache_bytes}};
-  std::string text;
-  llvm::raw_string_ostream(text) << llvm::formatv("{0:2}\n", llvm::json::Value(std::move(json)));
-  return write_file_atomically(json_file, llvm::StringRef(text));
+  return record.end(job, o.job, std::move(json));
 }
 }  // namespace
 
-llvm::Error bench_decode(Job& job, World& world, const BenchDecodeOptions& o) {
+llvm::Error bench_decode(Job& job, World& world, const BenchRecord& record, const BenchDecodeOptions& o) {
   auto prompt = prompt_for(job);
   if (!prompt) return prompt.takeError();
   if (!job.passes.kv_cache->constant()) {
@@ -127,7 +123,7 @@ llvm::Error bench_decode(Job& job, World& world, const BenchDecodeOptions& o) {
       return e;
   }
   return world.at_root([&] {
-    return report(job, *prompt, threads, times, cause_of((*decoder)->last_run().executable(0).profile()), o.json);
+    return report(o, record, job, *prompt, threads, times, cause_of((*decoder)->last_run().executable(0).profile()));
   });
 }
 }  // namespace optp

@@ -12,6 +12,7 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/plan/make_plan.h"
+#include "tools/cli/machine.h"
 #include "tools/cli/progress.h"
 #include "tools/run/draw_weights.h"
 #include "tools/run/labels.h"
@@ -60,6 +61,7 @@ class Training {
       run_ = from_->run();
     }
     if (auto e = identify_model()) return e;
+    remark_on_compute(job_options.compute);
     auto job = make_job(job_options);
     if (!job) return job.takeError();
     job_ = std::move(*job);

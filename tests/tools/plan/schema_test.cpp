@@ -71,6 +71,7 @@ TEST_CASE("the JSON Schemas of check, bench, diff and results hold for what thes
   REQUIRE(run({"bench", model, "--devices", "2", "--decode", "3", "--json", "decode.json"}, true).code == 0);
   CHECK(schema_of("bench-decode").fault(json_of(box / "decode.json"), "bench-decode") == "");
   CHECK(schema_of("bench-decode").fault(json_of(box / "bench.json"), "bench") != "");
+  CHECK(json_of(box / "bench.json").getAsObject()->getObject("machine")->getInteger("cores") > 0);
   REQUIRE(box.run({model, "-o", "a"}).code == 0);
   REQUIRE(box.run({model, "--strategy", "origin", "-o", "b"}).code == 0);
   const Result differ = box.run({"diff", "a", "b", "--json"});

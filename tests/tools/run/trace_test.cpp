@@ -93,3 +93,40 @@ TEST_CASE("a training step's timeline has its phases, and train and bench write 
                  "--profile", "none/bench.json"})
             .code == 73);
 }
+
+TEST_CASE("bench --decode has a timeline of the prompt and each token") {
+  const Sandbox box;
+  const Result r = box.run({"bench", export_of("opt-tiny") + "/model.onnx", "--devices", "2", "--dim", "batch=1",
+                            "--dim", "sequence=8", "--decode", "3", "--profile", "tokens.json"});
+  REQUIRE(r.code == 0);
+  CHECK(r.out.find("\nrank 0: ") != std::string::npos);
+  const auto timeline = timeline_of(box / "tokens.json");
+  REQUIRE(timeline.ranks.size() == 2);
+  for (const auto& [rank, slices] : timeline.ranks) {
+    CHECK(nested(slices));
+    CHECK(count(slices, "run") == 4);
+    for (const char* name : {"prompt", "token 1", "token 2", "token 3"})
+      CHECK(std::count_if(slices.begin(), slices.end(), [&](const Slice& s) { return s.name == name; }) == 1);
+  }
+}
+
+TEST_CASE("bench says how it stands beside an earlier one, and what was not the same") {
+  const Sandbox box;
+  const Words bench =
+      Words{"bench", export_of("opt-tiny") + "/model.onnx", "--dim", "batch=1", "--runs", "1", "--warm-up", "0"};
+  REQUIRE(box.run(bench + Words{"--dim", "sequence=8", "--json", "before.json"}).code == 0);
+  const Result same = box.run(bench + Words{"--dim", "sequence=8", "--against", "before.json"});
+  CHECK(same.code == 0);
+  CHECK(same.out.find("now / before.json:   median ") != std::string::npos);
+  CHECK(same.out.find("not of the same") == std::string::npos);
+  const Result other = box.run(bench + Words{"--dim", "sequence=9", "--devices", "3", "--threads-per-device", "1",
+                                             "--compute", "bf16", "--against", "before.json", "--json", "now.json"});
+  CHECK(other.code == 0);
+  for (const char* difference : {"compute \"f32\", now \"bf16\"", "dims.sequence 8, now 9", "devices 2, now 3"})
+    CHECK(other.out.find(difference) != std::string::npos);
+  CHECK(box.run(bench + Words{"--dim", "sequence=8", "--against", "none.json"}).line() ==
+        "none.json: No such file or directory");
+  write_text(box / "other.json", "{\"median\": 1}");
+  CHECK(box.run(bench + Words{"--dim", "sequence=8", "--against", "other.json"}).line() ==
+        "other.json: median_ms: expected a number, as bench --json writes it");
+}
