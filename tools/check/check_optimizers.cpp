@@ -60,7 +60,7 @@ llvm::Expected<StepOfParameter> TrainingChecker::step_of(const Job& job, const M
   return out;
 }
 
-llvm::Expected<TrainingChecker::Moved> TrainingChecker::move(const Job& job, Stepper& ranks, const CheckBatch& batch,
+llvm::Expected<TrainingChecker::Moved> TrainingChecker::move(const Job& job, Stepper& ranks, const ExampleBatch& batch,
                                                              PerRank<HostArrays>& before) const {
   std::vector<std::string> names;
   for (const Update& u : job.whole->updates)

@@ -21,7 +21,7 @@ llvm::Expected<TrainingCheck> TrainingChecker::run() {
   if (!job) return job.takeError();
   job_ = std::move(*job);
   dims_ = job_.asked;
-  auto batches = make_check_batches(job_, o_.inputs, o_.inputs_dir, dims_, world_.held());
+  auto batches = make_example_batches(job_, o_.inputs, o_.inputs_dir, dims_, world_.held());
   if (!batches) return batches.takeError();
   batches_ = std::move(*batches);
   if (auto e = world_.at_root([&] { return backward(); })) return e;
@@ -202,7 +202,7 @@ llvm::Expected<std::vector<double>> TrainingChecker::curve(Stepper& stepper, boo
   constexpr int epochs = 3;
   std::vector<double> out;
   for (int e = 0; e < epochs; ++e)
-    for (const CheckBatch& batch : batches_) {
+    for (const ExampleBatch& batch : batches_) {
       auto loss = stepper.step(dims_, whole ? PerRank<HostArrays>::of_all({batch.whole}) : batch.ranks, rate());
       if (!loss) return loss.takeError();
       out.push_back(*loss);

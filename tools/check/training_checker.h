@@ -15,9 +15,9 @@
 
 #include "runtime/comm/thread_communicator.h"
 #include "tools/check/check_training.h"
-#include "tools/check/training_batches.h"
 #include "tools/check/update_comparison.h"
 #include "tools/run/arrays_at_root.h"
+#include "tools/run/example_batches.h"
 #include "tools/run/stepper.h"
 
 namespace optp {
@@ -73,7 +73,7 @@ class TrainingChecker {
 
   llvm::Error check_optimizer(const std::string& name, const OptimizerOptions& optimizer, Progress& progress);
   // Together: a step. `before` keeps what the held ranks had before it.
-  llvm::Expected<Moved> move(const Job& job, Stepper& ranks, const CheckBatch& batch,
+  llvm::Expected<Moved> move(const Job& job, Stepper& ranks, const ExampleBatch& batch,
                              PerRank<HostArrays>& before) const;
   llvm::Error compare_step(const Job& job, const Moved& moved, int64_t step, Row& row);
   llvm::Expected<double> clip_factor(const Job& job, const Moved& moved) const;
@@ -90,7 +90,7 @@ class TrainingChecker {
   ThreadWorld one_{1};  // of the unpartitioned run
   Job job_;
   DimValues dims_;
-  std::vector<CheckBatch> batches_;
+  std::vector<ExampleBatch> batches_;
   NamedArrays truth_;
   std::map<std::string, double> addends_;  // the largest of what was summed up to a gradient
   std::vector<Memory> memory_;

@@ -12,11 +12,11 @@
 #include "llvm/Support/raw_ostream.h"
 #include "passes/cached_decoder.h"
 #include "tools/cli/progress.h"
+#include "tools/run/bench_numbers.h"
 #include "tools/run/decoder.h"
 #include "tools/run/execution.h"
 #include "tools/run/inputs.h"
 #include "tools/run/machine_memory.h"
-#include "tools/run/trace.h"
 
 namespace optp {
 namespace {
@@ -117,11 +117,7 @@ llvm::Error bench_decode(Job& job, World& world, const BenchRecord& record, cons
   }
   for (const size_t r : world.held()) times.cache_bytes = std::max(times.cache_bytes, (*decoder)->cache_bytes(r));
   const int threads = threads_for(int64_t(world.size()), o.threads);
-  if (!o.profile.empty()) {
-    if (auto e = trace.gather(world)) return e;
-    if (auto e = world.at_root([&] { return trace.write(o.profile, llvm::sys::path::filename(job.whole->source)); }))
-      return e;
-  }
+  if (auto e = write_timeline(world, trace, o.profile, job)) return e;
   return world.at_root([&] {
     return report(o, record, job, *prompt, threads, times, cause_of((*decoder)->last_run().executable(0).profile()));
   });

@@ -11,8 +11,8 @@ namespace optp {
 
 class BenchRecord {
  public:
-  // At the root, as end. `against`: the file of an earlier bench; empty: none. Read at once, so that a wrong name is told
-  // before anything is timed. Errors: file_not_found, malformed.
+  // At the root, as end. `against`: the file of an earlier bench; empty: none. Read at once, so that a wrong name is
+  // told before anything is timed. Errors: file_not_found, malformed.
   llvm::Error begin(std::string file, const std::string& against);
   // Adds model, machine and versions to the numbers, prints how they compare, and writes the file if one
   // is wanted.

@@ -94,6 +94,28 @@ TEST_CASE("a training step's timeline has its phases, and train and bench write 
             .code == 73);
 }
 
+TEST_CASE("bench --train times steps, also of several micro-batches and on a data axis, and writes their timeline") {
+  const Sandbox box;
+  const Words bench = Words{"bench",      export_of("opt-tiny") + "/model.onnx",
+                            "--train",    "--dim",
+                            "batch=4",    "--dim",
+                            "sequence=8", "--runs",
+                            "2",          "--warm-up",
+                            "1"};
+  Result r =
+      box.run(bench + Words{"--optimizer", "adam", "--accumulate", "2", "--devices", "3", "--profile", "t.json"});
+  REQUIRE(r.code == 0);
+  CHECK(r.out.find("3 devices × 1 thread  2 training steps") != std::string::npos);
+  const Timeline timeline = timeline_of(box / "t.json");
+  REQUIRE(timeline.ranks.size() == 3);
+  for (const auto& [rank, slices] : timeline.ranks) CHECK(count(slices, "phase") >= 4);
+  r = box.run(bench + Words{"--mesh", "data=2,tensor=2", "--zero", "3", "--compute", "bf16", "--json", "bench.json"});
+  REQUIRE(r.code == 0);
+  r = box.run(bench + Words{"--against", "bench.json"});
+  CHECK(r.out.find("; mesh \"data=2") != std::string::npos);
+  CHECK(box.run(bench + Words{"--decode", "2"}).code == 2);
+}
+
 TEST_CASE("bench --decode has a timeline of the prompt and each token") {
   const Sandbox box;
   const Result r = box.run({"bench", export_of("opt-tiny") + "/model.onnx", "--devices", "2", "--dim", "batch=1",

@@ -1,4 +1,4 @@
-#include "tools/check/training_batches.h"
+#include "tools/run/example_batches.h"
 
 #include "frontend/ir/diagnostic.h"
 #include "tools/run/labels.h"
@@ -53,9 +53,9 @@ llvm::Error make_labels(const Graph& imported, const Value& labels, int64_t clas
 }
 }  // namespace
 
-llvm::Expected<std::vector<CheckBatch>> make_check_batches(const Job& job, llvm::ArrayRef<std::string> given_inputs,
-                                                           const std::string& folder, DimValues& dims,
-                                                           llvm::ArrayRef<size_t> ranks) {
+llvm::Expected<std::vector<ExampleBatch>> make_example_batches(const Job& job, llvm::ArrayRef<std::string> given_inputs,
+                                                               const std::string& folder, DimValues& dims,
+                                                               llvm::ArrayRef<size_t> ranks) {
   const std::vector<InputSpec> specs = input_specs(*job.imported);
   const Value& labels = *job.whole->find("labels");
   auto given = prepare_inputs(*job.imported, given_inputs, folder, dims);
@@ -68,7 +68,7 @@ llvm::Expected<std::vector<CheckBatch>> make_check_batches(const Job& job, llvm:
   if (!second) return second.takeError();
   auto classes = evaluate(find_logits(*job.inference)->type.dims[2], dims);
   if (!classes) return classes.takeError();
-  std::vector<CheckBatch> out;
+  std::vector<ExampleBatch> out;
   for (HostArrays* whole : {&*given, &*second}) {
     const bool is_stored = whole == &*given && !folder.empty();
     std::optional<HostArray> stored;
@@ -84,7 +84,7 @@ llvm::Expected<std::vector<CheckBatch>> make_check_batches(const Job& job, llvm:
     const Place place = is_stored ? file_place(folder) : words("the batch");
     if (auto e = check_labels({place, tensor_place("input", "labels")}, (*whole)["labels"], *classes)) return e;
     if (counted_labels((*whole)["labels"]) == 0) return within(place, no_label_counts());
-    CheckBatch& batch = out.emplace_back();
+    ExampleBatch& batch = out.emplace_back();
     batch.ranks = PerRank<HostArrays>(ranks);
     for (const size_t r : ranks) {
       // A batch that is split has its part of numbers only.
