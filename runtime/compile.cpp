@@ -5,6 +5,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "runtime/attention.h"
+#include "runtime/elementwise_group.h"
 #include "runtime/executable_state.h"
 #include "runtime/file_pages.h"
 #include "runtime/memory_plan.h"
@@ -38,6 +39,12 @@ FusedStep alone(const Node& node) {
   return step;
 }
 
+llvm::SmallVector<const Value*, 2> results_of(const FusedStep& step) {
+  if (step.group) return {step.results.begin(), step.results.end()};
+  llvm::SmallVector<const Value*, 2> out;
+  for (const auto& r : step.last->results) out.push_back(r.get());
+  return out;
+}
 }  // namespace
 
 int Executable::State::add_root(Root::Kind kind, int64_t bytes) {
@@ -138,10 +145,11 @@ Work Executable::State::work_of(const FusedStep& fused) const {
     work.operands.back().constant = constant_bytes(*v);
     work.operands.back().is_data = v->is_data();
   }
-  for (const auto& r : fused.last->results) work.results.push_back(spec_of(*r));
+  for (const Value* v : results_of(fused)) work.results.push_back(spec_of(*v));
   work.before = fused.before;
   work.after = fused.after;
   work.attention = fused.attention;
+  work.group = fused.group;
   return work;
 }
 
@@ -238,7 +246,8 @@ llvm::Expected<std::optional<FusedStep>> Executable::State::widest(const Node& n
   return std::nullopt;
 }
 
-// What each node runs in: attentions first, then softmax takes what stands before it, then products what follows them.
+// What each node runs in: attentions first, then softmax takes what stands before it, then products what follows them,
+// and elementwise nodes that are left are grouped.
 llvm::Expected<Executable::State::Fused> Executable::State::fuse_nodes() const {
   Fused out;
   if (!options.fuse) return out;
@@ -261,6 +270,10 @@ llvm::Expected<Executable::State::Fused> Executable::State::fuse_nodes() const {
   // What all users take as it was before needs no step of its own.
   for (const auto& [node, uses] : absorbed)
     if (uses == node->out().uses.size() && !graph.is_output(node->out())) out.taken.insert(node);
+  for (FusedStep& step : find_elementwise_groups(graph, attempt, out.taken)) {
+    out.taken.insert(step.nodes.begin(), step.nodes.end());
+    out.by_last_node[step.last] = std::move(step);
+  }
   return out;
 }
 
@@ -356,10 +369,11 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
     root.last = std::max(root.last, now);
     step.in.push_back(place);
   }
-  for (size_t k = 0; k < step.work.results.size(); ++k) {
+  const auto results = results_of(fused);
+  for (size_t k = 0; k < results.size(); ++k) {
     const int root = add_root(Root::Kind::arena, step.work.results[k].bytes());
     roots[size_t(root)].first = roots[size_t(root)].last = now;
-    places[&fused.last->out(k)] = {root, 0};
+    places[results[k]] = {root, 0};
     step.out.push_back({root, 0});
   }
   steps.push_back(std::move(step));
@@ -420,8 +434,10 @@ bool Executable::State::updates_in_place(llvm::StringRef input, llvm::StringRef 
     return false;
   if (old.last < made.first) return true;
   const Step& step = steps[size_t(made.first)];
+  const auto result = llvm::find_if(step.out, [&](const Place& p) { return p.root == to.root; }) - step.out.begin();
+  const unsigned may = step.kernel.may_take(size_t(result));
   for (size_t k = 0; k < step.in.size(); ++k)
-    if (step.in[k].root == from && !(step.kernel.in_place >> k & 1)) return false;
+    if (step.in[k].root == from && !(may >> k & 1)) return false;
   return true;
 }
 bool Executable::State::becomes_result(const Step& step, size_t k, int64_t now) const {

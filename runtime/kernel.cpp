@@ -14,8 +14,12 @@ std::vector<const ViewDef*>& views() {
   static std::vector<const ViewDef*> views;
   return views;
 }
-detail::CompileAttention& attention() {
-  static detail::CompileAttention compile = nullptr;
+detail::CompileStep& group() {
+  static detail::CompileStep compile = nullptr;
+  return compile;
+}
+detail::CompileStep& attention() {
+  static detail::CompileStep compile = nullptr;
   return compile;
 }
 Array read(const void* bytes, DType dtype, llvm::ArrayRef<int64_t> dims) {
@@ -29,7 +33,8 @@ Array read(const void* bytes, DType dtype, llvm::ArrayRef<int64_t> dims) {
 
 void detail::register_kernel(const KernelDef* kernel) { registry().push_back(kernel); }
 void detail::register_view(const ViewDef* view) { views().push_back(view); }
-void detail::register_attention(CompileAttention compile) { attention() = compile; }
+void detail::register_attention(CompileStep compile) { attention() = compile; }
+void detail::register_group(CompileStep compile) { group() = compile; }
 
 TensorSpec spec_of(const Value& value) {
   TensorSpec spec;
@@ -77,6 +82,7 @@ std::optional<StridedLayout> layout_through(const Node& node, const StridedLayou
 
 llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& context) {
   if (work.attention) return attention()(work, context);
+  if (work.group) return group()(work, context);
   const std::string& op = work.node->op->name;
   const KernelDef* def = find_kernel(op, work.dtype());
   if (def) {

@@ -31,7 +31,8 @@ std::optional<double> scalar_constant(const Value& value);
 // A row of an elementwise op: n results, each operand stepping by 0 or 1.
 using Row = void (*)(int64_t n, const void* const* in, const int64_t* step, void* out);
 
-struct Attention;  // runtime/attention.h
+struct Attention;         // runtime/attention.h
+struct ElementwiseGroup;  // runtime/elementwise_group.h
 
 // An elementwise step that runs inside of a neighbour's kernel.
 struct Fused {
@@ -49,6 +50,7 @@ struct Work {
   llvm::SmallVector<Fused, 4> after;   // applied to result 0 (contract)
   std::shared_ptr<const Attention>
       attention;  // the node is the softmax of this; its operands are others than the node's
+  std::shared_ptr<const ElementwiseGroup> group;  // the node is the first of this; operands and results are the group's
 
   DType dtype() const { return operands.empty() ? results[0].dtype : operands[0].dtype; }  // chooses the kernel
 };
@@ -70,9 +72,13 @@ struct KernelCall {
 struct Kernel {
   std::function<llvm::Error(const KernelCall&)> run;  // empty: this kernel can't do the work (as fused)
   unsigned in_place = 0;                              // bit k: result 0 may take the bytes of operand k
+  llvm::SmallVector<unsigned, 0> more_in_place;       // the same of the results after it; fewer: none of the rest may
   unsigned packed = 0;  // bit k: operand k was copied into the kernel's own layout and is not read
   int64_t packed_bytes = 0;
   int64_t scratch_bytes = 0;
+  unsigned may_take(size_t result) const {
+    return result == 0 ? in_place : result <= more_in_place.size() ? more_in_place[result - 1] : 0;
+  }
   Row row = nullptr;     // of an elementwise op: what `run` does with each row
   std::string fallback;  // why it is the op's evaluate, in float64, that runs: right and slow. Empty: it is not
 };
@@ -128,8 +134,9 @@ Kernel fallback_kernel(const Work& work, std::string reason);
 namespace detail {
 void register_kernel(const KernelDef* kernel);
 void register_view(const ViewDef* view);
-using CompileAttention = llvm::Expected<Kernel> (*)(const Work& work, const KernelContext& context);
-void register_attention(CompileAttention compile);
+using CompileStep = llvm::Expected<Kernel> (*)(const Work& work, const KernelContext& context);
+void register_attention(CompileStep compile);
+void register_group(CompileStep compile);
 }  // namespace detail
 struct RegisteredKernel {
   KernelDef def;
@@ -140,7 +147,10 @@ struct RegisteredView {
   explicit RegisteredView(ViewDef d) : def(std::move(d)) { detail::register_view(&def); }
 };
 struct RegisteredAttention {
-  explicit RegisteredAttention(detail::CompileAttention compile) { detail::register_attention(compile); }
+  explicit RegisteredAttention(detail::CompileStep compile) { detail::register_attention(compile); }
+};
+struct RegisteredGroup {
+  explicit RegisteredGroup(detail::CompileStep compile) { detail::register_group(compile); }
 };
 
 }  // namespace optp
