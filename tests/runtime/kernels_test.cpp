@@ -288,9 +288,16 @@ TEST_CASE("contract computes what evaluate says for loop lists in any order") {
 
 TEST_CASE("products of many rows, columns and terms, by one thread and by several, with steps fused") {
   Random random;
-  // Beyond each block of a packed product, and at their edges; k of 1; one row, as in decoding.
-  for (const auto& [m, k, n] : std::vector<std::array<int64_t, 3>>{
-           {1, 300, 50}, {6, 256, 16}, {7, 257, 17}, {200, 40, 530}, {195, 520, 33}, {5, 1, 100}, {400, 70, 8}})
+  // Beyond each block of a packed product, and at their edges; k of 1; one row, as in decoding; so many rows, or rows
+  // of weights so far apart, that weights are packed at each run.
+  for (const auto& [m, k, n] : std::vector<std::array<int64_t, 3>>{{1, 300, 50},
+                                                                   {6, 256, 16},
+                                                                   {7, 257, 17},
+                                                                   {200, 40, 530},
+                                                                   {195, 520, 33},
+                                                                   {5, 1, 100},
+                                                                   {400, 70, 8},
+                                                                   {600, 70, 50}})
     for (int threads : {1, 2, 3})
       for (bool weight : {true, false}) {
         Case c(random), sums(random);
@@ -351,6 +358,21 @@ TEST_CASE("memory for weights comes piece by piece, apart from each other, on ca
   }
   for (size_t k = 0; k < pieces.size(); ++k)
     CHECK((pieces[k].first[0] == char(1 + k) && pieces[k].first[pieces[k].second - 1] == char(1 + k)));
+}
+
+TEST_CASE("weights that only a run knows are packed then, where that pays") {
+  Random random;
+  for (const auto& [m, k, n] : std::vector<std::array<int64_t, 3>>{{600, 33, 70}, {130, 33, 1024}, {130, 40, 2048}})
+    for (const char* loops : {"m k, k n -> m n", "m k, n k -> m n", "k m, k n -> m n"})
+      for (int threads : {1, 2}) {
+        Case c(random);
+        const bool turned = llvm::StringRef(loops).starts_with("k m"), across = llvm::StringRef(loops).contains("n k");
+        Value* x = c.input(DType::f32, turned ? std::vector<int64_t>{k, m} : std::vector<int64_t>{m, k});
+        Value* w = c.input(DType::f32, across ? std::vector<int64_t>{n, k} : std::vector<int64_t>{k, n});
+        Value* y = c.node("contract", {x, w}, {{"loops", contract_loops(loops)}});
+        c.output(c.node("add", {y, c.input(DType::f32, {n})}));
+        c.compare({.threads = threads}, k);
+      }
 }
 
 TEST_CASE("executables of other shapes share packed weights") {
