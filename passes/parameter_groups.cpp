@@ -28,11 +28,13 @@ class Groups {
       }
     for (const auto& node : graph_.nodes)
       if (node->phase == Phase::optimizer && node->out().ndim() > 0) add_result(*node);
-    for (const auto& node : llvm::reverse(graph_.nodes))
-      if (const OfParameter* sum = find(node->out());
-          sum && sum->kind == OfParameter::Kind::gradient && node->op->is(Trait::adds_many))
-        for (Value* v : node->operands)
-          if (v->uses.size() == 1) add(OfParameter::Kind::gradient, *v, *sum->parameter);
+    for (const auto& node : llvm::reverse(graph_.nodes)) {
+      const OfParameter* sum = find(node->out());
+      if (!sum || sum->kind != OfParameter::Kind::gradient || !node->op->is(Trait::adds_many)) continue;
+      Value* const parameter = sum->parameter;  // add() moves what `sum` points at
+      for (Value* v : node->operands)
+        if (v->uses.size() == 1) add(OfParameter::Kind::gradient, *v, *parameter);
+    }
     return std::move(all_);
   }
 

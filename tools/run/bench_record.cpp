@@ -29,9 +29,9 @@ void add_differences(std::string name, const llvm::json::Value* before, const ll
 
 void print_comparison(llvm::StringRef file, const llvm::json::Object& before, const llvm::json::Object& now) {
   std::string ratios, differences;
-  for (const auto& [name, words] : {std::pair("median_ms", "median"), {"min_ms", "min"}, {"p90_ms", "p90"}}) {
+  for (const llvm::StringRef name : {"median_ms", "min_ms", "p90_ms"}) {
     const auto a = before.getNumber(name), b = now.getNumber(name);
-    if (a && b && *a > 0) ratios += llvm::formatv("   {0} {1:f3}", words, *b / *a).str();
+    if (a && b && *a > 0) ratios += llvm::formatv("   {0} {1:f3}", name.drop_back(3), *b / *a).str();
   }
   llvm::outs() << "now / " << file << ":" << ratios << "\n";
   for (const char* name : settings)
