@@ -216,7 +216,8 @@ struct Route {
   const Sharding& to;
 
   static bool same_factors(const DimSharding& a, const DimSharding& b) {
-    return llvm::equal(a.factors(), b.factors(),
+    return a.is_product() && b.is_product() &&
+           llvm::equal(a.factors(), b.factors(),
                        [](const FactorSharding& x, const FactorSharding& y) { return x.extent == y.extent; });
   }
   // A factor that is split alike before and after.

@@ -52,7 +52,7 @@ void same_value(const Value& a, const Value& b) {
   if (a.sharding) {
     CHECK(same_placement(*a.sharding, *b.sharding));
     for (size_t d = 0; d < a.sharding->dims.size(); ++d)
-      if (a.sharding->dims[d].is_split()) CHECK(a.sharding->dims[d].factors() == b.sharding->dims[d].factors());
+      if (a.sharding->dims[d].is_split()) CHECK(a.sharding->dims[d].parts == b.sharding->dims[d].parts);
   }
   CHECK(a.logical_dims == b.logical_dims);
   CHECK(a.cause.text == b.cause.text);
