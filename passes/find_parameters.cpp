@@ -5,8 +5,8 @@
 //   %a = mul(%inv_freq: f32[32], %positions)   %c = cos(%a)   %y = mul(%q, %c)       %inv_freq is not: %positions is
 //   counted
 // Exports keep as initializers also what was computed: Constant nodes' tensors, tables of sines, masks, the ones and
-// zeros of a norm that has neither scale nor bias. Those are constants. Where the graph can't tell, a remark says what
-// was taken.
+// zeros of a norm that has neither scale nor bias. Those are constants. So is what no gradient can come to: a bias of
+// scores that only choose experts. Where the graph can't tell, a remark says what was taken.
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/SetVector.h"
@@ -27,6 +27,7 @@ class Search {
       v->is_parameter = is_float(v->type.dtype) && named_.matches(*v);
       if (v->is_parameter) asked_.insert(v);
     }
+    find_differentiable();
     for (const auto& node : graph_.nodes) look_at(*node);
     say("holds sines of positions or a progression: a constant", formulas_, "--trainable NAME");
     say("is one number with a name of the model's: trained", numbers_, "--freeze PATTERN");
@@ -37,6 +38,14 @@ class Search {
   }
 
  private:
+  // What an output is computed from by way of floating numbers alone, and not through an index or a condition.
+  void find_differentiable() {
+    for (const GraphOutput& out : graph_.outputs) differentiable_.insert(out.value);
+    for (const auto& node : llvm::reverse(graph_.nodes))
+      if (llvm::any_of(node->results,
+                       [&](const auto& r) { return is_float(r->type.dtype) && differentiable_.contains(r.get()); }))
+        for (const Value* v : node->operands) differentiable_.insert(v);
+  }
   // In the order of the graph: which values are activations, which only count positions, and what meets an activation.
   void look_at(const Node& node) {
     bool activation = false, positional = false;
@@ -105,9 +114,10 @@ class Search {
   }
   bool decide(Value& v, const Use& use) {
     if (v.is_parameter) return true;
-    if (v.is_literal) return false;
+    if (v.is_literal || !differentiable_.contains(&v)) return false;
     if (is_table(use) && v.ndim() < 2) return false;
-    if (use.operand > 0 && llvm::StringRef(use.node->origin).contains("Normalization") && v.is_anonymous &&
+    const bool is_normalized = use.operand == 0 && !use.node->op->is(Trait::reshapes);  // else its scale or bias
+    if (!is_normalized && llvm::StringRef(use.node->origin).contains("Normalization") && v.is_anonymous &&
         is_constant_valued(*v.data))
       return rejected(v, norms_);
     if (auto it = learned_.find(&v); it != learned_.end()) return v.is_parameter = it->second;
@@ -147,7 +157,7 @@ class Search {
   Graph& graph_;
   InputDependence depends_;
   Patterns named_;
-  llvm::DenseSet<const Value*> positional_, chosen_, asked_;
+  llvm::DenseSet<const Value*> positional_, chosen_, asked_, differentiable_;
   llvm::DenseMap<const Value*, bool> learned_;
   Found formulas_, numbers_, configured_, norms_;
 };

@@ -175,6 +175,7 @@ struct GraphBuilder::State {
 
   llvm::Error add_initializers(const onnx::GraphProto& g, Scope& scope) {
     const bool cached = scope.prefix.empty();
+    const llvm::StringSet<> buffers = buffers_of(g);
     std::optional<llvm::StringSet<>> used;
     for (const auto& t : g.initializer()) {
       const Where place{tensor_place("initializer", t.name())};
@@ -199,7 +200,7 @@ struct GraphBuilder::State {
       // a module's, if not made up.
       const bool is_named =
           !data.is_anonymous && (model.proto->producer_name() == "pytorch" || llvm::StringRef(t.name()).contains('.'));
-      data.is_literal = data.data->elements() == 1 && !is_named;
+      data.is_literal = buffers.contains(t.name()) || (data.data->elements() == 1 && !is_named);
       named.insert(&data);
     }
     return llvm::Error::success();

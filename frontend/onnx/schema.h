@@ -33,13 +33,14 @@ std::optional<std::vector<Part>> parsed(const std::vector<std::string>& all) {
 }
 }  // namespace detail
 
-// NodeProto.metadata_props.
-template <typename Node = onnx::NodeProto>
-std::vector<onnx::StringStringEntryProto> metadata_of(const Node& node) {
-  if constexpr (requires { node.metadata_props(); })
-    return {node.metadata_props().begin(), node.metadata_props().end()};
+// NodeProto.metadata_props and ValueInfoProto.metadata_props.
+template <typename Message>
+std::vector<onnx::StringStringEntryProto> metadata_of(const Message& message) {
+  constexpr int number = std::is_same_v<Message, onnx::ValueInfoProto> ? 4 : 9;
+  if constexpr (requires { message.metadata_props(); })
+    return {message.metadata_props().begin(), message.metadata_props().end()};
   else
-    return detail::parsed<onnx::StringStringEntryProto>(detail::unknown_fields(node, 9))
+    return detail::parsed<onnx::StringStringEntryProto>(detail::unknown_fields(message, number))
         .value_or(std::vector<onnx::StringStringEntryProto>());
 }
 // NodeProto.overload and FunctionProto.overload; empty where there is none.

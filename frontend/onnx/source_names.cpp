@@ -79,6 +79,15 @@ bool is_generated_name(llvm::StringRef name) {
   return llvm::is_contained(made, base) || base.ends_with("constant");
 }
 
+llvm::StringSet<> buffers_of(const onnx::GraphProto& graph) {
+  llvm::StringSet<> out;
+  for (const auto& said : graph.value_info())
+    for (const auto& entry : schema::metadata_of(said))
+      if (entry.key() == "pkg.torch.export.graph_signature.InputSpec.kind" && entry.value() == "BUFFER")
+        out.insert(said.name());
+  return out;
+}
+
 bool drops_zero_bias(const onnx::ModelProto& model) {
   // The exporter that optimises what it writes came with PyTorch 2; the older one writes no such Gemm but with beta =
   // 0.

@@ -2,6 +2,7 @@
 #pragma once
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/graph.h"
+#include "llvm/ADT/StringSet.h"
 
 namespace onnx {
 class GraphProto;
@@ -21,6 +22,10 @@ bool is_generated_name(llvm::StringRef name);
 // Of an error during import, before passes/recover_names.cpp is there to tell: what the model's source calls the module
 // of a node, or a weight whose name was made up, as the names of parameters beside it spell it. Empty: not known.
 std::string source_of(const Place& place, const onnx::GraphProto& graph);
+
+// Initializers that PyTorch's newer exporter notes to be buffers: a module has them beside its parameters, and no
+// optimizer changes them. The older exporter does not tell the one from the other.
+llvm::StringSet<> buffers_of(const onnx::GraphProto& graph);
 
 // Was the file written by PyTorch, whose newer exporter drops a bias of zeros from Gemm?
 bool drops_zero_bias(const onnx::ModelProto& model);

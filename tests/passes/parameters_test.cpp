@@ -135,6 +135,29 @@ TEST_CASE("what was computed is no parameter, and a remark says so where it has 
     CHECK(m.parameters() == "table ln.weight");
     CHECK(m.remarked("'val_5', 'val_6': each is all ones or zeros"));
   }
+  SUBCASE("and is given as a column, for the channels before others") {
+    Value &ones = m.filled("val_5", {8}, 1), &zeros = m.filled("val_6", {8}, 0), &own = m.filled("norm.weight", {8}, 1);
+    ones.is_anonymous = zeros.is_anonymous = true;
+    m.build.at("n", "InstanceNormalization");
+    m.hidden = &m.op("transpose", {m.hidden}, {{"perm", llvm::SmallVector<int64_t, 4>{0, 2, 1}}});
+    for (auto [op, v] : {std::pair{"mul", &ones}, {"add", &zeros}, {"mul", &own}})
+      m.hidden = &m.op(op, {m.hidden, &m.view(*v, {8, 1})});
+    CHECK(m.parameters() == "table norm.weight");
+  }
+  SUBCASE("a bias of scores that only choose: no gradient comes to it") {
+    Value& scores = m.op("contract", {m.hidden, &m.weight("gate", {8, 4})}, loops("b s k, k n -> b s n"));
+    Value& biased = m.op("add", {&scores, &m.weight("gate.balance", {4})});
+    Value& chosen = m.op("top_k", {&biased}, {{"axis", int64_t(2)}, {"k", Dim(2)}, {"largest", int64_t(1)}});
+    m.output(m.op("gather_elements", {&scores, &chosen}, {{"axis", int64_t(2)}}));
+    CHECK(m.parameters() == "table gate");
+  }
+  SUBCASE("but one that the chosen scores keep is learned") {
+    Value& scores = m.op("contract", {m.hidden, &m.weight("gate", {8, 4})}, loops("b s k, k n -> b s n"));
+    Value& biased = m.op("add", {&scores, &m.weight("gate.bias", {4})});
+    Value& chosen = m.op("top_k", {&biased}, {{"axis", int64_t(2)}, {"k", Dim(2)}, {"largest", int64_t(1)}});
+    m.output(m.op("gather_elements", {&biased, &chosen}, {{"axis", int64_t(2)}}));
+    CHECK(m.parameters() == "table gate gate.bias");
+  }
   SUBCASE("sines that positions look up, and frequencies that multiply them") {
     Value& sines = m.add("rope.sin", tensor({16, 8}, [](int64_t k) { return std::sin(position(k / 8, k % 8, 8)); }));
     Value& positions = m.graph.add_input("positions", {DType::i64, {b, s}});

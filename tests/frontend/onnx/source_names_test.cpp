@@ -7,7 +7,7 @@
 using namespace optp;
 
 namespace {
-// An entry of NodeProto.metadata_props, which older ONNX libraries do not know.
+// An entry of metadata_props, which older ONNX libraries do not know.
 template <typename Proto>
 void note(Proto& node, const std::string& key, const std::string& value) {
   onnx::StringStringEntryProto entry;
@@ -15,7 +15,8 @@ void note(Proto& node, const std::string& key, const std::string& value) {
   if constexpr (requires { node.add_metadata_props(); })
     *node.add_metadata_props() = entry;
   else
-    node.mutable_unknown_fields()->AddLengthDelimited(9, entry.SerializeAsString());
+    node.mutable_unknown_fields()->AddLengthDelimited(std::is_same_v<Proto, onnx::ValueInfoProto> ? 4 : 9,
+                                                      entry.SerializeAsString());
 }
 // y = Gemm(x, w) as one line of producer, version and beta.
 int64_t parameters(const char* producer, const char* version, float beta) {
@@ -129,4 +130,25 @@ TEST_CASE("one number is learned only under a name of the model's: other files k
   CHECK(!learned("", "alpha", 0.3f));
   CHECK(!learned("pytorch", "val_7", 0.3f));
   CHECK(!learned("pytorch", "embed.scale", 5.656854249f));  // √32
+}
+
+TEST_CASE("what the exporter notes to be a buffer is no parameter") {
+  for (const char* kind : {"PARAMETER", "BUFFER", ""}) {
+    CAPTURE(kind);
+    auto m = empty_model();
+    m.set_producer_name("pytorch");
+    add_input(m, "x", onnx::TensorProto::FLOAT, {2, 3});
+    add_floats(m, "m.scale", {3}), add_floats(m, "m.shift", {3});
+    add_node(m, "Mul", "scaled", {"x", "m.scale"}, {"h"});
+    add_node(m, "Add", "shifted", {"h", "m.shift"}, {"y"});
+    auto& said = describe(*m.mutable_graph()->add_value_info(), "m.shift", onnx::TensorProto::FLOAT, {3});
+    note(said, "pkg.torch.export.graph_signature.InputSpec.kind", kind);
+    m.mutable_graph()->add_output()->set_name("y");
+    auto graph = accept("a buffer", m);
+    REQUIRE(graph);
+    if (auto e = canonicalise(*graph, {})) FAIL(llvm::toString(std::move(e)));
+    const bool is_buffer = kind == std::string("BUFFER");
+    CHECK(buffers_of(m.graph()).contains("m.shift") == is_buffer);
+    for (const Value* v : graph->data()) CHECK(v->is_parameter == (v->name == "m.scale" || !is_buffer));
+  }
 }
