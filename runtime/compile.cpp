@@ -286,14 +286,17 @@ llvm::Error Executable::State::pack_largest(const Fused& fused) {
     if (!is_fused && fused.taken.contains(node.get())) continue;
     const FusedStep step = is_fused ? found->second : alone(*node);
     if (!step.anchor->op->is(Trait::product)) continue;
-    for (const Value* v : llvm::ArrayRef(step.operands).take_front(2)) {
-      if (!v->is_data() || spec_of(*v).bytes() < memory.parameter_bytes / 8) continue;
+    const auto factors = llvm::ArrayRef(step.operands).take_front(2);
+    if (llvm::none_of(
+            factors, [&](const Value* v) { return v->is_data() && spec_of(*v).bytes() >= memory.parameter_bytes / 8; }))
+      continue;
+    for (const Value* v : step.operands)  // of two weights it may be the small one that is packed
       if (auto e = load(*v)) return e;
-      auto kernel = compile_kernel(work_of(step), context);
-      if (!kernel) return kernel.takeError();
-      let_go_of(*v->data);
-      if (kernel->run) early[step.last] = std::move(*kernel);
-    }
+    auto kernel = compile_kernel(work_of(step), context);
+    if (!kernel) return kernel.takeError();
+    for (const Value* v : factors)
+      if (v->is_data()) let_go_of(*v->data);
+    if (kernel->run) early[step.last] = std::move(*kernel);
   }
   return llvm::Error::success();
 }

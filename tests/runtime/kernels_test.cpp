@@ -328,6 +328,22 @@ TEST_CASE("products of many rows, columns and terms, by one thread and by severa
       }
 }
 
+TEST_CASE("of two weights the small one is packed, beside one that has most of all bytes") {
+  Random random;
+  for (int64_t rows : {4, 64, 300})
+    for (bool large_first : {true, false}) {
+      CAPTURE(rows);
+      CAPTURE(large_first);
+      Case c(random);
+      Value *large = c.data(DType::f32, {rows, 48}), *small = c.data(DType::f32, {48, 8});
+      Value* y = large_first ? c.node("contract", {large, small}, {{"loops", contract_loops("m k, k n -> m n")}})
+                             : c.node("contract", {small, large}, {{"loops", contract_loops("k n, m k -> m n")}});
+      y = c.node("add", {y, c.data(DType::f32, {8})});
+      c.output(c.node("mul", {y, c.input(DType::f32, {rows, 8})}));
+      c.compare();
+    }
+}
+
 TEST_CASE("a product takes operands that were widened from bfloat16 as they were, for few rows and for many") {
   Random random;
   for (DType dtype : {DType::bf16, DType::f32})
