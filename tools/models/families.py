@@ -77,6 +77,8 @@ FAMILIES = [
     # images and sound
     Family("vit", "ImageClassification", **VISION), Family("deit", "Vision", "deit", **VISION),
     Family("beit", "ImageClassification", out_indices=[1], **VISION), Family("dinov2", "ImageClassification", **VISION),
+    # its positions are interpolated to a picture larger than it was made for
+    Family("dinov2-larger", "ImageClassification", "dinov2", pixels=24, **VISION),
     Family("clip-text", "Text", "clip_text_model"), Family("clip-vision", "Vision", "clip_vision_model", **VISION),
     Family("siglip-vision", "Vision", "siglip_vision_model", **VISION),
     Family("wav2vec2", "CTC", **SPEECH), Family("hubert", "CTC", **SPEECH),
@@ -299,7 +301,7 @@ def make(family, attention="eager"):
     model = seeded(model)
     g = torch.Generator().manual_seed(8)
     if family.task in ("ImageClassification", "Vision"):
-        x = {"pixel_values": torch.randn(2, 3, 16, 16, generator=g)}
+        x = {"pixel_values": torch.randn(2, 3, *2 * [family.config.get("pixels", 16)], generator=g)}
         dims = {"pixel_values": {0: b}}
     elif family.task == "CTC":
         x, dims = {"input_values": torch.randn(2, 120, generator=g)}, {"input_values": {0: b, 1: "samples"}}

@@ -18,7 +18,7 @@ def cell(row):
     if "partition" in row:
         return "refused"
     bad = [k for k in ("check", "run", "counts", "train", "steps") if k in row]
-    return "holds" if not bad else ", ".join(bad)
+    return ", ".join(bad or ["holds"]) + (", folded" if "folded" in row else "")
 
 
 def short(text, most):
@@ -32,7 +32,12 @@ def note(row):
     for k, said in (("export", "exporter: "), ("broken", "no engine runs it: "), ("partition", "")):
         if k in row:
             return said + short(row[k], 110)
-    return "; ".join(f"{k}: {short(str(row[k]), 90)}" for k in ("check", "run", "counts", "train", "steps") if k in row)
+    said = [f"{k}: {short(str(row[k]), 90)}" for k in ("check", "run", "counts", "train", "steps") if k in row]
+    if "folded" in row:
+        said.append(f"folded: {short(', '.join(f'`{n}`' for n in row['folded']), 400)}")
+    if "buffers" in row:
+        said.append(f"buffers, frozen by name for three steps: {', '.join(f'`{n}`' for n in row['buffers'])}")
+    return "; ".join(said)
 
 
 def main(folder):
@@ -45,7 +50,9 @@ def main(folder):
            f"newer one (`dynamo=True`, scaled_dot_product_attention where the model has it, opset 18), cut for three "
            f"devices. *Holds*: `check` holds, the results are PyTorch's within 1e-4 of the largest, the parameters are "
            f"as many as PyTorch trains, and of language models `check --train` holds and three steps of AdamW have "
-           f"PyTorch's losses. *Cut*: the share of the matrices' bytes that a device has a part of.", "",
+           f"PyTorch's losses. *Folded*: the exporter computed ahead with parameters, which the file therefore does not "
+           f"have; what it computed is trained in their place, so that its steps are not PyTorch's. *Cut*: the share of the "
+           f"matrices' bytes that a device has a part of.", "",
            f"{results['date']}: " + ", ".join(f"{k} {v}" for k, v in results["versions"].items()) + ".", "",
            "| family | legacy | newer | cut | largest matrix that is whole, and why |", "|---|---|---|---|---|"]
     notes = []
@@ -58,7 +65,7 @@ def main(folder):
         for exporter, row in zip(("legacy", "newer"), rows):
             if note(row):
                 notes.append(f"- {family.name}, {exporter}: {note(row)}")
-    out += ["", "## What did not hold", ""] + notes
+    out += ["", "## What did not hold, and what the file does not tell", ""] + notes
     out += ["", "## Optimised and converted", "",
             "Each legacy export as ten tools rewrite it: results are compared with ONNX Runtime's of the same file "
             "(within 1e-4, half precision 2e-2). *By the tool*: it failed, or no engine loads what it wrote. "

@@ -57,12 +57,16 @@ def export(family, exporter, folder):
     for name, value in x.items():
         np.save(f"{folder}/inputs/{name}.npy", value.numpy())
     np.save(folder + "/expected.npy", y.numpy())
-    # What the results depend on, and what is frozen: a table of sines, say.
-    loss = model(*x.values()).square().sum()
-    learned = [p for p in model.parameters() if p.requires_grad]
-    gradients = torch.autograd.grad(loss, learned, allow_unused=True)
     return {"parameters": sum(p.numel() for p in model.parameters()),
-            "learned": sum(p.numel() for p, g in zip(learned, gradients) if g is not None)}
+            "learned": sum(p.numel() for p in learned_parameters(model, x).values())}
+
+
+def learned_parameters(model, x):
+    """By name those that the results depend on and that are not frozen, as a table of sines may be."""
+    loss = model(*x.values()).square().sum()
+    learned = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    gradients = torch.autograd.grad(loss, list(learned.values()), allow_unused=True)
+    return {n: p for (n, p), g in zip(learned.items(), gradients) if g is not None}
 
 
 class Program:
@@ -97,6 +101,37 @@ def shares(plan):
             "whole": [largest["name"], largest["cause"]["text"]] if largest else None}
 
 
+def sorted_bytes(array):
+    """The same for a tensor however it is transposed or reshaped."""
+    return np.sort(np.asarray(array), axis=None).tobytes()
+
+
+def compare_parameters(plan, model_path, model, x):
+    """Where the plan has not as many parameters as PyTorch trains, why:
+    `folded`, those that the file does not have, because the exporter computed ahead with them; `buffers`, what the
+    older exporter writes as it writes parameters; `counts`, another number than follows from these."""
+    learned = {n: p.detach().numpy() for n, p in learned_parameters(model, x).items()}
+    total = sum(p.size for p in learned.values())
+    if plan["totals"]["parameter_elements"] == total:
+        return {}
+    file = {t.name: sorted_bytes(onnx.numpy_helper.to_array(t)) for t in onnx.load(model_path).graph.initializer}
+    held = set(file.values())
+    parameters = {sorted_bytes(p) for p in learned.values()}
+    buffers = {sorted_bytes(b.numpy()) for b in model.buffers()}
+    row = {}
+    folded = {n: p.size for n, p in learned.items() if sorted_bytes(p) not in held}
+    if folded:
+        row["folded"] = list(folded)
+    others = [p for p in plan["parameters"] if file.get(p["name"]) not in parameters]
+    if frozen := [p["name"] for p in others if file.get(p["name"]) in buffers]:
+        row["buffers"] = frozen
+    counted = sum(p["elements"] for p in plan["parameters"]) - sum(p["elements"] for p in others)
+    expected = total - sum(folded.values())
+    if counted != expected or (not folded and len(frozen) != len(others)):
+        row["counts"] = f"{counted} parameters of the file, PyTorch trains {expected} of them"
+    return row
+
+
 def by_onnxruntime(path, inputs):
     """(its first result, None), or (None, its error) where it can't run the file."""
     import onnxruntime as ort
@@ -107,12 +142,12 @@ def by_onnxruntime(path, inputs):
         return None, (str(e).strip().splitlines() or [type(e).__name__])[0][:160]
 
 
-def look(program, model_path, folder, inputs_folder, expected, tolerance, own_results):
-    """One file through the program: what came out, and what failed with its first error. With `own_results` it must
-    compute what ONNX Runtime makes of it: a tool may have changed what the model computes, which the row says."""
+def look(program, model_path, folder, inputs_folder, expected, tolerance, model=None, x=None):
+    """One file through the program: what came out, and what failed with its first error. Without PyTorch's `model` it
+    must compute what ONNX Runtime makes of it: a tool may have changed what the model computes, which the row says."""
     inputs = {f[:-4]: np.load(f"{inputs_folder}/{f}") for f in sorted(os.listdir(inputs_folder))}
     row = {}
-    if own_results:
+    if model is None:
         y, _ = by_onnxruntime(model_path, inputs)
         if y is not None and y.shape == expected.shape:
             changed = np.abs(y - expected).max() / np.abs(expected).max()
@@ -129,6 +164,8 @@ def look(program, model_path, folder, inputs_folder, expected, tolerance, own_re
         plan = json.load(f)
     row.update(shares(plan))
     row["elements"] = plan["totals"]["parameter_elements"]
+    if model is not None:
+        row.update(compare_parameters(plan, model_path, model, x))
     code, _, error = program.call("check", model_path, "--devices", str(program.devices), *dims_of(model_path, inputs))
     if code:
         row["check"] = error or "does not hold"
@@ -147,8 +184,8 @@ def look(program, model_path, folder, inputs_folder, expected, tolerance, own_re
     return row
 
 
-def train(program, family, attention, model_path, folder, inputs_folder):
-    """check --train, and the losses of three steps of AdamW beside PyTorch's."""
+def train(program, family, attention, model_path, folder, inputs_folder, buffers):
+    """check --train, and the losses of three steps of AdamW beside PyTorch's. Buffers are frozen by name."""
     inputs = {f[:-4]: np.load(f"{inputs_folder}/{f}") for f in sorted(os.listdir(inputs_folder))}
     code, _, error = program.call("check", model_path, "--train", "--devices", str(program.devices),
                                   *dims_of(model_path, inputs))
@@ -170,7 +207,8 @@ def train(program, family, attention, model_path, folder, inputs_folder):
     shutil.copytree(inputs_folder, labelled)
     np.save(labelled + "/labels.npy", ids.numpy())
     code, _, error = program.call(model_path, "--train", "--optimizer", "adamw", "--lr", "0.001", "--weight-decay",
-                                  "0.01", "--devices", str(program.devices), "-o", out, "--quiet")
+                                  "0.01", "--devices", str(program.devices), "-o", out, "--quiet",
+                                  *(flag for name in buffers for flag in ("--freeze", name)))
     if not code:
         code, _, error = program.call("run", out, "--inputs-dir", labelled, "--steps", "3", "-o", results, "--quiet")
     if code:
@@ -230,15 +268,16 @@ def trace(arguments, program):
                     keep(path_of_results, name, {"form": note})
                     print(f"{name:40} form: {note[:120]}", flush=True)
                     continue
-                row = look(program, path, folder, folder + "/inputs", expected, 2e-2 if "16" in form else 1e-4,
-                           form != "plain")
+                model, x, _ = families.make(family, attention) if form == "plain" else (None, None, None)
+                row = look(program, path, folder, folder + "/inputs", expected, 2e-2 if "16" in form else 1e-4, model, x)
                 if form == "plain" and "error" in row and family.output == "logits" and not arguments.no_train:
-                    row.update(train(program, family, attention, path, folder, folder + "/inputs"))
+                    row.update(train(program, family, attention, path, folder, folder + "/inputs",
+                                     row.get("buffers", [])))
+                if "folded" in row:  # other parameters take other steps
+                    row.pop("steps", None)
                 row["facts"] = facts
-                if form == "plain" and "elements" in row and row["elements"] != facts["learned"]:
-                    row["counts"] = f"{row['elements']} parameters, PyTorch {facts['learned']}"
                 keep(path_of_results, name, row)
-                bad = {k: v for k, v in row.items() if k in ("broken", "partition", "check", "run", "counts", "train", "steps")}
+                bad = {k: v for k, v in row.items() if k in ("broken", "partition", "check", "run", "counts", "train", "steps", "folded", "buffers")}
                 print(f"{name:40} {'; '.join(f'{k}: {v}' for k, v in bad.items())[:230] or 'holds'}", flush=True)
 
 
