@@ -73,7 +73,7 @@ struct ValueFacts {
   std::shared_ptr<const Tensor> data;         // parameters and constants
   bool is_anonymous = false;                  // its name is an exporter's, not the model's
   std::string model_name;                     // the parameter's name in the model's source, where `name` is another
-  bool is_literal = false;                    // a Constant node's, or computed from such: never a parameter
+  bool is_literal = false;                    // a Constant node's or a buffer, or computed from such: never a parameter
   bool is_parameter = false;                  // decided after canonicalisation
   bool frozen = false;                        // a parameter that training leaves as it is
   llvm::SmallVector<std::string, 1> aliases;  // further names of the same parameter (a tied copy, an Identity)

@@ -130,6 +130,7 @@ Plan make_plan(const Job& job, const DimValues& examples, llvm::StringRef versio
   plan.job = whole.updates.empty() ? Plan::Job::inference : Plan::Job::training;
   plan.strategy = job.passes.strategy, plan.sequence_parallel = job.passes.sequence_parallel,
   plan.outputs_as = job.passes.outputs;
+  if (job.passes.compute != DType::f32) plan.compute = job.passes.compute;
   plan.mesh = whole.mesh, plan.weights = weights;
   if (plan.is_training()) plan.training = job.training;
   Layouts layouts(plan.mesh);

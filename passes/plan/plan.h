@@ -151,6 +151,7 @@ struct Plan {
   Job job = Job::inference;
   std::string strategy;
   bool sequence_parallel = false;
+  DType compute = DType::undefined;  // what products' operands are rounded to; undefined: they are not
   OutputLayout outputs_as = OutputLayout::whole;
   Mesh mesh;
   bool weights = true;

@@ -151,7 +151,7 @@ void members(auto& io, Like<Plan::Remark> auto& m) {
 }
 void members(auto& io, Like<Plan> auto& m) {
   io("tool", m.tool), io("model", m.model), io("job", m.job), io("strategy", m.strategy);
-  io.optional("sequence_parallel", m.sequence_parallel);
+  io.optional("sequence_parallel", m.sequence_parallel), io.optional("compute", m.compute);
   io("outputs_as", m.outputs_as), io.mesh(m.mesh), io("weights", m.weights), io.dims(m.dims);
   io("guards", m.guards), io.layouts(), io("inputs", m.inputs), io("outputs", m.outputs);
   io("state", m.state), io("updates", m.updates);

@@ -24,6 +24,7 @@ JobOptions job_of(const Plan& plan, const std::string& model, const Mesh& mesh) 
   for (const MeshAxis& a : mesh.axes) job.mesh += (job.mesh.empty() ? "" : ",") + a.name + "=" + std::to_string(a.size);
   job.strategy = plan.strategy, job.sequence_parallel = plan.sequence_parallel,
   job.outputs = to_string(plan.outputs_as).str();
+  if (plan.compute == DType::bf16) job.compute = "bf16";
   return job;
 }
 }  // namespace

@@ -34,8 +34,8 @@ llvm::Expected<std::optional<HostArray>> stored_labels(const std::string& folder
         .found(to_string(Dims(array.dims.begin(), array.dims.end())));
   return std::move(array);
 }
-// Next-token prediction: the labels are the ids, counted from the front and within the classes.
-llvm::Error make_labels(const Graph& imported, const Value& labels, int64_t classes, HostArrays& whole) {
+// Next-token prediction: the labels are the ids, counted from the front and within the classes. False: no input is ids.
+bool make_labels(const Graph& imported, const Value& labels, int64_t classes, HostArrays& whole) {
   const Value* ids = find_ids(imported);
   for (const InputSpec& s : input_specs(imported)) {
     if (s.rows == 0 || llvm::ArrayRef<Dim>(s.dims) != llvm::ArrayRef<Dim>(labels.type.dims) ||
@@ -45,7 +45,16 @@ llvm::Error make_labels(const Graph& imported, const Value& labels, int64_t clas
     for (int64_t& x : own.i) x = (x < 0 ? x + s.rows : x) % classes;
     whole["labels"] = host_array(own, DType::i64);
   }
-  if (whole.contains("labels")) return llvm::Error::success();
+  return whole.contains("labels");
+}
+// Of a batch that is drawn where no input is made of ids: those of the given one, each a class further.
+HostArray moved(const HostArray& given, int64_t classes) {
+  Array labels = to_array(given);
+  for (int64_t& x : labels.i)
+    if (x >= 0) x = (x + 1) % classes;  // one below 0 does not count
+  return host_array(labels, DType::i64);
+}
+llvm::Error no_labels(const Value& labels) {
   return error(Code::input_not_given)
       .what("no input has the labels' shape " + to_string(labels.type.dims))
       .what("give labels.npy in --inputs-dir")
@@ -69,18 +78,20 @@ llvm::Expected<std::vector<ExampleBatch>> make_example_batches(const Job& job, l
   auto classes = evaluate(find_logits(*job.inference)->type.dims[2], dims);
   if (!classes) return classes.takeError();
   std::vector<ExampleBatch> out;
+  std::optional<HostArray> stored;
   for (HostArrays* whole : {&*given, &*second}) {
     const bool is_stored = whole == &*given && !folder.empty();
-    std::optional<HostArray> stored;
     if (is_stored) {
       auto found = stored_labels(folder, specs.size(), labels, dims);
       if (!found) return found.takeError();
       stored = std::move(*found);
     }
-    if (stored)
-      (*whole)["labels"] = std::move(*stored);
-    else if (auto e = make_labels(*job.imported, labels, *classes, *whole))
-      return e;
+    if (is_stored && stored) {
+      (*whole)["labels"] = *stored;
+    } else if (!make_labels(*job.imported, labels, *classes, *whole)) {
+      if (!stored) return no_labels(labels);
+      (*whole)["labels"] = moved(*stored, *classes);
+    }
     const Place place = is_stored ? file_place(folder) : words("the batch");
     if (auto e = check_labels({place, tensor_place("input", "labels")}, (*whole)["labels"], *classes)) return e;
     if (counted_labels((*whole)["labels"]) == 0) return within(place, no_label_counts());

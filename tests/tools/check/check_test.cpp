@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "frontend/io/npy.h"
 #include "tests/tools/program.h"
 
 using namespace optp;
@@ -185,4 +186,49 @@ TEST_CASE("of a model that itself gives nan, check says so, and where it begins"
         std::string::npos);
   CHECK(held.line().find("the model itself gives nan: 'm.model.decoder.layers.1.fc1.bias' of node "
                          "'/m/decoder/layers.1/fc1/Gemm' (Gemm) holds it") != std::string::npos);
+}
+
+// y [batch, tokens, classes], named logits, of floats: nothing says what the labels are.
+TEST_CASE("a training step of a model without ids is checked on labels that are given") {
+  const Sandbox box;
+  onnx::ModelProto m;
+  m.set_ir_version(8);
+  m.add_opset_import()->set_version(17);
+  auto& graph = *m.mutable_graph();
+  graph.set_name("main");
+  auto describe = [](onnx::ValueInfoProto& v, const char* name, const std::vector<int64_t>& dims) {
+    v.set_name(name);
+    auto& t = *v.mutable_type()->mutable_tensor_type();
+    t.set_elem_type(onnx::TensorProto::FLOAT);
+    for (int64_t d : dims) t.mutable_shape()->add_dim()->set_dim_value(d);
+  };
+  describe(*graph.add_input(), "pixels", {2, 6, 8});
+  describe(*graph.add_output(), "logits", {2, 6, 10});
+  const char* before = "pixels";
+  for (const auto& [name, rows, columns, after] :
+       {std::tuple{"up.weight", 8, 16, "h"}, {"down.weight", 16, 8, "z"}, {"head.weight", 8, 10, "logits"}}) {
+    auto& w = *graph.add_initializer();
+    w.set_name(name), w.set_data_type(onnx::TensorProto::FLOAT), w.add_dims(rows), w.add_dims(columns);
+    for (int k = 0; k < rows * columns; ++k) w.add_float_data(float((k * 37 + rows) % 23) / 40 - 0.25f);
+    auto& n = *graph.add_node();
+    n.set_op_type("MatMul"), n.set_name(name), n.add_input(before), n.add_input(name), n.add_output(after);
+    before = after;
+  }
+  write_text(box / "m.onnx", m.SerializeAsString());
+  const std::vector<std::string> check{"check", "m.onnx", "--train", "--devices", "2"};
+  const Result none = box.run(check);
+  CHECK(none.code != 0);
+  CHECK(none.line().find("no input has the labels' shape [2, 6]: give labels.npy in --inputs-dir") !=
+        std::string::npos);
+  Array pixels, labels;
+  pixels.resize(true, {2, 6, 8}), labels.resize(false, {2, 6});
+  for (size_t k = 0; k < pixels.f.size(); ++k) pixels.f[k] = double(k % 7) / 4 - 0.75;
+  for (size_t k = 0; k < labels.i.size(); ++k) labels.i[k] = k == 3 ? -100 : int64_t(k * 3 % 10);
+  fs::create_directory(box / "in");
+  REQUIRE(!write_npy(box / "in/pixels.npy", host_array(pixels, DType::f32)));
+  REQUIRE(!write_npy(box / "in/labels.npy", host_array(labels, DType::i64)));
+  const Result held = box.run(check + std::vector<std::string>{"--inputs-dir", "in"});
+  CAPTURE(held.err);
+  CAPTURE(held.out);
+  CHECK(held.code == 0);
 }

@@ -250,6 +250,41 @@ TEST_CASE("a decoder without caches in its graph counts those that generate make
         std::string::npos);
 }
 
+TEST_CASE("with --compute bf16 caches and the fewest devices are counted as generate holds them") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  const auto fit = [&](const std::string& plan, const std::vector<std::string>& more) {
+    std::vector<std::string> words{"inspect", plan, "--model", model, "--fit", "1GB", "--json", "--dim", "sequence=24"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Result r = box.run(words);
+    CAPTURE(r.err);
+    REQUIRE(r.code == 0);
+    auto json = llvm::cantFail(llvm::json::parse(r.out));
+    return std::move(*json.getAsObject());
+  };
+  const auto of_first = [](const llvm::json::Object& fit, const char* what) {
+    return *(*fit.getArray("devices"))[0].getAsObject()->getInteger(what);
+  };
+  std::map<std::string, int64_t> cached;
+  for (const char* compute : {"f32", "bf16"}) {
+    CAPTURE(std::string(compute));
+    REQUIRE(box.run({model, "--devices", "2", "--compute", compute, "-o", compute}).code == 0);
+    const std::string times = compute + std::string(".json");
+    REQUIRE(box.run({"generate", model, "--devices", "2", "--compute", compute, "--kv-cache", "24", "--prompt-ids",
+                     "5,6,7", "--tokens", "2", "--json", times})
+                .code == 0);
+    const auto made = json_of(box / times);
+    cached[compute] = of_first(fit(compute, {}), "cache_bytes");
+    CHECK(cached[compute] == made.getAsObject()->getInteger("cache_bytes_per_device"));
+    const auto alone = fit(compute, {"--devices", "1"});
+    CHECK(alone.getObject("smallest")->getInteger("largest_bytes") == of_first(alone, "total_bytes"));
+    CHECK(fit(compute, {}).getObject("smallest")->getInteger("largest_bytes") == of_first(alone, "total_bytes"));
+    const auto plan = json_of(box / (compute + std::string("/plan.json")));
+    CHECK((plan.getAsObject()->get("compute") != nullptr) == (compute == std::string("bf16")));
+  }
+  CHECK(cached["f32"] == 2 * cached["bf16"]);
+}
+
 TEST_CASE("a cache of keys and values counts, for the batch and length that are asked for") {
   const Sandbox box;
   REQUIRE(box.run({export_of("opt-tiny-past") + "/model.onnx", "--devices", "2", "-o", "out"}).code == 0);
