@@ -101,16 +101,42 @@ class Rounding {
   llvm::Error round_operand(Node& node, unsigned k) {
     Value& x = node.operand(k);
     if (x.type.dtype != DType::f32 || is_half_inside(x)) return llvm::Error::success();
-    Value*& narrow = narrow_[&x];
-    if (!narrow) {
-      auto made = cast(x, half_, to_string(half_), behind(x), x.producer ? x.producer->phase : Phase::forward);
-      if (!made) return made.takeError();
-      narrow = *made;
-    }
-    auto wide = cast(*narrow, DType::f32, "wide", &node, node.phase);
+    auto narrow = rounded_as(x, node.phase);
+    if (!narrow) return narrow.takeError();
+    auto wide = cast(**narrow, DType::f32, "wide", &node, node.phase);
     if (!wide) return wide.takeError();
     graph_.set_operand(node, k, **wide);
     return llvm::Error::success();
+  }
+  // What is repeated, as keys for several queries each, is rounded before: a cache then holds it once and rounded.
+  llvm::Expected<Value*> rounded_as(Value& x, Phase phase) {
+    if (Value* known = narrow_.lookup(&x)) return known;
+    if (is_half_inside(x)) return &x.producer->operand(0);
+    const auto moves = moves_from_repeat(x);
+    auto made = moves.empty() ? cast(x, half_, to_string(half_), behind(x), x.producer ? x.producer->phase : phase)
+                              : rounded_as(moves.back()->operand(0), phase);
+    for (const Node* move : llvm::reverse(moves)) {
+      if (!made) return made;
+      build_.before(behind(move->out()));
+      build_.phase(move->phase);
+      build_.at(move->name, move->origin, move->module);
+      made = build_.create(move->op->name, {*made}, move->attributes, move->out().name + "." + to_string(half_).str());
+      build_.at("", "");
+    }
+    if (made) narrow_[&x] = *made;
+    return made;
+  }
+  // The moves that lead from the first repeat to x, the last one first; none where nothing is repeated.
+  llvm::SmallVector<const Node*, 4> moves_from_repeat(const Value& x) const {
+    llvm::SmallVector<const Node*, 4> out;
+    size_t repeated = 0;
+    for (const Node* n = x.producer; n && !trains() && n->op->is(Trait::reshapes | Trait::permutes | Trait::repeats);
+         n = n->operand(0).producer) {
+      out.push_back(n);
+      if (n->op->is(Trait::repeats)) repeated = out.size();
+    }
+    out.truncate(repeated);
+    return out;
   }
   // Widened from half precision: there is nothing to round.
   bool is_half_inside(const Value& x) const {
