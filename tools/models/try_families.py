@@ -128,7 +128,8 @@ def compare_parameters(plan, model_path, model, x):
     counted = sum(p["elements"] for p in plan["parameters"]) - sum(p["elements"] for p in others)
     expected = total - sum(folded.values())
     if counted != expected or (not folded and len(frozen) != len(others)):
-        row["counts"] = f"{counted} parameters of the file, PyTorch trains {expected} of them"
+        more = sum(p["elements"] for p in others)
+        row["counts"] = f"{counted} parameters that PyTorch has, which trains {expected}, and {more} more"
     return row
 
 
