@@ -16,6 +16,7 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringRef.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "runtime/comm/thread_communicator.h"
@@ -38,17 +39,32 @@ const char* const footer =
 // Flags of every verb, before it or after it. They are taken out before CLI11 sees the rest: they say how its errors
 // look.
 bool errors_as_json = false;
+std::string errors_file;  // of --diagnostics json:FILE; empty: stderr
 
 std::unique_ptr<ProcessRun> processes;  // where a launcher started several
 bool speaks() { return !processes || processes->speaks(); }
 llvm::raw_ostream& out() { return speaks() ? llvm::outs() : llvm::nulls(); }
 
+void print_line(const std::string& json) {
+  if (!errors_file.empty()) {
+    std::error_code failed;
+    llvm::raw_fd_ostream file(errors_file, failed, llvm::sys::fs::OF_Append);
+    if (!failed) {
+      file << json;
+      file.close();
+      if (!file.has_error()) return;
+      file.clear_error();
+    }
+  }
+  // An error is not lost where its file cannot be written.
+  llvm::errs() << json;
+}
 int print(const Diagnostic& d) {
   const int signal = d.code() == Code::interrupted ? interrupting_signal() : 0;
   const int code = signal ? 128 + signal : int(d.fault());
   if (!speaks()) return code;
   if (errors_as_json)
-    llvm::errs() << llvm::formatv("{0}\n", llvm::json::Value(error_object(d, code))).str();
+    print_line(llvm::formatv("{0}\n", llvm::json::Value(error_object(d, code))).str());
   else
     llvm::errs() << "opt-partition: " << d.message() << "\n";
   return code;
@@ -117,10 +133,12 @@ llvm::Error take_flags_of_all_verbs(std::vector<std::string>& words) {
         form = word.str();
       else if (k + 1 < words.size())
         form = words[k + 1], words.erase(words.begin() + ptrdiff_t(k) + 1);
-      if (form != "text" && form != "json")
-        return error(Code::bad_value).flag("--diagnostics", quoted(form)).expected("text or json");
-      errors_as_json = form == "json";
-      if (errors_as_json) Progress::silence();
+      llvm::StringRef file = form;
+      errors_as_json = form == "json" || (file.consume_front("json:") && !file.empty());
+      if (form != "text" && !errors_as_json)
+        return error(Code::bad_value).flag("--diagnostics", quoted(form)).expected("text, json or json:FILE");
+      errors_file = errors_as_json && form != "json" ? file.str() : "";
+      if (form == "json") Progress::silence();
     } else {
       ++k;
       continue;
@@ -135,7 +153,8 @@ void declare_flags_of_all_verbs(CLI::App& app) {
   static std::string form;
   app.add_flag("--quiet", quiet, "no progress and no summary on stderr")->group("Everywhere");
   app.add_option("--diagnostics", form,
-                 "error format on stderr: text, or json with one object per line (docs/errors.md)")
+                 "error format on stderr: text, or json with one object per line; json:FILE: these go to a file "
+                 "(docs/errors.md)")
       ->type_name("text|json")
       ->group("Everywhere");
 }

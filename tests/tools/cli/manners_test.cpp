@@ -72,8 +72,31 @@ TEST_CASE("with --diagnostics json, before the verb or after it, stderr is one o
   CHECK(done.err == "");
   const Result wrong = box.run({"--diagnostics", "xml", "ops"});
   CHECK(wrong.code == 2);
-  CHECK(wrong.line() == "--diagnostics 'xml': expected text or json");
+  CHECK(wrong.line() == "--diagnostics 'xml': expected text, json or json:FILE");
+  CHECK(box.run({"--diagnostics", "json:", "ops"}).line() == "--diagnostics 'json:': expected text, json or json:FILE");
   CHECK(box.run({"ops", "--diagnostics"}).code == 2);
+}
+
+TEST_CASE("with --diagnostics json:FILE errors go to the file, and stderr has the rest") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  const Result done = box.run({model, "--devices", "2", "-o", "out", "--diagnostics", "json:errors"});
+  CHECK(done.code == 0);
+  CHECK(done.err == box.run({model, "--devices", "2", "-o", "out"}).err);
+  CHECK(done.err != "");
+  CHECK(!fs::exists(box / "errors"));
+  const Result failed = box.run({"--diagnostics=json:errors", "nothing.onnx", "-o", "out"});
+  CHECK(failed.code == 66);
+  CHECK(failed.err == "");
+  CHECK(box.run({"--diagnostics=json:errors", "insepct", "out"}).code == 2);
+  const std::string errors = contents(box / "errors");
+  const auto [first, second] = llvm::StringRef(errors).split('\n');
+  CHECK(text(object(first.str()), "code") == "not-found/file");
+  CHECK(text(object(second.str()), "code") == "usage/unknown-verb");
+  // Where the file cannot be written, the error is still said.
+  const Result nowhere = box.run({"--diagnostics=json:none/errors", "nothing.onnx", "-o", "out"});
+  CHECK(nowhere.code == 66);
+  CHECK(text(object(nowhere.err), "code") == "not-found/file");
 }
 
 TEST_CASE("a misspelt flag gets its nearest, also where that makes another one missing") {
