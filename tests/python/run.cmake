@@ -1,4 +1,5 @@
-# Runs the tests of this folder where a python3 has what they need; else says what is missing, which ctest shows as skipped.
+# Runs the tests of FOLDER where a python3 has the modules that they NEED; else says what is missing, which ctest shows as
+# skipped.
 find_program(python NAMES python3)
 if(DEFINED ENV{OPTP_PYTHON})
   set(python $ENV{OPTP_PYTHON})
@@ -7,7 +8,7 @@ if(NOT python)
   message("SKIPPED: no python3")
   return()
 endif()
-execute_process(COMMAND ${python} -c "import sys, numpy, onnx, torch; assert sys.version_info >= (3, 11), 'Python below 3.11'"
+execute_process(COMMAND ${python} -c "import sys, ${NEED}; assert sys.version_info >= (3, 11), 'Python below 3.11'"
   RESULT_VARIABLE failed ERROR_VARIABLE why OUTPUT_QUIET)
 if(failed)
   string(REGEX REPLACE ".*\n([^\n]+)\n?$" "\\1" why "${why}")
@@ -17,8 +18,9 @@ endif()
 set(ENV{PYTHONPATH} ${SOURCE}/tools/python)
 set(ENV{PYTHONDONTWRITEBYTECODE} 1)
 set(ENV{OPTP_PROGRAM} ${PROGRAM})
+set(ENV{OPT_PARTITION_PROGRAM} ${PROGRAM})
 set(ENV{OPTP_SOURCE} ${SOURCE})
-execute_process(COMMAND ${python} -m unittest discover -s ${CMAKE_CURRENT_LIST_DIR} -t ${CMAKE_CURRENT_LIST_DIR} RESULT_VARIABLE failed)
+execute_process(COMMAND ${python} -m unittest discover -s ${FOLDER} -t ${FOLDER} RESULT_VARIABLE failed)
 if(failed)
-  message(FATAL_ERROR "tests/python failed")
+  message(FATAL_ERROR "${FOLDER}: tests failed")
 endif()

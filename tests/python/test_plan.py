@@ -112,7 +112,7 @@ class Plans(unittest.TestCase):
     def test_a_folder_without_a_plan_is_an_error_with_its_parts(self) -> None:
         with self.assertRaises(OptPartitionError) as caught:
             read_plan("/nonexistent")
-        self.assertEqual((caught.exception.exit, caught.exception.code), (66, "missing/file"))
+        self.assertEqual((caught.exception.exit, caught.exception.code), (66, "not-found/file"))
         self.assertIn("/nonexistent/plan.json", json.loads(caught.exception.to_json())["file"])
 
 

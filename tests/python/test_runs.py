@@ -156,7 +156,7 @@ class Runs(unittest.TestCase):
         plan = self.folder / "plan1"
         for arguments, code, part in (
             (["--inputs-dir", other], "bad-input/index", ("tensor", "input_ids")),
-            (["--inputs-dir", self.folder / "none"], "missing/file", ("file", str(self.folder / "none"))),
+            (["--inputs-dir", self.folder / "none"], "not-found/file", ("file", str(self.folder / "none"))),
             ([], "missing/input", ("tensor", "input_ids, attention_mask")),
             (["--dim", "batch=2"], "missing/dim", ("dim", "sequence")),
             (["--dim", "batch"], "usage/number", ("exit", 2)),

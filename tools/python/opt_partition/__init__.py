@@ -1,1 +1,65 @@
-"""opt-partition from Python."""
+"""opt-partition from Python (docs/python.md): cuts a transformer's ONNX graph for tensor parallelism, and runs it."""
+
+from .errors import (
+    CheckFailed,
+    InputError,
+    InternalError,
+    Interrupted,
+    NotFound,
+    OptPartitionError,
+    RankFailed,
+    UsageError,
+    WriteError,
+)
+from .generating import generate
+from .plan import Collective, Entry, Plan, Shard, read_plan
+from .program import call
+from .verbs import (
+    Check,
+    Comparison,
+    Step,
+    Steps,
+    Training,
+    bench,
+    check,
+    export,
+    inspect,
+    partition,
+    run,
+    run_steps,
+    train,
+    version,
+)
+
+__all__ = [
+    "Check",
+    "CheckFailed",
+    "Collective",
+    "Comparison",
+    "Entry",
+    "InputError",
+    "InternalError",
+    "Interrupted",
+    "NotFound",
+    "OptPartitionError",
+    "Plan",
+    "RankFailed",
+    "Shard",
+    "Step",
+    "Steps",
+    "Training",
+    "UsageError",
+    "WriteError",
+    "bench",
+    "call",
+    "check",
+    "export",
+    "generate",
+    "inspect",
+    "partition",
+    "read_plan",
+    "run",
+    "run_steps",
+    "train",
+    "version",
+]

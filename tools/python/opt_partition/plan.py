@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy
+from typing import TYPE_CHECKING, Any
 
 from .errors import OptPartitionError
 from .extents import Extent, evaluate, is_name
+
+if TYPE_CHECKING:
+    import numpy
+
+    from .exchange import Whole
+    from .verbs import Steps
 
 Dims = dict[str, int]
 
@@ -41,6 +46,17 @@ class Entry:
     shape: tuple[Extent, ...]
     shards: tuple[Shard, ...]
     more: Mapping[str, Any]
+    """The entry as plan.json has it."""
+
+    @property
+    def sharding(self) -> str:
+        """How it is cut, in the plan's words: `[tensor, _]`."""
+        return str(self.more["sharding"])
+
+    @property
+    def cause(self) -> str:
+        """Why it is cut so."""
+        return str(self.more["cause"]["text"])
 
     def shard(self, rank: int) -> Shard:
         return next(shard for shard in self.shards if rank in shard.ranks)
@@ -50,11 +66,15 @@ class Entry:
 
     def local(self, whole: numpy.ndarray, rank: int, dims: Dims) -> numpy.ndarray:
         """A rank's part of a whole array."""
+        import numpy
+
         indices = self.shard(rank).indices(dims)
         return numpy.ascontiguousarray(whole[numpy.ix_(*indices)]) if indices else whole
 
     def put(self, whole: numpy.ndarray, part: numpy.ndarray, rank: int, dims: Dims) -> None:
         """A rank's part, into the whole array."""
+        import numpy
+
         indices = self.shard(rank).indices(dims)
         if indices:
             whole[numpy.ix_(*indices)] = part
@@ -62,7 +82,26 @@ class Entry:
             whole[()] = part
 
 
+@dataclass(frozen=True)
+class Collective:
+    """A meeting of ranks."""
+
+    id: str
+    kind: str
+    axes: tuple[str, ...]
+    groups: tuple[tuple[int, ...], ...]
+    tensor: str
+    dtype: str
+    shape: tuple[Extent, ...]
+    bytes: int
+    reason: str
+    more: Mapping[str, Any]
+    """The entry as plan.json has it."""
+
+
 def _indices(intervals: Sequence[Sequence[Extent]], dims: Dims) -> numpy.ndarray:
+    import numpy
+
     parts: list[numpy.ndarray] = []
     for start, stop, *repeats in intervals:
         offsets = numpy.zeros(1, dtype=numpy.int64)
@@ -75,13 +114,15 @@ def _indices(intervals: Sequence[Sequence[Extent]], dims: Dims) -> numpy.ndarray
 
 
 class Plan:
-    """The parts of plan.json that running needs."""
+    """A folder that opt-partition wrote: what its plan.json says, and how to run it. `json` has all of it."""
 
-    def __init__(self, folder: Path, text: Mapping[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, path: Path, text: Mapping[str, Any]) -> None:
+        self.path = path
         self.json = text
         self.devices = int(text["mesh"]["devices"])
+        self.mesh = {str(axis["name"]): int(axis["size"]) for axis in text["mesh"].get("axes", [])}
         self.job = str(text["job"])
+        self.strategy = str(text.get("strategy", ""))
         self.layouts = [
             tuple(
                 Shard(tuple(s["ranks"]), tuple(s["shape"]), tuple(tuple(map(tuple, dim)) for dim in s["ranges"]))
@@ -97,7 +138,53 @@ class Plan:
         }
         self.parameters = {entry["name"] for entry in text["parameters"]}
         self.updates = [(pair["input"], pair["output"]) for pair in text["updates"]]
-        self.groups = sorted({tuple(group) for meeting in text["collectives"] for group in meeting["groups"]})
+        self.collectives = [self._collective(meeting) for meeting in text["collectives"]]
+        self.groups = sorted({group for meeting in self.collectives for group in meeting.groups})
+        self.remarks = [str(remark["text"]) for remark in text.get("remarks", [])]
+
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{name}={size}" for name, size in self.mesh.items())
+        return f"Plan({str(self.path)!r}: {self.job}, {self.strategy}, mesh {axes})"
+
+    def run(
+        self,
+        inputs: Mapping[str, Whole] | None = None,
+        *,
+        output: str | Path | None = None,
+        progress: bool = False,
+        **flags: Any,
+    ) -> dict[str, numpy.ndarray]:
+        """`verbs.run` of this plan: whole arrays in, whole arrays out."""
+        from .verbs import run
+
+        return run(self, inputs, output=output, progress=progress, **flags)
+
+    def run_steps(
+        self,
+        batches: Sequence[Mapping[str, numpy.ndarray | Sequence[Any]]],
+        *,
+        output: str | Path | None = None,
+        progress: bool = False,
+        **flags: Any,
+    ) -> Steps:
+        """`verbs.run_steps` of this plan, which is one of training."""
+        from .verbs import run_steps
+
+        return run_steps(self, batches, output=output, progress=progress, **flags)
+
+    def _collective(self, meeting: Mapping[str, Any]) -> Collective:
+        return Collective(
+            id=meeting["id"],
+            kind=meeting["kind"],
+            axes=tuple(meeting["axes"]),
+            groups=tuple(map(tuple, meeting["groups"])),
+            tensor=meeting["tensor"],
+            dtype=meeting["dtype"],
+            shape=tuple(meeting["shape"]),
+            bytes=int(meeting["bytes"]),
+            reason=meeting["reason"],
+            more=meeting,
+        )
 
     def _entry(self, entry: Mapping[str, Any]) -> Entry:
         return Entry(
@@ -105,7 +192,7 @@ class Plan:
         )
 
     def file(self, rank: int) -> Path:
-        return self.folder / str(next(device["file"] for device in self.json["devices"] if device["rank"] == rank))
+        return self.path / str(next(device["file"] for device in self.json["devices"] if device["rank"] == rank))
 
     def bind(self, shapes: Mapping[str, Sequence[int]]) -> Dims:
         """The dims' values, from the global shapes of inputs."""
@@ -166,10 +253,11 @@ class Plan:
         return self._error("shape", tensor=tensor, expected=expected, found=found)
 
     def _error(self, message: str, **parts: Any) -> OptPartitionError:
-        return OptPartitionError(message, code="bad-input/shape-mismatch", file=self.folder / "plan.json", **parts)
+        return OptPartitionError(message, code="bad-input/shape-mismatch", file=self.path / "plan.json", **parts)
 
 
-def read_plan(folder: str | Path) -> Plan:
+def read_plan(folder: str | os.PathLike[str]) -> Plan:
+    """The plan in a folder that opt-partition wrote."""
     folder = Path(folder)
     file = folder / "plan.json"
     try:
@@ -177,17 +265,17 @@ def read_plan(folder: str | Path) -> Plan:
     except FileNotFoundError:
         raise OptPartitionError(
             "no such file",
-            code="missing/file",
+            code="not-found/file",
             exit=66,
             file=file,
             hint="a folder written by opt-partition is expected",
         ) from None
     except ValueError as error:
-        raise OptPartitionError(f"not JSON: {error}", code="bad-plan/syntax", file=file) from None
+        raise OptPartitionError(f"not JSON: {error}", code="bad-input/bad-plan", file=file) from None
     if text.get("format") != "opt-partition plan" or text.get("version") != 2:
         raise OptPartitionError(
             "not a plan that this version reads",
-            code="bad-plan/version",
+            code="bad-input/unsupported-version",
             file=file,
             expected="opt-partition plan, version 2",
             found=f"{text.get('format')}, version {text.get('version')}",

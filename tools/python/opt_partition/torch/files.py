@@ -20,7 +20,7 @@ def read_inputs(folder: Path, plan: Plan) -> dict[str, numpy.ndarray]:
     """Each input of the plan that the folder has; also input_0.pb …, in the plan's order, as ONNX's own test data
     have them."""
     if not folder.is_dir():
-        raise OptPartitionError("no such folder", code="missing/file", exit=66, file=folder)
+        raise OptPartitionError("no such folder", code="not-found/file", exit=66, file=folder)
     found: dict[str, numpy.ndarray] = {}
     data = [entry for entry in plan.inputs if entry.role in ("data", "labels")]
     for i, entry in enumerate(data):

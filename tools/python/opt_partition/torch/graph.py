@@ -80,7 +80,7 @@ def read_graph(file: Path) -> Graph:
     try:
         model = onnx.load(str(file), load_external_data=False)
     except FileNotFoundError:
-        raise OptPartitionError("no such file", code="missing/file", exit=66, file=file) from None
+        raise OptPartitionError("no such file", code="not-found/file", exit=66, file=file) from None
     except Exception as error:  # protobuf has several classes for what is no message
         raise OptPartitionError(f"not an ONNX file: {error}", code="bad-graph/syntax", file=file) from None
     for opset in model.opset_import:

@@ -51,7 +51,7 @@ def join_world(plan: Plan, device: torch.device) -> int:
             "one process for each device is needed",
             code="usage/processes",
             exit=2,
-            file=plan.folder / "plan.json",
+            file=plan.path / "plan.json",
             expected=plan.devices,
             found=world,
             hint=f"torchrun --nproc-per-node {plan.devices} -m opt_partition.torch …",

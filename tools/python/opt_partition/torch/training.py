@@ -20,7 +20,7 @@ class Training:
                 "a plan of inference",
                 code="usage/plan",
                 exit=2,
-                file=runner.plan.folder / "plan.json",
+                file=runner.plan.path / "plan.json",
                 hint="opt-partition MODEL --train writes plans of training",
             )
         self.runner = runner
