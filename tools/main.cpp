@@ -208,13 +208,13 @@ llvm::Error begin(std::vector<std::string>& words) {
 }
 
 bool runs_ranks(const Command& c) {
-  return llvm::is_contained({"run", "train", "check", "bench", "generate"}, c.app->get_name());
+  return llvm::is_contained({"run", "train", "reshard", "check", "bench", "generate"}, c.app->get_name());
 }
 llvm::Error needs_one_process(const Command& c) {
   const std::string by = find_launch()->by;
   return error(Code::bad_value)
       .what(c.app->get_name() + " is the work of one process, and " + by + " started several")
-      .hint("run it without " + by + "; run, check, bench, train and generate are shared among processes");
+      .hint("run it without " + by + "; run, check, bench, train, reshard and generate are shared among processes");
 }
 
 int run(std::vector<std::string> words) {
@@ -229,9 +229,9 @@ int run(std::vector<std::string> words) {
   app.require_subcommand(1);
   const WorldMaker& ranks = make_world;
   const std::vector<Command> commands{
-      add_partition(app), add_inspect(app),      add_diff(app),         add_run(app, ranks),      add_train(app, ranks),
-      add_export(app),    add_check(app, ranks), add_bench(app, ranks), add_generate(app, ranks), add_build(app),
-      add_ops(app),       add_passes(app),       add_docs(app)};
+      add_partition(app),      add_inspect(app), add_diff(app),         add_run(app, ranks),   add_train(app, ranks),
+      add_reshard(app, ranks), add_export(app),  add_check(app, ranks), add_bench(app, ranks), add_generate(app, ranks),
+      add_build(app),          add_ops(app),     add_passes(app),       add_docs(app)};
   std::vector<std::string> verbs;
   for (const Command& c : commands) {
     if (runs_ranks(c)) declare_timeout(*c.app);

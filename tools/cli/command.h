@@ -17,6 +17,7 @@ Command add_diff(CLI::App& app);
 Command add_run(CLI::App& app, WorldMaker make_world);
 Command add_train(CLI::App& app, WorldMaker make_world);
 Command add_export(CLI::App& app);
+Command add_reshard(CLI::App& app, WorldMaker make_world);
 Command add_check(CLI::App& app, WorldMaker make_world);
 Command add_bench(CLI::App& app, WorldMaker make_world);
 Command add_generate(CLI::App& app, WorldMaker make_world);

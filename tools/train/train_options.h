@@ -32,6 +32,9 @@ struct DataSource {
 };
 DataSource source_of(const TrainOptions& o, const Checkpoint* from);
 
-llvm::Error train(const TrainOptions& o, const WorldMaker& make_world);  // training_run.cpp
+// In training_run.cpp.
+llvm::Error train(const TrainOptions& o, const WorldMaker& make_world);
+// The checkpoint of `resume` as it is, for the layout that `job` says, into the folder of `save`. Nothing is trained.
+llvm::Error reshard(const TrainOptions& o, const WorldMaker& make_world);
 
 }  // namespace optp

@@ -49,8 +49,9 @@ class Training {
   explicit Training(const TrainOptions& o) : o_(o) {}
 
   // What needs no world. Gives the number of ranks.
-  llvm::Expected<size_t> load() {
-    if (auto e = check(o_)) return e;
+  llvm::Expected<size_t> load(bool trains) {
+    if (trains)
+      if (auto e = check(o_)) return e;
     JobOptions job_options = o_.job;
     job_options.train = true;
     if (!o_.resume.empty()) {
@@ -73,6 +74,7 @@ class Training {
   llvm::Error run(World& world) {
     world_ = &world;
     if (auto e = same_plan(world, job_.ranks)) return e;
+    find_ports();
     if (auto e = open_data()) return e;
     if (auto e = find_position()) return e;
     if (auto e = plan_steps()) return e;
@@ -82,6 +84,21 @@ class Training {
     if (auto e = make_steps()) return e;
     if (auto e = finish()) return e;
     return world_->is_root() ? report() : llvm::Error::success();
+  }
+
+  // Saves what it begins with.
+  llvm::Error reshard(World& world) {
+    world_ = &world;
+    const std::string before = from_->run().mesh;
+    if (auto e = same_plan(world, job_.ranks)) return e;
+    find_ports();
+    if (auto e = open_outputs()) return e;
+    preparing_.reset();
+    if (auto e = saver_->save(run_, *job_.whole, held_, *stepper_)) return e;
+    if (world_->is_root())
+      llvm::outs() << saver_->folder() << ": step " << run_.step << ", on " << run_.mesh << " instead of " << before
+                   << "\n";
+    return llvm::Error::success();
   }
 
  private:
@@ -116,14 +133,15 @@ class Training {
     return llvm::Error::success();
   }
 
-  llvm::Error open_data() {
+  void find_ports() {
     const Plan plan = make_plan(job_, example_dims(*job_.whole, job_.asked), OPTP_VERSION, /*weights=*/false);
-    std::vector<Port> fed;
     for (const Port& p : plan.inputs)
       if (p.role == Plan::Role::data || p.role == Plan::Role::labels)
-        fed.push_back(p);
+        fed_.push_back(p);
       else if (p.role != Plan::Role::learning_rate && p.role != Plan::Role::accumulated)
         held_.push_back(p);  // sums over micro-batches are zero between steps
+  }
+  llvm::Error open_data() {
     source_ = source_of(o_, from_ ? &*from_ : nullptr);
     DataOptions options{.model = o_.job.model,
                         .graph = job_.inference.get(),
@@ -136,7 +154,7 @@ class Training {
                         .seed = o_.seed.value_or(from_ ? run_.position.seed : 0)};
     if (from_ && run_.position.length > 0)
       options.batch.before = run_.batch, options.length.before = run_.position.length;
-    auto data = TrainingData::open(options, std::move(fed), world_->held());
+    auto data = TrainingData::open(options, fed_, world_->held());
     if (!data && source_.is_remembered)
       return within({file_place(from_->folder()), words("the data of this run; --data FILE says where it is now")},
                     data.takeError());
@@ -351,7 +369,7 @@ class Training {
   RunRecord run_;
   std::vector<FileId> inputs_;
   Job job_;
-  std::vector<Port> held_;  // what a step updates
+  std::vector<Port> fed_, held_;  // what a step is given, and what it updates
   DataSource source_;
   std::optional<TrainingData> data_;
   Schedule schedule_ = {};
@@ -368,12 +386,18 @@ class Training {
 
 }  // namespace
 
-llvm::Error train(const TrainOptions& o, const WorldMaker& make_world) {
+static llvm::Error run_training(const TrainOptions& o, const WorldMaker& make_world, bool trains) {
   std::unique_ptr<World> world;  // outlives what the run holds
   Training training(o);
-  auto made = make_world(training.load());
+  auto made = make_world(training.load(trains));
   if (!made) return made.takeError();
   world = std::move(*made);
-  return world->run([&] { return training.run(*world); });
+  return world->run([&] { return trains ? training.run(*world) : training.reshard(*world); });
+}
+llvm::Error train(const TrainOptions& o, const WorldMaker& make_world) {
+  return run_training(o, make_world, /*trains=*/true);
+}
+llvm::Error reshard(const TrainOptions& o, const WorldMaker& make_world) {
+  return run_training(o, make_world, /*trains=*/false);
 }
 }  // namespace optp

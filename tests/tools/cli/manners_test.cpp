@@ -110,7 +110,7 @@ TEST_CASE("a misspelt flag gets its nearest, also where that makes another one m
       {{"m.onnx", "--devise=2", "-o", "out"}, "unknown flag '--devise'; did you mean --devices?"},
       {{"check", "m.onnx", "--random"}, "unknown flag '--random'; did you mean --random-weights?"},
       {{"run", "out", "--devices", "2"},
-       "unknown flag '--devices' of run; it is one of partition, inspect, train, check, bench, generate"},
+       "unknown flag '--devices' of run; it is one of partition, inspect, train, reshard, check, bench, generate"},
       {{"inspect", "out", "--zzzz"}, "unknown flag '--zzzz' of inspect"},
       {{"inspect", "out", "more"}, "unknown argument 'more' of inspect"},
       {{"--verison"}, "unknown flag '--verison'; did you mean --version?"},
@@ -125,7 +125,7 @@ TEST_CASE("a misspelt flag gets its nearest, also where that makes another one m
       {{"inspect", "out", "--explain", "x"}, "unknown flag '--explain'; did you mean --why?"},
       // A flag of another verb is not the beginning of one of this verb's.
       {{"run", "out", "--tp", "2"},
-       "unknown flag '--tp' of run; it is one of partition, inspect, train, check, bench, generate"},
+       "unknown flag '--tp' of run; it is one of partition, inspect, train, reshard, check, bench, generate"},
       // Two letters that are others are no slip of the hand.
       {{"run", "out", "-o", "res", "--zz"}, "unknown flag '--zz' of run"},
   };

@@ -76,6 +76,39 @@ TEST_CASE("a checkpoint goes on with another mesh and level, element for element
     CHECK(contents(box / "run" + "/rank" + rank + ".data") == contents(box / "back" + "/rank" + rank + ".data"));
 }
 
+TEST_CASE("reshard writes what a run on other devices would resume from, and leaves nothing out") {
+  const Sandbox box;
+  tokens_into(box / "t.bin");
+  const Words train = {"train", model, "--data", "t.bin", "--batch", "4", "--sequence", "8", "--optimizer", "adamw"};
+  REQUIRE(
+      box.run(train + Words{"--mesh", "data=2,tensor=2", "--zero", "2", "--max-steps", "2", "--save", "run"}).code ==
+      0);
+  for (const auto& [layout, ranks] : std::vector<std::pair<Words, int>>{
+           {{"--mesh", "tensor=3"}, 3}, {{"--mesh", "data=3", "--zero", "3"}, 3}, {{"--devices", "1"}, 1}}) {
+    CAPTURE(layout);
+    const Result r = box.run(Words{"reshard", "run", "-o", "next", "--overwrite"} + layout);
+    CAPTURE(r.err);
+    REQUIRE(r.code == 0);
+    CHECK(r.out.find("next: step 2, on ") == 0);
+    REQUIRE(
+        box.run(train + layout + Words{"--max-steps", "2", "--resume", "run", "--save", "same", "--overwrite"}).code ==
+        0);
+    for (int rank = 0; rank < ranks; ++rank) {
+      const std::string file = "/rank" + std::to_string(rank) + ".data";
+      CHECK(contents(box / "next" + file) == contents(box / "same" + file));
+    }
+    // Both go on in the same place.
+    REQUIRE(box.run(train + layout + Words{"--max-steps", "3", "--resume", "next"}).code == 0);
+    REQUIRE(
+        box.run(train + layout + Words{"--max-steps", "3", "--resume", "run", "--save", "third", "--overwrite"}).code ==
+        0);
+    CHECK(contents(box / "next" + "/rank0.data") == contents(box / "third" + "/rank0.data"));
+  }
+  CHECK(box.run({"reshard", "run", "-o", "run", "--mesh", "tensor=2"}).code == 0);  // in its own place
+  CHECK(box.run({"reshard", "none", "-o", "next"}).code == 66);
+  CHECK(box.run({"reshard", "run"}).code == 2);
+}
+
 TEST_CASE("--zero needs several devices along data") {
   const Sandbox box;
   const Result r = box.run({"partition", model, "--train", "--devices", "2", "--zero", "1", "-o", "out"});
