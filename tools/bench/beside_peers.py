@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times OPT-125M beside released engines, in turn, so that a busy machine slows all of them.
 
-  beside_peers.py [--program build/release/tools/opt-partition] [--folder /tmp/opt-125m] [--only forward,decode] [--rounds 3]
+  beside_peers.py [--program build/release/tools/opt-partition] [--folder /tmp/opt-125m] [--only 'f32, 1 thread'] [--rounds 3]
 
 Needs torch and transformers (they make the model, with random weights), and compares with those of onnxruntime,
 openvino and ctranslate2 that are installed. Each measurement is a process of its own. Prints a table as Markdown: for
@@ -44,7 +44,7 @@ def ours(program, folder, work):
         else:
             command += ["--runs", str(work["runs"]), "--warm-up", "2"]
         if work["kind"] == "train":
-            command += ["--train", "--optimizer", "adam", "--lr", "1e-4", "--max-norm", "0"]
+            command += ["--train", "--optimizer", "adam", "--lr", "1e-4"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment(work))
         _, status, usage = os.wait4(process.pid, 0)
         if status:
@@ -80,7 +80,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--program", default="build/release/tools/opt-partition")
     p.add_argument("--folder", default=os.path.join(tempfile.gettempdir(), "opt-125m"), help="where the model is, or is made")
-    p.add_argument("--only", default="", help="words, one of which a work's name must have")
+    p.add_argument("--only", action="append", default=[], metavar="TEXT", help="works whose name has this (repeatable)")
     p.add_argument("--rounds", type=int, default=3, help="turns of each engine")
     o = p.parse_args()
     if not os.path.exists(o.folder + "/model.onnx"):
@@ -88,7 +88,7 @@ def main():
         subprocess.run([sys.executable, HERE + "/engines.py", json.dumps({"kind": "make", "folder": o.folder})], check=True)
     rows, versions, machine = [], {}, {}
     for name, work in works():
-        if o.only and not any(word in name for word in o.only.split(",")):
+        if o.only and not any(text in name for text in o.only):
             continue
         print(name, file=sys.stderr)
         ms, peaks = {}, {}

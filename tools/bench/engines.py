@@ -27,9 +27,17 @@ def make_model(folder):
     torch.manual_seed(0)
     model = transformers.OPTForCausalLM(transformers.OPTConfig(attn_implementation="eager", use_cache=False)).eval()
     model.save_pretrained(folder)
+
+    class Logits(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids, mask):
+            return self.model(input_ids=ids, attention_mask=mask).logits
     ids, mask = torch.ones((2, 8), dtype=torch.int64), torch.ones((2, 8), dtype=torch.int64)
     axes = {0: "batch", 1: "sequence"}
-    torch.onnx.export(model, (ids, mask), folder + "/model.onnx", input_names=["input_ids", "attention_mask"],
+    torch.onnx.export(Logits(), (ids, mask), folder + "/model.onnx", input_names=["input_ids", "attention_mask"],
                       output_names=["logits"], dynamic_axes={n: axes for n in ("input_ids", "attention_mask", "logits")},
                       opset_version=17, dynamo=False)
 
