@@ -24,16 +24,18 @@ Clock::duration seconds(double s) {
 class Pause {
  public:
   void operator()() {
-    if (Clock::now() - began_ < std::chrono::microseconds(50)) {
+    if (Clock::now() - began_ < std::chrono::microseconds(500)) {
       ::sched_yield();
       return;
     }
     std::this_thread::sleep_for(nap_);
     nap_ = std::min(nap_ * 2, std::chrono::microseconds(100));
   }
+  // What is awaited comes: a message of several pieces, each of which needs both sides, would wait a nap for each.
+  void comes() { began_ = Clock::now(), nap_ = std::chrono::microseconds(20); }
 
  private:
-  const Clock::time_point began_ = Clock::now();
+  Clock::time_point began_ = Clock::now();
   std::chrono::microseconds nap_{20};
 };
 }  // namespace
@@ -138,6 +140,7 @@ std::optional<Mail::Letter> Mail::receive(const Address& address, Clock::time_po
     const std::lock_guard lock(mutex_);
     carry();
     if (auto letter = take(address)) return letter;
+    if (transport_.is_arriving()) pause.comes();
     if (failure_ || Clock::now() >= end) return std::nullopt;
   }
 }
@@ -147,6 +150,7 @@ void Mail::leave(uint64_t number) {
     const std::lock_guard lock(mutex_);
     carry();
     if (failure_ || transport_.sent() >= number) return;
+    if (transport_.is_arriving()) pause.comes();
   }
 }
 

@@ -32,6 +32,8 @@ class Transport {
     Message message;
   };
   virtual std::optional<Received> receive() = 0;  // none: nothing has come
+  // Part of a message is here and the rest is on its way. Some networks carry it on within calls of both sides only.
+  virtual bool is_arriving() { return false; }
   // The last call, together, when all messages have come.
   virtual void close() = 0;
   // Ends all processes of the run at once.

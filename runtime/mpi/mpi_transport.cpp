@@ -63,6 +63,10 @@ class MpiTransport final : public Transport {
     return std::nullopt;
   }
 
+  bool is_arriving() override {
+    return std::any_of(arriving_.begin(), arriving_.end(), [](const auto& pieces) { return !pieces.empty(); });
+  }
+
   void close() override { MPI_Finalize(); }
   void abort(int code) override {
     MPI_Abort(MPI_COMM_WORLD, code);
