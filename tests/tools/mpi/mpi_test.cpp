@@ -29,7 +29,8 @@ class Both {
   }
   Result mpirun(const Words& words, Sandbox::Options options = {}) const {
     options.program = "/usr/bin/env";
-    return box.run(Words{"mpirun", "--oversubscribe", "--bind-to", "none"} + words, options);
+    // On one host: without its network Open MPI has nothing to say of interfaces.
+    return box.run(Words{"mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "btl", "^tcp"} + words, options);
   }
   void partition(int devices, const Words& more = {}) const {
     REQUIRE(
@@ -162,8 +163,9 @@ TEST_CASE("what cannot be one run is refused in one line") {
   CHECK(line(both.processes(2, words)) ==
         "opt-partition: 2 processes for 3 ranks: each must hold as many as the others; start as many as divide the "
         "ranks: 1 or 3");
-  CHECK(line(both.mpirun(Words{"-n", "1", OPTP_PROGRAM} + words + Words{":", "-n", "2", OPTP_PROGRAM} + words +
-                         Words{"--no-verify"})) ==
+  // Not by several command lines, on which the mpirun of Open MPI 5.0.7 crashes.
+  const char* differently = "[ \"$OMPI_COMM_WORLD_RANK\" = 0 ] || exec \"$@\" --no-verify; exec \"$@\"";
+  CHECK(line(both.mpirun(Words{"-n", "3", "sh", "-c", differently, "sh", OPTP_PROGRAM} + words)) ==
         "opt-partition: the processes of this run differ: command line: expected '' as for process 0, found "
         "'--no-verify' for process 1");
   CHECK(line(both.processes(2, {"partition", opt_tiny, "-o", "out"})) ==
