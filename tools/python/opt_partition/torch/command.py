@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,11 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except OptPartitionError as error:
-        print(
-            error.to_json() if options.diagnostics == "json" else f"opt_partition.torch: error: {error}",
-            file=sys.stderr,
-            flush=True,
-        )
+        line = error.to_json() if options.diagnostics == "json" else f"opt_partition.torch: error: {error}"
+        # In one write, so that lines of several ranks stay apart.
+        os.write(sys.stderr.fileno(), (line + "\n").encode())
         return error.exit
     finally:
         if distributed.is_initialized() and sys.exc_info()[0] is None:
