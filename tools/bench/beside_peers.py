@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times OPT-125M beside released engines, in turn, so that a busy machine slows all of them.
 
-  beside_peers.py [--program build/release/tools/opt-partition] [--folder /tmp/opt-125m] [--only 'f32, 1 thread'] [--rounds 3]
+  beside_peers.py [--program build/release/tools/opt-partition] [--folder DIR] [--only 'f32, 1 thread'] [--rounds 3]
 
 Needs torch and transformers (they make the model, with random weights), and compares with those of onnxruntime,
 openvino and ctranslate2 that are installed. Each measurement is a process of its own. Prints a table as Markdown: for
