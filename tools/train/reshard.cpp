@@ -5,20 +5,7 @@
 #include "tools/train/train_options.h"
 
 namespace optp {
-namespace {
 // The model and all of how it is trained are the checkpoint's; the layout is the command line's.
-llvm::Error reshard_as_asked(TrainOptions o, const WorldMaker& make_world) {
-  auto from = Checkpoint::open(o.resume);
-  if (!from) {
-    auto world = make_world(from.takeError());  // so that all processes end alike
-    return world ? llvm::Error::success() : world.takeError();
-  }
-  if (o.job.model.empty()) o.job.model = from->run().model_path;
-  if (!o.given("--strategy")) o.job.strategy = from->run().strategy;
-  return reshard(o, make_world);
-}
-}  // namespace
-
 Command add_reshard(CLI::App& app, WorldMaker make_world) {
   auto o = std::make_shared<TrainOptions>();
   CLI::App* c = app.add_subcommand("reshard", "write a checkpoint of train anew, for other devices");
@@ -42,6 +29,6 @@ Command add_reshard(CLI::App& app, WorldMaker make_world) {
               {"out", "out-dir", "output-dir", "save", "dest"});
   also_called(c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds"), {"force", "replace"});
   o->given = [c](const char* flag) { return c->get_option_no_throw(flag) && c->count(flag) > 0; };
-  return {c, [o, make_world = std::move(make_world)] { return reshard_as_asked(*o, make_world); }};
+  return {c, [o, make_world = std::move(make_world)] { return reshard(*o, make_world); }};
 }
 }  // namespace optp

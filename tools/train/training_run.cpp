@@ -60,8 +60,10 @@ class Training {
       from_.emplace(std::move(*opened));
       if (auto e = take_from(*from_, o_, job_options)) return e;
       run_ = from_->run();
+      if (job_options.model.empty()) job_options.model = run_.model_path;
+      if (!trains && !o_.given("--strategy")) job_options.strategy = run_.strategy;
     }
-    if (auto e = identify_model()) return e;
+    if (auto e = identify_model(job_options.model)) return e;
     remark_on_compute(job_options.compute);
     auto job = make_job(job_options);
     if (!job) return job.takeError();
@@ -102,10 +104,13 @@ class Training {
   }
 
  private:
-  llvm::Error identify_model() {
-    auto path = model_file(o_.job.model);
-    if (!path) return path.takeError();
-    auto file = open_input_file(*path);
+  llvm::Error identify_model(const std::string& model) {
+    auto path = model_file(model);
+    auto file = path ? open_input_file(*path) : path.takeError();
+    if (!file && o_.job.model.empty())
+      return within(
+          {file_place(from_->folder()), words("the model it was trained from; --model FILE says where it is now")},
+          file.takeError());
     if (!file) return file.takeError();
     run_.model_path = std::filesystem::absolute(*path).string();
     run_.model_blake3 = blake3_of((*file)->bytes());
@@ -114,7 +119,7 @@ class Training {
           .in_file(from_->folder())
           .what("a checkpoint of another model, " + quoted(from_->run().model_path))
           .what("BLAKE3")
-          .expected(run_.model_blake3 + " of " + quoted(o_.job.model))
+          .expected(run_.model_blake3 + " of " + quoted(model))
           .found(from_->run().model_blake3);
     inputs_ = {(*file)->id()};
     return llvm::Error::success();

@@ -106,6 +106,8 @@ TEST_CASE("reshard writes what a run on other devices would resume from, and lea
   }
   CHECK(box.run({"reshard", "run", "-o", "run", "--mesh", "tensor=2"}).code == 0);  // in its own place
   CHECK(box.run({"reshard", "none", "-o", "next"}).code == 66);
+  CHECK(box.run({"reshard", "run", "--model", "none.onnx", "-o", "next", "--overwrite"}).line() ==
+        "none.onnx: no such file");
   CHECK(box.run({"reshard", "run"}).code == 2);
 }
 
