@@ -7,7 +7,8 @@ namespace optp {
 namespace {
 using Elsewhere = std::map<const CLI::Option*, std::vector<std::string>>;
 Elsewhere& elsewhere() {
-  static Elsewhere all;  // CLI11's options have no room for it
+  // CLI11's options have no room for it. Of a thread: who declares flags also parses them.
+  thread_local Elsewhere all;
   return all;
 }
 
