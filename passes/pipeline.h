@@ -22,10 +22,9 @@ struct Compilation {
   std::unique_ptr<Graph> whole;      // imported, then canonical, then annotated; then, if it trains, the whole step
   std::unique_ptr<Graph> inference;  // the annotated graph that training started from; null unless it trains
   std::unique_ptr<Graph> spmd;       // after split: right for every rank, with symbolic local shapes
-  // After materialise, one per rank. `one_of_a_shape`: for who asks about shapes alone; null where an earlier rank's
-  // values have the same ones.
+  // After materialise, one per rank. `first_alone`: for who writes and runs none; all but the first are null.
   std::vector<std::unique_ptr<Graph>> ranks;
-  bool one_of_a_shape = false;
+  bool first_alone = false;
   // What the stages of training hand on to each other.
   std::optional<Loss> loss;
   std::vector<ParameterGradient> gradients;

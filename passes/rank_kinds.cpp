@@ -4,7 +4,7 @@
 
 namespace optp {
 
-std::vector<size_t> first_of_same_shapes(const Graph& spmd) {
+std::vector<size_t> first_of_same_shapes(const Graph& spmd, const DimValues& dims) {
   llvm::SetVector<Dim> extents;  // that differ from rank to rank
   auto add = [&](const Value& v) {
     for (Dim d : v.type.dims)
@@ -18,7 +18,12 @@ std::vector<size_t> first_of_same_shapes(const Graph& spmd) {
   std::vector<size_t> out;
   for (int64_t r = 0; r < spmd.mesh.devices(); ++r) {
     Dims bound;
-    for (Dim d : extents) bound.push_back(bind_rank(d, spmd.mesh, r));
+    for (Dim d : extents) {
+      const Dim own = bind_rank(d, spmd.mesh, r);
+      auto number = evaluate(own, dims);
+      bound.push_back(number ? Dim(*number) : own);
+      if (!number) llvm::consumeError(number.takeError());
+    }
     out.push_back(first.emplace(to_string(llvm::ArrayRef<Dim>(bound)), size_t(r)).first->second);
   }
   return out;

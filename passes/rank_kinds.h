@@ -5,6 +5,6 @@
 #include "frontend/ir/graph.h"
 
 namespace optp {
-// For each rank the first one whose values have the same shapes.
-std::vector<size_t> first_of_same_shapes(const Graph& spmd);
+// For each rank the first one whose values have the same shapes where named dims have these values.
+std::vector<size_t> first_of_same_shapes(const Graph& spmd, const DimValues& dims);
 }  // namespace optp

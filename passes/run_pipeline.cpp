@@ -3,7 +3,6 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "passes/pipeline.h"
-#include "passes/rank_kinds.h"
 
 namespace optp {
 namespace {
@@ -35,15 +34,9 @@ class Driver {
         limit.left = hooks_.rewrite_limit->second;
         c_.passes.limit = &limit;
       }
-      const std::vector<size_t> first =
-          s->is(Stage::per_rank) && c_.one_of_a_shape ? first_of_same_shapes(*c_.spmd) : std::vector<size_t>();
       for (int64_t rank = 0; rank < times(*s); ++rank)
-        if (first.empty() || first[size_t(rank)] == size_t(rank)) {
-          if (auto e = step(*s, rank)) return e;
-        } else {
-          c_.ranks.push_back(nullptr);
-          advance(1);
-        }
+        if (auto e = step(*s, rank)) return e;
+      if (s->is(Stage::per_rank)) c_.ranks.resize(size_t(c_.whole->mesh.devices()));
       c_.passes.limit = nullptr;
       if (hooks_.stop_after == s->name) break;
     }
@@ -51,7 +44,9 @@ class Driver {
   }
 
  private:
-  int64_t times(const Stage& s) const { return s.is(Stage::per_rank) ? c_.whole->mesh.devices() : 1; }
+  int64_t times(const Stage& s) const {
+    return s.is(Stage::per_rank) && !c_.first_alone ? c_.whole->mesh.devices() : 1;
+  }
   void advance(int64_t n) {
     done_ += n;
     if (hooks_.progress) hooks_.progress(done_, total_);

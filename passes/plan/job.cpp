@@ -176,7 +176,7 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   job.imported->mesh = *mesh;
   job.whole = job.imported->clone();
   job.trains = o.train;
-  job.one_of_a_shape = o.plan_only;
+  job.first_alone = o.plan_only;
   job.training = training_of(o);
   auto watch = Watch::create(o.watch, o.train);
   if (!watch) return watch.takeError();

@@ -24,7 +24,7 @@ struct JobOptions {
   std::vector<std::string> tie, untie;
   std::vector<std::string> dims, input_shapes;  // NAME=NUMBER, NAME:1x128
   bool train = false;
-  bool plan_only = false;  // no rank's graph is run or written: one of each shape is made
+  bool plan_only = false;  // no rank's graph is run or written: the first one alone is made
   TrainingOptions training;
   std::vector<double> betas;
   WatchOptions watch;

@@ -1,6 +1,6 @@
 #include "frontend/ir/op.h"
+#include "llvm/ADT/StringSet.h"
 #include "passes/plan/plan_parts.h"
-#include "passes/rank_kinds.h"
 
 namespace optp {
 namespace {
@@ -21,21 +21,21 @@ Dim flops_of(const Graph& graph) {
   for (const auto& node : graph.nodes) sum = sum + flops_of(*node);
   return sum;
 }
+// Of any rank, until a rank is bound: what a training step keeps from step to step, its gradients, its products.
 struct Work {
-  int64_t state_bytes = 0, gradient_bytes = 0;
-  Dim flops;
+  Dim state_bytes, gradient_bytes, flops;
 };
-// What a training step keeps from step to step, and its gradients.
-Work work_of(const Graph& rank, const DimValues& examples) {
-  Work out;
-  auto bytes = [&](const Value& v) { return number_at(product(v.type.dims), examples) * size_bytes(v.type.dtype); };
-  for (const Value* v : rank.inputs)
-    for (const Update& u : rank.updates)
-      if (u.input == v->name && u.kind != "step") out.state_bytes += bytes(*v);
-  for (const GraphOutput& o : rank.outputs)
-    if (llvm::any_of(rank.gradients, [&](const GradientOutput& g) { return g.output == o.name; }))
-      out.gradient_bytes += bytes(*o.value);
-  out.flops = flops_of(rank);
+Work work_of(const Graph& spmd) {
+  Work out{0, 0, flops_of(spmd)};
+  auto bytes = [](const Value& v) { return product(v.type.dims) * size_bytes(v.type.dtype); };
+  llvm::StringSet<> states, gradients;
+  for (const Update& u : spmd.updates)
+    if (u.kind != "step") states.insert(u.input);
+  for (const GradientOutput& g : spmd.gradients) gradients.insert(g.output);
+  for (const Value* v : spmd.inputs)
+    if (states.contains(v->name)) out.state_bytes = out.state_bytes + bytes(*v);
+  for (const GraphOutput& o : spmd.outputs)
+    if (gradients.contains(o.name)) out.gradient_bytes = out.gradient_bytes + bytes(*o.value);
   return out;
 }
 }  // namespace
@@ -43,14 +43,13 @@ Work work_of(const Graph& rank, const DimValues& examples) {
 void add_work(Plan& plan, const Job& job, const DimValues& examples) {
   plan.totals.flops_formula = flops_of(*job.whole);
   plan.totals.flops = number_at(plan.totals.flops_formula, examples);
-  const std::vector<size_t> first = first_of_same_shapes(*job.spmd);
-  std::map<size_t, Work> known;
+  const Work work = work_of(*job.spmd);
   for (size_t r = 0; r < job.ranks.size(); ++r) {
-    auto [at, fresh] = known.try_emplace(first[r]);
-    if (fresh) at->second = work_of(*job.ranks[r], examples);
+    auto own = [&](Dim d) { return bind_rank(d, job.spmd->mesh, int64_t(r)); };
     Plan::Device& d = plan.devices[r];
-    d.state_bytes = at->second.state_bytes, d.gradient_bytes = at->second.gradient_bytes;
-    d.flops_formula = at->second.flops, d.flops = number_at(at->second.flops, examples);
+    d.state_bytes = number_at(own(work.state_bytes), examples);
+    d.gradient_bytes = number_at(own(work.gradient_bytes), examples);
+    d.flops_formula = own(work.flops), d.flops = number_at(d.flops_formula, examples);
   }
 }
 }  // namespace optp

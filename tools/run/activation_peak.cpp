@@ -30,10 +30,16 @@ llvm::Expected<int64_t> activation_peak_bytes(const Graph& rank, const DimValues
 }
 
 llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& examples) {
-  const std::vector<size_t> first = first_of_same_shapes(*job.spmd);
+  const std::vector<size_t> first = first_of_same_shapes(*job.spmd, examples);
   for (size_t r = 0; r < job.ranks.size(); ++r) {
     if (first[r] == r) {
-      auto bytes = activation_peak_bytes(*job.ranks[r], examples);
+      std::unique_ptr<Graph> made;
+      if (!job.ranks[r]) {
+        auto rank = materialise(*job.spmd, int64_t(r));
+        if (!rank) return rank.takeError();
+        made = std::move(*rank);
+      }
+      auto bytes = activation_peak_bytes(made ? *made : *job.ranks[r], examples);
       if (!bytes) return bytes.takeError();
       plan.devices[r].activation_peak_bytes = *bytes;
     }

@@ -116,6 +116,19 @@ TEST_CASE("a plan that was written and read is written as the same text") {
       }
 }
 
+TEST_CASE("a plan alone, for which one rank's graph is made, is the one that is written beside all graphs") {
+  const Sandbox box;
+  for (const std::vector<std::string>& job :
+       {std::vector<std::string>{"--devices", "5"},
+        {"--mesh", "data=3,tensor=2", "--train", "--accumulate", "2", "--zero", "2"},
+        {"--mesh", "data=2,tensor=3", "--train", "--zero", "3", "--dim", "batch=3"}}) {
+    const std::vector<std::string> words = std::vector<std::string>{export_of("opt-tiny") + "/model.onnx"} + job;
+    REQUIRE(box.run(words + std::vector<std::string>{"-o", "whole", "--overwrite", "--no-weights"}).code == 0);
+    REQUIRE(box.run(words + std::vector<std::string>{"-o", "alone", "--overwrite", "--plan-only"}).code == 0);
+    CHECK(contents(box / "alone/plan.json") == contents(box / "whole/plan.json"));
+  }
+}
+
 TEST_CASE("an extent that may be 0 is read from a plan as one that may") {
   for (const char* mesh : {"1", "2", "data=2,tensor=2"}) {
     CAPTURE(mesh);
