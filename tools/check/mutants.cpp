@@ -3,15 +3,39 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/formula.h"
 #include "frontend/ir/op.h"
+#include "tools/check/mutant_parts.h"
 
 namespace optp {
+Node* nth(Graph& graph, int64_t n, llvm::function_ref<bool(const Node&)> wanted) {
+  for (auto& node : graph.nodes)
+    if (wanted(*node) && n-- == 0) return node.get();
+  return nullptr;
+}
+void scale(Graph& graph, Node& after, double factor) {
+  Array a;
+  a.resize(/*floating=*/true, {});
+  a.f[0] = factor;
+  Value& number = graph.add_data("mutant.factor", to_tensor(a, after.out().type.dtype));
+  auto next = std::next(after.place);
+  Node& mul = graph.add_node(get_op("mul"), {&after.out(), &number}, {after.out().type}, {"mutant"},
+                             next == graph.nodes.end() ? nullptr : next->get());
+  mul.phase = after.phase;
+  mul.out().sharding = after.out().sharding;
+  mul.out().logical_dims = after.out().logical_dims;
+  mul.out().cause = {CauseKind::propagated, "mutant", after.out().name};
+  graph.replace_all_uses(after.out(), mul.out());
+  graph.set_operand(mul, 0, after.out());
+}
+
+bool leave_out(Graph& graph, Node* node) {
+  if (!node) return false;
+  graph.replace_all_uses(node->out(), node->operand(0));
+  graph.erase(*node);
+  return true;
+}
+
 namespace {
-struct Request {
-  Graph& graph;
-  int64_t rank;
-  int64_t n;                 // NAME:N, 0 if not given
-  llvm::StringRef argument;  // NAME:ARGUMENT as text
-};
+using Request = MutantRequest;
 
 bool is_sum(const Node& node) {
   return node.op->collective == Collective::all_reduce && call_of(node).reduce == Reduce::sum;
@@ -36,34 +60,6 @@ bool add_before_sum(Graph& graph, llvm::function_ref<bool(const Node& sum, const
   }
   return false;
 }
-Node* nth(Graph& graph, int64_t n, llvm::function_ref<bool(const Node&)> wanted) {
-  for (auto& node : graph.nodes)
-    if (wanted(*node) && n-- == 0) return node.get();
-  return nullptr;
-}
-void scale(Graph& graph, Node& after, double factor) {
-  Array a;
-  a.resize(/*floating=*/true, {});
-  a.f[0] = factor;
-  Value& number = graph.add_data("mutant.factor", to_tensor(a, after.out().type.dtype));
-  auto next = std::next(after.place);
-  Node& mul = graph.add_node(get_op("mul"), {&after.out(), &number}, {after.out().type}, {"mutant"},
-                             next == graph.nodes.end() ? nullptr : next->get());
-  mul.phase = after.phase;
-  mul.out().sharding = after.out().sharding;
-  mul.out().logical_dims = after.out().logical_dims;
-  mul.out().cause = {CauseKind::propagated, "mutant", after.out().name};
-  for (const Use& use : llvm::SmallVector<Use, 4>(after.out().uses.begin(), after.out().uses.end()))
-    if (use.node != &mul) graph.set_operand(*use.node, use.operand, mul.out());
-}
-
-bool leave_out(Graph& graph, Node* node) {
-  if (!node) return false;
-  graph.replace_all_uses(node->out(), node->operand(0));
-  graph.erase(*node);
-  return true;
-}
-
 llvm::Expected<bool> drop_all_reduce(const Request& r) {
   return leave_out(r.graph,
                    nth(r.graph, r.n, [](const Node& node) { return node.op->collective == Collective::all_reduce; }));
@@ -261,6 +257,15 @@ constexpr Mutant training_mutants[] = {
     {"bias-correction-off-by-one", "Adam's correction is that of the next step", bias_correction_off_by_one},
     {"decay-on-one-rank", "rank 0 decays none of its weights", decay_on_one_rank},
     {"moment-on-another-axis", "a moment is kept with rows and columns exchanged", moment_on_another_axis},
+    {"gradient-not-summed", "the N-th gradient's sum over the axis data is left out", gradient_not_summed,
+     /*numbered=*/true},
+    {"gradient-summed-twice", "the N-th gradient's sum over data counts every part once a part", gradient_summed_twice,
+     /*numbered=*/true},
+    {"gradient-mean-for-sum", "the N-th gradient is a mean over data", gradient_mean_for_sum, /*numbered=*/true},
+    {"wrong-group", "the N-th sum outside of the loss is over the mesh's other axis", wrong_group, /*numbered=*/true},
+    {"gradient-of-another-shard", "each rank updates its part of a parameter by the next part's gradient (ZeRO)",
+     gradient_of_another_shard},
+    {"stale-parameter", "of a parameter the step before is gathered (ZeRO)", stale_parameter},
     {"swapped-betas", "Adam's two rates are exchanged", nothing_in_the_graph},
     {"clip-not-applied", "the gradient's norm is not limited", nothing_in_the_graph},
 };

@@ -16,12 +16,12 @@ struct Mutant {
   std::vector<std::string> flags;
   std::string row, place;  // the first row that fails, and what its line names
 };
-void is_found(const Mutant& m, const std::vector<std::string>& more) {
+void is_found(const Mutant& m, const std::vector<std::string>& more, const std::vector<std::string>& size = small) {
   CAPTURE(m.name);
   const Sandbox box;
   const Result found =
       box.run(std::vector<std::string>{"check", export_of("opt-tiny") + "/model.onnx", "--mutant", m.name} + m.flags +
-              small + more);
+              size + more);
   CAPTURE(found.err);
   CAPTURE(found.out);
   CHECK(found.code == 1);
@@ -79,6 +79,28 @@ TEST_CASE("a fault in a training step is found at its node, its consumer or its 
            {"moment-on-another-axis", {}, "sgd momentum", table + ".momentum_buffer'"},
            {"swapped-betas", {}, "adam", table + ".exp_avg'"}})
     is_found(m, {"--train"});
+}
+
+TEST_CASE("a fault between data ranks, of ZeRO's parts or of sequence parallelism is found") {
+  const std::vector<std::string> on_mesh{"--mesh", "data=2,tensor=2", "--dim", "batch=2", "--dim", "sequence=5"};
+  const std::string head = "'/m/decoder/final_layer_norm/LayerNormalization/backward'",
+                    table = "'m.model.decoder.embed_tokens.weight";
+  for (const Mutant& m : std::vector<Mutant>{
+           {"gradient-not-summed", {"--zero", "1"}, "gradients", "gradient of 'm.model.decoder.layers.1.fc2.weight'"},
+           {"gradient-not-summed", {"--zero", "3"}, "backward", "'mutant'"},
+           {"gradient-summed-twice:1", {}, "backward", "'mutant'"},
+           {"gradient-summed-twice", {"--zero", "2"}, "backward", "'mutant'"},
+           {"gradient-mean-for-sum:2", {}, "backward", "'mutant'"},
+           {"gradient-mean-for-sum", {"--zero", "3"}, "backward", "'mutant'"},
+           {"wrong-group:1", {}, "forward", "'/m/decoder/layers.0/self_attn/out_proj/MatMul'"},
+           {"wrong-group:6", {}, "backward", "'/m/decoder/layers.1/fc2/Gemm/backward'"},
+           {"gradient-of-another-shard", {"--zero", "1"}, "sgd momentum", table},
+           {"gradient-of-another-shard", {"--zero", "2"}, "backward", "'mutant'"},
+           {"stale-parameter", {"--zero", "1"}, "sgd momentum", table},
+           {"stale-parameter", {"--zero", "2"}, "sgd", table},
+           {"moment-on-another-axis", {"--zero", "1"}, "sgd momentum", table + ".momentum_buffer'"},
+           {"partial-norm-gradient", {"--sequence-parallel"}, "backward", head}})
+    is_found(m, {"--train"}, on_mesh);
 }
 
 TEST_CASE("the check of a training step holds, also when nothing divides and in half precision") {
