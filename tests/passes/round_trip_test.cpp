@@ -155,10 +155,15 @@ TEST_CASE("a graph of any op reads as it prints, and an op takes as many operand
 }
 
 TEST_CASE("every stage of every export reads as it prints, and what is read goes the same way on") {
+#ifdef __SANITIZE_THREAD__
+  const std::vector<int64_t> all_devices{2};  // one thread does this, twenty times slower
+#else
+  const std::vector<int64_t> all_devices{1, 2, 3};
+#endif
   int64_t compiled = 0;
   for (const std::string& path : models()) {
     const auto imported = must(import_onnx(path));
-    for (int64_t devices : {1, 2, 3})
+    for (const int64_t devices : all_devices)
       for (bool training : {false, true}) {
         CAPTURE(path);
         CAPTURE(devices);
@@ -170,5 +175,5 @@ TEST_CASE("every stage of every export reads as it prints, and what is read goes
       }
   }
   // The others are no language models, which training refuses.
-  CHECK(compiled > 3 * int64_t(models().size()));
+  CHECK(compiled > int64_t(all_devices.size() * models().size()));
 }
