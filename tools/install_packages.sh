@@ -3,7 +3,7 @@
 set -eu
 packages="g++ cmake ninja-build libonnx-dev libdnnl-dev llvm-19-dev libzstd-dev zlib1g-dev libprotobuf-dev
   protobuf-compiler libboost-graph-dev libeigen3-dev doctest-dev libcli11-dev librapidcheck-dev libvalijson-dev
-  nlohmann-json3-dev libopenmpi-dev openmpi-bin
+  nlohmann-json3-dev libopenmpi-dev openmpi-bin iproute2
   clang-format-19 dpkg-dev file"
 
 missing=
