@@ -1,0 +1,74 @@
+#include "tools/train/safetensors.h"
+
+#include <cstring>
+
+#include "frontend/io/output_transaction.h"
+#include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/Endian.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/MathExtras.h"
+#include "llvm/Support/raw_ostream.h"
+
+namespace optp {
+namespace {
+std::optional<llvm::StringRef> word_of(DType dtype) {
+  constexpr std::pair<DType, const char*> words[] = {
+      {DType::f64, "F64"}, {DType::f32, "F32"}, {DType::f16, "F16"}, {DType::bf16, "BF16"}, {DType::boolean, "BOOL"},
+      {DType::i64, "I64"}, {DType::i32, "I32"}, {DType::i16, "I16"}, {DType::i8, "I8"},     {DType::u64, "U64"},
+      {DType::u32, "U32"}, {DType::u16, "U16"}, {DType::u8, "U8"}};
+  const auto* at = llvm::find_if(words, [&](const auto& w) { return w.first == dtype; });
+  if (at == std::end(words)) return std::nullopt;
+  return llvm::StringRef(at->second);
+}
+}  // namespace
+
+llvm::Error write_safetensors(llvm::StringRef path, const HostArrays& arrays,
+                              const std::map<std::string, std::string>& metadata) {
+  std::string header;
+  llvm::raw_string_ostream text(header);
+  llvm::json::OStream json(text);
+  std::vector<llvm::ArrayRef<char>> pieces{{}, {}};  // the header's length, the header
+  json.objectBegin();
+  json.attributeObject("__metadata__", [&] {
+    for (const auto& [name, value] : metadata) json.attribute(name, value);
+  });
+  int64_t offset = 0;
+  for (const auto& [name, array] : arrays) {
+    const auto word = word_of(array.dtype);
+    if (!word)
+      return error(Code::bad_value)
+          .what("safetensors has no word for " + quoted(name) + "'s " + to_string(array.dtype));
+    const auto bytes = int64_t(array.bytes.size());
+    json.attributeObject(name, [&, &array = array] {
+      json.attribute("dtype", *word);
+      json.attributeArray("shape", [&] {
+        for (const int64_t d : array.dims) json.value(d);
+      });
+      json.attributeArray("data_offsets", [&] { json.value(offset), json.value(offset + bytes); });
+    });
+    offset += bytes;
+    pieces.push_back(array.bytes);
+  }
+  json.objectEnd();
+  text.flush();
+  header.resize(llvm::alignTo(header.size(), 8), ' ');  // so that arrays lie on multiples of their elements' sizes
+  const llvm::support::ulittle64_t length(header.size());
+  pieces[0] = {reinterpret_cast<const char*>(&length), sizeof length};
+  pieces[1] = {header.data(), header.size()};
+  return write_file_atomically(path, pieces);
+}
+
+HostArray transposed(const HostArray& matrix) {
+  const int64_t rows = matrix.dims[0], columns = matrix.dims[1], size = size_bytes(matrix.dtype);
+  HostArray out{matrix.dtype, {columns, rows}, std::vector<char>(matrix.bytes.size())};
+  constexpr int64_t block = 32;  // both sides of one lie in the first-level cache
+  for (int64_t r = 0; r < rows; r += block)
+    for (int64_t c = 0; c < columns; c += block)
+      for (int64_t i = r; i < std::min(rows, r + block); ++i)
+        for (int64_t j = c; j < std::min(columns, c + block); ++j)
+          std::memcpy(&out.bytes[size_t((j * rows + i) * size)], &matrix.bytes[size_t((i * columns + j) * size)],
+                      size_t(size));
+  return out;
+}
+}  // namespace optp
