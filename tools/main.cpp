@@ -180,13 +180,28 @@ llvm::Expected<std::unique_ptr<World>> make_world(llvm::Expected<size_t> ranks) 
   return processes->make_world(std::move(ranks), options);
 }
 
+// Before the command line is read; what is no number of seconds is refused when it is.
+double timeout_in(llvm::ArrayRef<std::string> words) {
+  double seconds = 0;
+  for (size_t k = 0; k < words.size() && words[k] != "--"; ++k) {
+    llvm::StringRef word = words[k];
+    if (word == "--timeout" && k + 1 < words.size())
+      word = words[k + 1];
+    else if (!word.consume_front("--timeout="))
+      continue;
+    (void)word.getAsDouble(seconds);
+  }
+  return seconds > 0 ? seconds : MailOptions{}.timeout_seconds;
+}
+
 // Where a launcher started this process among others, it meets them.
 llvm::Error join_processes(llvm::ArrayRef<std::string> words) {
   const auto launched = find_launch();
   if (!launched) return llvm::Error::success();
   std::string program = version_text();
   std::replace(program.begin(), program.end(), '\n', ' ');
-  auto joined = ProcessRun::join(*launched, {{"program", program}, {"command line", llvm::join(words, " ")}});
+  auto joined = ProcessRun::join(*launched, {{"program", program}, {"command line", llvm::join(words, " ")}},
+                                 timeout_in(words), [](const Diagnostic& d) { ::_exit(report(Diagnostic(d))); });
   if (joined) {
     processes = std::move(*joined);
     if (!processes->speaks()) Progress::silence();

@@ -36,8 +36,9 @@ disturb() { # SIGNAL
   ms=$((($(date +%s%N) - began) / 1000000))
   [ "$code" -ne 0 ] || late=$((late + 1))
   [ "$ms" -le "$most_ms" ] || most_ms=$ms
-  if [ "$1" = STOP ] && [ "$code" -ne 0 ] && ! grep -q "opt-partition: .*process [01] on \|rank [01] did not come" error.txt; then
-    silent=$((silent + 1)); cp error.txt "$work/silent.txt"
+  if [ "$1" = STOP ] && [ "$code" -ne 0 ] && ! grep -q "opt-partition: .*process [01] on \|rank [01] did not come\|have come to MPI's start" error.txt; then
+    silent=$((silent + 1))
+    cat error.txt
   fi
   if [ ! -d run ]; then
     early=$((early + 1))

@@ -3,12 +3,17 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <condition_variable>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <mutex>
+#include <thread>
 
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringRef.h"
+#include "runtime/comm/failure_text.h"
 
 namespace optp {
 namespace {
@@ -41,6 +46,32 @@ llvm::Expected<OpenTransport> load_module(const Launched& launched) {
   if (!symbol) return refuse(quoted(*path) + " is no module of opt-partition", "");
   return reinterpret_cast<OpenTransport>(symbol);
 }
+
+// Calls back unless it is destroyed in time.
+class Deadline {
+ public:
+  Deadline(double seconds, std::function<void()> late)
+      : watch_([this, seconds, late = std::move(late)] {
+          std::unique_lock lock(mutex_);
+          if (!over_.wait_for(lock, std::chrono::duration<double>(seconds), [this] { return is_over_; })) late();
+        }) {}
+  ~Deadline() {
+    {
+      const std::lock_guard lock(mutex_);
+      is_over_ = true;
+    }
+    over_.notify_one();
+    watch_.join();
+  }
+  Deadline(const Deadline&) = delete;
+  Deadline& operator=(const Deadline&) = delete;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable over_;
+  bool is_over_ = false;
+  std::thread watch_;
+};
 
 std::string host() {
   char name[256] = "";
@@ -81,11 +112,21 @@ ProcessRun::ProcessRun(std::unique_ptr<Transport> transport, Facts facts)
     : transport_(std::move(transport)), facts_(std::move(facts)), mail_(*transport_, MailOptions{}, host()) {}
 ProcessRun::~ProcessRun() = default;
 
-llvm::Expected<std::unique_ptr<ProcessRun>> ProcessRun::join(const Launched& launched, Facts facts) {
+llvm::Expected<std::unique_ptr<ProcessRun>> ProcessRun::join(const Launched& launched, Facts facts, double seconds,
+                                                             std::function<void(Diagnostic)> late) {
   auto open = load_module(launched);
   if (!open) return open.takeError();
   const char* why = "";
-  std::unique_ptr<Transport> transport((*open)(OPTP_VERSION, &why));
+  std::unique_ptr<Transport> transport;
+  {
+    const Deadline deadline(seconds * (launched.process == 0 ? 1 : 1.25), [&] {
+      late(error(Code::rank_failed)
+               .what("not all of the " + llvm::Twine(launched.processes) + " processes that " + launched.by +
+                     " started have come to MPI's start within " + print_seconds(seconds) + " s")
+               .hint("one of them hangs, or a host cannot be reached"));
+    });
+    transport.reset((*open)(OPTP_VERSION, &why));
+  }
   if (!transport)
     return error(Code::bad_value)
         .what("the module " + quoted(*find_mpi_module()))

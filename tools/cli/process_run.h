@@ -1,11 +1,13 @@
 // A run as several processes, which a launcher (mpirun, srun) has started side by side. All are given the same command
 // line; each holds some of the ranks. The root's stdout and stderr are those of the run.
 #pragma once
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "frontend/ir/diagnostic.h"
 #include "llvm/Support/Error.h"
 #include "runtime/comm/process_world.h"
 
@@ -22,8 +24,11 @@ std::optional<std::string> find_mpi_module();
 
 class ProcessRun {
  public:
-  // Meets the other processes, or says what is missing for it.
-  static llvm::Expected<std::unique_ptr<ProcessRun>> join(const Launched& launched, Facts facts);
+  // Meets the other processes, or says what is missing for it. The library waits for all of them without end: where
+  // they have not come after `seconds` (the root's; the others give it a quarter more, so that one line tells of it),
+  // `late` is called, on a thread of its own, and must not return.
+  static llvm::Expected<std::unique_ptr<ProcessRun>> join(const Launched& launched, Facts facts, double seconds,
+                                                          std::function<void(Diagnostic)> late);
   ~ProcessRun();
 
   // The world of a verb, once: what is together from then on goes through it.

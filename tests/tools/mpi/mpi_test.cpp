@@ -218,6 +218,24 @@ TEST_CASE("a rank that is killed or hangs ends the run, and the last checkpoint 
   }
 }
 
+TEST_CASE("a process that hangs before it has met the others ends the run") {
+  const Both both;
+  both.partition(2);
+  for (const char* stopped : {"0", "1"}) {
+    CAPTURE(stopped);
+    const std::string stop =
+        std::string("[ \"$OMPI_COMM_WORLD_RANK\" = ") + stopped + " ] && kill -STOP $$; exec \"$@\"";
+    const Result r = both.mpirun({"-n", "2", "sh", "-c", stop, "sh", OPTP_PROGRAM, "run", "plan", "--inputs-dir",
+                                  inputs, "-o", "out", "--timeout", "2"});
+    CHECK(r.code == 75);
+    // The launcher wakes the other one to end it, which it may tell.
+    CHECK(our_line(r).starts_with(
+        "opt-partition: not all of the 2 processes that mpirun started have come to MPI's start within 2 s; one of "
+        "them hangs, or a host cannot be reached"));
+    CHECK(!fs::exists(both.box / "out"));
+  }
+}
+
 int main(int argc, char** argv) {
   // The tests' users may be root, on machines with fewer cores than processes.
   for (const char* variable : {"OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"}) ::setenv(variable, "1", 1);
