@@ -160,6 +160,7 @@ void declare_flags_of_all_verbs(CLI::App& app) {
 }
 
 // --timeout, of the verbs that run ranks.
+constexpr double most_seconds = 1e8;  // three years: more does not fit a clock's nanoseconds
 std::optional<double> timeout_seconds;
 void declare_timeout(CLI::App& app) {
   app.add_option("--timeout", timeout_seconds,
@@ -168,8 +169,11 @@ void declare_timeout(CLI::App& app) {
       ->type_name("SECONDS");
 }
 llvm::Expected<std::unique_ptr<World>> make_world(llvm::Expected<size_t> ranks) {
-  if (ranks && timeout_seconds && !(*timeout_seconds > 0))
-    ranks = error(Code::bad_value).flag("--timeout").expected("a number of seconds above 0");
+  if (timeout_seconds && !(*timeout_seconds > 0)) {
+    if (ranks) ranks = error(Code::bad_value).flag("--timeout").expected("a number of seconds above 0");
+    timeout_seconds.reset();  // to tell the others of it takes some time, too
+  }
+  if (timeout_seconds) timeout_seconds = std::min(*timeout_seconds, most_seconds);
   if (!processes) {
     if (!timeout_seconds || !ranks) return make_thread_world(std::move(ranks));
     return std::make_unique<ThreadWorld>(*ranks, ThreadWorldOptions{.timeout_seconds = *timeout_seconds});
@@ -191,7 +195,7 @@ double timeout_in(llvm::ArrayRef<std::string> words) {
       continue;
     (void)word.getAsDouble(seconds);
   }
-  return seconds > 0 ? seconds : MailOptions{}.timeout_seconds;
+  return seconds > 0 ? std::min(seconds, most_seconds) : MailOptions{}.timeout_seconds;
 }
 
 // Where a launcher started this process among others, it meets them.

@@ -168,6 +168,8 @@ TEST_CASE("what cannot be one run is refused in one line") {
   CHECK(line(both.mpirun(Words{"-n", "3", "sh", "-c", differently, "sh", OPTP_PROGRAM} + words)) ==
         "opt-partition: the processes of this run differ: command line: expected '' as for process 0, found "
         "'--no-verify' for process 1");
+  CHECK(line(both.processes(3, words + Words{"--timeout", "0"})) ==
+        "opt-partition: --timeout: expected a number of seconds above 0");
   CHECK(line(both.processes(2, {"partition", opt_tiny, "-o", "out"})) ==
         "opt-partition: partition is the work of one process, and mpirun started several; run it without mpirun; run, "
         "check, bench, train, reshard and generate are shared among processes");
