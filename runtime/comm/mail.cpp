@@ -137,21 +137,30 @@ bool Mail::has(const Address& address) {
 
 std::optional<Mail::Letter> Mail::receive(const Address& address, Clock::time_point end) {
   for (Pause pause;; pause()) {
+    const bool is_last = Clock::now() >= end;  // before the look: a process that slept may find its letter after it
     const std::lock_guard lock(mutex_);
     carry();
     if (auto letter = take(address)) return letter;
     if (transport_.is_arriving()) pause.comes();
-    if (failure_ || Clock::now() >= end) return std::nullopt;
+    if (failure_ || is_last) return std::nullopt;
   }
 }
 
-void Mail::leave(uint64_t number) {
+bool Mail::leave(uint64_t number, Clock::time_point end) {
   for (Pause pause;; pause()) {
+    const bool is_last = Clock::now() >= end;
     const std::lock_guard lock(mutex_);
     carry();
-    if (failure_ || transport_.sent() >= number) return;
+    if (failure_ || transport_.sent() >= number) return true;
+    if (is_last) return false;
     if (transport_.is_arriving()) pause.comes();
   }
+}
+
+llvm::Error Mail::hand_over(uint64_t number) {
+  if (leave(number, Clock::now() + seconds(options_.timeout_seconds))) return llvm::Error::success();
+  fail("a process has not taken what was sent to it for " + print_seconds(options_.timeout_seconds) + " s");
+  return failure();
 }
 
 llvm::Expected<Mail::Letter> Mail::await(const Address& address, int from) {

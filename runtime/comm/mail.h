@@ -76,8 +76,10 @@ class Mail {
   // A letter for a rank, or none: the run has failed, or the time is over.
   std::optional<Letter> receive(const Address& address, std::chrono::steady_clock::time_point end);
   bool has(const Address& address);
-  // Until the letters up to this number have left, or the run has failed.
-  void leave(uint64_t number);
+  // Until the letters up to this number have left, or the run has failed. False: not by then.
+  bool leave(uint64_t number, std::chrono::steady_clock::time_point end);
+  // The same beside collectives: a process that lives takes its letters, whatever it does. Errors: one does not.
+  llvm::Error hand_over(uint64_t number);
   // A letter for the process; it is waited for as long as its sender lives and nothing has failed.
   llvm::Expected<Letter> await(const Address& address, int from);
 

@@ -66,12 +66,27 @@ struct ProcessCommunicator::Meeting {
     for (int from = 0; from < members(); ++from) {
       if (from == own()) continue;
       auto letter = self.mail_.receive(address(step, from, own()), end);
-      if (!letter) return late(step, from);
+      while (!letter) {  // but for one that comes in this moment
+        if (auto e = late(step, from)) return e;
+        letter = self.mail_.receive(address(step, from, own()), end);
+      }
       if (letter->stamp() != stamp) return diverged(from, letter->stamp());
       letters[from] = std::move(*letter);
     }
-    self.mail_.leave(number);
-    return llvm::Error::success();
+    return self.mail_.leave(number, end) ? llvm::Error::success() : untaken();
+  }
+
+  // All has come, but somebody does not take what is sent to it.
+  llvm::Error untaken() {
+    llvm::SmallVector<int, 8> others;
+    for (const int rank : group.ranks)
+      if (rank != group.ranks[own()]) others.push_back(rank);
+    std::string hosts;
+    for (const int rank : others)
+      hosts += (hosts.empty() ? "rank " : ", rank ") + std::to_string(rank) + self.mail_.on_host(self.process_of(rank));
+    self.mail_.fail(print_late(call, group.ranks, others, self.mail_.options().timeout_seconds) +
+                    ": what is sent is not taken by " + hosts);
+    return self.mail_.failure();
   }
 
   // Those before `next` have come.
@@ -88,8 +103,8 @@ struct ProcessCommunicator::Meeting {
       doing += last ? " was last heard of in " + describe(last->call) + " over " + print_group(last->group)
                     : " has not been heard of";
     }
-    if (!missing.empty())
-      self.mail_.fail(print_late(call, group.ranks, missing, self.mail_.options().timeout_seconds) + ": " + doing);
+    if (missing.empty()) return llvm::Error::success();
+    self.mail_.fail(print_late(call, group.ranks, missing, self.mail_.options().timeout_seconds) + ": " + doing);
     return self.mail_.failure();
   }
   llvm::Error diverged(int from, llvm::StringRef bytes) {

@@ -78,7 +78,7 @@ llvm::Expected<PerRank<std::string>> ProcessWorld::gather_bytes(PerRank<std::str
     return Mail::Address{.kind = Mail::Kind::gather, .from = from, .group = size(), .turn = round_};
   };
   if (!is_root()) {
-    mail_.leave(mail_.send(0, address(mail_.process()), letter_of(pack(own))));
+    if (auto e = mail_.hand_over(mail_.send(0, address(mail_.process()), letter_of(pack(own))))) return e;
     return PerRank<std::string>();
   }
   std::vector<std::string> all(size());
@@ -106,7 +106,7 @@ llvm::Expected<std::string> ProcessWorld::broadcast_bytes(std::string roots) {
   }
   uint64_t number = 0;
   for (int p = 1; p < mail_.processes(); ++p) number = mail_.send(p, address(p), letter_of(roots));
-  mail_.leave(number);
+  if (auto e = mail_.hand_over(number)) return e;
   return roots;
 }
 
