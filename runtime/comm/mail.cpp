@@ -157,10 +157,13 @@ bool Mail::leave(uint64_t number, Clock::time_point end) {
   }
 }
 
-llvm::Error Mail::hand_over(uint64_t number) {
+llvm::Error Mail::hand_over(uint64_t number, int to) {
   if (leave(number, Clock::now() + seconds(options_.timeout_seconds))) return llvm::Error::success();
-  fail("a process has not taken what was sent to it for " + print_seconds(options_.timeout_seconds) + " s");
-  return failure();
+  const std::lock_guard lock(mutex_);
+  lost_ = true;
+  tell_failure("process " + std::to_string(to) + on_host_of(to) + " has not taken what was sent to it for " +
+               print_seconds(options_.timeout_seconds) + " s");
+  return error(Code::rank_failed).what(*failure_);
 }
 
 llvm::Expected<Mail::Letter> Mail::await(const Address& address, int from) {

@@ -78,8 +78,8 @@ class Mail {
   bool has(const Address& address);
   // Until the letters up to this number have left, or the run has failed. False: not by then.
   bool leave(uint64_t number, std::chrono::steady_clock::time_point end);
-  // The same beside collectives: a process that lives takes its letters, whatever it does. Errors: one does not.
-  llvm::Error hand_over(uint64_t number);
+  // The same beside collectives, of a letter to that process: one that lives takes its letters, whatever it does.
+  llvm::Error hand_over(uint64_t number, int to);
   // A letter for the process; it is waited for as long as its sender lives and nothing has failed.
   llvm::Expected<Letter> await(const Address& address, int from);
 

@@ -78,7 +78,7 @@ llvm::Expected<PerRank<std::string>> ProcessWorld::gather_bytes(PerRank<std::str
     return Mail::Address{.kind = Mail::Kind::gather, .from = from, .group = size(), .turn = round_};
   };
   if (!is_root()) {
-    if (auto e = mail_.hand_over(mail_.send(0, address(mail_.process()), letter_of(pack(own))))) return e;
+    if (auto e = mail_.hand_over(mail_.send(0, address(mail_.process()), letter_of(pack(own))), 0)) return e;
     return PerRank<std::string>();
   }
   std::vector<std::string> all(size());
@@ -104,9 +104,10 @@ llvm::Expected<std::string> ProcessWorld::broadcast_bytes(std::string roots) {
     if (!letter) return letter.takeError();
     return text_of(*letter).str();
   }
-  uint64_t number = 0;
-  for (int p = 1; p < mail_.processes(); ++p) number = mail_.send(p, address(p), letter_of(roots));
-  if (auto e = mail_.hand_over(number)) return e;
+  std::vector<uint64_t> numbers;
+  for (int p = 1; p < mail_.processes(); ++p) numbers.push_back(mail_.send(p, address(p), letter_of(roots)));
+  for (int p = 1; p < mail_.processes(); ++p)
+    if (auto e = mail_.hand_over(numbers[size_t(p) - 1], p)) return e;
   return roots;
 }
 

@@ -32,14 +32,14 @@ disturb() { # SIGNAL
   began=$(date +%s%N)
   kill "-$1" "$victim" 2>/dev/null || true
   # One that is stopped when all is done, in MPI's end, has nobody to miss it but the launcher, which waits.
-  (sleep 30 && kill -CONT "$victim") 2>/dev/null &
+  (sleep 15 && kill -CONT "$victim") 2>/dev/null &
   local waker=$!
   local code=0 ms
   wait "$launcher" || code=$?
   kill "$waker" 2>/dev/null || true
   ms=$((($(date +%s%N) - began) / 1000000))
   if [ "$code" -eq 0 ]; then late=$((late + 1)); else [ "$ms" -le "$most_ms" ] || most_ms=$ms; fi
-  if [ "$1" = STOP ] && [ "$code" -ne 0 ] && ! grep -q "opt-partition: .*process [01] on \|rank [01] did not come\|have come to MPI's start" error.txt; then
+  if [ "$1" = STOP ] && [ "$code" -ne 0 ] && ! grep -q "opt-partition: .*process [01] on \|rank [01] did not come\|not taken what\|have come to MPI's start" error.txt; then
     silent=$((silent + 1))
     cat error.txt
   fi
