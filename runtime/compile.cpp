@@ -25,12 +25,6 @@ double flops_of(const Node& node) {
   return node.op->flops(node, extents);
 }
 
-// The pages of its file.
-void let_go_of(const Tensor& tensor) {
-  const Tensor& stored = tensor.wide ? *tensor.wide : tensor;
-  if (stored.in_file) let_go(stored.bytes);
-}
-
 FusedStep alone(const Node& node) {
   FusedStep step;
   step.anchor = step.last = &node;
@@ -121,7 +115,7 @@ llvm::Error Executable::State::load_data(Root& root) {
     std::memcpy(to, run.data(), run.size());
     to += run.size();
   });
-  let_go_of(*v.data);
+  let_go(*v.data);
   return llvm::Error::success();
 }
 
@@ -141,9 +135,13 @@ Work Executable::State::work_of(const FusedStep& fused) const {
   Work work;
   work.node = fused.anchor;
   for (const Value* v : fused.operands) {
-    work.operands.push_back(spec_of(*v));
-    work.operands.back().constant = constant_bytes(*v);
-    work.operands.back().is_data = v->is_data();
+    TensorSpec& spec = work.operands.emplace_back(spec_of(*v));
+    spec.constant = constant_bytes(*v);
+    spec.is_data = v->is_data();
+    // Half precision that had to be widened for want of a product of it: the same in each executable, too.
+    const Node* cast = spec.constant && v->producer && v->producer->op->is(Trait::converts) ? v->producer : nullptr;
+    if (cast && cast->operand(0).is_data())
+      spec.is_data = true, spec.name = cast->operand(0).name + " as " + to_string(spec.dtype).str();
   }
   for (const Value* v : results_of(fused)) work.results.push_back(spec_of(*v));
   work.before = fused.before;
@@ -201,7 +199,7 @@ llvm::Error Executable::State::compile() {
       if (v->is_data()) declare(*v);
   // What was read of them before, to compare or to look for ties, is not needed again until they are packed.
   if (!context.plan_only)
-    for (const Value* v : graph.data()) let_go_of(*v->data);
+    for (const Value* v : graph.data()) let_go(*v->data);
   if (auto e = add_steps()) return e;
   for (const GraphOutput& o : graph.outputs) {
     if (o.value->is_data()) declare(*o.value);
@@ -295,7 +293,7 @@ llvm::Error Executable::State::pack_largest(const Fused& fused) {
     auto kernel = compile_kernel(work_of(step), context);
     if (!kernel) return kernel.takeError();
     for (const Value* v : factors)
-      if (v->is_data()) let_go_of(*v->data);
+      if (v->is_data()) let_go(*v->data);
     if (kernel->run) early[step.last] = std::move(*kernel);
   }
   return llvm::Error::success();

@@ -14,4 +14,8 @@ void let_go(llvm::ArrayRef<char> bytes) {
   // A hint: if it is refused, memory stays in use.
   (void)::madvise(reinterpret_cast<void*>(first), size_t(end - first), MADV_DONTNEED);
 }
+void let_go(const Tensor& tensor) {
+  const Tensor& stored = tensor.wide ? *tensor.wide : tensor;
+  if (stored.in_file) let_go(stored.bytes);
+}
 }  // namespace optp

@@ -80,6 +80,14 @@ std::optional<StridedLayout> layout_through(const Node& node, const StridedLayou
   return std::nullopt;
 }
 
+// Operands as they were before the node's own were widened.
+static bool takes_narrow(const Work& work) {
+  const size_t count = std::min(work.operands.size(), work.node->operands.size());
+  for (size_t k = 0; k < count; ++k)
+    if (work.operands[k].dtype != work.node->operand(k).type.dtype) return true;
+  return false;
+}
+
 llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& context) {
   if (work.attention) return attention()(work, context);
   if (work.group) return group()(work, context);
@@ -89,7 +97,7 @@ llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& con
     auto kernel = def->compile(work, context);
     if (!kernel || kernel->run) return kernel;
   }
-  if (!work.before.empty() || !work.after.empty()) return Kernel{};
+  if (!work.before.empty() || !work.after.empty() || takes_narrow(work)) return Kernel{};
   if (!work.node->op->evaluate) return error(Code::malformed).at(*work.node).what("no kernel");
   const bool any = llvm::any_of(registry(), [&](const KernelDef* k) { return k->op == op; });
   return fallback_kernel(work, def   ? "its kernel does not take this form"

@@ -6,6 +6,7 @@
 #include "frontend/ir/op.h"
 #include "frontend/ir/reachable.h"
 #include "passes/passes.h"
+#include "runtime/file_pages.h"
 #include "tools/run/execution.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/slow_nodes.h"
@@ -81,6 +82,7 @@ llvm::Error Stepper::start(Graph& graph, HostArrays& values) const {
     if (!v) return error(Code::malformed).in_file(graph.source).what("updates").what("no input " + quoted(u.input));
     if (v->is_data()) {
       values[u.input] = take(v->data_shard(), *v->data);
+      let_go(*v->data);
       graph.make_input(*v);
     } else {
       auto array = zeros(*v);

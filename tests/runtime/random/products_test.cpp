@@ -182,4 +182,20 @@ TEST_CASE("random products with chains of steps compute what evaluate says") {
     CHECK(covered.of("bf16") > 0);
   }
 }
+
+TEST_CASE("a product of operands that are widened from half precision has a kernel on every processor") {
+  for (const DType half : {DType::bf16, DType::f16})
+    for (const bool is_weight : {false, true}) {
+      CAPTURE(to_string(half));
+      CAPTURE(is_weight);
+      Random random;
+      Case c(random);
+      auto widened = [&](Value& v) { return c.node("cast", {&v}, {{"to", int64_t(DType::f32)}}); };
+      Value &x = *c.input(half, {5, 48}), &w = is_weight ? *c.data(half, {48, 40}) : *c.input(half, {48, 40});
+      c.output(c.node("contract", {widened(x), widened(w)}, {{"loops", contract_loops("m k, k n -> m n")}}));
+      auto executable = Executable::compile(c.graph);
+      REQUIRE(bool(executable));
+      CHECK((*executable)->slow_nodes().empty());
+    }
+}
 }  // namespace optp
