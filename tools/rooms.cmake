@@ -21,11 +21,12 @@ set(rooms
   "tools/generate     frontend/ir frontend/io passes passes/plan runtime runtime/comm tools/cli tools/run"
   "tools/check        frontend/ir frontend/io frontend/onnx passes passes/plan runtime runtime/comm tools/cli tools/run tools/train"
   "tools/plan         frontend/ir frontend/io frontend/onnx frontend/models passes passes/plan tools/cli tools/run tools/check"
+  "tools/bench        runtime/comm"
   "tools              frontend/ir frontend/io runtime runtime/comm tools/cli")
 # Who may include whose headers.
 set(libraries
   "dnnl.hpp           runtime runtime/kernels tools/cli"
-  "mpi.h              runtime/mpi"
+  "mpi.h              runtime/mpi tools/bench"
   "onnx/onnx_pb.h     frontend/onnx frontend/onnx/operators frontend/models"
   "CLI/CLI.hpp        tools tools/cli tools/run tools/train tools/generate tools/check tools/plan")
 

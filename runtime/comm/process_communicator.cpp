@@ -3,7 +3,10 @@
 // 2 n (k - 1) / k. Small ones are combined by every member for itself, in the same order.
 //
 // What is sent is copied first, and what comes is copied out of its letter. So nobody touches another's buffers, and
-// after a failure each may go at once.
+// after a failure each may go at once. Where all members can read each other's memory, large ones tell addresses
+// instead and read what they need from where it lies, between letters that say that it is there and that it has been
+// read. Of a member that has failed and gone nothing or anything is read, and nothing is made of it: the run has
+// failed.
 #include "runtime/comm/process_communicator.h"
 
 #include <algorithm>
@@ -22,7 +25,10 @@
 namespace optp {
 namespace {
 using Clock = std::chrono::steady_clock;
-constexpr int64_t whole_bytes = 64 * 1024;  // up to here a second round costs more than the bytes that it saves
+constexpr int64_t whole_bytes = 64 * 1024;   // up to here a second round costs more than the bytes that it saves
+constexpr int64_t block_bytes = 128 * 1024;  // of a sum; a member's block is still in the cache when it is added
+
+constexpr int64_t line_bytes = 64;
 
 char* at_byte(void* data, int64_t offset) { return static_cast<char*>(data) + offset; }
 const char* at_byte(const void* data, int64_t offset) { return static_cast<const char*>(data) + offset; }
@@ -76,6 +82,54 @@ struct ProcessCommunicator::Meeting {
     return self.mail_.leave(number, end) ? llvm::Error::success() : untaken();
   }
 
+  // Where others read from; of this member in the first place of a collective, of the others once all have met.
+  struct Place {
+    const char *in, *out;
+  };
+  std::vector<Place> places{group.ranks.size()};
+  bool reads(int64_t bytes) const { return group.reads && bytes > whole_bytes; }
+  llvm::Error tell_places(const void* in, void* out) {
+    const Place own = {static_cast<const char*>(in), static_cast<const char*>(out)};
+    auto e = round(0, [](int) { return int64_t(sizeof own); }, [&](int, char* to) { copy(to, &own, sizeof own); });
+    if (e) return e;
+    each_other([&](int from) { std::memcpy(&places[from], letters[from].payload(), sizeof own); });
+    return llvm::Error::success();
+  }
+  llvm::Error meet(int step) {
+    return round(step, [](int) { return 0; }, [](int, char*) {});
+  }
+  llvm::Error read(int from, const char* there, void* here, const PeerMemory::Runs& runs) {
+    if (self.peers_.read(self.process_of(group.ranks[from]), there, here, runs)) return llvm::Error::success();
+    self.mail_.fail("rank " + llvm::Twine(group.ranks[from]) + self.mail_.on_host(self.process_of(group.ranks[from])) +
+                    " is gone: its memory can't be read");
+    return self.mail_.failure();
+  }
+  // The sum of `rows` runs of so many elements that begin there in each member's input.
+  llvm::Error sum_read(const void* in, int64_t offset, int64_t stride, void* out, int64_t rows, int64_t elements) {
+    const int64_t block = std::max<int64_t>(1, block_bytes / element_bytes());
+    // On a cache line, as what is read lies: to 16 bytes behind it modulo a page, where new would put it, some
+    // processors' string moves, which the kernel copies by, take four times as long.
+    const int64_t piece_bytes = std::min(block, elements) * element_bytes();
+    const Message scratch(size_t(members()) * size_t(piece_bytes) + line_bytes);
+    char* const pieces = at_byte(scratch.data.get(), -intptr_t(scratch.data.get()) & (line_bytes - 1));
+    llvm::SmallVector<const void*, 8> ins(size_t(members()), nullptr);
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t at = 0; at < elements; at += block) {
+        const int64_t count = std::min(block, elements - at), bytes = count * element_bytes();
+        const int64_t begin = offset + row * stride + at * element_bytes();
+        for (int member = 0; member < members(); ++member) {
+          ins[size_t(member)] = at_byte(in, begin);
+          if (member == own()) continue;
+          char* piece = at_byte(pieces, member * piece_bytes);
+          if (auto e = read(member, places[member].in + begin, piece, {.rows = 1, .row_bytes = bytes})) return e;
+          ins[size_t(member)] = piece;
+        }
+        reduce(call.dtype, call.reduce, ins, at_byte(out, (row * elements + at) * element_bytes()),
+               {.elements = count});
+      }
+    return llvm::Error::success();
+  }
+
   // All has come, but somebody does not take what is sent to it.
   llvm::Error untaken() {
     llvm::SmallVector<int, 8> others;
@@ -127,6 +181,18 @@ struct ProcessCommunicator::Meeting {
     }
     auto start = [&](int member) { return chunk_start(elements, members(), member) * element_bytes(); };
     auto size = [&](int member) { return chunk_size(elements, members(), member) * element_bytes(); };
+    if (reads(bytes)) {
+      if (auto e = tell_places(in, out)) return e;
+      const int64_t count = chunk_size(elements, members(), own());
+      if (auto e = sum_read(in, start(own()), 0, at_byte(out, start(own())), 1, count)) return e;
+      if (auto e = meet(1)) return e;
+      for (int from = 0; from < members(); ++from)
+        if (from != own())
+          if (auto e = read(from, places[from].out + start(from), at_byte(out, start(from)),
+                            {.rows = 1, .row_bytes = size(from)}))
+            return e;
+      return meet(2);
+    }
     if (auto e = round(0, size, [&](int to, char* piece) { copy(piece, at_byte(in, start(to)), size(to)); })) return e;
     char* const sum = at_byte(out, start(own()));
     combine(at_byte(in, start(own())), sum, chunk_size(elements, members(), own()));
@@ -146,12 +212,30 @@ struct ProcessCommunicator::Meeting {
   }
 
   llvm::Error all_gather(const void* in, void* out) {
+    if (reads(count_of(call.dims) * element_bytes())) return read_gather(in, out);
     const int64_t bytes = input_bytes(call, members(), own());
     if (auto e = round(0, [&](int) { return bytes; }, [&](int, char* to) { copy(to, in, bytes); })) return e;
     for (int from = 0; from < members(); ++from)
       place_chunk(call.dims, element_bytes(), call.join_axis, members(), from,
                   from == own() ? in : letters[from].payload(), out);
     return llvm::Error::success();
+  }
+
+  llvm::Error read_gather(const void* in, void* out) {
+    if (auto e = tell_places(in, nullptr)) return e;
+    const Around at = around(call.dims, call.join_axis);
+    const int64_t inner = at.inner * element_bytes();
+    for (int from = 0; from < members(); ++from) {
+      const int64_t bytes = chunk_size(at.total, members(), from) * inner;
+      void* place = at_byte(out, chunk_start(at.total, members(), from) * inner);
+      if (from == own())
+        place_chunk(call.dims, element_bytes(), call.join_axis, members(), from, in, out);
+      else if (auto e =
+                   read(from, places[from].in, place,
+                        {.rows = at.outer, .row_bytes = bytes, .from_stride = bytes, .to_stride = at.total * inner}))
+        return e;
+    }
+    return meet(1);
   }
 
   llvm::Error reduce_scatter(const void* in, void* out) {
@@ -225,6 +309,9 @@ llvm::Expected<ProcessCommunicator::Group*> ProcessCommunicator::find(llvm::Arra
   made->index = int(llvm::find(ranks, rank_) - ranks.begin());
   made->hash =
       llvm::xxh3_64bits(llvm::ArrayRef(reinterpret_cast<const uint8_t*>(ranks.data()), ranks.size() * sizeof(int)));
+  llvm::SmallVector<int, 8> processes;
+  for (const int rank : ranks) processes.push_back(process_of(rank));
+  made->reads = peers_.is_shared_by(processes);
   groups_.push_back(std::move(made));
   return groups_.back().get();
 }

@@ -6,14 +6,15 @@
 #include "runtime/comm/communicator.h"
 #include "runtime/comm/flight_recorder.h"
 #include "runtime/comm/mail.h"
+#include "runtime/comm/peer_memory.h"
 
 namespace optp {
 
 class ProcessCommunicator final : public Communicator {
  public:
-  // `first_rank`: of each process, and one more for the end. Mail and table outlive it.
-  ProcessCommunicator(Mail& mail, llvm::ArrayRef<size_t> first_rank, int rank)
-      : mail_(mail), first_rank_(first_rank), rank_(rank) {}
+  // `first_rank`: of each process, and one more for the end. All but the rank outlive it.
+  ProcessCommunicator(Mail& mail, const PeerMemory& peers, llvm::ArrayRef<size_t> first_rank, int rank)
+      : mail_(mail), peers_(peers), first_rank_(first_rank), rank_(rank) {}
   int rank() const override { return rank_; }
   int size() const override { return int(first_rank_.back()); }
   llvm::Error run(const Call& call, llvm::ArrayRef<int> group, const void* in, void* out) override;
@@ -27,6 +28,7 @@ class ProcessCommunicator final : public Communicator {
     llvm::SmallVector<int, 8> ranks;
     int index = 0;  // this rank's
     uint64_t hash = 0, turn = 0;
+    bool reads = false;  // its members' processes read each other's memory
   };
   struct Meeting;
   llvm::Expected<Group*> find(llvm::ArrayRef<int> ranks);
@@ -34,6 +36,7 @@ class ProcessCommunicator final : public Communicator {
   int process_of(int rank) const;
 
   Mail& mail_;
+  const PeerMemory& peers_;
   const llvm::ArrayRef<size_t> first_rank_;
   const int rank_;
   FlightRecorder recorder_;

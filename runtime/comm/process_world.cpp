@@ -46,15 +46,19 @@ llvm::StringRef text_of(const Mail::Letter& letter) { return {letter.payload(), 
 }  // namespace
 
 struct ProcessWorld::State {
+  PeerMemory peers;
   std::vector<std::unique_ptr<ProcessCommunicator>> communicators;  // of the held ranks
 };
 
-ProcessWorld::ProcessWorld(Mail& mail, size_t ranks) : mail_(mail), state_(std::make_unique<State>()) {
+ProcessWorld::ProcessWorld(Mail& mail, size_t ranks, PeerMemory peers)
+    : mail_(mail), state_(std::make_unique<State>()) {
+  state_->peers = std::move(peers);
   const size_t each = ranks / size_t(mail.processes());
   for (int p = 0; p <= mail.processes(); ++p) first_rank_.push_back(size_t(p) * each);
   for (size_t k = 0; k < each; ++k) {
     held_.push_back(first_rank_[mail.process()] + k);
-    state_->communicators.push_back(std::make_unique<ProcessCommunicator>(mail, first_rank_, int(held_.back())));
+    state_->communicators.push_back(
+        std::make_unique<ProcessCommunicator>(mail, state_->peers, first_rank_, int(held_.back())));
   }
 }
 ProcessWorld::~ProcessWorld() = default;
@@ -125,7 +129,9 @@ llvm::Expected<std::unique_ptr<World>> make_process_world(Mail& mail, llvm::Expe
               (*ranks == 1 ? " rank" : " ranks"))
         .what("each must hold as many as the others")
         .hint("start as many as divide the ranks: " + print_divisors(*ranks));
-  return std::make_unique<ProcessWorld>(mail, *ranks);
+  auto peers = PeerMemory::meet(all);
+  if (!peers) return peers.takeError();
+  return std::make_unique<ProcessWorld>(mail, *ranks, std::move(*peers));
 }
 
 }  // namespace optp

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/comm/mail.h"
+#include "runtime/comm/peer_memory.h"
 #include "runtime/comm/world.h"
 
 namespace optp {
@@ -13,7 +14,7 @@ namespace optp {
 class ProcessWorld final : public World {
  public:
   // The number of processes divides that of ranks. Mail outlives it.
-  ProcessWorld(Mail& mail, size_t ranks);
+  ProcessWorld(Mail& mail, size_t ranks, PeerMemory peers = {});
   ~ProcessWorld() override;
   size_t size() const override { return first_rank_.back(); }
   llvm::ArrayRef<size_t> held() const override { return held_; }

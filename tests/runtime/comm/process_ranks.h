@@ -46,8 +46,8 @@ class Network {
 };
 
 struct Process {
-  Process(Network& network, int number, size_t ranks, MailOptions options)
-      : port(network, number), mail(port, options), world(mail, ranks) {}
+  Process(Network& network, int number, size_t ranks, MailOptions options, PeerMemory peers = {})
+      : port(network, number), mail(port, options), world(mail, ranks, std::move(peers)) {}
   Network::Port port;
   Mail mail;
   ProcessWorld world;
@@ -55,8 +55,22 @@ struct Process {
 
 class Processes {
  public:
-  Processes(int processes, size_t ranks, MailOptions options = {}) : network_(processes) {
-    for (int p = 0; p < processes; ++p) all_.push_back(std::make_unique<Process>(network_, p, ranks, options));
+  Processes(int processes, size_t ranks, MailOptions options = {}, std::vector<PeerMemory> peers = {})
+      : network_(processes) {
+    peers.resize(size_t(processes));
+    for (int p = 0; p < processes; ++p)
+      all_.push_back(std::make_unique<Process>(network_, p, ranks, options, std::move(peers[size_t(p)])));
+  }
+  // Who read each other's memory.
+  static Processes that_read(int processes, size_t ranks, MailOptions options = {}) {
+    std::vector<PeerMemory> peers{size_t(processes)};
+    CHECK(Processes(processes, size_t(processes)).together([&](Process& p) -> llvm::Error {
+      auto met = PeerMemory::meet(p.world);
+      if (!met) return met.takeError();
+      peers[size_t(p.mail.process())] = std::move(*met);
+      return llvm::Error::success();
+    }) == successes(processes));
+    return Processes(processes, ranks, options, std::move(peers));
   }
   Process& operator[](size_t p) { return *all_[p]; }
   // Each rank's error message, as run_ranks of threads gives them.

@@ -66,10 +66,9 @@ void compare(const Call& call, const Shape& shape, Processes& processes) {
 }  // namespace
 
 TEST_CASE("processes give the bytes of threads: every collective, dtype and reduction, uneven and empty extents") {
-  const std::vector<std::vector<int64_t>> all_dims = {{0, 3},    {3, 0},    {1, 2},    {2, 3, 5},
-                                                      {5, 7, 2}, {3, 6007}, {211, 331}};
-  for (const Shape& shape : shapes) {
-    Processes processes(shape.processes, size_t(shape.ranks));
+  const std::vector<std::vector<int64_t>> all_dims = {{0, 3},    {3, 0},    {1, 2},     {2, 3, 5},
+                                                      {5, 7, 2}, {3, 6007}, {211, 331}, {2500, 17}};
+  auto compare_all = [&](const Shape& shape, Processes& processes) {
     for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16, DType::i32, DType::i64, DType::boolean})
       for (const auto& dims : all_dims) {
         Call call{.id = "x", .dtype = dtype};
@@ -86,12 +85,19 @@ TEST_CASE("processes give the bytes of threads: every collective, dtype and redu
         for (const int axis : {0, 1}) on(Collective::all_gather, Reduce::none, -1, axis);
         for (const int axis : {0, 1}) on(Collective::all_to_all, Reduce::none, axis, 1 - axis);
       }
+  };
+  for (const Shape& shape : shapes) {
+    Processes that_send(shape.processes, size_t(shape.ranks));
+    compare_all(shape, that_send);
+    Processes that_read = Processes::that_read(shape.processes, size_t(shape.ranks));
+    compare_all(shape, that_read);
   }
 }
 
 TEST_CASE("processes: an all-reduce in place, a gather and a scatter at their places, of a group in its own order") {
-  Processes processes(2, 4);
-  for (const int64_t n : {8, 40000}) {
+  Processes that_send(2, 4), that_read = Processes::that_read(2, 4);
+  for (const auto& [n, reads] : {std::pair{8, false}, {40000, false}, {40000, true}}) {
+    Processes& processes = reads ? that_read : that_send;
     std::vector<std::vector<float>> data(4, std::vector<float>(size_t(n), 1));
     const std::vector<int> group = {2, 0, 3, 1};
     auto value = [&](int rank) { return rank == 2 ? 1e8F : rank == 0 ? 1.0F : rank == 3 ? -1e8F : 3.0F; };
