@@ -79,6 +79,7 @@ const Option options_[] = {
      [](NamedPassOptions& o, llvm::StringRef v) {
        return !v.getAsInteger(10, o.training.zero) && o.training.zero >= 0 && o.training.zero <= 3;
      }},
+    {"recompute", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.recompute = v.empty(); }},
     {"trainable",
      [](NamedPassOptions& o, llvm::StringRef v) {
        o.passes.trainable.push_back(v.str());

@@ -126,10 +126,18 @@ const Stage stages[] = {
      [](Compilation& c, int64_t) { return lower_sums(*c.whole); }},
     {"round-training-products", "the same in a training step, whose parameters stay float32", training,
      on_whole<round_products>, sweeps},
+    // Before the split: what is computed again is reduced and gathered again, and compared as all else is.
+    {"recompute", "where asked for, layers keep only their input, and the backward pass computes the rest again",
+     training,
+     [](Compilation& c, int64_t) { return c.training.recompute ? recompute(*c.whole) : llvm::Error::success(); }},
     {"split", "local shapes, and collectives where data must travel", always, make_spmd, sweeps | makes_graph},
     // On the SPMD graph, so that all ranks combine alike.
     {"combine-all-reduces", "small all-reduces over the same axes become one", always,
      [](Compilation& c, int64_t) { return combine_all_reduces(*c.spmd, c.passes); }, counts | on_spmd},
+    // On the SPMD graph, too: collectives of an update move alike on all ranks.
+    {"hasten-updates",
+     "a parameter's update stands behind the last reader of its old value, so that gradients go early", training,
+     [](Compilation& c, int64_t) { return hasten_updates(*c.spmd); }, on_spmd},
     // Last: from here on no collective may be removed or moved on one rank alone.
     {"materialise", "one graph per rank: every extent a number or a named dim", always, make_rank,
      per_rank | on_spmd | makes_graph},

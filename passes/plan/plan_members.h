@@ -104,7 +104,7 @@ void members(auto& io, Like<TrainingOptions> auto& m) {
   io("accumulate", m.accumulate), io("nesterov", o.nesterov), io("centered", o.centered);
   io.optional("momentum", o.momentum), io.optional("weight_decay", o.weight_decay), io.optional("beta1", o.beta1);
   io.optional("beta2", o.beta2), io.optional("eps", o.epsilon), io.optional("alpha", o.alpha);
-  io.optional("no_decay", m.no_decay), io.optional("zero", m.zero);
+  io.optional("no_decay", m.no_decay), io.optional("zero", m.zero), io.optional("recompute", m.recompute);
 }
 void call_members(auto& io, auto& call) {
   using Name = llvm::StringLiteral;

@@ -144,6 +144,9 @@ void add_training_options(CLI::App& command, JobOptions& o) {
                   ->type_name("0|1|2|3")
                   ->check(CLI::Range(0, 3)),
               {"zero-stage", "fsdp", "sharded-optimizer"});
+  also_called(command.add_flag("--recompute", t.recompute,
+                               "keep only each layer's input for the backward pass, and compute the rest again"),
+              {"gradient-checkpointing", "activation-checkpointing", "checkpoint-activations", "remat"});
   command
       .add_option("--no-decay", t.no_decay,
                   "PATTERN of parameters that weight decay skips, such as biases and norms (repeatable)")

@@ -25,6 +25,37 @@ TEST_CASE("check --train holds for every level of ZeRO, where parts are uneven, 
   }
 }
 
+TEST_CASE("--recompute keeps layers' inputs alone, holds beside all else, and costs an all-reduce a layer") {
+  const Words dims = {"--dim", "batch=4", "--dim", "sequence=24"};
+  for (const Words& layout : std::vector<Words>{{"--devices", "1"},
+                                                {"--devices", "3", "--compute", "bf16"},
+                                                {"--mesh", "data=2,tensor=2", "--zero", "3", "--max-grad-norm", "0.5"},
+                                                {"--devices", "2", "--sequence-parallel", "--accumulate", "2"}}) {
+    CAPTURE(layout);
+    const Sandbox box;
+    const Result r =
+        box.run(Words{"check", model, "--train", "--recompute", "--dim", "batch=3", "--dim", "sequence=5"} + layout);
+    CAPTURE(r.out);
+    CAPTURE(r.err);
+    CHECK(r.code == 0);
+  }
+  const Sandbox box;
+  int64_t peak[2], collectives[2];
+  for (const bool again : {false, true}) {
+    Words command = {"partition", model, "--train", "--devices", "2", "-o", again ? "again" : "kept"};
+    if (again) command.push_back("--recompute");
+    REQUIRE(box.run(command + dims).code == 0);
+    auto plan = llvm::json::parse(contents(box / (again ? "again" : "kept") + "/plan.json"));
+    REQUIRE(bool(plan));
+    const auto* devices = plan->getAsObject()->getArray("devices");
+    peak[again] = *(*devices)[0].getAsObject()->getInteger("activation_peak_bytes");
+    collectives[again] = int64_t(plan->getAsObject()->getArray("collectives")->size());
+  }
+  CHECK(peak[1] * 3 < peak[0] * 2);
+  CHECK(collectives[1] == collectives[0] + 2);
+  CHECK(box.run({"inspect", "again"}).out.find("--recompute keeps of 2 layers") != std::string::npos);
+}
+
 TEST_CASE("the bytes a device keeps are those that ZeRO promises") {
   // Adam in float32, by parameters: 4 bytes each, its gradient 4, its moments 8.
   struct Level {
