@@ -38,7 +38,7 @@ class PackedWeights {
   // The library's, in each layout that was asked for.
   std::vector<dnnl::memory>& in_library_layouts(const std::string& form) { return library_[form]; }
   // Our own panels, of one layout; null: not there yet.
-  float*& panels(const std::string& form) { return panels_[form]; }
+  char*& panels(const std::string& form) { return panels_[form]; }
   // For weights that are packed into it, shared by others or not.
   HugePageMemory& memory() { return memory_; }
   int64_t bytes() const;  // of the library's layouts
@@ -46,7 +46,7 @@ class PackedWeights {
  private:
   HugePageMemory memory_;
   std::map<std::string, std::vector<dnnl::memory>> library_;
-  std::map<std::string, float*> panels_;
+  std::map<std::string, char*> panels_;
 };
 
 }  // namespace optp

@@ -335,7 +335,7 @@ llvm::Expected<Kernel> compile_contract(const Work& work, const KernelContext& c
   if (!c) return Kernel{};
   // Not relu: oneDNN's makes 0 of NaN.
   const bool fusible = llvm::none_of(work.after, [](const Fused& f) { return f.kind == Fused::Kind::relu; });
-  const bool own = work.operands[0].dtype == DType::f32;  // our own product can take oneDNN's place
+  const bool own = work.results[0].dtype == DType::f32;  // our own product can take oneDNN's place
   LibraryProduct product;
   if (c->batch().size() <= 10 && fusible) product.one = create(*c, c->batch(), c->weights() != nullptr);
   if (product.one && !product.is_slow() && !product.one->is_general() && repacks(*c)) use_repacking(product, *c);

@@ -33,7 +33,7 @@ struct Contraction {
 llvm::SmallVector<ProductStep, 4> steps_of(const Contraction& contraction);
 // As a product of few rows, which has yet to be asked whether it takes the weights; none: no single product of floats.
 std::optional<FewRows> few_rows_of(const Contraction& contraction);
-// Float32 by PackedProduct, with any steps after it.
+// A float32 sum by PackedProduct, with any steps after it.
 Kernel packed_contraction(const Contraction& contraction);
 
 }  // namespace optp::kernels

@@ -129,9 +129,9 @@ bool FewRows::takes(const dnnl::memory::desc& weights) {
   return llvm::is_contained({16, 32, 48, 64}, block_columns);
 }
 bool FewRows::takes_panels(int64_t columns) {
-  if (m > most || dtype != DType::f32) return false;
-  block_terms = k, block_columns = columns;
-  next_terms = 0, next_columns = k * columns;
+  if (m > most) return false;
+  block_terms = dtype == DType::bf16 ? (k + 1) / 2 * 2 : k, block_columns = columns;
+  next_terms = 0, next_columns = block_terms * columns;
   return llvm::is_contained({16, 32, 48, 64}, block_columns);
 }
 

@@ -5,7 +5,10 @@
 #include "runtime/kernels/packed_product.h"
 
 #include <algorithm>
+#include <bit>
+#include <type_traits>
 
+#include "frontend/ir/half.h"
 #include "runtime/kernels/vector.h"
 #include "runtime/parallel.h"
 
@@ -94,19 +97,38 @@ void finish_tile(const ProductStep& step, float* y, int64_t y_row, const float* 
   }
 }
 
+float widened(float x) { return x; }
+float widened(uint16_t x) { return Bf16::load(x); }
+
+// Rows of a panel of bfloat16, in pairs, as float32; `length` of them.
+void widen_rows(const uint16_t* from, float* to, int64_t length) {
+  vectorised([=]() OPTP_LAMBDA {
+    for (int64_t i = 0; i < length; i += 2) {
+      const uint16_t* pairs = from + i * tile_columns;
+      float *low = to + i * tile_columns, *high = low + tile_columns;
+      for (int64_t c = 0; c < tile_columns; ++c) {
+        uint32_t both;
+        __builtin_memcpy(&both, pairs + 2 * c, 4);
+        low[c] = std::bit_cast<float>(both << 16), high[c] = std::bit_cast<float>(both & 0xffff0000u);
+      }
+    }
+  });
+}
+
 // Rows [begin, end) of a, in blocks of `depth` columns, in tiles of rows: [block][tile][k][rows]. `begin` starts a
 // tile.
-void pack_rows(const PackedProduct& p, const float* a, float* to, int64_t begin, int64_t end) {
+template <class Element>
+void pack_rows(const PackedProduct& p, const Element* a, float* to, int64_t begin, int64_t end) {
   for (int64_t at = 0; at < p.k; at += depth) {
     const int64_t k = std::min(depth, p.k - at);
     for (int64_t r = begin; r < end; r += tile_rows) {
       const int64_t rows = std::min(tile_rows, p.m - r);
       float* out = to + at * p.m + r * k;
-      const float* from = a + r * p.a_row + at * p.a_column;
+      const Element* from = a + r * p.a_row + at * p.a_column;
       int64_t done = 0;
 #ifdef OPTP_X86
-      if (rows == tile_rows && p.a_column == 1)
-        for (; done + 4 <= k; done += 4, out += 4 * tile_rows) {
+      if constexpr (std::is_same_v<Element, float>)
+        for (; rows == tile_rows && p.a_column == 1 && done + 4 <= k; done += 4, out += 4 * tile_rows) {
           auto row = [&](int64_t j) { return _mm_loadu_ps(from + j * p.a_row + done); };
           __m128 r0 = row(0), r1 = row(1), r2 = row(2), r3 = row(3), r4 = row(4), r5 = row(5);
           _MM_TRANSPOSE4_PS(r0, r1, r2, r3);
@@ -122,7 +144,7 @@ void pack_rows(const PackedProduct& p, const float* a, float* to, int64_t begin,
         }
 #endif
       for (int64_t i = done; i < k; ++i, out += rows)
-        for (int64_t j = 0; j < rows; ++j) out[j] = from[j * p.a_row + i * p.a_column];
+        for (int64_t j = 0; j < rows; ++j) out[j] = widened(from[j * p.a_row + i * p.a_column]);
     }
   }
 }
@@ -131,43 +153,61 @@ void pack_rows(const PackedProduct& p, const float* a, float* to, int64_t begin,
 // With AVX-512 oneDNN packs, and even its general gemm has twice the lanes.
 bool PackedProduct::preferred() { return instruction_set() == InstructionSet::avx2; }
 
-int64_t PackedProduct::packed_elements() const { return panels_of(n) * tile_columns * k; }
-int64_t PackedProduct::scratch_elements(int threads) const {
-  return (m * k + 15) / 16 * 16 + threads * height * tile_columns;
+// Pairs of rows.
+int64_t PackedProduct::panel_elements() const { return tile_columns * (dtype == DType::bf16 ? (k + 1) / 2 * 2 : k); }
+int64_t PackedProduct::packed_bytes() const { return panels_of(n) * panel_elements() * size_bytes(dtype); }
+int64_t PackedProduct::scratch_bytes(int threads) const {
+  return int64_t(sizeof(float)) * ((m * k + 15) / 16 * 16 + threads * (height + depth) * tile_columns);
 }
 
-void PackedProduct::pack(const float* b, float* packed, int threads) const {
+template <class Element>
+void PackedProduct::pack_panels(const Element* b, Element* packed, int threads) const {
+  constexpr int64_t together = std::is_same_v<Element, float> ? 1 : 2;  // rows beside each other
+  auto place = [](int64_t i, int64_t c) {
+    return i / together * together * tile_columns + c * together + i % together;
+  };
   parallel_for(threads, panels_of(n), std::max<int64_t>(1, 1024 / std::max<int64_t>(k, 1)),
                [&](int64_t begin, int64_t end) {
                  for (int64_t panel = begin; panel < end; ++panel) {
-                   float* to = packed + panel * tile_columns * k;
-                   const float* from = b + panel * tile_columns * b_column;
+                   Element* to = packed + panel * panel_elements();
+                   const Element* from = b + panel * tile_columns * b_column;
                    const int64_t columns = std::min(tile_columns, n - panel * tile_columns);
-                   if (columns < tile_columns) std::fill(to, to + tile_columns * k, 0.0f);
+                   if (columns < tile_columns || k % together != 0) std::fill(to, to + panel_elements(), Element(0));
                    if (b_column == 1) {
                      for (int64_t i = 0; i < k; ++i)
-                       std::copy(from + i * b_row, from + i * b_row + columns, to + i * tile_columns);
+                       for (int64_t c = 0; c < columns; ++c) to[place(i, c)] = from[i * b_row + c];
                    } else {
                      // A few lines of the panel at a time, so that they are written while they are in the first-level
                      // cache.
                      for (int64_t i0 = 0; i0 < k; i0 += 16)
                        for (int64_t c = 0; c < columns; ++c)
                          for (int64_t i = i0; i < std::min(k, i0 + 16); ++i)
-                           to[i * tile_columns + c] = from[i * b_row + c * b_column];
+                           to[place(i, c)] = from[i * b_row + c * b_column];
                    }
                  }
                });
 }
+void PackedProduct::pack(const void* b, void* packed, int threads) const {
+  if (dtype == DType::bf16)
+    pack_panels(static_cast<const uint16_t*>(b), static_cast<uint16_t*>(packed), threads);
+  else
+    pack_panels(static_cast<const float*>(b), static_cast<float*>(packed), threads);
+}
 
-void PackedProduct::run(const float* a, const float* packed, float* y, const float* const* added, float* scratch,
+void PackedProduct::run(const void* a, const void* packed, float* y, const float* const* added, float* scratch,
                         int threads) const {
   const int64_t row_tiles = (m + tile_rows - 1) / tile_rows, panels = panels_of(n);
   parallel_for(threads, row_tiles, std::max<int64_t>(1, 2048 / std::max<int64_t>(k, 1)),
                [&](int64_t begin, int64_t end) {
-                 pack_rows(*this, a, scratch, begin * tile_rows, std::min(m, end * tile_rows));
+                 const int64_t first = begin * tile_rows, last = std::min(m, end * tile_rows);
+                 if (dtype == DType::bf16)
+                   pack_rows(*this, static_cast<const uint16_t*>(a), scratch, first, last);
+                 else
+                   pack_rows(*this, static_cast<const float*>(a), scratch, first, last);
                });
   const Tile* tiles = best_tiles();
-  float* rests = scratch + (m * k + 15) / 16 * 16;  // a thread's sums of the panel that ends beyond n
+  // A thread's sums of the panel that ends beyond n, and its part of a panel, widened.
+  float* rests = scratch + (m * k + 15) / 16 * 16;
 
   // Rows [first_row, last_row) × panels [first_panel, last_panel).
   auto part = [&](int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel, float* rest) {
@@ -177,7 +217,11 @@ void PackedProduct::run(const float* a, const float* packed, float* y, const flo
         for (int64_t at = 0; at < k; at += depth) {
           const int64_t length = std::min(depth, k - at);
           for (int64_t panel = p0; panel < std::min(last_panel, p0 + width / tile_columns); ++panel) {
-            const float* b = packed + (panel * k + at) * tile_columns;
+            const char* stored =
+                static_cast<const char*>(packed) + (panel * panel_elements() + at * tile_columns) * size_bytes(dtype);
+            float* wide = rest + height * tile_columns;
+            if (dtype == DType::bf16) widen_rows(reinterpret_cast<const uint16_t*>(stored), wide, length);
+            const float* b = dtype == DType::bf16 ? wide : reinterpret_cast<const float*>(stored);
             const int64_t column = panel * tile_columns, columns = std::min(tile_columns, n - column);
             const bool whole = columns == tile_columns;
             for (int64_t r = r0; r < std::min(last_row, r0 + height); r += tile_rows) {
@@ -186,10 +230,10 @@ void PackedProduct::run(const float* a, const float* packed, float* y, const flo
               const int64_t out_row = whole ? y_row : tile_columns;
               // The next panel's part comes from memory: each tile fetches its share of it. Addresses beyond b do
               // nothing.
-              const float* next = b + k * tile_columns;
+              const char* next = stored + panel_elements() * size_bytes(dtype);
               for (int64_t line = (r - r0) * length / height_here; line < (r - r0 + tile_rows) * length / height_here;
                    ++line)
-                __builtin_prefetch(next + line * tile_columns, 0, 2);
+                __builtin_prefetch(next + line * tile_columns * size_bytes(dtype), 0, 2);
               tiles[rows - 1](length, scratch + at * m + r * length, b, out, out_row, at == 0);
               if (at + length < k) continue;
               for (size_t s = 0; s < steps.size(); ++s)
@@ -210,7 +254,7 @@ void PackedProduct::run(const float* a, const float* packed, float* y, const flo
   const int64_t parts = std::min<int64_t>({threads, most, std::max(panels, row_tiles)});
   parallel_for(int(parts), parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
-      float* rest = rests + p * height * tile_columns;
+      float* rest = rests + p * (height + depth) * tile_columns;
       if (panels >= row_tiles)
         part(0, m, panels * p / parts, panels * (p + 1) / parts, rest);
       else
