@@ -118,13 +118,13 @@ class Recompute {
         if (!is_kept(*r))
           for (const Use& use : r->uses)
             if (use.node->phase != Phase::forward) later.push_back(use), users.insert(use.node), again.insert(node);
-    if (later.empty()) return false;
+    auto first = std::next(nodes.back()->place);
+    while (first != graph_.nodes.end() && !users.contains(first->get())) ++first;
+    if (first == graph_.nodes.end()) return false;
     for (const Node* node : llvm::reverse(nodes))
       if (again.contains(node))
         for (const Value* v : node->operands)
           if (is_within(v->producer) && !is_kept(*v)) again.insert(v->producer);
-    auto first = std::next(nodes.back()->place);
-    while (!users.contains(first->get())) ++first;
     llvm::DenseMap<const Value*, Value*> copies;
     for (const Node* node : nodes)
       if (again.contains(node)) copy(*node, **first, copies);
