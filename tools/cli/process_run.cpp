@@ -1,6 +1,7 @@
 #include "tools/cli/process_run.h"
 
 #include <dlfcn.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -153,10 +154,23 @@ llvm::Error ProcessRun::settle(llvm::Error error) {
 
 bool ProcessRun::speaks() { return transport_->process() == 0 || mail_.has_lost_one(); }
 
+// A launcher that is told to end all processes may do so before it has read what they said last.
+static void let_launcher_read() {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  for (int unread = 0; ::ioctl(STDERR_FILENO, FIONREAD, &unread) == 0 && unread > 0;) {
+    if (std::chrono::steady_clock::now() >= end) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // to pass it on
+}
+
 void ProcessRun::end(int code) {
   // The launcher ends all processes as soon as one fails. All is said by now, so nobody has to hear of that.
   std::signal(SIGTERM, SIG_DFL);
-  if (!mail_.close()) transport_->abort(code);
+  if (!mail_.close()) {
+    let_launcher_read();
+    transport_->abort(code);
+  }
   transport_->close();
 }
 

@@ -206,6 +206,7 @@ TEST_CASE("a rank that is killed or hangs ends the run, and the last checkpoint 
         }});
     CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(100));
     CHECK(r.code == (hangs ? 75 : 137));
+    CAPTURE(r.err);
     if (hangs) {
       // Of the first that speaks: the root, once it is woken to be ended, may tell of that.
       const std::string line = llvm::StringRef(our_line(r)).split('\n').first.str(), number = std::to_string(victim);
