@@ -67,10 +67,12 @@ struct Targets {
 };
 Targets targets_of(Formula& f, Value& labels, Dim vocabulary) {
   const Dim batch = labels.type.dims[0], sequence = labels.type.dims[1];
-  Value* next =
-      f.op("slice", {&labels}, {{"axis", int64_t(1)}, {"start", Dim(1)}, {"size", sequence - 1}, {"step", int64_t(1)}});
-  next = f.op("pad", {next},
-              {{"axis", int64_t(1)}, {"before", Dim(0)}, {"after", Dim(1)}, {"value", double(ignored_label)}},
+  // Looked up, not sliced: a slice would make two parts of the logits' sequence, which then could not be cut. Position
+  // p's label is that of p + 1, counted from the end so that the last position has one to leave out: 1 - s, …, -1, 0.
+  Value* at =
+      f.op("iota", {}, {{"size", sequence}, {"start", 1 - sequence}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}});
+  Value* next = f.op("gather", {&labels, at}, {{"axis", int64_t(1)}});
+  next = f.op("where", {f.op("equal", {at, f.scalar(DType::i64, 0)}), f.scalar(DType::i64, ignored_label), next}, {},
               "labels.shifted");
   Value* counted = f.op("not", {f.op("equal", {next, f.scalar(DType::i64, ignored_label)})}, {}, "labels.counted");
   Value* weight = f.cast(counted, DType::f32);

@@ -23,7 +23,7 @@ class Cutter {
         has_parts_ = true;
     }
   }
-  // Some sequences are put together of others: a mask's, or labels' that are shifted.
+  // Some sequences are put together of others: a mask's, or tokens' that are shifted.
   bool has_parts() const { return has_parts_; }
   // How many values it cut.
   int64_t run() {
@@ -105,7 +105,7 @@ llvm::Error sequence_parallel(Graph& graph, const PassOptions& options) {
   return error(Code::nothing_to_split)
       .in_file(graph.source)
       .flag("--sequence-parallel")
-      .what(cutter.has_parts() ? "a step looks at parts of the sequence, as a loss does whose labels are shifted"
+      .what(cutter.has_parts() ? "a node takes parts of the sequence, as a shift by a token does"
                                : "nothing along a sequence of token ids is whole on every device");
 }
 }  // namespace optp

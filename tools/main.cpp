@@ -119,6 +119,8 @@ Diagnostic misused(const CLI::App& app, const CLI::ParseError& e) {
     for (const CLI::Option* o : app.get_options())
       if (o->get_required() && o->count() == 0 && !o->get_lnames().empty())
         return out.what(e.what()).about({.flag = "--" + o->get_lnames()[0]});
+  const llvm::StringRef first = llvm::StringRef(e.what()).split(' ').first;  // --lr requires --train
+  if (llvm::is_contained(flags_of(app), first)) out.about({.flag = first.str()});
   return out.what(e.what());
 }
 

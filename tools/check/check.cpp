@@ -337,9 +337,10 @@ Command add_check(CLI::App& app, WorldMaker make_world) {
   CLI::App* c =
       app.add_subcommand("check", "check that the partitioned model computes the same as the whole; exit 1 if not");
   add_job_options(*c, o->job);
-  c->add_flag("--train", o->job.train,
-              "also check the training step: loss, gradients, backward values, optimizers, memory, stability");
-  add_training_options(*c, o->job);
+  CLI::Option* train =
+      c->add_flag("--train", o->job.train,
+                  "also check the training step: loss, gradients, backward values, optimizers, memory, stability");
+  add_training_options(*c, o->job, train);
   c->add_option("--input", o->inputs, input_help);
   c->add_option("--inputs-dir", o->inputs_dir,
                 "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")

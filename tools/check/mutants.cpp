@@ -137,10 +137,10 @@ llvm::Expected<bool> partial_norm_gradient(const Request& r) {
   return false;
 }
 
-// A rank's first column, found as its number times the columns that it has itself.
+// A rank's first column, found as its number times the columns that it has itself. The loss counts positions first.
 llvm::Expected<bool> local_vocabulary_as_global(const Request& r) {
   Node* columns =
-      nth(r.graph, 0, [](const Node& node) { return node.phase == Phase::loss && node.op->is(Trait::counts); });
+      nth(r.graph, 1, [](const Node& node) { return node.phase == Phase::loss && node.op->is(Trait::counts); });
   if (!columns) return false;
   columns->attributes["start"] = columns->dim("size") * Dim(r.rank);
   return true;

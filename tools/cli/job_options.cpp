@@ -113,7 +113,8 @@ void add_job_options(CLI::App& command, JobOptions& o) {
                    "keep norms and biases that the exporter merged as one shared parameter");
 }
 
-void add_training_options(CLI::App& command, JobOptions& o) {
+namespace {
+void add_optimizer_options(CLI::App& command, JobOptions& o) {
   TrainingOptions& t = o.training;
   also_called(
       command.add_option("--optimizer", t.optimizer.name, "sgd, adam, adamw or rmsprop, as torch.optim defines them")
@@ -152,7 +153,17 @@ void add_training_options(CLI::App& command, JobOptions& o) {
                   "PATTERN of parameters that weight decay skips, such as biases and norms (repeatable)")
       ->allow_extra_args(false);
   command.add_option("--freeze", t.freeze, "PATTERN of parameters that are not trained (repeatable)");
-  command.add_option("--trainable", t.trainable, "PATTERN: train these alone (repeatable)");
+}
+}  // namespace
+
+void add_training_options(CLI::App& command, JobOptions& o, CLI::Option* train) {
+  const std::vector<CLI::Option*> before = command.get_options();
+  add_optimizer_options(command, o);
+  if (train)
+    for (CLI::Option* option : command.get_options())
+      if (!llvm::is_contained(before, option)) option->needs(train);
+  // Without training, too, it makes a parameter of a constant.
+  command.add_option("--trainable", o.training.trainable, "PATTERN: train these alone (repeatable)");
 }
 
 }  // namespace optp

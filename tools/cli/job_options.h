@@ -9,7 +9,8 @@ namespace optp {
 extern const std::initializer_list<const char*> device_words;  // what other programs call --devices
 void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes);
 void add_job_options(CLI::App& command, JobOptions& options);
-void add_training_options(CLI::App& command, JobOptions& options);  // the optimizer's; not whether to train
-void report_progress(JobOptions& options);                          // as one line on stderr; with the above
+// The optimizer's. Where a verb trains only with a flag, they need that flag: without it they would say nothing.
+void add_training_options(CLI::App& command, JobOptions& options, CLI::Option* train = nullptr);
+void report_progress(JobOptions& options);  // as one line on stderr; with the above
 
 }  // namespace optp

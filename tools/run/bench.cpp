@@ -161,7 +161,7 @@ Command add_bench(CLI::App& app, WorldMaker make_world) {
       "bench", "time a partitioned model, its training step, or its next tokens: median, min, p90, tokens/s, GFLOP/s");
   add_job_options(*c, o->job);
   CLI::Option* train = c->add_flag("--train", o->job.train, "time training steps on one batch");
-  add_training_options(*c, o->job);
+  add_training_options(*c, o->job, train);
   c->add_option("--input", o->inputs, input_help);
   c->add_option("--inputs-dir", o->inputs_dir,
                 "folder with NAME.npy or NAME.pb for every input, or input_0.pb … as ONNX's test data have them")

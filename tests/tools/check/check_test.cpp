@@ -70,7 +70,7 @@ TEST_CASE("a fault in a training step is found at its node, its consumer or its 
             "backward",
             "'/m/decoder/layers.1/self_attn_layer_norm/LayerNormalization/backward'"},
            {"partial-norm-gradient", {}, "backward", "'/m/decoder/final_layer_norm/LayerNormalization/backward'"},
-           {"local-vocabulary-as-global", {}, "loss", "'loss/iota' of node 'loss' (iota), rank 1"},
+           {"local-vocabulary-as-global", {}, "loss", "'loss/iota.1' of node 'loss' (iota), rank 1"},
            {"skip-tied-gradient", {}, "gradients", "gradient of " + table},
            {"clip-counts-replicas", {"--max-grad-norm", "0.1"}, "backward", "all_reduce' of node 'optimizer'"},
            {"clip-not-applied", {"--max-grad-norm", "0.1"}, "sgd", table},
