@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Endian.h"
@@ -23,8 +22,8 @@ std::optional<llvm::StringRef> word_of(DType dtype) {
 }
 }  // namespace
 
-llvm::Error write_safetensors(llvm::StringRef path, const HostArrays& arrays,
-                              const std::map<std::string, std::string>& metadata) {
+llvm::Error write_safetensors(const HostArrays& arrays, const Metadata& metadata,
+                              llvm::function_ref<llvm::Error(llvm::ArrayRef<llvm::ArrayRef<char>>)> write) {
   std::string header;
   llvm::raw_string_ostream text(header);
   llvm::json::OStream json(text);
@@ -56,7 +55,7 @@ llvm::Error write_safetensors(llvm::StringRef path, const HostArrays& arrays,
   const llvm::support::ulittle64_t length(header.size());
   pieces[0] = {reinterpret_cast<const char*>(&length), sizeof length};
   pieces[1] = {header.data(), header.size()};
-  return write_file_atomically(path, pieces);
+  return write(pieces);
 }
 
 HostArray transposed(const HostArray& matrix) {

@@ -6,13 +6,15 @@
 #include <vector>
 
 #include "frontend/ir/host_array.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/Support/Error.h"
 
 namespace optp {
-// `metadata`: strings by name, under "__metadata__". The file appears whole or not at all. Errors: those of writing,
-// and a dtype that the format has no word for.
-llvm::Error write_safetensors(llvm::StringRef path, const HostArrays& arrays,
-                              const std::map<std::string, std::string>& metadata);
+using Metadata = std::map<std::string, std::string>;  // by name, under "__metadata__"
+
+// Errors: those of `write`, which gets all of the file in pieces, and a dtype that the format has no word for.
+llvm::Error write_safetensors(const HostArrays& arrays, const Metadata& metadata,
+                              llvm::function_ref<llvm::Error(llvm::ArrayRef<llvm::ArrayRef<char>>)> write);
 
 // A matrix with rows and columns exchanged.
 HostArray transposed(const HostArray& matrix);

@@ -73,6 +73,14 @@ class Verbs(InFolder):
         more = opt_partition.train("m.onnx", devices=2, data=tokens, resume="run", max_steps=4, save="run")
         self.assertEqual([step.step for step in more.steps], [4])
         trained = more.export("trained.onnx")
+        wider = more.reshard("wider", devices=3)
+        self.assertEqual(*(opt_partition.export(run, f"{run}.safetensors").read_bytes() for run in ("run", wider)))
+        opt_partition.partition("m.onnx", devices=2, output="two")
+        weights = opt_partition.export(wider, "weights", plan="two")
+        self.assertEqual(
+            sorted(file.name for file in weights.iterdir()),
+            ["manifest.json", "rank0.safetensors", "rank1.safetensors"],
+        )
         before, after = (
             opt_partition.partition(model, output=folder).run(self.inputs())["logits"]
             for model, folder in (("m.onnx", "before"), (trained, "after"))

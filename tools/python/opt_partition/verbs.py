@@ -200,6 +200,10 @@ class Training:
         """Writes the trained weights into a model like the one that was trained."""
         return export(self.checkpoint, output, progress=progress, **flags)
 
+    def reshard(self, output: Place, *, progress: bool = False, **flags: Flag) -> Path:
+        """Writes the checkpoint anew, for other devices (`devices=`, `mesh=`, `zero=`)."""
+        return reshard(self.checkpoint, output, progress=progress, **flags)
+
 
 def train(
     model: Place,
@@ -222,8 +226,15 @@ def train(
 
 
 def export(checkpoint: Place, output: Place, *, progress: bool = False, **flags: Flag) -> Path:
-    """Writes the weights of a checkpoint into a model like the one that was trained."""
+    """Writes the weights of a checkpoint into a model like the one that was trained, as NAME.safetensors, or, with
+    `plan=` a folder of partition, as a folder of a safetensors file a device."""
     call("export", checkpoint, progress=progress, output=output, **flags)
+    return Path(output)
+
+
+def reshard(checkpoint: Place, output: Place, *, progress: bool = False, **flags: Flag) -> Path:
+    """Writes a checkpoint anew, for other devices (`devices=`, `mesh=`, `zero=`), and gives its folder."""
+    call("reshard", checkpoint, progress=progress, output=output, **flags)
     return Path(output)
 
 
