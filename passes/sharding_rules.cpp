@@ -9,7 +9,7 @@ struct Taking {
   const Factors& factors;
   const Node& node;
   const Rule& rule;
-  NodeAxes axes = {};
+  NodeAxes axes = NodeAxes();
 
   bool is_linked(int loop) const {
     return llvm::any_of(rule.links,
