@@ -1,7 +1,8 @@
 // A parameter's update stands behind the last reader of what it replaces, instead of behind the whole backward pass: a
 // gradient's memory is free as soon as it was used, and the gradient is still in the caches then. All of one
 // parameter's update stays together, since one sweep over parameter, gradient and state does it. What needs all
-// gradients, such as their norm, stays behind them.
+// gradients, such as their norm, stays behind them. A gradient that is summed over devices gets the time until the next
+// such sum to travel: its update stands behind that.
 //   before   dw2, dx, dw1, …, w2.next = w2 - lr · dw2, w1.next = …
 //   after    dw2, dx, w2.next = w2 - lr · dw2, dw1, …
 #include "frontend/ir/op.h"
@@ -19,6 +20,17 @@ void add_readers(const Value& v, llvm::SmallVectorImpl<const Node*>& out) {
     if (use.node->op->is(view_traits))
       for (const auto& r : use.node->results) add_readers(*r, out);
   }
+}
+
+bool serves_updates_alone(const Value& v) {
+  return llvm::all_of(v.uses, [](const Use& use) {
+    if (use.node->phase == Phase::optimizer) return true;
+    return use.node->op->is(view_traits) &&
+           llvm::all_of(use.node->results, [](const auto& r) { return serves_updates_alone(*r); });
+  });
+}
+bool sums_a_gradient(const Node& node) {
+  return node.op->collective && node.phase == Phase::backward && serves_updates_alone(node.out());
 }
 
 class Schedule {
@@ -106,6 +118,14 @@ class Schedule {
 
   void done(const Node& node) {
     if (!done_.insert(&node).second) return;
+    if (sums_a_gradient(node)) {
+      if (travels_) arrived(*travels_);
+      travels_ = &node;
+    } else {
+      arrived(node);
+    }
+  }
+  void arrived(const Node& node) {
     if (const auto it = waiting_.find(&node); it != waiting_.end())
       for (const size_t unit : it->second) --units_[unit].open;
   }
@@ -134,6 +154,7 @@ class Schedule {
   llvm::DenseMap<const Node*, size_t> unit_of_;
   llvm::DenseMap<const Node*, llvm::SmallSetVector<size_t, 2>> waiting_;  // units that wait for the node
   llvm::DenseSet<const Node*> done_;
+  const Node* travels_ = nullptr;  // the last sum of a gradient
 };
 }  // namespace
 

@@ -67,6 +67,7 @@ llvm::Expected<std::unique_ptr<Graph>> split(const Graph& graph, const PassOptio
 llvm::Error combine_all_reduces(Graph& spmd, const PassOptions& options);
 // Moves each update of a training step behind the last reader of what it replaces.
 llvm::Error hasten_updates(Graph& graph);
+llvm::Error prefetch(Graph& graph);
 // This rank's graph: every part and start a number.
 llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t rank);
 // Where a rank has a part of a named extent and needs to know the whole: materialise's last step.

@@ -138,6 +138,8 @@ const Stage stages[] = {
     {"hasten-updates",
      "a parameter's update stands behind the last reader of its old value, so that gradients go early", training,
      [](Compilation& c, int64_t) { return hasten_updates(*c.spmd); }, on_spmd},
+    {"prefetch", "what is gathered before its use (ZeRO 3) is gathered one ahead", training,
+     [](Compilation& c, int64_t) { return prefetch(*c.spmd); }, on_spmd},
     // Last: from here on no collective may be removed or moved on one rank alone.
     {"materialise", "one graph per rank: every extent a number or a named dim", always, make_rank,
      per_rank | on_spmd | makes_graph},

@@ -206,7 +206,9 @@ llvm::Error Executable::State::compile() {
     if (auto e = load(*o.value)) return e;
   }
   place_outputs();
+  if (options.overlap_bytes) begin_collectives();
   merge_in_place();
+  if (options.overlap_bytes) keep_until_done();
   plan();
   if (!context.plan_only) allocate();
   return llvm::Error::success();
@@ -395,6 +397,39 @@ void Executable::State::place_outputs() {
       root.kind = Root::Kind::output;
       root.index = int(k);
     }
+  }
+}
+
+// The first step that reads what a collective makes; behind all steps, if none does.
+size_t Executable::State::needed_at(size_t collective) const {
+  const int made = steps[collective].out[0].root;
+  for (size_t s = collective + 1; s < steps.size(); ++s)
+    if (llvm::any_of(steps[s].in, [&](const Place& p) { return p.root == made; })) return s;
+  return steps.size();
+}
+// Those behind which something is computed that does not need them. Their operands stay as they are until then.
+void Executable::State::begin_collectives() {
+  size_t number = 0;
+  for (size_t s = 0; s < steps.size(); ++s) {
+    Step& step = steps[s];
+    if (!step.collective || step.collective->group.size() < 2 || step.work.operands[0].bytes() < *options.overlap_bytes)
+      continue;
+    const size_t end = needed_at(s);
+    const auto between = llvm::ArrayRef<Step>(steps).slice(s + 1, end - s - 1);
+    if (llvm::all_of(between, [](const Step& other) { return other.collective.has_value(); })) continue;
+    step.is_begun = true;
+    ++number;
+    if (end < steps.size()) steps[end].awaits = number;
+    Root& operand = roots[size_t(step.in[0].root)];
+    if (operand.last > int64_t(s)) operand.last = std::max(operand.last, int64_t(end));
+  }
+}
+// An operand that nothing else reads, and whose place the result has not taken.
+void Executable::State::keep_until_done() {
+  for (size_t s = 0; s < steps.size(); ++s) {
+    if (!steps[s].is_begun) continue;
+    Root& operand = roots[size_t(root_of(steps[s].in[0].root))];
+    operand.last = std::max(operand.last, int64_t(needed_at(s)));
   }
 }
 

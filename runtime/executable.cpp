@@ -54,7 +54,20 @@ void Executable::State::prepare_outputs(HostArrays& outputs) {
       base[r] = outputs.find(graph.outputs[size_t(roots[r].index)].name)->second.bytes.data();
 }
 llvm::Error Executable::State::run_steps() {
-  if (options.profile) times.clear();
+  times.clear();
+  begun.clear();
+  awaited = 0;
+  llvm::Error own = step_after_step();
+  if (!own) own = await(queue.begun());
+  // What is on its way reads and writes these buffers: a run that fails waits for it, too.
+  std::optional<Diagnostic> fault;
+  if (own) queue.give_up((fault = take_diagnostic(std::move(own)))->message());
+  llvm::Error others = queue.finish();
+  if (!fault) return others;
+  llvm::consumeError(std::move(others));
+  return *fault;
+}
+llvm::Error Executable::State::step_after_step() {
   llvm::SmallVector<const void*, 8> in;
   llvm::SmallVector<void*, 2> out;
   for (Step& step : steps) {
@@ -62,9 +75,29 @@ llvm::Error Executable::State::run_steps() {
     out.clear();
     for (const Place& p : step.in) in.push_back(address(p));
     for (const Place& p : step.out) out.push_back(address(p));
+    // A collective of this thread's own comes behind all that were begun.
+    if (auto e = await(step.collective && !step.is_begun ? queue.begun() : step.awaits)) return e;
+    if (step.is_begun) {
+      queue.begin(*step.collective, in[0], out[0], step.work.operands[0].bytes());
+      begun.push_back(&step);
+      continue;
+    }
     const double start = options.profile ? microseconds_now() : 0;
     if (auto e = run_step(step, in, out)) return e;
     if (options.profile) times.push_back(step.time(start, microseconds_now() - start));
+  }
+  return llvm::Error::success();
+}
+// In a profile a collective takes the time that it was waited for.
+llvm::Error Executable::State::await(size_t count) {
+  if (count <= awaited) return llvm::Error::success();
+  double start = options.profile ? microseconds_now() : 0;
+  for (; awaited < count; ++awaited) {
+    if (auto e = queue.wait_for(awaited + 1)) return e;
+    if (!options.profile) continue;
+    const double end = microseconds_now();
+    times.push_back(begun[awaited]->time(start, end - start));
+    start = end;
   }
   return llvm::Error::success();
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct ExecutableOptions {
   Communicator* communicator = nullptr;  // outlives the executable; null where no collective has a second member
   MissingWeights missing = MissingWeights::refuse;
   bool fuse = true;
+  // Collectives of at least so many bytes travel, by a thread of their own, until their result is needed.
+  std::optional<int64_t> overlap_bytes;
   // A mask of attention that takes no more is computed once, whole, for all that add it; a larger one by blocks with
   // the scores.
   int64_t whole_mask_bytes = 1 << 20;

@@ -4,7 +4,7 @@
 
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/DenseSet.h"
-#include "runtime/collective.h"
+#include "runtime/collective_queue.h"
 #include "runtime/executable.h"
 #include "runtime/fusion.h"
 #include "runtime/kernel.h"
@@ -55,6 +55,8 @@ struct Executable::State {
     int64_t scratch_offset = 0;
     double flops = 0;
     std::optional<CollectiveStep> collective;
+    bool is_begun = false;  // a collective that later steps wait for
+    size_t awaits = 0;      // so many of those that are begun have to be done before this step
 
     std::string label() const;  // its ops
     StepTime time(double start_us, double duration_us) const;
@@ -77,9 +79,12 @@ struct Executable::State {
   std::vector<int64_t> offsets;  // of arena roots
   std::vector<char*> base;       // of each root, while running
   std::vector<StepTime> times;
+  CollectiveQueue queue;
+  std::vector<const Step*> begun;             // collectives of this run, in order
+  size_t awaited = 0;                         // of them
   llvm::DenseMap<const Node*, Kernel> early;  // compiled before the others, by their last node
 
-  State(const Graph& g, const ExecutableOptions& o) : graph(g), options(o) {}
+  State(const Graph& g, const ExecutableOptions& o) : graph(g), options(o), queue(o.communicator) {}
 
   llvm::Error compile();
   llvm::Error run(const HostInputs& inputs, HostArrays& outputs);
@@ -112,6 +117,9 @@ struct Executable::State {
   llvm::Error add_steps();
   llvm::Error add_step(const FusedStep& fused);
   void place_outputs();
+  size_t needed_at(size_t collective) const;
+  void begin_collectives();
+  void keep_until_done();
   bool is_update(const Root& root) const;
   void merge_in_place();
   bool becomes_result(const Step& step, size_t k, int64_t now) const;
@@ -121,6 +129,8 @@ struct Executable::State {
   llvm::Error take_inputs(const HostInputs& inputs);
   void prepare_outputs(HostArrays& outputs);
   llvm::Error run_steps();
+  llvm::Error step_after_step();
+  llvm::Error await(size_t count);
   llvm::Error run_step(Step& step, llvm::ArrayRef<const void*> in, llvm::ArrayRef<void*> out);
   void copy_outputs(HostArrays& outputs) const;
 };

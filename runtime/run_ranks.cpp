@@ -100,6 +100,7 @@ llvm::Expected<std::unique_ptr<RankThreads>> RankThreads::create(World& world, c
     ExecutableOptions own = options.executable;
     own.threads = options.threads_per_device;
     own.communicator = &world.communicator(rank);
+    if (world.overlaps()) own.overlap_bytes = 64 * 1024;  // below, waking the other thread takes as long
     if (options.packed) own.packed = (*options.packed)[rank];
     auto executable = Executable::compile(*graphs[rank], own);
     if (!executable) return executable.takeError();

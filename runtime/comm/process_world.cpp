@@ -1,6 +1,7 @@
 #include "runtime/comm/process_world.h"
 
 #include <cstring>
+#include <numeric>
 #include <stdexcept>
 
 #include "frontend/ir/diagnostic.h"
@@ -73,6 +74,13 @@ std::string ProcessWorld::flight_record() const {
   for (const size_t r : held_)
     text += "rank " + std::to_string(r) + "\n" + state_->communicators[r - held_[0]]->flight_record();
   return text;
+}
+
+// Processes that read each other's memory do so with the core that would compute.
+bool ProcessWorld::overlaps() const {
+  llvm::SmallVector<int> all(size_t(mail_.processes()));
+  std::iota(all.begin(), all.end(), 0);
+  return all.size() > 1 && !state_->peers.is_shared_by(all);
 }
 
 llvm::Expected<PerRank<std::string>> ProcessWorld::gather_bytes(PerRank<std::string> own) {

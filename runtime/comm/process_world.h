@@ -21,6 +21,7 @@ class ProcessWorld final : public World {
   Communicator& communicator(size_t rank) override;
   void abort(llvm::StringRef message) override { mail_.fail(message); }
   std::string flight_record() const override;
+  bool overlaps() const override;
 
  private:
   llvm::Expected<PerRank<std::string>> gather_bytes(PerRank<std::string> own) override;

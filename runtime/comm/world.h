@@ -26,6 +26,8 @@ class World {
   // From any thread: who is in a collective, or begins one, returns with this message.
   virtual void abort(llvm::StringRef message) = 0;
   virtual std::string flight_record() const = 0;  // of the held ranks; at any time
+  // What ranks send each other travels without them: collectives are begun early, and waited for late.
+  virtual bool overlaps() const { return false; }
 
   bool holds(size_t rank) const;
   bool is_root() const { return holds(0); }  // reports, and has what is whole

@@ -119,6 +119,60 @@ TEST_CASE("processes that hold some of the ranks each: the same sums, and the sa
           R"({"code":"bad-input/out-of-range","exit":65,"expected":"from -3 to 2","found":"9","message":"rank 2: node of 'row' (gather): index 9 of operand 1 'index' is outside 3 rows of 'table'","node":"row","op":"gather","severity":"error","tensor":"index"})"));
 }
 
+// out = all_reduce(x) + table[index], and the row is chosen while x travels.
+std::unique_ptr<Graph> graph_with_a_wait() {
+  auto graph = std::make_unique<Graph>();
+  Builder build(*graph);
+  build.set_fold(false);
+  Value& x = graph->add_input("x", {DType::f32, {Dim(1), Dim(2)}});
+  Value& table = graph->add_input("table", {DType::f32, {Dim(3), Dim(2)}});
+  Value& index = graph->add_input("index", {DType::i64, {Dim(1)}});
+  Value* sum = llvm::cantFail(build.create(
+      "all_reduce", {&x},
+      {{"group", llvm::SmallVector<int64_t, 4>{0, 1}}, {"reduce", std::string("sum")}, {"id", std::string("sum.0")}},
+      "sum"));
+  Value* row = llvm::cantFail(build.create("gather", {&table, &index}, {{"axis", int64_t(0)}}, "row"));
+  graph->outputs.push_back({"y", llvm::cantFail(build.create("add", {sum, row}, {}, "y"))});
+  graph->outputs.push_back({"sum", sum});
+  return graph;
+}
+
+TEST_CASE("a collective that travels while its rank computes gives the same; a rank that fails meanwhile is named") {
+  const auto graph = graph_with_a_wait();
+  const auto array = [](bool is_float, Extents dims, std::vector<double> f, std::vector<int64_t> i) {
+    Array a;
+    a.resize(is_float, dims);
+    a.f.assign(f.begin(), f.end()), a.i.assign(i.begin(), i.end());
+    return host_array(a, is_float ? DType::f32 : DType::i64);
+  };
+  for (const bool fails : {false, true}) {
+    ThreadWorld world(2);
+    RankThreadsOptions options;
+    options.executable.overlap_bytes = 0;
+    auto ranks = RankThreads::create(world, PerRank<const Graph*>::of_all({graph.get(), graph.get()}), options);
+    REQUIRE(bool(ranks));
+    PerRank<HostArrays> arrays(world.held()), outputs;
+    PerRank<HostInputs> inputs(world.held());
+    for (size_t r = 0; r < 2; ++r) {
+      arrays[r] = {{"x", array(true, {1, 2}, {double(r) + 1, 10}, {})},
+                   {"table", array(true, {3, 2}, {1, 2, 3, 4, 5, 6}, {})},
+                   {"index", array(false, {1}, {}, {fails && r == 1 ? 9 : int64_t(r)})}};
+      inputs[r] = inputs_of(arrays[r]);
+    }
+    for (int again = 0; again < 3 && !fails; ++again) {
+      REQUIRE(llvm::toString((*ranks)->run(inputs, outputs)) == "");
+      for (size_t r = 0; r < 2; ++r) {
+        CHECK(to_array(outputs[r].find("sum")->second).f == std::vector<double>{3, 20});
+        CHECK(to_array(outputs[r].find("y")->second).f ==
+              std::vector<double>{4 + 2.0 * double(r), 22 + 2.0 * double(r)});
+      }
+    }
+    if (fails)
+      CHECK(take_diagnostic((*ranks)->run(inputs, outputs)).message() ==
+            "rank 1: node of 'row' (gather): index 9 of operand 1 'index' is outside 3 rows of 'table'");
+  }
+}
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they end the program themselves
 TEST_CASE("memory that runs out on a rank is the run's error, not the program's end") {
   Graph graph;

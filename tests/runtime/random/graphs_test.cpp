@@ -320,6 +320,7 @@ void try_graph(Random& random, int64_t ranks, Covered& covered) {
   RankThreadsOptions options;
   options.threads_per_device = 1 + int(random.below(2));
   options.executable.fuse = random.below(8) != 0;
+  if (random.below(2)) options.executable.overlap_bytes = 0;
   ThreadWorld world(graphs.size());
   auto threads = RankThreads::create(world, PerRank<const Graph*>::of_all(graphs), options);
   REQUIRE_MESSAGE(bool(threads), text(threads.takeError()));
