@@ -121,9 +121,36 @@ llvm::Expected<GroupedHeads> grouped_heads(LoweringContext& c, Formula& f, Value
   }
   return out;
 }
+// How long each sequence was before this step: [batch, 1, 1, 1]. Prompts that are padded have none: `counts`, of their
+// tokens up to the end of this step, are less than this step's.
+Value* lengths_before(Formula& f, Value* counts, Dim queries) {
+  Value* before = f.sub(counts, f.extent(queries, DType::i64));
+  return f.op("max", {before, f.scalar(DType::i64, 0)});
+}
+// The length of what a step leaves in the cache: the longest sequence's, or all of a buffer that has room for more.
+Dim present_length(const Value& total, Dim past, Dim queries) {
+  const auto content = content_of(total);
+  if (!content || content->elements.size() != 1) return past + queries;
+  const Dim longest = content->elements[0];
+  if (proved_less_equal(longest, past)) return past;
+  return proved_less_equal(past, longest) ? longest : past + queries;
+}
+// [batch, key heads, length, head]: of each sequence what the cache had up to `before`, then the new keys, then zeros.
+// Which of the new ones goes where is a product with ones and zeros, since it differs by sequence.
+Value* appended(Formula& f, Value* cache, Value* added, Value* before, Dim length) {
+  if (!cache || !added || !before) return nullptr;
+  const Dim past = cache->type.dims[2], queries = added->type.dims[2];
+  Value* row = iota(f, 0, length);
+  Value* goes_to = f.add(f.reshape(iota(f, 0, queries), {1, queries}), f.reshape(before, {before->type.dims[0], 1, 1}));
+  Value* chosen = f.cast(f.op("equal", {f.reshape(row, {length, 1}), goes_to}), added->type.dtype);
+  Value* moved = f.op("contract", {chosen, added}, {{"loops", contract_loops("b t s, b h s d -> b h t d")}});
+  Value* is_old = f.op("less", {f.reshape(iota(f, 0, past), {past, 1}), before});
+  Value* head = f.op("where", {is_old, cache, part(f, moved, 2, 0, past)});
+  return length == past ? head : f.op("concat", {head, part(f, moved, 2, past, length - past)}, {{"axis", int64_t(2)}});
+}
 // Operands: those of grouped_heads; caches [batch, key heads, past, head]; seqlens_k: the index of each sequence's last
-// key; caches of angles. Always causal. The keys of a sequence are its first seqlens_k + 1: what is padded stands
-// behind, and no step comes after it.
+// key; caches of angles. Always causal. The keys of a sequence are its first seqlens_k + 1, each at its own place:
+// sequences of a batch may differ in length, and a cache may have room for more.
 Lowered group_query_attention(LoweringContext& c) {
   OPTP_TRY(query, c.need_float(0));
   if (auto e = has_dims(c, 0, 3)) return e;
@@ -132,13 +159,17 @@ Lowered group_query_attention(LoweringContext& c) {
   auto [q, k, v, head] = heads;
   OPTP_TRY(last_key, c.need(5));
   OPTP_TRY(total, c.need(6));
-  (void)total;  // the shapes say it
-  Dim past = 0;
-  if (c.has(3) && c.has(4)) {
-    if (auto e = has_dims(c, 3, 4)) return e;
-    past = c.operands[3]->type.dims[2];
-  }
+  Value* count = f.add(f.cast(last_key, DType::i64), 1);
+  if (last_key->ndim() > 2 || !count)
+    return c.fail(Code::shape_mismatch).operand(5, last_key->name).expected("[batch]");
+  Value* counts = f.reshape(count, {product(last_key->type.dims), 1, 1, 1});
   const Dim queries = query->type.dims[1];
+  const bool has_past = c.has(3) && c.has(4);
+  if (has_past)
+    if (auto e = has_dims(c, 3, 4)) return e;
+  Value* before = has_past ? lengths_before(f, counts, queries) : nullptr;
+  Value* positions = f.reshape(iota(f, 0, queries), {queries, 1});
+  if (has_past) positions = f.add(positions, before);
   if (c.integer("do_rotary", 0) != 0) {
     OPTP_TRY(cos_cache, c.need(7));
     OPTP_TRY(sin_cache, c.need(8));
@@ -146,21 +177,22 @@ Lowered group_query_attention(LoweringContext& c) {
       if (auto e = has_dims(c, o, 2)) return e;
     if (c.has(9))
       if (auto e = has_dims(c, 9, 2)) return e;
-    Value* positions = f.reshape(iota(f, past, queries), {Dim(1), queries});
-    if (c.has(9)) positions = f.cast(c.operands[9], DType::i64);
+    Value* at = c.has(9) ? f.cast(c.operands[9], DType::i64)
+                         : f.reshape(positions, {has_past ? counts->type.dims[0] : Dim(1), queries});
     const bool interleaved = c.integer("rotary_interleaved", 0) != 0;
-    q = rotated(f, q, cos_cache, sin_cache, positions, interleaved);
-    k = rotated(f, k, cos_cache, sin_cache, positions, interleaved);
+    q = rotated(f, q, cos_cache, sin_cache, at, interleaved);
+    k = rotated(f, k, cos_cache, sin_cache, at, interleaved);
   }
-  if (c.has(3) && c.has(4)) k = joined(f, c.operands[3], k), v = joined(f, c.operands[4], v);
+  Dim keys = queries;
+  if (has_past) {
+    keys = present_length(*total, c.operands[3]->type.dims[2], queries);
+    k = appended(f, c.operands[3], k, before, keys);
+    v = appended(f, c.operands[4], v, before, keys);
+  }
   const DType dtype = query->type.dtype;
   Mask mask;
-  keep_causal(f, mask, past, queries, past + queries, c.integer("local_window_size", -1), dtype);
-  Value* count = f.add(f.cast(last_key, DType::i64), 1);
-  if (last_key->ndim() > 2 || !count)
-    return c.fail(Code::shape_mismatch).operand(5, last_key->name).expected("[batch]");
-  Value* counts = f.reshape(count, {product(last_key->type.dims), 1, 1, 1});
-  mask.keep(f, f.op("less", {iota(f, 0, past + queries), counts}), dtype, lowest);
+  keep_causal(f, mask, positions, keys, c.integer("local_window_size", -1), dtype);
+  mask.keep(f, f.op("less", {iota(f, 0, keys), counts}), dtype, lowest);
   if (c.has(10)) mask.add(f, c.operands[10]);
   OPTP_TRY(scale, scale_of(c, head));
   return made_by(f, {heads_joined(f, attended(f, q, k, v, mask, scale, c.number("softcap", 0))), k, v});

@@ -23,6 +23,8 @@ struct Mask {
 };
 // Query i stands at position past + i, and sees the keys up to it, with a window only the last `window` of them.
 void keep_causal(Formula& f, Mask& mask, Dim past, Dim queries, Dim keys, int64_t window, DType dtype);
+// The same of queries at `positions`, [queries, 1] or [batch, 1, queries, 1].
+void keep_causal(Formula& f, Mask& mask, Value* positions, Dim keys, int64_t window, DType dtype);
 // Operand `index` masks keys: [batch] counts of keys that are no padding, [batch, keys] or [batch, queries, keys] of
 // ones and zeros.
 llvm::Error keep_valid(LoweringContext& c, Formula& f, Mask& mask, size_t index, Dim keys, DType dtype, double filter);

@@ -35,10 +35,13 @@ Value* iota(Formula& f, Dim start, Dim size) {
 Value* joined(Formula& f, Value* before, Value* after) {
   return before ? f.op("concat", {before, after}, {{"axis", int64_t(2)}}) : after;
 }
+void keep_causal(Formula& f, Mask& mask, Value* positions, Dim keys, int64_t window, DType dtype) {
+  Value* column = iota(f, 0, keys);
+  mask.keep(f, f.op("less_equal", {column, positions}), dtype, lowest);
+  if (window > 0) mask.keep(f, f.op("greater", {column, f.add(positions, double(-window))}), dtype, lowest);
+}
 void keep_causal(Formula& f, Mask& mask, Dim past, Dim queries, Dim keys, int64_t window, DType dtype) {
-  Value *row = f.reshape(iota(f, past, queries), {queries, 1}), *column = iota(f, 0, keys);
-  mask.keep(f, f.op("less_equal", {column, row}), dtype, lowest);
-  if (window > 0) mask.keep(f, f.op("greater", {column, f.add(row, double(-window))}), dtype, lowest);
+  keep_causal(f, mask, f.reshape(iota(f, past, queries), {queries, 1}), keys, window, dtype);
 }
 llvm::Error keep_valid(LoweringContext& c, Formula& f, Mask& mask, size_t index, Dim keys, DType dtype, double filter) {
   Value* given = c.operands[index];
