@@ -141,6 +141,18 @@ void add_decoder(Fit& fit, const Plan& plan, const std::string& model) {
   fit.cached_tokens = decoder->examples()["capacity"];
   fit.devices = memory_of(plan, &*decoder);
 }
+// Of a plan without rank graphs they are known at the dims alone that it was made for.
+llvm::Error find_activations(Fit& fit, const Plan& plan, const std::string& model) {
+  if (llvm::all_of(fit.devices, [](const DeviceMemory& d) { return d.activation_bytes.has_value(); }))
+    return llvm::Error::success();
+  auto again = plan_again(plan, model, plan.mesh, {});
+  if (!again)
+    return within(words("--fit: how much activations take at these dims is known by the model alone (--model FILE)"),
+                  again.takeError());
+  const std::vector<DeviceMemory> found = memory_of(*again);
+  for (size_t k = 0; k < fit.devices.size(); ++k) fit.devices[k].activation_bytes = found[k].activation_bytes;
+  return llvm::Error::success();
+}
 llvm::Expected<Fit> fit_of(const InspectOptions& o, const Plan& plan) {
   auto limit = parse_size("--fit", o.fit);
   if (!limit) return limit.takeError();
@@ -150,9 +162,11 @@ llvm::Expected<Fit> fit_of(const InspectOptions& o, const Plan& plan) {
   if (o.model.empty() && !llvm::sys::fs::exists(plan.model.name)) {
     fit.why_not = "not known without the model (--model FILE)";
     if (may_decode) fit.cache_why_none = fit.why_not;
-    return fit;
+  } else if (may_decode) {
+    add_decoder(fit, plan, o.model);
   }
-  if (may_decode) add_decoder(fit, plan, o.model);
+  if (auto e = find_activations(fit, plan, o.model)) return e;
+  if (!fit.why_not.empty()) return fit;
   auto smallest = smallest_that_fits(*limit, [&](int64_t devices) -> llvm::Expected<std::vector<DeviceMemory>> {
     const Mesh mesh = with_devices(plan.mesh, devices);
     auto again = plan_again(plan, o.model, mesh, {});

@@ -176,6 +176,27 @@ TEST_CASE("--fit adds up what each device holds, and finds the fewest devices th
   CHECK(contents(box / "fit.html").find("<section id=\"fit\">") != std::string::npos);
 }
 
+TEST_CASE(
+    "--fit at other dims counts activations of a plan without rank graphs, too, or says that it needs the model") {
+  const Sandbox box;
+  fs::copy_file(export_of("opt-tiny") + "/model.onnx", box / "m.onnx");
+  const std::vector<std::string> at{"--dim", "batch=3", "--dim", "sequence=40", "--fit", "1GB", "--json"};
+  const std::vector<std::string> train{"m.onnx", "--devices", "2", "--train"};
+  REQUIRE(box.run(train + std::vector<std::string>{"-o", "whole"}).code == 0);
+  REQUIRE(box.run(train + std::vector<std::string>{"--plan-only", "-o", "alone"}).code == 0);
+  const Result whole = box.run(std::vector<std::string>{"inspect", "whole"} + at);
+  const Result alone = box.run(std::vector<std::string>{"inspect", "alone"} + at);
+  CHECK(whole.code == 0);
+  CHECK(alone.out == whole.out);
+  CHECK(whole.out.find("\"activation_bytes\": null") == std::string::npos);
+  fs::remove(box / "m.onnx");
+  const Result lost = box.run(std::vector<std::string>{"inspect", "alone"} + at);
+  CHECK(lost.code == 66);
+  CHECK(lost.line() ==
+        "--fit: how much activations take at these dims is known by the model alone (--model FILE): m.onnx: no such "
+        "file");
+}
+
 TEST_CASE("what does not fit is an error, of a model alone only if no number of devices does") {
   const Sandbox box;
   fs::copy_file(export_of("opt-tiny") + "/model.onnx", box / "m.onnx");
