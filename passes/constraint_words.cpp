@@ -98,7 +98,21 @@ llvm::Expected<std::optional<Sharding>> ConstraintWords::cut(const Value& v, uns
   if (!axis) return wrong().what("mesh " + to_string(graph.mesh) + " has no axis 'tensor'").about({.tensor = v.name});
   Sharding s = whole(v);
   s.dims[dim] = cut_where_free(v, dim, {axis->name});
+  // Heads that several devices share are held where what is made of them is.
+  const auto& own = factors.of(v, dim);
+  for (size_t p = 0; p < own.parts.size(); ++p)
+    for (size_t k = 0; k < own.parts[p].classes.size(); ++k)
+      if (FactorSharding& f = s.dims[dim].parts[p].factors[k]; !f.axes.empty())
+        if (const auto times = repeated(own.parts[p].classes[k])) f.axes = covering(f.axes, *times);
   return s;
+}
+// How often what a class is for is repeated.
+std::optional<int64_t> ConstraintWords::repeated(Factors::Class c) const {
+  for (const auto& node : graph.nodes)
+    for (const LoopCover& cover : factors.rule(*node).covers)
+      if (const auto coarse = factors.of_loop(*node, cover.coarse).classes(); coarse.size() == 1 && coarse[0] == c)
+        return cover.times;
+  return std::nullopt;
 }
 
 llvm::Expected<std::optional<Sharding>> ConstraintWords::sharding_of(const Value& v) const {

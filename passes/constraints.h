@@ -50,6 +50,7 @@ struct ConstraintWords {
   llvm::Expected<std::optional<Sharding>> as_written(const Value& v) const;
   llvm::Expected<std::optional<Sharding>> of_layer(const Value& v, bool by_column) const;
   llvm::Expected<std::optional<Sharding>> cut(const Value& v, unsigned dim) const;
+  std::optional<int64_t> repeated(Factors::Class c) const;
 };
 bool is_held_only(const Constraint& c);
 }  // namespace optp

@@ -261,6 +261,13 @@ TEST_CASE("a Hugging Face tp_plan is read, and a plan printed as one is the same
   REQUIRE(read.code == 0);
   CHECK(has(read.err, "llama.json:9: "));  // there are no experts
   CHECK(box.run({"diff", "out", "same"}).out == "no difference\n");
+  for (const char* devices : {"6", "8"}) {  // for 4 heads of keys and values: each device holds those of its queries
+    CAPTURE(devices);
+    const Words plan{model("llama-tiny-dynamo"), "--devices", devices, "--no-html", "--overwrite", "-o"};
+    REQUIRE(box.run(plan + Words{"by-strategy"}).code == 0);
+    REQUIRE(box.run(plan + Words{"by-plan", "--tp-plan", "llama.json"}).code == 0);
+    CHECK(box.run({"diff", "by-strategy", "by-plan"}).out == "no difference\n");
+  }
   const std::string printed = box.run({"inspect", "out", "--tp-plan"}).out;
   CHECK(has(printed, "layers.*.self_attn.q_proj\": \"colwise\""));
   CHECK(has(printed, "layers.*.mlp.down_proj\": \"rowwise\""));
