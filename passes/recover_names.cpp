@@ -51,6 +51,7 @@ class Recovery {
     for (const auto& [name, values] : claims_)
       if (is_one(name, values))
         for (Value* v : values) v->model_name = name;
+    for (const auto& node : graph_.nodes) share(*node);
   }
 
  private:
@@ -66,6 +67,25 @@ class Recovery {
         from = without_last(from), to = without_last(to);
       }
     }
+  }
+  // A table that one module looks up in and another multiplies by is called after both.
+  void share(const Node& node) {
+    const bool looks_up = node.op->is(Trait::looks_up);
+    if (!(looks_up || node.op->is(Trait::product)) || !node.module.known || node.module.name.empty()) return;
+    for (Value* v : llvm::ArrayRef(node.operands).take_front(looks_up ? 1 : node.operands.size())) {
+      while (v->producer && v->producer->op->is(Trait::permutes | Trait::converts)) v = v->producer->operands[0];
+      const std::string name = node.module.name + ".weight";
+      if (!v->is_data() || !is_float(v->type.dtype) || v->ndim() != 2 || v->is_anonymous || v->name == name) continue;
+      if (!llvm::StringRef(v->name).ends_with(".weight") || !is_used_otherwise(*v, looks_up)) continue;
+      if (!graph_.find(name) && !claims_.count(name) && !llvm::is_contained(v->model_aliases, name))
+        v->model_aliases.push_back(name);
+    }
+  }
+  static bool is_used_otherwise(const Value& v, bool looks_up) {
+    return llvm::any_of(v.uses, [&](const Use& use) {
+      if (use.node->op->is(Trait::permutes | Trait::converts)) return is_used_otherwise(use.node->out(), looks_up);
+      return looks_up ? use.node->op->is(Trait::product) : use.node->op->is(Trait::looks_up) && use.operand == 0;
+    });
   }
   std::string spelled(llvm::StringRef path) const {
     for (llvm::StringRef front = path; !front.empty(); front = without_last(front))
