@@ -43,9 +43,10 @@ class SourceTensors {
   llvm::Error write(llvm::function_ref<llvm::Error(llvm::ArrayRef<llvm::ArrayRef<char>>)> to) const {
     return write_safetensors(arrays_, metadata_, to);
   }
-  void say(const std::string& file) const {
+  void say(const std::string& file, const std::string& more) const {
     llvm::outs() << file << ": weights after step " << metadata_.at("step") << ": " << arrays_.size()
-                 << " tensors in float32, " << turned_ << " of them transposed to the layout of the model's source\n";
+                 << " tensors in float32, " << turned_ << " of them transposed to the layout of the model's source"
+                 << more << "\n";
   }
 
  private:
@@ -53,6 +54,13 @@ class SourceTensors {
   Metadata metadata_;
   size_t turned_ = 0;
 };
+
+// A checkpoint holds what was trained.
+std::string what_is_left_out(const RunRecord& run) {
+  return run.freeze.empty() && run.trainable.empty()
+             ? ""
+             : "; parameters that were not trained are the model's, and left out";
+}
 
 llvm::Error export_safetensors(const Checkpoint& checkpoint, const std::string& out) {
   SourceTensors tensors(checkpoint.run().step);
@@ -63,7 +71,7 @@ llvm::Error export_safetensors(const Checkpoint& checkpoint, const std::string& 
     if (auto e = tensors.add(t, std::move(*whole), nullptr)) return e;
   }
   if (auto e = tensors.write([&](auto pieces) { return write_file_atomically(out, pieces); })) return e;
-  tensors.say(out);
+  tensors.say(out, what_is_left_out(checkpoint.run()));
   return llvm::Error::success();
 }
 
@@ -112,7 +120,7 @@ llvm::Error export_ranks(const Checkpoint& checkpoint, const ExportVerbOptions& 
   }
   if (auto e = out->commit()) return e;
   llvm::outs() << o.out << ": weights after step " << checkpoint.run().step << ", a file for each of "
-               << plan->mesh.devices() << " devices\n";
+               << plan->mesh.devices() << " devices" << what_is_left_out(checkpoint.run()) << "\n";
   return llvm::Error::success();
 }
 

@@ -118,6 +118,17 @@ TEST_CASE("a file a rank holds what the plan gives that rank, in the layout of t
   CHECK(self.code == 73);
 }
 
+TEST_CASE("a file without the parameters that were frozen says so") {
+  const Sandbox box;
+  tokens_into(box / "t.bin");
+  REQUIRE(box.run({"train", export_of("opt-tiny") + "/model.onnx", "--data", "t.bin", "--batch", "2", "--sequence", "8",
+                   "--max-steps", "1", "--freeze", "q_proj.weight", "--save", "run"})
+              .code == 0);
+  const Result r = box.run({"export", "run", "-o", "w.safetensors"});
+  CHECK(r.out.find("34 tensors") != std::string::npos);
+  CHECK(r.out.find("; parameters that were not trained are the model's, and left out\n") != std::string::npos);
+}
+
 TEST_CASE("a matrix is transposed element by element, also beyond whole blocks") {
   for (const auto& [rows, columns] : {std::pair{1, 1}, {3, 70}, {33, 32}, {0, 5}}) {
     HostArray a{DType::i32, {rows, columns}, std::vector<char>(size_t(4 * rows * columns))};
