@@ -40,6 +40,11 @@ class Annotator {
   }
 
  private:
+  using Pins = llvm::DenseMap<const Value*, std::pair<Sharding, Cause>>;
+  struct ByStrategy {
+    std::vector<Axes> axes;  // of classes
+    Pins pins;
+  };
   // A strategy's decisions become seeds of this annotation.
   class Seeds : public Seeding {
    public:
@@ -102,8 +107,17 @@ class Annotator {
   }
   void pin(Value& v, Sharding s, Cause cause) { pins_[&v] = {std::move(s), std::move(cause)}; }
 
+  // What constraints are measured by.
+  ByStrategy without_lines() {
+    const auto axes = class_axes_;
+    const auto causes = class_cause_;
+    cover();
+    ByStrategy out{std::exchange(class_axes_, axes), pins_};
+    class_cause_ = causes;
+    return out;
+  }
   llvm::Error constrain() {
-    by_strategy_.axes = class_axes_, by_strategy_.pins = pins_;
+    by_strategy_ = without_lines();
     auto wishes = resolve_constraints(graph_, factors_, recogniser_, options_.constraints);
     if (!wishes) return wishes.takeError();
     remarks_ = std::move(wishes->remarks);
@@ -307,12 +321,8 @@ class Annotator {
   std::vector<Axes> class_axes_;
   std::vector<Cause> class_cause_;
   llvm::DenseSet<int> constrained_;  // classes
-  using Pins = llvm::DenseMap<const Value*, std::pair<Sharding, Cause>>;
   Pins pins_;
-  struct {
-    std::vector<Axes> axes;  // of classes
-    Pins pins;
-  } by_strategy_;
+  ByStrategy by_strategy_;
   llvm::DenseMap<const Value*, const Constraint*> line_of_pin_;
   llvm::DenseMap<int, const Constraint*> line_of_class_;
   std::vector<std::string> remarks_;

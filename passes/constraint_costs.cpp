@@ -1,49 +1,46 @@
 // What a line of constraints costs: bytes on each device, and what each run has to bring to where it is computed with.
+#include <algorithm>
 #include <map>
 
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/shard.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "passes/class_demands.h"
 
 namespace optp {
 namespace {
-int64_t parts(const Mesh& mesh, const Axes& axes) {
-  int64_t out = 1;
-  for (const std::string& axis : axes)
-    if (const MeshAxis* a = mesh.find(axis)) out *= a->size;
-  return out;
-}
-// On the device that has the most.
-int64_t held_bytes(const Mesh& mesh, const Value& v, const Sharding& s) {
-  int64_t out = size_bytes(v.type.dtype);
-  for (size_t d = 0; d < v.ndim(); ++d) {
-    int64_t extent = s.dims[d].parts.empty() ? v.type.dims[d].constant().value_or(1) : 0;
-    for (const ProductSharding& part : s.dims[d].parts) {
-      int64_t of_part = 1;
-      for (const FactorSharding& f : part.factors) {
-        const int64_t n = f.extent.constant().value_or(1), k = parts(mesh, f.axes);
-        of_part *= (n + k - 1) / k;
-      }
-      extent += of_part;
-    }
-    out *= extent;
-  }
+// Of each device.
+std::vector<int64_t> held_bytes(const Mesh& mesh, const Value& v, const Sharding& s) {
+  Extents whole;
+  for (Dim d : v.type.dims) whole.push_back(d.constant().value_or(1));
+  std::vector<int64_t> out;
+  for (const Shard& shard : Shard::of_all(whole, s, mesh)) out.push_back(shard.elements() * size_bytes(v.type.dtype));
   return out;
 }
 struct Sum {
   size_t named = 0, following = 0, moved = 0;
   bool follows = false, changes = false;
-  int64_t bytes = 0, moved_bytes = 0;
+  std::vector<int64_t> bytes;  // more than before, by device
+  int64_t moved_bytes = 0;
   std::string example, following_example;
 };
 void add(Sum& sum, const Mesh& mesh, const HeldAs& held) {
-  const int64_t before = held_bytes(mesh, *held.value, held.before), after = held_bytes(mesh, *held.value, held.after);
-  sum.bytes += after - before;
+  const auto before = held_bytes(mesh, *held.value, held.before), after = held_bytes(mesh, *held.value, held.after);
+  sum.bytes.resize(after.size());
+  for (size_t r = 0; r < after.size(); ++r) sum.bytes[r] += after[r] - before[r];
   sum.changes |= !same_placement(held.before, held.after);
   sum.follows |= held.follows;
   if (held.is_named && sum.named++ == 0) sum.example = called(*held.value);
   if (!held.is_named && sum.following++ == 0) sum.following_example = called(*held.value);
-  if (held.is_moved) ++sum.moved, sum.moved_bytes += held_bytes(mesh, *held.value, replicated(held.value->ndim()));
+  if (held.is_moved) ++sum.moved, sum.moved_bytes += held_bytes(mesh, *held.value, replicated(held.value->ndim()))[0];
+}
+std::string more_in_words(llvm::ArrayRef<int64_t> by_device) {
+  const auto words = [](int64_t more) {
+    return more == 0 ? std::string("none") : (more < 0 ? "−" : "+") + bytes_in_words(std::abs(more));
+  };
+  const auto [least, most] = std::minmax_element(by_device.begin(), by_device.end());
+  if (*least != *most) return words(*least) + " to " + words(*most) + " a device";
+  return *most == 0 ? "no bytes more on any device" : words(*most) + " on each device";
 }
 std::string count(size_t n) { return std::to_string(n) + (n == 1 ? " tensor" : " tensors"); }
 std::string sentence(const Constraint& line, const Sum& sum) {
@@ -53,9 +50,7 @@ std::string sentence(const Constraint& line, const Sum& sum) {
       sum.follows ? ", with what is computed with " + std::string(sum.named == 1 ? "it" : "them") : ", as held alone";
   if (sum.following)
     out += " and " + count(sum.following) + " more, " + (sum.following > 1 ? "such as " : "") + sum.following_example;
-  out += sum.bytes == 0
-             ? ": no bytes more on any device"
-             : ": " + std::string(sum.bytes < 0 ? "−" : "+") + bytes_in_words(std::abs(sum.bytes)) + " on each device";
+  out += ": " + more_in_words(sum.bytes);
   if (sum.moved)
     out += "; " +
            (sum.moved == sum.named ? "each run brings " : "each run brings " + std::to_string(sum.moved) + " of ") +

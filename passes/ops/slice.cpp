@@ -311,7 +311,7 @@ const RegisteredOp pad{{
       Array out;
       out.resize(in[0]->is_float, numbers(node.out().type.dims));
       std::fill(out.f.begin(), out.f.end(), node.number("value"));
-      std::fill(out.i.begin(), out.i.end(), int64_t(node.number("value")));
+      if (!out.is_float) std::fill(out.i.begin(), out.i.end(), int64_t(node.number("value")));  // -∞ is no integer
       const int64_t outer = count_of(llvm::ArrayRef<int64_t>(out.dims).take_front(axis));
       const int64_t inner = count_of(llvm::ArrayRef<int64_t>(out.dims).drop_front(axis + 1));
       const int64_t run = in[0]->dims[axis] * inner;

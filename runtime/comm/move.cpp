@@ -22,7 +22,7 @@ void place_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int axis, 
                  void* out) {
   const Around at = around(dims, axis);
   const int64_t inner = at.inner * element_bytes, chunk = chunk_size(at.total, members, from) * inner;
-  if (chunk == 0) return;
+  if (chunk == 0 || at.outer == 0) return;
   copy_rows(static_cast<char*>(out) + chunk_start(at.total, members, from) * inner, at.total * inner, in, chunk,
             at.outer, chunk);
 }
@@ -31,7 +31,7 @@ void take_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int axis, i
                 void* out) {
   const Around at = around(dims, axis);
   const int64_t inner = at.inner * element_bytes, chunk = chunk_size(at.total, members, which) * inner;
-  if (chunk == 0) return;
+  if (chunk == 0 || at.outer == 0) return;
   copy_rows(out, chunk, static_cast<const char*>(in) + chunk_start(at.total, members, which) * inner, at.total * inner,
             at.outer, chunk);
 }

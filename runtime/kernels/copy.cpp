@@ -77,8 +77,9 @@ llvm::Expected<Kernel> concat(const Work& work, const KernelContext& context) {
   Kernel kernel;
   kernel.run = [outer, runs, row, threads = context.threads](const KernelCall& call) {
     char* to = static_cast<char*>(call.out[0]);
+    if (outer == 0) return llvm::Error::success();
     for (size_t k = 0; k < runs.size(); ++k) {
-      if (runs[k] && outer) place(to, row, static_cast<const char*>(call.in[k]), runs[k], outer, threads);
+      if (runs[k]) place(to, row, static_cast<const char*>(call.in[k]), runs[k], outer, threads);
       to += runs[k];
     }
     return llvm::Error::success();

@@ -134,7 +134,8 @@ Kernel reduce(const Work& work, const KernelContext& context, Nests nests, bool 
   Kernel kernel;
   kernel.run = [=, columns = nests.is_down_columns(), elements = work.results[0].elements(),
                 threads = context.threads](const KernelCall& call) {
-    const T* x = static_cast<const T*>(call.in[0]);
+    static constexpr T nothing{};  // of an empty operand, which may be null, no element is read
+    const T* x = call.in[0] ? static_cast<const T*>(call.in[0]) : &nothing;
     T* y = static_cast<T*>(call.out[0]);
     if (elements == 0) return llvm::Error::success();
     const Loops& kept = nests.kept;

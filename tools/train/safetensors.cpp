@@ -24,6 +24,10 @@ std::optional<llvm::StringRef> word_of(DType dtype) {
 
 llvm::Error write_safetensors(const HostArrays& arrays, const Metadata& metadata,
                               llvm::function_ref<llvm::Error(llvm::ArrayRef<llvm::ArrayRef<char>>)> write) {
+  for (const auto& [name, array] : arrays)
+    if (!word_of(array.dtype))
+      return error(Code::bad_value)
+          .what("safetensors has no word for " + quoted(name) + "'s " + to_string(array.dtype));
   std::string header;
   llvm::raw_string_ostream text(header);
   llvm::json::OStream json(text);
@@ -34,13 +38,9 @@ llvm::Error write_safetensors(const HostArrays& arrays, const Metadata& metadata
   });
   int64_t offset = 0;
   for (const auto& [name, array] : arrays) {
-    const auto word = word_of(array.dtype);
-    if (!word)
-      return error(Code::bad_value)
-          .what("safetensors has no word for " + quoted(name) + "'s " + to_string(array.dtype));
     const auto bytes = int64_t(array.bytes.size());
     json.attributeObject(name, [&, &array = array] {
-      json.attribute("dtype", *word);
+      json.attribute("dtype", *word_of(array.dtype));
       json.attributeArray("shape", [&] {
         for (const int64_t d : array.dims) json.value(d);
       });
