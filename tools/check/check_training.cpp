@@ -251,8 +251,9 @@ llvm::Error TrainingChecker::compare_curves(llvm::ArrayRef<double> a) {
   // Two batches are an epoch: a single batch's loss may rise while the epoch's falls.
   const double first = (a[0] + a[1]) / 2, last = (a.back() + a[a.size() - 2]) / 2;
   if (!(last < first))
-    fail(row, error(Code::difference,
-                    llvm::formatv("the loss does not fall: {0} in the first epoch, {1} in the last", first, last).str()));
+    fail(row,
+         error(Code::difference,
+               llvm::formatv("the loss does not fall: {0} in the first epoch, {1} in the last", first, last).str()));
   row.note = llvm::formatv("an epoch's loss {0:F4} to {1:F4}", first, last).str();
   rows_.push_back(std::move(row));
   return llvm::Error::success();
