@@ -1,4 +1,5 @@
-// What an Executable is made of: compile.cpp makes it, executable.cpp runs it.
+// What an Executable is made of: compile.cpp makes it, place_buffers.cpp says where its values lie, executable.cpp runs
+// it.
 #pragma once
 #include <limits>
 
