@@ -103,7 +103,8 @@ llvm::Expected<Loss> build_loss(Graph& graph, bool undivided) {
   Value* total = f.sum(e, {2}, /*keepdims=*/true);
   Value* picked = f.sum(f.mul(z, onehot), {2}, /*keepdims=*/true);
   // Of ignored labels, too, the terms are finite: their weight of zero leaves no trace.
-  Value* terms = f.mul(f.sub(f.op("log", {total}), picked), f.reshape(weight, once));
+  Value* counts = f.reshape(weight, once);
+  Value* terms = f.mul(f.sub(f.op("log", {total}), picked), counts);
   Value* all = f.sum(terms, {0, 1, 2}, /*keepdims=*/false);
   Value* loss = undivided ? nullptr : f.op("div", {all, count}, {}, "loss");
 
@@ -112,7 +113,8 @@ llvm::Expected<Loss> build_loss(Graph& graph, bool undivided) {
   // Where no label counts the mean is NaN and the gradient 0, as PyTorch has it: NaN in one step would be NaN in all
   // parameters.
   if (!undivided) share = f.div(share, at_least_one(f, count));
-  Value* dlogits = f.sub(f.mul(e, f.div(share, total)), f.mul(onehot, share));
+  Value* target = f.mul(onehot, share);
+  Value* dlogits = f.sub(f.mul(e, f.div(share, total)), target);
   // Of half-precision logits the gradient stays wide: a token's share would vanish in float16.
   if (!is_half(logits->type.dtype)) dlogits = f.cast(dlogits, logits->type.dtype);
   if (auto error = f.take_error()) return error;

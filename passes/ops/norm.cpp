@@ -55,8 +55,8 @@ const RegisteredOp layer_norm{{
           Value* normal = c.mul(centred, r);
           if (c.needs(0)) {
             Value* g = c.mul(c.dy, c.x(1));
-            c.dx[0] = c.mul(r, c.sub(c.sub(g, c.mean(g, {axis}, /*keepdims=*/true)),
-                                     c.mul(normal, c.mean(c.mul(g, normal), {axis}, /*keepdims=*/true))));
+            Value* along = c.mul(normal, c.mean(c.mul(g, normal), {axis}, /*keepdims=*/true));
+            c.dx[0] = c.mul(r, c.sub(c.sub(g, c.mean(g, {axis}, /*keepdims=*/true)), along));
           }
           if (c.needs(1)) c.dx[1] = c.unbroadcast(c.mul(c.dy, normal), *c.x(1));
           if (c.dx.size() > 2 && c.needs(2)) c.dx[2] = c.unbroadcast(c.dy, *c.x(2));

@@ -87,7 +87,8 @@ Value* with_axes(GradientContext& c, Value* v) {
 void extreme_gradient(GradientContext& c) {
   const DType dtype = c.dy->type.dtype;
   Value* hit = c.cast(c.op("equal", {c.x(), c.expand(with_axes(c, c.y()), c.x()->type.dims)}), dtype);
-  c.dx[0] = c.mul(hit, c.div(with_axes(c, c.dy), c.sum(hit, c.node.integers("axes"), /*keepdims=*/true)));
+  Value* count = c.sum(hit, c.node.integers("axes"), /*keepdims=*/true);
+  c.dx[0] = c.mul(hit, c.div(with_axes(c, c.dy), count));
 }
 
 const RegisteredOp reduce_sum{

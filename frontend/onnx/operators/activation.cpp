@@ -34,14 +34,16 @@ Lowered softsign(LoweringContext& c) {
 }
 Lowered elu(LoweringContext& c) {  // Clevert et al., arXiv:1511.07289
   return of_x(c, [&](Formula& f, Value* x) {
-    return where(f, is_above(f, x, 0), x, exponential_below(f, x, c.number("alpha", 1)));
+    Value* bend = exponential_below(f, x, c.number("alpha", 1));
+    return where(f, is_above(f, x, 0), x, bend);
   });
 }
 Lowered selu(LoweringContext& c) {  // Klambauer et al., arXiv:1706.02515
   return of_x(c, [&](Formula& f, Value* x) {
     const double alpha = c.number("alpha", 1.67326319217681884765625),
                  gamma = c.number("gamma", 1.05070102214813232421875);
-    return where(f, is_above(f, x, 0), f.mul(x, gamma), exponential_below(f, x, gamma * alpha));
+    Value *bend = exponential_below(f, x, gamma * alpha), *line = f.mul(x, gamma);
+    return where(f, is_above(f, x, 0), line, bend);
   });
 }
 Lowered celu(LoweringContext& c) {  // max(x, 0) + min(0, α (e^(x/α) - 1)), Barron, arXiv:1704.07483
@@ -50,7 +52,9 @@ Lowered celu(LoweringContext& c) {  // max(x, 0) + min(0, α (e^(x/α) - 1)), Ba
   return of_x(c, [&](Formula& f, Value* x) {
     Value* ratio = f.mul(x, 1 / alpha);
     Value* bend = alpha > 0 ? exponential_below(f, ratio, alpha) : f.mul(f.add(f.exp(ratio), -1), alpha);
-    return bend ? f.add(above(f, x, 0), below(f, bend, 0)) : nullptr;
+    if (!bend) return nullptr;
+    bend = below(f, bend, 0);
+    return f.add(above(f, x, 0), bend);
   });
 }
 Lowered hard_sigmoid(LoweringContext& c) {
@@ -66,14 +70,16 @@ Lowered mish(LoweringContext& c) {  // x · tanh(softplus(x)), Misra, arXiv:1908
 }
 Lowered thresholded_relu(LoweringContext& c) {
   return of_x(c, [&](Formula& f, Value* x) {
-    return where(f, is_above(f, x, c.number("alpha", 1)), x, f.scalar(x->type.dtype, 0));
+    Value* zero = f.scalar(x->type.dtype, 0);
+    return where(f, is_above(f, x, c.number("alpha", 1)), x, zero);
   });
 }
 Lowered shrink(LoweringContext& c) {  // x + bias below -lambd, x - bias above it, 0 between
   return of_x(c, [&](Formula& f, Value* x) {
     const double bias = c.number("bias", 0), lambda = c.number("lambd", 0.5);
     Value* is_low = f.op("less", {x, f.scalar(x->type.dtype, -lambda)});
-    Value* rest = where(f, is_above(f, x, lambda), f.add(x, -bias), f.scalar(x->type.dtype, 0));
+    Value *zero = f.scalar(x->type.dtype, 0), *less = f.add(x, -bias);
+    Value* rest = where(f, is_above(f, x, lambda), less, zero);
     return where(f, is_low, f.add(x, bias), rest);
   });
 }

@@ -29,7 +29,8 @@ Value* rotated(Formula& f, Value* x, Value* cos_cache, Value* sin_cache, Value* 
     return f.reshape(part(f, f.reshape(own, apart), 4, which, 1), pairs);
   };
   Value *a = component(0), *b = component(1);
-  Value *real = f.sub(f.mul(a, cos), f.mul(b, sin)), *imaginary = f.add(f.mul(a, sin), f.mul(b, cos));
+  Value *bs = f.mul(b, sin), *real = f.sub(f.mul(a, cos), bs);
+  Value *bc = f.mul(b, cos), *imaginary = f.add(f.mul(a, sin), bc);
   Value* y = nullptr;
   if (interleaved) {
     apart.back() = 1;
@@ -141,7 +142,8 @@ Value* appended(Formula& f, Value* cache, Value* added, Value* before, Dim lengt
   if (!cache || !added || !before) return nullptr;
   const Dim past = cache->type.dims[2], queries = added->type.dims[2];
   Value* row = iota(f, 0, length);
-  Value* goes_to = f.add(f.reshape(iota(f, 0, queries), {1, queries}), f.reshape(before, {before->type.dims[0], 1, 1}));
+  Value* first = f.reshape(before, {before->type.dims[0], 1, 1});
+  Value* goes_to = f.add(f.reshape(iota(f, 0, queries), {1, queries}), first);
   Value* chosen = f.cast(f.op("equal", {f.reshape(row, {length, 1}), goes_to}), added->type.dtype);
   Value* moved = f.op("contract", {chosen, added}, {{"loops", contract_loops("b t s, b h s d -> b h t d")}});
   Value* is_old = f.op("less", {f.reshape(iota(f, 0, past), {past, 1}), before});

@@ -46,7 +46,8 @@ Lowered instance_normalization(LoweringContext& c) {
   Formula f(c.build);
   const DType dtype = x->type.dtype;
   Value* y = f.cast(normal_within(f, f.cast(x, wide(dtype)), x->type.dims[1], c.number("epsilon", 1e-5)), dtype);
-  return made_by(f, {f.add(f.mul(y, along_channels(f, scale, x->ndim())), along_channels(f, bias, x->ndim()))});
+  Value* shift = along_channels(f, bias, x->ndim());
+  return made_by(f, {f.add(f.mul(y, along_channels(f, scale, x->ndim())), shift)});
 }
 // Opset 18 has a scale for each group, 21 one for each channel.
 Lowered group_normalization(LoweringContext& c) {
@@ -72,7 +73,8 @@ Lowered group_normalization(LoweringContext& c) {
     if (!by_channel) v = f.reshape(f.expand(f.reshape(v, {Dim(groups), 1}), {Dim(groups), *each}), {x->type.dims[1]});
     return along_channels(f, v, x->ndim());
   };
-  return made_by(f, {f.add(f.mul(y, of_channels(scale)), of_channels(bias))});
+  Value* shift = of_channels(bias);
+  return made_by(f, {f.add(f.mul(y, of_channels(scale)), shift)});
 }
 Lowered batch_normalization(LoweringContext& c) {
   OPTP_TRY(x, c.need_float(0));
@@ -87,8 +89,10 @@ Lowered batch_normalization(LoweringContext& c) {
   Formula f(c.build);
   const DType dtype = x->type.dtype;
   auto channels = [&](size_t k) { return along_channels(f, f.cast(c.operands[k], wide(dtype)), x->ndim()); };
-  Value* y = f.div(f.sub(f.cast(x, wide(dtype)), channels(3)), f.sqrt(f.add(channels(4), c.number("epsilon", 1e-5))));
-  return made_by(f, {f.cast(f.add(f.mul(y, channels(1)), channels(2)), dtype)});
+  Value *deviation = f.sqrt(f.add(channels(4), c.number("epsilon", 1e-5))), *mean = channels(3);
+  Value* y = f.div(f.sub(f.cast(x, wide(dtype)), mean), deviation);
+  Value* bias = channels(2);
+  return made_by(f, {f.cast(f.add(f.mul(y, channels(1)), bias), dtype)});
 }
 
 const LoweringRow rows[] = {

@@ -110,8 +110,12 @@ Lowered float_range(LoweringContext& c, DType dtype) {
     return f.op("iota", {}, {{"start", from}, {"size", size}, {"step", by}, {"dtype", int64_t(DType::i64)}});
   };
   if (denominator == 1) return made_by(f, {f.cast(count(start, step), dtype)});
-  Value* steps = f.mul(f.cast(count(0, 1), dtype), f.div(f.extent(step, dtype), f.scalar(dtype, double(denominator))));
-  return made_by(f, {f.add(steps, f.div(f.extent(start, dtype), f.scalar(dtype, double(denominator))))});
+  auto divided = [&](Dim numerator) {
+    Value* by = f.scalar(dtype, double(denominator));
+    return f.div(f.extent(numerator, dtype), by);
+  };
+  Value *width = divided(step), *steps = f.mul(f.cast(count(0, 1), dtype), width);
+  return made_by(f, {f.add(steps, divided(start))});
 }
 Lowered range(LoweringContext& c) {
   OPTP_TRY(first, c.need(0));
