@@ -253,7 +253,7 @@ class Annotator {
     return out.empty() ? "whole: no strategy or constraint splits it" : out;
   }
 
-  // Of the lines of constraints: what they change of how data is held.
+  // Of the lines of constraints: what they change of how data is held, and results are that they name.
   std::vector<HeldAs> held_by_lines() const {
     std::vector<HeldAs> out;
     for (const Value* v : graph_.data()) {
@@ -269,6 +269,9 @@ class Annotator {
       held.is_moved = is_held_otherwise(*v);
       out.push_back(std::move(held));
     }
+    for (const Value* v : graph_.values())
+      if (const Constraint* line = line_of_pin_.lookup(v); line && !v->is_data())
+        out.push_back({.value = v, .by = line, .before = by_strategy_sharding(*v), .after = *v->sharding});
     return out;
   }
   Sharding by_strategy_sharding(const Value& v) const {

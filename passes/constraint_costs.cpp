@@ -18,13 +18,17 @@ std::vector<int64_t> held_bytes(const Mesh& mesh, const Value& v, const Sharding
   return out;
 }
 struct Sum {
-  size_t named = 0, following = 0, moved = 0;
+  size_t named = 0, following = 0, moved = 0, results = 0;
   bool follows = false, changes = false;
   std::vector<int64_t> bytes;  // more than before, by device
   int64_t moved_bytes = 0;
-  std::string example, following_example;
+  std::string example, following_example, result;
 };
 void add(Sum& sum, const Mesh& mesh, const HeldAs& held) {
+  if (!held.value->is_data()) {
+    if (!same_placement(held.before, held.after) && sum.results++ == 0) sum.result = quoted(held.value->name);
+    return;
+  }
   const auto before = held_bytes(mesh, *held.value, held.before), after = held_bytes(mesh, *held.value, held.after);
   sum.bytes.resize(after.size());
   for (size_t r = 0; r < after.size(); ++r) sum.bytes[r] += after[r] - before[r];
@@ -43,6 +47,13 @@ std::string more_in_words(llvm::ArrayRef<int64_t> by_device) {
   return *most == 0 ? "no bytes more on any device" : words(*most) + " on each device";
 }
 std::string count(size_t n) { return std::to_string(n) + (n == 1 ? " tensor" : " tensors"); }
+// What a line that holds nothing otherwise sends is not told by bytes held.
+std::string sentence_of_results(const Constraint& line, const Sum& sum) {
+  const bool several = sum.results > 1;
+  return text_of(line) + ": " + std::to_string(sum.results) + (several ? " results, such as " : " result, ") +
+         sum.result + ", otherwise than by the strategy; what is sent for " + (several ? "them" : "it") +
+         " tells inspect --what-if '" + (line.of_operators ? "op:" : "") + line.pattern + "=" + line.sharding + "'";
+}
 std::string sentence(const Constraint& line, const Sum& sum) {
   std::string out = text_of(line) + ": ";
   out += sum.named ? count(sum.named) + ", " + (sum.named > 1 ? "such as " : "") + sum.example : "";
@@ -72,7 +83,10 @@ std::vector<std::string> cost_remarks(const Mesh& mesh, llvm::ArrayRef<HeldAs> h
   for (const HeldAs& each : held) add(sums[each.by], mesh, each);
   std::vector<std::string> out;
   for (const auto& [line, sum] : sums)
-    if (sum.changes || sum.moved) out.push_back(sentence(*line, sum));
+    if (sum.changes || sum.moved)
+      out.push_back(sentence(*line, sum));
+    else if (sum.results)
+      out.push_back(sentence_of_results(*line, sum));
   return out;
 }
 }  // namespace optp

@@ -24,12 +24,16 @@ Word meaning(llvm::StringRef word) {
       .Cases("replicate", "replicated", "sequence_parallel", "replicated_with_grad_allreduce", Word::whole)
       .Default(is_of_calls(word) ? Word::nothing : Word::unknown);
 }
-// The products that a weight goes into, itself or in another dtype.
+// Of a stack of weights, one for each expert, the slices that are chosen for a token.
+bool chooses_of_stack(const Use& use) {
+  return use.node->op->is(Trait::looks_up) && use.operand == 0 && use.node->operand(0).ndim() >= 3;
+}
+// The products that a weight goes into, itself or a view of it, or of a stack of weights a slice.
 void visit_products(const Value& v, llvm::function_ref<void(const Use&)> visit) {
   for (const Use& use : v.uses)
     if (use.node->op->is(Trait::product))
       visit(use);
-    else if (use.node->op->is(Trait::converts))
+    else if (use.node->op->is(view_traits) || chooses_of_stack(use))
       visit_products(use.node->out(), visit);
 }
 bool is_added(const Value& v) {
@@ -86,6 +90,7 @@ DimSharding ConstraintWords::cut_where_free(const Value& v, unsigned dim, const 
   for (size_t p = 0; p < own.parts.size(); ++p) {
     const auto& classes = own.parts[p].classes;
     const auto* at = llvm::find_if(classes, [&](Factors::Class c) { return recogniser[c].role != Role::none; });
+    if (at == classes.end()) at = llvm::find_if(classes, [&](Factors::Class c) { return repeated(c).has_value(); });
     if (at == classes.end()) at = llvm::find_if(classes, [&](Factors::Class c) { return recogniser.is_free(c); });
     if (at == classes.end()) continue;
     out.parts[p].factors[size_t(at - classes.begin())].axes = axes;
@@ -205,16 +210,27 @@ llvm::Error ConstraintWords::read_dim(llvm::StringRef entry, const Value& v, uns
   return llvm::Error::success();
 }
 
+// The dim of the weight `v` that a loop of a product runs over, of which `v` or a view of it is an operand.
+std::optional<unsigned> ConstraintWords::dim_of_loop(const Value& v, const Use& use, int loop) const {
+  const auto classes = factors.of_loop(*use.node, loop).classes();
+  for (unsigned d = 0; d < v.ndim(); ++d) {
+    if (&use.node->operand(use.operand) == &v) {
+      if (factors.rule(*use.node).operands[use.operand][d] == loop) return d;
+    } else if (llvm::any_of(factors.of(v, d).classes(), [&](auto c) { return llvm::is_contained(classes, c); })) {
+      return d;
+    }
+  }
+  return std::nullopt;
+}
 // Columns and rows as PyTorch and Hugging Face mean them: of the layer's outputs and of its inputs, whatever the
 // layout.
 llvm::Expected<std::optional<Sharding>> ConstraintWords::of_layer(const Value& v, bool by_column) const {
   std::optional<unsigned> dim;
   visit_products(v, [&](const Use& use) {
     const Rule& rule = factors.rule(*use.node);
-    for (unsigned d = 0; d < v.ndim() && !dim; ++d) {
-      const int loop = rule.operands[use.operand][d];
+    for (const int loop : rule.operands[use.operand]) {
       if (loop == no_loop || llvm::is_contained(rule.operands[1 - use.operand], loop) == by_column) continue;
-      if (by_column || rule.loops[size_t(loop)].reduce != Reduce::none) dim = d;
+      if (!dim && (by_column || rule.loops[size_t(loop)].reduce != Reduce::none)) dim = dim_of_loop(v, use, loop);
     }
   });
   // A column-parallel layer's bias is cut with it, a row-parallel one's is whole.

@@ -98,8 +98,9 @@ class Resolver {
     const Value* other = nullptr;
     bool any = false;
     for (const Match& m : matches) {
-      // A sharding of a module is that of its weights.
-      if (m.fit == Fit::module && words.entries() && (!m.value->is_data() || m.value->ndim() != words.entries())) {
+      // A sharding of a module is that of its weights, and only weights are held.
+      if ((is_held_only(line) && !m.value->is_data()) ||
+          (m.fit == Fit::module && words.entries() && (!m.value->is_data() || m.value->ndim() != words.entries()))) {
         other = m.value;
         continue;
       }
@@ -141,15 +142,15 @@ class Resolver {
       wishes_.remarks.push_back(text_of(line) + ": matches nothing");
       return llvm::Error::success();
     }
-    llvm::SmallVector<llvm::StringRef, 0> known;
+    llvm::SmallVector<llvm::StringRef, 0> known;  // weights first: of names that are equally near the first is told
+    if (!line.of_operators)
+      for (const Value* v : values_) known.append(names_of(*v));
     for (const auto& node : graph_.nodes) {
       if (line.of_operators)
         known.append({node->origin, node->op->name});
       else
         known.append({node->name, node->module.name});
     }
-    if (!line.of_operators)
-      for (const Value* v : values_) known.append(names_of(*v));
     const std::string near = nearest_name(line.pattern, known);
     return error(Code::unmatched_pattern)
         .at(line.place)

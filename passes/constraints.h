@@ -48,6 +48,7 @@ struct ConstraintWords {
   llvm::Expected<Axes> axes_in(llvm::StringRef text, const Axes& used, const Value& v) const;
   llvm::Error read_dim(llvm::StringRef entry, const Value& v, unsigned d, DimSharding& out, Axes& used) const;
   llvm::Expected<std::optional<Sharding>> as_written(const Value& v) const;
+  std::optional<unsigned> dim_of_loop(const Value& v, const Use& use, int loop) const;
   llvm::Expected<std::optional<Sharding>> of_layer(const Value& v, bool by_column) const;
   llvm::Expected<std::optional<Sharding>> cut(const Value& v, unsigned dim) const;
   std::optional<int64_t> repeated(Factors::Class c) const;

@@ -95,25 +95,35 @@ llvm::Error print_chosen(const InspectOptions& o, const Plan& plan, const Tensor
   return llvm::Error::success();
 }
 
-// What a constraint would change, from a plan with it and one without; where it cannot hold, the error names the node.
-llvm::Error print_what_if(const InspectOptions& o, const Plan& plan) {
-  const auto [name, sharding] = llvm::StringRef(o.what_if).split('=');
+// A line of constraints, its tensors by their names in the plan; operators' results need not be there.
+llvm::Expected<std::vector<Constraint>> asked_by(const InspectOptions& o, const Plan& plan) {
+  auto [name, sharding] = llvm::StringRef(o.what_if).split('=');
   if (name.empty() || sharding.empty())
-    return error(Code::bad_value).flag("--what-if", quoted(o.what_if)).expected("NAME=SHARDING");
+    return error(Code::bad_value)
+        .flag("--what-if", quoted(o.what_if))
+        .expected("NAME=SHARDING or op:OPERATOR=SHARDING");
+  const Place place = flag_place("--what-if");
+  if (name.consume_front("op:"))
+    return std::vector{Constraint{name.str(), sharding.str(), place, /*of_operators=*/true}};
   auto chosen = choose_tensors(plan, {"--what-if", name.str(), o.layer});
   if (!chosen) return chosen.takeError();
+  std::vector<Constraint> out;
+  for (const FoundTensor& found : *chosen) out.push_back({found.tensor->name, sharding.str(), place});
+  return out;
+}
+// What a constraint would change, from a plan with it and one without; where it cannot hold, the error names the node.
+llvm::Error print_what_if(const InspectOptions& o, const Plan& plan) {
+  auto asked = asked_by(o, plan);
+  if (!asked) return asked.takeError();
   if (plan.is_training())
     return error(Code::bad_value)
         .flag("--what-if")
         .what("is for inference plans")
         .hint("a training plan's forward part is the same");
-  std::vector<Constraint> asked;
-  for (const FoundTensor& found : *chosen)
-    asked.push_back({found.tensor->name, sharding.str(), flag_place("--what-if")});
   // Both are made now, so that nothing but the constraint is between them.
   auto without = plan_again(plan, o.model, plan.mesh, {});
   if (!without) return within(words("the model that was partitioned is needed (--model FILE)"), without.takeError());
-  auto with = plan_again(plan, o.model, plan.mesh, asked);
+  auto with = plan_again(plan, o.model, plan.mesh, *asked);
   if (!with) return with.takeError();
   const PlanDiff diff = diff_plans(*without, *with);
   if (diff.same())
@@ -321,10 +331,11 @@ Command add_inspect(CLI::App& app) {
   also_called(
       c->add_option("--why", o->why, "the chain of decisions behind a tensor's sharding, or those of a pattern"),
       {"explain", "reason", "because"});
-  also_called(
-      c->add_option("--what-if", o->what_if,
-                    "NAME=SHARDING: what this constraint would change, or why it cannot hold; NAME may be a pattern"),
-      {"try", "suppose", "constraint"});
+  also_called(c->add_option("--what-if", o->what_if,
+                            "NAME=SHARDING or op:OPERATOR=SHARDING: what this constraint would change, or why it "
+                            "cannot hold; NAME may be "
+                            "a pattern"),
+              {"try", "suppose", "constraint"});
   c->add_option("--want", o->what_if)->group("");  // the older name, still read
   also_called(c->add_option("--fit", o->fit,
                             std::string("SIZE of a device's memory: does each device's part fit, at the dims of --dim, "

@@ -11,17 +11,40 @@
 
 namespace optp {
 namespace {
+// From the lookup in a stack of weights, one for each expert, the product that takes what was chosen.
+const Plan::FlowEntry* product_of_chosen(const Plan& plan, const Plan::FlowEntry& lookup) {
+  std::vector<bool> views(plan.flow.size(), false);
+  views[size_t(&lookup - plan.flow.data())] = true;
+  for (size_t k = 0; k < plan.flow.size(); ++k) {
+    const Plan::FlowEntry& e = plan.flow[k];
+    if (llvm::none_of(e.after, [&](int64_t before) { return views[size_t(before)]; })) continue;
+    const OpDef* op = e.is_collective() ? nullptr : find_op(e.op);
+    if (op && op->is(Trait::product)) return &e;
+    views[k] = e.is_collective() || (op && op->is(view_traits));
+  }
+  return nullptr;
+}
+// Gate and up one after the other, each cut.
+bool is_packed(const Plan::Parameter& p) {
+  return llvm::any_of(p.sharding.dims, [](const DimSharding& dim) {
+    return dim.parts.size() == 1 && dim.parts[0].factors.size() == 2 && dim.parts[0].factors[0].extent == Dim(2) &&
+           dim.parts[0].factors[0].axes.empty() && !dim.parts[0].factors[1].axes.empty();
+  });
+}
 // How the operation that uses a weight sees it. A product of a weight that is cut along what it sums gives a sum.
-std::string word_for(const Plan& plan, const Plan::FlowEntry& e, const Plan::Parameter& p) {
-  const OpDef* op = find_op(e.op);
+std::string word_for(const Plan& plan, const Plan::FlowEntry& user, const Plan::Parameter& p) {
+  const OpDef* op = find_op(user.op);
   if (!op || !op->is(Trait::product | Trait::looks_up)) return "";
   if (p.sharding.is_replicated()) return "replicate";
-  if (op->is(Trait::looks_up)) return p.sharding.dims[0].is_split() ? "embedding_rowwise" : "embedding_colwise";
-  if (e.sharding.is_partial()) return "rowwise";
+  const bool is_lookup = op->is(Trait::looks_up);
+  if (is_lookup && p.dims.size() == 2) return p.sharding.dims[0].is_split() ? "embedding_rowwise" : "embedding_colwise";
+  const Plan::FlowEntry* product = is_lookup ? product_of_chosen(plan, user) : &user;
+  if (!product) return "";
+  if (product->sharding.is_partial()) return "rowwise";
   const bool gathered = llvm::any_of(plan.collectives, [&](const Plan::Meeting& c) {
-    return c.of == e.result && c.call.kind == Collective::all_gather;
+    return c.of == product->result && c.call.kind == Collective::all_gather;
   });
-  return gathered ? "colwise_gather_output" : "colwise";
+  return gathered ? "colwise_gather_output" : is_packed(p) ? "packed_colwise" : "colwise";
 }
 struct Entry {
   std::string module, word;

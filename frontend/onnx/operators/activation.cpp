@@ -52,9 +52,8 @@ Lowered celu(LoweringContext& c) {  // max(x, 0) + min(0, α (e^(x/α) - 1)), Ba
   return of_x(c, [&](Formula& f, Value* x) {
     Value* ratio = f.mul(x, 1 / alpha);
     Value* bend = alpha > 0 ? exponential_below(f, ratio, alpha) : f.mul(f.add(f.exp(ratio), -1), alpha);
-    if (!bend) return nullptr;
-    bend = below(f, bend, 0);
-    return f.add(above(f, x, 0), bend);
+    if (bend) bend = below(f, bend, 0);
+    return bend ? f.add(above(f, x, 0), bend) : bend;
   });
 }
 Lowered hard_sigmoid(LoweringContext& c) {

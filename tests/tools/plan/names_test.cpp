@@ -297,6 +297,43 @@ TEST_CASE("a Hugging Face tp_plan is read, and a plan printed as one is the same
   }
 }
 
+TEST_CASE("experts' weights are layers' weights in a tp_plan, too") {
+  const Sandbox box;
+  const std::string mixtral = OPTP_TEST_DATA "/models/mixtral-tiny.onnx";
+  // As transformers' MixtralConfig has it, but for its words of calls.
+  write_text(box / "mixtral.json", R"({
+  "layers.*.self_attn.*_proj": "colwise",
+  "layers.*.self_attn.o_proj": "rowwise",
+  "layers.*.mlp.experts.gate_up_proj": "packed_colwise",
+  "layers.*.mlp.experts.down_proj": "rowwise"
+})");
+  for (const char* devices : {"2", "3", "5"}) {
+    CAPTURE(devices);
+    const Words plan{mixtral, "--devices", devices, "--no-html", "--overwrite", "-o"};
+    REQUIRE(box.run(plan + Words{"by-strategy"}).code == 0);
+    REQUIRE(box.run(plan + Words{"by-plan", "--tp-plan", "mixtral.json"}).code == 0);
+    CHECK(box.run({"diff", "by-strategy", "by-plan"}).out == "no difference\n");
+    const std::string printed = box.run({"inspect", "by-strategy", "--tp-plan"}).out;
+    CHECK(has(printed, "experts.gate_up_proj\": \"packed_colwise\""));
+    CHECK(has(printed, "experts.down_proj\": \"rowwise\""));
+    write_text(box / "printed.json", printed);
+    REQUIRE(box.run(plan + Words{"by-printed", "--tp-plan", "printed.json"}).code == 0);
+    CHECK(box.run({"diff", "by-strategy", "by-printed"}).out == "no difference\n");
+  }
+}
+
+TEST_CASE("what a line of results sends is told by --what-if") {
+  const Sandbox box;
+  write_text(box / "s.txt", "op:Softmax replicate\n");
+  const Result r = box.run({model("opt-tiny"), "--sharding", "s.txt", "-o", "out", "--no-html"});
+  REQUIRE(r.code == 0);
+  CHECK(has(unwrapped(r.err), "tells inspect --what-if 'op:Softmax=replicate'"));
+  REQUIRE(box.run({model("opt-tiny"), "-o", "plain", "--no-html"}).code == 0);
+  const Result told = box.run({"inspect", "plain", "--model", model("opt-tiny"), "--what-if", "op:Softmax=replicate"});
+  REQUIRE(told.code == 0);
+  CHECK(has(told.out, "all_gather             1 → 3"));
+}
+
 TEST_CASE("training takes the same names: frozen, without decay, and in a checkpoint's index") {
   const Sandbox box;
   REQUIRE(box.run({model("opt-tiny"), "--train", "--freeze", "layers.0", "--no-decay", "q_proj.weight", "-o", "step"})
