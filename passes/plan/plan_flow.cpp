@@ -29,6 +29,9 @@ class FlowBuilder {
     entry.after.assign(in.places.begin(), in.places.end());
     if (node.op->collective) {
       entry.collective = node.text("id").str();
+      // Put together for its user, it is that parameter still.
+      if (in.places.empty() && in.parameters.size() == 1 && node.operands.size() == 1)
+        parameter_[&node.out()] = in.parameters[0];
     } else if (is_shown(node, in)) {
       entry.op = node.op->name, entry.node = node.name, entry.result = node.out().name;
       entry.parameters = in.parameters, entry.sharding = *node.out().sharding;

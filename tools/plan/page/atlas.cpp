@@ -139,15 +139,23 @@ class Drawing {
     llvm::sort(out);
     return out;
   }
-  static std::string cell(llvm::ArrayRef<int64_t> ranks, double x, double y, Side side, bool named) {
-    const auto rectangle = [&](const std::string& filled) {
-      return llvm::formatv("<rect {0} data-d=\"{1}\" x=\"{2:f1}\" y=\"{3:f1}\" width=\"{4:f1}\" height=\"{5:f1}\"/>",
-                           filled, ranks[0], x, y, side.width, side.height)
-          .str();
+  static std::string rectangle(const std::string& attributes, double x, double y, Side side) {
+    // Tenths of a pixel, and no more: a page of 64 devices has thousands.
+    const auto number = [](double n) {
+      std::string text = llvm::formatv("{0:f1}", n);
+      return llvm::StringRef(text).ends_with(".0") ? text.substr(0, text.size() - 2) : text;
     };
-    std::string out = rectangle("class=\"c" + std::to_string(ranks[0] % 8) + "\""), names = std::to_string(ranks[0]);
+    return "<path " + attributes + " d=\"M" + number(x) + " " + number(y) + "h" + number(side.width) + "v" +
+           number(side.height) + "h-" + number(side.width) + "z\"/>";
+  }
+  static std::string rectangle_of(int64_t rank, const std::string& attribute, double x, double y, Side side) {
+    return rectangle(attribute + " data-d=\"" + std::to_string(rank) + "\"", x, y, side);
+  }
+  static std::string cell(llvm::ArrayRef<int64_t> ranks, double x, double y, Side side, bool named) {
+    std::string out = rectangle_of(ranks[0], "class=\"c" + std::to_string(ranks[0] % 8) + "\"", x, y, side),
+                names = std::to_string(ranks[0]);
     if (ranks.size() > 1) {
-      out += rectangle("fill=\"url(#stripes" + std::to_string(ranks[1] % 8) + ")\"");
+      out += rectangle_of(ranks[0], "fill=\"url(#stripes" + std::to_string(ranks[1] % 8) + ")\"", x, y, side);
       names += (ranks.size() > 2 ? "–" : " ") + std::to_string(ranks.back());
     }
     if (named && side.width > 7 * double(names.size()) && side.height > 11)
@@ -176,15 +184,8 @@ class Drawing {
     const bool shared = h.ranks.size() > 1, everywhere = int64_t(h.ranks.size()) == devices_ && devices_ > 1;
     const int64_t rank = h.ranks[0];
     const std::string kind = everywhere ? "call" : "c" + std::to_string(rank % 8);
-    std::string out =
-        llvm::formatv(
-            "<rect class=\"{0}\" data-d=\"{1}\" x=\"{2:f1}\" y=\"{3:f1}\" width=\"{4:f1}\" height=\"{5:f1}\"/>", kind,
-            rank, x, y, side.width, side.height)
-            .str();
-    if (shared)
-      out += llvm::formatv("<rect class=\"hatch\" x=\"{0:f1}\" y=\"{1:f1}\" width=\"{2:f1}\" height=\"{3:f1}\"/>", x, y,
-                           side.width, side.height)
-                 .str();
+    std::string out = rectangle_of(rank, "class=\"" + kind + "\"", x, y, side);
+    if (shared) out += rectangle("class=\"hatch\"", x, y, side);
     if (named && side.width > 12 && side.height > 11 && !everywhere)
       out += llvm::formatv("<text class=\"{0}\" x=\"{1:f1}\" y=\"{2:f1}\">{3}</text>",
                            shared ? "th" : "t" + std::to_string(rank % 8), x + side.width / 2, y + side.height / 2 + 4,
@@ -204,6 +205,23 @@ std::string rows_or_dim(size_t d, size_t ndim) {
   return ndim == 2 ? (d == 0 ? "rows" : "columns") : "dim " + std::to_string(d);
 }
 
+constexpr size_t most_lines = 16;  // that are told of each device
+// Of one of the dims that are cut: which devices hold which indices.
+std::string ranges_of_dim(const Plan::Layout& layout, size_t d) {
+  std::vector<std::pair<std::string, std::vector<int64_t>>> held;  // in the order of shards
+  for (const Plan::RankShard& h : layout.shards) {
+    const std::string range = range_text(h.shard.dims[d]);
+    auto at = llvm::find_if(held, [&](const auto& each) { return each.first == range; });
+    if (at == held.end()) at = held.insert(at, {range, {}});
+    llvm::append_range(at->second, h.ranks);
+  }
+  std::string out;
+  for (auto& [range, ranks] : held) {
+    llvm::sort(ranks);
+    out += (out.empty() ? "" : " | ") + std::string("<span>") + range + " on " + ranks_text(ranks) + "</span>";
+  }
+  return "<p class=\"ranges\"><span>" + rows_or_dim(d, layout.dims.size()) + "</span> " + out + "</p>";
+}
 // By the dims that are not the same on all devices.
 std::string ranges_by_device(const Plan::Layout& layout, int64_t devices) {
   const size_t ndim = layout.dims.size();
@@ -212,6 +230,10 @@ std::string ranges_by_device(const Plan::Layout& layout, int64_t devices) {
     if (llvm::any_of(layout.shards, [&](const auto& h) { return h.shard.dims[d] != layout.shards[0].shard.dims[d]; }))
       cut.push_back(d);
   std::string out;
+  if (layout.shards.size() > most_lines) {
+    for (size_t d : cut) out += ranges_of_dim(layout, d);
+    return out;
+  }
   if (cut.size() == 1) {
     out += "<p class=\"ranges\"><span>" + rows_or_dim(cut[0], ndim) + "</span> ";
     for (size_t k = 0; k < layout.shards.size(); ++k)
@@ -230,7 +252,6 @@ std::string ranges_list(const Plan::Layout& layout, int64_t devices) {
   const std::vector<Plan::RankShard>& held = layout.shards;
   if (held.size() == 1) return devices > 1 ? "<p>whole on every device</p>" : "<p>whole</p>";
   std::string out = ranges_by_device(layout, devices);
-  constexpr size_t most_lines = 16;
   if (held.size() > most_lines)
     out = "<details><summary>ranges of " + std::to_string(held.size()) + " shards</summary>" + out + "</details>";
   // Bytes only where they differ.

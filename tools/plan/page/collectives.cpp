@@ -11,16 +11,8 @@ constexpr size_t most_open = 48;  // rows shown without a click
 
 std::string groups_text(const Plan::Meeting& c) {
   std::string groups;
-  for (size_t k = 0; k < c.groups.size() && k < 4; ++k) {
-    const std::vector<int64_t>& g = c.groups[k];
-    if (g.empty()) continue;
-    auto rank = [&](size_t n) { return std::to_string(g[n]); };
-    groups += groups.empty() ? "" : "; ";
-    if (g.size() <= 4)
-      for (size_t n = 0; n < g.size(); ++n) groups += (n ? " " : "") + rank(n);
-    else
-      groups += rank(0) + " " + rank(1) + " … " + rank(g.size() - 1);
-  }
+  for (size_t k = 0; k < c.groups.size() && k < 4; ++k)
+    if (!c.groups[k].empty()) groups += (groups.empty() ? "" : "; ") + ranks_text(c.groups[k]);
   if (c.groups.size() > 4) groups += "; … (" + std::to_string(c.groups.size()) + ")";
   return escaped(llvm::join(c.call.axes, ", ")) + (groups.empty() ? "" : ": " + escaped(groups));
 }
@@ -101,16 +93,17 @@ std::string row(const Page& page, size_t k) {
   for (size_t n = 0; n < c.consumers.size() && n < 4; ++n)
     consumers += (n ? ", " : "") + escaped(page.short_name(c.consumers[n]));
   if (c.consumers.size() > 4) consumers += " and " + std::to_string(c.consumers.size() - 4) + " more";
-  auto number = [](int64_t n) { return "<td class=\"n\" data-v=\"" + std::to_string(n) + "\">" + bytes(n) + "</td>"; };
-  return "<tr><td class=\"n\">" + std::to_string(k + 1) + "</td><td>" + to_string(c.phase).str() + "</td><td>" +
+  auto number = [](int64_t n) { return "<td class=\"n\" title=\"" + grouped(n) + " bytes\">" + rounded_bytes(n); };
+  // A row ends where the next one begins: of the largest plans' pages these rows are the largest part.
+  return "<tr><td class=\"n\">" + std::to_string(k + 1) + "<td>" + to_string(c.phase).str() + "<td>" +
          escaped(kind_text(c.call.kind, 1)) +
          (c.call.reduce == Reduce::none || c.call.reduce == Reduce::sum ? ""
                                                                         : " (" + to_string(c.call.reduce).str() + ")") +
-         "</td><td>" + groups_text(c) + "</td><td class=\"name\">" +
-         (page.tensors.count(c.of) ? link(c.of) : escaped(c.of)) + "</td><td>" + times(shape_text(c.call.dims)) +
-         "</td>" + number(c.bytes) + number(c.sent_bytes) + "<td><code>" + times(c.bytes_formula.text()) +
-         "</code></td><td class=\"name\">" + escaped(c.producer) + " → " + consumers + "</td><td class=\"text\">" +
-         escaped(c.call.reason) + "</td></tr>\n";
+         "<td>" + groups_text(c) + "<td class=\"name\">" + (page.tensors.count(c.of) ? link(c.of) : escaped(c.of)) +
+         "<td>" + times(shape_text(c.call.dims)) + number(c.bytes) + number(c.sent_bytes) + "<td>" +
+         (c.bytes_formula.constant() ? "" : "<code>" + times(c.bytes_formula.text()) + "</code>") +
+         "<td class=\"name\">" + escaped(c.producer) + " → " + consumers + "<td class=\"text\">" +
+         escaped(c.call.reason) + "\n";
 }
 }  // namespace
 

@@ -12,7 +12,7 @@ namespace {
 std::string look_of(const Page& page, const Plan::FlowEntry& e) {
   if (e.is_collective()) {
     const Plan::Meeting& c = *page.collectives.at(e.collective);
-    return to_string(c.call.kind).str() + c.bytes_formula.text() + c.call.reason + "\n";
+    return to_string(c.call.kind).str() + c.bytes_formula.text() + folded(c.call.reason) + "\n";
   }
   std::string out = e.op + to_string(e.sharding);
   for (const std::string& p : e.parameters)
@@ -152,7 +152,8 @@ std::string Page::because(const Plan::Tensor& tensor) const {
   const Cause& cause = tensor.cause;
   std::string out = "<a href=\"#why-" + std::to_string(causes.at(cause_key(tensor))) + "\">" +
                     escaped(to_string(cause.kind)) + "</a>";
-  if (!cause.from.empty()) out += " ← " + (tensors.count(cause.from) ? link(cause.from) : escaped(cause.from));
+  if (!cause.from.empty())
+    out += " ← " + (tensors.count(cause.from) ? link(cause.from, short_name(cause.from)) : escaped(cause.from));
   return out;
 }
 std::optional<int64_t> Page::at_one_token(Dim formula) const {

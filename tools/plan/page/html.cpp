@@ -22,9 +22,6 @@ std::string escaped(llvm::StringRef text) {
       case '"':
         out += "&quot;";
         break;
-      case '\'':
-        out += "&#39;";
-        break;
       default:
         out += c;
     }
@@ -43,11 +40,20 @@ std::string link(llvm::StringRef name, llvm::StringRef shown) {
   return "<a href=\"#tensor=" + target + "\">" + escaped(shown) + "</a>";
 }
 
-std::string bytes(int64_t n) {
+std::string rounded_bytes(int64_t n) {
   if (n < 1024) return std::to_string(n) + "&nbsp;B";
   std::string shown = bytes_text(double(n));
-  shown.replace(shown.find(' '), 1, "&nbsp;");
-  return "<span title=\"" + grouped(n) + " bytes\">" + shown + "</span>";
+  return shown.replace(shown.find(' '), 1, "&nbsp;");
+}
+std::string bytes(int64_t n) {
+  return n < 1024 ? rounded_bytes(n) : "<span title=\"" + grouped(n) + " bytes\">" + rounded_bytes(n) + "</span>";
+}
+std::string ranks_text(llvm::ArrayRef<int64_t> ranks) {
+  auto rank = [&](size_t n) { return std::to_string(ranks[n]); };
+  if (ranks.size() > 4) return rank(0) + " " + rank(1) + " … " + rank(ranks.size() - 1);
+  std::string out;
+  for (size_t n = 0; n < ranks.size(); ++n) out += (n ? " " : "") + rank(n);
+  return out;
 }
 std::string percent(double part, double whole) {
   if (whole <= 0) return "0&nbsp;%";

@@ -20,6 +20,24 @@ std::string embedded(const Plan& plan) {
   return llvm::encodeBase64(packed);
 }
 
+// Spaces that do not break, as characters: written as entities they were a twentieth of a large page.
+std::string in_utf8(llvm::StringRef html) {
+  std::string out;
+  out.reserve(html.size());
+  while (!html.empty()) {
+    const size_t at = html.find('&');
+    out += html.take_front(at);
+    html = html.drop_front(std::min(at, html.size()));
+    if (html.consume_front("&nbsp;"))
+      out += "\u00a0";
+    else if (html.consume_front("&thinsp;"))
+      out += "\u2009";
+    else if (html.consume_front("&"))
+      out += "&";
+  }
+  return out;
+}
+
 llvm::Error of_this_plan(const Plan& plan, const PageEvidence& evidence) {
   auto differs = [](llvm::StringRef flag, llvm::StringRef what, llvm::StringRef theirs, llvm::StringRef ours) {
     return error(Code::bad_value)
@@ -80,7 +98,7 @@ llvm::Expected<std::string> plan_page(const Plan& plan, const PageEvidence& evid
   for (const Section& s : sections) out += "<a href=\"#" + s.id + "\">" + s.title + "</a> ";
   out += "</nav>\n";
   for (const Section& s : sections)
-    out += "<section id=\"" + s.id + "\"><h2>" + s.title + "</h2>\n" + s.html + "</section>\n";
+    out += "<section id=\"" + s.id + "\"><h2>" + s.title + "</h2>\n" + in_utf8(s.html) + "</section>\n";
   out += "<footer>opt-partition " + escaped(plan.tool) +
          ". The page holds its plan, the same as plan.json, in the element <code>#plan</code>, as base64 of a zlib "
          "stream.<span class=\"tools\" hidden> <a id=\"save\" download=\"plan.json\">Save plan.json</a></span>"

@@ -17,12 +17,14 @@ std::string anchor(llvm::StringRef name);                       // id="tensor=NA
 std::string link(llvm::StringRef name, llvm::StringRef shown);  // to that anchor
 inline std::string link(llvm::StringRef name) { return link(name, name); }
 
-std::string bytes(int64_t n);                    // 253.7 MiB, with the exact number as a tooltip
-std::string percent(double part, double whole);  // 50.7 %
-std::string device(int64_t rank);                // a chip with its number and colour
-std::string flops(double n);                     // 16.1 Gflop
-std::string seconds(double s);                   // 165 ms
-std::string times(llvm::StringRef formula);      // "3072*batch" with · for *
+std::string bytes(int64_t n);                           // 253.7 MiB, with the exact number as a tooltip
+std::string rounded_bytes(int64_t n);                   // 253.7 MiB
+std::string ranks_text(llvm::ArrayRef<int64_t> ranks);  // 0 1 2 3, or of many 0 2 … 62
+std::string percent(double part, double whole);         // 50.7 %
+std::string device(int64_t rank);                       // a chip with its number and colour
+std::string flops(double n);                            // 16.1 Gflop
+std::string seconds(double s);                          // 165 ms
+std::string times(llvm::StringRef formula);             // "3072*batch" with · for *
 // A shape with what cuts each dim: [50257 ÷ tensor, 768].
 std::string chip(llvm::ArrayRef<Dim> dims, const Sharding& sharding);
 inline std::string chip(const Plan::Tensor& tensor) { return chip(tensor.dims, tensor.sharding); }

@@ -61,7 +61,7 @@ summary{cursor:pointer;padding:.15rem 0}.layers{border-left:2px solid var(--line
 .atlas{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:14px}
 article{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem 1rem;min-width:0;break-inside:avoid}
 article h3{margin:0 0 .2rem;overflow-wrap:anywhere}article p{overflow-wrap:anywhere;margin:.15rem 0;font-size:.9rem}article svg{display:block;max-width:100%;height:auto;margin:.5rem 0}article svg text{font:600 11px system-ui,sans-serif;text-anchor:middle;fill:#111}article svg .t0{fill:#fff}article svg .th{stroke:#fff;stroke-width:4px;paint-order:stroke}
-article rect{stroke:var(--card);stroke-width:1}
+article svg>path{stroke:var(--card);stroke-width:1}
 .ranges{overflow-wrap:anywhere}.ranges span{white-space:nowrap}ul.ranges{list-style:none;padding:0;margin:.2rem 0;font-size:.9rem}
 .names{overflow-wrap:anywhere;font-size:.82rem}
 .tools input{font:inherit;color:inherit;background:var(--card);border:1px solid var(--soft);border-radius:5px;padding:.3rem .5rem;width:16rem;max-width:100%}.tools output{color:var(--soft)}
@@ -79,7 +79,7 @@ for(const table of document.querySelectorAll("table.sort,#tensors"))table.queryS
     const down=th.getAttribute("aria-sort")==="ascending";
     table.querySelectorAll("thead th").forEach(x=>x.removeAttribute("aria-sort"));
     th.setAttribute("aria-sort",down?"descending":"ascending");
-    const key=row=>{const c=row.cells[k];if(!c)return"";const v=c.dataset.v??c.textContent.replaceAll(",","");return v.trim()!==""&&!isNaN(parseFloat(v))&&/^[\d.\s%]+$/.test(v)?parseFloat(v):v};
+    const key=row=>{const c=row.cells[k];if(!c)return"";const v=c.dataset.v??(c.title.replace(" bytes","")||c.textContent).replaceAll(",","");return v.trim()!==""&&!isNaN(parseFloat(v))&&/^[\d.\s%]+$/.test(v)?parseFloat(v):v};
     const body=table.tBodies[0],rows=[...body.rows].map(r=>[key(r),r]);
     rows.sort(([a],[b])=>(typeof a==="number"&&typeof b==="number"?a-b:String(a).localeCompare(String(b)))*(down?-1:1));
     body.append(...rows.map(r=>r[1]));

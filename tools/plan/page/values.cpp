@@ -15,7 +15,7 @@ struct Entry {
   std::optional<int64_t> bytes;
   llvm::StringRef in_model = {};  // the model's name of a parameter, the module of a value
 };
-// What training adds is as many again and says little: folded by name, shape and sharding.
+// What training adds is as many again and says little: folded by name, shape and sharding, and the values with it.
 std::vector<Entry> entries_of(const Plan& plan) {
   std::vector<Entry> out;
   for (const Plan::Parameter& p : plan.parameters)
@@ -33,7 +33,8 @@ std::vector<Entry> entries_of(const Plan& plan) {
   return out;
 }
 bool is_folded(const Page& page, const Entry& e) {
-  return !e.detail.empty() || (page.training && e.kind == llvm::StringRef("constant"));
+  const llvm::StringRef kind = e.kind;
+  return !e.detail.empty() || (page.training && (kind == "constant" || kind == "value"));
 }
 
 class Table {
@@ -110,7 +111,10 @@ std::string values(const Page& page) {
       rows += table.row(e), ++shown;
   std::string out =
       "<p>" + grouped(shown) +
-      " tensors. Parameters and constants lie in the devices' files, values are between operations. A link to one is "
+      (page.training ? " tensors"
+                     : " tensors. Parameters and constants lie in the devices' files, values are between "
+                       "operations") +
+      ". A link to one is "
       "this page with <code>#tensor=NAME</code>.</p><p class=\"tools\" hidden><label>Show names, kinds or shapes with "
       "<input type=\"search\" data-for=\"tensors\"></label> <output></output></p>";
   out += scrolling("All tensors", "<table id=\"tensors\" class=\"sort\">" +
@@ -118,9 +122,9 @@ std::string values(const Page& page) {
                                       rows + "</tbody></table>");
   if (folded == 0) return out;
   out +=
-      "<h3>What the training step adds</h3><p>Gradients, state and what is computed on the way back, equal layers "
-      "folded.</p>";
-  return out + scrolling("What the training step adds",
+      "<h3>Values, and what the training step adds</h3><p>What is between operations, gradients, state and what is "
+      "computed on the way back, equal layers folded.</p>";
+  return out + scrolling("Values, and what the training step adds",
                          "<table class=\"sort\">" +
                              table_head({"name, * is a layer", "#how many", "kind", "dtype", "shape", "because"}) +
                              "<tbody>" + table.folded_rows() + "</tbody></table>");
