@@ -44,6 +44,8 @@ bool has_copies(const Plan::Tensor& tensor) {
   return llvm::any_of(tensor.sharding.axes(), [](llvm::StringRef word) { return axis_use(word).is_cover(); });
 }
 
+constexpr size_t most_lines = 16;  // shards that are told of and drawn one by one
+
 struct Side {
   double width, height;
 };
@@ -71,8 +73,9 @@ class Drawing {
     const auto drawn = size_t(std::min(slices_, double(most_slices)));
     const double step = side_.width + 8;
     std::string out =
-        llvm::formatv("<svg viewBox=\"0 0 {0:f1} {1:f1}\" width=\"{0:f1}\" height=\"{1:f1}\" aria-hidden=\"true\">",
-                      step * double(drawn) - 8 + 2, side_.height + 2)
+        llvm::formatv("<svg{2} viewBox=\"0 0 {0:f1} {1:f1}\" width=\"{0:f1}\" height=\"{1:f1}\" aria-hidden=\"true\">",
+                      step * double(drawn) - 8 + 2, side_.height + 2,
+                      tensor_.layout->shards.size() > most_lines ? " class=\"fine\"" : "")
             .str();
     for (size_t s = 0; s < drawn; ++s) {
       const std::vector<int64_t> at = indices_of(int64_t(s * size_t(slices_) / drawn));
@@ -205,7 +208,6 @@ std::string rows_or_dim(size_t d, size_t ndim) {
   return ndim == 2 ? (d == 0 ? "rows" : "columns") : "dim " + std::to_string(d);
 }
 
-constexpr size_t most_lines = 16;  // that are told of each device
 // Of one of the dims that are cut: which devices hold which indices.
 std::string ranges_of_dim(const Plan::Layout& layout, size_t d) {
   std::vector<std::pair<std::string, std::vector<int64_t>>> held;  // in the order of shards

@@ -61,7 +61,7 @@ summary{cursor:pointer;padding:.15rem 0}.layers{border-left:2px solid var(--line
 .atlas{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:14px}
 article{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:.8rem 1rem;min-width:0;break-inside:avoid}
 article h3{margin:0 0 .2rem;overflow-wrap:anywhere}article p{overflow-wrap:anywhere;margin:.15rem 0;font-size:.9rem}article svg{display:block;max-width:100%;height:auto;margin:.5rem 0}article svg text{font:600 11px system-ui,sans-serif;text-anchor:middle;fill:#111}article svg .t0{fill:#fff}article svg .th{stroke:#fff;stroke-width:4px;paint-order:stroke}
-article svg>path{stroke:var(--card);stroke-width:1}
+article svg>path{stroke:var(--card);stroke-width:1}article svg.fine>path{stroke-width:.1}
 .ranges{overflow-wrap:anywhere}.ranges span{white-space:nowrap}ul.ranges{list-style:none;padding:0;margin:.2rem 0;font-size:.9rem}
 .names{overflow-wrap:anywhere;font-size:.82rem}
 .tools input{font:inherit;color:inherit;background:var(--card);border:1px solid var(--soft);border-radius:5px;padding:.3rem .5rem;width:16rem;max-width:100%}.tools output{color:var(--soft)}
