@@ -10,18 +10,10 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SetVector.h"
 #include "passes/passes.h"
+#include "passes/readers.h"
 
 namespace optp {
 namespace {
-// Those that read these bytes, also by another shape.
-void add_readers(const Value& v, llvm::SmallVectorImpl<const Node*>& out) {
-  for (const Use& use : v.uses) {
-    out.push_back(use.node);
-    if (use.node->op->is(view_traits))
-      for (const auto& r : use.node->results) add_readers(*r, out);
-  }
-}
-
 bool serves_updates_alone(const Value& v) {
   return llvm::all_of(v.uses, [](const Use& use) {
     if (use.node->phase == Phase::optimizer) return true;
@@ -105,9 +97,7 @@ class Schedule {
       const Node* maker = before && after != graph_.outputs.end() ? after->value->producer : nullptr;
       const auto unit = unit_of_.find(maker);
       if (unit == unit_of_.end()) continue;
-      llvm::SmallVector<const Node*> readers;
-      add_readers(*before, readers);
-      for (const Node* reader : readers) wait_for(unit->second, *reader);
+      for (const Node* reader : readers_of_bytes(*before)) wait_for(unit->second, *reader);
     }
   }
   void wait_for(size_t unit, const Node& node) {

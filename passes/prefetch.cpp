@@ -5,19 +5,13 @@
 #include "frontend/ir/collective.h"
 #include "frontend/ir/op.h"
 #include "passes/passes.h"
+#include "passes/readers.h"
 
 namespace optp {
 namespace {
 // It needs nothing that the graph computes, so it may stand anywhere.
 bool gathers_a_parameter(const Node& node) {
   return node.op->collective && call_of(node).kind == Collective::all_gather && !node.operand(0).producer;
-}
-void add_readers(const Value& v, llvm::DenseSet<const Node*>& out) {
-  for (const Use& use : v.uses) {
-    out.insert(use.node);
-    if (use.node->op->is(view_traits))
-      for (const auto& r : use.node->results) add_readers(*r, out);
-  }
 }
 }  // namespace
 
@@ -33,7 +27,7 @@ llvm::Error prefetch(Graph& graph) {
     }
     if (first_reader) graph.nodes.splice(first_reader->place, graph.nodes, node->place);
     readers.clear();
-    add_readers(node->out(), readers);
+    for (const Node* reader : readers_of_bytes(node->out())) readers.insert(reader);
     first_reader = nullptr;
   }
   return llvm::Error::success();

@@ -46,6 +46,12 @@ void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes) {
               {"shapes", "shape", "input-shape", "overwrite-input-shape", "min-shapes"});
 }
 
+void add_dims(CLI::App& command, std::vector<std::string>& dims, const char* help) {
+  also_called(command.add_option("--dim", dims, help),
+              {"dims", "dimension", "dim-param", "override-dim", "free-dim-override", "batch", "batch-size", "sequence",
+               "seq-len", "seq-length", "sequence-length", "max-seq-len", "max-length", "context-length"});
+}
+
 void add_job_options(CLI::App& command, JobOptions& o) {
   std::string strategies;
   for (const Strategy* s : all_strategies())
@@ -72,8 +78,7 @@ void add_job_options(CLI::App& command, JobOptions& o) {
                   ->type_name("FILE"),
               {"base-model-tp-plan"});
   command.add_option("--outputs", o.outputs, "whole or sharded")->type_name("whole|sharded")->capture_default_str();
-  also_called(command.add_option("--dim", o.dims, "NAME=NUMBER: the value of a named dim (repeatable)"),
-              {"dims", "dimension", "dim-param", "override-dim", "free-dim-override"});
+  add_dims(command, o.dims);
   add_input_shapes(command, o.input_shapes);
   command.add_option("--print-before", o.watch.print_before, "PASS: print the graph before it to stderr (repeatable)")
       ->delimiter(',')

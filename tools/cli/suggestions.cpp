@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "llvm/ADT/STLExtras.h"
+
 namespace optp {
 namespace {
 using Elsewhere = std::map<const CLI::Option*, std::vector<std::string>>;
@@ -61,7 +63,9 @@ std::string nearest_word(llvm::StringRef word, const std::vector<std::string>& k
 std::string nearest_flag(llvm::StringRef flag, const CLI::App& verb) {
   const std::string typed = bare(flag);
   Nearest nearest{"", most_slips(typed) + 1};
-  for (const CLI::Option* o : verb.get_options()) {
+  // A verb's own flags are declared after those that it shares: the words of a named dim are train's of its data.
+  const std::vector<const CLI::Option*> options = verb.get_options();
+  for (const CLI::Option* o : llvm::reverse(options)) {
     if (o->get_lnames().empty()) continue;
     const std::string meant = "--" + o->get_lnames()[0];
     for (const std::string& name : o->get_lnames()) nearest.offer(typed, name, "--" + name);

@@ -41,7 +41,8 @@ std::vector<DeviceMemory> memory_of(const Plan& plan, const Plan* decoder) {
   for (const Plan::Device& d : plan.devices) {
     DeviceMemory& m = out.emplace_back();
     m.rank = d.rank, m.weight_bytes = d.parameter_bytes + d.constant_bytes;
-    m.gradient_bytes = d.gradient_bytes, m.state_bytes = d.state_bytes, m.activation_bytes = d.activation_peak_bytes;
+    m.gradient_bytes = d.gradient_bytes, m.state_bytes = d.state_bytes,
+    m.activation_bytes = d.arena_bytes ? d.arena_bytes : d.activation_peak_bytes;
     for (const auto* ports : {&plan.inputs, &plan.outputs})
       for (const Plan::Port& p : *ports) {
         const int64_t bytes = number_at((*p.layout)[size_t(d.rank)].bytes, dims);
@@ -138,8 +139,8 @@ std::string to_text(const Fit& fit, const Plan& plan) {
   }
   out << (fit.fits() ? "it fits; " : "it does not fit; ") << "the fewest devices that do: " << smallest_text(fit)
       << "\n";
-  out << "activations are estimated: what this runtime plans for values between operations, without kernels'\n"
-         "workspace, packed copies of weights and what an update holds twice; the rest follows from shapes\n";
+  out << "activations are estimated: what this runtime plans for values between operations and the workspace of\n"
+         "this machine's kernels (not known without rank graphs or the model); the rest follows from shapes\n";
   if (const std::string cache = cache_text(fit); !cache.empty()) out << printable(cache) << "\n";
   return text;
 }

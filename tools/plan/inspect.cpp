@@ -163,7 +163,8 @@ llvm::Error find_activations(Fit& fit, const Plan& plan, const std::string& mode
   for (size_t k = 0; k < fit.devices.size(); ++k) fit.devices[k].activation_bytes = found[k].activation_bytes;
   return llvm::Error::success();
 }
-llvm::Expected<Fit> fit_of(const InspectOptions& o, const Plan& plan) {
+llvm::Expected<Fit> fit_of(const InspectOptions& o, Plan plan) {
+  if (auto e = plan_activations(plan, o.folder)) return e;
   auto limit = parse_size("--fit", o.fit);
   if (!limit) return limit.takeError();
   Fit fit{.limit_bytes = *limit, .devices = memory_of(plan)};
@@ -311,7 +312,7 @@ Command add_inspect(CLI::App& app) {
                             "the plan as it would be on so many devices, without the lines of a --sharding file"),
               device_words);
   c->add_flag("--json", o->json, "the whole plan; with --tensor and --fit what they ask for");
-  c->add_option("--dim", o->dims, "NAME=NUMBER: the plan's numbers with a named dim at this value (repeatable)");
+  add_dims(*c, o->dims, "NAME=NUMBER: the plan's numbers with a named dim at this value (repeatable)");
   add_input_shapes(*c, o->input_shapes);
   also_called(c->add_option("--tensor", o->tensor, "a tensor's shards; a pattern (* and ?) for those of several"),
               {"parameter", "param", "weight", "name"});

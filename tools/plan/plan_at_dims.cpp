@@ -44,22 +44,21 @@ void move_numbers(Plan& plan) {
   t.collective_bytes = number_at(t.collective_bytes_formula, dims);
   t.sent_bytes = number_at(t.sent_bytes_formula, dims);
 }
-llvm::Error move_activations(Plan& plan, const std::string& folder) {
+}  // namespace
+
+llvm::Error plan_activations(Plan& plan, const std::string& folder) {
   const DimValues dims = plan.examples();
   for (Plan::Device& d : plan.devices) {
+    if (d.arena_bytes) continue;  // made now, perhaps for another mesh than the folder's
     const std::string file = folder + "/" + d.file;
-    d.activation_peak_bytes.reset();
     if (std::error_code ignored; !std::filesystem::exists(file, ignored)) continue;
     auto graph = read_rank(file);
     if (!graph) return graph.takeError();
     note_roles(**graph, plan);
-    auto bytes = activation_peak_bytes(**graph, dims);
-    if (!bytes) return bytes.takeError();
-    d.activation_peak_bytes = *bytes;
+    if (auto e = add_activation_peak(d, **graph, dims)) return e;
   }
   return llvm::Error::success();
 }
-}  // namespace
 
 llvm::Error move_to_dims(Plan& plan, llvm::ArrayRef<std::string> dims, llvm::ArrayRef<std::string> input_shapes,
                          const std::string& folder) {
@@ -68,6 +67,7 @@ llvm::Error move_to_dims(Plan& plan, llvm::ArrayRef<std::string> dims, llvm::Arr
   if (asked->empty()) return llvm::Error::success();
   for (const auto& [name, extent] : *asked) plan.dims[name].example = extent;
   move_numbers(plan);
-  return move_activations(plan, folder);
+  for (Plan::Device& d : plan.devices) d.activation_peak_bytes.reset(), d.arena_bytes.reset();
+  return plan_activations(plan, folder);
 }
 }  // namespace optp

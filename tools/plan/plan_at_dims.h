@@ -9,4 +9,6 @@ namespace optp {
 // how much they take is not known any more. Errors: a dim that the plan has not, an extent that no run could have.
 llvm::Error move_to_dims(Plan& plan, llvm::ArrayRef<std::string> dims, llvm::ArrayRef<std::string> input_shapes,
                          const std::string& folder);
+// How much activations take, from the rank graphs that the folder has; of others what the plan says stays.
+llvm::Error plan_activations(Plan& plan, const std::string& folder);
 }  // namespace optp

@@ -5,28 +5,32 @@
 #include "tools/run/stepper.h"
 
 namespace optp {
-llvm::Expected<int64_t> activation_peak_bytes(const Graph& rank, const DimValues& dims) {
+llvm::Error add_activation_peak(Plan::Device& device, const Graph& rank, const DimValues& dims) {
   auto bound = bind_dims(rank, dims);
   if (!bound) return bound.takeError();
   Graph& graph = **bound;
   // What a step trains is not known before it runs.
   for (const Update& u : graph.updates)
     if (Value* v = graph.find(u.input); v && v->is_data()) graph.make_input(*v);
+  int64_t values = 0, arena = 0;
+  const auto add = [&](const Graph& one) -> llvm::Error {
+    auto memory = Executable::plan_memory_of(one);
+    if (!memory) return memory.takeError();
+    values = std::max(values, memory->value_bytes), arena = std::max(arena, memory->arena_actual_bytes);
+    return llvm::Error::success();
+  };
   if (llvm::none_of(graph.updates, is_accumulated)) {
-    auto memory = Executable::plan_memory_of(graph);
-    if (!memory) return memory.takeError();
-    return memory->value_bytes;
+    if (auto e = add(graph)) return e;
+  } else {
+    for (const bool last : {false, true}) {
+      const auto one = graph.clone();
+      keep_outputs(*one, graph.updates, last);
+      one->erase_dead();
+      if (auto e = add(*one)) return e;
+    }
   }
-  int64_t most = 0;
-  for (const bool last : {false, true}) {
-    const auto one = graph.clone();
-    keep_outputs(*one, graph.updates, last);
-    one->erase_dead();
-    auto memory = Executable::plan_memory_of(*one);
-    if (!memory) return memory.takeError();
-    most = std::max(most, memory->value_bytes);
-  }
-  return most;
+  device.activation_peak_bytes = values, device.arena_bytes = arena;
+  return llvm::Error::success();
 }
 
 llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& examples) {
@@ -39,11 +43,10 @@ llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& ex
         if (!rank) return rank.takeError();
         made = std::move(*rank);
       }
-      auto bytes = activation_peak_bytes(made ? *made : *job.ranks[r], examples);
-      if (!bytes) return bytes.takeError();
-      plan.devices[r].activation_peak_bytes = *bytes;
+      if (auto e = add_activation_peak(plan.devices[r], made ? *made : *job.ranks[r], examples)) return e;
     }
     plan.devices[r].activation_peak_bytes = plan.devices[first[r]].activation_peak_bytes;
+    plan.devices[r].arena_bytes = plan.devices[first[r]].arena_bytes;
   }
   return llvm::Error::success();
 }

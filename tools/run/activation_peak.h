@@ -4,8 +4,8 @@
 #include "passes/plan/plan.h"
 
 namespace optp {
-// Of one rank's graph, at these dims.
-llvm::Expected<int64_t> activation_peak_bytes(const Graph& rank, const DimValues& dims);
-// Fills in `activation_peak_bytes` of each device, at the dims `examples`.
+// Fills in a device's `activation_peak_bytes` and `arena_bytes`, from its rank's graph at these dims.
+llvm::Error add_activation_peak(Plan::Device& device, const Graph& rank, const DimValues& dims);
+// The same of each device, at the dims `examples`.
 llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& examples);
 }  // namespace optp

@@ -219,7 +219,7 @@ Command add_run(CLI::App& app, WorldMaker make_world) {
       ->delimiter(',')
       ->allow_extra_args(false);
   c->add_option("--lr", o->learning_rate, "training plans: a learning rate other than the plan's");
-  c->add_option("--dim", o->dims, "NAME=NUMBER: the value of a named dim (repeatable)");
+  add_dims(*c, o->dims);
   add_input_shapes(*c, o->input_shapes);
   c->add_option("-o,--output", o->out, "folder for the outputs")->required()->type_name("DIR");
   also_called(c->add_option("--threads-per-device", o->threads, "OpenMP threads per device"),

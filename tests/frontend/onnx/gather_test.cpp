@@ -3,21 +3,16 @@
 #include "frontend/ir/op.h"
 #include "passes/passes.h"
 #include "runtime/reference.h"
+#include "tests/frontend/onnx/arrays.h"
 #include "tests/frontend/onnx/model_file.h"
 
 using namespace optp;
 
 namespace {
-Array floats(llvm::ArrayRef<int64_t> dims) {
+Array counting(llvm::ArrayRef<int64_t> dims) {
   Array a;
   a.resize(true, dims);
   for (size_t k = 0; k < a.f.size(); ++k) a.f[k] = double(k) + 0.5;
-  return a;
-}
-Array integers(llvm::ArrayRef<int64_t> dims, std::vector<int64_t> values) {
-  Array a;
-  a.resize(false, dims);
-  a.i = std::move(values);
   return a;
 }
 // y = OP(x, index), both of symbolic dims.
@@ -54,7 +49,7 @@ TEST_CASE("GatherElements takes each element by an index along one axis") {
     const size_t along = size_t(axis < 0 ? axis + 3 : axis);
     auto m = two_inputs("GatherElements", 3, {-1, -1, -1});
     set(first_node(m), "axis", axis);
-    const Array x = floats({3, 4, 5});
+    const Array x = counting({3, 4, 5});
     std::vector<int64_t> dims{2, 4, 3};  // smaller than x's, as ONNX allows, and longer along the axis
     dims[along] = 6;
     Array index = integers(dims, {});  // from -extent to extent - 1
@@ -76,7 +71,7 @@ TEST_CASE("GatherElements takes each element by an index along one axis") {
 
 TEST_CASE("GatherND takes slices by index tuples") {
   const auto m = two_inputs("GatherND", 3, {-1, 2});
-  const Array x = floats({3, 4, 2});
+  const Array x = counting({3, 4, 2});
   auto y = result_of(m, x, integers({3, 2}, {0, 1, -1, 3, 2, -4}));
   REQUIRE_MESSAGE(bool(y), llvm::toString(y.takeError()));
   CHECK(llvm::ArrayRef(y->dims) == llvm::ArrayRef<int64_t>({3, 2}));
@@ -84,7 +79,7 @@ TEST_CASE("GatherND takes slices by index tuples") {
 }
 
 TEST_CASE("an index outside of its own dim is refused, also where it is inside of the flattened ones") {
-  const Array x = floats({3, 4, 2});
+  const Array x = counting({3, 4, 2});
   for (const Array& index :
        {integers({1, 2}, {0, 4}), integers({1, 2}, {0, -5}), integers({1, 2}, {3, 0}), integers({1, 2}, {-4, 0}),
         integers({1, 2}, {1, INT64_MAX}), integers({1, 2}, {INT64_MIN, 1})}) {
@@ -96,11 +91,11 @@ TEST_CASE("an index outside of its own dim is refused, also where it is inside o
   }
   auto m = two_inputs("GatherElements", 2, {-1, -1});
   set(first_node(m), "axis", int64_t(1));
-  auto outside = result_of(m, floats({3, 4}), integers({1, 2}, {3, 4}));
+  auto outside = result_of(m, counting({3, 4}), integers({1, 2}, {3, 4}));
   REQUIRE_FALSE(bool(outside));
   CHECK(has(llvm::toString(outside.takeError()), "index 4 of operand 1 'index' is outside 4 rows"));
   // The index has more rows than x.
-  auto longer = result_of(m, floats({3, 4}), integers({4, 1}, {0, 0, 0, 0}));
+  auto longer = result_of(m, counting({3, 4}), integers({4, 1}, {0, 0, 0, 0}));
   REQUIRE_FALSE(bool(longer));
   CHECK(has(llvm::toString(longer.takeError()), "slice from 0 to 3 of an axis of 3"));
 }
@@ -146,7 +141,7 @@ TEST_CASE("known indices one after the other of an activation's known dim are a 
     CHECK(looks_up != row.is_slice);
     auto bound = bind_dims(*graph, {{"batch", 2}});
     REQUIRE(bool(bound));
-    const Array given_x = floats({5, 2});
+    const Array given_x = counting({5, 2});
     auto results = run_reference({bound->get()}, {NamedArrays{{"x", given_x}}});
     REQUIRE(bool(results));
     std::vector<double> expected;

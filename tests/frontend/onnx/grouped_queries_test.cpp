@@ -2,6 +2,7 @@
 // others are and however much room the cache has.
 #include "frontend/ir/op.h"
 #include "runtime/reference.h"
+#include "tests/frontend/onnx/arrays.h"
 #include "tests/frontend/onnx/model_file.h"
 #include "tests/must.h"
 
@@ -10,18 +11,6 @@ using namespace optp;
 namespace {
 constexpr int64_t heads = 4, key_heads = 2, head = 4, positions = 16;
 
-Array some(llvm::ArrayRef<int64_t> dims, int64_t seed) {
-  Array a;
-  a.resize(true, dims);
-  for (size_t k = 0; k < a.f.size(); ++k) a.f[k] = double((int64_t(k + 1) * 37 + seed * 11) % 23) / 8 - 1.4;
-  return a;
-}
-Array integers(llvm::ArrayRef<int64_t> dims, std::vector<int64_t> values) {
-  Array a;
-  a.resize(false, dims);
-  a.i = std::move(values);
-  return a;
-}
 // Of a batch its sequence b, of dim 2 (of a cache) the first `length`.
 Array sequence_of(const Array& a, int64_t b, std::optional<int64_t> length = {}) {
   auto dims = a.dims;

@@ -6,30 +6,13 @@
 #include "frontend/ir/op.h"
 #include "passes/passes.h"
 #include "runtime/reference.h"
+#include "tests/frontend/onnx/arrays.h"
 #include "tests/frontend/onnx/model_file.h"
 #include "tests/must.h"
 
 using namespace optp;
 
 namespace {
-Array floats(llvm::ArrayRef<int64_t> dims, std::vector<double> values) {
-  Array a;
-  a.resize(true, dims);
-  a.f = std::move(values);
-  return a;
-}
-Array integers(llvm::ArrayRef<int64_t> dims, std::vector<int64_t> values) {
-  Array a;
-  a.resize(false, dims);
-  a.i = std::move(values);
-  return a;
-}
-Array some(llvm::ArrayRef<int64_t> dims, int64_t seed = 0) {
-  Array a;
-  a.resize(true, dims);
-  for (size_t k = 0; k < a.f.size(); ++k) a.f[k] = double((int64_t(k) * 31 + seed * 7) % 19) / 3 - 3;
-  return a;
-}
 using Inputs = std::vector<std::pair<std::string, Array>>;
 // A model of one node; every extent of every input is its own symbol where `open`.
 onnx::ModelProto model_of(const std::string& op, const Inputs& inputs, const Names& outputs, int64_t opset = 18) {

@@ -322,6 +322,25 @@ TEST_CASE("experts' weights are layers' weights in a tp_plan, too") {
   }
 }
 
+TEST_CASE("of every family a plan that is printed as a tp_plan is the same plan when it is read") {
+  const Sandbox box;
+  std::vector<std::string> models;
+  for (const char* name : {"bert-tiny", "bigcode-tiny", "gpt2-tiny", "neox-tiny", "olmo2-tiny", "opt-tiny",
+                           "opt350m-tiny", "phi3-tiny", "origin-tiny"})
+    models.push_back(model(name));
+  models.push_back(OPTP_TEST_DATA "/models/albert-tiny.onnx");
+  models.push_back(OPTP_TEST_DATA "/encoder-decoder/model.onnx");
+  for (const std::string& path : models)
+    for (const char* devices : {"3", "5"}) {
+      CAPTURE(path), CAPTURE(devices);
+      const Words plan{path, "--devices", devices, "--plan-only", "--no-html", "--overwrite", "-o"};
+      REQUIRE(box.run(plan + Words{"by-strategy"}).code == 0);
+      write_text(box / "printed.json", box.run({"inspect", "by-strategy", "--tp-plan"}).out);
+      REQUIRE(box.run(plan + Words{"by-printed", "--tp-plan", "printed.json"}).code == 0);
+      CHECK(box.run({"diff", "by-strategy", "by-printed"}).out == "no difference\n");
+    }
+}
+
 TEST_CASE("what a line of results sends is told by --what-if") {
   const Sandbox box;
   write_text(box / "s.txt", "op:Softmax replicate\n");
