@@ -82,7 +82,10 @@ class Optimizer : Formula {
   }
   // a + weight · (b - a), as PyTorch's lerp for weights below one half
   Value* lerp(Value* a, Value* b, double weight) { return add(a, mul(sub(b, a), weight)); }
-  Value* moving_square(Value* v, Value* g, double keep) { return add(mul(v, keep), mul(mul(g, g), 1 - keep)); }
+  Value* moving_square(Value* v, Value* g, double keep) {
+    Value* added = mul(mul(g, g), 1 - keep);
+    return add(mul(v, keep), added);
+  }
 
   // torch.nn.utils.clip_grad_norm_: max_norm / (norm + 1e-6), at most 1. Shards' squares add up; what every rank holds
   // whole counts once, since it is no partial sum.
@@ -94,7 +97,8 @@ class Optimizer : Formula {
       squares.push_back(sum(mul(gradient, gradient), axes, /*keepdims=*/false));
     }
     Value* norm = sqrt(squares.size() == 1 ? squares[0] : op("sum", squares, {}, "gradient_norm.squared"));
-    return op("min", {div(scalar(DType::f32, max_norm), add(norm, 1e-6)), scalar(DType::f32, 1)}, {}, "gradient_clip");
+    Value* at_least = add(norm, 1e-6);
+    return op("min", {div(scalar(DType::f32, max_norm), at_least), scalar(DType::f32, 1)}, {}, "gradient_clip");
   }
 
   Value* advance(Value* p, Value* g) {

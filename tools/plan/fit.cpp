@@ -37,11 +37,13 @@ std::vector<DeviceMemory> memory_of(const Plan& plan, const Plan* decoder) {
   const auto is_same_cache = [&](const Plan::Port& p) {
     return llvm::any_of(plan.state, [&](const Plan::State& s) { return s.capacity && s.output == p.name; });
   };
+  // Sums over micro-batches stand from one to the next; else a gradient is a value like others, gone with its update.
+  const bool adds_up = llvm::any_of(plan.inputs, [](const auto& p) { return p.role == Plan::Role::accumulated; });
   std::vector<DeviceMemory> out;
   for (const Plan::Device& d : plan.devices) {
     DeviceMemory& m = out.emplace_back();
     m.rank = d.rank, m.weight_bytes = d.parameter_bytes + d.constant_bytes;
-    m.gradient_bytes = d.gradient_bytes, m.state_bytes = d.state_bytes,
+    m.gradient_bytes = d.arena_bytes && !adds_up ? 0 : d.gradient_bytes, m.state_bytes = d.state_bytes,
     m.activation_bytes = d.arena_bytes ? d.arena_bytes : d.activation_peak_bytes;
     for (const auto* ports : {&plan.inputs, &plan.outputs})
       for (const Plan::Port& p : *ports) {
@@ -140,7 +142,8 @@ std::string to_text(const Fit& fit, const Plan& plan) {
   out << (fit.fits() ? "it fits; " : "it does not fit; ") << "the fewest devices that do: " << smallest_text(fit)
       << "\n";
   out << "activations are estimated: what this runtime plans for values between operations and the workspace of\n"
-         "this machine's kernels (not known without rank graphs or the model); the rest follows from shapes\n";
+         "this machine's kernels (not known without rank graphs or the model), in training gradients, too, unless\n"
+         "micro-batches are added up; the rest follows from shapes\n";
   if (const std::string cache = cache_text(fit); !cache.empty()) out << printable(cache) << "\n";
   return text;
 }

@@ -151,16 +151,23 @@ void add_decoder(Fit& fit, const Plan& plan, const std::string& model) {
   fit.cached_tokens = decoder->examples()["capacity"];
   fit.devices = memory_of(plan, &*decoder);
 }
-// Of a plan without rank graphs they are known at the dims alone that it was made for.
+// Of a plan without rank graphs values are known at the dims alone that it was made for, and workspace is not.
 llvm::Error find_activations(Fit& fit, const Plan& plan, const std::string& model) {
-  if (llvm::all_of(fit.devices, [](const DeviceMemory& d) { return d.activation_bytes.has_value(); }))
+  if (llvm::all_of(plan.devices, [](const Plan::Device& d) { return d.arena_bytes.has_value(); }))
     return llvm::Error::success();
+  const bool known = llvm::all_of(fit.devices, [](const DeviceMemory& d) { return d.activation_bytes.has_value(); });
+  if (known && !fit.why_not.empty()) return llvm::Error::success();
   auto again = plan_again(plan, model, plan.mesh, {});
+  if (!again && known) return llvm::consumeError(again.takeError()), llvm::Error::success();
   if (!again)
     return within(words("--fit: how much activations take at these dims is known by the model alone (--model FILE)"),
                   again.takeError());
   const std::vector<DeviceMemory> found = memory_of(*again);
-  for (size_t k = 0; k < fit.devices.size(); ++k) fit.devices[k].activation_bytes = found[k].activation_bytes;
+  for (size_t k = 0; k < fit.devices.size(); ++k) {
+    DeviceMemory& own = fit.devices[k];
+    if (known && found[k].weight_bytes != own.weight_bytes) continue;  // by constraints it is another plan
+    own.activation_bytes = found[k].activation_bytes, own.gradient_bytes = found[k].gradient_bytes;
+  }
   return llvm::Error::success();
 }
 llvm::Expected<Fit> fit_of(const InspectOptions& o, Plan plan) {

@@ -5,7 +5,20 @@
 #include "tools/run/stepper.h"
 
 namespace optp {
-llvm::Error add_activation_peak(Plan::Device& device, const Graph& rank, const DimValues& dims) {
+namespace {
+// As train runs it: a gradient is let go of behind the update that takes it.
+std::unique_ptr<Graph> without_gradients(const Graph& rank, const Plan& plan) {
+  std::unique_ptr<Graph> out = rank.clone();
+  llvm::erase_if(out->outputs, [&](const GraphOutput& o) {
+    return llvm::any_of(plan.outputs,
+                        [&](const Plan::Port& p) { return p.role == Plan::Role::gradient && p.name == o.name; });
+  });
+  out->erase_dead();
+  return out;
+}
+}  // namespace
+
+llvm::Error add_activation_peak(const Plan& plan, Plan::Device& device, const Graph& rank, const DimValues& dims) {
   auto bound = bind_dims(rank, dims);
   if (!bound) return bound.takeError();
   Graph& graph = **bound;
@@ -16,7 +29,10 @@ llvm::Error add_activation_peak(Plan::Device& device, const Graph& rank, const D
   const auto add = [&](const Graph& one) -> llvm::Error {
     auto memory = Executable::plan_memory_of(one);
     if (!memory) return memory.takeError();
-    values = std::max(values, memory->value_bytes), arena = std::max(arena, memory->arena_actual_bytes);
+    values = std::max(values, memory->value_bytes);
+    if (plan.is_training()) memory = Executable::plan_memory_of(*without_gradients(one, plan));
+    if (!memory) return memory.takeError();
+    arena = std::max(arena, memory->arena_actual_bytes);
     return llvm::Error::success();
   };
   if (llvm::none_of(graph.updates, is_accumulated)) {
@@ -43,7 +59,7 @@ llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& ex
         if (!rank) return rank.takeError();
         made = std::move(*rank);
       }
-      if (auto e = add_activation_peak(plan.devices[r], made ? *made : *job.ranks[r], examples)) return e;
+      if (auto e = add_activation_peak(plan, plan.devices[r], made ? *made : *job.ranks[r], examples)) return e;
     }
     plan.devices[r].activation_peak_bytes = plan.devices[first[r]].activation_peak_bytes;
     plan.devices[r].arena_bytes = plan.devices[first[r]].arena_bytes;

@@ -5,7 +5,7 @@
 
 namespace optp {
 // Fills in a device's `activation_peak_bytes` and `arena_bytes`, from its rank's graph at these dims.
-llvm::Error add_activation_peak(Plan::Device& device, const Graph& rank, const DimValues& dims);
+llvm::Error add_activation_peak(const Plan& plan, Plan::Device& device, const Graph& rank, const DimValues& dims);
 // The same of each device, at the dims `examples`.
 llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& examples);
 }  // namespace optp

@@ -101,7 +101,7 @@ TEST_CASE("a mistake in words carries its code and parts") {
       {"inspect out --tensor m.model.decoder.layers.0.fc1.weigt",
        R"json({"code":"not-found/tensor","exit":66,"hint":"nearest is 'm.model.decoder.layers.0.fc1.weight'","message":"the plan has no tensor 'm.model.decoder.layers.0.fc1.weigt'; nearest is 'm.model.decoder.layers.0.fc1.weight'","severity":"error","suggestion":"m.model.decoder.layers.0.fc1.weight","tensor":"m.model.decoder.layers.0.fc1.weigt"})json"},
       {"inspect out --what-if x",
-       R"json({"code":"usage/bad-value","exit":2,"expected":"NAME=SHARDING","flag":"--what-if","message":"--what-if 'x': expected NAME=SHARDING","severity":"error"})json"},
+       R"json({"code":"usage/bad-value","exit":2,"expected":"NAME=SHARDING or op:OPERATOR=SHARDING","flag":"--what-if","message":"--what-if 'x': expected NAME=SHARDING or op:OPERATOR=SHARDING","severity":"error"})json"},
       {"diff out origin",
        R"json({"code":"check-failed/difference","exit":1,"message":"out and origin differ","severity":"error"})json"},
       {"build opt-126m -o x.onnx",
