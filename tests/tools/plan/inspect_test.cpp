@@ -197,6 +197,37 @@ TEST_CASE(
         "file");
 }
 
+TEST_CASE("what --fit says of activations is what a run takes for values and workspace, gradients among them") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  using Words = std::vector<std::string>;
+  for (const Words& job : {Words{}, Words{"--train", "--optimizer", "adam"}}) {
+    CAPTURE(job.size());
+    const auto with_job = [&](Words words) {
+      words.insert(words.end(), job.begin(), job.end());
+      return words;
+    };
+    REQUIRE(box.run(with_job({model, "--devices", "2", "--overwrite", "--no-html", "-o", "out"})).code == 0);
+    REQUIRE(box.run(with_job({"bench", model, "--devices", "2", "--threads-per-device", "1", "--dim", "batch=2",
+                              "--dim", "sequence=16", "--runs", "1", "--warm-up", "0", "--json", "b.json"}))
+                .code == 0);
+    const Result r = box.run({"inspect", "out", "--fit", "1GB", "--dim", "batch=2", "--dim", "sequence=16", "--json"});
+    REQUIRE(r.code == 0);
+    const auto fit = llvm::cantFail(llvm::json::parse(r.out)),
+               bench = llvm::cantFail(llvm::json::parse(contents(box / "b.json")));
+    int64_t most = 0;
+    for (const auto& device : *fit.getAsObject()->getArray("devices")) {
+      most = std::max(most, *device.getAsObject()->getInteger("activation_bytes"));
+      CHECK(device.getAsObject()->getInteger("gradient_bytes") == 0);
+    }
+    CHECK(most == bench.getAsObject()->getInteger("arena_bytes"));
+  }
+  // Sums over micro-batches stand from one to the next.
+  REQUIRE(box.run({model, "--train", "--accumulate", "2", "--overwrite", "--no-html", "-o", "out"}).code == 0);
+  const auto fit = llvm::cantFail(llvm::json::parse(box.run({"inspect", "out", "--fit", "1GB", "--json"}).out));
+  CHECK(*(*fit.getAsObject()->getArray("devices"))[0].getAsObject()->getInteger("gradient_bytes") > 0);
+}
+
 TEST_CASE("what does not fit is an error, of a model alone only if no number of devices does") {
   const Sandbox box;
   fs::copy_file(export_of("opt-tiny") + "/model.onnx", box / "m.onnx");

@@ -332,7 +332,8 @@ TEST_CASE("of every family a plan that is printed as a tp_plan is the same plan 
   models.push_back(OPTP_TEST_DATA "/encoder-decoder/model.onnx");
   for (const std::string& path : models)
     for (const char* devices : {"3", "5"}) {
-      CAPTURE(path), CAPTURE(devices);
+      CAPTURE(path);
+      CAPTURE(devices);
       const Words plan{path, "--devices", devices, "--plan-only", "--no-html", "--overwrite", "-o"};
       REQUIRE(box.run(plan + Words{"by-strategy"}).code == 0);
       write_text(box / "printed.json", box.run({"inspect", "by-strategy", "--tp-plan"}).out);
