@@ -138,7 +138,7 @@ llvm::Error TrainingChecker::memory() {
                     .about({.tensor = v->name}));
   }
   Plan plan = make_plan(job_, dims_, "", /*weights=*/true);
-  if (auto e = add_activation_peaks(plan, job_, dims_)) return e;
+  if (auto e = add_activation_peaks(plan, job_, dims_, /*workspace=*/false)) return e;
   for (size_t r = 0; r < memory_.size(); ++r) {
     const Plan::Device& device = plan.devices[r];
     int64_t trained = 0;  // a frozen parameter is in the rank's data

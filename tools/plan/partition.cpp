@@ -42,7 +42,7 @@ llvm::Error partition(const PartitionOptions& o) {
   const bool weights = !o.no_weights && !o.job.plan_only && !weights_missing(*job->whole);
   const DimValues examples = example_dims(*job->whole, job->asked);
   Plan plan = make_plan(*job, examples, OPTP_VERSION, weights);
-  if (auto e = add_activation_peaks(plan, *job, examples)) return e;
+  if (auto e = add_activation_peaks(plan, *job, examples, /*workspace=*/false)) return e;
   planning.reset();
   OutputOptions writing{.overwrite = o.overwrite};
   for (const std::string& input : {job->imported->source, o.job.sharding_file, o.job.tp_plan})

@@ -15,7 +15,7 @@ llvm::Expected<Plan> planned(JobOptions& job, const DimValues* at) {
   if (!made) return made.takeError();
   const DimValues dims = at ? *at : example_dims(*made->whole, made->asked);
   Plan out = make_plan(*made, dims, OPTP_VERSION, /*weights=*/false);
-  if (auto e = add_activation_peaks(out, *made, dims)) return e;
+  if (auto e = add_activation_peaks(out, *made, dims, /*workspace=*/true)) return e;
   return out;
 }
 JobOptions job_of(const Plan& plan, const std::string& model, const Mesh& mesh) {

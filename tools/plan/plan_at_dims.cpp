@@ -55,7 +55,7 @@ llvm::Error plan_activations(Plan& plan, const std::string& folder) {
     auto graph = read_rank(file);
     if (!graph) return graph.takeError();
     note_roles(**graph, plan);
-    if (auto e = add_activation_peak(plan, d, **graph, dims)) return e;
+    if (auto e = add_activation_peak(plan, d, **graph, dims, /*workspace=*/true)) return e;
   }
   return llvm::Error::success();
 }

@@ -18,7 +18,8 @@ std::unique_ptr<Graph> without_gradients(const Graph& rank, const Plan& plan) {
 }
 }  // namespace
 
-llvm::Error add_activation_peak(const Plan& plan, Plan::Device& device, const Graph& rank, const DimValues& dims) {
+llvm::Error add_activation_peak(const Plan& plan, Plan::Device& device, const Graph& rank, const DimValues& dims,
+                                bool workspace) {
   auto bound = bind_dims(rank, dims);
   if (!bound) return bound.takeError();
   Graph& graph = **bound;
@@ -30,7 +31,7 @@ llvm::Error add_activation_peak(const Plan& plan, Plan::Device& device, const Gr
     auto memory = Executable::plan_memory_of(one);
     if (!memory) return memory.takeError();
     values = std::max(values, memory->value_bytes);
-    if (plan.is_training()) memory = Executable::plan_memory_of(*without_gradients(one, plan));
+    if (workspace && plan.is_training()) memory = Executable::plan_memory_of(*without_gradients(one, plan));
     if (!memory) return memory.takeError();
     arena = std::max(arena, memory->arena_actual_bytes);
     return llvm::Error::success();
@@ -45,11 +46,12 @@ llvm::Error add_activation_peak(const Plan& plan, Plan::Device& device, const Gr
       if (auto e = add(*one)) return e;
     }
   }
-  device.activation_peak_bytes = values, device.arena_bytes = arena;
+  device.activation_peak_bytes = values;
+  if (workspace) device.arena_bytes = arena;
   return llvm::Error::success();
 }
 
-llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& examples) {
+llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& examples, bool workspace) {
   const std::vector<size_t> first = first_of_same_shapes(*job.spmd, examples);
   for (size_t r = 0; r < job.ranks.size(); ++r) {
     if (first[r] == r) {
@@ -59,7 +61,8 @@ llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& ex
         if (!rank) return rank.takeError();
         made = std::move(*rank);
       }
-      if (auto e = add_activation_peak(plan, plan.devices[r], made ? *made : *job.ranks[r], examples)) return e;
+      if (auto e = add_activation_peak(plan, plan.devices[r], made ? *made : *job.ranks[r], examples, workspace))
+        return e;
     }
     plan.devices[r].activation_peak_bytes = plan.devices[first[r]].activation_peak_bytes;
     plan.devices[r].arena_bytes = plan.devices[first[r]].arena_bytes;
