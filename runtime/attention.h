@@ -18,23 +18,25 @@ struct StridedOperand {
   int64_t row = 0, column = 0;
 };
 
-// Elementwise nodes, a row of [queries, keys] at a time: from `start`, what is given to them, to the last one's result.
+// Elementwise nodes, a row of [queries, keys] at a time: from the starts, what is given to them, to the last one's
+// result.
 struct RowProgram {
   struct In {
     enum class Kind { start, leaf, step } kind = Kind::start;
-    unsigned index = 0;  // of leaves or steps
+    unsigned index = 0;  // of starts, leaves or steps
   };
   struct Step {
     const Node* node = nullptr;
     Row row = nullptr;
     llvm::SmallVector<In, 3> in;
     int64_t element_bytes = 4;
-    bool follows_start = false;  // else it is part of a mask: the same for all scores that have the same leaves
+    bool follows_start =
+        false;  // one of them; else it is part of a mask: the same for all scores that have the same leaves
   };
   std::vector<Step> steps;
   llvm::SmallVector<StridedOperand, 4> leaves;  // [queries, keys], the column's stride 0 or 1
-  // A step's result moves by no more than `start` does, times a moderate factor: where it is as low as a mask can make
-  // it for one start, it is for all.
+  // A step's result moves by no more than its start does, times a moderate factor: where it is as low as a mask can
+  // make it for one start, it is for all.
   bool is_steady = true;
 };
 
@@ -45,8 +47,23 @@ struct Attention {
   RowProgram before, after;   // from the product to the softmax; from there to the product with the values
 };
 
-// All attentions of the graph; what they absorb of masks, repeated heads and casts is no longer needed by others where
-// `taken` has it. Masks up to `whole_bytes` stand whole: they are computed once for all layers.
+// What training makes of an attention: from the gradient of its result those of queries, keys and values. Scores and
+// probabilities are made again, so that they never stand whole from the forward pass to the backward pass either.
+struct AttentionGradient {
+  Attention forward;       // without y
+  StridedOperand dy;       // [queries, width]
+  RowProgram undo_after;   // starts: the gradient of what the values' product takes, and the probabilities
+  RowProgram undo_before;  // starts: the gradient of what the softmax takes, and the scores
+  // A product with the gradient of the scores, or with what the values' product takes: what is summed up, and the sum.
+  struct Sum {
+    StridedOperand operand, result;  // `result.operand`: of Work::results
+    int64_t columns = 0;             // 0: nobody needs it
+  };
+  Sum dq, dk, dv;  // of keys for queries; of queries for keys; of dy for values
+};
+
+// All attentions of the graph, and their gradients; what they absorb of masks, repeated heads and casts is no longer
+// needed by others where `taken` has it. Masks up to `whole_bytes` stand whole: they are computed once for all layers.
 struct FoundAttentions {
   std::vector<FusedStep> steps;
   llvm::DenseSet<const Node*> taken;

@@ -33,7 +33,7 @@ FusedStep alone(const Node& node) {
 }
 
 llvm::SmallVector<const Value*, 2> results_of(const FusedStep& step) {
-  if (step.group) return {step.results.begin(), step.results.end()};
+  if (!step.results.empty()) return {step.results.begin(), step.results.end()};
   llvm::SmallVector<const Value*, 2> out;
   for (const auto& r : step.last->results) out.push_back(r.get());
   return out;
@@ -146,6 +146,7 @@ Work Executable::State::work_of(const FusedStep& fused) const {
   work.before = fused.before;
   work.after = fused.after;
   work.attention = fused.attention;
+  work.attention_gradient = fused.attention_gradient;
   work.group = fused.group;
   return work;
 }

@@ -22,6 +22,10 @@ detail::CompileStep& attention() {
   static detail::CompileStep compile = nullptr;
   return compile;
 }
+detail::CompileStep& attention_gradient() {
+  static detail::CompileStep compile = nullptr;
+  return compile;
+}
 Array read(const void* bytes, DType dtype, llvm::ArrayRef<int64_t> dims) {
   Tensor view;
   view.dtype = dtype;
@@ -34,6 +38,7 @@ Array read(const void* bytes, DType dtype, llvm::ArrayRef<int64_t> dims) {
 void detail::register_kernel(const KernelDef* kernel) { registry().push_back(kernel); }
 void detail::register_view(const ViewDef* view) { views().push_back(view); }
 void detail::register_attention(CompileStep compile) { attention() = compile; }
+void detail::register_attention_gradient(CompileStep compile) { attention_gradient() = compile; }
 void detail::register_group(CompileStep compile) { group() = compile; }
 
 TensorSpec spec_of(const Value& value) {
@@ -90,6 +95,7 @@ static bool takes_narrow(const Work& work) {
 
 llvm::Expected<Kernel> compile_kernel(const Work& work, const KernelContext& context) {
   if (work.attention) return attention()(work, context);
+  if (work.attention_gradient) return attention_gradient()(work, context);
   if (work.group) return group()(work, context);
   const std::string& op = work.node->op->name;
   const KernelDef* def = find_kernel(op, work.dtype());

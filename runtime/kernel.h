@@ -31,8 +31,9 @@ std::optional<double> scalar_constant(const Value& value);
 // A row of an elementwise op: n results, each operand stepping by 0 or 1.
 using Row = void (*)(int64_t n, const void* const* in, const int64_t* step, void* out);
 
-struct Attention;         // runtime/attention.h
-struct ElementwiseGroup;  // runtime/elementwise_group.h
+struct Attention;          // runtime/attention.h
+struct AttentionGradient;  // the same
+struct ElementwiseGroup;   // runtime/elementwise_group.h
 
 // An elementwise step that runs inside of a neighbour's kernel.
 struct Fused {
@@ -50,6 +51,7 @@ struct Work {
   llvm::SmallVector<Fused, 4> after;   // applied to result 0 (contract)
   std::shared_ptr<const Attention>
       attention;  // the node is the softmax of this; its operands are others than the node's
+  std::shared_ptr<const AttentionGradient> attention_gradient;  // the node is the gradient of its softmax
   std::shared_ptr<const ElementwiseGroup> group;  // the node is the first of this; operands and results are the group's
 
   DType dtype() const { return operands.empty() ? results[0].dtype : operands[0].dtype; }  // chooses the kernel
@@ -92,6 +94,8 @@ enum class Fusion {
   is_multiply,   // a step where the other operand is a constant number
   is_divide,     // the same, of operand 0
   is_relu,
+  is_subtract,
+  is_sum,     // over axes
   is_steady,  // nothing of these, but a result moves by no more than the operands do
 };
 
@@ -136,6 +140,7 @@ void register_kernel(const KernelDef* kernel);
 void register_view(const ViewDef* view);
 using CompileStep = llvm::Expected<Kernel> (*)(const Work& work, const KernelContext& context);
 void register_attention(CompileStep compile);
+void register_attention_gradient(CompileStep compile);
 void register_group(CompileStep compile);
 }  // namespace detail
 struct RegisteredKernel {
@@ -147,7 +152,10 @@ struct RegisteredView {
   explicit RegisteredView(ViewDef d) : def(std::move(d)) { detail::register_view(&def); }
 };
 struct RegisteredAttention {
-  explicit RegisteredAttention(detail::CompileStep compile) { detail::register_attention(compile); }
+  RegisteredAttention(detail::CompileStep compile, detail::CompileStep gradient) {
+    detail::register_attention(compile);
+    detail::register_attention_gradient(gradient);
+  }
 };
 struct RegisteredGroup {
   explicit RegisteredGroup(detail::CompileStep compile) { detail::register_group(compile); }

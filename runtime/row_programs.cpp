@@ -85,7 +85,7 @@ bool ProgramBuilder::stands_apart(const Value& v) const {
 }
 
 bool ProgramBuilder::follows(const Value& v) {
-  if (&v == request_.start) return true;
+  if (is_start(v)) return true;
   if (!v.producer) return false;
   const auto [it, is_new] = follows_.try_emplace(&v, false);
   if (!is_new) return it->second;
@@ -96,9 +96,10 @@ bool ProgramBuilder::follows(const Value& v) {
 }
 
 std::optional<In> ProgramBuilder::input(const Value& v, const Extents& batch) {
-  if (&v == request_.start) {
+  if (is_start(v)) {
     batches.push_back(batch);
-    return batch == batch_dims(v) ? std::optional(In{}) : std::nullopt;
+    const auto index = unsigned(llvm::find(request_.starts, &v) - request_.starts.begin());
+    return batch == batch_dims(v) ? std::optional(In{In::Kind::start, index}) : std::nullopt;
   }
   const auto key = std::pair(&v, batch);
   if (auto it = known_.find(key); it != known_.end()) return it->second;
@@ -194,6 +195,7 @@ bool ProgramBuilder::is_steady(const Node& node) {
     const auto n = number_of(node.operand(1));
     return n && std::fabs(*n) >= 1 / moderate;
   }
-  return fusion == Fusion::is_add || fusion == Fusion::is_steady || fusion == Fusion::is_relu;
+  return fusion == Fusion::is_add || fusion == Fusion::is_subtract || fusion == Fusion::is_steady ||
+         fusion == Fusion::is_relu;
 }
 }  // namespace optp

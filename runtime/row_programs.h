@@ -1,4 +1,4 @@
-// Elementwise nodes between a value and what is made of it, as a program that runs on a row at a time.
+// Elementwise nodes between values and what is made of them, as a program that runs on a row at a time.
 #pragma once
 #include <map>
 
@@ -30,7 +30,7 @@ struct Leaf {
 // What a builder looks at and for.
 struct ProgramRequest {
   RowsOfNodes* rows = nullptr;
-  const Value* start = nullptr;
+  llvm::SmallVector<const Value*, 2> starts;
   int64_t queries = 1, keys = 1, whole_bytes = 0;
   const llvm::DenseSet<const Value*>* standing = nullptr;  // computed anyway: read, not computed again
 };
@@ -42,10 +42,10 @@ class ProgramBuilder {
   RowProgram program;
   std::vector<Leaf> leaves;                    // of the program, in its order
   llvm::SmallVector<Extents, 4> batches;       // the forms that batch dims take on the way
-  llvm::SmallVector<const Node*, 4> nodes;     // that follow the start
+  llvm::SmallVector<const Node*, 4> nodes;     // that follow a start
   llvm::SmallVector<const Node*, 8> absorbed;  // masks' nodes and what leaves were read through
 
-  // Whether `end` is made of the start by rows; then all of the above is.
+  // Whether `end` is made of the starts by rows; then all of the above is.
   bool build(const Value& end);
   bool reaches(const Value& v) { return follows(v); }
 
@@ -54,6 +54,7 @@ class ProgramBuilder {
   std::map<std::pair<const Value*, Extents>, RowProgram::In> known_;
   llvm::DenseMap<const Value*, bool> follows_;
 
+  bool is_start(const Value& v) const { return llvm::is_contained(request_.starts, &v); }
   bool follows(const Value& v);
   bool is_matrix(const Value& v) const;     // of queries and keys
   bool stands_apart(const Value& v) const;  // a mask's value that is better not made whole

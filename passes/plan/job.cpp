@@ -1,10 +1,16 @@
 #include "passes/plan/job.h"
 
+#include <cstdlib>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "frontend/io/input_folder.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/import.h"
 #include "frontend/onnx/model_file.h"
 #include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/StringExtras.h"
 #include "passes/passes.h"
 #include "passes/strategy.h"
 
@@ -13,14 +19,21 @@ namespace optp {
 namespace {
 using Shapes = std::map<std::string, llvm::SmallVector<int64_t, 4>, std::less<>>;
 
+// NAME=2, several between commas. A name may hold both signs: a number ends each.
 llvm::Expected<DimValues> parse_dims(llvm::ArrayRef<std::string> dims) {
   DimValues out;
   for (const std::string& text : dims) {
-    auto [name, number] = llvm::StringRef(text).rsplit('=');  // a name may hold one too
-    int64_t n = 0;
-    if (name.empty() || number.getAsInteger(10, n) || n < 0)
-      return error(Code::bad_value).flag("--dim", quoted(text)).expected("NAME=NUMBER");
-    out[name.str()] = n;
+    llvm::SmallVector<llvm::StringRef, 4> parts;
+    llvm::StringRef(text).split(parts, ',');
+    std::string one;
+    for (size_t k = 0; k < parts.size(); ++k) {
+      one += (one.empty() ? "" : ",") + parts[k].str();
+      const auto [name, number] = llvm::StringRef(one).rsplit('=');
+      if (int64_t n = 0; !name.empty() && !number.getAsInteger(10, n) && n >= 0)
+        out[name.str()] = n, one.clear();
+      else if (k + 1 == parts.size())
+        return error(Code::bad_value).flag("--dim", quoted(text)).expected("NAME=NUMBER, or several between commas");
+    }
   }
   return out;
 }
@@ -82,6 +95,18 @@ llvm::Expected<DimValues> asked_dims(const Graph& graph, llvm::ArrayRef<std::str
   return bound;
 }
 
+llvm::Error check_names(const Graph& graph, const DimValues& asked) {
+  llvm::SmallVector<std::string, 4> known;
+  for (Dim symbol : named_dims_of(graph)) known.push_back(name_of(symbol)->str());
+  for (const auto& [name, extent] : asked)
+    if (!llvm::is_contained(known, name))
+      return error(Code::bad_value)
+          .flag("--dim", quoted(name + "=" + std::to_string(extent)))
+          .what("the model has no such dim")
+          .hint("it has " + (known.empty() ? "none" : llvm::join(known, ", ")));
+  return llvm::Error::success();
+}
+
 llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path) {
   auto file = open_input_file(path, 1 << 20);
   if (!file) return file.takeError();
@@ -108,6 +133,13 @@ TrainingOptions training_of(const JobOptions& o) {
   if (!out.learning_rate) out.learning_rate = default_learning_rate(out.optimizer.name);
   if (o.betas.size() == 2) out.optimizer.beta1 = o.betas[0], out.optimizer.beta2 = o.betas[1];
   return out;
+}
+
+void let_go_of_compilation(Job& job) {
+  job.imported.reset(), job.inference.reset(), job.spmd.reset();
+#ifdef __GLIBC__
+  malloc_trim(0);  // many small blocks, which would wait for others of their size
+#endif
 }
 
 namespace {
@@ -172,6 +204,7 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   job.imported = std::move(*imported);
   auto asked = asked_dims(*job.imported, o.dims, o.input_shapes);
   if (!asked) return asked.takeError();
+  if (auto e = check_names(*job.imported, *asked)) return e;
   job.asked = std::move(*asked);
   job.imported->mesh = *mesh;
   job.whole = job.imported->clone();

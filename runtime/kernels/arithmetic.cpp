@@ -117,7 +117,7 @@ std::optional<int64_t> times_one(const Node& node) {
 const RegisteredView views[] = {RegisteredView{{"mul", times_one}}};
 const RegisteredKernel kernels[] = {
     RegisteredKernel{{"add", {}, binary<Add>, Fusion::is_add}},
-    RegisteredKernel{{"sub", {}, binary<Sub>, Fusion::is_steady}},
+    RegisteredKernel{{"sub", {}, binary<Sub>, Fusion::is_subtract}},
     RegisteredKernel{{"mul", {}, binary<Mul>, Fusion::is_multiply}},
     RegisteredKernel{{"div", {}, binary<Div>, Fusion::is_divide}},
     RegisteredKernel{{"max", {}, binary<Max>, Fusion::is_steady}},

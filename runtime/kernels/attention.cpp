@@ -4,20 +4,9 @@
 // read again from the second-level cache. ("FlashAttention", Dao et al. 2022, blocks keys too, which a processor's
 // larger cache does not need.)
 //
-// What a mask allows is looked up before anything is multiplied. With scores of 0 in their place, keys end up as low as
-// a mask can make them, below -1e30, or they don't. Where each query of a block has a key that is far from it, the keys
-// before the first and behind the last such one have probabilities of exactly 0: they are not read. That holds while
-// scores are numbers smaller than 1e29. A query without any allowed key keeps all keys: what comes of it is up to the
-// mask's arithmetic.
-//
 // Keys and values that several tiles of rows read are laid out once as panels of columns, also for heads that share
 // them. A block of a head is one thread's, whichever: the order of all sums is that of the keys.
-#include "runtime/attention.h"
-
-#include <array>
-
-#include "runtime/kernels/matmul_form.h"
-#include "runtime/kernels/row_program_run.h"
+#include "runtime/kernels/attention_block.h"
 #include "runtime/kernels/softmax_row.h"
 #include "runtime/kernels/tile.h"
 #include "runtime/kernels/widen.h"
@@ -25,15 +14,7 @@
 
 namespace optp::kernels {
 namespace {
-constexpr int64_t key_block = 64;         // keys that are skipped or not
 constexpr int64_t terms_of_values = 128;  // keys at a time, so that their values stay in the first-level cache
-constexpr float closed = -1e30f, open = -1e29f;
-
-int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-struct KeyRange {
-  int64_t begin = 0, end = 0;
-};
 
 struct AttentionKernel {
   Attention a;
@@ -46,7 +27,7 @@ struct AttentionKernel {
   llvm::SmallVector<size_t, 4> mask_loops, other_loops, source_loops;  // of Attention::batch
   int64_t masks = 1, others = 1, sources = 1;                          // counts; of different keys and values
   // Scratch, bytes: panels of all sources, then each thread's own.
-  int64_t key_panel = 0, value_panel = 0, panels_bytes = 0, thread_bytes = 0;
+  int64_t key_panel = 0, value_panel = 0, panels_bytes = 0, floats_bytes = 0, thread_bytes = 0;
   int64_t score_row = 0, out_row = 0;  // elements
 
   AttentionKernel(const Work& work, const KernelContext& context);
@@ -62,35 +43,25 @@ struct AttentionKernel {
 class Worker {
  public:
   Worker(const AttentionKernel& kernel, const KernelCall& call, int thread);
-  KeyRange go_to_block(int64_t mask, int64_t block);  // the keys that any of its queries needs
+  KeyRange go_to_block(int64_t mask, int64_t block);
   void run_head(int64_t mask, int64_t other);
 
  private:
   const AttentionKernel& k_;
   const Attention& a_;
   const KernelCall& call_;
-  float *scores_, *out_, *queries_, *probe_;
-  RowProgramRun before_, after_;
+  float *scores_, *out_, *queries_;
+  QueryBlock block_;
   int64_t first_ = 0, rows_ = 0;  // of the block
   KeyRange keys_;
   float totals_[64];
 
-  bool narrow(int64_t row, KeyRange& any);
-  void load_queries(const Ints& index);
   void make_scores(const Ints& index, int64_t source);
   void make_probabilities(int64_t row);
   void sum_values(const Ints& index, int64_t source);
   void store(const Ints& index);
 };
 
-int64_t offset_of(const StridedOperand& o, llvm::ArrayRef<int64_t> index) {
-  int64_t at = o.offset;
-  for (size_t d = 0; d < index.size(); ++d) at += index[d] * o.batch[d];
-  return at;
-}
-const void* address(const KernelCall& call, const StridedOperand& o, int64_t at) {
-  return static_cast<const char*>(call.in[o.operand]) + at * size_bytes(o.dtype);
-}
 AttentionKernel::AttentionKernel(const Work& work, const KernelContext& context)
     : a(*work.attention), threads(context.threads) {
   const Tiles& t = tiles();
@@ -115,14 +86,14 @@ AttentionKernel::AttentionKernel(const Work& work, const KernelContext& context)
     source_loops.push_back(d);
     sources *= a.batch[d];
   }
-  if (!reads_keys) key_panel = up(up(a.keys, t.columns) * a.depth, 16);
-  if (!reads_values) value_panel = up(a.keys * up(a.width, t.lanes), 16);
+  if (!reads_keys) key_panel = column_panels(a.keys, a.depth, t.columns);
+  if (!reads_values) value_panel = term_panels(a.keys, a.width, t.lanes);
   panels_bytes = sources * (key_panel + value_panel) * 4;
   // Rows that don't all fall on the same lines of a cache.
   score_row = up(a.keys, t.columns) + t.most_lanes;
   out_row = up(a.width, t.lanes);
-  const int64_t floats = block_rows * (score_row + out_row + a.depth) + up(a.keys, 16);
-  thread_bytes = aligned(floats * 4) + before.scratch_bytes() + after.scratch_bytes();
+  floats_bytes = aligned(block_rows * (score_row + out_row + a.depth) * 4);
+  thread_bytes = floats_bytes + QueryBlock::scratch_bytes(before, after, a.keys);
 }
 
 Ints AttentionKernel::index_of(int64_t mask, int64_t other) const {
@@ -151,54 +122,14 @@ KeyRange AttentionKernel::all_keys(const KernelCall& call) const {
   return out;
 }
 
-// Panels of keys: [panel][depth][columns]; of values: [panel][keys][columns].
 void AttentionKernel::lay_out(const KernelCall& call, int64_t source, KeyRange keys) const {
-  const Tiles& t = tiles();
   Ints index(a.batch.size(), 0);
   int64_t rest = source;
   for (size_t d : llvm::reverse(source_loops)) index[d] = rest % a.batch[d], rest /= a.batch[d];
   float* panels = static_cast<float*>(call.scratch) + source * (key_panel + value_panel);
-  if (!reads_keys)
-    with_elements(address(call, a.k, offset_of(a.k, index)), a.k.dtype, [&](const auto* from, const auto& load) {
-      for (int64_t first = keys.begin / t.columns * t.columns; first < keys.end; first += t.columns) {
-        float* to = panels + first * a.depth;
-        const int64_t count = std::min(t.columns, a.keys - first), columns = t.columns, depth = a.depth;
-        const int64_t row = a.k.row, column = a.k.column;
-        const auto* at = from + first * row;
-        vectorised([=]() OPTP_LAMBDA {
-          if (row == 1) {
-            for (int64_t d = 0; d < depth; ++d)
-              for (int64_t j = 0; j < count; ++j) to[d * columns + j] = load(at[j + d * column]);
-          } else {
-            // A few lines of the panel at a time, so that they are written while they are in the first-level cache.
-            for (int64_t d0 = 0; d0 < depth; d0 += 16)
-              for (int64_t j = 0; j < count; ++j)
-                for (int64_t d = d0; d < std::min(depth, d0 + 16); ++d)
-                  to[d * columns + j] = load(at[j * row + d * column]);
-          }
-          for (int64_t d = 0; d < depth; ++d)
-            for (int64_t j = count; j < columns; ++j) to[d * columns + j] = 0;
-        });
-      }
-    });
+  if (!reads_keys) lay_out_as_columns(address(call, a.k, offset_of(a.k, index)), a.k, keys, a.keys, a.depth, panels);
   if (!reads_values)
-    with_elements(address(call, a.v, offset_of(a.v, index)), a.v.dtype, [&](const auto* from, const auto& load) {
-      for (int64_t first = 0; first < a.width; first += t.columns) {
-        const int64_t count = std::min(t.columns, a.width - first), columns = up(count, t.lanes);
-        float* to = panels + key_panel + first * a.keys;
-        const int64_t row = a.v.row, column = a.v.column;
-        const auto* at = from + first * column;
-        vectorised([=]() OPTP_LAMBDA {
-          for (int64_t key = keys.begin; key < keys.end; ++key) {
-            if (column == 1)
-              for (int64_t j = 0; j < count; ++j) to[key * columns + j] = load(at[key * row + j]);
-            else
-              for (int64_t j = 0; j < count; ++j) to[key * columns + j] = load(at[key * row + j * column]);
-            for (int64_t j = count; j < columns; ++j) to[key * columns + j] = 0;
-          }
-        });
-      }
-    });
+    lay_out_as_terms(address(call, a.v, offset_of(a.v, index)), a.v, keys, a.keys, a.width, panels + key_panel);
 }
 
 void AttentionKernel::run(const KernelCall& call) const {
@@ -233,76 +164,24 @@ Worker::Worker(const AttentionKernel& kernel, const KernelCall& call, int thread
                                        kernel.thread_bytes * thread)),
       out_(scores_ + kernel.block_rows * kernel.score_row),
       queries_(out_ + kernel.block_rows * kernel.out_row),
-      probe_(queries_ + kernel.block_rows * kernel.a.depth),
-      before_(kernel.before, call,
-              reinterpret_cast<char*>(scores_) + kernel.thread_bytes - kernel.before.scratch_bytes() -
-                  kernel.after.scratch_bytes()),
-      after_(kernel.after, call,
-             reinterpret_cast<char*>(scores_) + kernel.thread_bytes - kernel.after.scratch_bytes()) {}
+      block_(kernel.before, kernel.after, kernel.a.keys, call, reinterpret_cast<char*>(scores_) + kernel.floats_bytes) {
+}
 
 KeyRange Worker::go_to_block(int64_t mask, int64_t block) {
   first_ = block * k_.block_rows, rows_ = std::min(k_.block_rows, a_.queries - first_);
-  const Ints index = k_.index_of(mask, 0);
-  before_.go_to(index);
-  after_.go_to(index);
-  KeyRange any{a_.keys, 0};
-  bool narrows = a_.before.is_steady && !k_.before.is_empty();
-  for (int64_t r = 0; r < rows_; ++r) {
-    before_.make_masks(first_ + r, r);
-    after_.make_masks(first_ + r, r);
-    narrows = narrows && narrow(r, any);
-  }
-  return keys_ = narrows ? any : KeyRange{0, a_.keys};
-}
-
-// Widens `any` by the keys that this row needs. False: it may need all.
-bool Worker::narrow(int64_t row, KeyRange& any) {
-  if (!k_.after.is_empty()) {
-    std::fill(probe_, probe_ + a_.keys, 0.0f);
-    after_.run(first_ + row, row, 0, a_.keys, probe_, probe_);
-    if (std::any_of(probe_, probe_ + a_.keys, [](float p) { return p != 0; })) return false;
-  }
-  std::fill(probe_, probe_ + a_.keys, 0.0f);
-  before_.run(first_ + row, row, 0, a_.keys, probe_, probe_);
-  bool is_open = false;
-  for (int64_t at = 0; at < a_.keys; at += key_block) {
-    const int64_t n = std::min(key_block, a_.keys - at);
-    const float* from = probe_ + at;
-    int needed = 0, far = 0;
-    vectorised([&, from, n]() OPTP_LAMBDA {
-      int some = 0, much = 0;
-      for (int64_t j = 0; j < n; ++j) some |= !(from[j] <= closed), much |= from[j] >= open;
-      needed = some, far = much;
-    });
-    if (needed) any = {std::min(any.begin, at), std::max(any.end, at + n)};
-    is_open |= far != 0;
-  }
-  return is_open;
+  return keys_ = block_.go_to(k_.index_of(mask, 0), first_, rows_);
 }
 
 void Worker::run_head(int64_t mask, int64_t other) {
   const Ints index = k_.index_of(mask, other);
   int64_t source = 0;
   for (size_t d : k_.source_loops) source = source * a_.batch[d] + index[d];
-  load_queries(index);
+  load_rows(address(call_, a_.q, offset_of(a_.q, index) + first_ * a_.q.row), a_.q, rows_, a_.depth, queries_,
+            a_.depth);
   make_scores(index, source);
   for (int64_t r = 0; r < rows_; ++r) make_probabilities(r);
   sum_values(index, source);
   store(index);
-}
-
-void Worker::load_queries(const Ints& index) {
-  const void* from = address(call_, a_.q, offset_of(a_.q, index) + first_ * a_.q.row);
-  with_elements(from, a_.q.dtype, [&](const auto* q, const auto& load) {
-    vectorised([q, load, to = queries_, rows = rows_, depth = a_.depth, row = a_.q.row, column = a_.q.column]()
-                   OPTP_LAMBDA {
-                     for (int64_t r = 0; r < rows; ++r)
-                       if (column == 1)
-                         for (int64_t d = 0; d < depth; ++d) to[r * depth + d] = load(q[r * row + d]);
-                       else
-                         for (int64_t d = 0; d < depth; ++d) to[r * depth + d] = load(q[r * row + d * column]);
-                   });
-  });
 }
 
 void Worker::make_scores(const Ints& index, int64_t source) {
@@ -331,7 +210,7 @@ void Worker::make_scores(const Ints& index, int64_t source) {
 // Where nothing follows the softmax its factor is left to the sum of values.
 void Worker::make_probabilities(int64_t row) {
   float* all = scores_ + row * k_.score_row;
-  if (!k_.before.is_empty()) before_.run(first_ + row, row, keys_.begin, keys_.end, all, all);
+  if (!k_.before.is_empty()) block_.run_before(row, keys_, all);
   float* s = all + keys_.begin;
   const int64_t n = keys_.end - keys_.begin;
   float total = 0;
@@ -341,7 +220,7 @@ void Worker::make_probabilities(int64_t row) {
   vectorised([s, n, factor = totals_[row]]() OPTP_LAMBDA {
     for (int64_t j = 0; j < n; ++j) s[j] *= factor;
   });
-  after_.run(first_ + row, row, keys_.begin, keys_.end, all, all);
+  block_.run_after(row, keys_, all, all);
   totals_[row] = 1;
 }
 
@@ -395,6 +274,6 @@ llvm::Expected<Kernel> compile_attention(const Work& work, const KernelContext& 
   };
   return kernel;
 }
-const RegisteredAttention attention{compile_attention};
+const RegisteredAttention attention{compile_attention, compile_attention_gradient};
 }  // namespace
 }  // namespace optp::kernels

@@ -239,7 +239,7 @@ llvm::Expected<Kernel> cumsum(const Work& work, const KernelContext&) {
 }
 
 const RegisteredKernel kernels[] = {
-    RegisteredKernel{{"reduce_sum", {}, compile_reduce<Sum>}},
+    RegisteredKernel{{"reduce_sum", {}, compile_reduce<Sum>, Fusion::is_sum}},
     RegisteredKernel{{"sum_repeats", {}, compile_sum_repeats}},
     RegisteredKernel{{"reduce_prod", {}, compile_reduce<Prod>}},
     RegisteredKernel{{"reduce_max", {}, compile_reduce<Max>}},

@@ -42,15 +42,15 @@ char* RowProgramRun::place_of(size_t index, int64_t row, int64_t begin) const {
   return masks_ + plan_.mask_at[index] + (row * plan_.keys + begin) * plan_.program.steps[index].element_bytes;
 }
 
-void RowProgramRun::step(size_t index, int64_t query, int64_t row, int64_t begin, int64_t n, const float* start,
-                         float* result) {
+void RowProgramRun::step(size_t index, int64_t query, int64_t row, int64_t begin, int64_t n,
+                         llvm::ArrayRef<const float*> starts, float* result) {
   const RowProgram::Step& s = plan_.program.steps[index];
   const void* in[4];
   int64_t by[4];
   for (size_t k = 0; k < s.in.size(); ++k) {
     by[k] = 1;
     if (s.in[k].kind == In::Kind::start) {
-      in[k] = start + begin;
+      in[k] = starts[s.in[k].index] + begin;
     } else if (s.in[k].kind == In::Kind::step) {
       in[k] = place_of(s.in[k].index, row, begin);
     } else {
@@ -67,14 +67,15 @@ void RowProgramRun::make_masks(int64_t query, int64_t row) {
   for (int64_t at = 0; at < plan_.keys; at += RowProgramPlan::chunk)
     for (size_t k = 0; k < plan_.program.steps.size(); ++k)
       if (!plan_.program.steps[k].follows_start)
-        step(k, query, row, at, std::min(RowProgramPlan::chunk, plan_.keys - at), nullptr, nullptr);
+        step(k, query, row, at, std::min(RowProgramPlan::chunk, plan_.keys - at), {}, nullptr);
 }
 
-void RowProgramRun::run(int64_t query, int64_t row, int64_t begin, int64_t end, const float* start, float* result) {
+void RowProgramRun::run(int64_t query, int64_t row, int64_t begin, int64_t end, llvm::ArrayRef<const float*> starts,
+                        float* result) {
   const size_t last = plan_.program.steps.size() - 1;
   for (int64_t at = begin; at < end; at += RowProgramPlan::chunk)
     for (size_t k = 0; k <= last; ++k)
       if (plan_.program.steps[k].follows_start)
-        step(k, query, row, at, std::min(RowProgramPlan::chunk, end - at), start, k == last ? result : nullptr);
+        step(k, query, row, at, std::min(RowProgramPlan::chunk, end - at), starts, k == last ? result : nullptr);
 }
 }  // namespace optp::kernels

@@ -25,8 +25,8 @@ class RowProgramRun {
   void go_to(llvm::ArrayRef<int64_t> batch_index);  // of Attention::batch
   // What all scores with the same leaves share, of a row of a block.
   void make_masks(int64_t query, int64_t row);
-  // [begin, end) of the row's result, from `start`, which may be `result`. Both point at column 0.
-  void run(int64_t query, int64_t row, int64_t begin, int64_t end, const float* start, float* result);
+  // [begin, end) of the row's result, from the starts, one of which may be `result`. All point at column 0.
+  void run(int64_t query, int64_t row, int64_t begin, int64_t end, llvm::ArrayRef<const float*> starts, float* result);
 
  private:
   const RowProgramPlan& plan_;
@@ -34,7 +34,8 @@ class RowProgramRun {
   char *results_, *masks_;
   llvm::SmallVector<const char*, 4> leaves_;
 
-  void step(size_t index, int64_t query, int64_t row, int64_t begin, int64_t n, const float* start, float* result);
+  void step(size_t index, int64_t query, int64_t row, int64_t begin, int64_t n, llvm::ArrayRef<const float*> starts,
+            float* result);
   char* place_of(size_t index, int64_t row, int64_t begin) const;
 };
 

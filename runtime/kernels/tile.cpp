@@ -26,7 +26,7 @@ struct Lanes<16> {
   using Vector [[gnu::vector_size(64)]] = float;
 };
 
-template <int lanes, int rows, int vectors>
+template <int lanes, int rows, int vectors, bool across>
 OPTP_INLINE inline void tile(const TileCall& c) {
   using Vector = typename Lanes<lanes>::Vector;
   Vector sum[rows][vectors];
@@ -45,7 +45,7 @@ OPTP_INLINE inline void tile(const TileCall& c) {
     for (int v = 0; v < vectors; ++v) __builtin_memcpy(&column[v], b + v * lanes, sizeof(Vector));
 #pragma GCC unroll 6
     for (int r = 0; r < rows; ++r) {
-      const float one = c.a[r * c.a_row + t];
+      const float one = across ? c.a[t * c.a_row + r] : c.a[r * c.a_row + t];
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) sum[r][v] = sum[r][v] + one * column[v];
     }
@@ -56,56 +56,62 @@ OPTP_INLINE inline void tile(const TileCall& c) {
     for (int v = 0; v < vectors; ++v) __builtin_memcpy(c.y + r * c.y_row + v * lanes, &sum[r][v], sizeof(Vector));
 }
 
-template <int rows, int vectors>
+template <int rows, int vectors, bool across>
 void baseline_tile(const TileCall& c) {
-  tile<4, rows, vectors>(c);
+  tile<4, rows, vectors, across>(c);
 }
 #if defined(__x86_64__)
-template <int rows, int vectors>
+template <int rows, int vectors, bool across>
 [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")]] void avx512_tile(const TileCall& c) {
-  tile<16, rows, vectors>(c);
+  tile<16, rows, vectors, across>(c);
 }
-template <int rows, int vectors>
+template <int rows, int vectors, bool across>
 [[gnu::target("avx2,fma")]] void avx2_tile(const TileCall& c) {
-  tile<8, rows, vectors>(c);
+  tile<8, rows, vectors, across>(c);
 }
 #endif
 #else
-template <int rows, int vectors>
+template <int rows, int vectors, bool across>
 void baseline_tile(const TileCall& c) {
   constexpr int lanes = 4;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t k = 0; k < vectors * lanes; ++k) {
       float sum = c.add ? c.y[r * c.y_row + k] : 0;
-      for (int64_t t = 0; t < c.terms; ++t) sum += c.a[r * c.a_row + t] * c.b[t * c.b_row + k];
+      for (int64_t t = 0; t < c.terms; ++t)
+        sum += (across ? c.a[t * c.a_row + r] : c.a[r * c.a_row + t]) * c.b[t * c.b_row + k];
       c.y[r * c.y_row + k] = sum;
     }
 }
 #endif
 
-// make(rows, vectors) for all tiles, as constants.
+// make(rows, vectors, across) for all tiles, as constants.
 template <int vectors, class Make, int... cells>
 Tiles all_tiles(int64_t lanes, const Make& make, std::integer_sequence<int, cells...>) {
   Tiles out;
   out.lanes = lanes, out.columns = lanes * vectors;
-  ((out.table[(cells / vectors) * Tiles::most_vectors + cells % vectors] =
-        make(std::integral_constant<int, cells / vectors + 1>(), std::integral_constant<int, cells % vectors + 1>())),
-   ...);
+  auto fill = [&](auto across, Tile* table) {
+    ((table[(cells / vectors) * Tiles::most_vectors + cells % vectors] =
+          make(std::integral_constant<int, cells / vectors + 1>(), std::integral_constant<int, cells % vectors + 1>(),
+               across)),
+     ...);
+  };
+  fill(std::false_type(), out.table);
+  fill(std::true_type(), out.across_table);
   return out;
 }
 Tiles best_tiles() {
 #if defined(__x86_64__) && defined(__GNUC__)
   if (instruction_set() == InstructionSet::avx512)
     return all_tiles<4>(
-        16, [](auto r, auto v) -> Tile { return avx512_tile<r.value, v.value>; },
+        16, [](auto r, auto v, auto across) -> Tile { return avx512_tile<r.value, v.value, across.value>; },
         std::make_integer_sequence<int, 4 * Tiles::rows>());
   if (instruction_set() == InstructionSet::avx2)
     return all_tiles<2>(
-        8, [](auto r, auto v) -> Tile { return avx2_tile<r.value, v.value>; },
+        8, [](auto r, auto v, auto across) -> Tile { return avx2_tile<r.value, v.value, across.value>; },
         std::make_integer_sequence<int, 2 * Tiles::rows>());
 #endif
   return all_tiles<2>(
-      4, [](auto r, auto v) -> Tile { return baseline_tile<r.value, v.value>; },
+      4, [](auto r, auto v, auto across) -> Tile { return baseline_tile<r.value, v.value, across.value>; },
       std::make_integer_sequence<int, 2 * Tiles::rows>());
 }
 }  // namespace

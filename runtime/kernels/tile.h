@@ -28,8 +28,13 @@ struct Tiles {
   // By rows from 1 on and vectors from 1 on.
   Tile at(int64_t row_count, int64_t vectors) const { return table[(row_count - 1) * most_vectors + vectors - 1]; }
 
+  // The same where a's rows lie across: row r of term t at a[t * a_row + r].
+  Tile across(int64_t row_count, int64_t vectors) const {
+    return across_table[(row_count - 1) * most_vectors + vectors - 1];
+  }
+
   static constexpr int64_t most_vectors = 4;
-  Tile table[rows * most_vectors] = {};
+  Tile table[rows * most_vectors] = {}, across_table[rows * most_vectors] = {};
 };
 const Tiles& tiles();
 

@@ -319,7 +319,7 @@ Command add_inspect(CLI::App& app) {
                             "the plan as it would be on so many devices, without the lines of a --sharding file"),
               device_words);
   c->add_flag("--json", o->json, "the whole plan; with --tensor and --fit what they ask for");
-  add_dims(*c, o->dims, "NAME=NUMBER: the plan's numbers with a named dim at this value (repeatable)");
+  add_dims(*c, o->dims, "NAME=NUMBER: the plan's numbers with named dims at these values (as of partition)");
   add_input_shapes(*c, o->input_shapes);
   also_called(c->add_option("--tensor", o->tensor, "a tensor's shards; a pattern (* and ?) for those of several"),
               {"parameter", "param", "weight", "name"});

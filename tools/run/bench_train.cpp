@@ -39,6 +39,7 @@ llvm::Error bench_training(Job& job, World& world, const BenchRecord& record, co
   auto stepper = Stepper::create(world, std::move(graphs),
                                  {.threads_per_device = o.threads, .profile = true, .slow = &result.slow});
   if (!stepper) return stepper.takeError();
+  let_go_of_compilation(job);
   preparing.reset();
 
   const TrainingOptions training = training_of(o.job);

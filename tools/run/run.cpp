@@ -53,6 +53,7 @@ llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, const DimVal
                                  llvm::ArrayRef<Port> inputs) {
   Graph global;
   add_inputs(global, inputs);
+  if (auto e = check_names(global, asked)) return e;
   std::vector<InputSpec> specs;  // a rank graph knows of the rows it holds only; of all rows the plan
   for (const Port& p : inputs) specs.push_back({p.name, p.dtype, p.dims, p.rows});
   DimValues dims = asked;

@@ -82,6 +82,7 @@ class Training {
     if (auto e = plan_steps()) return e;
     if (auto e = data_->check_length(*job_.inference)) return e;
     if (auto e = open_outputs()) return e;
+    let_go_of_compilation(job_);
     preparing_.reset();
     if (auto e = make_steps()) return e;
     if (auto e = finish()) return e;

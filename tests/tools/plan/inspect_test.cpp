@@ -118,6 +118,7 @@ TEST_CASE("a plan's numbers at other dims are those of a plan made for them, inf
     const Result moved = box.run({"inspect", "out", "--dim", "batch=16", "--input-shapes", "input_ids:16x32"});
     CHECK(moved.code == 0);
     CHECK(moved.out == box.run({"inspect", "other"}).out);
+    CHECK(box.run({"inspect", "out", "--dim", "batch=16,sequence=32"}).out == moved.out);
     CHECK(box.run({"inspect", "out", "--dim", "batch=16", "--dim", "sequence=32", "--json"}).out ==
           box.run({"inspect", "other", "--json"}).out);
   }
