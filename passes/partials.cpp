@@ -282,10 +282,12 @@ void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool
 llvm::Error lower_sums(Graph& graph) {
   Builder build(graph);
   build.set_fold(false);
+  llvm::DenseMap<const Node*, size_t> order;  // a new node's: that of the one it stands behind
+  const auto place_of = [&](const Value& v) { return v.producer ? order.lookup(v.producer) + 1 : 0; };
   for (auto it = graph.nodes.begin(); it != graph.nodes.end();) {
     Node& node = **it++;
+    order[&node] = order.size();
     if (!node.op->is(Trait::adds_many)) continue;
-    build.before(&node);
     build.at(node.name, node.origin);
     build.phase(node.phase);
     llvm::SmallVector<Value*, 3> partial, whole;
@@ -298,9 +300,13 @@ llvm::Error lower_sums(Graph& graph) {
         total = v;
         return llvm::Error::success();
       }
+      // As soon as both are there, so that neither is kept for addends that come later.
+      const Value& later = place_of(*v) > place_of(*total) ? *v : *total;
+      build.before(later.producer ? std::next(later.producer->place)->get() : &node);
       auto sum = build.create("add", {total, v}, {}, out.name);
       if (!sum) return sum.takeError();
       total = *sum;
+      if (later.producer) order[total->producer] = order.lookup(later.producer);
       total->sharding = sharding;
       total->cause = out.cause;
       return llvm::Error::success();

@@ -18,10 +18,19 @@ bool is_row_sum(const Node& node) {
   return fusion_of(node) == Fusion::is_sum && node.integer("keepdims", 1) == 1 && axes.size() == 1 &&
          axes[0] == int64_t(node.operand(0).ndim()) - 1;
 }
-// The operand of a product that is `v`; none where it is both.
+// The same widenings of one rounded value: each product has its own.
+llvm::SmallVector<const Value*, 2> alike(const Value& v) {
+  if (!v.producer || !v.producer->op->is(Trait::converts)) return {&v};
+  llvm::SmallVector<const Value*, 2> out;
+  for (const Use& use : v.producer->operand(0).uses)
+    if (use.node->op->is(Trait::converts) && use.node->out().type == v.type) out.push_back(&use.node->out());
+  return out;
+}
+// The operand of a product that is `v` or alike; none where both are.
 std::optional<size_t> index_of(const Node& product, const Value& v) {
-  if (product.operands[0] == product.operands[1]) return std::nullopt;
-  return product.operands[0] == &v ? 0 : 1;
+  const auto same = alike(v);
+  const bool a = llvm::is_contained(same, product.operands[0]), b = llvm::is_contained(same, product.operands[1]);
+  return a == b ? std::nullopt : std::optional<size_t>(a ? 0 : 1);
 }
 // Batch indices over which the sum is made are those of its operands' too, or of none.
 bool sums_alike(const AttentionGradient& g) {
@@ -109,9 +118,9 @@ bool GradientRecogniser::find_sums(ProgramBuilder& undo) {
         if (!llvm::is_contained(open, &use.node->out())) open.push_back(&use.node->out());
         continue;
       }
-      const auto at = index_of(*use.node, *open[k]);
-      if (!at || (scores_gradient_ && scores_gradient_ != open[k])) return false;
-      scores_gradient_ = open[k];
+      if (!scores_gradient_) scores_gradient_ = open[k];
+      const auto at = index_of(*use.node, *scores_gradient_);
+      if (!at) return false;
       const Node*& sum = loops_of_values(*use.node, *at) ? dq_ : dk_;
       if (sum || (&sum == &dk_ && !loops_of_query_sum(*use.node, *at))) return false;
       sum = use.node;
@@ -119,19 +128,22 @@ bool GradientRecogniser::find_sums(ProgramBuilder& undo) {
   undo = builder(softmax_gradient_->out(), parts_.scores->out());
   if (!scores_gradient_ || !undo.build(*scores_gradient_)) return false;
   nodes_.insert(undo.nodes.begin(), undo.nodes.end());
+  for (const Value* v : open) nodes_.insert(v->producer);
   return true;
 }
 
 bool GradientRecogniser::find_value_sum() {
-  const Value* taken = nullptr;
   for (const Value* o : parts_.values->operands)
-    if (o->producer && parts_.nodes().contains(o->producer)) taken = o;
-  if (!taken) return false;
-  for (const Use& use : taken->uses) {
-    if (use.node == parts_.values || !use.node->op->is(Trait::product)) continue;
-    const auto at = index_of(*use.node, *taken);
-    if (dv_ || !at || !loops_of_query_sum(*use.node, *at)) return false;
-    dv_ = use.node;
+    if (o->producer && parts_.nodes().contains(o->producer)) taken_ = o;
+  if (!taken_) return false;
+  for (const Value* v : alike(*taken_)) {
+    nodes_.insert(v->producer);
+    for (const Use& use : v->uses) {
+      if (use.node == parts_.values || !use.node->op->is(Trait::product)) continue;
+      const auto at = index_of(*use.node, *taken_);
+      if (dv_ || !at || !loops_of_query_sum(*use.node, *at)) return false;
+      dv_ = use.node;
+    }
   }
   return true;
 }
@@ -156,8 +168,7 @@ std::optional<FoundGradient> GradientRecogniser::assemble(const ProgramBuilder& 
   for (auto [node, sum] : {std::pair(dq_, &g->dq), std::pair(dk_, &g->dk), std::pair(dv_, &g->dv)}) {
     if (!node) continue;
     const bool by_query = node == dq_;
-    const size_t at = node == dv_ ? (parts_.nodes().contains(node->operand(0).producer) ? 0 : 1)
-                                  : *index_of(*node, *scores_gradient_);
+    const size_t at = *index_of(*node, node == dv_ ? *taken_ : *scores_gradient_);
     const auto w = by_query ? loops_of_values(*node, at) : loops_of_query_sum(*node, at);
     if (node->out().type.dtype != DType::f32 || !all.add(*node, 1 - at, *w, w->summed, w->column, sum->operand) ||
         !all.add_result(*node, *w, w->row, w->column, sum->result))

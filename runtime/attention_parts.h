@@ -83,6 +83,7 @@ class GradientRecogniser {
   const AttentionParts& parts_;
   const ProgramRequest& request_;
   const Value* outer_ = nullptr;  // the gradient of the softmax's result
+  const Value* taken_ = nullptr;  // what the values' product takes of that
   const Node* softmax_gradient_ = nullptr;
   const Node* outer_product_ = nullptr;  // of dy and values
   const Node *dq_ = nullptr, *dk_ = nullptr, *dv_ = nullptr;

@@ -257,16 +257,21 @@ llvm::Expected<Executable::State::Fused> Executable::State::fuse_nodes() const {
   out.taken = std::move(attentions.taken);
   for (FusedStep& step : attentions.steps) out.by_last_node[step.last] = std::move(step);
   llvm::DenseMap<const Node*, size_t> absorbed;
-  for (const Fusion anchor : {Fusion::takes_before, Fusion::takes_after})
-    for (const auto& node : graph.nodes) {
-      if (fusion_of(*node) != anchor || out.taken.contains(node.get())) continue;
-      auto step = widest(*node, attempt, out.taken);
-      if (!step) return step.takeError();
-      if (!*step) continue;
-      out.taken.insert((*step)->nodes.begin(), (*step)->nodes.end());
-      for (const Node* n : (*step)->absorbed) ++absorbed[n];
-      out.by_last_node[(*step)->last] = std::move(**step);
-    }
+  const auto take = [&](Node& node, Fusion anchor) -> llvm::Error {
+    if (fusion_of(node) != anchor || out.taken.contains(&node)) return llvm::Error::success();
+    auto step = widest(node, attempt, out.taken);
+    if (!step) return step.takeError();
+    if (!*step) return llvm::Error::success();
+    out.taken.insert((*step)->nodes.begin(), (*step)->nodes.end());
+    for (const Node* n : (*step)->absorbed) ++absorbed[n];
+    out.by_last_node[(*step)->last] = std::move(**step);
+    return llvm::Error::success();
+  };
+  for (const auto& node : graph.nodes)
+    if (auto e = take(*node, Fusion::takes_before)) return e;
+  // Of two products that are added up the later one adds: the earlier one need not wait, nor what it reads be kept.
+  for (const auto& node : llvm::reverse(graph.nodes))
+    if (auto e = take(*node, Fusion::takes_after)) return e;
   // What all users take as it was before needs no step of its own.
   for (const auto& [node, uses] : absorbed)
     if (uses == node->out().uses.size() && !graph.is_output(node->out())) out.taken.insert(node);

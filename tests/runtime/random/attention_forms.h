@@ -29,15 +29,16 @@ inline Value* transpose(Case& c, Value* v, llvm::SmallVector<int64_t, 4> perm) {
 }
 // Small numbers, so that what a product loses to rounding stays small in the exponent.
 inline Value* numbers(Case& c, llvm::ArrayRef<int64_t> dims, bool is_half = false, bool trains = false) {
-  Value* v = c.input(is_half ? DType::bf16 : DType::f32, dims);
+  Value* v = c.input(is_half && !trains ? DType::bf16 : DType::f32, dims);
   for (double& x : c.arrays[v->name].f) x /= 4;
-  if (trains && !is_half) {
+  if (trains) {
     Array small;
     small.resize(/*floating=*/true, dims);
     for (double& x : small.f) x = c.random.number() / 16;
     Value& parameter = c.graph.add_data(c.graph.unique_name("w"), to_tensor(small, DType::f32));
     parameter.is_parameter = true;
     v = c.node("add", {v, &parameter});
+    if (is_half) v = c.node("cast", {v}, {{"to", int64_t(DType::bf16)}});
   }
   return is_half ? c.node("cast", {v}, {{"to", int64_t(DType::f32)}}) : v;
 }

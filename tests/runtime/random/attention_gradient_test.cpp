@@ -64,7 +64,7 @@ TEST_CASE("the gradient of attention as one step computes what its nodes mean") 
   int64_t fused = 0, all = 0;
   check_property("any form, mask and extents", [&] {
     Form f = any_form();
-    f.trains = true, f.is_half = false;
+    f.trains = true;
     Random random;
     random.engine.seed(f.seed);
     Case c(random);
