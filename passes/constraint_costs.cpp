@@ -51,7 +51,7 @@ std::string count(size_t n) { return std::to_string(n) + (n == 1 ? " tensor" : "
 std::string sentence_of_results(const Constraint& line, const Sum& sum) {
   const bool several = sum.results > 1;
   return text_of(line) + ": " + std::to_string(sum.results) + (several ? " results, such as " : " result, ") +
-         sum.result + ", otherwise than by the strategy; what is sent for " + (several ? "them" : "it") +
+         sum.result + ", unlike the strategy's choice; what is sent for " + (several ? "them" : "it") +
          " tells inspect --what-if '" + (line.of_operators ? "op:" : "") + line.pattern + "=" + line.sharding + "'";
 }
 std::string sentence(const Constraint& line, const Sum& sum) {

@@ -139,7 +139,7 @@ class Factors::Search {
       int part = first_part[k];
       for (Dim extent : lines_[k].parts()) {
         int& list = list_of_root[size_t(parts.find(part++))];
-        if (list < 0) list = add_list(extent, nullptr);
+        if (list < 0) list = add_list(extent, /*needs_whole=*/nullptr);
         lists_.needs_whole[size_t(list)].note(lines_[k].needs_whole);
         lists.push_back(list);
       }

@@ -24,7 +24,7 @@ class Narrowing {
         if (auto e = narrow(*node)) return e;
     for (GraphOutput& o : graph_.outputs)
       if (is_read(o)) {
-        auto last = sliced(*o.value, nullptr);
+        auto last = sliced(*o.value, /*before=*/nullptr);
         if (!last) return last.takeError();
         o.value = *last;
       }

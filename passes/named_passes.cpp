@@ -39,8 +39,8 @@ bool set_outputs(NamedPassOptions& o, llvm::StringRef value) {
   return value == "sharded" || value == "whole";
 }
 
-#define OPTP_MEMBER(member) [](NamedPassOptions& o) -> auto& { return o.member; }
-const Option options_[] = {
+#define OPTP_MEMBER(member) [](NamedPassOptions& o) -> auto& { return (o.member); }
+const Option all_options[] = {
     {"keep-shared", [](NamedPassOptions& o, llvm::StringRef v) { return o.passes.keep_shared = v.empty(); }},
     {"no-tie", [](NamedPassOptions& o, llvm::StringRef v) { return !(o.passes.tie_weights = !v.empty()); }},
     {"kv-cache",
@@ -99,10 +99,10 @@ llvm::Expected<NamedPassOptions> parse_pass_options(llvm::ArrayRef<std::string> 
   NamedPassOptions out;
   for (const std::string& word : words) {
     const auto [name, value] = llvm::StringRef(word).split('=');
-    const auto* option = llvm::find_if(options_, [&](const Option& o) { return name == o.name; });
-    if (option == std::end(options_)) {
+    const auto* option = llvm::find_if(all_options, [&](const Option& o) { return name == o.name; });
+    if (option == std::end(all_options)) {
       std::string known;
-      for (const Option& o : options_) known += (known.empty() ? "" : ", ") + std::string(o.name);
+      for (const Option& o : all_options) known += (known.empty() ? "" : ", ") + std::string(o.name);
       return error(Code::bad_value, "no option of a pass is named " + quoted(name)).hint("there are " + known);
     }
     if (!option->set(out, value))

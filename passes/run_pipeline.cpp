@@ -88,7 +88,7 @@ llvm::Error run_on(Graph& graph, const PassOptions& passes, const TrainingOption
     std::unique_ptr<Graph>& place = s.is(Stage::on_spmd) ? c.spmd : c.whole;
     place.reset(&graph);
     failed = run_verified(s, c, 0);
-    (void)place.release();
+    (void)place.release();  // NOLINT(bugprone-unused-return-value): the caller's
   }
   return failed;
 }

@@ -133,7 +133,7 @@ unsigned Assembly::operand(const Value& v) {
 }
 bool Assembly::add(const Node& product, size_t operand_index, const ProductLoops& loops, llvm::StringRef row,
                    llvm::StringRef column, StridedOperand& out) {
-  auto sources = strided_sources(product.operand(operand_index), true);
+  auto sources = strided_sources(product.operand(operand_index), /*widened=*/true);
   for (const StridedSource& s : llvm::reverse(sources)) {
     const Loops own{s, product.loops().operands[operand_index]};
     const auto r = one_stride(own.of(row)), c = one_stride(own.of(column));
@@ -153,7 +153,7 @@ bool Assembly::add(const Node& product, size_t operand_index, const ProductLoops
 }
 bool Assembly::add_result(const Node& product, const ProductLoops& loops, llvm::StringRef row, llvm::StringRef column,
                           StridedOperand& out) {
-  const auto dense = strided_sources(product.out(), false).front();
+  const auto dense = strided_sources(product.out(), /*widened=*/false).front();
   const Loops own{dense, product.loops().result};
   out.row = one_stride(own.of(row)).value_or(0), out.column = one_stride(own.of(column)).value_or(0);
   Factors batch = batch_factors(own, product, loops.batch);

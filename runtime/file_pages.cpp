@@ -12,6 +12,7 @@ void let_go(llvm::ArrayRef<char> bytes) {
   const auto first = reinterpret_cast<uintptr_t>(bytes.data()) / page * page;
   const auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size());
   // A hint: if it is refused, memory stays in use.
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): rounded to pages as a number
   (void)::madvise(reinterpret_cast<void*>(first), size_t(end - first), MADV_DONTNEED);
 }
 void let_go(const Tensor& tensor) {

@@ -21,7 +21,7 @@ bool only_broadcasts(const Node& node) {
   const Value &x = node.operand(0), &y = node.out();
   if (x.ndim() < 2 || y.ndim() < 2 || x.type.dtype != y.type.dtype) return false;
   const auto from = spec_of(x).dims, to = spec_of(y).dims;
-  const auto whole = strided_sources(x, false).front().layout;
+  const auto whole = strided_sources(x, /*widened=*/false).front().layout;
   const auto layout = layout_through(node, whole);
   if (!layout || layout->offset != 0) return false;
   for (size_t back = 0; back < std::max(from.size(), to.size()); ++back) {
@@ -111,13 +111,13 @@ std::optional<In> ProgramBuilder::input(const Value& v, const Extents& batch) {
       nodes.push_back(node);
       made = input(node->operand(0), batch_dims(node->operand(0)));
     } else {
-      made = add_step(v, batch, true);
+      made = add_step(v, batch, /*follows_start=*/true);
     }
   } else if (stands_apart(v) && only_broadcasts(*node)) {
     made = input(node->operand(0), batch);
     absorbed.push_back(node);
   } else if (stands_apart(v) && request_.rows->of(*node)) {
-    made = add_step(v, batch, false);
+    made = add_step(v, batch, /*follows_start=*/false);
   } else {
     made = add_leaf(v, batch);
   }
@@ -154,7 +154,7 @@ std::optional<In> ProgramBuilder::add_leaf(const Value& v, const Extents& batch)
   auto is_any = [](int64_t n, int64_t whole) { return n == 1 || n == whole; };
   if (!is_any(extent_from_last(v, 0), request_.keys) || !is_any(extent_from_last(v, 1), request_.queries))
     return std::nullopt;
-  auto sources = strided_sources(v, false);
+  auto sources = strided_sources(v, /*widened=*/false);
   for (StridedSource& source : llvm::reverse(sources)) {
     auto& dims = source.layout.dims;
     const auto column = dims.empty() ? 0 : one_stride(dims.back());

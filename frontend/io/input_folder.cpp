@@ -53,6 +53,7 @@ int claim_slot(const char* data, int64_t size, StringRef message) {
     const int at = (hint + tried) % max_mapped_files;
     Slot& slot = slots[at];
     if (slot.begin.load(std::memory_order_relaxed) != 0) continue;
+    // Its size is stored beside it. NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage)
     slot.message.store(message.data(), std::memory_order_relaxed);
     slot.message_bytes.store(message.size(), std::memory_order_relaxed);
     // Whole pages: past the file's end its last page is ours too, and a fault names no more than the page.
@@ -208,7 +209,7 @@ Expected<std::shared_ptr<MappedFile>> open_input_file(StringRef path, int64_t ma
 }
 
 InputFolder::InputFolder() : InputFolder(Options{}) {}
-InputFolder::InputFolder(Options options) : options_(std::move(options)) {}
+InputFolder::InputFolder(Options options) : options_(options) {}
 InputFolder::~InputFolder() = default;
 
 Expected<std::shared_ptr<MappedFile>> InputFolder::open_model(StringRef path) {

@@ -67,7 +67,8 @@ std::string print(const Terms& terms, bool keys = false) {
 const DimExpression* intern(Terms terms) {
   std::string text = print(terms), key;
   const auto is_marked = [](const DimAtom* a) { return !a->key.empty(); };
-  if (llvm::any_of(terms, [&](const DimTerm& t) { return llvm::any_of(t.atoms, is_marked); })) key = print(terms, true);
+  if (llvm::any_of(terms, [&](const DimTerm& t) { return llvm::any_of(t.atoms, is_marked); }))
+    key = print(terms, /*keys=*/true);
   Tables& t = tables();
   std::lock_guard lock(t.mutex);
   auto& slot = t.expressions[key.empty() ? text : key];

@@ -40,7 +40,7 @@ void widen(llvm::ArrayRef<char> bytes, Out* out) {
   for (size_t k = 0; k < bytes.size() / sizeof(T); ++k) {
     T value;
     std::memcpy(&value, bytes.data() + k * sizeof(T), sizeof(T));
-    out[k] = Out(value);
+    out[k] = Out(value);  // NOLINT(bugprone-signed-char-misuse): 8-bit integers are numbers here
   }
 }
 void widen(DType dtype, llvm::ArrayRef<char> bytes, Array& out, size_t at) {

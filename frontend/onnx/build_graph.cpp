@@ -271,7 +271,7 @@ struct GraphBuilder::State {
     context.drops_zero_bias = model.drops_zero_bias && !is_known_without_bias(n);
     context.module = module_of(n);
     context.added_biases = &added_biases;
-    context.load_tensor = [&](const onnx::TensorProto& t, llvm::StringRef name) {
+    context.load_tensor = [&](const onnx::TensorProto& t, llvm::StringRef /*name*/) {
       return load_tensor(t, owner, folder, limits, {place_of(n)}, &unknown_keys);
     };
     auto results = find_lowering(n.op_type(), n.domain(), opset)->lower(context);

@@ -14,7 +14,7 @@ llvm::Expected<Rule> rule_of(const Node& node) {
 
 // One operand.
 template <auto F>
-llvm::Expected<Arrays> unary_any(const Node& node, llvm::ArrayRef<const Array*> in) {
+llvm::Expected<Arrays> unary_any(const Node& /*node*/, llvm::ArrayRef<const Array*> in) {
   Array out;
   out.resize(in[0]->is_float, in[0]->dims);
   for (size_t k = 0; k < out.f.size(); ++k) out.f[k] = F(in[0]->f[k]);

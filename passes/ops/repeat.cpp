@@ -13,7 +13,8 @@ llvm::Expected<Rule> rule_of(const Node& node, bool repeats) {
   rule.operands.emplace_back();
   rule.results.emplace_back();
   for (size_t d = 0; d < node.operand(0).ndim(); ++d) {
-    const int from = rule.add(node.operand(0).type.dims[d], false, d == axis && !repeats ? Reduce::sum : Reduce::none);
+    const int from =
+        rule.add(node.operand(0).type.dims[d], /*whole=*/false, d == axis && !repeats ? Reduce::sum : Reduce::none);
     const int to = d == axis ? rule.add(node.out().type.dims[d]) : from;
     rule.operands[0].push_back(from);
     rule.results[0].push_back(to);
@@ -59,12 +60,12 @@ void each_pair(const Node& node, const Array& in, const Array& out, bool repeats
 const RegisteredOp repeat{{
     .name = "repeat",
     .summary = "each index along one axis \"times\" times in a row",
-    .rule = [](const Node& node) { return rule_of(node, true); },
-    .infer = [](const Node& node) { return infer(node, true); },
+    .rule = [](const Node& node) { return rule_of(node, /*repeats=*/true); },
+    .infer = [](const Node& node) { return infer(node, /*repeats=*/true); },
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
       Array out;
       out.resize(in[0]->is_float, numbers(node.out().type.dims));
-      each_pair(node, *in[0], out, true, [&](size_t to, size_t from) {
+      each_pair(node, *in[0], out, /*repeats=*/true, [&](size_t to, size_t from) {
         if (out.is_float)
           out.f[to] = in[0]->f[from];
         else
@@ -80,12 +81,12 @@ const RegisteredOp repeat{{
 const RegisteredOp sum_repeats{{
     .name = "sum_repeats",
     .summary = "the sums of each \"times\" neighbours along one axis",
-    .rule = [](const Node& node) { return rule_of(node, false); },
-    .infer = [](const Node& node) { return infer(node, false); },
+    .rule = [](const Node& node) { return rule_of(node, /*repeats=*/false); },
+    .infer = [](const Node& node) { return infer(node, /*repeats=*/false); },
     .evaluate = [](const Node& node, llvm::ArrayRef<const Array*> in) -> llvm::Expected<Arrays> {
       Array out;
       out.resize(in[0]->is_float, numbers(node.out().type.dims));
-      each_pair(node, *in[0], out, false, [&](size_t to, size_t from) {
+      each_pair(node, *in[0], out, /*repeats=*/false, [&](size_t to, size_t from) {
         if (out.is_float)
           out.f[to] += in[0]->f[from];
         else

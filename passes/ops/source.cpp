@@ -38,7 +38,7 @@ const RegisteredOp iota{{
       for (int64_t k = 0; k < *n; ++k) out.elements.push_back(node.dim("start") + Dim(k) * node.dim("step", 1));
       return out;
     },
-    .localize = [](Node& node, const Rule& rule, const LoopSharding& sharding) -> llvm::Error {
+    .localize = [](Node& node, const Rule& /*rule*/, const LoopSharding& sharding) -> llvm::Error {
       node.attributes["start"] = node.dim("start") + sharding.start(0) * node.dim("step", 1);
       node.attributes["size"] = sharding.local(0, node.dim("size"));
       return llvm::Error::success();

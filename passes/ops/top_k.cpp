@@ -23,7 +23,7 @@ const RegisteredOp top_k{{
       rule.results.emplace_back();
       for (size_t d = 0; d < node.operand(0).ndim(); ++d) {
         rule.operands[0].push_back(rule.add(node.operand(0).type.dims[d], d == axis));
-        rule.results[0].push_back(d == axis ? rule.add(node.dim("k"), true) : rule.operands[0][d]);
+        rule.results[0].push_back(d == axis ? rule.add(node.dim("k"), /*whole=*/true) : rule.operands[0][d]);
       }
       return rule;
     },
@@ -46,7 +46,7 @@ const RegisteredOp top_k{{
       const size_t axis = size_t(node.integer("axis"));
       const bool largest = node.integer("largest", 1) != 0;
       Array out;
-      out.resize(false, numbers(node.out().type.dims));
+      out.resize(/*floating=*/false, numbers(node.out().type.dims));
       const int64_t n = in[0]->dims[axis], k = out.dims[axis];
       if (k > n)
         return error(Code::shape_mismatch)

@@ -6,14 +6,14 @@
 namespace optp::ops {
 namespace {
 template <auto F>
-llvm::Expected<Arrays> unary_float(const Node& node, llvm::ArrayRef<const Array*> in) {
+llvm::Expected<Arrays> unary_float(const Node& /*node*/, llvm::ArrayRef<const Array*> in) {
   Array out;
   out.resize(/*floating=*/true, in[0]->dims);
   for (size_t k = 0; k < out.f.size(); ++k) out.f[k] = F(in[0]->number(int64_t(k)));
   return single(std::move(out));
 }
 template <auto F>
-llvm::Expected<Arrays> unary_test(const Node& node, llvm::ArrayRef<const Array*> in) {
+llvm::Expected<Arrays> unary_test(const Node& /*node*/, llvm::ArrayRef<const Array*> in) {
   Array out;
   out.resize(/*floating=*/false, in[0]->dims);
   for (size_t k = 0; k < out.i.size(); ++k) out.i[k] = F(in[0]->number(int64_t(k)));

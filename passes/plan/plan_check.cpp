@@ -126,7 +126,8 @@ llvm::Error check_devices(const Plan& plan) {
   }
   return llvm::Error::success();
 }
-// What is given back to an input has its name, type and layout.
+std::string type_text(const Plan::Tensor& t) { return to_string(Type{t.dtype, t.dims}) + " " + to_string(t.sharding); }
+// What is given back to an input has its dtype and placement.
 llvm::Error check_pairs(const Plan& plan) {
   auto pair = [&](const std::string& here, const std::string& input, const std::string& output) -> llvm::Error {
     auto named = [](const std::string& name) { return [&](const Plan::Port& p) { return p.name == name; }; };
@@ -135,10 +136,25 @@ llvm::Error check_pairs(const Plan& plan) {
       return error(Code::bad_plan).what(here).what("input").expected("the name of an input").found(quoted(input));
     if (out == plan.outputs.end())
       return error(Code::bad_plan).what(here).what("output").expected("the name of an output").found(quoted(output));
+    if (in->dtype != out->dtype || in->dims.size() != out->dims.size() || !same_placement(in->sharding, out->sharding))
+      return error(Code::bad_plan)
+          .what(here)
+          .what("output " + quoted(output))
+          .expected(type_text(*in) + ", as input " + quoted(input))
+          .found(type_text(*out));
     return llvm::Error::success();
   };
-  for (size_t k = 0; k < plan.state.size(); ++k)
-    if (auto e = pair(at("state", k), plan.state[k].input, plan.state[k].output)) return e;
+  for (size_t k = 0; k < plan.state.size(); ++k) {
+    const Plan::State& s = plan.state[k];
+    if (auto e = pair(at("state", k), s.input, s.output)) return e;
+    const auto in = llvm::find_if(plan.inputs, [&](const Plan::Port& p) { return p.name == s.input; });
+    if (s.axis < 0 || size_t(s.axis) >= in->dims.size())
+      return error(Code::bad_plan)
+          .what(at("state", k))
+          .what("axis")
+          .expected("a dim of " + quoted(s.input) + ", which has " + std::to_string(in->dims.size()))
+          .found(s.axis);
+  }
   for (size_t k = 0; k < plan.updates.size(); ++k)
     if (auto e = pair(at("updates", k), plan.updates[k].input, plan.updates[k].output)) return e;
   return llvm::Error::success();

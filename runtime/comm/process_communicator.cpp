@@ -222,7 +222,7 @@ struct ProcessCommunicator::Meeting {
   }
 
   llvm::Error read_gather(const void* in, void* out) {
-    if (auto e = tell_places(in, nullptr)) return e;
+    if (auto e = tell_places(in, /*out=*/nullptr)) return e;
     const Around at = around(call.dims, call.join_axis);
     const int64_t inner = at.inner * element_bytes();
     for (int from = 0; from < members(); ++from) {

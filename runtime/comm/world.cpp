@@ -12,7 +12,7 @@ std::string in_full(llvm::StringRef part) { return "o" + part.str(); }
 std::string in_full(const Diagnostic& d) { return llvm::formatv("e{0}", write_diagnostic(d)).str(); }
 std::optional<Diagnostic> error_in(llvm::StringRef text) {
   if (text.consume_front("o")) return std::nullopt;
-  const Diagnostic unreadable = error(Code::bug, "a message between processes is damaged");
+  Diagnostic unreadable = error(Code::bug, "a message between processes is damaged");
   if (!text.consume_front("e")) return unreadable;
   auto json = llvm::json::parse(text);
   if (!json) {

@@ -164,11 +164,11 @@ template <class F>
 llvm::Expected<Kernel> compile(const Work& work, const KernelContext& context, const Nests& nests) {
   switch (work.operands[0].dtype) {
     case DType::f32:
-      return reduce<F, float>(work, context, nests, false);
+      return reduce<F, float>(work, context, nests, /*mean=*/false);
     case DType::f64:
-      return reduce<F, double>(work, context, nests, false);
+      return reduce<F, double>(work, context, nests, /*mean=*/false);
     case DType::i64:
-      return reduce<F, int64_t>(work, context, nests, false);
+      return reduce<F, int64_t>(work, context, nests, /*mean=*/false);
     default:
       return Kernel{};
   }
@@ -189,9 +189,9 @@ llvm::Expected<Kernel> compile_sum_repeats(const Work& work, const KernelContext
 llvm::Expected<Kernel> compile_mean(const Work& work, const KernelContext& context) {
   switch (work.operands[0].dtype) {
     case DType::f32:
-      return reduce<Sum, float>(work, context, nests_of(work), true);
+      return reduce<Sum, float>(work, context, nests_of(work), /*mean=*/true);
     case DType::f64:
-      return reduce<Sum, double>(work, context, nests_of(work), true);
+      return reduce<Sum, double>(work, context, nests_of(work), /*mean=*/true);
     default:
       return Kernel{};
   }

@@ -67,7 +67,7 @@ void RowProgramRun::make_masks(int64_t query, int64_t row) {
   for (int64_t at = 0; at < plan_.keys; at += RowProgramPlan::chunk)
     for (size_t k = 0; k < plan_.program.steps.size(); ++k)
       if (!plan_.program.steps[k].follows_start)
-        step(k, query, row, at, std::min(RowProgramPlan::chunk, plan_.keys - at), {}, nullptr);
+        step(k, query, row, at, std::min(RowProgramPlan::chunk, plan_.keys - at), {}, /*result=*/nullptr);
 }
 
 void RowProgramRun::run(int64_t query, int64_t row, int64_t begin, int64_t end, llvm::ArrayRef<const float*> starts,

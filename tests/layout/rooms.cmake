@@ -30,5 +30,9 @@ execute_process(COMMAND ${CMAKE_COMMAND} -S ${work} -B ${work}/build -G ${GENERA
 build("#include \"frontend/ir/graph.h\"\nint split() { return 0; }\n" "")
 build("#include \"runtime/kernels/kernel.h\"\nint split() { return 0; }\n"
       "passes/split.cpp: includes runtime/kernels/kernel.h: passes may include frontend/ir, passes/ops")
+foreach(way "<runtime/kernels/kernel.h>" "\"../runtime/kernels/kernel.h\"")
+  build("#include ${way}\nint split() { return 0; }\n"
+        "passes/split.cpp: includes runtime/kernels/kernel.h: passes may include frontend/ir, passes/ops")
+endforeach()
 build("#include <CLI/CLI.hpp>\nint split() { return 0; }\n" "passes/split.cpp: includes CLI/CLI.hpp, which only tools")
 build("#include \"frontend/ir/graph.h\"\nint split() { return 1; }\n" "")

@@ -24,7 +24,7 @@ using Clock = std::chrono::steady_clock;
 
 void must(llvm::Error e) {
   if (!e) return;
-  llvm::errs() << std::move(e) << "\n";
+  llvm::errs() << llvm::toString(std::move(e)) << "\n";
   std::exit(1);
 }
 

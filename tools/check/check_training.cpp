@@ -180,8 +180,8 @@ DType seen_as(const Value* master) {
 // on the ranks than in the unpartitioned run. Masters that differ by some 2^-22 of themselves are rounded apart where
 // the border of two halves lies between them: one in 2^11 in float16, one in 2^14 in bfloat16. Twice and four times as
 // many are moved here, so that a few weights that count much are not missed by chance.
-void move_weights(Stepper& whole) {
-  std::mt19937_64 random(1);
+void move_weights(Stepper& whole, uint64_t seed) {
+  std::mt19937_64 random(seed);
   for (auto& [name, array] : whole.values(0)) {
     if (array.dtype != DType::f32) continue;
     const DType seen = seen_as(whole.graph(0).find(name));
@@ -217,37 +217,70 @@ llvm::Error TrainingChecker::stability() {
   ranks->reset();
   return world_.at_root([&] { return compare_curves(*losses); });
 }
+namespace {
+// How far each step's loss, or that of a step before it, is moved by other last bits of the weights, as several draws
+// find it. One alone may miss what a few weights do whose gradient is as small as its rounding: Adam's first steps move
+// them as far as all others, in a direction that is chance.
+class Sensitivity {
+ public:
+  explicit Sensitivity(llvm::ArrayRef<double> losses) : losses_(losses), largest_(losses.size(), 0.0) {}
+  void add(llvm::ArrayRef<double> moved) {
+    for (size_t k = 0; k < losses_.size(); ++k)
+      largest_[k] =
+          std::max({largest_[k], std::fabs(losses_[k] - moved[k]), 4 * float32_rounding * std::fabs(losses_[k])});
+  }
+  // Of the first step that is off by more than 8 times that, how much; else the largest there is. 1 is 8 times.
+  std::pair<size_t, double> worst(llvm::ArrayRef<double> found) const {
+    std::pair<size_t, double> out{0, 0};
+    double yardstick = 0;
+    for (size_t k = 0; k < losses_.size() && out.second <= 1; ++k) {
+      yardstick = std::max(yardstick, largest_[k]);
+      const double ratio = std::isfinite(found[k]) ? std::fabs(found[k] - losses_[k]) / (8 * yardstick) : INFINITY;
+      if (!(ratio <= out.second)) out = {k, ratio};
+    }
+    return out;
+  }
+
+ private:
+  llvm::ArrayRef<double> losses_;
+  std::vector<double> largest_;
+};
+}  // namespace
+
 llvm::Error TrainingChecker::compare_curves(llvm::ArrayRef<double> a) {
-  std::vector<double> curves[2];  // as it is, and with its weights moved
-  for (const bool moved : {false, true}) {
+  constexpr uint64_t most_draws = 4;
+  std::vector<double> b;
+  std::optional<Sensitivity> sensitivity;
+  std::pair<size_t, double> worst;
+  for (uint64_t draw = 0; draw <= most_draws; ++draw) {
     auto whole = whole_stepper(job_);
     if (!whole) return whole.takeError();
-    if (moved) move_weights(**whole);
+    if (draw > 0) move_weights(**whole, draw);
     auto losses = curve(**whole, /*whole=*/true);
     if (!losses) return losses.takeError();
-    curves[moved] = std::move(*losses);
+    if (draw == 0) {
+      b = std::move(*losses);
+      sensitivity.emplace(b);
+      continue;
+    }
+    sensitivity->add(*losses);
+    worst = sensitivity->worst(a);
+    if (worst.second <= 1 || !std::isfinite(worst.second)) break;
   }
-  const auto& [b, c] = curves;
   Row row{"stability",
           "the unpartitioned run's losses; allowed: 8 x what a last-bit change of the weights moves them",
           "",
           int64_t(a.size()),
           int64_t(a.size()),
-          0,
+          worst.second,
           1,
           true};
-  double yardstick = 0;
-  for (size_t k = 0; k < a.size(); ++k) {
-    yardstick = std::max({yardstick, std::fabs(b[k] - c[k]), 4 * float32_rounding * std::fabs(b[k])});
-    const double ratio = std::isfinite(a[k]) ? std::fabs(a[k] - b[k]) / (8 * yardstick) : INFINITY;
-    row.error = std::max(row.error, ratio);
-    if (!(ratio <= 1))
-      fail(row, error(Code::difference)
-                    .what("step " + llvm::Twine(k + 1))
-                    .what("loss")
-                    .expected(llvm::formatv("{0}", b[k]).str())
-                    .found(llvm::formatv("{0}", a[k]).str()));
-  }
+  if (!(worst.second <= 1))
+    fail(row, error(Code::difference)
+                  .what("step " + llvm::Twine(worst.first + 1))
+                  .what("loss")
+                  .expected(llvm::formatv("{0:F7}", b[worst.first]).str())
+                  .found(llvm::formatv("{0:F7}", a[worst.first]).str()));
   // Two batches are an epoch: a single batch's loss may rise while the epoch's falls.
   const double first = (a[0] + a[1]) / 2, last = (a.back() + a[a.size() - 2]) / 2;
   if (!(last < first))

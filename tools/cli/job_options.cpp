@@ -52,6 +52,26 @@ void add_dims(CLI::App& command, std::vector<std::string>& dims, const char* hel
                "seq-len", "seq-length", "sequence-length", "max-seq-len", "max-length", "context-length"});
 }
 
+namespace {
+void add_watch_options(CLI::App& command, WatchOptions& o) {
+  command.add_option("--print-before", o.print_before, "PASS: print the graph before it to stderr (repeatable)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->group("For developers");
+  command.add_option("--print-after", o.print_after, "PASS: print the graph after it to stderr (repeatable)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->group("For developers");
+  command.add_option("--stop-after", o.stop_after, "PASS: stop after it")->group("For developers");
+  command.add_option("--dump-dir", o.dump_dir, "folder for the graph after each pass, as text")
+      ->type_name("DIR")
+      ->group("For developers");
+  command.add_option("--rewrite-limit", o.rewrite_limit, "PASS:N: the pass stops after N rewrites")
+      ->group("For developers");
+  command.add_flag("--time-passes", o.time, "how long each pass took, on stderr")->group("For developers");
+}
+}  // namespace
+
 void add_job_options(CLI::App& command, JobOptions& o) {
   std::string strategies;
   for (const Strategy* s : all_strategies())
@@ -80,21 +100,7 @@ void add_job_options(CLI::App& command, JobOptions& o) {
   command.add_option("--outputs", o.outputs, "whole or sharded")->type_name("whole|sharded")->capture_default_str();
   add_dims(command, o.dims);
   add_input_shapes(command, o.input_shapes);
-  command.add_option("--print-before", o.watch.print_before, "PASS: print the graph before it to stderr (repeatable)")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->group("For developers");
-  command.add_option("--print-after", o.watch.print_after, "PASS: print the graph after it to stderr (repeatable)")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->group("For developers");
-  command.add_option("--stop-after", o.watch.stop_after, "PASS: stop after it")->group("For developers");
-  command.add_option("--dump-dir", o.watch.dump_dir, "folder for the graph after each pass, as text")
-      ->type_name("DIR")
-      ->group("For developers");
-  command.add_option("--rewrite-limit", o.watch.rewrite_limit, "PASS:N: the pass stops after N rewrites")
-      ->group("For developers");
-  command.add_flag("--time-passes", o.watch.time, "how long each pass took, on stderr")->group("For developers");
+  add_watch_options(command, o.watch);
   also_called(command
                   .add_option("--compute", o.compute,
                               "precision of products' operands, summed up in float32, and of weights as stored")

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 
 #include "llvm/ADT/StringRef.h"
@@ -75,7 +76,7 @@ void Progress::draw() {
 
 std::string bar(double share, size_t columns) {
   static const char* const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
-  const auto n = size_t(share * double(columns) * 8 + 0.5);
+  const auto n = size_t(std::lround(share * double(columns) * 8));
   std::string out;
   for (size_t k = 0; k < n / 8; ++k) out += "█";
   return out + eighths[n % 8];

@@ -7,6 +7,7 @@ namespace optp {
 size_t columns(llvm::StringRef text) {
   return size_t(llvm::count_if(text, [](char c) { return uint8_t(c) >> 6 != 2; }));
 }
+// NOLINTNEXTLINE(performance-unnecessary-value-param): returned where it is wide enough
 std::string padded(std::string text, size_t n) {
   const size_t has = columns(text);
   return has < n ? text + std::string(n - has, ' ') : text;

@@ -188,18 +188,18 @@ Command add_generate(CLI::App& app, WorldMaker make_world) {
               {"pad-token-id"});
   also_called(c->add_option("--tokens", o->tokens, "how many to make at most, in each row")->capture_default_str(),
               {"max-new-tokens", "max-tokens", "new-tokens", "n-predict"});
-  also_called(c->add_option("--stop-ids", o->stop_ids, "a row ends behind one of these ids")->type_name("IDS"),
+  also_called(c->add_option("--stop-ids", o->stop_ids, "ids that end a row")->type_name("IDS"),
               {"eos-token-id", "eos-id", "stop"});
   c->add_option("--input", o->inputs,
                 "NAME=@FILE.npy, NAME=zeros …: an input that is the same in each step, such as weights (repeatable)")
       ->allow_extra_args(false);
   c->add_flag("--sample", o->sampling.sample, "draw tokens by their likelihood; else the most likely one is taken");
-  c->add_option("--temperature", o->sampling.temperature, "of --sample: logits are divided by it")
+  c->add_option("--temperature", o->sampling.temperature, "with --sample: logits are divided by it")
       ->capture_default_str();
-  c->add_option("--top-k", o->sampling.top_k, "of --sample: only the K most likely; 0: all")->capture_default_str();
-  c->add_option("--top-p", o->sampling.top_p, "of --sample: only the fewest that are likely by P together")
+  c->add_option("--top-k", o->sampling.top_k, "with --sample: only the K most likely; 0: all")->capture_default_str();
+  c->add_option("--top-p", o->sampling.top_p, "with --sample: only the fewest whose probabilities reach P")
       ->capture_default_str();
-  c->add_option("--seed", o->sampling.seed, "of --sample; the same tokens on any number of devices")
+  c->add_option("--seed", o->sampling.seed, "with --sample; the same tokens on any number of devices")
       ->capture_default_str();
   c->add_option("-o,--out", o->out, "write the tokens that were made, [rows, n] of int64")->type_name("FILE.npy");
   c->add_option("--json", o->json, "write the times to this file")->type_name("FILE");

@@ -1,6 +1,7 @@
 #include "tools/plan/tensor_drawing.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <set>
 #include <vector>
@@ -69,7 +70,7 @@ void draw_layout(const Plan::Layout& layout, bool colour, llvm::raw_ostream& out
       const Stretch& s = (*parts)[k];
       // Where this stretch ends, of the columns that are not separators; each has one at least.
       const size_t room = ruler - shown - 1;
-      const auto to = size_t(double(s.stop - first) / double(last - first) * double(room) + 0.5);
+      const auto to = size_t(std::lround(double(s.stop - first) / double(last - first) * double(room)));
       const size_t width = std::max<size_t>(1, to > used ? to - used : 0);
       used += width;
       std::string text = ranks_text(s.ranks, devices);

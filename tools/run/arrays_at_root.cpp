@@ -28,6 +28,7 @@ class Taker {
   T take() {
     T value{};
     if (const llvm::StringRef bytes = take_bytes(sizeof value); !bytes.empty())
+      // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): its size is checked
       std::memcpy(&value, bytes.data(), sizeof value);
     return value;
   }

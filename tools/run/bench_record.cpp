@@ -16,7 +16,7 @@ constexpr const char* settings[] = {"model",   "compute", "dims",          "mesh
                                     "trained", "rows",    "prompt_tokens", "tokens", "machine"};
 
 std::string value_text(const llvm::json::Value* v) { return v ? llvm::formatv("{0}", *v).str() : "not said"; }
-void add_differences(std::string name, const llvm::json::Value* before, const llvm::json::Value* now,
+void add_differences(const std::string& name, const llvm::json::Value* before, const llvm::json::Value* now,
                      std::string& out) {
   if (before && now && *before == *now) return;
   const llvm::json::Object *a = before ? before->getAsObject() : nullptr, *b = now ? now->getAsObject() : nullptr;

@@ -30,7 +30,8 @@ llvm::Expected<TensorFolder> TensorFolder::open(llvm::StringRef folder, Kind kin
 }
 
 std::optional<std::string> TensorFolder::file_of(llvm::StringRef name, std::optional<size_t> number) const {
-  const std::string path = folder_ + "/" + file_name_of(name), npy = path + ".npy", pb = path + ".pb";
+  const std::string path = folder_ + "/" + file_name_of(name);
+  std::string npy = path + ".npy", pb = path + ".pb";
   if (llvm::sys::fs::exists(npy)) return npy;
   for (const Numbered& one : numbered_)
     if (one.name == name) return one.file;

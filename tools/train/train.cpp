@@ -20,12 +20,13 @@ Command add_train(CLI::App& app, WorldMaker make_world) {
                 "instead of --data: folder with one folder per batch, holding NAME.npy or NAME.pb for every "
                 "input and labels.npy")
       ->type_name("DIR");
-  c->add_option("--token-type", o->token_type,
-                "of raw ids: uint8 (a text file is one: each byte an id), uint16, uint32, int32 or int64; .npy files "
-                "and those of llm.c say theirs")
+  c->add_option(
+       "--token-type", o->token_type,
+       "type of raw ids: uint8 (a text file is one: each byte an id), uint16, uint32, int32 or int64; .npy files "
+       "and those of llm.c say theirs")
       ->type_name("uint8|uint16|uint32|int32|int64")
       ->capture_default_str();
-  also_called(c->add_option("--batch", o->batch, "sequences in a step, of --data (8)"),
+  also_called(c->add_option("--batch", o->batch, "sequences that a step takes from --data (8)"),
               {"batch-size", "per-device-train-batch-size", "train-batch-size", "bs"});
   also_called(c->add_option("--sequence", o->sequence, "tokens in a sequence, of --data (128)"),
               {"seq-len", "seq-length", "sequence-length", "max-seq-len", "context", "context-length", "block-size"});

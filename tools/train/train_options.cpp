@@ -18,7 +18,7 @@ llvm::Error check(const TrainOptions& o) {
         .expected("one of them")
         .found(neither ? "none" : "both");
   if (!o.inputs_dir.empty() && o.given("--token-type"))
-    return error(Code::bad_value).flag("--token-type").what("goes with --data");
+    return error(Code::bad_value).flag("--token-type").what("needs --data");
   if (o.save.empty() && o.resume.empty())
     return error(Code::missing).flag("--save", "DIR").expected("a folder for the checkpoints").found("none");
   for (auto [flag, n, least] : {std::tuple{"--batch", o.batch, 1},
@@ -30,7 +30,7 @@ llvm::Error check(const TrainOptions& o) {
        {std::pair{"--max-steps", o.max_steps}, {"--save-every", o.save_every}, {"--threads-per-device", o.threads}})
     if (o.given(flag))
       if (auto e = at_least(flag, n, 1)) return e;
-  if (o.rewind && o.resume.empty()) return error(Code::bad_value).flag("--rewind").what("goes with --resume");
+  if (o.rewind && o.resume.empty()) return error(Code::bad_value).flag("--rewind").what("needs --resume");
   return llvm::Error::success();
 }
 

@@ -76,7 +76,7 @@ llvm::Error TrainingData::open_folders(const DataOptions& o, std::vector<Port> p
     if (extent->asked)
       return error(Code::bad_value)
           .flag(flag, *extent->asked)
-          .what("goes with --data")
+          .what("needs --data")
           .hint("the arrays of --inputs-dir have a batch and a length of their own");
   ports_ = std::move(ports), dims_ = o.dims, ranks_ = ranks.vec();
   path_ = std::filesystem::absolute(o.folders).string();

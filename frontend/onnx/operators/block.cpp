@@ -100,7 +100,7 @@ Lowered embed_layer_normalization(LoweringContext& c) {
   if (c.has(1)) sum = f.add(sum, rows(c.operands[4], c.operands[1]));
   Value* y = f.op("layer_norm", {sum, scale, bias}, {{"epsilon", c.number("epsilon", 1e-12)}});
   c.integer("mask_index_type", 1);
-  Value* count = c.has(7) ? f.sum(f.cast(c.operands[7], DType::i32), {1}, false)
+  Value* count = c.has(7) ? f.sum(f.cast(c.operands[7], DType::i32), {1}, /*keepdims=*/false)
                           : f.expand(f.scalar(DType::i32, 0), {ids->type.dims[0]});
   return made_by(f, {y, count, sum});
 }

@@ -48,8 +48,8 @@ llvm::Expected<Value*> loss_of(LoweringContext& c, Value& log_p) {
   if (counted) loss = f.op("where", {counted, loss, f.scalar(dtype, 0)});  // also where log p is -∞
   Ints all;
   for (size_t d = 0; d < labels->ndim(); ++d) all.push_back(int64_t(d));
-  if (reduction != "none") loss = f.sum(loss, all, false);
-  if (reduction == "mean") loss = f.div(loss, f.sum(weight, all, false));
+  if (reduction != "none") loss = f.sum(loss, all, /*keepdims=*/false);
+  if (reduction == "mean") loss = f.div(loss, f.sum(weight, all, /*keepdims=*/false));
   if (auto e = f.take_error()) return e;
   return loss;
 }
@@ -68,7 +68,7 @@ Lowered softmax_cross_entropy(LoweringContext& c) {
   Formula f(c.build);
   const Attributes over{{"axes", Ints{1}}, {"keepdims", int64_t(1)}};
   Value* shifted = f.sub(scores, f.op("reduce_max", {scores}, over));
-  Value* log_p = f.sub(shifted, f.op("log", {f.sum(f.exp(shifted), {1}, true)}));
+  Value* log_p = f.sub(shifted, f.op("log", {f.sum(f.exp(shifted), {1}, /*keepdims=*/true)}));
   if (auto e = f.take_error()) return e;
   OPTP_TRY(loss, loss_of(c, *log_p));
   return llvm::SmallVector<Value*, 2>{loss, log_p};

@@ -23,7 +23,7 @@ double identity_of(const Node& node) {
   if (most) return is_signed ? -std::ldexp(1.0, bits - 1) : 0;
   return std::ldexp(1.0, is_signed ? bits - 1 : bits) - 1;
 }
-std::string reduced(ExportContext& c, llvm::StringRef op, std::string x) {
+std::string reduced(ExportContext& c, llvm::StringRef op, const std::string& x) {
   const auto axes = c.node().integers("axes");
   const int64_t keep = c.node().integer("keepdims") != 0;
   // Only ReduceSum takes its axes as an input before opset 18.

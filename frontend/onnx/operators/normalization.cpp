@@ -29,8 +29,8 @@ Value* normal_within(Formula& f, Value* x, Dim groups, double epsilon) {
   const Dims dims = x->type.dims;
   const Dim rest = *exact_div(product(llvm::ArrayRef<Dim>(dims).drop_front(1)), groups);
   Value* rows = f.reshape(x, {dims[0], groups, rest});
-  Value* centred = f.sub(rows, f.mean(rows, {2}, true));
-  Value* variance = f.mean(f.mul(centred, centred), {2}, true);
+  Value* centred = f.sub(rows, f.mean(rows, {2}, /*keepdims=*/true));
+  Value* variance = f.mean(f.mul(centred, centred), {2}, /*keepdims=*/true);
   return f.reshape(f.div(centred, f.sqrt(f.add(variance, epsilon))), dims);
 }
 // Half precision is normalised in float32, as stash_type says.

@@ -72,7 +72,7 @@ Lowered constant_range(LoweringContext& c, DType dtype) {
         .what("a range from " + std::to_string(a) + " to " + std::to_string(b) + " in steps of " + std::to_string(step))
         .expected("at most 2^22 elements");
   Array out;
-  out.resize(true, {int64_t(std::max(0.0, n))});
+  out.resize(/*floating=*/true, {int64_t(std::max(0.0, n))});
   for (size_t k = 0; k < out.f.size(); ++k) out.f[k] = a + double(k) * step;
   return Values{&c.build.constant(dtype, out.dims, out)};
 }

@@ -75,7 +75,7 @@ double filter(const Way& way, double t) {
 // many elements as fall to one place.
 Array weights(const Way& way, const Along& d) {
   Array out;
-  out.resize(true, {d.places, d.extent});
+  out.resize(/*floating=*/true, {d.places, d.extent});
   const double narrow = way.antialiases ? std::min(1.0, d.scale) : 1;
   const double reach = (way.mode == Mode::linear ? 1 : 2) / narrow;
   for (int64_t place = 0; place < d.places; ++place) {

@@ -209,7 +209,7 @@ Lowered average_pool(LoweringContext& c) {
   const bool counts_padding = c.integer("count_include_pad", 0) != 0;
   Formula f(c.build);
   const DType dtype = x->type.dtype;
-  Value* y = f.sum(unfolded(f, x, windows, 0), window_axes(windows.size()), false);
+  Value* y = f.sum(unfolded(f, x, windows, 0), window_axes(windows.size()), /*keepdims=*/false);
   const auto pads = c.integers("pads").value_or(Ints(2 * windows.size(), 0));
   for (size_t k = 0; k < windows.size(); ++k) {
     const Window& w = windows[k];
@@ -224,7 +224,7 @@ Lowered average_pool(LoweringContext& c) {
       continue;
     }
     Value* one = f.expand(f.scalar(dtype, 1), {ones});
-    Value* count = f.sum(unfold(f, one, 0, counted, 0), {1}, false);
+    Value* count = f.sum(unfold(f, one, 0, counted, 0), {1}, /*keepdims=*/false);
     Dims along(windows.size(), Dim(1));
     along[k] = w.places;
     y = f.div(y, f.reshape(count, along));

@@ -86,6 +86,8 @@ TEST_CASE("a mistake in words carries its code and parts") {
       {"run out --input zzz=ones -o res",
        R"json({"code":"usage/unknown-input","exit":2,"flag":"--input","hint":"it has input_ids, attention_mask","message":"--input 'zzz=ones': the model has no input 'zzz'; it has input_ids, attention_mask","severity":"error","tensor":"zzz"})json"},
       {"run out --input input_ids=ones --input attention_mask=ones --dim batch=2 --dim sequence=0 -o res", R"json({"code":"bad-input/shape-mismatch","dim":"sequence","exit":65,"expected":"at least 1","found":"0","message":"input 'input_ids': dim 'sequence': expected at least 1, found 0","severity":"error","tensor":"input_ids"})json"},
+      {"run out --input input_ids=ones --input attention_mask=ones --dim bach=2 -o res",
+       R"json({"code":"usage/bad-value","exit":2,"flag":"--dim","hint":"it has batch, sequence","message":"--dim 'bach=2': the model has no such dim; it has batch, sequence","severity":"error"})json"},
       {"m.onnx -o x --recompute",
        R"json({"code":"usage/missing-value","exit":2,"flag":"--recompute","message":"--recompute requires --train","severity":"error"})json"},
       {"check m.onnx --lr 0.1",

@@ -173,7 +173,6 @@ TEST_CASE("extents of inputs are said by their shapes as well as by their dims")
   const std::string unknown = "--dim 'bach=3': the model has no such dim; it has batch, sequence";
   CHECK(example({"--dim", "bach=3"}) == unknown);
   for (const std::string verb : {"check", "bench"}) CHECK(box.run({verb, model, "--dim", "bach=3"}).line() == unknown);
-  CHECK(box.run({"run", "out", "--dim", "bach=3", "-o", "res"}).line() == unknown);
   CHECK(example({"--input-shapes", "input_ids:3x24"}) == asked);
   CHECK(example({"--input-shapes", "input_ids:3x24,attention_mask:3x24"}) == asked);
   CHECK(example({"--input-shapes", "input_ids:3x24", "--input-shapes", "attention_mask:3x24"}) == asked);

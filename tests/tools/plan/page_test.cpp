@@ -215,7 +215,7 @@ TEST_CASE("the page shows a check, a timeline and what changed, each of this pla
   CHECK(has(text, "Every comparison holds at batch 2, sequence 8."));
   CHECK(has(text, "Time, measured"));
   CHECK(has(text, "all_reduce"));
-  CHECK(has(text, "From origin to this plan: 15 parameters are cut otherwise"));
+  CHECK(has(text, "From origin to this plan: 15 parameters are cut differently"));
   CHECK(count(page, ">rank ") == 3);
   CHECK(!has(page, "nan"));
   REQUIRE(box.run({"inspect", "out", "--html", "broken.html", "--check", "broken.json"}).code == 0);

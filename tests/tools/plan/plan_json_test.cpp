@@ -237,6 +237,10 @@ TEST_CASE("members that do not agree are refused with what was expected") {
        "collectives[0]: axes: expected axes of the mesh");
   says(refused([](Plan& p) { p.collectives[0].groups = {{0, 1}, {1, 2}}; }), "groups: expected each rank at most once");
   says(refused([](Plan& p) { p.updates[0].output = "nothing"; }), "updates[0]: output: expected the name of an output");
+  says(refused([](Plan& p) { p.updates[0].output = "loss"; }),
+       "updates[0]: output 'loss': expected i64[] [], as input 'step'");
+  says(refused([](Plan& p) { p.state.push_back({p.updates[0].input, p.updates[0].output, 99, std::nullopt}); }),
+       "state[0]: axis: expected a dim of ");
   says(refused([](Plan& p) { p.parameters[0].elements = 7; }), "elements: expected ");
   says(refused([](Plan& p) { p.parameters[0].dtype = DType::f16; }),
        "parameters[0].layout: expected a layout of the tensor's dtype, shape and sharding");

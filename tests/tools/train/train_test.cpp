@@ -471,9 +471,9 @@ TEST_CASE("folders that cannot be trained on are refused before the first step, 
     CHECK_MESSAGE(r.line().find(line) == 0, r.line());
     CHECK(!fs::exists(t.box / "run"));
   };
-  refused(2, "--batch 4: goes with --data", {"--batch", "4"});
-  refused(2, "--sequence 4: goes with --data", {"--sequence", "4"});
-  refused(2, "--token-type: goes with --data", {"--token-type", "int32"});
+  refused(2, "--batch 4: needs --data", {"--batch", "4"});
+  refused(2, "--sequence 4: needs --data", {"--sequence", "4"});
+  refused(2, "--token-type: needs --data", {"--token-type", "int32"});
   refused(73, "--log in/b0/labels.npy: it is an input of this run", {"--log", "in/b0/labels.npy"});
   const std::string labels = t.box / "in/b1/labels.npy", good = contents(labels);
   auto label = [&](int64_t value) {

@@ -1,4 +1,4 @@
-// What is otherwise than in another plan.
+// What differs from another plan.
 #include <algorithm>
 
 #include "tools/cli/progress.h"
@@ -35,11 +35,11 @@ std::string changes_table(const Page& page, llvm::StringRef label, llvm::ArrayRe
 }  // namespace
 
 std::string changes(const Page& page, const PlanDiff& diff, llvm::StringRef other) {
-  if (diff.same()) return "<p class=\"answer\"><b>Nothing</b> is otherwise than in " + escaped(other) + ".</p>";
+  if (diff.same()) return "<p class=\"answer\"><b>Nothing</b> differs from " + escaped(other) + ".</p>";
   std::string out = "<p class=\"answer\">From <b>" + escaped(other) +
                     "</b> to this plan: " + grouped(int64_t(diff.shardings.size())) +
-                    " parameters are cut otherwise, " + grouped(int64_t(diff.moved.size())) +
-                    " values meet otherwise.</p>";
+                    " parameters are cut differently, " + grouped(int64_t(diff.moved.size())) +
+                    " values are communicated differently.</p>";
   if (!diff.settings.empty()) out += changes_table(page, "Settings", diff.settings);
   std::string numbers = pairs(diff.numbers);
   for (size_t r = 0; r < diff.devices.size(); ++r)
@@ -51,7 +51,7 @@ std::string changes(const Page& page, const PlanDiff& diff, llvm::StringRef othe
     out += "<h3>Numbers</h3>" + scrolling("Numbers", "<table>" + table_head({"what", "#was", "#is", "#change"}) +
                                                          "<tbody>" + numbers + "</tbody></table>");
   if (!diff.shardings.empty())
-    out += "<h3>Parameters cut otherwise</h3>" + changes_table(page, "Parameters cut otherwise", diff.shardings);
+    out += "<h3>Parameters cut differently</h3>" + changes_table(page, "Parameters cut differently", diff.shardings);
   if (!diff.moved.empty()) out += "<h3>Collectives</h3>" + changes_table(page, "Collectives", diff.moved);
   return out;
 }
