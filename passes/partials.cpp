@@ -283,6 +283,7 @@ llvm::Error lower_sums(Graph& graph) {
   Builder build(graph);
   build.set_fold(false);
   llvm::DenseMap<const Node*, size_t> order;  // a new node's: that of the one it stands behind
+  llvm::DenseSet<const Node*> added;
   const auto place_of = [&](const Value& v) { return v.producer ? order.lookup(v.producer) + 1 : 0; };
   for (auto it = graph.nodes.begin(); it != graph.nodes.end();) {
     Node& node = **it++;
@@ -302,11 +303,14 @@ llvm::Error lower_sums(Graph& graph) {
       }
       // As soon as both are there, so that neither is kept for addends that come later.
       const Value& later = place_of(*v) > place_of(*total) ? *v : *total;
-      build.before(later.producer ? std::next(later.producer->place)->get() : &node);
+      auto at = later.producer ? std::next(later.producer->place) : node.place;
+      while (at->get() != &node && added.contains(at->get())) ++at;  // these, too, may be addends
+      build.before(at->get());
       auto sum = build.create("add", {total, v}, {}, out.name);
       if (!sum) return sum.takeError();
       total = *sum;
-      if (later.producer) order[total->producer] = order.lookup(later.producer);
+      order[total->producer] = order.lookup(later.producer ? later.producer : &node);
+      added.insert(total->producer);
       total->sharding = sharding;
       total->cause = out.cause;
       return llvm::Error::success();

@@ -73,6 +73,15 @@ bool Recogniser::find_values(AttentionParts& parts) {
   return end && parts.values->operands[0] != parts.values->operands[1] && parts.after.build(*end);
 }
 
+// What is made of the scores and read beside the probabilities would have to stand.
+bool reads_what_it_keeps(const AttentionParts& parts, llvm::ArrayRef<FusedStep> steps) {
+  auto kept = parts.nodes();
+  for (const FusedStep& s : steps.drop_front()) kept.insert(s.nodes.begin(), s.nodes.end());
+  return llvm::any_of(steps, [&](const FusedStep& s) {
+    return llvm::any_of(s.operands, [&](const Value* v) { return v->producer && kept.contains(v->producer); });
+  });
+}
+
 std::vector<FusedStep> Recogniser::recognise(const Node& softmax) {
   const Value& p = softmax.out();
   if (p.type.dtype != DType::f32 || p.ndim() < 2 || spec_of(p).elements() == 0 ||
@@ -94,10 +103,11 @@ std::vector<FusedStep> Recogniser::recognise(const Node& softmax) {
       if (!gradient) continue;
       out.push_back(std::move(gradient->step));
     }
-    if (auto step = step_of(parts)) {
-      out.insert(out.begin(), std::move(*step));
-      return out;
-    }
+    auto step = step_of(parts);
+    if (!step) continue;
+    out.insert(out.begin(), std::move(*step));
+    if (reads_what_it_keeps(parts, out)) continue;
+    return out;
   }
   return {};
 }

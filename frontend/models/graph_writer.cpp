@@ -44,7 +44,8 @@ std::string GraphWriter::input(llvm::StringRef name, onnx::TensorProto_DataType 
   return name.str();
 }
 
-void GraphWriter::output(llvm::StringRef /*value*/, llvm::StringRef name, llvm::ArrayRef<std::string> dims) {
+void GraphWriter::output([[maybe_unused]] llvm::StringRef value, llvm::StringRef name,
+                         llvm::ArrayRef<std::string> dims) {
   // The last node gives it, and nobody has read it yet.
   std::string& result = *graph().mutable_node(graph().node_size() - 1)->mutable_output(0);
   assert(result == value && "only the last node's result can be renamed");

@@ -62,6 +62,10 @@ GradientKernel::GradientKernel(const Work& work, const KernelContext& context)
   block_rows = std::min(fit, up(a.queries, Tiles::rows));
   blocks = (a.queries + block_rows - 1) / block_rows;
   before = RowProgramPlan(a.before, block_rows, a.keys), after = RowProgramPlan(a.after, block_rows, a.keys);
+  // A key that is not read has no gradient; where something is added to that it would have one.
+  for (const RowProgram::Step& s : g.undo_before.steps)
+    if (const Fusion f = fusion_of(*s.node); s.follows_start && (f == Fusion::is_add || f == Fusion::is_subtract))
+      before.program.is_steady = false;
   undo_after = RowProgramPlan(g.undo_after, block_rows, a.keys);
   undo_before = RowProgramPlan(g.undo_before, block_rows, a.keys);
   for (size_t d = 0; d < a.batch.size(); ++d) {

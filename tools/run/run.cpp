@@ -49,11 +49,21 @@ llvm::Expected<DimValues> asked_dims(const RunOptions& o, llvm::ArrayRef<Port> i
   add_inputs(global, inputs);
   return asked_dims(global, o.dims, o.input_shapes);
 }
+llvm::Error check_names(const Plan& plan, const DimValues& asked) {
+  std::string known;
+  for (const auto& [name, info] : plan.dims) known += (known.empty() ? "" : ", ") + name;
+  for (const auto& [name, extent] : asked)
+    if (!plan.dims.contains(name))
+      return error(Code::bad_value)
+          .flag("--dim", quoted(name + "=" + std::to_string(extent)))
+          .what("the model has no such dim")
+          .hint("it has " + (known.empty() ? "none" : known));
+  return llvm::Error::success();
+}
 llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, const DimValues& asked, llvm::StringRef folder,
                                  llvm::ArrayRef<Port> inputs) {
   Graph global;
   add_inputs(global, inputs);
-  if (auto e = check_names(global, asked)) return e;
   std::vector<InputSpec> specs;  // a rank graph knows of the rows it holds only; of all rows the plan
   for (const Port& p : inputs) specs.push_back({p.name, p.dtype, p.dims, p.rows});
   DimValues dims = asked;
@@ -150,6 +160,7 @@ llvm::Error run_once(const RunOptions& o, const Plan& plan, World& world,
   if (auto e = world.at_root([&] { return check_free(folder); })) return e;
   auto asked = asked_dims(o, plan.inputs);
   if (!asked) return asked.takeError();
+  if (auto e = check_names(plan, *asked)) return e;
   auto batch = read_batch(o.inputs, *asked, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], plan.inputs);
   if (!batch) return batch.takeError();
   auto inputs = take_shards(*batch, plan.inputs, world.held());

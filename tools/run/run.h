@@ -38,6 +38,8 @@ struct Batch {
 llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, const DimValues& asked, llvm::StringRef folder,
                                  llvm::ArrayRef<Port> inputs);
 llvm::Expected<DimValues> asked_dims(const RunOptions& options, llvm::ArrayRef<Port> inputs);
+// Has the plan every dim that was asked for, or one that it equals? Errors: bad_value.
+llvm::Error check_names(const Plan& plan, const DimValues& asked);
 llvm::Expected<PerRank<HostArrays>> take_shards(const Batch& batch, llvm::ArrayRef<Port> inputs,
                                                 llvm::ArrayRef<size_t> ranks);
 

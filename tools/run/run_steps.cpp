@@ -197,6 +197,7 @@ llvm::Error run_steps(const RunOptions& o, const Plan& plan, World& world, PerRa
   if (!stepper) return stepper.takeError();
   auto dims_asked = asked_dims(o, data);
   if (!dims_asked) return dims_asked.takeError();
+  if (auto e = check_names(plan, *dims_asked)) return e;
   std::vector<Batch> batches;
   std::vector<std::string> folders = o.inputs_dirs;
   if (folders.empty()) folders.push_back("");
