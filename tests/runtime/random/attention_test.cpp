@@ -131,6 +131,14 @@ TEST_CASE("what is not attention is not run as one") {
          c.output(c.node("neg", {s}));
          return sum(c, softmax(c, s, 2), v, "b s t, b t d -> b s d");
        }},
+      {"what is made of the scores is read beside the probabilities",
+       [&](Case& c, Value* q, Value* k, Value* v) {
+         Value* s = scores(c, q, k, "b s d, b t d -> b s t");
+         Value* open = c.node("greater", {s, &c.build.scalar(DType::f32, 0)});
+         Value* p = softmax(c, c.node("where", {open, s, &c.build.scalar(DType::f32, -1)}), 2);
+         p = c.node("where", {open, p, &c.build.scalar(DType::f32, 0)});
+         return sum(c, p, v, "b s t, b t d -> b s d");
+       }},
       {"the values are summed over queries",
        [&](Case& c, Value* q, Value* k, Value* v) {
          return sum(c, softmax(c, scores(c, q, k, "b s d, b t d -> b s t"), 2), v, "b t s, b t d -> b s d");
