@@ -3,6 +3,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
+#include "passes/annotation.h"
 #include "passes/class_demands.h"
 #include "passes/factors.h"
 #include "passes/partials.h"
@@ -18,13 +19,25 @@ class Annotator {
   Annotator(Graph& graph, const PassOptions& options, const Factors& factors)
       : graph_(graph), options_(options), factors_(factors), recogniser_(graph, factors) {}
 
-  bool is_pinned(const Value& v) const { return pins_.contains(&v); }
-  // By its class: what a value alone was pinned to, its users need not follow.
-  bool is_cut(const Value& v, unsigned dim) const {
-    return llvm::any_of(factors_.of(v, dim).classes(), [&](int c) { return !class_axes_[size_t(c)].empty(); });
+  std::vector<Axes> take_axes() { return std::move(class_axes_); }
+  llvm::DenseSet<const Value*> pinned() const {
+    llvm::DenseSet<const Value*> out;
+    for (const auto& [value, pinned] : pins_) out.insert(value);
+    return out;
   }
-  Axes axes_of(Factors::Class c) const { return class_axes_[size_t(c)]; }
+  // Of the lines of constraints.
   llvm::ArrayRef<std::string> remarks() const { return remarks_; }
+  // Of a value that nothing cuts: what stands against it, dim by dim.
+  std::string why_whole(const Value& v) const {
+    std::string out;
+    for (unsigned d = 0; d < v.ndim(); ++d)
+      for (int c : factors_.of(v, d).classes())
+        if (!recogniser_[c].rejection.empty()) {
+          out += (out.empty() ? "dim " : "; dim ") + std::to_string(d) + ": " + recogniser_[c].rejection;
+          break;
+        }
+    return out.empty() ? "no strategy or constraint splits it" : out;
+  }
   llvm::Error run() {
     class_axes_.resize(factors_.size());
     class_cause_.resize(factors_.size());
@@ -40,6 +53,8 @@ class Annotator {
   }
 
  private:
+  bool is_pinned(const Value& v) const { return pins_.contains(&v); }
+
   using Pins = llvm::DenseMap<const Value*, std::pair<Sharding, Cause>>;
   struct ByStrategy {
     std::vector<Axes> axes;  // of classes
@@ -81,15 +96,17 @@ class Annotator {
     const Strategy* chosen = find_strategy(options_.strategy);
     if (!chosen) return error(Code::bad_value).what("strategy " + quoted(options_.strategy)).expected(strategy_names());
     const MeshAxis* main = strategy_axis(graph_.mesh);
-    bool any = false;
+    size_t others = 0;
     for (const MeshAxis& axis : graph_.mesh.axes) {
+      if (axis.size == 1) continue;
       const Strategy* strategy = strategy_of_axis(axis.name);
+      if (!strategy) ++others;
       if (!strategy && &axis == main) strategy = chosen;
-      if (!strategy || axis.size == 1) continue;
-      any = true;
+      if (!strategy) continue;
       if (auto e = seed(*strategy, axis)) return e;
     }
-    if (any || graph_.mesh.devices() == 1 || !options_.constraints.empty()) return llvm::Error::success();
+    const bool is_cut = main && main->size > 1;
+    if (is_cut || others == 0 || !options_.constraints.empty()) return llvm::Error::success();
     return error(Code::bad_value)
         .what("mesh " + to_string(graph_.mesh))
         .what("strategy " + options_.strategy +
@@ -118,10 +135,10 @@ class Annotator {
   }
   llvm::Error constrain() {
     by_strategy_ = without_lines();
-    auto wishes = resolve_constraints(graph_, factors_, recogniser_, options_.constraints);
-    if (!wishes) return wishes.takeError();
-    remarks_ = std::move(wishes->remarks);
-    auto demands = class_demands(factors_, recogniser_, wishes->list);
+    auto resolved = resolve_constraints(graph_, factors_, recogniser_, options_.constraints);
+    if (!resolved) return resolved.takeError();
+    remarks_ = std::move(resolved->remarks);
+    auto demands = class_demands(factors_, recogniser_, resolved->list);
     if (!demands) return demands.takeError();
     for (size_t c = 0; c < demands->size(); ++c)
       if (const ClassDemand& d = (*demands)[c]; d.by) {
@@ -130,10 +147,10 @@ class Annotator {
         line_of_class_[int(c)] = d.by->by;
         constrained_.insert(int(c));
       }
-    for (const Wish& w : wishes->list)
+    for (const ValueConstraint& w : resolved->list)
       if (!w.held) drop_followers(*w.value);
-    for (const Wish& w : wishes->list) {
-      pin(*w.value, wished(w), cause_of(*w.by));
+    for (const ValueConstraint& w : resolved->list) {
+      pin(*w.value, asked_of(w), cause_of(*w.by));
       line_of_pin_[w.value] = w.by;
       say_if_given_whole(w);
     }
@@ -150,7 +167,7 @@ class Annotator {
     for (const Value* value : followers) pins_.erase(value);
   }
   // A word that keeps an activation whole is about the weights' axes: a batch that is cut stays so.
-  Sharding wished(const Wish& w) const {
+  Sharding asked_of(const ValueConstraint& w) const {
     if (w.value->is_data() || !w.sharding.is_replicated() || llvm::StringRef(w.by->sharding).contains('['))
       return w.sharding;
     Sharding s = of_classes(*w.value);
@@ -160,7 +177,7 @@ class Annotator {
           llvm::erase_if(f.axes, [](const std::string& axis) { return !strategy_of_axis(axis); });
     return s;
   }
-  void say_if_given_whole(const Wish& w) {
+  void say_if_given_whole(const ValueConstraint& w) {
     if (w.value->is_data() || w.sharding.is_replicated() || options_.outputs != OutputLayout::whole) return;
     for (const GraphOutput& o : graph_.outputs)
       if (o.value == w.value)
@@ -240,17 +257,7 @@ class Annotator {
         v.cause.from = first.value->name;
         if (v.cause.kind == CauseKind::seed) v.cause.kind = CauseKind::propagated;
       }
-    if (v.cause.text.empty()) v.cause = {CauseKind::unsplit, whole_because(v), ""};
-  }
-  std::string whole_because(const Value& v) const {
-    std::string out;
-    for (unsigned d = 0; d < v.ndim(); ++d)
-      for (int c : factors_.of(v, d).classes())
-        if (!recogniser_[c].rejection.empty()) {
-          out += (out.empty() ? "whole: dim " : "; dim ") + std::to_string(d) + ": " + recogniser_[c].rejection;
-          break;
-        }
-    return out.empty() ? "whole: no strategy or constraint splits it" : out;
+    if (v.cause.text.empty()) v.cause = {CauseKind::unsplit, "whole: " + why_whole(v), ""};
   }
 
   // Of the lines of constraints: what they change of how data is held, and results are that they name.
@@ -343,29 +350,31 @@ llvm::SmallVector<MeshAxis, 2> idle_axes(const Graph& graph) {
   return out;
 }
 
-llvm::Error annotate(Graph& graph, const PassOptions& options) {
-  while (true) {
-    auto factors = Factors::of(graph);
-    if (!factors) return factors.takeError();
-    Annotator annotator(graph, options, *factors);
-    if (auto e = annotator.run()) return e;
-    auto repeated = repeat_heads(graph, *factors, options, [&](Factors::Class c) { return annotator.axes_of(c); });
-    if (!repeated) return repeated.takeError();
-    if (*repeated) continue;
-    auto lowered = lower_norms(graph, options, [&](const Value& v, unsigned dim) { return annotator.is_cut(v, dim); });
-    if (!lowered) return lowered.takeError();
-    if (*lowered) continue;
-    auto joined = join_partials(graph, *factors, options, [&](const Value& v) { return annotator.is_pinned(v); });
-    if (!joined) return joined.takeError();
-    if (*joined) continue;
-    llvm::append_range(graph.remarks, annotator.remarks());
-    break;
-  }
-  llvm::append_range(graph.remarks, copies_of_heads(graph));
-  if (std::string whole = left_whole(graph, options); !whole.empty()) graph.remarks.push_back(std::move(whole));
+static void say(Graph& graph, const PassOptions& options, const Annotator& annotator) {
+  const auto remark = [&](std::string text, RemarkKind kind) {
+    graph.remarks.push_back({"annotate", std::move(text), kind});
+  };
+  for (const std::string& text : annotator.remarks()) remark(text, RemarkKind::constraint);
+  for (std::string& text : copies_of_heads(graph)) remark(std::move(text), RemarkKind::note);
+  const auto why = [&](const Value& v) { return annotator.why_whole(v); };
+  if (std::string whole = left_whole(graph, options, why); !whole.empty())
+    remark(std::move(whole), RemarkKind::left_whole);
   for (const MeshAxis& axis : idle_axes(graph))
-    graph.remarks.push_back("nothing is cut over the mesh axis " + axis.name + ": its " + std::to_string(axis.size) +
-                            " devices do the same");
-  return llvm::Error::success();
+    remark("nothing is cut over the mesh axis " + axis.name + ": its " + std::to_string(axis.size) +
+               " devices do the same",
+           RemarkKind::note);
+}
+
+llvm::Expected<Annotation> annotate(Graph& graph, const PassOptions& options) {
+  // Of a graph that is annotated again, after what was decided first had it rewritten.
+  llvm::erase_if(graph.remarks, [](const Remark& r) { return r.pass == "annotate"; });
+  auto factors = Factors::of(graph);
+  if (!factors) return factors.takeError();
+  Annotation out{std::move(*factors), {}, {}};
+  Annotator annotator(graph, options, out.factors);
+  if (auto e = annotator.run()) return e;
+  say(graph, options, annotator);
+  out.axes = annotator.take_axes(), out.pinned = annotator.pinned();
+  return out;
 }
 }  // namespace optp

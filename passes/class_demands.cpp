@@ -9,7 +9,7 @@ class Demands {
   Demands(const Factors& factors, const Recogniser& recogniser) : factors_(factors), recogniser_(recogniser) {
     out_.resize(factors.size());
   }
-  llvm::Error add(const Wish& w) {
+  llvm::Error add(const ValueConstraint& w) {
     if (w.held) return llvm::Error::success();
     const bool is_weight = w.value->is_data() && w.value->ndim() >= 2;
     if (!may_be_cut(w)) return llvm::Error::success();
@@ -29,7 +29,7 @@ class Demands {
   std::vector<ClassDemand> take() { return std::move(out_); }
 
  private:
-  void each_factor(const Wish& w, llvm::function_ref<void(Factors::Class, const Axes&)> visit) const {
+  void each_factor(const ValueConstraint& w, llvm::function_ref<void(Factors::Class, const Axes&)> visit) const {
     for (unsigned d = 0; d < w.value->ndim(); ++d) {
       const auto& parts = factors_.of(*w.value, d).parts;
       const auto& own = w.sharding.dims[d].parts;
@@ -38,19 +38,19 @@ class Demands {
     }
   }
   // What some op needs whole can be held cut, but not be computed so.
-  bool may_be_cut(const Wish& w) const {
+  bool may_be_cut(const ValueConstraint& w) const {
     bool free = true;
     each_factor(w, [&](Factors::Class c, const Axes& axes) { free &= axes.empty() || recogniser_.is_free(c); });
     return free;
   }
-  llvm::Error demand(Factors::Class c, const Axes& axes, const Wish& w) {
+  llvm::Error demand(Factors::Class c, const Axes& axes, const ValueConstraint& w) {
     ClassDemand& own = out_[size_t(c)];
     if (!own.by) {
       own = {&w, axes};
       return llvm::Error::success();
     }
     if (own.axes == axes) return llvm::Error::success();
-    const Wish &first = own.by->by <= w.by ? *own.by : w, &second = &first == &w ? *own.by : w;
+    const ValueConstraint &first = own.by->by <= w.by ? *own.by : w, &second = &first == &w ? *own.by : w;
     return error(Code::bad_value)
         .at(second.by->place)
         .what(quoted(second.by->pattern) + " = " + quoted(second.by->sharding) + " of " + called(*second.value) +
@@ -68,9 +68,9 @@ class Demands {
 }  // namespace
 
 llvm::Expected<std::vector<ClassDemand>> class_demands(const Factors& factors, const Recogniser& recogniser,
-                                                       llvm::ArrayRef<Wish> wishes) {
+                                                       llvm::ArrayRef<ValueConstraint> asked) {
   Demands demands(factors, recogniser);
-  for (const Wish& w : wishes)
+  for (const ValueConstraint& w : asked)
     if (auto e = demands.add(w)) return e;
   return demands.take();
 }

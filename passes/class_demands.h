@@ -1,16 +1,16 @@
-// What wishes for single values ask of classes of factors: what is computed with a weight follows it where it can.
+// What constraints on single values ask of classes of factors: what is computed with a weight follows it where it can.
 #pragma once
 #include "passes/constraints.h"
 
 namespace optp {
 
 struct ClassDemand {
-  const Wish* by = nullptr;  // null: nobody asks
-  Axes axes;                 // none: whole
+  const ValueConstraint* by = nullptr;  // null: nobody asks
+  Axes axes;                            // none: whole
 };
 // Of every class. Errors: two lines that can't hold together, both named.
 llvm::Expected<std::vector<ClassDemand>> class_demands(const Factors& factors, const Recogniser& recogniser,
-                                                       llvm::ArrayRef<Wish> wishes);
+                                                       llvm::ArrayRef<ValueConstraint> asked);
 
 // constraint_costs.cpp: what a line changes of how a tensor is held.
 struct HeldAs {

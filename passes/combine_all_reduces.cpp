@@ -28,18 +28,27 @@ bool alike(const Node& a, const Node& b) {
   return a.phase == b.phase && x.reduce == y.reduce && x.axes == y.axes && x.dtype == y.dtype;
 }
 
-// Gives the one that the two become.
-llvm::Expected<Node*> combine(Graph& graph, Node& first, Node& second) {
-  // What waits for the first, up to the second, moves after it.
-  llvm::SmallVector<Node*> waiting;
+// What waits for the first, up to the second and with it, in order: the nodes are in topological order, so one look at
+// those between the two is enough, where a search from the first would go through all that is behind it.
+llvm::SmallVector<Node*> waiting_for(const Node& first, const Node& second) {
+  llvm::SmallVector<Node*> out;
   llvm::DenseSet<const Node*> waits{&first};
-  for (auto it = std::next(first.place); it != second.place; ++it) {
+  for (auto it = std::next(first.place), end = std::next(second.place); it != end; ++it) {
     Node& node = **it;
     if (llvm::none_of(node.operands, [&](const Value* v) { return v->producer && waits.contains(v->producer); }))
       continue;
     waits.insert(&node);
-    waiting.push_back(&node);
+    out.push_back(&node);
   }
+  return out;
+}
+bool waits_for(const Node& second, const Node& first) {
+  return llvm::is_contained(waiting_for(first, second), &second);
+}
+
+// Gives the one that the two become: the second does not wait for the first, and what does moves behind it.
+llvm::Expected<Node*> combine(Graph& graph, Node& first, Node& second) {
+  const auto waiting = waiting_for(first, second);
   Builder build(graph);
   build.set_fold(false);
   build.before(&second);
@@ -85,17 +94,6 @@ llvm::Expected<Node*> combine(Graph& graph, Node& first, Node& second) {
   return (*sum)->producer;
 }
 
-// Does `second` wait for `first`?
-bool depends(const Node& first, const Node& second) {
-  llvm::DenseSet<const Node*> waits{&first};
-  for (auto it = std::next(first.place);; ++it) {
-    const Node& node = **it;
-    const bool hit =
-        llvm::any_of(node.operands, [&](const Value* v) { return v->producer && waits.contains(v->producer); });
-    if (&node == &second) return hit;
-    if (hit) waits.insert(&node);
-  }
-}
 }  // namespace
 
 llvm::Error combine_all_reduces(Graph& spmd, const PassOptions& options) {
@@ -103,7 +101,7 @@ llvm::Error combine_all_reduces(Graph& spmd, const PassOptions& options) {
   for (auto& node : spmd.nodes)
     if (node->op->collective == Collective::all_reduce && is_small(node->operand(0))) small.push_back(node.get());
   for (size_t k = 0; k + 1 < small.size();) {
-    if (!alike(*small[k], *small[k + 1]) || depends(*small[k], *small[k + 1])) {
+    if (!alike(*small[k], *small[k + 1]) || waits_for(*small[k + 1], *small[k])) {
       ++k;
       continue;
     }

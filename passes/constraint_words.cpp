@@ -71,9 +71,8 @@ bool ConstraintWords::is_of_weights() const {
   return w != Word::unknown && w != Word::whole;
 }
 size_t ConstraintWords::entries() const {
-  if (!word().starts_with("[")) return 0;
-  const llvm::StringRef inner = word().drop_front().rtrim("]").trim();
-  return inner.empty() ? 0 : size_t(inner.count(',')) + 1;
+  const auto written = written_dims(word());
+  return written ? written->size() : 0;
 }
 
 Sharding ConstraintWords::whole(const Value& v) const {
@@ -140,70 +139,55 @@ llvm::Expected<std::optional<Sharding>> ConstraintWords::sharding_of(const Value
   return as_written(v);
 }
 
-llvm::Expected<Axes> ConstraintWords::axes_in(llvm::StringRef text, const Axes& used, const Value& v) const {
+llvm::Error ConstraintWords::check_axes(const Axes& axes, Axes& used, const Value& v) const {
   auto fail = [&](const llvm::Twine& what) { return wrong().what(what).about({.tensor = v.name}); };
-  Axes axes;
-  llvm::SmallVector<llvm::StringRef, 2> names;
-  text.split(names, '*');
-  for (llvm::StringRef name : names) {
+  for (const std::string& name : axes) {
     if (!graph.mesh.find(name)) return fail("mesh " + to_string(graph.mesh) + " has no axis " + quoted(name));
-    if (llvm::is_contained(used, name.str()) || llvm::is_contained(axes, name.str()))
-      return fail("axis " + quoted(name) + " is used twice");
-    axes.push_back(name.str());
+    if (llvm::is_contained(used, name)) return fail("axis " + quoted(name) + " is used twice");
+    used.push_back(name);
   }
-  return axes;
+  return llvm::Error::success();
 }
-// "[_, tensor]", "[_, (tensor _)]", "[_, (tensor _) + (_)]": one word a dim, or the words of its factors in
-// parentheses, of each part in turn.
+// A word a dim, or in parentheses the words of its factors, of each part in turn.
 llvm::Expected<std::optional<Sharding>> ConstraintWords::as_written(const Value& v) const {
-  llvm::StringRef text = word();
-  if (!text.consume_front("[") || !text.consume_back("]"))
+  const auto written = written_dims(word());
+  if (!written)
     return wrong().expected("colwise, rowwise, embedding_rowwise, replicate or a sharding such as [_, tensor]");
-  llvm::SmallVector<llvm::StringRef, 4> words;
-  if (!text.trim().empty()) text.split(words, ',');
-  if (words.size() != v.ndim())
+  if (written->size() != v.ndim())
     return wrong()
         .expected(llvm::Twine(v.ndim()) + " dims for " + called(v) + " " + to_string(v.type.dims))
-        .found(words.size())
+        .found(written->size())
         .about({.tensor = v.name});
   Sharding s = whole(v);
   Axes used;
-  for (unsigned d = 0; d < words.size(); ++d)
-    if (auto e = read_dim(words[d].trim(), v, d, s.dims[d], used)) return e;
+  for (unsigned d = 0; d < v.ndim(); ++d)
+    if (auto e = fit((*written)[d], v, d, s.dims[d], used)) return e;
   return s;
 }
-llvm::Error ConstraintWords::read_dim(llvm::StringRef entry, const Value& v, unsigned d, DimSharding& out,
-                                      Axes& used) const {
-  if (!entry.starts_with("(")) {
-    if (entry == "_") return llvm::Error::success();
-    auto axes = axes_in(entry, used, v);
-    if (!axes) return axes.takeError();
-    used.append(axes->begin(), axes->end());
-    out = cut_where_free(v, d, *axes);
+llvm::Error ConstraintWords::fit(const WrittenDim& written, const Value& v, unsigned d, DimSharding& out,
+                                 Axes& used) const {
+  if (!written.by_factors) {
+    const Axes& axes = written.parts[0][0];
+    if (auto e = check_axes(axes, used, v)) return e;
+    if (!axes.empty()) out = cut_where_free(v, d, axes);
     return llvm::Error::success();
   }
   auto fail = [&](const llvm::Twine& what) {
     return wrong().what("dim " + llvm::Twine(d) + " of " + called(v) + " has " + what).about({.tensor = v.name});
   };
-  llvm::SmallVector<llvm::StringRef, 1> texts;
-  entry.split(texts, '+');
-  if (texts.size() > 1 && texts.size() != out.parts.size()) return fail(llvm::Twine(out.parts.size()) + " parts");
+  const auto& parts = written.parts;
+  if (parts.size() > 1 && parts.size() != out.parts.size()) return fail(llvm::Twine(out.parts.size()) + " parts");
   Axes taken;  // one axis may cut several parts
   for (size_t p = 0; p < out.parts.size(); ++p) {
     // One product in parentheses is meant for each part.
-    llvm::StringRef product = texts[texts.size() == 1 ? 0 : p].trim();
-    product.consume_front("("), product.consume_back(")");
-    llvm::SmallVector<llvm::StringRef, 4> factors;
-    product.split(factors, ' ', -1, false);
+    const auto& factors = parts[parts.size() == 1 ? 0 : p];
     Axes within = used;
     for (size_t k = 0; k < factors.size(); ++k) {
-      if (factors[k] == "_") continue;
+      if (factors[k].empty()) continue;
       if (k >= out.parts[p].factors.size()) return fail(llvm::Twine(out.parts[p].factors.size()) + " factors");
-      auto axes = axes_in(factors[k], within, v);
-      if (!axes) return axes.takeError();
-      within.append(axes->begin(), axes->end());
-      taken.append(axes->begin(), axes->end());
-      out.parts[p].factors[k].axes = *axes;
+      if (auto e = check_axes(factors[k], within, v)) return e;
+      taken.append(factors[k].begin(), factors[k].end());
+      out.parts[p].factors[k].axes = factors[k];
     }
   }
   used.append(taken.begin(), taken.end());

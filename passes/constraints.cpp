@@ -45,18 +45,18 @@ class Resolver {
     const auto matches = line.of_operators ? results(*pattern) : named(*pattern, words);
     if (matches.empty()) return unmatched(line);
     if (words.asks_nothing()) {
-      wishes_.remarks.push_back(text_of(line) + ": asks nothing of how a weight is cut");
+      resolved_.remarks.push_back(text_of(line) + ": asks nothing of how a weight is cut");
       return llvm::Error::success();
     }
-    return wish(line, words, matches);
+    return constrain(line, words, matches);
   }
-  Wishes take() {
+  ResolvedConstraints take() {
     for (const auto& [lines, overridden] : overridden_)
-      wishes_.remarks.push_back(
+      resolved_.remarks.push_back(
           text_of(*lines.first) + ": overrides " + text_of(*lines.second) + " for " + overridden.first +
           (overridden.second > 1 ? " and " + std::to_string(overridden.second - 1) + " more" : ""));
-    llvm::erase_if(wishes_.list, [](const Wish& w) { return !w.value; });
-    return std::move(wishes_);
+    llvm::erase_if(resolved_.list, [](const ValueConstraint& w) { return !w.value; });
+    return std::move(resolved_);
   }
 
  private:
@@ -94,7 +94,7 @@ class Resolver {
     for (const auto& r : node.results) out.insert(r.get());
   }
 
-  llvm::Error wish(const Constraint& line, const ConstraintWords& words, llvm::ArrayRef<Match> matches) {
+  llvm::Error constrain(const Constraint& line, const ConstraintWords& words, llvm::ArrayRef<Match> matches) {
     const Value* other = nullptr;
     bool any = false;
     for (const Match& m : matches) {
@@ -124,22 +124,22 @@ class Resolver {
   }
   void note(const Constraint& line, Value& v, Sharding sharding) {
     const bool held = is_held_only(line);
-    auto [it, is_new] = of_value_.try_emplace(&v, wishes_.list.size());
+    auto [it, is_new] = of_value_.try_emplace(&v, resolved_.list.size());
     if (!is_new) {
-      Wish& before = wishes_.list[it->second];
+      ValueConstraint& before = resolved_.list[it->second];
       if (!same_placement(before.sharding, sharding) || before.held != held) {
         auto& [example, count] = overridden_[{&line, before.by}];
         if (count++ == 0) example = called(v);
       }
       before.value = nullptr;
-      it->second = wishes_.list.size();
+      it->second = resolved_.list.size();
     }
-    wishes_.list.push_back({&v, std::move(sharding), &line, held});
+    resolved_.list.push_back({&v, std::move(sharding), &line, held});
   }
 
   llvm::Error unmatched(const Constraint& line) {
     if (line.may_match_nothing) {
-      wishes_.remarks.push_back(text_of(line) + ": matches nothing");
+      resolved_.remarks.push_back(text_of(line) + ": matches nothing");
       return llvm::Error::success();
     }
     llvm::SmallVector<llvm::StringRef, 0> known;  // weights first: of names that are equally near the first is told
@@ -164,15 +164,16 @@ class Resolver {
   const Factors& factors_;
   const Recogniser& recogniser_;
   std::vector<Value*> values_;
-  Wishes wishes_;
+  ResolvedConstraints resolved_;
   llvm::DenseMap<const Value*, size_t> of_value_;
   // By the later line and the one before it: a value, and how many there are. In the order of lines.
   std::map<std::pair<const Constraint*, const Constraint*>, std::pair<std::string, size_t>> overridden_;
 };
 }  // namespace
 
-llvm::Expected<Wishes> resolve_constraints(const Graph& graph, const Factors& factors, const Recogniser& recogniser,
-                                           llvm::ArrayRef<Constraint> constraints) {
+llvm::Expected<ResolvedConstraints> resolve_constraints(const Graph& graph, const Factors& factors,
+                                                        const Recogniser& recogniser,
+                                                        llvm::ArrayRef<Constraint> constraints) {
   Resolver resolver(graph, factors, recogniser);
   for (const Constraint& line : constraints)
     if (auto e = resolver.add(line)) return e;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "frontend/ir/written_sharding.h"
 #include "passes/factors.h"
 #include "passes/passes.h"
 #include "passes/recogniser.h"
@@ -11,20 +12,21 @@
 namespace optp {
 
 // What a line asks of a value, where no later line asks otherwise.
-struct Wish {
+struct ValueConstraint {
   Value* value;
   Sharding sharding;
   const Constraint* by;
   bool held = false;  // of how it is held alone; else what is computed with it follows where it can
 };
-struct Wishes {
-  std::vector<Wish> list;            // in the order of lines, then of the graph; of each value one
-  std::vector<std::string> remarks;  // on lines that are overridden, and on words that ask nothing
+struct ResolvedConstraints {
+  std::vector<ValueConstraint> list;  // in the order of lines, then of the graph; of each value one
+  std::vector<std::string> remarks;   // on lines that are overridden, and on words that ask nothing
 };
 // Errors (usage, with the constraint's place): a pattern that matches nothing, a word that fits none of the matched
 // values, an axis that the mesh has not.
-llvm::Expected<Wishes> resolve_constraints(const Graph& graph, const Factors& factors, const Recogniser& recogniser,
-                                           llvm::ArrayRef<Constraint> constraints);
+llvm::Expected<ResolvedConstraints> resolve_constraints(const Graph& graph, const Factors& factors,
+                                                        const Recogniser& recogniser,
+                                                        llvm::ArrayRef<Constraint> constraints);
 std::string text_of(const Constraint& c);  // "shardings.txt:3: fc1 = colwise"
 
 // constraint_words.cpp: what the words of a line mean for one value.
@@ -45,8 +47,8 @@ struct ConstraintWords {
   llvm::StringRef word() const;  // without "held"
   Sharding whole(const Value& v) const;
   DimSharding cut_where_free(const Value& v, unsigned dim, const Axes& axes) const;
-  llvm::Expected<Axes> axes_in(llvm::StringRef text, const Axes& used, const Value& v) const;
-  llvm::Error read_dim(llvm::StringRef entry, const Value& v, unsigned d, DimSharding& out, Axes& used) const;
+  llvm::Error check_axes(const Axes& axes, Axes& used, const Value& v) const;  // and adds them to those that are used
+  llvm::Error fit(const WrittenDim& written, const Value& v, unsigned d, DimSharding& out, Axes& used) const;
   llvm::Expected<std::optional<Sharding>> as_written(const Value& v) const;
   std::optional<unsigned> dim_of_loop(const Value& v, const Use& use, int loop) const;
   llvm::Expected<std::optional<Sharding>> of_layer(const Value& v, bool by_column) const;

@@ -92,7 +92,8 @@ llvm::Expected<std::vector<ParameterGradient>> differentiate(Graph& graph, Value
     if (!*g) {
       // The loss does not depend on it: as in PyTorch, it is left as it is.
       v->frozen = true;
-      graph.remarks.push_back("parameter " + called(*v) + " does not influence the loss: it is not trained");
+      graph.remarks.push_back(
+          {"differentiate", "parameter " + called(*v) + " does not influence the loss: it is not trained"});
       continue;
     }
     out.push_back({v, *g});

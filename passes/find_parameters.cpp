@@ -12,6 +12,7 @@
 #include "llvm/ADT/SetVector.h"
 #include "passes/formulas.h"
 #include "passes/input_dependence.h"
+#include "passes/origins.h"
 #include "passes/passes.h"
 #include "passes/patterns.h"
 #include "passes/weights.h"
@@ -56,8 +57,8 @@ class Search {
     if (!is_float(node.out().type.dtype)) return;
     if (node.op->is(Trait::counts) || (node.op->is(Trait::converts) && is_integer(node.operand(0).type.dtype)))
       positional = true;
-    if (node.origin == "RotaryEmbedding") {
-      positional |= node.op->is(Trait::looks_up);  // its operands are activations and tables of sines by definition
+    if (is_from_rotary_embedding(node)) {
+      positional |= node.op->is(Trait::looks_up);
     } else if (node.op->is(Trait::looks_up)) {
       // Rows of a table that is not learned are positions in another form.
       if (depends_(node.operand(1)) && !depends_(node.operand(0)) && !meet({const_cast<Node*>(&node), 0}))
@@ -117,8 +118,7 @@ class Search {
     if (v.is_literal || !differentiable_.contains(&v)) return false;
     if (is_table(use) && v.ndim() < 2) return false;
     const bool is_normalized = use.operand == 0 && !use.node->op->is(Trait::reshapes);  // else its scale or bias
-    if (!is_normalized && llvm::StringRef(use.node->origin).contains("Normalization") && v.is_anonymous &&
-        is_constant_valued(*v.data))
+    if (!is_normalized && is_from_normalization(*use.node) && v.is_anonymous && is_constant_valued(*v.data))
       return rejected(v, norms_);
     if (auto it = learned_.find(&v); it != learned_.end()) return v.is_parameter = it->second;
     bool& learned = learned_[&v];
@@ -150,8 +150,8 @@ class Search {
     }
     if (count > most) names += " and " + std::to_string(count - most) + " more";
     if (count)
-      graph_.remarks.push_back(names + (count == 1 ? " " : ": each ") + what.str() + " (" + flag.str() +
-                               " decides otherwise)");
+      graph_.remarks.push_back({"find-parameters", names + (count == 1 ? " " : ": each ") + what.str() + " (" +
+                                                       flag.str() + " decides otherwise)"});
   }
 
   Graph& graph_;

@@ -3,6 +3,7 @@
 //   before   %m = add(%mlp, %bias)   %h = add(%attention, %m)        both products partial, each reduced by itself
 //   after    %p = add(%attention, %mlp)   %h = add(%p, %bias)        reduced at %p
 #include "frontend/ir/builder.h"
+#include "passes/annotation.h"
 #include "passes/partials.h"
 #include "passes/sharding_rules.h"
 
@@ -10,8 +11,8 @@ namespace optp {
 namespace {
 class Joiner {
  public:
-  Joiner(Graph& graph, const Factors& factors, const PassOptions& options, llvm::function_ref<bool(const Value&)> keep)
-      : graph_(graph), factors_(factors), options_(options), keep_(keep) {}
+  Joiner(Graph& graph, const Annotation& annotation, const PassOptions& options)
+      : graph_(graph), factors_(annotation.factors), pinned_(annotation.pinned), options_(options) {}
 
   llvm::Expected<bool> run() {
     bool changed = false;
@@ -43,7 +44,8 @@ class Joiner {
     while (!open.empty()) {
       Value& value = *open.pop_back_val();
       Node* add = value.producer;
-      const bool used_within = &value == &root || (value.uses.size() == 1 && !graph_.is_output(value) && !keep_(value));
+      const bool used_within =
+          &value == &root || (value.uses.size() == 1 && !graph_.is_output(value) && !pinned_.contains(&value));
       if (!add || !add->op->is(Trait::adds) || value.type != root.type || !used_within || made_as(value).is_partial()) {
         addends.push_back(&value);
         continue;
@@ -61,7 +63,7 @@ class Joiner {
     for (Value* v : addends) {
       const PartialState made = made_as(*v);
       const bool joins = made.is_partial() && made.reduce == Reduce::sum && v->type == root.type &&
-                         v->uses.size() == 1 && !graph_.is_output(*v) && !keep_(*v) &&
+                         v->uses.size() == 1 && !graph_.is_output(*v) && !pinned_.contains(v) &&
                          (partial.empty() || (made == state && same_placement(*v->sharding, *partial[0]->sharding)));
       if (joins) state = made;
       (joins ? partial : rest).push_back(v);
@@ -95,14 +97,13 @@ class Joiner {
 
   Graph& graph_;
   const Factors& factors_;
+  const llvm::DenseSet<const Value*>& pinned_;
   const PassOptions& options_;
-  llvm::function_ref<bool(const Value&)> keep_;
   llvm::DenseSet<const Node*> gone_;
 };
 }  // namespace
 
-llvm::Expected<bool> join_partials(Graph& graph, const Factors& factors, const PassOptions& options,
-                                   llvm::function_ref<bool(const Value&)> keep) {
-  return Joiner(graph, factors, options, keep).run();
+llvm::Expected<bool> join_partials(Graph& graph, const Annotation& annotation, const PassOptions& options) {
+  return Joiner(graph, annotation, options).run();
 }
 }  // namespace optp

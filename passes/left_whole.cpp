@@ -22,7 +22,8 @@ std::string a_cut(const Value& v, const MeshAxis& axis) {
 }
 }  // namespace
 
-std::string left_whole(const Graph& graph, const PassOptions& options) {
+std::string left_whole(const Graph& graph, const PassOptions& options,
+                       llvm::function_ref<std::string(const Value&)> why) {
   const MeshAxis* axis = strategy_axis(graph.mesh);
   if (!axis || axis->size == 1) return "";
   int64_t all = 0, whole = 0;
@@ -40,12 +41,9 @@ std::string left_whole(const Graph& graph, const PassOptions& options) {
       llvm::formatv("strategy {0} leaves {1:f1} % of the weights' bytes whole on every device, {2}: ", options.strategy,
                     100 * double(whole) / double(all), bytes_in_words(whole))
           .str();
-  for (size_t k = 0; k < left.size() && k < most_named; ++k) {
-    llvm::StringRef why = left[k]->cause.text;
-    why.consume_front("whole: ");
-    out += std::string(k ? ", " : "") + called(*left[k]) + " " + bytes_in_words(bytes_of(*left[k])) + " (" + why.str() +
-           ")";
-  }
+  for (size_t k = 0; k < left.size() && k < most_named; ++k)
+    out += std::string(k ? ", " : "") + called(*left[k]) + " " + bytes_in_words(bytes_of(*left[k])) + " (" +
+           why(*left[k]) + ")";
   if (left.size() > most_named) out += " and " + std::to_string(left.size() - most_named) + " more";
   const std::string& name = left[0]->model_name.empty() ? left[0]->name : left[0]->model_name;
   return out + "; a line of a --sharding file can cut them, such as: " + printable(name) + " " + a_cut(*left[0], *axis);

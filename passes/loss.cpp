@@ -6,6 +6,7 @@
 // gathered.
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/formula.h"
+#include "passes/input_names.h"
 #include "passes/training.h"
 #include "passes/weights.h"
 
@@ -14,11 +15,9 @@ namespace optp {
 const Value* find_ids(const Graph& graph) {
   const Value* found = nullptr;
   for (const Value* v : graph.inputs) {
-    const llvm::StringRef name = v->name;
-    if (v->ndim() != 2 || rows_indexed(*v) == 0 || name.contains("mask") || name.contains("position") ||
-        name.contains("type"))
-      continue;
-    if (!found || name == "input_ids") found = v;
+    const InputName name = input_name(v->name);
+    if (v->ndim() != 2 || rows_indexed(*v) == 0 || !may_be_ids(name)) continue;
+    if (!found || name == InputName::input_ids) found = v;
   }
   return found;
 }

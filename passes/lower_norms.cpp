@@ -6,7 +6,7 @@
 // The mean is taken away first: the difference of two sums, E[x²] - E[x]², would need one all-reduce, but loses the
 // variance to rounding where the mean is large.
 #include "frontend/ir/formula.h"
-#include "passes/partials.h"
+#include "passes/annotation.h"
 
 namespace optp {
 namespace {
@@ -33,14 +33,13 @@ llvm::Error lower(Graph& graph, Node& node) {
 }
 }  // namespace
 
-llvm::Expected<bool> lower_norms(Graph& graph, const PassOptions& options,
-                                 llvm::function_ref<bool(const Value&, unsigned dim)> is_cut) {
+llvm::Expected<bool> lower_norms(Graph& graph, const Annotation& annotation, const PassOptions& options) {
   bool changed = false;
   for (auto at = graph.nodes.begin(); at != graph.nodes.end();) {
     Node& node = **at++;
     if (!node.op->is(Trait::normalizes)) continue;
     const Value& x = node.operand(0);
-    if (!is_cut(x, unsigned(x.ndim()) - 1) || !options.may_rewrite()) continue;
+    if (!annotation.is_cut(x, unsigned(x.ndim()) - 1) || !options.may_rewrite()) continue;
     if (auto e = lower(graph, node)) return e;
     changed = true;
   }

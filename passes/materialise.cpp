@@ -21,7 +21,8 @@ llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t ra
     Node& node = **it++;
     if (node.op->collective) {
       CollectiveCall call = call_of(node);
-      call.group.assign(spmd.mesh.group(call.axes, rank));
+      const auto members = spmd.mesh.group(call.axes, rank);
+      call.group.assign(members.begin(), members.end());
       node.attributes = attributes_of(call);
       continue;
     }
@@ -44,8 +45,7 @@ llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t ra
     graph->erase(node);
     graph->rename(**zeros, name);
   }
-  // Keep what only fed that product: the other ranks wait for this one at its collectives.
-  if (auto e = sum_extents(*graph)) return e;
+  // What only fed that product stays: the other ranks wait for this one at its collectives.
   return graph;
 }
 }  // namespace optp

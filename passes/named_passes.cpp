@@ -136,122 +136,115 @@ llvm::Expected<std::vector<ParameterGradient>> gradients_of(Graph& graph) {
   return out;
 }
 
-llvm::Error run_build_loss(Graph& graph, const NamedPassOptions& o) {
-  auto loss = build_loss(graph, o.training.accumulate > 1);
-  if (!loss) return loss.takeError();
-  graph.outputs.clear();
-  if (loss->loss)
-    graph.outputs = {{"loss", loss->loss}};
-  else
-    graph.outputs = {{"total", loss->total}, {"count", loss->count}};
-  graph.outputs.push_back({loss->dlogits->name, loss->dlogits});
+// A stage takes from those before it what a text does not say: here from options and outputs, and it is told in outputs
+// what it hands on.
+struct HandedOn {
+  const char* stage;
+  llvm::Error (*take)(Compilation&, const NamedPassOptions&);
+  llvm::Error (*give)(Compilation&);
+};
+llvm::Error takes_nothing(Compilation&, const NamedPassOptions&) { return llvm::Error::success(); }
+llvm::Error gives_nothing(Compilation&) { return llvm::Error::success(); }
+llvm::Error take_gradients(Compilation& c, const NamedPassOptions&) {
+  auto gradients = gradients_of(*c.whole);
+  if (!gradients) return gradients.takeError();
+  c.gradients = std::move(*gradients);
   return llvm::Error::success();
 }
-llvm::Error run_differentiate(Graph& graph, const NamedPassOptions& o) {
-  auto from = named_value(graph, "from", o.from);
+llvm::Error give_loss(Compilation& c) {
+  const Loss& loss = *c.loss;
+  c.whole->outputs.clear();
+  if (loss.loss)
+    c.whole->outputs = {{"loss", loss.loss}};
+  else
+    c.whole->outputs = {{"total", loss.total}, {"count", loss.count}};
+  c.whole->outputs.push_back({loss.dlogits->name, loss.dlogits});
+  return llvm::Error::success();
+}
+llvm::Error take_logits(Compilation& c, const NamedPassOptions& o) {
+  auto from = named_value(*c.whole, "from", o.from);
   if (!from) return from.takeError();
-  auto gradient = named_value(graph, "gradient", o.gradient);
+  auto gradient = named_value(*c.whole, "gradient", o.gradient);
   if (!gradient) return gradient.takeError();
-  auto gradients = differentiate(graph, **from, **gradient);
-  if (!gradients) return gradients.takeError();
-  for (auto [parameter, value] : *gradients) {
-    graph.gradients.push_back({parameter->name, parameter->name + ".grad"});
-    graph.outputs.push_back({parameter->name + ".grad", value});
+  c.loss = {nullptr, *from, *gradient, nullptr, nullptr};
+  return llvm::Error::success();
+}
+llvm::Error give_gradients(Compilation& c) {
+  for (auto [parameter, value] : c.gradients) {
+    c.whole->gradients.push_back({parameter->name, parameter->name + ".grad"});
+    c.whole->outputs.push_back({parameter->name + ".grad", value});
   }
   return llvm::Error::success();
 }
-llvm::Error run_accumulate(Graph& graph, const NamedPassOptions& o) {
-  auto total = named_value(graph, "total", o.total);
+llvm::Error take_sums(Compilation& c, const NamedPassOptions& o) {
+  auto total = named_value(*c.whole, "total", o.total);
   if (!total) return total.takeError();
-  auto count = named_value(graph, "count", o.count);
+  auto count = named_value(*c.whole, "count", o.count);
   if (!count) return count.takeError();
-  auto gradients = gradients_of(graph);
-  if (!gradients) return gradients.takeError();
-  Loss loss{nullptr, nullptr, nullptr, *total, *count};
-  if (auto e = accumulate_micro_batches(graph, loss, *gradients)) return e;
-  graph.outputs.push_back({"loss", loss.loss});
-  for (size_t k = 0; k < gradients->size(); ++k)
-    output_of(graph, graph.gradients[k].output)->value = (*gradients)[k].gradient;
+  c.loss = {nullptr, nullptr, nullptr, *total, *count};
+  return take_gradients(c, o);
+}
+llvm::Error give_accumulated(Compilation& c) {
+  if (!c.loss->loss) return llvm::Error::success();  // of one micro-batch nothing is summed
+  c.whole->outputs.push_back({"loss", c.loss->loss});
+  for (size_t k = 0; k < c.gradients.size(); ++k)
+    output_of(*c.whole, c.whole->gradients[k].output)->value = c.gradients[k].gradient;
   return llvm::Error::success();
 }
-llvm::Error run_training_outputs(Graph& graph, const NamedPassOptions& o) {
-  auto loss = named_value(graph, "loss", o.loss);
+llvm::Error take_outputs(Compilation& c, const NamedPassOptions& o) {
+  auto loss = named_value(*c.whole, "loss", o.loss);
   if (!loss) return loss.takeError();
-  auto gradients = gradients_of(graph);
-  if (!gradients) return gradients.takeError();
-  graph.gradients.clear();
-  set_training_outputs(graph, {*loss, nullptr, nullptr, nullptr, nullptr}, *gradients);
+  c.loss = {*loss, nullptr, nullptr, nullptr, nullptr};
+  if (auto e = take_gradients(c, o)) return e;
+  c.whole->gradients.clear();
   return llvm::Error::success();
 }
-llvm::Error run_optimizer(Graph& graph, const NamedPassOptions& o) {
-  if (auto e = check_settings(o.training)) return e;
-  auto gradients = gradients_of(graph);
-  if (!gradients) return gradients.takeError();
-  return add_optimizer(graph, *gradients, o.training);
-}
-llvm::Error run_join_partials(Graph& graph, const NamedPassOptions& o) {
-  auto factors = Factors::of(graph);
-  if (!factors) return factors.takeError();
-  return join_partials(graph, *factors, o.passes, [](const Value&) { return false; }).takeError();
-}
-llvm::Error run_lower_norms(Graph& graph, const NamedPassOptions& o) {
-  auto is_cut = [](const Value& v, unsigned dim) { return v.sharding && v.sharding->dims[dim].is_split(); };
-  return lower_norms(graph, o.passes, is_cut).takeError();
-}
-llvm::Error run_repeat_heads(Graph& graph, const NamedPassOptions& o) {
-  auto factors = Factors::of(graph);
-  if (!factors) return factors.takeError();
-  auto axes_of = [&](Factors::Class c) -> Axes {
-    for (const Factors::Place& p : factors->info(c).places)
-      if (p.value->sharding && p.value->sharding->dims[p.dim].is_product() && p.value->sharding->dims[p.dim].is_split())
-        return p.value->sharding->dims[p.dim].factors()[p.factor].axes;
-    return {};
-  };
-  return repeat_heads(graph, *factors, o.passes, axes_of).takeError();
-}
+const HandedOn handed_on[] = {
+    {"build-loss", takes_nothing, give_loss},     {"differentiate", take_logits, give_gradients},
+    {"accumulate", take_sums, give_accumulated},  {"training-outputs", take_outputs, gives_nothing},
+    {"optimizer", take_gradients, gives_nothing},
+};
 
-// Stages that take from those before them what a text does not say, and what is no stage.
-struct Step {
-  const char* name;
-  llvm::Error (*run)(Graph&, const NamedPassOptions&);
+// Several stages one after the other: annotate until nothing is left to rewrite for it, and all that make a step.
+struct Range {
+  const char *name, *from, *to;
 };
-const Step steps[] = {
-    {"build-loss", run_build_loss},
-    {"differentiate", run_differentiate},
-    {"accumulate", run_accumulate},
-    {"training-outputs", run_training_outputs},
-    {"optimizer", run_optimizer},
-    {"join-partials", run_join_partials},
-    {"lower-norms", run_lower_norms},
-    {"repeat-heads", run_repeat_heads},
-    {"training", [](Graph& g, const NamedPassOptions& o) { return make_training_step(g, o.passes, o.training); }},
-};
+const Range ranges[] = {{"annotate", "annotate", "join-partials"}, {"training", "choose-trained", "recompute"}};
 }  // namespace
 
 std::vector<std::string> named_passes() {
   std::vector<std::string> out;
   for (const Stage& s : pipeline()) out.push_back(s.name);
-  for (const Step& s : steps)
-    if (!llvm::is_contained(out, s.name)) out.push_back(s.name);
+  for (const Range& r : ranges)
+    if (!llvm::is_contained(out, r.name)) out.push_back(r.name);
   return out;
 }
 llvm::Expected<std::unique_ptr<Graph>> run_named_pass(llvm::StringRef name, std::unique_ptr<Graph> graph,
                                                       const NamedPassOptions& o) {
-  for (const Step& step : steps)
-    if (name == step.name) {
-      if (auto e = step.run(*graph, o)) return e;
-      if (const Stage* stage = find_stage(name); stage && stage->is(Stage::sweeps)) graph->erase_dead();
-      if (auto e = verify(*graph)) return e;
+  for (const Range& range : ranges)
+    if (name == range.name) {
+      if (auto e = run_stages(*graph, range.from, range.to, o.passes, o.training)) return e;
       return graph;
     }
   const Stage* stage = find_stage(name);
   if (!stage)
     return error(Code::unknown_pass, "no pass is named " + quoted(name))
         .hint("there are " + llvm::join(named_passes(), ", "));
-  if (stage->is(Stage::per_rank) && o.rank >= graph->mesh.devices())
+  const bool makes_ranks = stage->is(Stage::per_rank) && stage->is(Stage::makes_graph);
+  if (makes_ranks && o.rank >= graph->mesh.devices())
     return error(Code::bad_value, "option rank")
         .expected("one below " + llvm::Twine(graph->mesh.devices()))
         .found(o.rank);
-  return run_stage(*stage, std::move(graph), o.passes, o.training, o.rank);
+  Compilation c{.passes = o.passes, .trains = stage->when == Stage::When::training, .training = o.training};
+  std::unique_ptr<Graph>& place = place_of(*stage, c);
+  place = std::move(graph);
+  const auto* handed = llvm::find_if(handed_on, [&](const HandedOn& h) { return name == h.stage; });
+  if (handed != std::end(handed_on))
+    if (auto e = handed->take(c, o)) return e;
+  if (auto e = run_stage(*stage, c, makes_ranks ? o.rank : 0)) return e;
+  if (handed != std::end(handed_on))
+    if (auto e = handed->give(c)) return e;
+  if (!c.ranks.empty()) return std::move(c.ranks.back());
+  return std::move(c.spmd ? c.spmd : c.whole);
 }
 }  // namespace optp

@@ -42,16 +42,6 @@ bool may_be_partial(const Sharding& own, const PartialState& state);
 // Marks the values that stay partial: starts from all that may and removes until nothing changes. A pinned value keeps
 // the sharding that it has.
 void find_partials(Graph& graph, const Factors& factors, llvm::function_ref<bool(const Value&)> is_pinned);
-// Of an annotated graph; values that are to be kept stay as they are. True if it made adds, which have no sharding yet.
-llvm::Expected<bool> join_partials(Graph& graph, const Factors& factors, const PassOptions& options,
-                                   llvm::function_ref<bool(const Value&)> keep);
-// Lowers the norms over dims that are cut. True if it did: what it made has no sharding yet.
-llvm::Expected<bool> lower_norms(Graph& graph, const PassOptions& options,
-                                 llvm::function_ref<bool(const Value&, unsigned dim)> is_cut);
-// Makes a repeat of the views that repeat heads of keys and values for the queries, where `axes_of` cuts the joint
-// class over more devices than there are such heads. True if it did: the classes are others now.
-llvm::Expected<bool> repeat_heads(Graph& graph, const Factors& factors, const PassOptions& options,
-                                  llvm::function_ref<Axes(Factors::Class)> axes_of);
 // Of an annotated graph: how many heads of keys and values the devices hold for their queries, copies included.
 std::vector<std::string> copies_of_heads(const Graph& graph);
 // Makes binary adds of sums: what is partial alike is added up first, reduced once, and then the rest is added.

@@ -52,13 +52,13 @@ llvm::Error find_parameters(Graph& graph, const PassOptions& options);
 llvm::Error precision(Graph& graph, const PassOptions& options);
 llvm::Error round_products(Graph& graph, const PassOptions& options);
 llvm::Error find_states(Graph& graph, const PassOptions& options);
-llvm::Error annotate(Graph& graph, const PassOptions& options);
 // Of an annotated graph, or step: what the strategy's axis leaves whole is cut along the sequence of token ids. Errors:
 // no such axis, nothing to cut.
 llvm::Error sequence_parallel(Graph& graph, const PassOptions& options);
 // Of an annotated graph: which parameters every device holds whole because the strategy cuts them not, with reasons and
-// a way out, where they are more than a fiftieth of all bytes; else empty.
-std::string left_whole(const Graph& graph, const PassOptions& options);
+// a way out, where they are more than a fiftieth of all bytes; else empty. `why` tells the reason.
+std::string left_whole(const Graph& graph, const PassOptions& options,
+                       llvm::function_ref<std::string(const Value&)> why);
 llvm::SmallVector<MeshAxis, 2> idle_axes(const Graph& graph);  // of several devices, over which no value is split
 
 // One SPMD graph with symbolic local shapes and collectives, right for every rank of graph.mesh.
@@ -70,7 +70,7 @@ llvm::Error hasten_updates(Graph& graph);
 llvm::Error prefetch(Graph& graph);
 // This rank's graph: every part and start a number.
 llvm::Expected<std::unique_ptr<Graph>> materialise(const Graph& spmd, int64_t rank);
-// Where a rank has a part of a named extent and needs to know the whole: materialise's last step.
+// Where a rank has a part of a named extent and needs to know the whole, the parts are added up.
 llvm::Error sum_extents(Graph& rank_graph);
 // The whole graph with named dims replaced by numbers.
 llvm::Expected<std::unique_ptr<Graph>> bind_dims(const Graph& graph, const DimValues& values);

@@ -24,7 +24,28 @@ llvm::Error add_caches(Compilation& c, int64_t) {
   auto made = cached_decoder(*c.whole, *c.passes.kv_cache);
   if (!made) return made.takeError();
   c.whole = std::move(*made);
-  return c.passes.last_logits ? keep_last_logits(*c.whole) : llvm::Error::success();
+  return llvm::Error::success();
+}
+llvm::Error last_logits(Compilation& c, int64_t) {
+  return c.passes.kv_cache && c.passes.last_logits ? keep_last_logits(*c.whole) : llvm::Error::success();
+}
+llvm::Error shard(Compilation& c, int64_t) {
+  auto made = annotate(*c.whole, c.passes);
+  if (!made) return made.takeError();
+  c.annotation = std::make_unique<Annotation>(std::move(*made));
+  return llvm::Error::success();
+}
+template <llvm::Expected<bool> (*rewrite)(Graph&, const Annotation&, const PassOptions&)>
+llvm::Error by_annotation(Compilation& c, int64_t) {
+  if (!c.annotation) {
+    auto made = Annotation::of(*c.whole);
+    if (!made) return made.takeError();
+    c.annotation = std::make_unique<Annotation>(std::move(*made));
+  }
+  auto changed = rewrite(*c.whole, *c.annotation, c.passes);
+  if (!changed) return changed.takeError();
+  if (*changed) c.annotation.reset();
+  return llvm::Error::success();
 }
 llvm::Error begin_training(Compilation& c, int64_t) {
   c.inference = c.whole->clone();
@@ -66,7 +87,8 @@ llvm::Error make_spmd(Compilation& c, int64_t) {
 llvm::Error make_rank(Compilation& c, int64_t rank) {
   auto made = materialise(*c.spmd, rank);
   if (!made) return made.takeError();
-  c.ranks.push_back(std::move(*made));
+  c.ranks.resize(std::max(c.ranks.size(), size_t(rank) + 1));
+  c.ranks[size_t(rank)] = std::move(*made);
   return llvm::Error::success();
 }
 
@@ -102,8 +124,16 @@ const Stage stages[] = {
     // After states are known: a model's own caches give way to those.
     {"add-caches", "where asked for, a decoder that keeps keys and values of earlier tokens in caches", always,
      add_caches, sweeps | makes_graph},
-    {"annotate", "gives every value a sharding and its cause; keeps partial sums as far as they may go", always,
-     on_whole<annotate>, counts},
+    {"last-logits", "where asked for, a decoder with caches gives the logits of the last token alone", always,
+     last_logits, sweeps},
+    {"annotate", "gives every value a sharding and its cause; keeps partial sums as far as they may go", always, shard},
+    // What is decided shows what to rewrite for it; then all is decided anew, until nothing is left to rewrite.
+    {"repeat-heads", "heads that are copied for more devices than there are heads become one operator", always,
+     by_annotation<repeat_heads>, counts | reannotates},
+    {"lower-norms", "a norm over what is cut becomes what it computes, whose sums are of parts", always,
+     by_annotation<lower_norms>, counts | reannotates},
+    {"join-partials", "in a chain of adds what is partial is added up first, and reduced once", always,
+     by_annotation<join_partials>, counts | reannotates},
     // Training starts from an annotated graph, so that the forward part of its plan is the inference plan.
     {"choose-trained", "decides which parameters are trained and which are frozen", training, begin_training},
     {"widen-masters", "half-precision parameters get float32 masters", training,
@@ -140,9 +170,12 @@ const Stage stages[] = {
      [](Compilation& c, int64_t) { return hasten_updates(*c.spmd); }, on_spmd},
     {"prefetch", "what is gathered before its use (ZeRO 3) is gathered one ahead", training,
      [](Compilation& c, int64_t) { return prefetch(*c.spmd); }, on_spmd},
-    // Last: from here on no collective may be removed or moved on one rank alone.
+    // From here on no collective may be removed or moved on one rank alone.
     {"materialise", "one graph per rank: every extent a number or a named dim", always, make_rank,
      per_rank | on_spmd | makes_graph},
+    // After each extent is a number, or the part of a named one that this rank has.
+    {"sum-extents", "where a rank needs to know the whole of a named extent, the ranks' parts are added up", always,
+     [](Compilation& c, int64_t rank) { return sum_extents(*c.ranks[size_t(rank)]); }, per_rank | on_spmd},
 };
 }  // namespace
 

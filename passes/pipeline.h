@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "passes/annotation.h"
 #include "passes/passes.h"
 #include "passes/training.h"
 
@@ -25,7 +26,9 @@ struct Compilation {
   // After materialise, one per rank. `first_alone`: for who writes and runs none; all but the first are null.
   std::vector<std::unique_ptr<Graph>> ranks;
   bool first_alone = false;
-  // What the stages of training hand on to each other.
+  // What stages hand on to each other: annotate to those that rewrite by it, which drop it where they did …
+  std::unique_ptr<Annotation> annotation;
+  // … and those of training.
   std::optional<Loss> loss;
   std::vector<ParameterGradient> gradients;
 
@@ -47,6 +50,7 @@ struct Stage {
     counts = 4,    // asks before each rewrite, so that --rewrite-limit can stop it there
     on_spmd = 8,   // takes the SPMD graph; others the whole one
     makes_graph = 16,
+    reannotates = 32,  // where it rewrote anything, the stages from `annotate` on run again before any other
   };
   unsigned flags = 0;
   bool is(Flag flag) const { return (flags & flag) != 0; }
@@ -67,18 +71,15 @@ struct StageHooks {
 // Runs the stages in order, from `from` on where one is given, and verifies the graph after each. Errors: those of the
 // passes; Fault::internal, naming the stage, where a graph does not verify.
 llvm::Error run_pipeline(Compilation& compilation, const StageHooks& hooks = {}, llvm::StringRef from = "");
-// The same up to a canonical graph: what comes before shardings.
-llvm::Error canonicalise(Graph& graph, const PassOptions& options);
-// An annotated inference graph becomes an annotated training step with outputs loss, gradients and updates.
-llvm::Error make_training_step(Graph& graph, const PassOptions& passes, const TrainingOptions& options);
+// The stages `from` to `to`, as the pipeline runs them, on a graph that stays the same object: those between them that
+// make another graph are left out.
+llvm::Error run_stages(Graph& graph, llvm::StringRef from, llvm::StringRef to, const PassOptions& passes = {},
+                       const TrainingOptions& training = {});
 // A rank graph that was read from its file becomes what was emitted: ONNX products know one order of dims, so the
 // exporter put transposes and reshapes around ours.
 llvm::Error prepare_emitted(Graph& graph);
-// One pass on a graph that stays the same object, as the pipeline runs it. Errors: usage, where it makes another graph.
-llvm::Error run_pass(llvm::StringRef name, Graph& graph, const PassOptions& options = {});
-// One stage on one graph, verified. `rank`: for materialise. Gives the graph after it.
-llvm::Expected<std::unique_ptr<Graph>> run_stage(const Stage& stage, std::unique_ptr<Graph> graph,
-                                                 const PassOptions& options, const TrainingOptions& training,
-                                                 int64_t rank = 0);
+// One stage alone, verified, on what the compilation has; its graph is then `newest`, or the last rank's.
+llvm::Error run_stage(const Stage& stage, Compilation& compilation, int64_t rank = 0);
+std::unique_ptr<Graph>& place_of(const Stage& stage, Compilation& compilation);  // of the graph that a stage takes
 
 }  // namespace optp

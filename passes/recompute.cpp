@@ -47,8 +47,9 @@ class Recompute {
           .what("the model has no layers that could be computed again")
           .expected("places in it that one activation alone goes through, with a product between them")
           .found("none before the logits");
-    graph_.remarks.push_back("--recompute keeps of " + std::to_string(count) + (count == 1 ? " layer" : " layers") +
-                             " the input alone, and computes the rest again in the backward pass");
+    graph_.remarks.push_back({"recompute", "--recompute keeps of " + std::to_string(count) +
+                                               (count == 1 ? " layer" : " layers") +
+                                               " the input alone, and computes the rest again in the backward pass"});
     return llvm::Error::success();
   }
 

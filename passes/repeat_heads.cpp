@@ -8,6 +8,7 @@
 #include "frontend/ir/axis_use.h"
 #include "frontend/ir/builder.h"
 #include "llvm/ADT/MapVector.h"
+#include "passes/annotation.h"
 #include "passes/partials.h"
 
 namespace optp {
@@ -109,12 +110,12 @@ llvm::Error make_repeat(Graph& graph, const Repetition& r) {
 }
 }  // namespace
 
-llvm::Expected<bool> repeat_heads(Graph& graph, const Factors& factors, const PassOptions& options,
-                                  llvm::function_ref<Axes(Factors::Class)> axes_of) {
+llvm::Expected<bool> repeat_heads(Graph& graph, const Annotation& annotation, const PassOptions& options) {
   bool changed = false;
+  const Factors& factors = annotation.factors;
   const Finder finder(graph, factors);
   for (const auto& [heads, all] : finder.run()) {
-    const Axes axes = axes_of(heads);
+    const Axes& axes = annotation.axes[size_t(heads)];
     const auto count = factors.info(heads).extent.constant();
     if (axes.size() != 1 || !count || *count >= graph.mesh.axis_size(axes[0]) || !finder.is_within(all)) continue;
     if (!options.may_rewrite()) break;

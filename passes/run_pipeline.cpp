@@ -6,9 +6,12 @@
 
 namespace optp {
 namespace {
+Graph& graph_after(const Stage& stage, const Compilation& c, int64_t rank) {
+  return stage.is(Stage::per_rank) ? *c.ranks[size_t(rank)] : c.newest();
+}
 llvm::Error run_verified(const Stage& stage, Compilation& c, int64_t rank) {
   if (auto e = stage.run(c, rank)) return e;
-  Graph& graph = stage.is(Stage::per_rank) ? *c.ranks.back() : c.newest();
+  Graph& graph = graph_after(stage, c, rank);
   if (stage.is(Stage::sweeps)) graph.erase_dead();
   if (auto e = verify(graph)) return within(words(llvm::Twine("after ") + stage.name), std::move(e));
   return llvm::Error::success();
@@ -16,29 +19,29 @@ llvm::Error run_verified(const Stage& stage, Compilation& c, int64_t rank) {
 
 class Driver {
  public:
-  Driver(Compilation& c, const StageHooks& hooks, llvm::StringRef from) : c_(c), hooks_(hooks) {
-    bool begun = from.empty();
-    for (const Stage& s : pipeline()) {
-      begun |= s.name == from;
-      if (!begun || (s.when == Stage::When::training && !c.trains)) continue;
-      stages_.push_back(&s);
-      total_ += times(s);
-    }
+  Driver(Compilation& c, const StageHooks& hooks, std::vector<const Stage*> stages)
+      : c_(c), hooks_(hooks), stages_(std::move(stages)) {
+    for (const Stage* s : stages_) total_ += times(*s);
+    if (hooks_.rewrite_limit) limit_.left = hooks_.rewrite_limit->second;
   }
   llvm::Error run() {
-    advance(0);
-    for (const Stage* s : stages_) {
-      if (hooks_.before) hooks_.before(*s, c_.newest());
-      RewriteLimit limit;
-      if (hooks_.rewrite_limit && hooks_.rewrite_limit->first == s->name) {
-        limit.left = hooks_.rewrite_limit->second;
-        c_.passes.limit = &limit;
+    for (size_t k = 0; k < stages_.size();) {
+      const Stage& s = *stages_[k];
+      progress(k, 0);
+      if (hooks_.before) hooks_.before(s, c_.newest());
+      c_.passes.limit = hooks_.rewrite_limit && hooks_.rewrite_limit->first == s.name ? &limit_ : nullptr;
+      for (int64_t rank = 0; rank < times(s); ++rank) {
+        if (auto e = step(s, rank)) return e;
+        progress(k, rank + 1);
       }
-      for (int64_t rank = 0; rank < times(*s); ++rank)
-        if (auto e = step(*s, rank)) return e;
-      if (s->is(Stage::per_rank)) c_.ranks.resize(size_t(c_.whole->mesh.devices()));
+      if (s.is(Stage::per_rank)) c_.ranks.resize(size_t(c_.whole->mesh.devices()));
       c_.passes.limit = nullptr;
-      if (hooks_.stop_after == s->name) break;
+      stops_ |= hooks_.stop_after == s.name;
+      const size_t next = s.is(Stage::reannotates) && !c_.annotation ? annotates() : k + 1;
+      const bool settles = is_annotating(k) && is_annotating(next);
+      k = next;
+      if (!settles) c_.annotation.reset();
+      if (stops_ && !settles) break;
     }
     return llvm::Error::success();
   }
@@ -47,24 +50,33 @@ class Driver {
   int64_t times(const Stage& s) const {
     return s.is(Stage::per_rank) && !c_.first_alone ? c_.whole->mesh.devices() : 1;
   }
-  void advance(int64_t n) {
-    done_ += n;
-    if (hooks_.progress) hooks_.progress(done_, total_);
+  size_t annotates() const {
+    return size_t(llvm::find_if(stages_, [](const Stage* s) { return s->name == llvm::StringRef("annotate"); }) -
+                  stages_.begin());
+  }
+  bool is_annotating(size_t k) const {
+    return k < stages_.size() && (stages_[k]->is(Stage::reannotates) || k == annotates());
+  }
+  void progress(size_t stage, int64_t rank) const {
+    if (!hooks_.progress) return;
+    for (size_t k = 0; k < stage; ++k) rank += times(*stages_[k]);
+    hooks_.progress(rank, total_);
   }
   llvm::Error step(const Stage& s, int64_t rank) {
     const auto began = std::chrono::steady_clock::now();
     if (auto e = run_verified(s, c_, rank)) return e;
     const std::chrono::duration<double, std::milli> ms = std::chrono::steady_clock::now() - began;
-    advance(1);
     if (!hooks_.after) return llvm::Error::success();
-    if (s.is(Stage::per_rank)) return hooks_.after(s, *c_.ranks.back(), rank, ms.count());
-    return hooks_.after(s, c_.newest(), std::nullopt, ms.count());
+    const bool one_of_ranks = s.is(Stage::per_rank);
+    return hooks_.after(s, graph_after(s, c_, rank), one_of_ranks ? std::optional(rank) : std::nullopt, ms.count());
   }
 
   Compilation& c_;
   const StageHooks& hooks_;
   std::vector<const Stage*> stages_;
-  int64_t done_ = 0, total_ = 0;
+  RewriteLimit limit_;
+  int64_t total_ = 0;
+  bool stops_ = false;
 };
 
 // What the model's source calls a node's module, or a parameter; only asked of an error.
@@ -78,53 +90,54 @@ std::string source_of(const Place& place, const Graph& graph) {
   return "";
 }
 
-// Runs some stages on a graph that someone else owns.
-llvm::Error run_on(Graph& graph, const PassOptions& passes, const TrainingOptions& training,
-                   llvm::function_ref<bool(const Stage&)> wanted) {
+std::vector<const Stage*> stages_that(llvm::function_ref<bool(const Stage&)> are_wanted) {
+  std::vector<const Stage*> out;
+  for (const Stage& s : pipeline())
+    if (are_wanted(s)) out.push_back(&s);
+  return out;
+}
+// Runs stages on a graph that someone else owns.
+llvm::Error run_on(Graph& graph, std::vector<const Stage*> stages, const PassOptions& passes,
+                   const TrainingOptions& training) {
   Compilation c{.passes = passes, .trains = true, .training = training};
-  llvm::Error failed = llvm::Error::success();
-  for (const Stage& s : pipeline()) {
-    if (failed || !wanted(s)) continue;
-    std::unique_ptr<Graph>& place = s.is(Stage::on_spmd) ? c.spmd : c.whole;
-    place.reset(&graph);
-    failed = run_verified(s, c, 0);
-    (void)place.release();  // NOLINT(bugprone-unused-return-value): the caller's
-  }
+  std::unique_ptr<Graph>& place = place_of(*stages.front(), c);
+  place.reset(&graph);
+  llvm::Error failed = Driver(c, {}, std::move(stages)).run();
+  (void)place.release();  // NOLINT(bugprone-unused-return-value): the caller's
   return failed;
 }
 }  // namespace
 
-llvm::Error run_pipeline(Compilation& compilation, const StageHooks& hooks, llvm::StringRef from) {
-  llvm::Error failed = Driver(compilation, hooks, from).run();
-  return with_sources(std::move(failed), [&](const Place& p) { return source_of(p, *compilation.whole); });
+std::unique_ptr<Graph>& place_of(const Stage& stage, Compilation& c) {
+  if (stage.is(Stage::per_rank) && !stage.is(Stage::makes_graph)) return c.ranks.emplace_back();
+  return stage.is(Stage::on_spmd) ? c.spmd : c.whole;
 }
 
-llvm::Error canonicalise(Graph& graph, const PassOptions& options) {
-  bool over = false;
-  return run_on(graph, options, {}, [&](const Stage& s) {
-    return !(over |= llvm::StringRef(s.name) == "annotate") && !s.is(Stage::makes_graph);
+llvm::Error run_pipeline(Compilation& compilation, const StageHooks& hooks, llvm::StringRef from) {
+  bool begun = from.empty();
+  auto stages = stages_that([&](const Stage& s) {
+    begun |= s.name == from;
+    return begun && (s.when != Stage::When::training || compilation.trains);
   });
+  llvm::Error failed = Driver(compilation, hooks, std::move(stages)).run();
+  return with_sources(std::move(failed), [&](const Place& p) { return source_of(p, *compilation.whole); });
 }
-llvm::Error run_pass(llvm::StringRef name, Graph& graph, const PassOptions& options) {
-  const Stage* stage = find_stage(name);
-  if (!stage) return error(Code::unknown_pass).what("no pass is named " + quoted(name));
-  if (stage->is(Stage::makes_graph)) return error(Code::bad_value).what("pass " + name + " makes another graph");
-  return run_on(graph, options, {}, [&](const Stage& s) { return &s == stage; });
+llvm::Error run_stages(Graph& graph, llvm::StringRef from, llvm::StringRef to, const PassOptions& passes,
+                       const TrainingOptions& training) {
+  bool begun = false, over = false;
+  auto stages = stages_that([&](const Stage& s) {
+    begun |= s.name == from;
+    const bool wanted = begun && !over;
+    over |= s.name == to;
+    return wanted && !s.is(Stage::makes_graph);
+  });
+  if (stages.empty()) return error(Code::unknown_pass).what("no pass is named " + quoted(from));
+  return run_on(graph, std::move(stages), passes, training);
 }
 llvm::Error prepare_emitted(Graph& graph) {
-  return run_on(graph, {}, {}, [](const Stage& s) { return s.when == Stage::When::emitted; });
+  return run_on(graph, stages_that([](const Stage& s) { return s.when == Stage::When::emitted; }), {}, {});
 }
-llvm::Error make_training_step(Graph& graph, const PassOptions& passes, const TrainingOptions& options) {
-  if (auto e = check_settings(options)) return e;
-  return run_on(graph, passes, options, [](const Stage& s) { return s.when == Stage::When::training; });
-}
-llvm::Expected<std::unique_ptr<Graph>> run_stage(const Stage& stage, std::unique_ptr<Graph> graph,
-                                                 const PassOptions& options, const TrainingOptions& training,
-                                                 int64_t rank) {
-  Compilation c{.passes = options, .trains = stage.when == Stage::When::training, .training = training};
-  (stage.is(Stage::on_spmd) ? c.spmd : c.whole) = std::move(graph);
-  if (auto e = run_verified(stage, c, rank)) return e;
-  if (stage.is(Stage::per_rank)) return std::move(c.ranks.back());
-  return std::move(c.spmd ? c.spmd : c.whole);
+llvm::Error run_stage(const Stage& stage, Compilation& compilation, int64_t rank) {
+  return run_verified(stage, compilation, rank);
 }
 }  // namespace optp

@@ -10,11 +10,12 @@
 #include "passes/factors.h"
 #include "passes/partials.h"
 #include "passes/sharding_rules.h"
+#include "passes/strategy.h"
 #include "passes/training.h"
 
 namespace optp {
 namespace {
-constexpr const char* axis = "data";
+constexpr llvm::StringLiteral axis = data_axis;
 
 // How a parameter is cut over the axis beside how it is cut already; none: no dim has two elements.
 class FurtherCut {
@@ -40,7 +41,7 @@ class FurtherCut {
     }
     if (!best) return std::nullopt;
     Sharding s = *v.sharding;
-    s.dims[*best] = cut_at_majors(factors_.of(v, *best), {axis});
+    s.dims[*best] = cut_at_majors(factors_.of(v, *best), {axis.str()});
     return s;
   }
   // Within the parts that another axis makes.
@@ -49,9 +50,9 @@ class FurtherCut {
     for (DimSharding& dim : s.dims) {
       if (!dim.is_product() || !dim.is_split() || covers(dim)) continue;
       for (FactorSharding& f : dim.factors())
-        if (f.axes.empty() && can_be_cut(f.extent)) return f.axes = {axis}, s;
+        if (f.axes.empty() && can_be_cut(f.extent)) return f.axes = {axis.str()}, s;
       for (FactorSharding& f : dim.factors())
-        if (can_be_cut(f.extent)) return f.axes.push_back(axis), s;
+        if (can_be_cut(f.extent)) return f.axes.push_back(axis.str()), s;
     }
     return std::nullopt;
   }
@@ -106,7 +107,7 @@ llvm::Error shard_training_state(Graph& graph, const TrainingOptions& options) {
                         m.value == parameter ? "" : parameter->name};
     }
   }
-  if (!whole.empty()) graph.remarks.push_back(list_of_whole(whole, options.zero));
+  if (!whole.empty()) graph.remarks.push_back({"shard-training-state", list_of_whole(whole, options.zero)});
   // The norm of gradients is now one of parts.
   auto is_given = [&](const Value& v) {
     return stays.contains(&v) || !v.producer || v.producer->phase != Phase::optimizer;

@@ -8,6 +8,9 @@
 
 namespace optp {
 
+// The mesh axis that the batch is cut along; ZeRO shares what training keeps over it.
+constexpr llvm::StringLiteral data_axis = "data";
+
 // What a strategy knows, and what it decides.
 class Seeding {
  public:

@@ -28,7 +28,8 @@ llvm::Error sum_extent(Builder& build, const Value& input, size_t axis) {
                       .reason = "input '" + input.name + "' has a part of " + whole.text() +
                                 " on each device, and shapes need the whole",
                       .extent = whole};
-  call.group.assign(graph.mesh.group(call.axes, *graph.rank));
+  const auto members = graph.mesh.group(call.axes, *graph.rank);
+  call.group.assign(members.begin(), members.end());
   Value& part = build.dim_tensor({1}, {input.type.dims[axis]}, DType::i64, call.id + "/part");
   auto sum = build.create(to_string(call.kind), {&part}, attributes_of(call), call.id);
   if (!sum) return sum.takeError();

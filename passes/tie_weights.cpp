@@ -47,18 +47,20 @@ class Tying {
     if (by_itself) tie_tables();
     tie_calls(by_itself);
     if (tied_)
-      graph_.remarks.push_back(count_text(tied_, "weight is", "weights are") +
-                               " tied to what another use of the same module has, and trained as one, such as " +
-                               example_.first + " to " + example_.second + " (--untie PATTERN)");
+      graph_.remarks.push_back(
+          {"tie-weights", count_text(tied_, "weight is", "weights are") +
+                              " tied to what another use of the same module has, and trained as one, such as " +
+                              example_.first + " to " + example_.second + " (--untie PATTERN)"});
     if (asked_tied_)
-      graph_.remarks.push_back(count_text(asked_tied_, "weight is", "weights are") +
-                               " tied to an equal one as --tie asks, and trained as one, such as " +
-                               asked_example_.first + " to " + asked_example_.second);
+      graph_.remarks.push_back({"tie-weights", count_text(asked_tied_, "weight is", "weights are") +
+                                                   " tied to an equal one as --tie asks, and trained as one, such as " +
+                                                   asked_example_.first + " to " + asked_example_.second});
     if (equal_)
       graph_.remarks.push_back(
-          count_text(equal_, "weight is equal to another's", "weights are equal to others'") + ", such as " +
-          equal_example_.first + " to that of " + equal_example_.second +
-          ", but the file has them in different modules or names none: trained apart (--tie PATTERN)");
+          {"tie-weights",
+           count_text(equal_, "weight is equal to another's", "weights are equal to others'") + ", such as " +
+               equal_example_.first + " to that of " + equal_example_.second +
+               ", but the file has them in different modules or names none: trained apart (--tie PATTERN)"});
     return llvm::Error::success();
   }
 
@@ -85,10 +87,11 @@ class Tying {
           if (equal) break;
         }
         if (!equal || !options_.may_rewrite()) continue;
-        graph_.remarks.push_back(called(*weight) + " is tied to " + called(*table) +
-                                 (assumed      ? " (assumed from its shape and place: the weights' bytes are not there)"
-                                  : transposed ? ", which it equals transposed"
-                                               : ", which it equals"));
+        graph_.remarks.push_back(
+            {"tie-weights", called(*weight) + " is tied to " + called(*table) +
+                                (assumed      ? " (assumed from its shape and place: the weights' bytes are not there)"
+                                 : transposed ? ", which it equals transposed"
+                                              : ", which it equals")});
         replace(*weight, *table, transposed);
       }
     }

@@ -4,6 +4,7 @@
 #include "frontend/ir/op.h"
 #include "passes/cached_decoder.h"
 #include "passes/input_dependence.h"
+#include "passes/input_names.h"
 #include "passes/passes.h"
 #include "passes/token_free.h"
 
@@ -73,8 +74,8 @@ class Tables {
   };
   // Of a place and of positions that are given: the place. Masks let all tokens in.
   int64_t number_for(const Value& bound_input, int64_t place) const {
-    const llvm::StringRef name = bound_input.name;
-    return name.contains("position") ? place : name.contains("mask") ? 1 : 0;
+    const InputName name = input_name(bound_input.name);
+    return name == InputName::positions ? place : name == InputName::mask ? 1 : 0;
   }
   Dim capacity_;
   std::unique_ptr<Graph> places_;  // its outputs are where tables are read

@@ -5,6 +5,7 @@
 // tie_weights). The first use keeps the name, the others are named after their node; further calls' names are aliases.
 #include "frontend/ir/op.h"
 #include "passes/modules.h"
+#include "passes/origins.h"
 #include "passes/passes.h"
 #include "passes/weights.h"
 
@@ -30,7 +31,7 @@ bool is_added_or_scales(const Use& use) {
 // What a normalization is given that has no scale or bias is no parameter.
 bool is_filling(const Use& use) {
   const Value& v = use.node->operand(use.operand);
-  return v.is_anonymous && llvm::StringRef(use.node->origin).contains("Normalization");
+  return v.is_anonymous && is_from_normalization(*use.node);
 }
 // A module that uses a constant-valued tensor k times while it is called c times has k / c such parameters: the bias of
 // its queries and that of its values, say. Of those that are not constant-valued the contents say that they are one.
@@ -108,7 +109,7 @@ llvm::Error unshare_parameters(Graph& graph, const PassOptions& options) {
       }
     }
   }
-  if (apart) graph.remarks.push_back(remark_of(apart, example));
+  if (apart) graph.remarks.push_back({"unshare-parameters", remark_of(apart, example)});
   return llvm::Error::success();
 }
 }  // namespace optp

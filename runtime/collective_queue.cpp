@@ -13,10 +13,10 @@ CollectiveQueue::~CollectiveQueue() {
   if (thread_.joinable()) thread_.join();
 }
 
-void CollectiveQueue::begin(const CollectiveStep& step, const void* in, void* out, int64_t in_bytes) {
+void CollectiveQueue::begin(const CollectiveCall& call, const void* in, void* out, int64_t in_bytes) {
   {
     const std::lock_guard lock(mutex_);
-    tasks_.push_back({&step, in, out, in_bytes});
+    tasks_.push_back({&call, in, out, in_bytes});
     ++number_begun_;
   }
   if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
@@ -44,7 +44,7 @@ void CollectiveQueue::work() {
 // An exception must not leave the thread.
 llvm::Error CollectiveQueue::attempt(const Task& task) const {
   try {
-    return communicate(communicator_, *task.step, task.in, task.out, task.in_bytes);
+    return communicate(communicator_, *task.call, task.in, task.out, task.in_bytes);
   } catch (const std::bad_alloc&) {
     return error(Code::out_of_memory, "out of memory");
   } catch (const std::exception& e) {

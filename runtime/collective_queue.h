@@ -19,8 +19,8 @@ class CollectiveQueue {
   ~CollectiveQueue();  // nothing is on its way
   CollectiveQueue(const CollectiveQueue&) = delete;
 
-  // Buffers, and the step, are the collective's until it has been waited for.
-  void begin(const CollectiveStep& step, const void* in, void* out, int64_t in_bytes);
+  // Buffers, and the call, are the collective's until it has been waited for.
+  void begin(const CollectiveCall& call, const void* in, void* out, int64_t in_bytes);
   size_t begun() const { return number_begun_; }  // since the last finish
   // For the first so many of them. The error of the first that failed; what stands behind that is not run.
   llvm::Error wait_for(size_t count);
@@ -30,7 +30,7 @@ class CollectiveQueue {
 
  private:
   struct Task {
-    const CollectiveStep* step;
+    const CollectiveCall* call;
     const void* in;
     void* out;
     int64_t in_bytes;

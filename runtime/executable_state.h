@@ -55,7 +55,7 @@ struct Executable::State {
     llvm::SmallVector<Place, 1> out;
     int64_t scratch_offset = 0;
     double flops = 0;
-    std::optional<CollectiveStep> collective;
+    std::optional<CollectiveCall> collective;
     bool is_begun = false;  // a collective that later steps wait for
     size_t awaits = 0;      // so many of those that are begun have to be done before this step
 

@@ -66,7 +66,7 @@ Attributes attributes_of(const CollectiveCall& call) {
   Attributes out{{"id", call.id}, {"reason", call.reason}};
   if (reduces(call.kind)) out["reduce"] = to_string(call.reduce).str();
   if (!call.axes.empty()) out["axes"] = call.axes;
-  if (!call.group.empty()) out["group"] = call.group;
+  if (!call.group.empty()) out["group"] = llvm::SmallVector<int64_t, 4>(call.group.begin(), call.group.end());
   const AxisNames names = axis_names(call.kind);
   if (names.cut) {
     out[names.cut] = call.cut_axis;

@@ -26,7 +26,7 @@ struct CollectiveCall {
   std::string id;  // members meet by it
   Reduce reduce = Reduce::none;
   std::vector<std::string> axes;          // of the mesh; none in a graph that was read from a file
-  llvm::SmallVector<int64_t, 4> group;    // the ranks along these axes, once the graph is one rank's
+  llvm::SmallVector<int, 4> group;        // the ranks along these axes, once the graph is one rank's
   int64_t cut_axis = -1, join_axis = -1;  // dims of the tensor
   Dim local = 0;                          // of `cut_axis`: the extent of this member's chunk
   DType dtype = DType::undefined;

@@ -52,16 +52,16 @@ Dim Node::dim(llvm::StringRef key, Dim otherwise) const {
   return v ? *v : otherwise;
 }
 
-Value& Graph::add_input(llvm::StringRef wish, Type type) {
+Value& Graph::add_input(llvm::StringRef wanted, Type type) {
   auto value = std::make_unique<Value>();
-  value->name = unique_name(wish);
+  value->name = unique_name(wanted);
   value->type = std::move(type);
   inputs.push_back(value.get());
   return own(std::move(value));
 }
-Value& Graph::add_data(llvm::StringRef wish, std::shared_ptr<const Tensor> tensor) {
+Value& Graph::add_data(llvm::StringRef wanted, std::shared_ptr<const Tensor> tensor) {
   auto value = std::make_unique<Value>();
-  value->name = unique_name(wish);
+  value->name = unique_name(wanted);
   value->type.dtype = tensor->dtype;
   for (int64_t d : tensor->dims) value->type.dims.push_back(d);
   value->data = std::move(tensor);
@@ -91,17 +91,17 @@ Node& Graph::add_node(const OpDef& op, llvm::ArrayRef<Value*> operands, llvm::Ar
   return node;
 }
 Value* Graph::find(llvm::StringRef wanted) const { return by_name_.lookup(wanted); }
-std::string Graph::unique_name(llvm::StringRef wish) const {
-  if (!by_name_.contains(wish)) return wish.str();
-  unsigned& n = next_suffix_[wish];
+std::string Graph::unique_name(llvm::StringRef wanted) const {
+  if (!by_name_.contains(wanted)) return wanted.str();
+  unsigned& n = next_suffix_[wanted];
   while (true) {
-    std::string name = wish.str() + "." + std::to_string(++n);
+    std::string name = wanted.str() + "." + std::to_string(++n);
     if (!by_name_.contains(name)) return name;
   }
 }
-void Graph::rename(Value& value, llvm::StringRef wish) {
+void Graph::rename(Value& value, llvm::StringRef wanted) {
   by_name_.erase(value.name);
-  value.name = unique_name(wish);
+  value.name = unique_name(wanted);
   by_name_[value.name] = &value;
 }
 
@@ -233,6 +233,17 @@ std::unique_ptr<Graph> Graph::clone() const {
   return copy;
 }
 
+llvm::StringRef to_string(RemarkKind kind) {
+  switch (kind) {
+    case RemarkKind::note:
+      break;
+    case RemarkKind::constraint:
+      return "constraint";
+    case RemarkKind::left_whole:
+      return "left-whole";
+  }
+  return "note";
+}
 llvm::StringRef to_string(CauseKind kind) {
   switch (kind) {
     case CauseKind::seed:

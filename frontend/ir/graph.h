@@ -76,9 +76,9 @@ struct ValueFacts {
   bool is_literal = false;                    // a Constant node's or a buffer, or computed from such: never a parameter
   bool is_parameter = false;                  // decided after canonicalisation
   bool frozen = false;                        // a parameter that training leaves as it is
-  llvm::SmallVector<std::string, 1> aliases;  // further names of the same parameter (a tied copy, an Identity)
-  llvm::SmallVector<std::string, 1> transposed_aliases;  // those of the aliases whose tensor is this one transposed
-  llvm::SmallVector<std::string, 1> model_aliases;       // the source's names of what was tied to it: lm_head.weight
+  llvm::SmallVector<std::string, 0> aliases;  // further names of the same parameter (a tied copy, an Identity)
+  llvm::SmallVector<std::string, 0> transposed_aliases;  // those of the aliases whose tensor is this one transposed
+  llvm::SmallVector<std::string, 0> model_aliases;       // the source's names of what was tied to it: lm_head.weight
   std::optional<Content> content;
 
   // Set by annotate (of the value itself) and kept by split: "is shard S of the logical value".
@@ -175,6 +175,21 @@ struct GradientOutput {
   std::string parameter, output;
 };
 
+// What a user should know of the compilation.
+enum class RemarkKind {
+  note,
+  constraint,  // a line of the user's: what it costs, or could not do
+  left_whole,  // what the strategy leaves whole on every device
+};
+constexpr RemarkKind all_remark_kinds[] = {RemarkKind::note, RemarkKind::constraint, RemarkKind::left_whole};
+llvm::StringRef to_string(RemarkKind kind);  // as in plans
+struct Remark {
+  std::string pass;  // who says so; "import" of what the file holds
+  std::string text;
+  RemarkKind kind = RemarkKind::note;
+  bool operator==(const Remark&) const = default;
+};
+
 struct GraphFacts {
   std::string name;
   std::string source;  // the file, for diagnostics
@@ -182,7 +197,7 @@ struct GraphFacts {
   std::vector<State> states;
   std::vector<Update> updates;  // training only, as is the next
   std::vector<GradientOutput> gradients;
-  std::vector<std::string> remarks;  // what a user should know of the compilation
+  std::vector<Remark> remarks;
   Mesh mesh;
   std::optional<int64_t> rank;  // whose graph this is, once it is one rank's
 };
@@ -199,11 +214,11 @@ class Graph : public GraphFacts {
 
   Value& add_input(llvm::StringRef name, Type type);
   Value& add_data(llvm::StringRef name, std::shared_ptr<const Tensor> tensor);
-  // Before `place` (null: at the end). Result names are made unique; a wished name that is free stays as it is.
+  // Before `place` (null: at the end). Result names are made unique; a wanted name that is free stays.
   Node& add_node(const OpDef& op, llvm::ArrayRef<Value*> operands, llvm::ArrayRef<Type> types,
                  llvm::ArrayRef<std::string> result_names, Node* place = nullptr);
   Value* find(llvm::StringRef name) const;
-  std::string unique_name(llvm::StringRef wish) const;
+  std::string unique_name(llvm::StringRef wanted) const;
   void rename(Value& value, llvm::StringRef name);
 
   void set_operand(Node& node, unsigned k, Value& value);

@@ -66,7 +66,7 @@ class GraphReader {
     if (in.eat_word("state")) return state(in);
     if (in.eat_word("update")) return update(in);
     if (in.eat_word("gradient")) return gradient(in);
-    if (in.eat_word("remark")) return graph_->remarks.push_back(in.text("a remark in quotes"));
+    if (in.eat_word("remark")) return remark(in);
     if (in.eat_word("graph")) {
       graph_->name = in.name("the graph's name");
       if (in.eat_word("from")) graph_->source = in.text("its source in quotes");
@@ -280,6 +280,14 @@ class GraphReader {
     in.must("->");
     out.output = in.name("an output's name");
     graph_->gradients.push_back(std::move(out));
+  }
+  void remark(TextCursor& in) {
+    Remark out;
+    out.pass = in.name("the pass that says so");
+    for (RemarkKind k : all_remark_kinds)
+      if (in.eat_word(to_string(k))) out.kind = k;
+    out.text = in.text("a remark in quotes");
+    graph_->remarks.push_back(std::move(out));
   }
 
   // Lines below a value's or node's own.

@@ -79,7 +79,11 @@ void print_roles(llvm::raw_ostream& out, const Graph& graph) {
   }
   for (const GradientOutput& g : graph.gradients)
     out << "gradient " << named(g.parameter) << " -> " << spelled_name(g.output) << "\n";
-  for (const std::string& remark : graph.remarks) out << "remark " << in_double_quotes(remark) << "\n";
+  for (const Remark& remark : graph.remarks) {
+    out << "remark " << spelled_name(remark.pass) << " ";
+    if (remark.kind != RemarkKind::note) out << to_string(remark.kind) << " ";
+    out << in_double_quotes(remark.text) << "\n";
+  }
 }
 }  // namespace
 

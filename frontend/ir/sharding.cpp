@@ -3,6 +3,7 @@
 #include <cassert>
 
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/written_sharding.h"
 
 namespace optp {
 
@@ -157,62 +158,31 @@ llvm::SmallVector<Dims, 4> factor_extents(llvm::ArrayRef<Dim> dims, const Shardi
 }
 
 namespace {
-// "_", "tensor", "data*tensor"
-std::optional<Axes> parse_axes(llvm::StringRef word) {
-  Axes out;
-  if (word == "_") return out;
-  llvm::SmallVector<llvm::StringRef, 2> names;
-  word.split(names, '*');
-  for (llvm::StringRef name : names) {
-    if (name.empty() || name == "_" || name.find_first_of("[](),*: ") != llvm::StringRef::npos) return std::nullopt;
-    out.push_back(name.str());
-  }
-  return out;
-}
-// Words, each with its extent: so many are taken from the front of `extents`.
-std::optional<FactorShardings> parse_product(llvm::ArrayRef<llvm::StringRef> words, llvm::ArrayRef<Dim>& extents) {
-  FactorShardings out;
-  if (words.empty() || words.size() > extents.size()) return std::nullopt;
-  for (llvm::StringRef word : words) {
-    auto axes = parse_axes(word);
-    if (!axes) return std::nullopt;
-    out.push_back({extents.front(), std::move(*axes)});
-    extents = extents.drop_front();
-  }
-  return out;
-}
-// "_", "tensor", "(_ tensor _)", "(tensor _) + (tensor _)". `extents`: of the words in parentheses.
-std::optional<DimSharding> parse_dim_sharding(llvm::StringRef text, Dim dim, llvm::ArrayRef<Dim> extents) {
-  if (!text.starts_with("(")) {
-    llvm::ArrayRef<Dim> own = dim;
-    return parse_product(text, own);
-  }
+// The words, each with its extent: of a dim in parentheses so many are taken from the front of `extents`.
+std::optional<DimSharding> with_extents(const WrittenDim& written, Dim dim, llvm::ArrayRef<Dim> extents) {
+  if (!written.by_factors) return DimSharding(FactorShardings{{dim, written.parts[0][0]}});
   DimSharding out;
-  llvm::SmallVector<llvm::StringRef, 1> parts;
-  text.split(parts, " + ");
-  for (llvm::StringRef part : parts) {
-    llvm::SmallVector<llvm::StringRef, 4> words;
-    if (!part.consume_front("(") || !part.consume_back(")")) return std::nullopt;
-    part.split(words, ' ', -1, /*KeepEmpty=*/false);
-    auto product = parse_product(words, extents);
-    if (!product) return std::nullopt;
-    out.parts.push_back({std::move(*product)});
+  for (const auto& words : written.parts) {
+    ProductSharding& product = out.parts.emplace_back();
+    if (words.size() > extents.size()) return std::nullopt;
+    for (const Axes& axes : words) {
+      product.factors.push_back({extents.front(), axes});
+      extents = extents.drop_front();
+    }
   }
   if (!extents.empty()) return std::nullopt;
   return out;
 }
 std::optional<Sharding> parsed(llvm::StringRef text, llvm::ArrayRef<Dim> dims, llvm::ArrayRef<Dims> extents) {
   Sharding out;
-  llvm::StringRef rest = text;
-  if (!rest.consume_front("[")) return std::nullopt;
-  const size_t end = rest.find(']');
+  const size_t end = text.find(']');
   if (end == llvm::StringRef::npos) return std::nullopt;
-  llvm::SmallVector<llvm::StringRef, 4> words;
-  if (end > 0) rest.take_front(end).split(words, ',');
-  rest = rest.drop_front(end + 1);
-  if (words.size() != dims.size() || (!extents.empty() && extents.size() != dims.size())) return std::nullopt;
+  const auto written = written_dims(text.take_front(end + 1));
+  llvm::StringRef rest = text.drop_front(end + 1);
+  if (!written || written->size() != dims.size() || (!extents.empty() && extents.size() != dims.size()))
+    return std::nullopt;
   for (size_t d = 0; d < dims.size(); ++d) {
-    auto dim = parse_dim_sharding(words[d].trim(), dims[d], extents.empty() ? llvm::ArrayRef<Dim>() : extents[d]);
+    auto dim = with_extents((*written)[d], dims[d], extents.empty() ? llvm::ArrayRef<Dim>() : extents[d]);
     if (!dim) return std::nullopt;
     out.dims.push_back(std::move(*dim));
   }
@@ -220,7 +190,7 @@ std::optional<Sharding> parsed(llvm::StringRef text, llvm::ArrayRef<Dim> dims, l
   if (!rest.consume_front(" partial(") || !rest.consume_back(")")) return std::nullopt;
   const auto [reduce, names] = rest.split(": ");
   const auto kind = reduce_from(reduce);
-  auto axes = parse_axes(names);
+  auto axes = written_axes(names);
   if (!kind || !axes || axes->empty()) return std::nullopt;
   out.reduce = *kind, out.partial = std::move(*axes);
   return out;

@@ -11,7 +11,7 @@
 
 namespace optp {
 
-using Axes = llvm::SmallVector<std::string, 1>;
+using Axes = llvm::SmallVector<std::string, 0>;  // most are empty, and each factor of each value has some
 
 struct FactorSharding {
   Dim extent;

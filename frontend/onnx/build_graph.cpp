@@ -402,27 +402,32 @@ struct GraphBuilder::State {
   static std::string counted(size_t n, llvm::StringRef one, llvm::StringRef many) {
     return std::to_string(n) + " " + (n == 1 ? one : many).str();
   }
-  void add_remarks() {
-    graph->remarks = model.remarks;
+  void remark(std::string text) { graph->remarks.push_back({"import", std::move(text)}); }
+  llvm::Error add_remarks(const Scope& main) {
+    for (const std::string& text : model.remarks) remark(text);
     if (!calls.empty()) {
       std::vector<std::string> names;
       for (const std::string& c : calls)
         if (!llvm::is_contained(names, c)) names.push_back(c);
-      graph->remarks.push_back(counted(calls.size(), "call of a function", "calls of functions") +
-                               " of the model expanded in place: " + listed(names));
+      remark(counted(calls.size(), "call of a function", "calls of functions") +
+             " of the model expanded in place: " + listed(names));
     }
     if (!branches.empty())
-      graph->remarks.push_back(counted(branches.size(), "If", "Ifs") +
-                               " with a known condition: only the branch that is taken is read: " + listed(branches));
+      remark(counted(branches.size(), "If", "Ifs") +
+             " with a known condition: only the branch that is taken is read: " + listed(branches));
     if (!added_biases.empty())
-      graph->remarks.push_back(counted(added_biases.size(), "bias of zeros", "biases of zeros") +
-                               " that the exporter dropped, added again: " + listed(added_biases));
+      remark(counted(added_biases.size(), "bias of zeros", "biases of zeros") +
+             " that the exporter dropped, added again: " + listed(added_biases));
     if (!unknown_keys.empty()) {
       std::vector<std::string> keys;
       for (const auto& key : unknown_keys) keys.push_back(key.first().str());
       llvm::sort(keys);
-      graph->remarks.push_back("external data: keys that are not known are not read: " + listed(keys));
+      remark("external data: keys that are not known are not read: " + listed(keys));
     }
+    auto contradictions = compare_said(model.graph(), main.values);
+    if (!contradictions) return contradictions.takeError();
+    for (std::string& text : *contradictions) remark(std::move(text));
+    return llvm::Error::success();
   }
 
   llvm::Error run() {
@@ -446,8 +451,7 @@ struct GraphBuilder::State {
       if (!value || !*value) return main.no_value(o.name(), "output");
       graph->outputs.push_back({o.name(), *value});
     }
-    add_remarks();
-    if (auto e = compare_said(model.graph(), main.values, graph->remarks)) return e;
+    if (auto e = add_remarks(main)) return e;
     graph->guards = solved->guards;
     graph->erase_dead();
     return llvm::Error::success();

@@ -27,9 +27,9 @@ class GraphBuilder {
   std::unique_ptr<State> state_;
 };
 
-// What the file says of values against what they are. Errors where it can't mean this graph; stale and contradicting
-// shapes are remarked: writers leave them behind, and nothing is computed from them.
-llvm::Error compare_said(const onnx::GraphProto& graph, const llvm::StringMap<Value*>& values,
-                         std::vector<std::string>& remarks);
+// What the file says of values against what they are. Errors where it can't mean this graph; of stale and contradicting
+// shapes a sentence each: writers leave them behind, and nothing is computed from them.
+llvm::Expected<std::vector<std::string>> compare_said(const onnx::GraphProto& graph,
+                                                      const llvm::StringMap<Value*>& values);
 
 }  // namespace optp

@@ -49,9 +49,9 @@ DimNames::DimNames(const onnx::GraphProto& graph, bool ours) : ours_(ours) {
 }
 
 // A name that no text of the file is.
-std::string DimNames::fresh(llvm::StringRef wish) {
-  std::string name = wish.str();
-  for (int k = 1; !taken_.insert(name).second; ++k) name = wish.str() + "." + std::to_string(k);
+std::string DimNames::fresh(llvm::StringRef wanted) {
+  std::string name = wanted.str();
+  for (int k = 1; !taken_.insert(name).second; ++k) name = wanted.str() + "." + std::to_string(k);
   return name;
 }
 std::string DimNames::name_for(llvm::StringRef text) {
@@ -65,8 +65,8 @@ Dim DimNames::of(const onnx::TensorShapeProto::Dimension& dim, llvm::StringRef i
   const std::string& text = dim.dim_param();
   if (text.empty()) {
     auto [it, is_new] = made_.try_emplace(("input " + input + "." + llvm::Twine(index)).str());
-    const std::string wish = llvm::json::fixUTF8(input.take_front(100)) + "." + std::to_string(index);
-    if (is_new) it->second = fresh(wish);
+    const std::string wanted = llvm::json::fixUTF8(input.take_front(100)) + "." + std::to_string(index);
+    if (is_new) it->second = fresh(wanted);
     return bounds.symbol(it->second);
   }
   if (ours_ || written_as_expression(text))

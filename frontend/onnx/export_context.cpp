@@ -62,14 +62,14 @@ std::string ExportContext::name_of(const Value& value) const {
   auto it = renamed_.find(&value);
   return it == renamed_.end() ? value.name : it->second;
 }
-std::string ExportContext::unique_name(llvm::StringRef wish) {
-  std::string name = wish.str();
-  for (int n = 1; !names_.insert(name).second; ++n) name = wish.str() + "." + std::to_string(n);
+std::string ExportContext::unique_name(llvm::StringRef wanted) {
+  std::string name = wanted.str();
+  for (int n = 1; !names_.insert(name).second; ++n) name = wanted.str() + "." + std::to_string(n);
   return name;
 }
-std::string ExportContext::unique_node_name(llvm::StringRef wish) {
-  std::string name = wish.str();
-  for (int n = 1; !node_names_.insert(name).second; ++n) name = wish.str() + "." + std::to_string(n);
+std::string ExportContext::unique_node_name(llvm::StringRef wanted) {
+  std::string name = wanted.str();
+  for (int n = 1; !node_names_.insert(name).second; ++n) name = wanted.str() + "." + std::to_string(n);
   return name;
 }
 

@@ -90,7 +90,7 @@ class ExportContext {
   std::string dim_scalar(Dim d);               // int64[]
   std::string dims(llvm::ArrayRef<Dim> dims);  // int64[n]
 
-  std::string unique_name(llvm::StringRef wish);
+  std::string unique_name(llvm::StringRef wanted);
   void fail(llvm::Error error);
   llvm::Error take_failure();
   void close();                                                                 // puts the nodes into the graph
@@ -107,7 +107,7 @@ class ExportContext {
   std::string dim_node(llvm::StringRef onnx_op, llvm::ArrayRef<std::string> inputs,
                        const ExportAttributes& attributes = {});
   std::string constant(DType dtype, llvm::ArrayRef<int64_t> dims, const Array& array);
-  std::string unique_node_name(llvm::StringRef wish);
+  std::string unique_node_name(llvm::StringRef wanted);
 
   const Graph& graph_;
   onnx::GraphProto& proto_;

@@ -87,7 +87,7 @@ class DimNames {
 
  private:
   std::string name_for(llvm::StringRef text);
-  std::string fresh(llvm::StringRef wish);
+  std::string fresh(llvm::StringRef wanted);
   bool ours_ = false;
   llvm::StringSet<> taken_;
   llvm::StringMap<std::string>

@@ -37,8 +37,9 @@ llvm::Error check_type(const onnx::ValueInfoProto& said, llvm::StringRef kind, c
 }
 }  // namespace
 
-llvm::Error compare_said(const onnx::GraphProto& graph, const llvm::StringMap<Value*>& values,
-                         std::vector<std::string>& remarks) {
+llvm::Expected<std::vector<std::string>> compare_said(const onnx::GraphProto& graph,
+                                                      const llvm::StringMap<Value*>& values) {
+  std::vector<std::string> remarks;
   for (auto [kind, list] :
        {std::pair{"input", &graph.input()}, {"value_info", &graph.value_info()}, {"output", &graph.output()}}) {
     std::vector<std::string> contradicting;
@@ -65,6 +66,6 @@ llvm::Error compare_said(const onnx::GraphProto& graph, const llvm::StringMap<Va
                       std::to_string(n) + (n == 1 ? " value: " : " values: ") + listed(contradicting) +
                       "; the graph has the word");
   }
-  return llvm::Error::success();
+  return remarks;
 }
 }  // namespace optp

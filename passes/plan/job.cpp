@@ -218,7 +218,7 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   // What the ranks are compared with, and given inputs for, is the decoder that was made of the model.
   const auto watched = std::move(hooks.after);
   hooks.after = [&](const Stage& stage, const Graph& graph, std::optional<int64_t> rank, double ms) -> llvm::Error {
-    if (o.kv_cache && llvm::StringRef(stage.name) == "add-caches") job.imported = graph.clone();
+    if (o.kv_cache && llvm::StringRef(stage.name) == "last-logits") job.imported = graph.clone();
     return watched ? watched(stage, graph, rank, ms) : llvm::Error::success();
   };
   if (auto e = run_pipeline(job, hooks)) return e;

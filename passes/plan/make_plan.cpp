@@ -34,11 +34,11 @@ void add_values(Plan& plan, const Graph& whole) {
     }
 }
 void add_remarks(Plan& plan, const Graph& whole) {
-  for (const std::string& text : whole.remarks) plan.remarks.push_back({"compile", text, "", ""});
+  for (const Remark& remark : whole.remarks) plan.remarks.push_back({remark, "", ""});
   for (const auto& node : whole.nodes)
     if (!node->op->rule && plan.mesh.devices() > 1)
       plan.remarks.push_back(
-          {"annotate", describe(*node) + " has no sharding rule: it runs whole on every device", "", node->name});
+          {{"annotate", describe(*node) + " has no sharding rule: it runs whole on every device"}, "", node->name});
 }
 }  // namespace
 

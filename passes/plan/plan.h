@@ -98,7 +98,7 @@ struct Plan {
   };
 
   // A collective that takes place, in all groups along its axes.
-  struct Meeting {
+  struct CollectiveUse {
     CollectiveCall call;  // its `dims`: those of the first group, whose part is the largest
     std::vector<std::vector<int64_t>> groups;
     std::string tensor, of;
@@ -142,8 +142,7 @@ struct Plan {
     Dim collective_bytes_formula, sent_bytes_formula;
     int64_t collective_bytes = 0, sent_bytes = 0;
   };
-  struct Remark {
-    std::string pass, text;
+  struct Remark : optp::Remark {
     std::string tensor, node;  // empty: of neither
   };
 
@@ -168,7 +167,7 @@ struct Plan {
   std::optional<TrainingOptions> training;  // of a training job; its patterns `trainable` and `freeze` are not told
   std::vector<Parameter> parameters;
   std::vector<Constant> constants;
-  std::vector<Meeting> collectives;
+  std::vector<CollectiveUse> collectives;
   std::vector<FlowEntry> flow;
   std::vector<Device> devices;
   Totals totals;

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/STLExtras.h"
 
@@ -70,10 +71,48 @@ llvm::Error check_data(const std::string& place, const Plan::Constant& t) {
         .found(t.elements);
   return llvm::Error::success();
 }
-llvm::Error check_collective(const std::string& place, const Plan::Meeting& m, const Mesh& mesh) {
-  for (const std::string& axis : m.call.axes)
-    if (!mesh.find(axis))
+// What is found by its name is there once.
+llvm::Error check_names(const std::string& list, const auto& all, auto name_of) {
+  Names names;
+  for (size_t k = 0; k < all.size(); ++k)
+    if (const std::string& name = name_of(all[k]); name.empty() || !names.insert(name).second)
+      return error(Code::bad_plan)
+          .what(at(list, k))
+          .what("name")
+          .expected("one that no other has")
+          .found(name.empty() ? "an empty one" : quoted(name) + " twice");
+  return llvm::Error::success();
+}
+llvm::Error check_axes(const std::string& place, const Axes& axes, const Mesh& mesh) {
+  for (const std::string& axis : axes)
+    if (!mesh.find(axis_use(axis).axis))
       return error(Code::bad_plan).what(place).what("axes").expected("axes of the mesh").found(quoted(axis));
+  return llvm::Error::success();
+}
+llvm::Error check_tensor(const std::string& place, const Plan::Tensor& t, const Plan& plan) {
+  for (Dim d : t.dims)
+    for (Dim name : named_dims_of(d))
+      if (!plan.dims.contains(name_of(name)->str()))
+        return error(Code::bad_plan)
+            .what(place)
+            .what("shape")
+            .expected("names that stand in dims")
+            .found(quoted(*name_of(name)));
+  return check_axes(place + ": sharding", t.sharding.axes(), plan.mesh);
+}
+llvm::Error check_dims(const Plan& plan) {
+  for (const auto& [name, dim] : plan.dims)
+    if (dim.min < 0 || dim.example < dim.min)
+      return error(Code::bad_plan)
+          .what("dims." + name)
+          .what("example")
+          .expected("at least min, " + llvm::Twine(std::max<int64_t>(dim.min, 0)))
+          .found(dim.example);
+  return llvm::Error::success();
+}
+llvm::Error check_collective(const std::string& place, const Plan::CollectiveUse& m, const Mesh& mesh) {
+  if (auto e = check_axes(place, Axes(m.call.axes.begin(), m.call.axes.end()), mesh)) return e;
+  if (m.groups.empty()) return error(Code::bad_plan).what(place).what("groups").expected("one at least").found("none");
   const auto ndim = int64_t(m.call.dims.size());
   if (m.call.cut_axis >= ndim || m.call.join_axis >= ndim)
     return error(Code::bad_plan).what(place).what("axis").expected("one of the shape's " + llvm::Twine(ndim));
@@ -88,7 +127,7 @@ llvm::Error check_collective(const std::string& place, const Plan::Meeting& m, c
 }
 llvm::Error check_flow(const Plan& plan) {
   Names ids;
-  for (const Plan::Meeting& m : plan.collectives) ids.insert(m.call.id);
+  for (const Plan::CollectiveUse& m : plan.collectives) ids.insert(m.call.id);
   for (size_t k = 0; k < plan.flow.size(); ++k) {
     const Plan::FlowEntry& e = plan.flow[k];
     if (e.is_collective() && !ids.contains(e.collective))
@@ -182,17 +221,26 @@ llvm::Error check(const Plan& plan) {
     return check_layout(at(list, k) + " (" + quoted(t.name) + "): layout", *t.layout);
   };
   auto check_all = [&](const std::string& list, const auto& tensors) -> llvm::Error {
+    if (auto e = check_names(list, tensors, [](const Plan::Tensor& t) -> const std::string& { return t.name; }))
+      return e;
     for (size_t k = 0; k < tensors.size(); ++k) {
-      if (auto e = layout_of(list, k, tensors[k])) return e;
+      if (auto e = check_tensor(at(list, k) + " (" + quoted(tensors[k].name) + ")", tensors[k], plan)) return e;
+      if constexpr (requires { tensors[k].layout; })
+        if (auto e = layout_of(list, k, tensors[k])) return e;
       if constexpr (requires { tensors[k].elements; })
         if (auto e = check_data(at(list, k) + " (" + quoted(tensors[k].name) + ")", tensors[k])) return e;
     }
     return llvm::Error::success();
   };
+  if (auto e = check_dims(plan)) return e;
   if (auto e = check_all("inputs", plan.inputs)) return e;
   if (auto e = check_all("outputs", plan.outputs)) return e;
   if (auto e = check_all("parameters", plan.parameters)) return e;
   if (auto e = check_all("constants", plan.constants)) return e;
+  if (auto e = check_all("values", plan.values)) return e;
+  if (auto e = check_names("collectives", plan.collectives,
+                           [](const Plan::CollectiveUse& c) -> const std::string& { return c.call.id; }))
+    return e;
   for (size_t k = 0; k < plan.collectives.size(); ++k)
     if (auto e = check_collective(at("collectives", k), plan.collectives[k], plan.mesh)) return e;
   if (auto e = check_flow(plan)) return e;

@@ -27,8 +27,8 @@ std::vector<std::string> consumers_of(const Graph& graph, const Value& value) {
     if (o.value == &value && seen.insert(o.name).second) out.push_back(o.name);
   return out;
 }
-Plan::Meeting meeting_of(const Node& node, const Graph& graph, const DimValues& examples) {
-  Plan::Meeting out;
+Plan::CollectiveUse collective_use(const Node& node, const Graph& graph, const DimValues& examples) {
+  Plan::CollectiveUse out;
   CollectiveCall& call = out.call = call_of(node);
   for (Dim& d : call.dims) d = bind_rank(d, graph.mesh, 0);
   out.groups = groups_along(graph.mesh, call.axes);
@@ -83,15 +83,15 @@ Dim sent_elements(const CollectiveCall& call, int64_t members) {
 }
 
 void add_collectives(Plan& plan, const Job& job, const DimValues& examples) {
-  // First the sums of extents, which each rank's graph has from materialise.
+  // First the sums of extents, which each rank's graph has from sum-extents.
   for (const auto& node : job.ranks[0]->nodes)
     if (node->op->collective && call_of(*node).extent)
-      plan.collectives.push_back(meeting_of(*node, *job.ranks[0], examples));
+      plan.collectives.push_back(collective_use(*node, *job.ranks[0], examples));
   for (const auto& node : job.spmd->nodes)
-    if (node->op->collective) plan.collectives.push_back(meeting_of(*node, *job.spmd, examples));
+    if (node->op->collective) plan.collectives.push_back(collective_use(*node, *job.spmd, examples));
   Plan::Totals& t = plan.totals;
   for (Collective kind : collective_ops) t.collectives[kind] = 0;
-  for (const Plan::Meeting& m : plan.collectives) {
+  for (const Plan::CollectiveUse& m : plan.collectives) {
     ++t.collectives[m.call.kind];
     t.collective_bytes_formula = t.collective_bytes_formula + m.bytes_formula;
     t.sent_bytes_formula = t.sent_bytes_formula + m.sent_bytes_formula;

@@ -41,6 +41,10 @@ struct EnumValues<CauseKind> {
   static constexpr auto& all = all_cause_kinds;
 };
 template <>
+struct EnumValues<RemarkKind> {
+  static constexpr auto& all = all_remark_kinds;
+};
+template <>
 struct EnumValues<Phase> {
   using enum Phase;
   static constexpr Phase all[] = {forward, loss, backward, optimizer};
@@ -115,7 +119,7 @@ void call_members(auto& io, auto& call) {
   if (joins(call.kind)) io(cuts(call.kind) ? Name("concat_axis") : Name("axis"), call.join_axis);
   io.optional("extent", call.extent);
 }
-void members(auto& io, Like<Plan::Meeting> auto& m) {
+void members(auto& io, Like<Plan::CollectiveUse> auto& m) {
   call_members(io, m.call), io("groups", m.groups), io("tensor", m.tensor), io("of", m.of);
   io("bytes_formula", m.bytes_formula), io("bytes", m.bytes);
   io("sent_bytes_formula", m.sent_bytes_formula), io("sent_bytes", m.sent_bytes);
@@ -147,7 +151,8 @@ void members(auto& io, Like<Plan::Totals> auto& m) {
   io("sent_bytes_formula", m.sent_bytes_formula), io("sent_bytes", m.sent_bytes);
 }
 void members(auto& io, Like<Plan::Remark> auto& m) {
-  io("pass", m.pass), io("text", m.text), io.optional("tensor", m.tensor), io.optional("node", m.node);
+  io("pass", m.pass), io("text", m.text), io.optional("kind", m.kind);
+  io.optional("tensor", m.tensor), io.optional("node", m.node);
 }
 void members(auto& io, Like<Plan> auto& m) {
   io("tool", m.tool), io("model", m.model), io("job", m.job), io("strategy", m.strategy);

@@ -57,8 +57,10 @@ StageHooks Watch::hooks() {
       .after = [this](const Stage& stage, const Graph& graph, std::optional<int64_t> rank, double ms) -> llvm::Error {
         times_ms_.emplace_back(&stage, ms);
         const std::string of = rank ? " of rank " + std::to_string(*rank) : "";
-        if (llvm::is_contained(options_.print_after, stage.name)) show("after " + (stage.name + of), graph);
-        return dumps_ ? dump(stage, graph, rank) : llvm::Error::success();
+        const int time = ++times_[{&stage, rank.value_or(0)}];
+        const std::string again = time > 1 ? ", time " + std::to_string(time) : "";
+        if (llvm::is_contained(options_.print_after, stage.name)) show("after " + (stage.name + of) + again, graph);
+        return dumps_ ? dump(stage, graph, rank, time) : llvm::Error::success();
       },
       .progress = {},
       .stop_after = options_.stop_after,
@@ -73,10 +75,12 @@ void Watch::show(const std::string& when, const Graph& graph) const {
   if (options_.print) options_.print(text);
 }
 
-llvm::Error Watch::dump(const Stage& stage, const Graph& graph, std::optional<int64_t> rank) {
+llvm::Error Watch::dump(const Stage& stage, const Graph& graph, std::optional<int64_t> rank, int time) {
   const auto at = llvm::find(stages_, &stage) - stages_.begin();
   const std::string name =
-      llvm::formatv("{0,0+2}-{1}{2}.ir", at + 1, stage.name, rank ? "-" + std::to_string(*rank) : "").str();
+      llvm::formatv("{0,0+2}-{1}{2}{3}.ir", at + 1, stage.name, rank ? "-" + std::to_string(*rank) : "",
+                    time > 1 ? "." + std::to_string(time) : "")
+          .str();
   std::string text;
   llvm::raw_string_ostream stream(text);
   print(stream, graph);

@@ -1,6 +1,7 @@
 // Looks into the pipeline, for developers: graphs before and after stages, where to stop, how long each stage took.
 #pragma once
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,13 +30,14 @@ class Watch {
   Watch(const WatchOptions& options, bool trains);
   llvm::Error check_names();
   void show(const std::string& when, const Graph& graph) const;
-  llvm::Error dump(const Stage& stage, const Graph& graph, std::optional<int64_t> rank);
+  llvm::Error dump(const Stage& stage, const Graph& graph, std::optional<int64_t> rank, int time);
 
   WatchOptions options_;
   std::vector<const Stage*> stages_;
   std::optional<OutputTransaction> dumps_;
   std::optional<std::pair<std::string, int64_t>> limit_;
   std::vector<std::pair<const Stage*, double>> times_ms_;
+  std::map<std::pair<const Stage*, int64_t>, int> times_;  // that a stage ran, of each rank
 };
 
 }  // namespace optp

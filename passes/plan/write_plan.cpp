@@ -41,7 +41,11 @@ class Writer {
   }
   void shard(const SymbolicShard& s) { (*this)("shape", s.shape()), json_.attribute("ranges", ranges_of(s)); }
   void shards(const Plan::Layout& layout) { (*this)("shards", layout.shards); }
-  void layout(const Plan::PlacedTensor& t) { (*this)("layout", tables_.layout_index.at(t.layout.get())); }
+  // By its place in the plan's list; where there is none, itself.
+  void layout(const Plan::PlacedTensor& t) {
+    const auto at = tables_.layout_index.find(t.layout.get());
+    at == tables_.layout_index.end() ? (*this)("layout", t.layout) : (*this)("layout", at->second);
+  }
 
   void write(const std::string& text) { json_.value(text); }
   void write(llvm::StringRef text) { json_.value(text); }
@@ -157,6 +161,26 @@ std::string to_text(const Plan& plan) {
   members(writer, plan);
   out << "\n}\n";
   return text;
+}
+
+std::string tensors_text(const Plan& plan, llvm::function_ref<bool(const Plan::Tensor&)> is_wanted) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  llvm::json::OStream json(out, /*IndentSize=*/2);
+  const PlanTables no_tables;
+  Writer writer(json, no_tables);
+  auto write_all = [&](StringLiteral kind, const auto& list) {
+    for (const auto& t : list)
+      if (is_wanted(t)) json.object([&] { writer("kind", kind), members(writer, t); });
+  };
+  json.object([&] {
+    writer("format", StringLiteral("opt-partition tensors")), writer("version", int64_t(1));
+    json.attributeArray("tensors", [&] {
+      write_all("parameter", plan.parameters), write_all("constant", plan.constants);
+      write_all("input", plan.inputs), write_all("output", plan.outputs), write_all("value", plan.values);
+    });
+  });
+  return text + "\n";
 }
 
 }  // namespace optp

@@ -33,7 +33,7 @@ const RegisteredStrategy data({
     .name = "data",
     .summary = "the batch of every input",
     .seed = seed,
-    .axis = "data",
+    .axis = data_axis.data(),
 });
 }  // namespace
 }  // namespace optp

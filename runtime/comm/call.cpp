@@ -16,29 +16,25 @@ llvm::ArrayRef<uint8_t> bytes_of(const void* data, size_t bytes) { return {stati
 
 }  // namespace
 
-Call bound(const CollectiveCall& call) {
-  Call out{.kind = call.kind,
-           .id = call.id,
-           .dtype = call.dtype,
-           .reduce = call.reduce,
-           .cut_axis = int(call.cut_axis),
-           .join_axis = int(call.join_axis)};
-  for (Dim d : call.dims) out.dims.push_back(d.constant().value_or(-1));
+Extents extents(const CollectiveCall& call) {
+  Extents out;
+  for (Dim d : call.dims) out.push_back(d.constant().value_or(-1));
   return out;
 }
 
-uint64_t fingerprint(const Call& call) {
+uint64_t fingerprint(const CollectiveCall& call) {
+  const Extents dims = extents(call);
   const uint64_t parts[] = {uint64_t(call.kind),
                             uint64_t(call.reduce),
                             uint64_t(call.dtype),
                             uint64_t(call.cut_axis),
                             uint64_t(call.join_axis),
                             llvm::xxh3_64bits(llvm::StringRef(call.id)),
-                            llvm::xxh3_64bits(bytes_of(call.dims.data(), call.dims.size() * sizeof(int64_t)))};
+                            llvm::xxh3_64bits(bytes_of(dims.data(), dims.size() * sizeof(int64_t)))};
   return llvm::xxh3_64bits(bytes_of(parts, sizeof parts));
 }
 
-std::string describe(const Call& call) {
+std::string describe(const CollectiveCall& call) {
   std::string text = (to_string(call.kind) + " " + quoted(call.id)).str();
   switch (call.kind) {
     case Collective::all_reduce:
@@ -57,11 +53,11 @@ std::string describe(const Call& call) {
       return text;
   }
   text += (" " + to_string(call.dtype) + "[").str();
-  llvm::interleave(call.dims, [&](int64_t extent) { text += std::to_string(extent); }, [&] { text += ", "; });
+  llvm::interleave(extents(call), [&](int64_t extent) { text += std::to_string(extent); }, [&] { text += ", "; });
   return text + "]";
 }
 
-std::string differences(const Call& a, const Call& b) {
+std::string differences(const CollectiveCall& a, const CollectiveCall& b) {
   llvm::SmallVector<std::string, 6> found;
   if (a.id != b.id) found.push_back("id");
   if (a.kind != b.kind) found.push_back("kind");
@@ -81,13 +77,13 @@ std::string print_group(llvm::ArrayRef<int> group) {
   return text + "}";
 }
 
-llvm::Error check(const Call& call) {
+llvm::Error check(const CollectiveCall& call) {
   auto wrong = [&](const llvm::Twine& what) { return error(Code::bug).what(describe(call)).what(what); };
   if (call.kind == Collective::barrier) return llvm::Error::success();
   if (size_bytes(call.dtype) == 0) return wrong("dtype: has no size");
   if (reduces(call.kind) && !can_reduce(call.dtype)) return wrong("dtype: can't be reduced");
   int64_t bytes = size_bytes(call.dtype);
-  for (int64_t extent : call.dims) {
+  for (int64_t extent : extents(call)) {
     if (extent < 0) return wrong("shape: negative extent");
     // An empty dim must not hide that the others overflow: their products are strides.
     auto next = llvm::checkedMul(bytes, std::max<int64_t>(extent, 1));
@@ -95,7 +91,7 @@ llvm::Error check(const Call& call) {
     bytes = *next;
   }
   const int ndim = int(call.dims.size());
-  auto inside = [&](int axis) { return axis >= 0 && axis < ndim; };
+  auto inside = [&](int64_t axis) { return axis >= 0 && axis < ndim; };
   const bool cut = cuts(call.kind), join = joins(call.kind);
   if (cut && join && (call.cut_axis == call.join_axis || !inside(call.cut_axis) || !inside(call.join_axis)))
     return wrong("axes: not two dims");
@@ -120,10 +116,11 @@ Around around(llvm::ArrayRef<int64_t> dims, int axis) {
   return {count_of(dims.take_front(axis)), dims[axis], count_of(dims.drop_front(axis + 1))};
 }
 
-int64_t input_bytes(const Call& call, int members, int member) {
+int64_t input_bytes(const CollectiveCall& call, int members, int member) {
   if (call.kind == Collective::barrier) return 0;
-  if (!joins(call.kind)) return count_of(call.dims) * size_bytes(call.dtype);
-  const Around at = around(call.dims, call.join_axis);
+  const Extents dims = extents(call);
+  if (!joins(call.kind)) return count_of(dims) * size_bytes(call.dtype);
+  const Around at = around(dims, int(call.join_axis));
   return at.outer * chunk_size(at.total, members, member) * at.inner * size_bytes(call.dtype);
 }
 

@@ -35,7 +35,7 @@ class Communicator {
   // along
   //                  join_axis.
   // barrier          neither.
-  virtual llvm::Error run(const Call& call, llvm::ArrayRef<int> group, const void* in, void* out) = 0;
+  virtual llvm::Error run(const CollectiveCall& call, const void* in, void* out) = 0;
 
   // This rank can't go on: all others get "rank 3 failed: <message>" instead of waiting for it.
   virtual void abort(llvm::StringRef message) = 0;

@@ -10,9 +10,9 @@ namespace optp {
 
 std::string print_seconds(double seconds);  // "0.2", "300"
 // Members `a` and `b` came to the group's collective `turn` (counted from 1) with different calls.
-std::string print_diverged(llvm::ArrayRef<int> group, uint64_t turn, int a, const Call& call_of_a, int b,
-                           const Call& call_of_b);
+std::string print_diverged(llvm::ArrayRef<int> group, uint64_t turn, int a, const CollectiveCall& call_of_a, int b,
+                           const CollectiveCall& call_of_b);
 // "all_reduce 'x' (sum) f32[2] over {0, 1}: rank 1 did not come within 300 s"
-std::string print_late(const Call& call, llvm::ArrayRef<int> group, llvm::ArrayRef<int> missing, double seconds);
+std::string print_late(const CollectiveCall& call, llvm::ArrayRef<int> missing, double seconds);
 
 }  // namespace optp

@@ -22,7 +22,7 @@ const char* to_string(FlightRecorder::State state) {
 }
 
 std::string print(const FlightRecorder::Entry& entry) {
-  return describe(entry.call) + " over " + print_group(entry.group);
+  return describe(entry.call) + " over " + print_group(entry.call.group);
 }
 
 }  // namespace

@@ -17,18 +17,16 @@ class FlightRecorder {
   enum class State : uint8_t { waiting, moving, completed, failed };
   struct Entry {
     uint64_t number = 0;  // counts this rank's collectives from 1; 0: never used
-    Call call;
-    llvm::ArrayRef<int> group;  // lives as long as the world
+    CollectiveCall call;
     std::atomic<State> state{State::waiting};
   };
 
   // The next entry, taken from the oldest. Only the rank itself begins entries; it may read them without a lock, and
   // so may those who know that it waits inside of this one.
-  Entry& begin(llvm::ArrayRef<int> group, const Call& call) {
+  Entry& begin(const CollectiveCall& call) {
     std::lock_guard lock(mutex_);
     Entry& entry = (*ring_)[count_ % capacity];
     entry.number = ++count_;
-    entry.group = group;
     entry.state.store(State::waiting, std::memory_order_relaxed);
     entry.call = call;
     return entry;

@@ -24,7 +24,7 @@ class Meeting {
   // only after all have come to t + 1, so after all have done with what it laid open for t.
   struct Turn {
     uint64_t fingerprint = 0;
-    const Call* call = nullptr;
+    const CollectiveCall* call = nullptr;
     const void* in = nullptr;
     void* out = nullptr;
     std::unique_ptr<std::byte[]> copy;

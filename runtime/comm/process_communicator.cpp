@@ -38,8 +38,10 @@ const char* at_byte(const void* data, int64_t offset) { return static_cast<const
 struct ProcessCommunicator::Meeting {
   ProcessCommunicator& self;
   const Group& group;
-  const Call& call;
-  const std::string stamp = write_stamp(call, group.ranks);
+  const CollectiveCall& call;
+  const Extents dims = extents(call);
+  const int join_axis = int(call.join_axis), cut_axis = int(call.cut_axis);
+  const std::string stamp = write_stamp(call);
   const Clock::time_point end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                                    std::chrono::duration<double>(self.mail_.options().timeout_seconds));
   std::vector<Mail::Letter> letters{group.ranks.size()};  // of the last round, by member
@@ -138,8 +140,8 @@ struct ProcessCommunicator::Meeting {
     std::string hosts;
     for (const int rank : others)
       hosts += (hosts.empty() ? "rank " : ", rank ") + std::to_string(rank) + self.mail_.on_host(self.process_of(rank));
-    self.mail_.fail(print_late(call, group.ranks, others, self.mail_.options().timeout_seconds) +
-                    ": what is sent is not taken by " + hosts);
+    self.mail_.fail(print_late(call, others, self.mail_.options().timeout_seconds) + ": what is sent is not taken by " +
+                    hosts);
     return self.mail_.failure();
   }
 
@@ -154,11 +156,11 @@ struct ProcessCommunicator::Meeting {
       const auto last = read_stamp(self.mail_.last_stamp(group.ranks[from]));
       doing += (doing.empty() ? "rank " : "; rank ") + std::to_string(group.ranks[from]) +
                self.mail_.on_host(self.process_of(group.ranks[from]));
-      doing += last ? " was last heard of in " + describe(last->call) + " over " + print_group(last->group)
+      doing += last ? " was last heard of in " + describe(*last) + " over " + print_group(last->group)
                     : " has not been heard of";
     }
     if (missing.empty()) return llvm::Error::success();
-    self.mail_.fail(print_late(call, group.ranks, missing, self.mail_.options().timeout_seconds) + ": " + doing);
+    self.mail_.fail(print_late(call, missing, self.mail_.options().timeout_seconds) + ": " + doing);
     return self.mail_.failure();
   }
   llvm::Error diverged(int from, llvm::StringRef bytes) {
@@ -166,14 +168,14 @@ struct ProcessCommunicator::Meeting {
     if (!other)
       self.mail_.fail("a message from rank " + llvm::Twine(group.ranks[from]) + " is damaged");
     else if (from < own())
-      self.mail_.fail(print_diverged(group.ranks, group.turn, from, other->call, own(), call));
+      self.mail_.fail(print_diverged(group.ranks, group.turn, from, *other, own(), call));
     else
-      self.mail_.fail(print_diverged(group.ranks, group.turn, own(), call, from, other->call));
+      self.mail_.fail(print_diverged(group.ranks, group.turn, own(), call, from, *other));
     return self.mail_.failure();
   }
 
   llvm::Error all_reduce(const void* in, void* out) {
-    const int64_t elements = count_of(call.dims), bytes = elements * element_bytes();
+    const int64_t elements = count_of(dims), bytes = elements * element_bytes();
     if (bytes <= whole_bytes) {
       if (auto e = round(0, [&](int) { return bytes; }, [&](int, char* to) { copy(to, in, bytes); })) return e;
       combine(in, out, elements);
@@ -212,24 +214,23 @@ struct ProcessCommunicator::Meeting {
   }
 
   llvm::Error all_gather(const void* in, void* out) {
-    if (reads(count_of(call.dims) * element_bytes())) return read_gather(in, out);
+    if (reads(count_of(dims) * element_bytes())) return read_gather(in, out);
     const int64_t bytes = input_bytes(call, members(), own());
     if (auto e = round(0, [&](int) { return bytes; }, [&](int, char* to) { copy(to, in, bytes); })) return e;
     for (int from = 0; from < members(); ++from)
-      place_chunk(call.dims, element_bytes(), call.join_axis, members(), from,
-                  from == own() ? in : letters[from].payload(), out);
+      place_chunk(dims, element_bytes(), join_axis, members(), from, from == own() ? in : letters[from].payload(), out);
     return llvm::Error::success();
   }
 
   llvm::Error read_gather(const void* in, void* out) {
     if (auto e = tell_places(in, /*out=*/nullptr)) return e;
-    const Around at = around(call.dims, call.join_axis);
+    const Around at = around(dims, join_axis);
     const int64_t inner = at.inner * element_bytes();
     for (int from = 0; from < members(); ++from) {
       const int64_t bytes = chunk_size(at.total, members(), from) * inner;
       void* place = at_byte(out, chunk_start(at.total, members(), from) * inner);
       if (from == own())
-        place_chunk(call.dims, element_bytes(), call.join_axis, members(), from, in, out);
+        place_chunk(dims, element_bytes(), join_axis, members(), from, in, out);
       else if (auto e =
                    read(from, places[from].in, place,
                         {.rows = at.outer, .row_bytes = bytes, .from_stride = bytes, .to_stride = at.total * inner}))
@@ -239,10 +240,10 @@ struct ProcessCommunicator::Meeting {
   }
 
   llvm::Error reduce_scatter(const void* in, void* out) {
-    const Around at = around(call.dims, call.cut_axis);
+    const Around at = around(dims, cut_axis);
     auto elements = [&](int member) { return at.outer * chunk_size(at.total, members(), member) * at.inner; };
     auto cut = [&](int member, void* piece) {
-      take_chunk(call.dims, element_bytes(), call.cut_axis, members(), member, in, piece);
+      take_chunk(dims, element_bytes(), cut_axis, members(), member, in, piece);
     };
     if (auto e = round(0, [&](int to) { return elements(to) * element_bytes(); }, cut)) return e;
     const Message piece(size_t(elements(own()) * element_bytes()));  // out may lie in in
@@ -253,18 +254,18 @@ struct ProcessCommunicator::Meeting {
 
   llvm::Error all_to_all(const void* in, void* out) {
     // What this member has: its chunk along the axis that is joined; of it, what the other one gets.
-    llvm::SmallVector<int64_t, 6> held = call.dims, wanted = call.dims;
-    held[call.join_axis] = chunk_size(call.dims[call.join_axis], members(), own());
-    wanted[call.cut_axis] = chunk_size(call.dims[call.cut_axis], members(), own());
+    Extents held = dims, wanted = dims;
+    held[join_axis] = chunk_size(dims[join_axis], members(), own());
+    wanted[cut_axis] = chunk_size(dims[cut_axis], members(), own());
     auto bytes = [&](int to) {
-      const Around at = around(held, call.cut_axis);
+      const Around at = around(held, cut_axis);
       return at.outer * chunk_size(at.total, members(), to) * at.inner * element_bytes();
     };
-    auto cut = [&](int to, char* piece) { take_chunk(held, element_bytes(), call.cut_axis, members(), to, in, piece); };
+    auto cut = [&](int to, char* piece) { take_chunk(held, element_bytes(), cut_axis, members(), to, in, piece); };
     if (auto e = round(0, bytes, cut)) return e;
-    exchange_chunk(call.dims, element_bytes(), call.cut_axis, call.join_axis, members(), own(), own(), in, out);
+    exchange_chunk(dims, element_bytes(), cut_axis, join_axis, members(), own(), own(), in, out);
     each_other([&](int from) {
-      place_chunk(wanted, element_bytes(), call.join_axis, members(), from, letters[from].payload(), out);
+      place_chunk(wanted, element_bytes(), join_axis, members(), from, letters[from].payload(), out);
     });
     return llvm::Error::success();
   }
@@ -286,11 +287,11 @@ struct ProcessCommunicator::Meeting {
   }
 };
 
-llvm::Error ProcessCommunicator::run(const Call& call, llvm::ArrayRef<int> ranks, const void* in, void* out) {
+llvm::Error ProcessCommunicator::run(const CollectiveCall& call, const void* in, void* out) {
   if (mail_.has_failed()) return mail_.failure();
-  auto group = find(ranks);
+  auto group = find(call.group);
   if (!group) return own_fault(group.takeError());
-  FlightRecorder::Entry& entry = recorder_.begin((*group)->ranks, call);
+  FlightRecorder::Entry& entry = recorder_.begin(call);
   auto done = [&]() -> llvm::Error {
     if (llvm::Error wrong = check(call)) return own_fault(std::move(wrong));
     ++(*group)->turn;

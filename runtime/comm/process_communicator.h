@@ -17,7 +17,7 @@ class ProcessCommunicator final : public Communicator {
       : mail_(mail), peers_(peers), first_rank_(first_rank), rank_(rank) {}
   int rank() const override { return rank_; }
   int size() const override { return int(first_rank_.back()); }
-  llvm::Error run(const Call& call, llvm::ArrayRef<int> group, const void* in, void* out) override;
+  llvm::Error run(const CollectiveCall& call, const void* in, void* out) override;
   void abort(llvm::StringRef message) override { mail_.fail("rank " + llvm::Twine(rank_) + " failed: " + message); }
   std::string flight_record() const override { return recorder_.text(); }
   std::string last() const { return recorder_.last(); }

@@ -34,27 +34,27 @@ class Reader {
 };
 }  // namespace
 
-std::string write_stamp(const Call& call, llvm::ArrayRef<int> group) {
+std::string write_stamp(const CollectiveCall& call) {
   std::string out;
   put(out, int64_t(call.kind)), put(out, int64_t(call.reduce)), put(out, int64_t(call.dtype));
   put(out, call.cut_axis), put(out, call.join_axis);
   put(out, int64_t(call.dims.size()));
-  for (const int64_t extent : call.dims) put(out, extent);
-  put(out, int64_t(group.size()));
-  for (const int rank : group) put(out, rank);
+  for (const int64_t extent : extents(call)) put(out, extent);
+  put(out, int64_t(call.group.size()));
+  for (const int rank : call.group) put(out, rank);
   return out + call.id;
 }
 
-std::optional<Stamp> read_stamp(llvm::StringRef bytes) {
+std::optional<CollectiveCall> read_stamp(llvm::StringRef bytes) {
   Reader in(bytes);
-  Stamp out;
-  out.call.kind = Collective(in.number());
-  out.call.reduce = Reduce(in.number());
-  out.call.dtype = DType(in.number());
-  out.call.cut_axis = int(in.number()), out.call.join_axis = int(in.number());
-  for (int64_t n = in.count(); n > 0; --n) out.call.dims.push_back(in.number());
+  CollectiveCall out;
+  out.kind = Collective(in.number());
+  out.reduce = Reduce(in.number());
+  out.dtype = DType(in.number());
+  out.cut_axis = in.number(), out.join_axis = in.number();
+  for (int64_t n = in.count(); n > 0; --n) out.dims.push_back(Dim(in.number()));
   for (int64_t n = in.count(); n > 0; --n) out.group.push_back(int(in.number()));
-  out.call.id = in.rest().str();
+  out.id = in.rest().str();
   if (in.is_damaged()) return std::nullopt;
   return out;
 }

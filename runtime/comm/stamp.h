@@ -8,11 +8,7 @@
 
 namespace optp {
 
-struct Stamp {
-  Call call;
-  llvm::SmallVector<int, 8> group;
-};
-std::string write_stamp(const Call& call, llvm::ArrayRef<int> group);
-std::optional<Stamp> read_stamp(llvm::StringRef bytes);  // none: it is damaged
+std::string write_stamp(const CollectiveCall& call);
+std::optional<CollectiveCall> read_stamp(llvm::StringRef bytes);  // none: it is damaged
 
 }  // namespace optp

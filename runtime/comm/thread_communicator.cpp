@@ -78,7 +78,8 @@ struct Shared {
 
 // What a member sees of all when they have met.
 struct Table {
-  const Call& call;
+  const CollectiveCall& call;
+  const Extents& dims;
   Meeting& meeting;
   int members, index;
   bool copied;  // `in` is a copy of the input; `out` is only this member's own
@@ -99,7 +100,7 @@ struct Table {
 
 // What each member moves, having met.
 void move_all_reduce(const Table& all) {
-  const int64_t elements = count_of(all.call.dims);
+  const int64_t elements = count_of(all.dims);
   if (elements == 0) return;
   const int64_t start = all.copied ? 0 : chunk_start(elements, all.members, all.index);
   const int64_t count = all.copied ? elements : chunk_size(elements, all.members, all.index);
@@ -111,11 +112,11 @@ void move_all_reduce(const Table& all) {
 }
 void move_all_gather(const Table& all) {
   for (int from = 0; from < all.members; ++from)
-    place_chunk(all.call.dims, all.element_bytes(), all.call.join_axis, all.members, from, all.in(from),
+    place_chunk(all.dims, all.element_bytes(), int(all.call.join_axis), all.members, from, all.in(from),
                 all.out(all.index));
 }
 void move_reduce_scatter(const Table& all) {
-  const Around at = around(all.call.dims, all.call.cut_axis);
+  const Around at = around(all.dims, int(all.call.cut_axis));
   const int64_t start = chunk_start(at.total, all.members, all.index) * at.inner;
   const int64_t count = chunk_size(at.total, all.members, all.index) * at.inner;
   if (at.outer * count == 0) return;
@@ -125,7 +126,7 @@ void move_reduce_scatter(const Table& all) {
 }
 void move_all_to_all(const Table& all) {
   for (int from = 0; from < all.members; ++from)
-    exchange_chunk(all.call.dims, all.element_bytes(), all.call.cut_axis, all.call.join_axis, all.members, from,
+    exchange_chunk(all.dims, all.element_bytes(), int(all.call.cut_axis), int(all.call.join_axis), all.members, from,
                    all.index, all.in(from), all.out(all.index));
 }
 void move(const Table& all) {
@@ -149,11 +150,11 @@ class ThreadCommunicator final : public Communicator {
   int rank() const override { return rank_; }
   int size() const override { return int(world_.recorders.size()); }
 
-  llvm::Error run(const Call& call, llvm::ArrayRef<int> group, const void* in, void* out) override {
+  llvm::Error run(const CollectiveCall& call, const void* in, void* out) override {
     if (world_.failed) return world_.failure();  // also keeps entries that others may still read
-    llvm::Expected<Place> place = find(group);
+    llvm::Expected<Place> place = find(call.group);
     if (!place) return own_fault(place.takeError());
-    Entry& entry = recorder_.begin(place->meeting->group(), call);
+    Entry& entry = recorder_.begin(call);
     llvm::Error result = run(entry, *place->meeting, place->index, in, out);
     entry.state.store(result ? FlightRecorder::State::failed : FlightRecorder::State::completed,
                       std::memory_order_relaxed);
@@ -187,7 +188,8 @@ class ThreadCommunicator final : public Communicator {
   }
 
   llvm::Error run(Entry& entry, Meeting& meeting, int index, const void* in, void* out) {
-    const Call& call = entry.call;
+    const CollectiveCall& call = entry.call;
+    const Extents dims = extents(call);
     if (llvm::Error wrong = check(call)) return own_fault(std::move(wrong));
     Meeting::Seat& seat = meeting.seat(index);
     const uint64_t come = ++seat.turn * 2, done = come + 1;
@@ -207,7 +209,7 @@ class ThreadCommunicator final : public Communicator {
     llvm::Error late = await(entry, meeting, seat, come);
     if (!late) {
       entry.state.store(FlightRecorder::State::moving, std::memory_order_relaxed);
-      const Table table = {call, meeting, meeting.size(), index, copied};
+      const Table table = {call, dims, meeting, meeting.size(), index, copied};
       if (copied) {
         move(table);
         return llvm::Error::success();
@@ -284,7 +286,7 @@ class ThreadCommunicator final : public Communicator {
     return "ranks " + print_group(ranks) + " wait for each other: " + doing(ranks);
   }
   std::string print_late(const Entry& entry, llvm::ArrayRef<int> missing) const {
-    return optp::print_late(entry.call, entry.group, missing, world_.options.timeout_seconds) + ": " + doing(missing);
+    return optp::print_late(entry.call, missing, world_.options.timeout_seconds) + ": " + doing(missing);
   }
 
   Shared& world_;

@@ -94,7 +94,7 @@ TEST_CASE("experts that are cut by experts cost what the page says, and compute 
   CHECK(all_reduces(before) == table + layers * (1 + 1));  // attention, and all of the experts
   CHECK(all_reduces(after) == table + layers * (1 + 2));
   // 2 tokens' experts, gate and up of 24: nothing as large as their weights travels.
-  for (const Plan::Meeting& m : after.collectives)
+  for (const Plan::CollectiveUse& m : after.collectives)
     if (m.call.kind == Collective::all_reduce) CHECK(m.bytes <= 128 * 2 * 2 * 24 * 4);
   for (const char* job : {"", "--train"}) {
     std::vector<std::string> words{"check", "m.onnx", "--sharding", "s.txt", "--dim", "batch=2", "--dim", "sequence=5"};

@@ -3,7 +3,7 @@
 
 #include "frontend/ir/builder.h"
 #include "llvm/Support/raw_ostream.h"
-#include "passes/passes.h"
+#include "passes/pipeline.h"
 #include "tests/must.h"
 
 using namespace optp;
@@ -34,7 +34,7 @@ void add_mlp(Graph& graph, llvm::StringRef activation) {
 }
 // A line a node: result, op, operands with their local types; then what the result is of the whole.
 std::string split_text(Graph& graph, const PassOptions& options = {}) {
-  if (auto e = annotate(graph, options)) return llvm::toString(std::move(e));
+  if (auto e = run_stages(graph, "annotate", "join-partials", options)) return llvm::toString(std::move(e));
   const auto spmd = must(split(graph, options));
   std::string out;
   for (const auto& node : spmd->nodes) {
@@ -122,7 +122,8 @@ TEST_CASE("an activation that needs its whole dim keeps the mlp whole, and the r
   CAPTURE(text);
   CHECK(text.find("finds nothing to split; nearest: dim 0 of 'up' (layer_norm needs it whole), dim 1 of 'up' (softmax "
                   "needs it whole)") != std::string::npos);
-  CHECK(row_of(take_diagnostic(annotate(g, {})).code()).name == std::string("bad-input/nothing-to-split"));
+  CHECK(row_of(take_diagnostic(run_stages(g, "annotate", "annotate")).code()).name ==
+        std::string("bad-input/nothing-to-split"));
 }
 
 TEST_CASE("two products that are added stay parts until their sum: one all_reduce for both") {

@@ -8,9 +8,11 @@
 #include "frontend/ir/builder.h"
 #include "frontend/ir/op.h"
 #include "passes/partials.h"
+#include "passes/pipeline.h"
 #include "passes/training.h"
 #include "runtime/reference.h"
 #include "tests/must.h"
+#include "tests/passes/rank_graph.h"
 
 using namespace optp;
 
@@ -91,7 +93,7 @@ std::vector<NamedArrays> run(const Graph& spmd, const NamedArrays& inputs) {
   std::vector<std::unique_ptr<Graph>> ranks;
   std::vector<const Graph*> graphs;
   for (int64_t r = 0; r < spmd.mesh.devices(); ++r) {
-    ranks.push_back(must(materialise(spmd, r)));
+    ranks.push_back(rank_graph(spmd, r));
     graphs.push_back(ranks.back().get());
   }
   return must(run_reference(graphs, std::vector<NamedArrays>(graphs.size(), inputs)));
@@ -134,7 +136,7 @@ TEST_CASE("heads of queries are balanced to one on any number of devices, with o
     Model model(c);
     const NamedArrays inputs{{"x", random_array({batch, sequence, hidden})}};
     const auto whole = must(run_reference({&model.graph}, {inputs}))[0];
-    must(annotate(model.graph, {}));
+    must(run_stages(model.graph, "annotate", "join-partials"));
     for (const char* name : {"layers.0.q", "layers.1.q"}) {
       const Value& q = *model.graph.find(name);
       for (int64_t r = 0; r < c.devices; ++r) {
@@ -164,7 +166,7 @@ TEST_CASE(
     Model model(c);
     const NamedArrays inputs{{"x", random_array({batch, sequence, hidden})},
                              {"dy", random_array({batch, sequence, hidden})}};
-    must(annotate(model.graph, {}));
+    must(run_stages(model.graph, "annotate", "join-partials"));
     add_gradients(model.graph);
     const auto whole = must(run_reference({&model.graph}, {inputs}))[0];
     must(annotate_training(model.graph, {}));

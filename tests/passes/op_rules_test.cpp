@@ -14,6 +14,7 @@
 #include "passes/sharding_rules.h"
 #include "runtime/reference.h"
 #include "tests/must.h"
+#include "tests/passes/rank_graph.h"
 #include "tests/passes/samples.h"
 
 using namespace optp;
@@ -165,8 +166,7 @@ void keep_partials(Graph& graph, const Factors& factors, Random& random) {
 
 std::vector<std::unique_ptr<Graph>> rank_graphs(const Graph& spmd) {
   std::vector<std::unique_ptr<Graph>> out;
-  for (int64_t r = 0; r < spmd.mesh.devices(); ++r)
-    out.push_back(must(bind_dims(*must(materialise(spmd, r)), named_dims())));
+  for (int64_t r = 0; r < spmd.mesh.devices(); ++r) out.push_back(must(bind_dims(*rank_graph(spmd, r), named_dims())));
   return out;
 }
 // Runs all ranks and compares each value's places with the whole; what is wrong, or nothing.

@@ -57,7 +57,7 @@ struct Model {
   llvm::Error run(const PassOptions& options = {}, bool finish = true) {
     if (finish && graph.outputs.empty()) output(*hidden);
     for (const char* pass : {"unshare-parameters", "tie-weights", "find-parameters"})
-      if (auto e = run_pass(pass, graph, options)) return e;
+      if (auto e = run_stages(graph, pass, pass, options)) return e;
     return llvm::Error::success();
   }
   // "name(alias)" of every parameter, and what was remarked.
@@ -72,7 +72,7 @@ struct Model {
     return out;
   }
   bool remarked(llvm::StringRef text) const {
-    return llvm::any_of(graph.remarks, [&](const std::string& r) { return llvm::StringRef(r).contains(text); });
+    return llvm::any_of(graph.remarks, [&](const Remark& r) { return llvm::StringRef(r.text).contains(text); });
   }
 };
 }  // namespace

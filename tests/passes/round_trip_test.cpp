@@ -80,7 +80,7 @@ void same_roles(const Graph& a, const Graph& b) {
     for (const State& s : g.states) out += "|state " + s.input + s.output + std::to_string(s.axis);
     for (const Update& u : g.updates) out += "|update " + u.input + "," + u.output + "," + u.parameter + "," + u.kind;
     for (const GradientOutput& x : g.gradients) out += "|gradient " + x.parameter + "," + x.output;
-    for (const std::string& r : g.remarks) out += "|remark " + r;
+    for (const Remark& r : g.remarks) out += ("|remark " + r.pass + " " + to_string(r.kind) + " " + r.text).str();
     return out;
   };
   CHECK(text(a) == text(b));
@@ -113,8 +113,8 @@ std::unique_ptr<Graph> through_text(const Graph& graph, llvm::StringRef stage) {
   same_graph(graph, *read);
   return read;
 }
-// All ranks' texts, or what a pass refused. `as_text`: each stage goes on from its text. Not those of training that
-// hand on values of the graph; of them the text alone is looked at.
+// All ranks' texts, or what a pass refused. `as_text`: each stage goes on from its text. Not those that hand on values
+// of the graph; of them the text alone is looked at.
 std::string ranks_of(const Graph& imported, bool training, bool as_text) {
   Compilation c;
   c.whole = imported.clone();
@@ -124,10 +124,11 @@ std::string ranks_of(const Graph& imported, bool training, bool as_text) {
   if (as_text)
     hooks.after = [&](const Stage& stage, const Graph& graph, std::optional<int64_t> rank, double) {
       auto read = through_text(graph, stage.name);
-      if (llvm::is_contained({"build-loss", "differentiate", "accumulate", "training-outputs"},
+      if (llvm::is_contained({"annotate", "repeat-heads", "lower-norms", "build-loss", "differentiate", "accumulate",
+                              "training-outputs"},
                              llvm::StringRef(stage.name)))
         return llvm::Error::success();
-      (rank ? c.ranks.back() : c.spmd ? c.spmd : c.whole) = std::move(read);
+      (rank ? c.ranks[size_t(*rank)] : c.spmd ? c.spmd : c.whole) = std::move(read);
       return llvm::Error::success();
     };
   if (as_text) c.whole = through_text(*c.whole, "import");

@@ -307,7 +307,7 @@ class Table {
     for (int64_t times : {2, 4}) {
       const Dim heads = 2 * times;
       const Attributes how{{"axis", int64_t(1)}, {"times", times}};
-      graph("repeat", {{{b, heads, s, 3}}, {{b, s, 5}}, {{5, 6}}}, [=](Builder& build, llvm::ArrayRef<Value*> x) {
+      graph("repeat", {{{b, heads, s, 3}}, {{b, s, 5}}, {{5, 6}}}, [=, this](Builder& build, llvm::ArrayRef<Value*> x) {
         Value* k = made(build, "contract", {x[1], x[2]}, {{"loops", contract_loops("b s k, k n -> b s n")}});
         k = made(build, "reshape", {k}, {{"dims", Dims{b, s, 2, 3}}});
         k = made(build, "transpose", {k}, {{"perm", Ints{0, 2, 1, 3}}});

@@ -6,6 +6,7 @@
 #include "llvm/Support/raw_ostream.h"
 #include "passes/passes.h"
 #include "tests/must.h"
+#include "tests/passes/rank_graph.h"
 
 using namespace optp;
 
@@ -39,7 +40,7 @@ std::string first_line_of_nodes(const Graph& graph) { return to_string(*graph.no
 
 TEST_CASE("where the whole batch is needed each rank adds up the parts, over the ranks that have them") {
   for (int64_t rank : {1, 3}) {
-    const auto graph = must(materialise(*spmd(true), rank));
+    const auto graph = rank_graph(*spmd(true), rank);
     CHECK(graph->rank == rank);
     REQUIRE(graph->size() == 3);
     const Node &part = *graph->nodes.front(), &sum = **std::next(graph->nodes.begin());
@@ -48,7 +49,7 @@ TEST_CASE("where the whole batch is needed each rank adds up the parts, over the
     CHECK(call.kind == Collective::all_reduce);
     CHECK(call.id == "dims/batch");
     CHECK(call.reduce == Reduce::sum);
-    CHECK(call.group == llvm::SmallVector<int64_t, 4>{1, 3});
+    CHECK(call.group == llvm::SmallVector<int, 4>{1, 3});
     CHECK(call.extent == batch);
     CHECK(call.reason == "input 'x' has a part of batch on each device, and shapes need the whole");
     CHECK(sum.out().name == "dims/batch");
@@ -57,14 +58,14 @@ TEST_CASE("where the whole batch is needed each rank adds up the parts, over the
 }
 
 TEST_CASE("nothing is added up where no shape needs the whole, or where it is at hand") {
-  CHECK(must(materialise(*spmd(false), 0))->size() == 1);
-  CHECK(must(materialise(*spmd(true, 7), 0))->size() == 1);
+  CHECK(rank_graph(*spmd(false), 0)->size() == 1);
+  CHECK(rank_graph(*spmd(true, 7), 0)->size() == 1);
   // The other dim has the whole batch.
-  CHECK(must(materialise(*spmd(true, batch, batch), 0))->size() == 1);
+  CHECK(rank_graph(*spmd(true, batch, batch), 0)->size() == 1);
 }
 
 TEST_CASE("a graph whose dims are numbers needs no sum of them") {
-  const auto rank = must(materialise(*spmd(true), 1));
+  const auto rank = rank_graph(*spmd(true), 1);
   const auto bound = must(bind_dims(*rank, {{"batch", 5}}));
   CHECK(text(*bound).find("dims/") == std::string::npos);
   CHECK(first_line_of_nodes(*bound).find("all_gather") != std::string::npos);

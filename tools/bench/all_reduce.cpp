@@ -52,9 +52,13 @@ struct Floats {
 
 double time_ours(Communicator& comm, const std::vector<int>& group, size_t count) {
   const Floats floats(count);
-  const Call call{
-      .kind = Collective::all_reduce, .id = "x", .dtype = DType::f32, .dims = {int64_t(count)}, .reduce = Reduce::sum};
-  return time_of([&] { must(comm.run(call, group, floats.data, floats.data)); });
+  const CollectiveCall call{.kind = Collective::all_reduce,
+                            .id = "x",
+                            .reduce = Reduce::sum,
+                            .group{group.begin(), group.end()},
+                            .dtype = DType::f32,
+                            .dims = {Dim(int64_t(count))}};
+  return time_of([&] { must(comm.run(call, floats.data, floats.data)); });
 }
 double time_library(size_t count) {
   const Floats floats(count);

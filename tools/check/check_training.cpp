@@ -219,8 +219,9 @@ llvm::Error TrainingChecker::stability() {
 }
 namespace {
 // How far each step's loss, or that of a step before it, is moved by other last bits of the weights, as several draws
-// find it. One alone may miss what a few weights do whose gradient is as small as its rounding: Adam's first steps move
-// them as far as all others, in a direction that is chance.
+// find it. One alone may miss what a few weights do whose gradient is zero but for its rounding, as a router's is for
+// an expert whose share does not count: 8e-10 in one run and -1.5e-9 in another, which Adam's first steps take for a
+// direction, as 1e-9 is not small beside its epsilon.
 class Sensitivity {
  public:
   explicit Sensitivity(llvm::ArrayRef<double> losses) : losses_(losses), largest_(losses.size(), 0.0) {}

@@ -1,13 +1,14 @@
 #include "frontend/ir/builder.h"
 #include "frontend/ir/mesh.h"
 #include "frontend/ir/op.h"
+#include "passes/strategy.h"
 #include "tools/check/mutant_parts.h"
 
 namespace optp {
 namespace {
-const std::string data_axis = "data";
-
-bool is_over_data(const Node& node) { return node.op->collective && llvm::is_contained(call_of(node).axes, data_axis); }
+bool is_over_data(const Node& node) {
+  return node.op->collective && llvm::is_contained(call_of(node).axes, data_axis.str());
+}
 // Sums of gradients over the batch's parts: whole on every member, or in parts (ZeRO).
 Node* nth_gradient_sum(Graph& graph, int64_t n) {
   return nth(graph, n, [](const Node& node) {
@@ -85,7 +86,8 @@ llvm::Expected<bool> wrong_group(const MutantRequest& r) {
   if (!sum) return false;
   CollectiveCall call = call_of(*sum);
   call.axes = {other};
-  call.group.assign(r.graph.mesh.group(call.axes, r.rank));
+  const auto members = r.graph.mesh.group(call.axes, r.rank);
+  call.group.assign(members.begin(), members.end());
   sum->attributes = attributes_of(call);
   return true;
 }
@@ -95,7 +97,8 @@ llvm::Expected<bool> wrong_group(const MutantRequest& r) {
 llvm::Expected<bool> gradient_of_another_shard(const MutantRequest& r) {
   const auto& mesh = r.graph.mesh;
   CollectiveCall over;
-  over.group.assign(mesh.group({data_axis}, r.rank));
+  const auto members = mesh.group({data_axis.str()}, r.rank);
+  over.group.assign(members.begin(), members.end());
   const int64_t size = int64_t(over.group.size()), next = (member_of(over, r.rank) + 1) % size;
   for (const GradientOutput& g : r.graph.gradients) {
     const auto out = llvm::find_if(r.graph.outputs, [&](const GraphOutput& o) { return o.name == g.output; });

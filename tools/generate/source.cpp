@@ -2,17 +2,22 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FileSystem.h"
+#include "passes/input_names.h"
 #include "tools/cli/machine.h"
 #include "tools/run/prepare.h"
 #include "tools/run/run.h"
 
 namespace optp {
 namespace {
-// The first that chooses rows of a table by [batch, sequence].
+// Of those that choose rows of a table by [batch, sequence].
 llvm::Expected<InputSpec> ids_among(llvm::ArrayRef<Port> inputs, llvm::StringRef folder) {
-  for (const Port& p : inputs)
-    if (!is_float(p.dtype) && p.dims.size() == 2 && p.rows > 0 && !llvm::StringRef(p.name).contains("position"))
-      return InputSpec{p.name, p.dtype, p.dims, p.rows};
+  const Port* found = nullptr;
+  for (const Port& p : inputs) {
+    const InputName name = input_name(p.name);
+    if (is_float(p.dtype) || p.dims.size() != 2 || p.rows == 0 || !may_be_ids(name)) continue;
+    if (!found || name == InputName::input_ids) found = &p;
+  }
+  if (found) return InputSpec{found->name, found->dtype, found->dims, found->rows};
   return error(Code::not_supported)
       .in_file(folder)
       .what("generating")

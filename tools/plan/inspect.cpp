@@ -74,7 +74,7 @@ void print_why(const Plan& plan, FoundTensor t) {
     const std::string& from = t.tensor->cause.from;
     t = from.empty() || llvm::is_contained(seen, from) ? FoundTensor() : find_tensor(plan, from);
   }
-  for (const Plan::Meeting& c : plan.collectives)
+  for (const Plan::CollectiveUse& c : plan.collectives)
     if (c.of == name || c.tensor == name)
       llvm::outs() << "  then " << to_string(c.call.kind) << ": " << c.call.reason << "\n";
 }
@@ -82,7 +82,7 @@ llvm::Error print_chosen(const InspectOptions& o, const Plan& plan, const Tensor
   auto chosen = choose_tensors(plan, choice);
   if (!chosen) return chosen.takeError();
   if (o.json) {
-    llvm::outs() << llvm::formatv("{0:2}\n", tensors_json(plan, *chosen));
+    llvm::outs() << tensors_json(plan, *chosen);
     return llvm::Error::success();
   }
   for (size_t k = 0; k < chosen->size(); ++k) {

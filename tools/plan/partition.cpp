@@ -27,12 +27,8 @@ struct PartitionOptions {
 
 // What constraints cost or could not do, and what the strategy leaves whole: a user decides by it.
 void print_lines_of(const Job& job) {
-  const std::string whole = left_whole(job.inference ? *job.inference : *job.whole, job.passes);
-  for (const std::string& remark : job.whole->remarks)
-    if (remark == whole || llvm::any_of(job.passes.constraints, [&](const Constraint& c) {
-          return llvm::StringRef(remark).starts_with(text_of(c));
-        }))
-      print_wrapped(llvm::errs(), printable(remark), 2);
+  for (const Remark& remark : job.whole->remarks)
+    if (remark.kind != RemarkKind::note) print_wrapped(llvm::errs(), printable(remark.text), 2);
 }
 
 llvm::Error partition(const PartitionOptions& o) {

@@ -36,7 +36,7 @@ void move_numbers(Plan& plan) {
   const DimValues dims = plan.examples();
   for (auto& [name, info] : plan.dims)
     if (info.equals) info.example = number_at(*info.equals, dims);
-  for (Plan::Meeting& c : plan.collectives)
+  for (Plan::CollectiveUse& c : plan.collectives)
     c.bytes = number_at(c.bytes_formula, dims), c.sent_bytes = number_at(c.sent_bytes_formula, dims);
   for (Plan::Device& d : plan.devices) d.flops = number_at(d.flops_formula, dims);
   Plan::Totals& t = plan.totals;

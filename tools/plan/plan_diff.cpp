@@ -26,9 +26,9 @@ std::map<std::string, std::string> shardings_of(const Plan& plan, std::vector<st
   return out;
 }
 // The values that meet, by name, and how.
-std::map<std::string, std::string> meetings_of(const Plan& plan, std::vector<std::string>& order) {
+std::map<std::string, std::string> uses_of(const Plan& plan, std::vector<std::string>& order) {
   std::map<std::string, std::string> out;
-  for (const Plan::Meeting& c : plan.collectives) {
+  for (const Plan::CollectiveUse& c : plan.collectives) {
     std::string& kinds = out[c.of];
     if (kinds.empty() && !llvm::is_contained(order, c.of)) order.push_back(c.of);
     kinds += (kinds.empty() ? "" : ", ") + to_string(c.call.kind).str();
@@ -120,15 +120,15 @@ PlanDiff diff_plans(const Plan& a, const Plan& b) {
   setting("model name", a.model.name, b.model.name);
   setting("mesh", mesh_text(a.mesh), mesh_text(b.mesh));
   out.numbers.push_back({"devices", a.mesh.devices(), b.mesh.devices()});
-  std::vector<std::string> names, meetings;
+  std::vector<std::string> names, uses;
   const auto from = shardings_of(a, names), to = shardings_of(b, names);
   out.shardings = changes(from, to, names);
   std::map<std::string, std::string> model_names;
   for (const Plan* plan : {&a, &b})
     for (const Plan::Parameter& p : plan->parameters) model_names[p.name] = p.model_name;
   for (PlanDiff::Change& c : out.shardings) c.model_name = model_names[c.name];
-  const auto met = meetings_of(a, meetings), meet = meetings_of(b, meetings);
-  out.moved = changes(met, meet, meetings);
+  const auto met = uses_of(a, uses), meet = uses_of(b, uses);
+  out.moved = changes(met, meet, uses);
   for (size_t r = 0; r < std::min(a.devices.size(), b.devices.size()); ++r)
     out.devices.push_back(device_pairs(a.devices[r], b.devices[r]));
   for (const auto& [kind, n] : b.totals.collectives)

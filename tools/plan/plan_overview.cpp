@@ -42,7 +42,7 @@ std::vector<DeviceRow> device_rows(const Plan& plan) {
                     .state_bytes = d.state_bytes,
                     .flops = d.flops,
                     .activation_peak_bytes = d.activation_peak_bytes});
-  for (const Plan::Meeting& c : plan.collectives)
+  for (const Plan::CollectiveUse& c : plan.collectives)
     for (const std::vector<int64_t>& group : c.groups)
       for (int64_t rank : group) rows[size_t(rank)].sent_bytes += c.sent_bytes;  // the most that one of them sends
   return rows;
@@ -130,27 +130,27 @@ void print_trained(const Plan& plan, llvm::raw_ostream& out) {
   }
 }
 
-struct Meeting {
+struct AlikeUses {
   std::string kind, formula, reason, example;
   int64_t bytes = 0, count = 0;
 };
 // Those alike are one.
-std::vector<Meeting> meetings_of(const Plan& plan) {
-  std::vector<Meeting> out;
+std::vector<AlikeUses> alike_uses(const Plan& plan) {
+  std::vector<AlikeUses> out;
   // Names that an exporter numbers say less than the module that a value is made in.
   std::map<llvm::StringRef, llvm::StringRef> modules;
   for (const Plan::Value& v : plan.values)
     if (!v.module.empty() && !llvm::StringRef(v.name).starts_with("/")) modules[v.name] = v.module;
   for (const auto* ports : {&plan.inputs, &plan.outputs})
     for (const Plan::Port& p : *ports) modules.erase(p.name);
-  for (const Plan::Meeting& c : plan.collectives) {
-    Meeting m{kind_text(c.call.kind, 1),
-              c.bytes_formula.constant() ? std::string() : c.bytes_formula.text(),
-              folded(printable(c.call.reason)),
-              folded(printable(modules.contains(c.of) ? modules[c.of] : llvm::StringRef(c.of))),
-              c.bytes,
-              1};
-    auto it = std::find_if(out.begin(), out.end(), [&](const Meeting& x) {
+  for (const Plan::CollectiveUse& c : plan.collectives) {
+    AlikeUses m{kind_text(c.call.kind, 1),
+                c.bytes_formula.constant() ? std::string() : c.bytes_formula.text(),
+                folded(printable(c.call.reason)),
+                folded(printable(modules.contains(c.of) ? modules[c.of] : llvm::StringRef(c.of))),
+                c.bytes,
+                1};
+    auto it = std::find_if(out.begin(), out.end(), [&](const AlikeUses& x) {
       return x.kind == m.kind && x.bytes == m.bytes && x.reason == m.reason && x.example == m.example;
     });
     if (it == out.end())
@@ -171,16 +171,16 @@ void print_collectives(const Plan& plan, llvm::raw_ostream& out) {
   if (plan.is_training()) {
     out << " ";
     for (Phase phase : {Phase::forward, Phase::loss, Phase::backward, Phase::optimizer})
-      if (auto n = llvm::count_if(plan.collectives, [&](const Plan::Meeting& c) { return c.phase == phase; }))
+      if (auto n = llvm::count_if(plan.collectives, [&](const Plan::CollectiveUse& c) { return c.phase == phase; }))
         out << " " << to_string(phase) << " " << n;
     out << "\n";
   }
-  const std::vector<Meeting> meetings = meetings_of(plan);
-  constexpr size_t most_meetings = 12;
+  const std::vector<AlikeUses> uses = alike_uses(plan);
+  constexpr size_t most_lines = 12;
   int64_t rest = 0;
-  for (size_t k = 0; k < meetings.size(); ++k) {
-    const Meeting& m = meetings[k];
-    if (k >= most_meetings) {
+  for (size_t k = 0; k < uses.size(); ++k) {
+    const AlikeUses& m = uses[k];
+    if (k >= most_lines) {
       rest += m.count;
       continue;
     }
@@ -188,8 +188,7 @@ void print_collectives(const Plan& plan, llvm::raw_ostream& out) {
                                            m.formula.empty() ? "" : " (" + m.formula + ")")
                                  .str();
     out << head << fit(m.example, columns(head) + 16 > terminal_width ? 16 : terminal_width - columns(head)) << "\n";
-    if (k + 1 == meetings.size() || meetings[k + 1].reason != m.reason || k + 1 == most_meetings)
-      print_wrapped(out, m.reason, 8);
+    if (k + 1 == uses.size() || uses[k + 1].reason != m.reason || k + 1 == most_lines) print_wrapped(out, m.reason, 8);
   }
   if (rest) out << "      and " << rest << " more (--json)\n";
 }
@@ -225,7 +224,7 @@ void print_plan(const Plan& plan, llvm::raw_ostream& out) {
   // What is whole stands above with its bytes.
   std::vector<const Plan::Remark*> remarks;
   for (const Plan::Remark& r : plan.remarks)
-    if (!llvm::StringRef(r.text).starts_with("strategy " + plan.strategy + " leaves ")) remarks.push_back(&r);
+    if (r.kind != RemarkKind::left_whole) remarks.push_back(&r);
   if (remarks.empty()) return;
   out << "\nremarks\n";
   for (size_t k = 0; k < remarks.size() && k < 6; ++k) print_wrapped(out, printable(remarks[k]->text), 2);

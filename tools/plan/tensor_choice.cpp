@@ -61,24 +61,9 @@ llvm::Expected<std::vector<FoundTensor>> choose_tensors(const Plan& plan, const 
       .about({.tensor = choice.name});
 }
 
-llvm::json::Value tensors_json(const Plan& plan, llvm::ArrayRef<FoundTensor> tensors) {
+std::string tensors_json(const Plan& plan, llvm::ArrayRef<FoundTensor> tensors) {
   llvm::StringSet<> wanted;
   for (const FoundTensor& t : tensors) wanted.insert(t.tensor->name);
-  const llvm::json::Value whole = llvm::cantFail(llvm::json::parse(to_text(plan)));
-  const llvm::json::Object& top = *whole.getAsObject();
-  llvm::json::Array out;
-  for (auto [list, kind] : {std::pair{"parameters", "parameter"},
-                            {"constants", "constant"},
-                            {"inputs", "input"},
-                            {"outputs", "output"},
-                            {"values", "value"}})
-    for (const llvm::json::Value& each : *top.getArray(list)) {
-      if (!wanted.contains(*each.getAsObject()->getString("name"))) continue;
-      llvm::json::Object entry = *each.getAsObject();
-      entry["kind"] = kind;
-      if (const auto layout = entry.getInteger("layout")) entry["layout"] = (*top.getArray("layouts"))[size_t(*layout)];
-      out.push_back(std::move(entry));
-    }
-  return llvm::json::Object{{"format", "opt-partition tensors"}, {"version", 1}, {"tensors", std::move(out)}};
+  return tensors_text(plan, [&](const Plan::Tensor& t) { return wanted.contains(t.name); });
 }
 }  // namespace optp

@@ -17,6 +17,6 @@ struct TensorChoice {
 llvm::Expected<std::vector<FoundTensor>> choose_tensors(const Plan& plan, const TensorChoice& choice);
 // Their entries as in plan.json, each with its layout in place of the layout's number and with the member of the plan
 // that it is of as its kind (docs/tensor.schema.json).
-llvm::json::Value tensors_json(const Plan& plan, llvm::ArrayRef<FoundTensor> tensors);
+std::string tensors_json(const Plan& plan, llvm::ArrayRef<FoundTensor> tensors);
 
 }  // namespace optp

@@ -41,7 +41,7 @@ std::string word_for(const Plan& plan, const Plan::FlowEntry& user, const Plan::
   const Plan::FlowEntry* product = is_lookup ? product_of_chosen(plan, user) : &user;
   if (!product) return "";
   if (product->sharding.is_partial()) return "rowwise";
-  const bool gathered = llvm::any_of(plan.collectives, [&](const Plan::Meeting& c) {
+  const bool gathered = llvm::any_of(plan.collectives, [&](const Plan::CollectiveUse& c) {
     return c.of == product->result && c.call.kind == Collective::all_gather;
   });
   return gathered ? "colwise_gather_output" : is_packed(p) ? "packed_colwise" : "colwise";

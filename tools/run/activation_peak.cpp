@@ -60,6 +60,7 @@ llvm::Error add_activation_peaks(Plan& plan, const Job& job, const DimValues& ex
         auto rank = materialise(*job.spmd, int64_t(r));
         if (!rank) return rank.takeError();
         made = std::move(*rank);
+        if (auto e = sum_extents(*made)) return e;
       }
       if (auto e = add_activation_peak(plan, plan.devices[r], made ? *made : *job.ranks[r], examples, workspace))
         return e;

@@ -4,6 +4,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "passes/cached_decoder.h"
+#include "passes/input_names.h"
 #include "runtime/packed_weights.h"
 #include "tools/run/execution.h"
 #include "tools/run/machine_memory.h"
@@ -83,7 +84,7 @@ llvm::Error Decoder::find_roles() {
     else if (v->ndim() == 2 && last == capacity_dim_)
       inputs_.push_back({v->name, Role::mask});
     else if (v->ndim() == 2 && last == count_dim_ && !is_float(v->type.dtype))
-      inputs_.push_back({v->name, llvm::StringRef(v->name).contains("position") ? Role::positions : Role::zeros});
+      inputs_.push_back({v->name, input_name(v->name) == InputName::positions ? Role::positions : Role::zeros});
     else
       return error(Code::not_supported)
           .in_file(graph.source)

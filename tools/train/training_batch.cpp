@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "frontend/ir/diagnostic.h"
+#include "passes/input_names.h"
 #include "passes/training.h"
 #include "tools/run/inputs.h"
 #include "tools/run/labels.h"
@@ -14,9 +15,9 @@ bool is_cache(const Port& p) {
   return is_float(p.dtype) && p.dims.size() >= 3 &&
          llvm::any_of(p.dims, [](Dim d) { return !d.constant() && lower_bound(d) == 0; });
 }
-bool is_mask(const Port& p) { return llvm::StringRef(p.name).contains("mask") && p.dims.size() == 2; }
+bool is_mask(const Port& p) { return input_name(p.name) == InputName::mask && p.dims.size() == 2; }
 bool is_positions(const Port& p) {
-  return llvm::StringRef(p.name).contains("position") && p.dims.size() == 2 && is_integer(p.dtype);
+  return input_name(p.name) == InputName::positions && p.dims.size() == 2 && is_integer(p.dtype);
 }
 
 HostArray integers(DType dtype, llvm::ArrayRef<int64_t> dims, std::vector<int64_t> values) {
@@ -99,10 +100,10 @@ llvm::Expected<BatchMaker> BatchMaker::create(llvm::StringRef model, std::vector
   out.asked_ = std::move(asked), out.ranks_ = ranks.vec();
   std::optional<size_t> found;
   auto could_be_ids = [](const Port& p) {
-    return p.role == Plan::Role::data && is_integer(p.dtype) && p.dims.size() == 2 && !is_mask(p) && !is_positions(p);
+    return p.role == Plan::Role::data && is_integer(p.dtype) && p.dims.size() == 2 && may_be_ids(input_name(p.name));
   };
   for (size_t k = 0; k < ports.size(); ++k)
-    if (could_be_ids(ports[k]) && (!found || ports[k].name == "input_ids")) found = k;
+    if (could_be_ids(ports[k]) && (!found || input_name(ports[k].name) == InputName::input_ids)) found = k;
   if (!found)
     return error(Code::malformed)
         .in_file(model)

@@ -16,10 +16,10 @@ namespace {
 // other.
 llvm::Expected<int64_t> choose(const char* flag, const DataOptions::Extent& extent, std::optional<int64_t> fixed,
                                int64_t otherwise) {
-  const int64_t wish = extent.asked ? *extent.asked : extent.before.value_or(fixed.value_or(otherwise));
-  if (fixed && wish != *fixed)
-    return error(Code::bad_value).flag(flag, wish).expected(llvm::Twine(*fixed) + ", which the model is fixed to");
-  return wish;
+  const int64_t asked = extent.asked ? *extent.asked : extent.before.value_or(fixed.value_or(otherwise));
+  if (fixed && asked != *fixed)
+    return error(Code::bad_value).flag(flag, asked).expected(llvm::Twine(*fixed) + ", which the model is fixed to");
+  return asked;
 }
 // Most messages name the file; those of extents that disagree do not.
 llvm::Error in_folder(const std::string& folder, llvm::Error fault) {

@@ -54,7 +54,7 @@ Lowered lower(LoweringContext& c, Collective kind) {
   CollectiveCall call{.kind = kind, .id = c.text("id", ""), .dtype = x->type.dtype, .dims = x->type.dims};
   auto group = c.integers("group");
   if (!group || group->empty()) return c.fail(Code::malformed).what("group").expected("ranks");
-  call.group = *group;
+  call.group.assign(group->begin(), group->end());
   if (reduces(kind)) {
     if (!c.has_attribute("reduce")) return c.fail(Code::malformed, "reduce is missing");
     auto reduce = reduce_from(c.text("reduce", ""));

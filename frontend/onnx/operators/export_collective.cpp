@@ -4,7 +4,8 @@
 
 namespace optp {
 ExportAttributes attributes_of_file(const CollectiveCall& call) {
-  ExportAttributes out = {{"id", call.id}, {"group", call.group}};
+  ExportAttributes out = {{"id", call.id},
+                          {"group", llvm::SmallVector<int64_t, 4>(call.group.begin(), call.group.end())}};
   if (reduces(call.kind)) out.push_back({"reduce", to_string(call.reduce).str()});
   if (call.extent) out.push_back({"extent", call.extent->text()});
   return out;

@@ -74,7 +74,7 @@ TEST_CASE("a clone says what its original says, in the same order, and goes its 
   graph.states.push_back({"state", "out", 0});
   graph.updates.push_back({"state", "out", "w", "exp_avg"});
   graph.gradients.push_back({"w", "out"});
-  graph.remarks.push_back("look");
+  graph.remarks.push_back({"a-pass", "look", RemarkKind::left_whole});
   std::swap(graph.inputs[0], graph.inputs[1]);
 
   const std::string text = to_string(graph);

@@ -59,7 +59,7 @@ state %ids -> g axis 1
 update %w -> w.next parameter of %w
 update %ids -> g step
 gradient %w -> w.grad
-remark "nothing is \"cut\""
+remark annotate "nothing is \"cut\""
 )";
   std::string expected = text;
   // What says nothing is not printed: a node without a name has none.

@@ -80,7 +80,7 @@ TEST_CASE("a call becomes the function's nodes; inner names begin with the call'
   REQUIRE(graph);
   CHECK(steps(*graph) == "exp(x) -> one/t; neg(one/t) -> y; exp(y) -> z/t; neg(z/t) -> z");
   CHECK(graph->nodes.front()->name == "one/t");
-  CHECK(graph->remarks == Names{"2 calls of functions of the model expanded in place: 'f'"});
+  CHECK(texts(graph->remarks) == Names{"2 calls of functions of the model expanded in place: 'f'"});
   CHECK(!verify(*graph));
 }
 

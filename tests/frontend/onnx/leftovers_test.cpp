@@ -15,7 +15,7 @@ Names remarks_of(const std::string& what, const onnx::ModelProto& m) {
   if (!graph) return {};
   CHECK(to_string(graph->find("h")->type.dims) == "[2, 4]");
   CHECK(to_string(graph->outputs[0].value->type.dims) == "[2, 4]");
-  return graph->remarks;
+  return texts(graph->remarks);
 }
 }  // namespace
 

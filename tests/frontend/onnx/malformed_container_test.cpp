@@ -216,7 +216,7 @@ TEST_CASE("heads that only say more than is needed are accepted") {
   auto graph = accept("training_info", m);
   REQUIRE(graph);
   CHECK(std::any_of(graph->remarks.begin(), graph->remarks.end(),
-                    [](const std::string& r) { return has(r, "training_info"); }));
+                    [](const Remark& r) { return has(r.text, "training_info"); }));
 }
 
 TEST_CASE("model-local functions that are malformed, call themselves or grow without bound are refused") {

@@ -370,7 +370,7 @@ TEST_CASE("entries of external data are given once; those that are not known are
     auto graph = folder.accept("an unknown key", external({{"location", "w.bin"}, {key, "0"}}));
     REQUIRE(graph);
     REQUIRE(graph->remarks.size() == 1);
-    CHECK(graph->remarks[0] == "external data: keys that are not known are not read: " + quoted(key));
+    CHECK(graph->remarks[0].text == "external data: keys that are not known are not read: " + quoted(key));
   }
   for (const char* key : {"location", "offset", "length"})
     folder.refuse("twice",

@@ -18,6 +18,11 @@
 namespace optp {
 
 using Names = std::vector<std::string>;
+inline Names texts(llvm::ArrayRef<Remark> remarks) {
+  Names out;
+  for (const Remark& r : remarks) out.push_back(r.text);
+  return out;
+}
 using Numbers = std::vector<int64_t>;
 
 inline onnx::NodeProto& add_node(onnx::ModelProto& m, const std::string& op, const std::string& name,

@@ -30,14 +30,14 @@ int64_t elements_of(llvm::ArrayRef<int64_t> dims) {
 struct Buffers {
   std::vector<Bytes> in, out;
 };
-int64_t part_bytes(const Call& call, int axis, int members, int member) {
-  const Around at = around(call.dims, axis);
+int64_t part_bytes(const CollectiveCall& call, int64_t axis, int members, int member) {
+  const Around at = around(extents(call), int(axis));
   return at.outer * chunk_size(at.total, members, member) * at.inner * size_bytes(call.dtype);
 }
-Buffers buffers_of(const Call& call, int members) {
+Buffers buffers_of(const CollectiveCall& call, int members) {
   Buffers out;
   for (int member = 0; member < members; ++member) {
-    const int64_t whole = elements_of(call.dims) * size_bytes(call.dtype);
+    const int64_t whole = elements_of(extents(call)) * size_bytes(call.dtype);
     const int64_t in = joins(call.kind) ? part_bytes(call, call.join_axis, members, member) : whole;
     out.in.push_back(random_tensor(call.dtype, in / size_bytes(call.dtype), uint64_t(member) + 7));
     const int64_t result = cuts(call.kind) ? part_bytes(call, call.cut_axis, members, member) : whole;
@@ -45,8 +45,7 @@ Buffers buffers_of(const Call& call, int members) {
   }
   return out;
 }
-void compare(const Call& call, const Shape& shape, Processes& processes) {
-  const std::vector<int> group = all_ranks(shape.ranks);
+void compare(const CollectiveCall& call, const Shape& shape, Processes& processes) {
   const Buffers start = buffers_of(call, shape.ranks);
   CAPTURE(describe(call));
   CAPTURE(shape.processes);
@@ -54,7 +53,7 @@ void compare(const Call& call, const Shape& shape, Processes& processes) {
   auto outcome = [&](auto run) {
     Buffers b = start;
     CHECK(run([&](Communicator& comm) {
-            return comm.run(call, group, b.in[size_t(comm.rank())].data(), b.out[size_t(comm.rank())].data());
+            return comm.run(call, b.in[size_t(comm.rank())].data(), b.out[size_t(comm.rank())].data());
           }) == successes(shape.ranks));
     CHECK(b.in == start.in);
     return b.out;
@@ -71,8 +70,7 @@ TEST_CASE("processes give the bytes of threads: every collective, dtype and redu
   auto compare_all = [&](const Shape& shape, Processes& processes, const DimLists& all_dims) {
     for (const DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16, DType::i32, DType::i64, DType::boolean})
       for (const auto& dims : all_dims) {
-        Call call{.id = "x", .dtype = dtype};
-        call.dims.assign(dims.begin(), dims.end());
+        CollectiveCall call = call_on({"x", dtype, dims}, all_ranks(shape.ranks), {});
         auto on = [&](Collective kind, Reduce reduce, int cut, int join) {
           call.kind = kind, call.reduce = reduce, call.cut_axis = cut, call.join_axis = join;
           compare(call, shape, processes);

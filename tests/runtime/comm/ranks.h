@@ -62,30 +62,30 @@ struct Tensor {
   DType dtype = DType::undefined;
   std::vector<int64_t> dims;
 };
-inline Call call_on(const Tensor& t, Call call) {
-  call.id = t.id, call.dtype = t.dtype;
+inline CollectiveCall call_on(const Tensor& t, llvm::ArrayRef<int> group, CollectiveCall call) {
+  call.id = t.id, call.dtype = t.dtype, call.group.assign(group.begin(), group.end());
   call.dims.assign(t.dims.begin(), t.dims.end());
   return call;
 }
 inline llvm::Error all_reduce(Communicator& comm, const Tensor& t, llvm::ArrayRef<int> group, Reduce reduce,
                               const void* in, void* out) {
-  return comm.run(call_on(t, {.kind = Collective::all_reduce, .reduce = reduce}), group, in, out);
+  return comm.run(call_on(t, group, {.kind = Collective::all_reduce, .reduce = reduce}), in, out);
 }
 inline llvm::Error all_gather(Communicator& comm, const Tensor& t, llvm::ArrayRef<int> group, int axis, const void* in,
                               void* out) {
-  return comm.run(call_on(t, {.kind = Collective::all_gather, .join_axis = axis}), group, in, out);
+  return comm.run(call_on(t, group, {.kind = Collective::all_gather, .join_axis = axis}), in, out);
 }
 inline llvm::Error reduce_scatter(Communicator& comm, const Tensor& t, llvm::ArrayRef<int> group, Reduce reduce,
                                   int axis, const void* in, void* out) {
-  return comm.run(call_on(t, {.kind = Collective::reduce_scatter, .reduce = reduce, .cut_axis = axis}), group, in, out);
+  return comm.run(call_on(t, group, {.kind = Collective::reduce_scatter, .reduce = reduce, .cut_axis = axis}), in, out);
 }
 inline llvm::Error all_to_all(Communicator& comm, const Tensor& t, llvm::ArrayRef<int> group, int split_axis,
                               int concat_axis, const void* in, void* out) {
-  return comm.run(call_on(t, {.kind = Collective::all_to_all, .cut_axis = split_axis, .join_axis = concat_axis}), group,
+  return comm.run(call_on(t, group, {.kind = Collective::all_to_all, .cut_axis = split_axis, .join_axis = concat_axis}),
                   in, out);
 }
 inline llvm::Error barrier(Communicator& comm, const std::string& id, llvm::ArrayRef<int> group) {
-  return comm.run({.kind = Collective::barrier, .id = id}, group, nullptr, nullptr);
+  return comm.run(call_on({id, DType::undefined, {}}, group, {.kind = Collective::barrier}), nullptr, nullptr);
 }
 
 // A small generator, the same everywhere.

@@ -82,7 +82,7 @@ TEST_CASE("a rank that waits in a collective is freed by an error elsewhere, whi
   const Texts found = in_processes({{0, 1}, {2}}, [&](World& world) {
     return told(world.run([&]() -> llvm::Error {
       if (world.holds(2)) return error(Code::file_not_found).in_file("rank2/model.onnx");
-      return world.communicator(0).run({.kind = Collective::barrier, .id = "b"}, {0, 2}, nullptr, nullptr);
+      return world.communicator(0).run({.kind = Collective::barrier, .id = "b", .group = {0, 2}}, nullptr, nullptr);
     }));
   });
   CHECK(found == Texts(2, told(error(Code::file_not_found).in_file("rank2/model.onnx"))));

@@ -25,7 +25,9 @@ std::string model_of(const std::string& name) { return export_of(name) + "/model
 // The graph as the file has it, in float64, over the whole text anew for each token.
 class Uncached {
  public:
-  explicit Uncached(const std::string& model) : graph_(must(import_onnx(model))) { must(canonicalise(*graph_, {})); }
+  explicit Uncached(const std::string& model) : graph_(must(import_onnx(model))) {
+    must(run_stages(*graph_, "absorb-transposes", "find-states"));
+  }
   Ids greedy(Ids text, int64_t tokens) const {
     const size_t given = text.size();
     for (int64_t k = 0; k < tokens; ++k) text.push_back(next(text));

@@ -90,12 +90,12 @@ bool may_be_absent(const std::string& path) {
                                "training.no_decay"})
     if (p.ends_with(optional)) {
       // The same words are required elsewhere.
-      if (p.ends_with("].kind")) return p.starts_with("inputs") || p.starts_with("outputs");
+      if (p.ends_with("].kind")) return p.starts_with("inputs") || p.starts_with("outputs") || p.starts_with("remarks");
       if (p.ends_with(".phase")) return p.starts_with("values");
       if (p.ends_with(".tensor")) return p.starts_with("remarks");
       return true;
     }
-  return p.starts_with("dims.") && p.count('.') == 1;
+  return false;
 }
 // What stands in the file instead of a member: of another type than any that it may have.
 JsonValue mistyped(const JsonValue& value) {
@@ -152,7 +152,7 @@ TEST_CASE("a plan that lacks a member, or has one of another type, is refused wi
     Plan plan = plan_of(train ? "opt-tiny" : "opt-tiny-past", train);
     if (!train) plan.state.at(0).capacity = Dim(64);
     plan.devices[0].activation_peak_bytes = 1;
-    plan.remarks.push_back({"compile", "a remark", "a tensor", "a node"});
+    plan.remarks.push_back({{"annotate", "a remark", RemarkKind::constraint}, "a tensor", "a node"});
     JsonValue json = must(parse_json("plan.json", to_text(plan)));
     REQUIRE(refusal(text_of(json)) == "");
     size_t members = 0;
@@ -165,6 +165,8 @@ TEST_CASE("a plan that lacks a member, or has one of another type, is refused wi
       // An entry of the flow that is no collective is an operation, and lacks its members.
       if (llvm::StringRef(path).ends_with("].collective"))
         CHECK(llvm::StringRef(missing).contains(llvm::StringRef(path).drop_back(10).str() + "operator"));
+      else if (llvm::StringRef(path).starts_with("dims.") && llvm::StringRef(path).count('.') == 1)
+        CHECK(llvm::StringRef(missing).contains("shape: expected names that stand in dims"));
       else if (!may_be_absent(path))
         CHECK(llvm::StringRef(missing).contains(path));
       else
@@ -236,6 +238,17 @@ TEST_CASE("members that do not agree are refused with what was expected") {
   says(refused([](Plan& p) { p.collectives[0].call.axes = {"pipe"}; }),
        "collectives[0]: axes: expected axes of the mesh");
   says(refused([](Plan& p) { p.collectives[0].groups = {{0, 1}, {1, 2}}; }), "groups: expected each rank at most once");
+  says(refused([](Plan& p) { p.collectives[0].groups.clear(); }), "collectives[0]: groups: expected one at least");
+  says(refused([](Plan& p) { p.collectives[1].call.id = p.collectives[0].call.id; }),
+       "collectives[1]: name: expected one that no other has");
+  says(refused([](Plan& p) { p.values.push_back(p.values[0]); }),
+       "]: name: expected one that no other has, found '" + good.values[0].name + "' twice");
+  says(refused([](Plan& p) { p.parameters[0].name.clear(); }),
+       "parameters[0]: name: expected one that no other has, found an empty one");
+  says(refused([](Plan& p) { p.values[0].sharding.reduce = Reduce::sum, p.values[0].sharding.partial = {"pipe"}; }),
+       "): sharding: axes: expected axes of the mesh, found 'pipe'");
+  says(refused([](Plan& p) { p.dims.clear(); }), "shape: expected names that stand in dims, found '");
+  says(refused([](Plan& p) { p.dims.begin()->second.example = 0; }), ": example: expected at least min, 1, found 0");
   says(refused([](Plan& p) { p.updates[0].output = "nothing"; }), "updates[0]: output: expected the name of an output");
   says(refused([](Plan& p) { p.updates[0].output = "loss"; }),
        "updates[0]: output 'loss': expected i64[] [], as input 'step'");

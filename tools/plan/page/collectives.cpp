@@ -9,7 +9,7 @@ namespace optp::page {
 namespace {
 constexpr size_t most_open = 48;  // rows shown without a click
 
-std::string groups_text(const Plan::Meeting& c) {
+std::string groups_text(const Plan::CollectiveUse& c) {
   std::string groups;
   for (size_t k = 0; k < c.groups.size() && k < 4; ++k)
     if (!c.groups[k].empty()) groups += (groups.empty() ? "" : "; ") + ranks_text(c.groups[k]);
@@ -22,7 +22,7 @@ std::string by_phase(const Page& page) {
   for (Phase phase : {Phase::forward, Phase::loss, Phase::backward, Phase::optimizer}) {
     int64_t n = 0, sum = 0, sent = 0;
     std::map<Collective, int64_t> kinds;
-    for (const Plan::Meeting& c : page.plan.collectives) {
+    for (const Plan::CollectiveUse& c : page.plan.collectives) {
       if (c.phase != phase) continue;
       ++n, sum += c.bytes, sent += c.sent_bytes, ++kinds[c.call.kind];
     }
@@ -46,7 +46,7 @@ struct Part {
 // Those alike are one.
 std::vector<Part> parts_of(const Page& page) {
   std::vector<Part> parts;
-  for (const Plan::Meeting& c : page.plan.collectives) {
+  for (const Plan::CollectiveUse& c : page.plan.collectives) {
     Part p{kind_text(c.call.kind, 1), folded(c.call.reason), c.phase, page.at_one_token(c.bytes_formula).value_or(0),
            1};
     auto it = std::find_if(parts.begin(), parts.end(), [&](const Part& x) {
@@ -88,7 +88,7 @@ std::string one_token(const Page& page) {
   return out + scrolling("What one token moves", table + "</tbody></table>");
 }
 std::string row(const Page& page, size_t k) {
-  const Plan::Meeting& c = page.plan.collectives[k];
+  const Plan::CollectiveUse& c = page.plan.collectives[k];
   std::string consumers;
   for (size_t n = 0; n < c.consumers.size() && n < 4; ++n)
     consumers += (n ? ", " : "") + escaped(page.short_name(c.consumers[n]));

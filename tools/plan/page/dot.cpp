@@ -34,7 +34,7 @@ std::string escaped_for_dot(llvm::StringRef text) {
 
 Attributes look_of(const Page& page, const Plan::FlowEntry& e) {
   if (e.is_collective()) {
-    const Plan::Meeting& c = *page.collectives.at(e.collective);
+    const Plan::CollectiveUse& c = *page.collectives.at(e.collective);
     const std::string what = kind_text(c.call.kind, 1) + " over " + llvm::join(c.call.axes, " ");
     return {{"label", escaped_for_dot(what) + line_break.str() + bytes_text(double(c.bytes))},
             {"shape", "hexagon"},

@@ -11,7 +11,7 @@ namespace {
 // What two operations must share to be drawn as one.
 std::string look_of(const Page& page, const Plan::FlowEntry& e) {
   if (e.is_collective()) {
-    const Plan::Meeting& c = *page.collectives.at(e.collective);
+    const Plan::CollectiveUse& c = *page.collectives.at(e.collective);
     return to_string(c.call.kind).str() + c.bytes_formula.text() + folded(c.call.reason) + "\n";
   }
   std::string out = e.op + to_string(e.sharding);
@@ -138,7 +138,7 @@ Page::Page(const Plan& plan) : plan(plan), devices(plan.mesh.devices()), trainin
   for (const auto* ports : {&plan.inputs, &plan.outputs})
     for (const Plan::Port& p : *ports) add(p, {});
   for (const Plan::Constant& c : plan.constants) add(c, c.aliases);
-  for (const Plan::Meeting& c : plan.collectives) collectives.emplace(c.call.id, &c);
+  for (const Plan::CollectiveUse& c : plan.collectives) collectives.emplace(c.call.id, &c);
   start = common_start(names);
   layers = find_layers(*this);
   kinds = find_kinds(*this);

@@ -57,7 +57,7 @@ std::string box(const Page& page, const Box& b, bool several) {
          chip(page.tensors.at(last.result)->dims, last.sharding) + "</p></div>";
 }
 std::string joint(const Page& page, const Plan::FlowEntry& e) {
-  const Plan::Meeting& c = *page.collectives.at(e.collective);
+  const Plan::CollectiveUse& c = *page.collectives.at(e.collective);
   return "<div class=\"joint\"><b>" + escaped(kind_text(c.call.kind, 1)) + "</b> over " +
          escaped(llvm::join(c.call.axes, ", ")) + ", " + bytes(c.bytes) +
          (c.bytes_formula.constant() ? "" : " (<code>" + times(c.bytes_formula.text()) + "</code>)") + " <span>" +

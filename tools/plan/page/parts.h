@@ -57,12 +57,12 @@ struct Page {
   int64_t devices;
   bool training;
   Layers layers;
-  std::vector<Kind> kinds;                                  // by bytes, largest first
-  std::string start;                                        // what the names of parameters begin with
-  std::map<std::string, int64_t> causes;                    // kind and text → number on the page
-  std::map<std::string, const Plan::Meeting*> collectives;  // by id
-  std::map<std::string, const Plan::Tensor*> tensors;       // by name; parameters first
-  std::map<std::string, std::string> model_names;           // of parameters that the file calls otherwise
+  std::vector<Kind> kinds;                                        // by bytes, largest first
+  std::string start;                                              // what the names of parameters begin with
+  std::map<std::string, int64_t> causes;                          // kind and text → number on the page
+  std::map<std::string, const Plan::CollectiveUse*> collectives;  // by id
+  std::map<std::string, const Plan::Tensor*> tensors;             // by name; parameters first
+  std::map<std::string, std::string> model_names;                 // of parameters that the file calls otherwise
 
   std::string short_name(llvm::StringRef name) const;     // the model's name, without `start`
   std::string because(const Plan::Tensor& tensor) const;  // links to the cause and to the value it came from

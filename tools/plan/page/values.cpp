@@ -41,7 +41,7 @@ class Table {
  public:
   explicit Table(const Page& page) : page_(page) {
     for (const auto& [name, tensor] : page.tensors) linked_.insert(tensor->cause.from);
-    for (const Plan::Meeting& c : page.plan.collectives) linked_.insert(c.of);
+    for (const Plan::CollectiveUse& c : page.plan.collectives) linked_.insert(c.of);
   }
   std::string row(const Entry& e) {
     const Plan::Tensor& t = *e.tensor;
