@@ -172,6 +172,11 @@ llvm::Error find_parameters(Graph& graph, const PassOptions& options) {
   llvm::erase_if(floating, [](const Value* v) { return !is_float(v->type.dtype); });
   auto named = Patterns::parse(names, "--trainable", floating, Fit::part);
   if (!named) return named.takeError();
-  return Search(graph, std::move(*named)).run();
+  if (auto e = Search(graph, std::move(*named)).run()) return e;
+  std::vector<Value*> found = graph.data();
+  llvm::erase_if(found, [](const Value* v) { return !v->is_parameter; });
+  auto asked = Patterns::parse(options.trainable, "--trainable", found);
+  if (!asked) return asked.takeError();
+  return asked->unmatched("parameter");
 }
 }  // namespace optp

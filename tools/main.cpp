@@ -114,6 +114,17 @@ Diagnostic misused(const CLI::App& app, const CLI::ParseError& e) {
       dynamic_cast<const CLI::ArgumentMismatch*>(&e) || dynamic_cast<const CLI::RequiresError*>(&e);
   Diagnostic out = error(is_missing ? Code::missing : wants_value ? Code::missing_value : Code::bad_value);
   const auto [name, text] = llvm::StringRef(e.what()).split(": ");
+  for (const CLI::Option* o : app.get_options())
+    if (o->check_name(name.str()) && o->get_items_expected_max() == 1 && o->count() > 1) {
+      std::string others;
+      for (const std::string& other : o->get_lnames())
+        if ("--" + other != name) others += (others.empty() ? "--" : ", --") + other;
+      return error(Code::bad_value)
+          .flag(name)
+          .expected("once")
+          .found(llvm::Twine(o->count()) + " times")
+          .hint(others.empty() ? "" : others + " is another name of it");
+    }
   if (llvm::is_contained(flags_of(app), name)) return out.flag(name).what(text);
   if (is_missing)
     for (const CLI::Option* o : app.get_options())

@@ -12,6 +12,7 @@
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringExtras.h"
 #include "passes/passes.h"
+#include "passes/plan/asked_names.h"
 #include "passes/strategy.h"
 
 namespace optp {
@@ -96,15 +97,9 @@ llvm::Expected<DimValues> asked_dims(const Graph& graph, llvm::ArrayRef<std::str
 }
 
 llvm::Error check_names(const Graph& graph, const DimValues& asked) {
-  llvm::SmallVector<std::string, 4> known;
+  std::vector<std::string> known;
   for (Dim symbol : named_dims_of(graph)) known.push_back(name_of(symbol)->str());
-  for (const auto& [name, extent] : asked)
-    if (!llvm::is_contained(known, name))
-      return error(Code::bad_value)
-          .flag("--dim", quoted(name + "=" + std::to_string(extent)))
-          .what("the model has no such dim")
-          .hint("it has " + (known.empty() ? "none" : llvm::join(known, ", ")));
-  return llvm::Error::success();
+  return check_asked_names("model", known, asked);
 }
 
 llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path) {

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "frontend/ir/diagnostic.h"
+#include "passes/plan/asked_names.h"
 #include "passes/plan/job.h"
 #include "passes/plan/plan_parts.h"
 #include "tools/run/activation_peak.h"
@@ -14,22 +15,13 @@ llvm::Expected<DimValues> asked_of(const Plan& plan, llvm::ArrayRef<std::string>
                                    llvm::ArrayRef<std::string> input_shapes) {
   auto asked = asked_dims(RunOptions{.dims = dims.vec(), .input_shapes = input_shapes.vec()}, plan.inputs);
   if (!asked) return asked;
-  std::string known;
+  std::vector<std::string> known;
   for (const auto& [name, info] : plan.dims)
-    if (!info.equals) known += (known.empty() ? "" : ", ") + name;
-  for (const auto& [name, extent] : *asked) {
-    const auto info = plan.dims.find(name);
-    if (info == plan.dims.end() || info->second.equals)
-      return error(Code::bad_value)
-          .flag("--dim", quoted(name + "=" + std::to_string(extent)))
-          .what("the plan has no such dim")
-          .hint("it has " + (known.empty() ? "none" : known));
-    if (extent < info->second.min)
-      return error(Code::bad_value)
-          .flag("--dim", quoted(name))
-          .expected("at least " + llvm::Twine(info->second.min))
-          .found(extent);
-  }
+    if (!info.equals) known.push_back(name);
+  if (auto e = check_asked_names("plan", known, *asked)) return e;
+  for (const auto& [name, extent] : *asked)
+    if (const int64_t min = plan.dims.find(name)->second.min; extent < min)
+      return error(Code::bad_value).flag("--dim", quoted(name)).expected("at least " + llvm::Twine(min)).found(extent);
   return asked;
 }
 void move_numbers(Plan& plan) {

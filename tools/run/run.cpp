@@ -9,6 +9,7 @@
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/pipeline.h"
+#include "passes/plan/asked_names.h"
 #include "passes/plan/job.h"
 #include "passes/plan/plan_json.h"
 #include "tools/cli/command.h"
@@ -50,15 +51,9 @@ llvm::Expected<DimValues> asked_dims(const RunOptions& o, llvm::ArrayRef<Port> i
   return asked_dims(global, o.dims, o.input_shapes);
 }
 llvm::Error check_names(const Plan& plan, const DimValues& asked) {
-  std::string known;
-  for (const auto& [name, info] : plan.dims) known += (known.empty() ? "" : ", ") + name;
-  for (const auto& [name, extent] : asked)
-    if (!plan.dims.contains(name))
-      return error(Code::bad_value)
-          .flag("--dim", quoted(name + "=" + std::to_string(extent)))
-          .what("the model has no such dim")
-          .hint("it has " + (known.empty() ? "none" : known));
-  return llvm::Error::success();
+  std::vector<std::string> known;
+  for (const auto& [name, info] : plan.dims) known.push_back(name);
+  return check_asked_names("model", known, asked);
 }
 llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, const DimValues& asked, llvm::StringRef folder,
                                  llvm::ArrayRef<Port> inputs) {

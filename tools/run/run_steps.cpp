@@ -79,7 +79,7 @@ llvm::Expected<llvm::json::Array> make_steps(const RunOptions& o, const Plan& pl
     }
     if (counted == 0) return within(step, no_label_counts());
     counted = 0;
-    auto loss = stepper.step(batch.dims, std::move(*shards), o.learning_rate.value_or(*plan.training->learning_rate));
+    auto loss = stepper.step(batch.dims, *shards, o.learning_rate.value_or(*plan.training->learning_rate));
     if (!loss) return within(step, loss.takeError());
     if (!o.profile.empty()) trace.add("step " + std::to_string(s + 1), *stepper.last_run());
     losses.push_back(number_or_null(*loss));

@@ -173,7 +173,7 @@ llvm::Error Stepper::run(const DimValues& dims, const PerRank<HostArrays>& input
   return llvm::Error::success();
 }
 
-llvm::Error Stepper::accumulate(const DimValues& dims, PerRank<HostArrays> inputs) {
+llvm::Error Stepper::accumulate(const DimValues& dims, const PerRank<HostArrays>& inputs) {
   if (llvm::none_of(graphs_[ranks()[0]]->updates, is_accumulated))
     return error(Code::bug, "a training step without sums over micro-batches was asked to accumulate");
   if (auto e = run(dims, inputs, 0, /*last=*/false)) return e;
@@ -181,7 +181,7 @@ llvm::Error Stepper::accumulate(const DimValues& dims, PerRank<HostArrays> input
   return llvm::Error::success();
 }
 
-llvm::Expected<double> Stepper::step(const DimValues& dims, PerRank<HostArrays> inputs, double learning_rate) {
+llvm::Expected<double> Stepper::step(const DimValues& dims, const PerRank<HostArrays>& inputs, double learning_rate) {
   if (auto e = run(dims, inputs, learning_rate, /*last=*/true)) return e;
   if (accumulated_)
     for (const size_t r : ranks())

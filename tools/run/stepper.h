@@ -29,11 +29,11 @@ class Stepper {
                                                          const StepperOptions& options);
 
   // Together: one step on each rank's own inputs. Gives the loss, which is the same on every rank.
-  llvm::Expected<double> step(const DimValues& dims, PerRank<HostArrays> inputs, double learning_rate);
+  llvm::Expected<double> step(const DimValues& dims, const PerRank<HostArrays>& inputs, double learning_rate);
 
   // Together: of a step of several micro-batches all but the last. What the loss and gradients are summed up to is kept
   // until `step`. Errors: internal where the graphs do not accumulate.
-  llvm::Error accumulate(const DimValues& dims, PerRank<HostArrays> inputs);
+  llvm::Error accumulate(const DimValues& dims, const PerRank<HostArrays>& inputs);
 
   llvm::ArrayRef<size_t> ranks() const { return graphs_.ranks(); }  // that are held
   const Graph& graph(size_t rank) const { return *graphs_[rank]; }

@@ -318,8 +318,8 @@ class Training {
       tokens += made->tokens, counted += made->counted;
       left = left.drop_front(std::min(left.size(), size_t(run_.batch)));
       if (left.empty() && counted == 0) return no_label_counts();
-      if (left.empty()) return stepper_->step(made->dims, std::move(made->ranks), rate);
-      if (auto e = stepper_->accumulate(made->dims, std::move(made->ranks))) return e;
+      if (left.empty()) return stepper_->step(made->dims, made->ranks, rate);
+      if (auto e = stepper_->accumulate(made->dims, made->ranks)) return e;
     }
   }
   llvm::Error diverged(double loss) const {
