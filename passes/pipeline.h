@@ -64,7 +64,7 @@ struct StageHooks {
   // Of a stage that runs once for each rank after each, with the rank's graph.
   std::function<llvm::Error(const Stage& stage, const Graph& graph, std::optional<int64_t> rank, double ms)> after;
   std::function<void(int64_t done, int64_t total)> progress;
-  std::string stop_after;                                        // a stage's name; empty: none
+  std::string stop_after;  // a stage's name; empty: none. Stages that rewrite by annotate's decisions are done first.
   std::optional<std::pair<std::string, int64_t>> rewrite_limit;  // a stage, and after how many rewrites it stops
 };
 

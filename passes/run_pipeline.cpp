@@ -34,10 +34,10 @@ class Driver {
         if (auto e = step(s, rank)) return e;
         progress(k, rank + 1);
       }
-      if (s.is(Stage::per_rank)) c_.ranks.resize(size_t(c_.whole->mesh.devices()));
+      if (s.is(Stage::per_rank) && c_.whole) c_.ranks.resize(size_t(c_.whole->mesh.devices()));
       c_.passes.limit = nullptr;
       stops_ |= hooks_.stop_after == s.name;
-      const size_t next = s.is(Stage::reannotates) && !c_.annotation ? annotates() : k + 1;
+      const size_t next = s.is(Stage::reannotates) && !c_.annotation && annotates() < k ? annotates() : k + 1;
       const bool settles = is_annotating(k) && is_annotating(next);
       k = next;
       if (!settles) c_.annotation.reset();
@@ -48,7 +48,7 @@ class Driver {
 
  private:
   int64_t times(const Stage& s) const {
-    return s.is(Stage::per_rank) && !c_.first_alone ? c_.whole->mesh.devices() : 1;
+    return s.is(Stage::per_rank) && !c_.first_alone && c_.whole ? c_.whole->mesh.devices() : 1;
   }
   size_t annotates() const {
     return size_t(llvm::find_if(stages_, [](const Stage* s) { return s->name == llvm::StringRef("annotate"); }) -

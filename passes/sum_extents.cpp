@@ -5,6 +5,7 @@
 // What needs the extent names it; when a graph's dims are bound to numbers, the sum goes.
 #include "frontend/ir/builder.h"
 #include "frontend/ir/collective.h"
+#include "frontend/ir/diagnostic.h"
 #include "frontend/ir/dim_sources.h"
 #include "passes/passes.h"
 
@@ -39,6 +40,7 @@ llvm::Error sum_extent(Builder& build, const Value& input, size_t axis) {
 }  // namespace
 
 llvm::Error sum_extents(Graph& rank_graph) {
+  if (!rank_graph.rank) return error(Code::bad_value).what("sum-extents").expected("a rank's graph").found("none's");
   DimSources known = known_from_inputs(rank_graph);
   auto unknown = [&](const auto& node) {
     return llvm::any_of(node->out().type.dims, [&](Dim d) { return !known.is_known(d); });

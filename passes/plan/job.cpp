@@ -218,7 +218,7 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   };
   if (auto e = run_pipeline(job, hooks)) return e;
   if (auto e = watch->end()) return e;
-  if (!o.watch.stop_after.empty() && job.ranks.empty())
+  if (!o.watch.stop_after.empty() && o.watch.stop_after != pipeline().back().name)
     return error(Code::stopped).what("stopped after " + o.watch.stop_after);
   return job;
 }

@@ -31,19 +31,19 @@ struct Factor {
   int64_t extent;
   std::vector<std::string> axes;
 };
-using Factors = std::vector<Factor>;
-int64_t extent_of(const Factors& factors) {
+using FactorList = std::vector<Factor>;
+int64_t extent_of(const FactorList& factors) {
   int64_t n = 1;
   for (const Factor& f : factors) n *= f.extent;
   return n;
 }
-DimSharding sharding_of(const Factors& factors) {
+DimSharding sharding_of(const FactorList& factors) {
   DimSharding out;
   for (const Factor& f : factors) out.factors().push_back({f.extent, Axes(f.axes.begin(), f.axes.end())});
   return out;
 }
 // The indices that a rank holds, found index by index: each factor's digit must lie in the rank's chunk of it.
-std::vector<int64_t> indices_digit_by_digit(const Factors& factors, const Mesh& mesh, int64_t rank) {
+std::vector<int64_t> indices_digit_by_digit(const FactorList& factors, const Mesh& mesh, int64_t rank) {
   std::vector<int64_t> out;
   for (int64_t x = 0; x < extent_of(factors); ++x) {
     bool held = true;
@@ -63,13 +63,13 @@ std::vector<int64_t> indices_digit_by_digit(const Factors& factors, const Mesh& 
   }
   return out;
 }
-Sharding one_dim(const Factors& factors) {
+Sharding one_dim(const FactorList& factors) {
   Sharding s;
   s.dims = {sharding_of(factors)};
   return s;
 }
 // The same, with a name in place of each extent.
-SymbolicShard named(const Factors& factors, const Mesh& mesh, int64_t rank, DimValues& values) {
+SymbolicShard named(const FactorList& factors, const Mesh& mesh, int64_t rank, DimValues& values) {
   Sharding s;
   s.dims.resize(1);
   Dim whole = 1;
@@ -83,15 +83,15 @@ SymbolicShard named(const Factors& factors, const Mesh& mesh, int64_t rank, DimV
   return SymbolicShard::of({whole}, s, mesh, rank);
 }
 const std::vector<std::string> meshes = {"1", "2", "3", "5", "8", "a=2,b=3", "a=3,b=2", "a=2,b=2,c=2"};
-// Factors of random extents, each axis of the mesh on one of them or on none.
-Factors random_factors(const Mesh& mesh, std::mt19937_64& random) {
-  Factors out(1 + random() % 4);
+// FactorList of random extents, each axis of the mesh on one of them or on none.
+FactorList random_factors(const Mesh& mesh, std::mt19937_64& random) {
+  FactorList out(1 + random() % 4);
   for (Factor& f : out) f.extent = int64_t(random() % 8 ? 1 + random() % 9 : 0);
   for (const MeshAxis& a : mesh.axes)
     if (const size_t at = random() % (out.size() + 1); at < out.size()) out[at].axes.push_back(a.name);
   return out;
 }
-std::string text_of(const Factors& factors) {
+std::string text_of(const FactorList& factors) {
   std::string out;
   for (const Factor& f : factors) {
     out += std::to_string(f.extent);
@@ -122,7 +122,7 @@ Extents random_extents(std::mt19937_64& random) {
 
 TEST_CASE("a split of a middle factor is one interval for each index above it") {
   const Mesh mesh = get(parse_mesh("2"));
-  const Factors qkv{{3, {}}, {5, {"tensor"}}, {4, {}}};  // a fused qkv: 3 × 5 heads × 4
+  const FactorList qkv{{3, {}}, {5, {"tensor"}}, {4, {}}};  // a fused qkv: 3 × 5 heads × 4
   CHECK(Shard::of({60}, one_dim(qkv), mesh, 0) == Shard{{60}, {{{0, 12}, {20, 32}, {40, 52}}}});
   CHECK(Shard::of({60}, one_dim(qkv), mesh, 1) == Shard{{60}, {{{12, 20}, {32, 40}, {52, 60}}}});
   CHECK(to_string(Shard::of({60}, one_dim(qkv), mesh, 0)) == "[0:12+20:32+40:52] of [60]");
@@ -130,7 +130,7 @@ TEST_CASE("a split of a middle factor is one interval for each index above it") 
 
 TEST_CASE("a dim split along two axes in two factors holds what both splits leave") {
   const Mesh mesh = get(parse_mesh("data=2,tensor=2"));
-  const Factors both{{3, {"data"}}, {2, {}}, {5, {"tensor"}}, {2, {}}};
+  const FactorList both{{3, {"data"}}, {2, {}}, {5, {"tensor"}}, {2, {}}};
   CHECK(to_string(Shard::of({60}, one_dim(both), mesh, 0)) == "[0:6+10:16+20:26+30:36] of [60]");
   CHECK(to_string(Shard::of({60}, one_dim(both), mesh, 3)) == "[46:50+56:60] of [60]");
   // An open batch of sequences: what is above the inner split is repeated for each of the outer one's indices.
@@ -148,7 +148,7 @@ TEST_CASE("a shard made from a sharding is what each factor's chunks say, index 
   std::mt19937_64 random(404);
   for (int n = 0; n < 600; ++n) {
     const Mesh mesh = get(parse_mesh(meshes[size_t(n) % meshes.size()]));
-    const Factors factors = random_factors(mesh, random);
+    const FactorList factors = random_factors(mesh, random);
     CAPTURE(to_string(mesh));
     CAPTURE(text_of(factors));
     std::vector<Shard> shards;
@@ -198,11 +198,11 @@ TEST_CASE(
     const bool once = n % 2;
     Sharding s;
     s.dims.resize(1);
-    std::vector<Factors> parts(2 + random() % 3);
+    std::vector<FactorList> parts(2 + random() % 3);
     int64_t whole = 0;
     CAPTURE(to_string(mesh));
     std::string text;
-    for (Factors& part : parts) {
+    for (FactorList& part : parts) {
       part = random_factors(mesh, random);
       if (once) {
         for (Factor& f : part) f.axes.clear();
@@ -219,7 +219,7 @@ TEST_CASE(
       CAPTURE(r);
       std::vector<int64_t> expected;
       int64_t before = 0;
-      for (const Factors& part : parts) {
+      for (const FactorList& part : parts) {
         for (int64_t x : indices_digit_by_digit(part, mesh, r)) expected.push_back(before + x);
         before += extent_of(part);
       }

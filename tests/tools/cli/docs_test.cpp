@@ -48,6 +48,10 @@ TEST_CASE("graphs between passes can be seen, on stderr and in a folder") {
   CHECK(stopped.code == 0);
   CHECK(stopped.err.find("# after annotate\n") == 0);
   CHECK(!fs::exists(box / "other"));
+  // Rank graphs that a later pass has not seen are no result.
+  const Result early = box.run({model, "-o", "other", "--stop-after", "materialise"});
+  CHECK(early.code == stopped.code);
+  CHECK(!fs::exists(box / "other"));
   const Result wrong = box.run({model, "-o", "other", "--stop-after", "anotate"});
   CHECK(wrong.code == 2);
   CHECK(wrong.line().find("no pass is named 'anotate'; there are absorb-transposes, ") == 0);
