@@ -14,7 +14,7 @@ llvm::Error accumulate_micro_batches(Graph& graph, Loss& loss, llvm::MutableArra
     Value* after = f.add(&graph.add_input(name, part->type), part);
     if (f.failed()) return after;
     graph.rename(*after, name + ".next");
-    graph.updates.push_back({name, after->name, parameter.str(), "accumulated"});
+    graph.updates.push_back({name, after->name, parameter.str(), {UpdateKind::accumulated}});
     graph.outputs.push_back({after->name, after});
     return after;
   };

@@ -138,6 +138,7 @@ class Annotator {
     auto resolved = resolve_constraints(graph_, factors_, recogniser_, options_.constraints);
     if (!resolved) return resolved.takeError();
     remarks_ = std::move(resolved->remarks);
+    lines_ = std::move(resolved->lines);
     auto demands = class_demands(factors_, recogniser_, resolved->list);
     if (!demands) return demands.takeError();
     for (size_t c = 0; c < demands->size(); ++c)
@@ -148,7 +149,7 @@ class Annotator {
         constrained_.insert(int(c));
       }
     for (const ValueConstraint& w : resolved->list)
-      if (!w.held) drop_followers(*w.value);
+      if (!w.by->held) drop_followers(*w.value);
     for (const ValueConstraint& w : resolved->list) {
       pin(*w.value, asked_of(w), cause_of(*w.by));
       line_of_pin_[w.value] = w.by;
@@ -168,8 +169,7 @@ class Annotator {
   }
   // A word that keeps an activation whole is about the weights' axes: a batch that is cut stays so.
   Sharding asked_of(const ValueConstraint& w) const {
-    if (w.value->is_data() || !w.sharding.is_replicated() || llvm::StringRef(w.by->sharding).contains('['))
-      return w.sharding;
+    if (w.value->is_data() || !w.sharding.is_replicated() || w.by->written) return w.sharding;
     Sharding s = of_classes(*w.value);
     for (DimSharding& d : s.dims)
       for (ProductSharding& part : d.parts)
@@ -226,7 +226,7 @@ class Annotator {
         if (axes.empty() || !own.empty() || constrained_.contains(coarse[0]) || !is_free_for(coarse[0], axes)) continue;
         own = axes;
         class_cause_[size_t(coarse[0])] = class_cause_[size_t(fine[0])];
-        class_cause_[size_t(coarse[0])].text += "; heads of keys and values where their queries are";
+        class_cause_[size_t(coarse[0])].text += "; key/value heads where their queries are";
       }
   }
   // No other dim of its values is cut over these axes.
@@ -268,16 +268,16 @@ class Annotator {
       held.is_named = held.by != nullptr;
       for (unsigned d = 0; d < v->ndim(); ++d)
         for (Factors::Class c : factors_.of(*v, d).classes()) {
-          const Constraint* line = line_of_class_.lookup(c);
+          const ConstraintLine* line = line_of_class_.lookup(c);
           if (!held.by) held.by = line;
-          held.follows |= line && !is_held_only(*held.by);
+          held.follows |= line && !held.by->held;
         }
       if (!held.by) continue;
       held.is_moved = is_held_otherwise(*v);
       out.push_back(std::move(held));
     }
     for (const Value* v : graph_.values())
-      if (const Constraint* line = line_of_pin_.lookup(v); line && !v->is_data())
+      if (const ConstraintLine* line = line_of_pin_.lookup(v); line && !v->is_data())
         out.push_back({.value = v, .by = line, .before = by_strategy_sharding(*v), .after = *v->sharding});
     return out;
   }
@@ -333,8 +333,9 @@ class Annotator {
   llvm::DenseSet<int> constrained_;  // classes
   Pins pins_;
   ByStrategy by_strategy_;
-  llvm::DenseMap<const Value*, const Constraint*> line_of_pin_;
-  llvm::DenseMap<int, const Constraint*> line_of_class_;
+  std::vector<ConstraintLine> lines_;
+  llvm::DenseMap<const Value*, const ConstraintLine*> line_of_pin_;
+  llvm::DenseMap<int, const ConstraintLine*> line_of_class_;
   std::vector<std::string> remarks_;
 };
 }  // namespace

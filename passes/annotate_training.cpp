@@ -77,7 +77,7 @@ class Follower {
       const Rule& rule = factors_.rule(*node);
       for (unsigned k : {0u, 1u}) {
         const Value& weight = node->operand(k);
-        if (!weight.is_data()) continue;
+        if (!weight.is_data() || !weight.sharding) continue;
         for (size_t d = 0; d < weight.ndim(); ++d) {
           const int loop = rule.operands[k][d];
           if (loop == no_loop || !weight.sharding->dims[d].is_split()) continue;
@@ -118,6 +118,13 @@ class Follower {
 }  // namespace
 
 llvm::Error annotate_training(Graph& graph, const PassOptions&) {
+  for (const Value* v : graph.data())
+    if (v->is_parameter && !v->sharding)
+      return error(Code::malformed)
+          .what(called(*v))
+          .about({.tensor = v->name})
+          .expected("a sharding, as annotate gives every parameter")
+          .found("none");
   auto factors = Factors::of(graph);
   if (!factors) return factors.takeError();
   Follower follower(graph, *factors);

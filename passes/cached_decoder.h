@@ -14,7 +14,7 @@ namespace optp {
 //             on; past_key_values.N.key and .value, zeros at first, which are states
 //   outputs   the model's, of the new tokens; present.N.key and .value
 // Found by what an output needs, not by how positions or masks are made: see cached_decoder.cpp. Errors, with the node:
-// not_a_decoder where an output needs tokens that come later, or all of them at once.
+// an output needs tokens that come later, or all of them at once.
 llvm::Expected<std::unique_ptr<Graph>> cached_decoder(const Graph& graph, Dim capacity);
 
 // The same model with no token before the first, without its own caches. Errors: a cache that is not only joined with

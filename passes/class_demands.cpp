@@ -10,7 +10,7 @@ class Demands {
     out_.resize(factors.size());
   }
   llvm::Error add(const ValueConstraint& w) {
-    if (w.held) return llvm::Error::success();
+    if (w.by->held) return llvm::Error::success();
     const bool is_weight = w.value->is_data() && w.value->ndim() >= 2;
     if (!may_be_cut(w)) return llvm::Error::success();
     llvm::DenseMap<Factors::Class, Axes> said;  // of a class that is in several parts, perhaps unlike things

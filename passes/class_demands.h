@@ -15,7 +15,7 @@ llvm::Expected<std::vector<ClassDemand>> class_demands(const Factors& factors, c
 // constraint_costs.cpp: what a line changes of how a tensor is held.
 struct HeldAs {
   const Value* value;
-  const Constraint* by;
+  const ConstraintLine* by;
   Sharding before, after;  // by the strategy alone, and with the line
   bool is_named = false;   // by the line; others follow
   bool follows = false;    // what is computed with it follows the line

@@ -44,15 +44,15 @@ std::string more_in_words(llvm::ArrayRef<int64_t> by_device) {
   };
   const auto [least, most] = std::minmax_element(by_device.begin(), by_device.end());
   if (*least != *most) return words(*least) + " to " + words(*most) + " a device";
-  return *most == 0 ? "no bytes more on any device" : words(*most) + " on each device";
+  return *most == 0 ? "no more bytes on any device" : words(*most) + " on each device";
 }
 std::string count(size_t n) { return std::to_string(n) + (n == 1 ? " tensor" : " tensors"); }
 // What a line that holds nothing otherwise sends is not told by bytes held.
 std::string sentence_of_results(const Constraint& line, const Sum& sum) {
   const bool several = sum.results > 1;
   return text_of(line) + ": " + std::to_string(sum.results) + (several ? " results, such as " : " result, ") +
-         sum.result + ", unlike the strategy's choice; what is sent for " + (several ? "them" : "it") +
-         " tells inspect --what-if '" + (line.of_operators ? "op:" : "") + line.pattern + "=" + line.sharding + "'";
+         sum.result + ", unlike the strategy's choice; inspect --what-if '" + (line.of_operators ? "op:" : "") +
+         line.pattern + "=" + line.sharding + "' tells what is sent for " + (several ? "them" : "it");
 }
 std::string sentence(const Constraint& line, const Sum& sum) {
   std::string out = text_of(line) + ": ";
@@ -65,7 +65,7 @@ std::string sentence(const Constraint& line, const Sum& sum) {
   if (sum.moved)
     out += "; " +
            (sum.moved == sum.named ? "each run brings " : "each run brings " + std::to_string(sum.moved) + " of ") +
-           std::string(sum.named == 1 ? "it" : "them") + " to the layout that is computed with, " +
+           std::string(sum.named == 1 ? "it" : "them") + " to the layout that its product needs, " +
            bytes_in_words(sum.moved_bytes);
   return out;
 }

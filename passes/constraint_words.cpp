@@ -7,7 +7,7 @@
 
 namespace optp {
 namespace {
-enum class Word { unknown, columns, rows, table_rows, table_columns, whole, nothing };
+using Word = ConstraintWord;
 // How a framework calls its modules, which a graph has no more.
 bool is_of_calls(llvm::StringRef word) {
   llvm::SmallVector<llvm::StringRef, 8> words;
@@ -52,28 +52,21 @@ DimSharding with_all_factors(const Factors::DimFactors& dim) {
 }
 }  // namespace
 
-bool is_held_only(const Constraint& c) { return llvm::StringRef(c.sharding).starts_with("held "); }
+ConstraintLine read_line(const Constraint& line) {
+  llvm::StringRef text = line.sharding;
+  const bool held = text.consume_front("held ");
+  text = text.trim();
+  return {line, held, meaning(text), written_dims(text)};
+}
 std::string text_of(const Constraint& c) {
   return c.place.text() + ": " + (c.of_operators ? "op:" : "") + c.pattern + " = " + c.sharding;
 }
 
-llvm::StringRef ConstraintWords::word() const {
-  llvm::StringRef text = line.sharding;
-  text.consume_front("held ");
-  return text.trim();
-}
 Diagnostic ConstraintWords::wrong() const {
   return error(Code::bad_value).at(line.place).what(quoted(line.pattern) + " = " + quoted(line.sharding));
 }
-bool ConstraintWords::asks_nothing() const { return meaning(word()) == Word::nothing; }
-bool ConstraintWords::is_of_weights() const {
-  const Word w = meaning(word());
-  return w != Word::unknown && w != Word::whole;
-}
-size_t ConstraintWords::entries() const {
-  const auto written = written_dims(word());
-  return written ? written->size() : 0;
-}
+bool ConstraintWords::asks_nothing() const { return line.word == Word::nothing; }
+bool ConstraintWords::is_of_weights() const { return line.word != Word::unknown && line.word != Word::whole; }
 
 Sharding ConstraintWords::whole(const Value& v) const {
   Sharding s;
@@ -120,15 +113,15 @@ std::optional<int64_t> ConstraintWords::repeated(Factors::Class c) const {
 }
 
 llvm::Expected<std::optional<Sharding>> ConstraintWords::sharding_of(const Value& v) const {
-  switch (meaning(word())) {
+  switch (line.word) {
     case Word::columns:
     case Word::rows:
       if (!v.is_data()) return std::nullopt;
-      return of_layer(v, meaning(word()) == Word::columns);
+      return of_layer(v, line.word == Word::columns);
     case Word::table_rows:
     case Word::table_columns:
       if (!v.is_data() || v.ndim() != 2) return std::nullopt;
-      return cut(v, meaning(word()) == Word::table_rows ? 0 : 1);
+      return cut(v, line.word == Word::table_rows ? 0 : 1);
     case Word::whole:
       return whole(v);
     case Word::nothing:
@@ -150,7 +143,7 @@ llvm::Error ConstraintWords::check_axes(const Axes& axes, Axes& used, const Valu
 }
 // A word a dim, or in parentheses the words of its factors, of each part in turn.
 llvm::Expected<std::optional<Sharding>> ConstraintWords::as_written(const Value& v) const {
-  const auto written = written_dims(word());
+  const auto& written = line.written;
   if (!written)
     return wrong().expected("colwise, rowwise, embedding_rowwise, replicate or a sharding such as [_, tensor]");
   if (written->size() != v.ndim())

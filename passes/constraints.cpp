@@ -28,7 +28,7 @@ class Resolver {
   Resolver(const Graph& graph, const Factors& factors, const Recogniser& recogniser)
       : graph_(graph), factors_(factors), recogniser_(recogniser), values_(graph.values()) {}
 
-  llvm::Error add(const Constraint& line) {
+  llvm::Error add(const ConstraintLine& line) {
     auto pattern = NamePattern::parse(line.pattern);
     if (!pattern)
       return error(Code::bad_value)
@@ -94,13 +94,13 @@ class Resolver {
     for (const auto& r : node.results) out.insert(r.get());
   }
 
-  llvm::Error constrain(const Constraint& line, const ConstraintWords& words, llvm::ArrayRef<Match> matches) {
+  llvm::Error constrain(const ConstraintLine& line, const ConstraintWords& words, llvm::ArrayRef<Match> matches) {
     const Value* other = nullptr;
     bool any = false;
     for (const Match& m : matches) {
       // A sharding of a module is that of its weights, and only weights are held.
-      if ((is_held_only(line) && !m.value->is_data()) ||
-          (m.fit == Fit::module && words.entries() && (!m.value->is_data() || m.value->ndim() != words.entries()))) {
+      if ((line.held && !m.value->is_data()) ||
+          (m.fit == Fit::module && line.entries() && (!m.value->is_data() || m.value->ndim() != line.entries()))) {
         other = m.value;
         continue;
       }
@@ -115,26 +115,25 @@ class Resolver {
     }
     if (any) return llvm::Error::success();
     Diagnostic e = error(Code::bad_value).at(line.place).what(quoted(line.pattern) + " = " + quoted(line.sharding));
-    if (words.entries())
-      return e.what("no weight of " + quoted(line.pattern) + " has " + llvm::Twine(words.entries()) + " dims")
+    if (line.entries())
+      return e.what("no weight of " + quoted(line.pattern) + " has " + llvm::Twine(line.entries()) + " dims")
           .about({.tensor = other->name});
-    const bool table = llvm::StringRef(line.sharding).contains("embedding");
+    const bool table = line.word == ConstraintWord::table_rows || line.word == ConstraintWord::table_columns;
     return e.what(called(*other) + (table ? " is no embedding table" : " is no layer's weight"))
         .about({.tensor = other->name});
   }
-  void note(const Constraint& line, Value& v, Sharding sharding) {
-    const bool held = is_held_only(line);
+  void note(const ConstraintLine& line, Value& v, Sharding sharding) {
     auto [it, is_new] = of_value_.try_emplace(&v, resolved_.list.size());
     if (!is_new) {
       ValueConstraint& before = resolved_.list[it->second];
-      if (!same_placement(before.sharding, sharding) || before.held != held) {
+      if (!same_placement(before.sharding, sharding) || before.by->held != line.held) {
         auto& [example, count] = overridden_[{&line, before.by}];
         if (count++ == 0) example = called(v);
       }
       before.value = nullptr;
       it->second = resolved_.list.size();
     }
-    resolved_.list.push_back({&v, std::move(sharding), &line, held});
+    resolved_.list.push_back({&v, std::move(sharding), &line});
   }
 
   llvm::Error unmatched(const Constraint& line) {
@@ -174,9 +173,13 @@ class Resolver {
 llvm::Expected<ResolvedConstraints> resolve_constraints(const Graph& graph, const Factors& factors,
                                                         const Recogniser& recogniser,
                                                         llvm::ArrayRef<Constraint> constraints) {
+  std::vector<ConstraintLine> lines;
+  for (const Constraint& line : constraints) lines.push_back(read_line(line));
   Resolver resolver(graph, factors, recogniser);
-  for (const Constraint& line : constraints)
+  for (const ConstraintLine& line : lines)
     if (auto e = resolver.add(line)) return e;
-  return resolver.take();
+  ResolvedConstraints out = resolver.take();
+  out.lines = std::move(lines);
+  return out;
 }
 }  // namespace optp

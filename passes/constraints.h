@@ -11,14 +11,25 @@
 
 namespace optp {
 
+enum class ConstraintWord { unknown, columns, rows, table_rows, table_columns, whole, nothing };
+// A line as it was written, and what its text says.
+struct ConstraintLine : Constraint {
+  bool held;            // of how it is held alone; else what is computed with it follows where it can
+  ConstraintWord word;  // unknown also where it is a sharding in brackets
+  std::optional<llvm::SmallVector<WrittenDim, 4>> written;  // of that sharding
+
+  size_t entries() const { return written ? written->size() : 0; }
+};
+ConstraintLine read_line(const Constraint& line);  // constraint_words.cpp
+
 // What a line asks of a value, where no later line asks otherwise.
 struct ValueConstraint {
   Value* value;
   Sharding sharding;
-  const Constraint* by;
-  bool held = false;  // of how it is held alone; else what is computed with it follows where it can
+  const ConstraintLine* by;
 };
 struct ResolvedConstraints {
+  std::vector<ConstraintLine> lines;  // all, which the list points to
   std::vector<ValueConstraint> list;  // in the order of lines, then of the graph; of each value one
   std::vector<std::string> remarks;   // on lines that are overridden, and on words that ask nothing
 };
@@ -34,17 +45,15 @@ struct ConstraintWords {
   const Graph& graph;
   const Factors& factors;
   const Recogniser& recogniser;
-  const Constraint& line;
+  const ConstraintLine& line;
 
   bool is_of_weights() const;  // colwise and the like: they mean nothing for an activation
   bool asks_nothing() const;   // of how experts are called, say
   // None where the word is about something else than this value.
   llvm::Expected<std::optional<Sharding>> sharding_of(const Value& v) const;
-  size_t entries() const;  // of a sharding in brackets; 0: the line has a word
 
  private:
   Diagnostic wrong() const;
-  llvm::StringRef word() const;  // without "held"
   Sharding whole(const Value& v) const;
   DimSharding cut_where_free(const Value& v, unsigned dim, const Axes& axes) const;
   llvm::Error check_axes(const Axes& axes, Axes& used, const Value& v) const;  // and adds them to those that are used
@@ -55,5 +64,4 @@ struct ConstraintWords {
   llvm::Expected<std::optional<Sharding>> cut(const Value& v, unsigned dim) const;
   std::optional<int64_t> repeated(Factors::Class c) const;
 };
-bool is_held_only(const Constraint& c);
 }  // namespace optp

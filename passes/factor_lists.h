@@ -1,4 +1,4 @@
-// FactorLists of factors, each one product, and what two sides of a reshape say of them.
+// Lists of factors, each list an extent written as a product, and what two sides of a reshape say of them.
 #pragma once
 #include <vector>
 

@@ -1,9 +1,10 @@
 // A parameter is a learned tensor: a floating initializer that meets an activation, itself or through what is computed
 // from it alone. Not by which operator: weights of products, tables, scales and biases of norms, but also positions
 // that are sliced and added, biases that pass an Expand, a table that a norm reads first.
-//   %p = slice(%pos: f32[1, 64, 768])   %x = add(%embedded, %p)                      %pos is a parameter
-//   %a = mul(%inv_freq: f32[32], %positions)   %c = cos(%a)   %y = mul(%q, %c)       %inv_freq is not: %positions is
-//   counted
+//   %p = slice(%pos: f32[1, 64, 768])   %x = add(%embedded, %p)
+//       %pos is a parameter
+//   %a = mul(%inv_freq: f32[32], %positions)   %c = cos(%a)   %y = mul(%q, %c)
+//       %inv_freq is not: %positions is counted
 // Exports keep as initializers also what was computed: Constant nodes' tensors, tables of sines, masks, the ones and
 // zeros of a norm that has neither scale nor bias. Those are constants. So is what no gradient can come to: a bias of
 // scores that only choose experts. Where the graph can't tell, a remark says what was taken.

@@ -92,7 +92,7 @@ llvm::Expected<Loss> build_loss(Graph& graph, bool undivided) {
   build.phase(Phase::loss);
   Formula f(build);
   const Dims tokens(logits->type.dims.begin(), logits->type.dims.begin() + 2), once{tokens[0], tokens[1], 1};
-  Value& labels = graph.add_input("labels", {DType::i64, tokens});
+  Value& labels = graph.add_input(labels_name, {DType::i64, tokens});
   const auto [weight, count, onehot] = targets_of(f, labels, logits->type.dims[2]);
 
   Value* wide = f.cast(logits, DType::f32);

@@ -140,18 +140,16 @@ llvm::Expected<std::vector<ParameterGradient>> gradients_of(Graph& graph) {
 // what it hands on.
 struct HandedOn {
   const char* stage;
-  llvm::Error (*take)(Compilation&, const NamedPassOptions&);
-  llvm::Error (*give)(Compilation&);
+  llvm::Error (*take)(Compilation&, const NamedPassOptions&) = nullptr;
+  void (*give)(Compilation&) = nullptr;
 };
-llvm::Error takes_nothing(Compilation&, const NamedPassOptions&) { return llvm::Error::success(); }
-llvm::Error gives_nothing(Compilation&) { return llvm::Error::success(); }
 llvm::Error take_gradients(Compilation& c, const NamedPassOptions&) {
   auto gradients = gradients_of(*c.whole);
   if (!gradients) return gradients.takeError();
   c.gradients = std::move(*gradients);
   return llvm::Error::success();
 }
-llvm::Error give_loss(Compilation& c) {
+void give_loss(Compilation& c) {
   const Loss& loss = *c.loss;
   c.whole->outputs.clear();
   if (loss.loss)
@@ -159,7 +157,6 @@ llvm::Error give_loss(Compilation& c) {
   else
     c.whole->outputs = {{"total", loss.total}, {"count", loss.count}};
   c.whole->outputs.push_back({loss.dlogits->name, loss.dlogits});
-  return llvm::Error::success();
 }
 llvm::Error take_logits(Compilation& c, const NamedPassOptions& o) {
   auto from = named_value(*c.whole, "from", o.from);
@@ -169,12 +166,11 @@ llvm::Error take_logits(Compilation& c, const NamedPassOptions& o) {
   c.loss = {nullptr, *from, *gradient, nullptr, nullptr};
   return llvm::Error::success();
 }
-llvm::Error give_gradients(Compilation& c) {
+void give_gradients(Compilation& c) {
   for (auto [parameter, value] : c.gradients) {
     c.whole->gradients.push_back({parameter->name, parameter->name + ".grad"});
     c.whole->outputs.push_back({parameter->name + ".grad", value});
   }
-  return llvm::Error::success();
 }
 llvm::Error take_sums(Compilation& c, const NamedPassOptions& o) {
   auto total = named_value(*c.whole, "total", o.total);
@@ -184,12 +180,11 @@ llvm::Error take_sums(Compilation& c, const NamedPassOptions& o) {
   c.loss = {nullptr, nullptr, nullptr, *total, *count};
   return take_gradients(c, o);
 }
-llvm::Error give_accumulated(Compilation& c) {
-  if (!c.loss->loss) return llvm::Error::success();  // of one micro-batch nothing is summed
+void give_accumulated(Compilation& c) {
+  if (!c.loss->loss) return;  // of one micro-batch nothing is summed
   c.whole->outputs.push_back({"loss", c.loss->loss});
   for (size_t k = 0; k < c.gradients.size(); ++k)
     output_of(*c.whole, c.whole->gradients[k].output)->value = c.gradients[k].gradient;
-  return llvm::Error::success();
 }
 llvm::Error take_outputs(Compilation& c, const NamedPassOptions& o) {
   auto loss = named_value(*c.whole, "loss", o.loss);
@@ -200,15 +195,29 @@ llvm::Error take_outputs(Compilation& c, const NamedPassOptions& o) {
   return llvm::Error::success();
 }
 const HandedOn handed_on[] = {
-    {"build-loss", takes_nothing, give_loss},     {"differentiate", take_logits, give_gradients},
-    {"accumulate", take_sums, give_accumulated},  {"training-outputs", take_outputs, gives_nothing},
-    {"optimizer", take_gradients, gives_nothing},
+    {"build-loss", nullptr, give_loss},
+    {"differentiate", take_logits, give_gradients},
+    {"accumulate", take_sums, give_accumulated},
+    {"training-outputs", take_outputs},
+    {"optimizer", take_gradients},
 };
 
 // Several stages one after the other: annotate until nothing is left to rewrite for it, and all that make a step.
 struct Range {
   const char *name, *from, *to;
 };
+// After split a type is that of a device's part. What is run on rank graphs from files, too, takes both.
+llvm::Error must_be_whole(const Stage& stage, const Graph& graph) {
+  if (stage.is(Stage::on_spmd) || stage.when == Stage::When::emitted) return llvm::Error::success();
+  for (const Value* v : graph.values())
+    if (!v->logical_dims.empty())
+      return error(Code::bad_value)
+          .what("pass " + llvm::Twine(stage.name))
+          .expected("a graph as it is before split")
+          .found(called(*v) + " of " + to_string(v->logical_dims))
+          .about({.tensor = v->name});
+  return llvm::Error::success();
+}
 const Range ranges[] = {{"annotate", "annotate", "join-partials"}, {"training", "choose-trained", "recompute"}};
 }  // namespace
 
@@ -223,6 +232,7 @@ llvm::Expected<std::unique_ptr<Graph>> run_named_pass(llvm::StringRef name, std:
                                                       const NamedPassOptions& o) {
   for (const Range& range : ranges)
     if (name == range.name) {
+      if (auto e = must_be_whole(*find_stage(range.from), *graph)) return e;
       if (auto e = run_stages(*graph, range.from, range.to, o.passes, o.training)) return e;
       return graph;
     }
@@ -235,15 +245,16 @@ llvm::Expected<std::unique_ptr<Graph>> run_named_pass(llvm::StringRef name, std:
     return error(Code::bad_value, "option rank")
         .expected("one below " + llvm::Twine(graph->mesh.devices()))
         .found(o.rank);
+  if (auto e = must_be_whole(*stage, *graph)) return e;
   Compilation c{.passes = o.passes, .trains = stage->when == Stage::When::training, .training = o.training};
   std::unique_ptr<Graph>& place = place_of(*stage, c);
   place = std::move(graph);
-  const auto* handed = llvm::find_if(handed_on, [&](const HandedOn& h) { return name == h.stage; });
-  if (handed != std::end(handed_on))
-    if (auto e = handed->take(c, o)) return e;
+  const auto* row = llvm::find_if(handed_on, [&](const HandedOn& h) { return name == h.stage; });
+  const HandedOn handed = row == std::end(handed_on) ? HandedOn{} : *row;
+  if (handed.take)
+    if (auto e = handed.take(c, o)) return e;
   if (auto e = run_stage(*stage, c, makes_ranks ? o.rank : 0)) return e;
-  if (handed != std::end(handed_on))
-    if (auto e = handed->give(c)) return e;
+  if (handed.give) handed.give(c);
   if (!c.ranks.empty()) return std::move(c.ranks.back());
   return std::move(c.spmd ? c.spmd : c.whole);
 }

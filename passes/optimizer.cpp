@@ -1,6 +1,7 @@
 // Optimizers as nodes, with the definitions of torch.optim (algorithms as given in its documentation of SGD, Adam,
 // AdamW and RMSprop). t counts from 1; the graph's input "step" is the number of steps already done. Bias corrections
 // are powers near 1 whose difference from 1 counts, so they are computed in float64.
+#include <cassert>
 #include <cmath>
 #include <limits>
 
@@ -8,22 +9,32 @@
 #include "frontend/ir/formula.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
+#include "passes/optimizers.h"
 #include "passes/training.h"
 
 namespace optp {
 OptimizerOptions with_defaults(OptimizerOptions o) {
   auto fill = [](std::optional<double>& number, double otherwise) { number = number.value_or(otherwise); };
-  fill(o.momentum, 0), fill(o.weight_decay, o.name == "adamw" ? 0.01 : 0), fill(o.beta1, 0.9), fill(o.beta2, 0.999),
+  const OptimizerDef* def = find_optimizer(o.name);
+  fill(o.momentum, 0), fill(o.weight_decay, def ? def->weight_decay : 0), fill(o.beta1, 0.9), fill(o.beta2, 0.999),
       fill(o.epsilon, 1e-8), fill(o.alpha, 0.99);
   return o;
 }
-double default_learning_rate(llvm::StringRef optimizer) { return optimizer == "rmsprop" ? 1e-2 : 1e-3; }
+double default_learning_rate(llvm::StringRef optimizer) {
+  const OptimizerDef* def = find_optimizer(optimizer);
+  return def ? def->learning_rate : 0;  // that there is none such says check_settings
+}
 
 namespace {
-class Optimizer : Formula {
+constexpr StateKind momentum_buffer{"momentum_buffer"}, exp_avg{"exp_avg"}, grad_avg{"grad_avg"},
+    exp_avg_sq{"exp_avg_sq", /*of_squares=*/true}, square_avg{"square_avg", /*of_squares=*/true};
+}  // namespace
+
+class OptimizerStep : Formula {
  public:
-  Optimizer(Builder& builder, const TrainingOptions& options)
+  OptimizerStep(Builder& builder, const OptimizerDef& def, const TrainingOptions& options)
       : Formula(builder),
+        def_(def),
         options_(options),
         o_(with_defaults(options.optimizer)),
         undecayed_(without_decay(builder.graph(), options)) {}
@@ -32,18 +43,14 @@ class Optimizer : Formula {
     build.at("optimizer", "");
     Graph& graph = build.graph();
     Value& step = graph.add_input("step", {DType::i64, {}});
-    rate_ = &graph.add_input("learning_rate", {DType::f32, {}});
+    rate_ = &graph.add_input(learning_rate_name, {DType::f32, {}});
     Value* next = add(&step, 1);
     exact_step_ = cast(next, DType::f64);
     exact_rate_ = cast(rate_, DType::f64);
     update(step, next, "", "step");
-    if (!failed() && (o_.name == "adam" || o_.name == "adamw")) {
-      // step size lr / (1 - β₁ᵗ), and √(1 - β₂ᵗ)
-      step_size_ =
-          cast(div(exact_rate_, add(neg(op("pow", {scalar(DType::f64, beta1()), exact_step_})), 1)), DType::f32);
-      correction_ = cast(sqrt(add(neg(op("pow", {scalar(DType::f64, beta2()), exact_step_})), 1)), DType::f32);
-    }
-    if (o_.name == "adamw" && llvm::any_of(gradients, [&](const ParameterGradient& g) { return decays(*g.parameter); }))
+    if (!failed() && def_.prepare) (this->*def_.prepare)();
+    if (def_.decays_parameter &&
+        llvm::any_of(gradients, [&](const ParameterGradient& g) { return decays(*g.parameter); }))
       keep_ = cast(add(neg(mul(exact_rate_, *o_.weight_decay)), 1), DType::f32);
     Value* clip = options_.max_gradient_norm > 0 ? clip_factor(gradients, options_.max_gradient_norm) : nullptr;
     for (auto [parameter, gradient] : gradients) {
@@ -56,6 +63,42 @@ class Optimizer : Formula {
       update(*parameter, p, parameter->name, "parameter");
     }
     return take_error();
+  }
+
+  Value* sgd(Value* p, Value* g) {
+    if (momentum() != 0) {
+      Value* before = state(momentum_buffer);
+      Value* buffer = keep(before, add(mul(before, momentum()), g), momentum_buffer);
+      g = o_.nesterov ? add(g, mul(buffer, momentum())) : buffer;
+    }
+    return sub(p, mul(g, rate_));
+  }
+  // step size lr / (1 - β₁ᵗ), and √(1 - β₂ᵗ)
+  void correct_bias() {
+    step_size_ = cast(div(exact_rate_, add(neg(op("pow", {scalar(DType::f64, beta1()), exact_step_})), 1)), DType::f32);
+    correction_ = cast(sqrt(add(neg(op("pow", {scalar(DType::f64, beta2()), exact_step_})), 1)), DType::f32);
+  }
+  Value* adam(Value* p, Value* g) {
+    Value *first_before = state(exp_avg), *second_before = state(exp_avg_sq);
+    Value* first = keep(first_before, lerp(first_before, g, 1 - beta1()), exp_avg);
+    Value* second = keep(second_before, moving_square(second_before, g, beta2()), exp_avg_sq);
+    return sub(p, mul(div(first, add(div(sqrt(second), correction_), epsilon())), step_size_));
+  }
+  Value* rmsprop(Value* p, Value* g) {
+    const double alpha = *o_.alpha;
+    Value* before = state(square_avg);
+    Value* square = keep(before, moving_square(before, g, alpha), square_avg);
+    if (o_.centered) {
+      Value* mean_before = state(grad_avg);
+      Value* mean = keep(mean_before, lerp(mean_before, g, 1 - alpha), grad_avg);
+      square = sub(square, mul(mean, mean));
+    }
+    Value* direction = div(g, add(sqrt(square), epsilon()));
+    if (momentum() > 0) {
+      Value* buffer_before = state(momentum_buffer);
+      direction = keep(buffer_before, add(mul(buffer_before, momentum()), direction), momentum_buffer);
+    }
+    return sub(p, mul(direction, rate_));
   }
 
  private:
@@ -72,12 +115,15 @@ class Optimizer : Formula {
       return fail(
           error(Code::bug, "update of '" + input.name + "' is no value of its own").about({.tensor = input.name}));
     graph.rename(*output, input.name + ".next");
-    graph.updates.push_back({input.name, output->name, parameter.str(), kind.str()});
+    graph.updates.push_back({input.name, output->name, parameter.str(), UpdateKind::parse(kind)});
     graph.outputs.push_back({output->name, output});
   }
-  Value* state(const char* kind) { return &build.graph().add_input(parameter_->name + "." + kind, parameter_->type); }
-  Value* keep(Value* before, Value* after, const char* kind) {
-    update(*before, after, parameter_->name, kind);
+  Value* state(const StateKind& kind) {
+    assert(def_.find_state(kind.name) && "an optimizer's row lists its states");
+    return &build.graph().add_input(parameter_->name + "." + kind.name.str(), parameter_->type);
+  }
+  Value* keep(Value* before, Value* after, const StateKind& kind) {
+    update(*before, after, parameter_->name, kind.name);
     return after;
   }
   // a + weight · (b - a), as PyTorch's lerp for weights below one half
@@ -102,40 +148,14 @@ class Optimizer : Formula {
   }
 
   Value* advance(Value* p, Value* g) {
-    if (o_.name == "adamw")
+    if (def_.decays_parameter)
       p = decays(*p) ? mul(p, keep_) : p;
     else if (decay_ != 0)
       g = add(g, mul(p, decay_));
-    if (o_.name == "sgd") {
-      if (momentum() != 0) {
-        Value* before = state("momentum_buffer");
-        Value* buffer = keep(before, add(mul(before, momentum()), g), "momentum_buffer");
-        g = o_.nesterov ? add(g, mul(buffer, momentum())) : buffer;
-      }
-      return sub(p, mul(g, rate_));
-    }
-    if (o_.name == "rmsprop") {
-      const double alpha = *o_.alpha;
-      Value* before = state("square_avg");
-      Value* square = keep(before, moving_square(before, g, alpha), "square_avg");
-      if (o_.centered) {
-        Value* mean_before = state("grad_avg");
-        Value* mean = keep(mean_before, lerp(mean_before, g, 1 - alpha), "grad_avg");
-        square = sub(square, mul(mean, mean));
-      }
-      Value* direction = div(g, add(sqrt(square), epsilon()));
-      if (momentum() > 0) {
-        Value* buffer_before = state("momentum_buffer");
-        direction = keep(buffer_before, add(mul(buffer_before, momentum()), direction), "momentum_buffer");
-      }
-      return sub(p, mul(direction, rate_));
-    }
-    Value *first_before = state("exp_avg"), *second_before = state("exp_avg_sq");
-    Value* first = keep(first_before, lerp(first_before, g, 1 - beta1()), "exp_avg");
-    Value* second = keep(second_before, moving_square(second_before, g, beta2()), "exp_avg_sq");
-    return sub(p, mul(div(first, add(div(sqrt(second), correction_), epsilon())), step_size_));
+    return (this->*def_.update)(p, g);
   }
 
+  const OptimizerDef& def_;
   const TrainingOptions& options_;
   const OptimizerOptions o_;
   const llvm::DenseSet<const Value*> undecayed_;
@@ -145,6 +165,46 @@ class Optimizer : Formula {
   double decay_ = 0;  // its own
 };
 
+llvm::ArrayRef<OptimizerDef> all_optimizers() {
+  static const OptimizerDef rows[] = {
+      {.name = "sgd", .takes_nesterov = true, .states = {momentum_buffer}, .update = &OptimizerStep::sgd},
+      {.name = "adam",
+       .states = {exp_avg, exp_avg_sq},
+       .prepare = &OptimizerStep::correct_bias,
+       .update = &OptimizerStep::adam},
+      {.name = "adamw",
+       .weight_decay = 0.01,
+       .decays_parameter = true,
+       .states = {exp_avg, exp_avg_sq},
+       .prepare = &OptimizerStep::correct_bias,
+       .update = &OptimizerStep::adam},
+      {.name = "rmsprop",
+       .learning_rate = 1e-2,
+       .takes_centered = true,
+       .states = {square_avg, grad_avg, momentum_buffer},
+       .update = &OptimizerStep::rmsprop},
+  };
+  return rows;
+}
+const OptimizerDef* find_optimizer(llvm::StringRef name) {
+  const auto* at = llvm::find_if(all_optimizers(), [&](const OptimizerDef& def) { return def.name == name; });
+  return at == all_optimizers().end() ? nullptr : at;
+}
+const StateKind* OptimizerDef::find_state(llvm::StringRef state) const {
+  const auto* at = llvm::find_if(states, [&](const StateKind& kind) { return kind.name == state; });
+  return at == states.end() ? nullptr : at;
+}
+static std::string names_where(llvm::function_ref<bool(const OptimizerDef&)> holds) {
+  llvm::SmallVector<llvm::StringRef, 4> names;
+  for (const OptimizerDef& def : all_optimizers())
+    if (holds(def)) names.push_back(def.name);
+  return in_words(names, " or ");
+}
+std::string optimizer_names() {
+  return names_where([](const OptimizerDef&) { return true; });
+}
+
+namespace {
 // What a setting must be: PyTorch's own limits, and finite in float32, in which steps are computed.
 struct Domain {
   const char *flag, *member, *expected;
@@ -183,13 +243,18 @@ std::optional<OutsideDomain> outside_domain(const TrainingOptions& options) {
 
 llvm::Error check_settings(const TrainingOptions& options) {
   const OptimizerOptions& o = options.optimizer;
-  if (o.name != "sgd" && o.name != "adam" && o.name != "adamw" && o.name != "rmsprop")
-    return error(Code::bad_value).flag("--optimizer", quoted(o.name)).expected("sgd, adam, adamw or rmsprop");
+  const OptimizerDef* def = find_optimizer(o.name);
+  if (!def) return error(Code::bad_value).flag("--optimizer", quoted(o.name)).expected(optimizer_names());
   if (auto outside = outside_domain(options))
     return error(Code::bad_value).flag(outside->flag).expected(outside->expected).found(outside->found);
-  if (o.nesterov && (o.name != "sgd" || o.momentum.value_or(0) <= 0))
-    return error(Code::bad_value).flag("--nesterov").what("needs sgd with --momentum above 0");
-  if (o.centered && o.name != "rmsprop") return error(Code::bad_value).flag("--centered").what("only rmsprop has it");
+  const auto nesterov = [](const OptimizerDef& d) { return d.takes_nesterov; };
+  const auto centered = [](const OptimizerDef& d) { return d.takes_centered; };
+  if (o.nesterov && (!nesterov(*def) || o.momentum.value_or(0) <= 0))
+    return error(Code::bad_value)
+        .flag("--nesterov")
+        .what("needs " + names_where(nesterov) + " with --momentum above 0");
+  if (o.centered && !centered(*def))
+    return error(Code::bad_value).flag("--centered").what("only " + names_where(centered) + " has it");
   return llvm::Error::success();
 }
 
@@ -198,6 +263,6 @@ llvm::Error add_optimizer(Graph& graph, llvm::ArrayRef<ParameterGradient> gradie
   Builder build(graph);
   build.set_fold(false);
   build.phase(Phase::optimizer);
-  return Optimizer(build, options).run(gradients);
+  return OptimizerStep(build, *find_optimizer(options.optimizer.name), options).run(gradients);
 }
 }  // namespace optp

@@ -39,7 +39,7 @@ class Groups {
   }
 
  private:
-  static bool is_sum(const Update& u) { return u.kind == "accumulated"; }
+  static bool is_sum(const Update& u) { return u.kind.of == UpdateKind::accumulated; }
   Value& output(llvm::StringRef name) const {
     return *llvm::find_if(graph_.outputs, [&](const GraphOutput& o) { return o.name == name; })->value;
   }

@@ -1,4 +1,5 @@
-// All passes: each a function from graph to graph in a file of its own. pipeline.h puts them in order.
+// Passes: each a function from graph to graph in a file of its own. Those of training are in training.h, annotate and
+// those that rewrite by it in annotation.h, those of a decoder in cached_decoder.h. pipeline.h puts them in order.
 #pragma once
 #include <memory>
 #include <optional>

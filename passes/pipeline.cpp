@@ -27,7 +27,12 @@ llvm::Error add_caches(Compilation& c, int64_t) {
   return llvm::Error::success();
 }
 llvm::Error last_logits(Compilation& c, int64_t) {
-  return c.passes.kv_cache && c.passes.last_logits ? keep_last_logits(*c.whole) : llvm::Error::success();
+  if (!c.passes.kv_cache) return llvm::Error::success();
+  if (c.passes.last_logits)
+    if (auto e = keep_last_logits(*c.whole)) return e;
+  c.decoder = c.whole->clone();
+  c.decoder->erase_dead();
+  return llvm::Error::success();
 }
 llvm::Error shard(Compilation& c, int64_t) {
   auto made = annotate(*c.whole, c.passes);
@@ -154,7 +159,7 @@ const Stage stages[] = {
     // After partial sums are known: those that are partial alike are added up before they are reduced.
     {"lower-sums", "sums of many become binary adds, partial ones first", training,
      [](Compilation& c, int64_t) { return lower_sums(*c.whole); }},
-    {"round-training-products", "the same in a training step, whose parameters stay float32", training,
+    {"round-training-products", "what round-products does, in a training step, whose parameters stay float32", training,
      on_whole<round_products>, sweeps},
     // Before the split: what is computed again is reduced and gathered again, and compared as all else is.
     {"recompute", "where asked for, layers keep only their input, and the backward pass computes the rest again",

@@ -21,6 +21,7 @@ struct Compilation {
   bool trains = false;
   TrainingOptions training;          // of a training step
   std::unique_ptr<Graph> whole;      // imported, then canonical, then annotated; then, if it trains, the whole step
+  std::unique_ptr<Graph> decoder;    // as add-caches and last-logits made it of the imported graph; null without caches
   std::unique_ptr<Graph> inference;  // the annotated graph that training started from; null unless it trains
   std::unique_ptr<Graph> spmd;       // after split: right for every rank, with symbolic local shapes
   // After materialise, one per rank. `first_alone`: for who writes and runs none; all but the first are null.

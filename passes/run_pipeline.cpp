@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/ScopeExit.h"
 #include "passes/pipeline.h"
 
 namespace optp {
@@ -102,9 +103,8 @@ llvm::Error run_on(Graph& graph, std::vector<const Stage*> stages, const PassOpt
   Compilation c{.passes = passes, .trains = true, .training = training};
   std::unique_ptr<Graph>& place = place_of(*stages.front(), c);
   place.reset(&graph);
-  llvm::Error failed = Driver(c, {}, std::move(stages)).run();
-  (void)place.release();  // NOLINT(bugprone-unused-return-value): the caller's
-  return failed;
+  const auto give_back = llvm::make_scope_exit([&] { (void)place.release(); });  // NOLINT(bugprone-unused-return-value)
+  return Driver(c, {}, std::move(stages)).run();
 }
 }  // namespace
 

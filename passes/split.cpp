@@ -1,8 +1,9 @@
-// From a graph whose values have shardings to one SPMD graph: every rank runs it, on local shapes written with part(n,
-// axes). At each edge where a value is not held as an op needs it, it is resharded; the same reshard is made once.
-//   %y = contract(%x: f32[b, 3072] [_, tensor], %w: f32[3072, 768] [tensor, _]) {loops = "b k, k n -> b n"}
-//   =>   %y = contract(%x: f32[b, part(3072, tensor)], %w: f32[part(3072, tensor), 768])   %y.all_reduce =
-//   all_reduce(%y)
+// From a graph whose values have shardings to one SPMD graph: every rank runs it, on local shapes, written
+// `part(n, axes)`. At each edge where a value is not held as an op needs it, it is resharded; the same reshard is made
+// once.
+//   before  %y = contract(%x: f32[b, 3072] [_, tensor], %w: f32[3072, 768] [tensor, _]) {loops = "b k, k n -> b n"}
+//   after   %y = contract(%x: f32[b, part(3072, tensor)], %w: f32[part(3072, tensor), 768]) {loops = "b k, k n -> b n"}
+//           %y.all_reduce = all_reduce(%y)
 #include "frontend/ir/axis_use.h"
 #include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic.h"

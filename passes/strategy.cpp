@@ -1,5 +1,6 @@
 #include "passes/strategy.h"
 
+#include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/STLExtras.h"
 
 namespace optp {
@@ -28,13 +29,10 @@ const Strategy* strategy_of_axis(llvm::StringRef axis) {
   return at == registry().end() ? nullptr : *at;
 }
 std::string strategy_names() {
-  std::string out;
-  llvm::SmallVector<const Strategy*, 4> chosen;
+  llvm::SmallVector<llvm::StringRef, 4> names;
   for (const Strategy* s : registry())
-    if (!s->axis) chosen.push_back(s);
-  for (size_t k = 0; k < chosen.size(); ++k)
-    out += (k == 0 ? "" : k + 1 == chosen.size() ? " or " : ", ") + std::string(chosen[k]->name);
-  return out;
+    if (!s->axis) names.push_back(s->name);
+  return in_words(names, " or ");
 }
 
 const MeshAxis* strategy_axis(const Mesh& mesh) {

@@ -10,7 +10,7 @@ class Formula;
 
 // Names and options are those of torch.optim; what is not given has PyTorch's default for that optimizer.
 struct OptimizerOptions {
-  std::string name = "adam";  // sgd, adam, adamw, rmsprop
+  std::string name = "adam";  // of optimizers.h
   std::optional<double> momentum, weight_decay, beta1, beta2, epsilon, alpha;
   bool nesterov = false, centered = false;
 };
@@ -51,6 +51,8 @@ struct Loss {
   Value* total;    // the sum over counted labels
   Value* count;    // of them, float32
 };
+// What a step names its inputs and outputs, beside the model's own.
+constexpr const char *labels_name = "labels", *learning_rate_name = "learning_rate", *loss_name = "loss";
 // A label of this value does not count, as with torch.nn.functional.cross_entropy.
 constexpr int64_t ignored_label = -100;
 // The input of token ids, [batch, sequence]: "input_ids", or the first that chooses rows of a table; null where none

@@ -9,7 +9,7 @@ void set_training_outputs(Graph& graph, const Loss& loss, llvm::ArrayRef<Paramet
   llvm::erase_if(graph.outputs, [&](const GraphOutput& o) {
     return llvm::none_of(graph.updates, [&](const Update& u) { return u.output == o.name; });
   });
-  graph.outputs.push_back({"loss", loss.loss});
+  graph.outputs.push_back({loss_name, loss.loss});
   for (auto [parameter, gradient] : gradients) {
     // One value may be the gradient of two parameters that are added to each other: it is given under both names.
     const std::string usual = parameter->name + ".grad",

@@ -12,18 +12,6 @@
 
 namespace optp {
 namespace {
-double flops_of(const Node& node) {
-  if (!node.op->flops || !node.op->rule) return 0;
-  auto rule = node.op->rule(node);
-  if (!rule) {
-    llvm::consumeError(rule.takeError());
-    return 0;
-  }
-  llvm::SmallVector<double, 6> extents;
-  for (const Loop& loop : rule->loops) extents.push_back(double(loop.extent.constant().value_or(0)));
-  return node.op->flops(node, extents);
-}
-
 FusedStep alone(const Node& node) {
   FusedStep step;
   step.anchor = step.last = &node;
@@ -338,7 +326,7 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   step.anchor = fused.anchor;
   step.last = fused.last;
   step.nodes = fused.nodes;
-  for (const Node* n : fused.nodes) step.flops += flops_of(*n);
+  for (const Node* n : fused.nodes) step.flops += double(flops_of(*n).constant().value_or(0));
   for (const Value* v : fused.operands)
     if (auto e = load(*v)) return e;
   step.work = work_of(fused);

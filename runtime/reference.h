@@ -11,7 +11,7 @@ namespace optp {
 
 using NamedArrays = std::map<std::string, Array, std::less<>>;
 
-// Sees each value as it is made: node (null for inputs), the value in each rank's graph, and what each rank holds.
+// Sees each result as it is made: the first rank's node, the value in each rank's graph, and what each rank holds.
 using ReferenceTap =
     std::function<llvm::Error(const Node&, llvm::ArrayRef<const Value*>, llvm::ArrayRef<const Array*>)>;
 

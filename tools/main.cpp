@@ -14,6 +14,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/diagnostic_json.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/FileSystem.h"
@@ -24,15 +25,18 @@
 #include "tools/cli/command.h"
 #include "tools/cli/process_run.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/refused.h"
 #include "tools/cli/suggestions.h"
 
 namespace {
 using namespace optp;
 
 const char* const footer =
-    "exit codes: 0 done, the check holds; 1 the check ran and failed, plans differ, or a part does not fit; 2 usage; "
+    "exit codes: 0 done, the check holds; 1 the check failed, training diverged, plans differ, or a part does not fit; "
+    "2 usage; "
     "65\n"
-    "malformed or unsupported input; 66 input not found; 70 a bug of opt-partition; 73 cannot write; 75 a rank died "
+    "malformed or unsupported input; 66 input not found; 70 memory ran out, or a bug of opt-partition; 73 cannot "
+    "write; 75 a rank died "
     "or\n"
     "hung; 130 interrupted, 141 nobody reads stdout, 143 terminated";
 
@@ -239,19 +243,19 @@ llvm::Error begin(std::vector<std::string>& words) {
   return check_instruction_set_limit();
 }
 
-bool runs_ranks(const Command& c) {
-  return llvm::is_contained({"run", "train", "reshard", "check", "bench", "generate"}, c.app->get_name());
-}
-llvm::Error needs_one_process(const Command& c) {
+llvm::Error needs_one_process(const Command& c, llvm::ArrayRef<Command> all) {
   const std::string by = find_launch()->by;
+  llvm::SmallVector<llvm::StringRef, 8> shared;
+  for (const Command& other : all)
+    if (other.runs_ranks) shared.push_back(other.app->get_name());
   return error(Code::bad_value)
       .what(c.app->get_name() + " is the work of one process, and " + by + " started several")
-      .hint("run it without " + by + "; run, check, bench, train, reshard and generate are shared among processes");
+      .hint("run it without " + by + "; " + in_words(shared, " and ") + " are shared among processes");
 }
 
 int run(std::vector<std::string> words) {
   if (auto e = begin(words)) return report(std::move(e));
-  CLI::App app("cuts a transformer's ONNX graph for tensor parallelism, and proves that the parts compute the whole",
+  CLI::App app("cuts a transformer's ONNX graph for tensor parallelism, and checks that the parts compute the whole",
                "opt-partition");
   app.footer(footer);
   app.set_version_flag("--version", version_text(),
@@ -266,7 +270,7 @@ int run(std::vector<std::string> words) {
       add_build(app),          add_ops(app),     add_passes(app),       add_docs(app)};
   std::vector<std::string> verbs;
   for (const Command& c : commands) {
-    if (runs_ranks(c)) declare_timeout(*c.app);
+    if (c.runs_ranks) declare_timeout(*c.app);
     declare_flags_of_all_verbs(*c.app);
     verbs.push_back(c.app->get_name());
   }
@@ -299,12 +303,13 @@ int run(std::vector<std::string> words) {
     for (const Command& c : commands)
       if (c.app->parsed() && !c.app->remaining().empty()) return report(unknown_words(*c.app, commands));
     if (!app.remaining().empty()) return report(unknown_words(app, commands));
+    if (const auto* refused = dynamic_cast<const Refused*>(&e)) return report(Diagnostic(refused->why));
     for (const Command& c : commands)
       if (c.app->parsed()) return report(misused(*c.app, e));
     return report(misused(app, e));
   }
   for (const Command& c : commands)
-    if (c.app->parsed()) return report(processes && !runs_ranks(c) ? needs_one_process(c) : c.run());
+    if (c.app->parsed()) return report(processes && !c.runs_ranks ? needs_one_process(c, commands) : c.run());
   return int(Fault::usage);
 }
 

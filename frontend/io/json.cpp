@@ -53,7 +53,8 @@ llvm::Expected<llvm::json::Value> parse_json(llvm::StringRef name, llvm::StringR
   return value;
 }
 
-// LLVM says "expected string at (root).model.name".
+// LLVM says "expected string at (root).model.name". Its Path takes one literal and keeps its segments to itself, so
+// that what our own readers report comes as such a sentence, too.
 llvm::Error path_error(Code code, llvm::StringRef name, const llvm::json::Path::Root& root) {
   const std::string text = llvm::toString(root.getError());
   auto [what, place] = llvm::StringRef(text).split(" at (root)");

@@ -30,11 +30,6 @@ inline std::optional<int64_t> checked_mul(int64_t a, int64_t b) {
   if (__builtin_mul_overflow(a, b, &result)) return std::nullopt;
   return result;
 }
-inline std::optional<int64_t> checked_add(int64_t a, int64_t b) {
-  int64_t result;
-  if (__builtin_add_overflow(a, b, &result)) return std::nullopt;
-  return result;
-}
 
 // Of a tensor with these dims; nothing if one is negative or the product does not fit. A dim of 0 makes any tensor
 // empty, wherever it stands: without that, [2^40, 2^40, 0] would overflow and [0, 2^40, 2^40] would not.

@@ -70,8 +70,8 @@ class OutputTransaction {
   // becomes a file name; one that does not look like ours is our bug and an internal error. Files may be written from
   // several threads, each file from one.
   llvm::Expected<std::unique_ptr<OutputFile>> create(llvm::StringRef relative_name);
-  // A file that others of this output refer to and that is knowingly not written: the manifest says so, and whoever
-  // puts it there later does not make the output damaged.
+  // A file that others of this output refer to and that is left out on purpose: the manifest says so, and whoever puts
+  // it there later does not make the output damaged.
   void leave_out(llvm::StringRef relative_name);
   // Writes manifest.json last, then puts the folder in place with one rename. If this fails, the target is as it was.
   llvm::Error commit();

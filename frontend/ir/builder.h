@@ -18,7 +18,7 @@ class Builder {
   }
   void before(Node* place) { place_ = place; }
   void phase(Phase phase) { phase_ = phase; }
-  // The names the next created results take; an intermediate is named after the node with a suffix.
+  // Whether a node whose result is known becomes data as it is made, as it does unless told otherwise.
   void set_fold(bool fold) { fold_ = fold; }
 
   llvm::Expected<Value*> create(llvm::StringRef op, llvm::ArrayRef<Value*> operands, Attributes attributes = {},

@@ -211,6 +211,14 @@ Diagnostic take_diagnostic(llvm::Error e) {
       });
   return out ? std::move(*out) : error(Code::bug, "failed");
 }
+std::string in_words(llvm::ArrayRef<llvm::StringRef> names, llvm::StringRef before_last) {
+  std::string out;
+  for (size_t k = 0; k < names.size(); ++k) {
+    if (k > 0) out += k + 1 == names.size() ? before_last.str() : ", ";
+    out += names[k];
+  }
+  return out;
+}
 std::string quoted(llvm::StringRef name) {
   constexpr size_t limit = 200;
   size_t end = std::min(name.size(), limit);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "frontend/ir/error_codes.h"
+#include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/Error.h"
@@ -127,6 +128,7 @@ Diagnostic take_diagnostic(llvm::Error error);
 // Names from files may hold anything. Control characters, bidirectional marks and bytes that are not UTF-8
 // become \x1b, \u0085 and the like.
 std::string printable(llvm::StringRef text);
+std::string in_words(llvm::ArrayRef<llvm::StringRef> names, llvm::StringRef before_last);  // "a, b or c"
 // Quotes a name, escapes it and cuts it at 200 bytes.
 std::string quoted(llvm::StringRef name);
 // Without these, argument-dependent lookup finds std::quoted first.

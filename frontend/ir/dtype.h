@@ -26,9 +26,9 @@ enum class DType : uint8_t {
   bf16 = 16,
 };
 
-// "f32", "bf16", "bool" …: the short form in dumps and plans.
+// "f32", "bf16", "bool" …: the short form, in dumps.
 llvm::StringRef to_string(DType dtype);
-// "float32", "bfloat16", "bool" …: numpy's and PyTorch's names, in messages for users.
+// "float32", "bfloat16", "bool" …: numpy's and PyTorch's names, in plans and messages for users.
 llvm::StringRef long_name(DType dtype);
 std::optional<DType> dtype_from(llvm::StringRef text);  // either form
 

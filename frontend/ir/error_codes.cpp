@@ -5,7 +5,8 @@ namespace {
 using F = Fault;
 constexpr ErrorCode table[] = {
     {Code::diverged, "check-failed/diverged", F::check_failed, "training gave a loss that is infinite or not a number"},
-    {Code::difference, "check-failed/difference", F::check_failed, "the parts do not compute what the whole does"},
+    {Code::difference, "check-failed/difference", F::check_failed,
+     "the parts do not compute what the whole does, or two plans differ"},
     {Code::does_not_fit, "check-failed/does-not-fit", F::check_failed,
      "devices have less memory than their parts need (inspect --fit)"},
     {Code::unknown_verb, "usage/unknown-verb", F::usage, "no verb has this name"},
@@ -86,12 +87,13 @@ std::string errors_markdown() {
       "```json\n"
       R"({"code":"bad-input/dtype-mismatch","exit":65,"expected":"int64","file":"ids.npy","found":"float32","message":"ids.npy: input 'input_ids': dtype: expected int64, found float32","severity":"error","tensor":"input_ids"})"
       "\n```\n"
-      "`severity`, `code`, `exit` and `message` are always there. `file`, `line` (of a file of constraints), `flag`, "
+      "`severity`, `code`, `exit` and `message` are always there. `file`, `line` (of constraints, a tp_plan or a graph "
+      "as text), `flag`, "
       "`node` with `op` and `module`, `tensor` with `model_name`, `dim`, `expected`, `found`, `suggestion` (the word "
       "that was perhaps meant) and `hint` (a way out, in words) are there where the error has them; of several files, "
       "nodes or tensors the outermost is named. `module` and `model_name` are what the model's source calls a node's "
       "module and a tensor that the file calls otherwise, such as `onnx::MatMul_1773`; the message has them in "
-      "brackets behind the name. The exit code of the program is that of the first error. A code that was released "
+      "parentheses after the name. The exit code of the program is that of the first error. A code that was released "
       "keeps its "
       "meaning; new ones may be added, so treat one you do not know as its kind, the word before the slash.\n\n"
       "| code | exit | meaning |\n| --- | --- | --- |\n";

@@ -167,17 +167,17 @@ void Graph::erase_all_but(const llvm::DenseSet<const Node*>& live) {
   });
 }
 void Graph::erase_dead() { erase_all_but(live_nodes(*this, is_meeting)); }
+std::string key_among_ranks(const Node& node) {
+  return is_meeting(node) ? "id " + node.text("id").str() : "value " + node.out().name;
+}
 void erase_dead(llvm::ArrayRef<Graph*> ranks) {
-  auto key = [](const Node& node) {
-    return is_meeting(node) ? "id " + node.text("id").str() : "value " + node.out().name;
-  };
   llvm::StringSet<> needed;  // by some rank
   std::vector<llvm::DenseSet<const Node*>> live(ranks.size());
   for (bool grown = true; grown;) {
     grown = false;
     for (size_t r = 0; r < ranks.size(); ++r) {
-      live[r] = live_nodes(*ranks[r], [&](const Node& node) { return needed.contains(key(node)); });
-      for (const Node* node : live[r]) grown |= needed.insert(key(*node)).second;
+      live[r] = live_nodes(*ranks[r], [&](const Node& node) { return needed.contains(key_among_ranks(node)); });
+      for (const Node* node : live[r]) grown |= needed.insert(key_among_ranks(*node)).second;
     }
   }
   for (size_t r = 0; r < ranks.size(); ++r) ranks[r]->erase_all_but(live[r]);
@@ -233,6 +233,24 @@ std::unique_ptr<Graph> Graph::clone() const {
   return copy;
 }
 
+std::string UpdateKind::text() const {
+  switch (of) {
+    case parameter:
+      return "parameter";
+    case step:
+      return "step";
+    case accumulated:
+      return "accumulated";
+    case state:
+      break;
+  }
+  return state_name;
+}
+UpdateKind UpdateKind::parse(llvm::StringRef text) {
+  for (Of of : {parameter, step, accumulated})
+    if (UpdateKind kind{of, ""}; text == kind.text()) return kind;
+  return {state, text.str()};
+}
 llvm::StringRef to_string(RemarkKind kind) {
   switch (kind) {
     case RemarkKind::note:

@@ -164,11 +164,20 @@ struct State {
   int64_t axis;
 };
 
-// A training step's value that the next step takes: output `output` becomes input `input`. `kind` is "parameter",
-// "step", or the name PyTorch gives an optimizer's state (exp_avg, momentum_buffer …); `parameter` is whose it is,
-// empty for the step.
+// What an update carries on to the next step: written as parameter, step (their number), accumulated (a sum over
+// micro-batches), or as PyTorch names an optimizer's state.
+struct UpdateKind {
+  enum Of { parameter, state, step, accumulated } of = parameter;
+  std::string state_name;  // exp_avg, momentum_buffer …; of another kind empty
+
+  std::string text() const;
+  static UpdateKind parse(llvm::StringRef text);
+};
+// A training step's value that the next step takes: output `output` becomes input `input`.
 struct Update {
-  std::string input, output, parameter, kind;
+  std::string input, output;
+  std::string parameter;  // whose it is; empty for the step
+  UpdateKind kind;
 };
 // The outputs of a training step that are neither results nor updates.
 struct GradientOutput {
@@ -248,6 +257,8 @@ class Graph : public GraphFacts {
 // Of all ranks together, after outputs were dropped on each: what one of them needs stays on all, so that they still go
 // through the same nodes and the same collectives.
 void erase_dead(llvm::ArrayRef<Graph*> ranks);
+// By which ranks' graphs know each other's nodes: a collective's id, where its group is known; else its result's name.
+std::string key_among_ranks(const Node& node);
 
 // The named dims of its types, attributes, guards and shardings, each once.
 llvm::SmallVector<Dim, 8> named_dims_of(const Graph& graph);

@@ -17,6 +17,8 @@ using HostArrays = std::map<std::string, HostArray, std::less<>>;
 
 HostArray host_array(const Array& array, DType dtype);
 Array to_array(const HostArray& array);
+// A matrix with rows and columns exchanged.
+HostArray transposed(const HostArray& matrix);
 
 // What a shard holds.
 HostArray take(const Shard& shard, const HostArray& whole);

@@ -61,7 +61,6 @@ std::string to_string(const Mesh& mesh) {
 }
 
 llvm::Expected<Mesh> parse_mesh(llvm::StringRef text) {
-  constexpr int64_t most_devices = 4096;
   Mesh mesh;
   int64_t devices = 1;
   llvm::SmallVector<llvm::StringRef> parts;

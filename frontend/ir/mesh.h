@@ -26,6 +26,8 @@ struct Mesh {
   llvm::SmallVector<int64_t, 8> group(llvm::ArrayRef<std::string> names, int64_t rank) const;
 };
 
+constexpr int64_t most_devices = 4096;  // of a mesh
+
 std::string to_string(const Mesh& mesh);
 llvm::Expected<Mesh> parse_mesh(llvm::StringRef text);  // "4" alone means "tensor=4"
 

@@ -32,6 +32,15 @@ const OpDef& get_op(llvm::StringRef name) {
   if (!op) llvm::report_fatal_error("no op is registered as " + name);
   return *op;
 }
+Dim flops_of(const Node& node) {
+  if (!node.op->flops || !node.op->rule) return 0;
+  auto rule = node.op->rule(node);
+  if (!rule) {
+    llvm::consumeError(rule.takeError());
+    return 0;
+  }
+  return node.op->flops(*rule);
+}
 
 Dim LoopSharding::start(int loop) const {
   const DimSharding& d = loops[size_t(loop)];

@@ -92,6 +92,9 @@ enum class Trait : uint32_t {
   subtracts = 1u << 16,      // operand 0 - operand 1
   activates = 1u << 17,      // a network's nonlinear step, element by element
   shares_out = 1u << 18,     // softmax: positive numbers that add up to 1 along attribute "axis"
+  negates = 1u << 19,        // -operand
+  rounds_down = 1u << 20,    // ⌊operand⌋
+  rounds_up = 1u << 21,      // ⌈operand⌉
 };
 constexpr Trait operator|(Trait a, Trait b) { return Trait(uint32_t(a) | uint32_t(b)); }
 // The same elements, perhaps repeated or rounded: what they are a view of is what they mean.
@@ -124,14 +127,14 @@ struct OpDef {
   std::optional<Content> (*content)(const Node& node) = nullptr;
   // Rewrites attributes of a node whose loops are split: global to local.
   llvm::Error (*localize)(Node& node, const Rule& rule, const LoopSharding& sharding) = nullptr;
-  double (*flops)(const Node& node, llvm::ArrayRef<double> loop_extents) = nullptr;
+  // Null: negligible.
+  Dim (*flops)(const Rule& rule) = nullptr;
   // Reverse mode: from the result's gradient those of the operands that need one. Null: none passes (rounding,
   // comparisons).
   void (*gradient)(GradientContext& c) = nullptr;
   std::optional<Collective> collective;  // the op is this one
   Trait traits = Trait(0);
   OpWords words = {};
-  std::vector<std::string> examples;
 
   bool holds_loops(llvm::StringRef attribute) const { return is(Trait::product) && attribute == "loops"; }
   bool is(Trait any) const { return (uint32_t(traits) & uint32_t(any)) != 0; }  // one of these
@@ -140,6 +143,7 @@ struct OpDef {
 llvm::ArrayRef<const OpDef*> all_ops();  // sorted by name
 const OpDef* find_op(llvm::StringRef name);
 const OpDef& get_op(llvm::StringRef name);  // must exist
+Dim flops_of(const Node& node);             // 0: negligible
 
 namespace detail {
 void register_op(const OpDef* op);

@@ -270,7 +270,7 @@ class GraphReader {
     out.input = value_name(in);
     in.must("->");
     out.output = in.name("an output's name");
-    out.kind = in.name("parameter, step or the name of an optimizer's state");
+    out.kind = UpdateKind::parse(in.name("parameter, step or the name of an optimizer's state"));
     if (in.eat_word("of")) out.parameter = value_name(in);
     graph_->updates.push_back(std::move(out));
   }

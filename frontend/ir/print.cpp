@@ -73,7 +73,7 @@ void print_roles(llvm::raw_ostream& out, const Graph& graph) {
   for (const State& s : graph.states)
     out << "state " << named(s.input) << " -> " << spelled_name(s.output) << " axis " << s.axis << "\n";
   for (const Update& u : graph.updates) {
-    out << "update " << named(u.input) << " -> " << spelled_name(u.output) << " " << spelled_name(u.kind);
+    out << "update " << named(u.input) << " -> " << spelled_name(u.output) << " " << spelled_name(u.kind.text());
     if (!u.parameter.empty()) out << " of " << named(u.parameter);
     out << "\n";
   }

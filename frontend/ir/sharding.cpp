@@ -126,18 +126,22 @@ std::string in_parentheses(const ProductSharding& p) {
   for (const FactorSharding& f : words_of(p)) out += (out.empty() ? "(" : " ") + joined(f.axes);
   return out + ")";
 }
-std::string text_of(const DimSharding& d) {
+std::string text_of(const DimSharding& d, bool counted) {
   if (!d.is_split()) return "_";
   if (d.is_product() && d.factors().size() == 1) return joined(d.factors()[0].axes);
   std::string out;
-  for (const ProductSharding& p : d.parts) out += (out.empty() ? "" : " + ") + in_parentheses(p);
+  for (size_t k = 0, count = 1; k < d.parts.size(); k += count, count = 1) {
+    const std::string part = in_parentheses(d.parts[k]);
+    while (counted && k + count < d.parts.size() && in_parentheses(d.parts[k + count]) == part) ++count;
+    out += (out.empty() ? "" : " + ") + (count > 1 ? std::to_string(count) + "×" : "") + part;
+  }
   return out;
 }
 }  // namespace
 
-std::string to_string(const Sharding& sharding) {
+std::string to_string(const Sharding& sharding, bool counted) {
   std::string out = "[";
-  for (size_t i = 0; i < sharding.dims.size(); ++i) out += (i ? ", " : "") + text_of(sharding.dims[i]);
+  for (size_t i = 0; i < sharding.dims.size(); ++i) out += (i ? ", " : "") + text_of(sharding.dims[i], counted);
   out += "]";
   if (sharding.is_partial())
     out += " partial(" + to_string(sharding.reduce).str() + ": " + joined(sharding.partial) + ")";

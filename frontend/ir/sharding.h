@@ -51,7 +51,8 @@ struct Sharding {
 };
 bool same_placement(const Sharding& a, const Sharding& b);  // unsplit factors don't matter
 bool same_placement(const DimSharding& a, const DimSharding& b);
-std::string to_string(const Sharding& sharding);
+// `counted`, which nothing reads: equal parts one after the other are one, [_, 3×(tensor _)].
+std::string to_string(const Sharding& sharding, bool counted = false);
 // The extents that the text's words stand for: of a dim in parentheses one for each word, where neighbouring whole
 // factors of a part are one; of any other its own.
 llvm::SmallVector<Dims, 4> factor_extents(llvm::ArrayRef<Dim> dims, const Sharding& sharding);

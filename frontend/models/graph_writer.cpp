@@ -2,13 +2,11 @@
 
 #include <cassert>
 
+#include "frontend/io/onnx_version.h"
 #include "llvm/Support/MathExtras.h"
 
 namespace optp {
 namespace {
-constexpr int ir_version = 8;
-constexpr int opset = 17;
-
 onnx::TensorProto int64_tensor(llvm::ArrayRef<int64_t> values) {
   onnx::TensorProto tensor;
   tensor.set_data_type(onnx::TensorProto_DataType_INT64);
@@ -30,9 +28,9 @@ void set_shape(onnx::ValueInfoProto& value, onnx::TensorProto_DataType dtype, ll
 }  // namespace
 
 GraphWriter::GraphWriter(llvm::StringRef name, std::string data_file) : data_file_(std::move(data_file)) {
-  model_.set_ir_version(ir_version);
+  model_.set_ir_version(written_ir_version);
   model_.set_producer_name("opt-partition");
-  model_.add_opset_import()->set_version(opset);
+  model_.add_opset_import()->set_version(written_opset);
   graph().set_name(name.str());
 }
 

@@ -5,6 +5,7 @@
 #include <onnx/onnx_pb.h>
 
 #include "frontend/io/limits.h"
+#include "frontend/io/onnx_version.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/caches.h"
 #include "frontend/onnx/export_context.h"
@@ -13,8 +14,6 @@
 
 namespace optp {
 namespace {
-// What Debian 12's ONNX 1.12 can read and check.
-constexpr int64_t ir_version = 8, opset = 17;
 constexpr const char* data_file = "model.onnx.data";
 constexpr size_t most_intervals = 8;  // in a document string
 constexpr int64_t alignment = 4096;   // a page: what maps the file can use the bytes in place
@@ -77,11 +76,11 @@ class Writer {
  private:
   void write_header() {
     onnx::ModelProto& model = out_.model;
-    model.set_ir_version(ir_version);
+    model.set_ir_version(written_ir_version);
     model.set_producer_name("opt-partition");
     auto& standard = *model.add_opset_import();
     standard.set_domain("");
-    standard.set_version(opset);
+    standard.set_version(written_opset);
     if (llvm::any_of(graph_.nodes, [](const auto& node) { return node->op->collective; })) {
       auto& ours = *model.add_opset_import();
       ours.set_domain(own_domain);

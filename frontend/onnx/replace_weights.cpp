@@ -20,15 +20,6 @@ namespace {
 constexpr int64_t largest_single_file_bytes = int64_t{1} << 30;  // protobuf's own end is at 2 GiB, with the graph
 constexpr int64_t external_from_bytes = 1024, alignment = 4096;
 
-HostArray transposed(const HostArray& in) {
-  HostArray out{in.dtype, {in.dims[1], in.dims[0]}, std::vector<char>(in.bytes.size())};
-  const auto each = size_t(size_bytes(in.dtype)), rows = size_t(in.dims[0]), columns = size_t(in.dims[1]);
-  for (size_t r = 0; r < rows; ++r)
-    for (size_t c = 0; c < columns; ++c)
-      std::memcpy(out.bytes.data() + (c * rows + r) * each, in.bytes.data() + (r * columns + c) * each, each);
-  return out;
-}
-
 // To nearest, ties to even; a number that is finite stays finite or is an error.
 llvm::Expected<HostArray> rounded(HostArray in, DType to, const Where& place) {
   if (in.dtype == to) return in;

@@ -16,13 +16,29 @@ namespace opt_partition {
 namespace {
 [[noreturn]] void raise(llvm::Error error) {
   optp::Code code = optp::Code::bug;
+  optp::Parts parts;
   std::string message;  // of several errors the first decides, as in the program
   llvm::handleAllErrors(std::move(error), [&](const llvm::ErrorInfoBase& one) {
-    if (one.isA<optp::Diagnostic>() && message.empty()) code = static_cast<const optp::Diagnostic&>(one).code();
+    if (one.isA<optp::Diagnostic>() && message.empty()) {
+      const auto& first = static_cast<const optp::Diagnostic&>(one);
+      code = first.code(), parts = first.parts();
+    }
     message += (message.empty() ? "" : "\n") + one.message();
   });
   const optp::ErrorCode& row = optp::row_of(code);
-  throw Error(row.name, int(row.fault), message);
+  throw Error(row.name, int(row.fault), message,
+              {.file = parts.file,
+               .line = parts.line,
+               .node = parts.node,
+               .op = parts.op,
+               .tensor = parts.tensor,
+               .dim = parts.dim,
+               .expected = parts.expected,
+               .found = parts.found,
+               .suggestion = parts.suggestion,
+               .hint = parts.hint,
+               .module = parts.module,
+               .model_name = parts.model_name});
 }
 Tensor tensor(const std::string& name, const optp::Type& type) {
   Tensor out{name, optp::long_name(type.dtype).str(), {}};
@@ -47,13 +63,19 @@ struct Planned {
   optp::Job job;
   optp::Plan plan;
 };
+std::optional<optp::Mesh> mesh_of(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  auto mesh = optp::parse_mesh(text);
+  if (!mesh) raise(mesh.takeError());
+  return std::move(*mesh);
+}
 // `weights`: they are to be written, if they are there.
 Planned planned(const PlanOptions& o, bool plan_only, bool weights) {
   optp::JobOptions options;
   options.plan_only = plan_only;
-  options.model = o.model, options.mesh = o.mesh, options.strategy = o.strategy,
+  options.model = o.model, options.mesh = mesh_of(o.mesh), options.strategy = o.strategy,
   options.sharding_file = o.sharding_file, options.train = o.train;
-  if (o.sharded_outputs) options.outputs = "sharded";
+  if (o.sharded_outputs) options.outputs = optp::OutputLayout::sharded;
   for (const auto& [name, extent] : o.dims) options.dims.push_back(name + "=" + std::to_string(extent));
   auto job = optp::make_job(options);
   if (!job) raise(job.takeError());

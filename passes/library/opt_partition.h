@@ -9,13 +9,21 @@
 
 namespace opt_partition {
 
+// What a mistake is about, as `--diagnostics json` has it (docs/errors.md). Empty, and 0, where it has none.
+struct ErrorParts {
+  std::string file;
+  std::int64_t line = 0;
+  std::string node, op, tensor, dim, expected, found, suggestion, hint;
+  std::string module, model_name;  // of node and tensor, in the model's source
+};
 // A user's mistake, as the program says it: the message, a code of docs/errors.md and the exit code of its kind.
 class Error : public std::runtime_error {
  public:
-  Error(std::string code, int exit_code, const std::string& message)
-      : std::runtime_error(message), code(std::move(code)), exit_code(exit_code) {}
+  Error(std::string code, int exit_code, const std::string& message, ErrorParts parts = {})
+      : std::runtime_error(message), code(std::move(code)), exit_code(exit_code), parts(std::move(parts)) {}
   std::string code;
   int exit_code;
+  ErrorParts parts;
 };
 
 struct Tensor {

@@ -230,15 +230,14 @@ const RegisteredOp contract{{
     .infer = infer,
     .evaluate = evaluate,
     .flops =
-        [](const Node&, llvm::ArrayRef<double> extents) {
-          double n = 2;
-          for (double e : extents) n *= e;
+        [](const Rule& rule) {
+          Dim n = 2;
+          for (const Loop& loop : rule.loops) n = n * loop.extent;
           return n;
         },
     .gradient = gradient,
     .traits = Trait::product | Trait::empty_is_zero,
     .words = {"product of activations", "product"},
-    .examples = {"%y = contract(%a: f32[3, 5, 7], %b: f32[7, 4]) {loops = \"b m k, k n -> b m n\"}"},
 }};
 }  // namespace
 }  // namespace ops

@@ -96,7 +96,6 @@ inline OpDef binary_op(const char* name, const char* summary, decltype(OpDef::ev
   op.infer = infer;
   op.evaluate = evaluate;
   op.content = content;
-  op.examples = {};
   return op;
 }
 

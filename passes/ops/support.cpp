@@ -4,16 +4,6 @@
 
 namespace optp::ops {
 
-Ints broadcast_strides(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> result) {
-  const Ints own = strides_of(dims);
-  Ints out(result.size(), 0);
-  for (size_t k = 0; k < dims.size(); ++k) {
-    const size_t at = result.size() - dims.size() + k;
-    out[at] = dims[k] == 1 && result[at] != 1 ? 0 : own[k];
-  }
-  return out;
-}
-
 void walk(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides,
           llvm::function_ref<void(int64_t, llvm::ArrayRef<int64_t>)> visit) {
   const int64_t n = count_of(dims);

@@ -1,13 +1,14 @@
-// What op families share: broadcasting, index arithmetic on Arrays, attribute access.
+// What op families share: broadcasting, index arithmetic on Arrays, usual rules and checks of operands.
 #pragma once
 #include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
+#include "frontend/ir/strides.h"
 
 namespace optp::ops {
 
 using Types = llvm::SmallVector<Type, 1>;
-using Ints = llvm::SmallVector<int64_t, 4>;
+using Ints = Extents;
 
 inline Types one(DType dtype, llvm::ArrayRef<Dim> dims) { return {Type{dtype, Dims(dims.begin(), dims.end())}}; }
 // Not by an initializer list, which would copy.
@@ -21,13 +22,6 @@ inline Ints numbers(llvm::ArrayRef<Dim> dims) {
   for (Dim d : dims) out.push_back(d.constant().value_or(-1));
   return out;
 }
-inline Ints strides_of(llvm::ArrayRef<int64_t> dims) {
-  Ints s(dims.size(), 1);
-  for (size_t d = dims.size(); d-- > 1;) s[d - 1] = s[d] * dims[d];
-  return s;
-}
-// Strides of an operand of extents `dims` seen as the (longer or larger) result: 0 where it is repeated.
-Ints broadcast_strides(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> result);
 // Calls visit(linear index of the result, offsets of each operand) for all indices of `dims`, row-major.
 void walk(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<Ints> strides,
           llvm::function_ref<void(int64_t, llvm::ArrayRef<int64_t>)> visit);
@@ -45,7 +39,7 @@ llvm::Expected<Rule> elementwise_rule(const Node& node);
 // An index in operand 1 that operand 0, of so many rows, does not have.
 llvm::Error index_out_of_range(const Node& node, int64_t index, int64_t rows);
 llvm::Error same_dtype(const Node& node, llvm::ArrayRef<unsigned> operands);
-// A result of a view's shape with each element taken from operand 0 at offset(linear index).
+// A view's result, of extents `dims`: the elements of `in` that these strides reach from `base` on.
 Array rearranged(const Array& in, llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> strides, int64_t base = 0);
 std::optional<Content> rearranged_content(const Content& in, llvm::ArrayRef<int64_t> dims,
                                           llvm::ArrayRef<int64_t> strides, int64_t base = 0);
@@ -57,7 +51,7 @@ bool is_small(llvm::ArrayRef<int64_t> dims);
 llvm::Error localize_rows_of_operand(Node& node, const Rule& rule, const LoopSharding& sharding);
 llvm::Error localize_rows_of_result(Node& node, const Rule& rule, const LoopSharding& sharding);
 llvm::Expected<int64_t> checked_axis(const Node& node, size_t ndim);
-// A whole-tensor rule: loops for the named operand dims equal to the result's but with `axis` whole.
+// One loop a result dim, those of `whole_axes` whole; operands have them, too, aligned at the right: none is repeated.
 Rule same_shape_rule(const Node& node, llvm::ArrayRef<int64_t> whole_axes, Linear linear);
 
 }  // namespace optp::ops

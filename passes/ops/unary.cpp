@@ -49,6 +49,7 @@ OpDef float_op(const char* name, const char* summary, decltype(OpDef::evaluate) 
 OpDef neg_op() {
   OpDef op = unary_op("neg", "-x", unary_any<negative>, infer_unary, content_neg);
   op.rule = rule_of<Linear::jointly>;
+  op.traits = Trait::negates;
   return op;
 }
 // dx = dy · f'(x) of a function of one operand; `slope` gives f'(x).
@@ -90,9 +91,11 @@ const RegisteredOp cos_{
     with(Trait::waves, differentiable(float_op("cos", "cosine", unary_float<[](double x) { return std::cos(x); }>),
                                       unary_gradient<[](auto& c) { return c.neg(c.op("sin", {c.x()})); }>))};
 const RegisteredOp floor_{
-    differentiable(float_op("floor", "⌊x⌋", unary_float<[](double x) { return std::floor(x); }>), no_slope)};
+    with(Trait::rounds_down,
+         differentiable(float_op("floor", "⌊x⌋", unary_float<[](double x) { return std::floor(x); }>), no_slope))};
 const RegisteredOp ceil_{
-    differentiable(float_op("ceil", "⌈x⌉", unary_float<[](double x) { return std::ceil(x); }>), no_slope)};
+    with(Trait::rounds_up,
+         differentiable(float_op("ceil", "⌈x⌉", unary_float<[](double x) { return std::ceil(x); }>), no_slope))};
 const RegisteredOp round_{differentiable(
     float_op("round", "nearest integer, ties to even", unary_float<[](double x) { return std::nearbyint(x); }>),
     no_slope)};

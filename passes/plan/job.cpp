@@ -143,17 +143,13 @@ llvm::Expected<PassOptions> pass_options_of(const JobOptions& o) {
   out.strategy = o.strategy;
   if (!find_strategy(o.strategy) || find_strategy(o.strategy)->axis)
     return error(Code::bad_value).flag("--strategy", quoted(o.strategy)).expected(strategy_names());
-  if (o.outputs != "whole" && o.outputs != "sharded")
-    return error(Code::bad_value).flag("--outputs", quoted(o.outputs)).expected("whole or sharded");
-  out.outputs = o.outputs == "whole" ? OutputLayout::whole : OutputLayout::sharded;
+  out.outputs = o.outputs;
   out.tie_weights = !o.untied;
   out.tie = o.tie, out.untie = o.untie;
   out.trainable = o.training.trainable;
   out.keep_shared = o.keep_shared, out.sequence_parallel = o.sequence_parallel;
   out.kv_cache = o.kv_cache;
-  if (o.compute != "f32" && o.compute != "bf16")
-    return error(Code::bad_value).flag("--compute", quoted(o.compute)).expected("f32 or bf16");
-  if (o.compute == "bf16") out.compute = DType::bf16;
+  out.compute = o.compute;
   out.last_logits = o.last_logits;
   if (!o.sharding_file.empty()) {
     auto constraints = read_constraints(o.sharding_file);
@@ -172,19 +168,18 @@ llvm::Expected<PassOptions> pass_options_of(const JobOptions& o) {
 
 llvm::Expected<Job> make_job(const JobOptions& o) {
   Job job;
-  if (o.devices && (*o.devices < 1 || *o.devices > 4096))
-    return error(Code::bad_value).flag("--devices", *o.devices).expected("from 1 to 4096");
+  if (o.devices && (*o.devices < 1 || *o.devices > most_devices))
+    return error(Code::bad_value).flag("--devices", *o.devices).expected("from 1 to " + llvm::Twine(most_devices));
   if (auto e = check_settings(training_of(o))) return e;
   if (auto dims = parse_dims(o.dims); !dims) return dims.takeError();  // before the model is read
   if (auto shapes = parse_input_shapes(o.input_shapes); !shapes) return shapes.takeError();
-  auto mesh = parse_mesh(o.mesh.empty() ? std::to_string(o.devices.value_or(2)) : o.mesh);
-  if (!mesh) return mesh.takeError();
+  const Mesh mesh = o.mesh.value_or(Mesh{{{"tensor", o.devices.value_or(2)}}});
   if (o.kv_cache && o.train) return error(Code::bad_value).flag("--kv-cache").what("a training step has no caches");
-  if (o.devices && mesh->devices() != *o.devices)
+  if (o.devices && mesh.devices() != *o.devices)
     return error(Code::bad_value)
-        .flag("--devices", llvm::Twine(*o.devices) + " and --mesh " + o.mesh)
+        .flag("--devices", llvm::Twine(*o.devices) + " and --mesh " + to_string(mesh))
         .expected("one number of devices")
-        .found(llvm::Twine(mesh->devices()) + " in the mesh");
+        .found(llvm::Twine(mesh.devices()) + " in the mesh");
   auto passes = pass_options_of(o);
   if (!passes) return passes.takeError();
   job.passes = std::move(*passes);
@@ -201,7 +196,7 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   if (!asked) return asked.takeError();
   if (auto e = check_names(*job.imported, *asked)) return e;
   job.asked = std::move(*asked);
-  job.imported->mesh = *mesh;
+  job.imported->mesh = mesh;
   job.whole = job.imported->clone();
   job.trains = o.train;
   job.first_alone = o.plan_only;
@@ -210,14 +205,9 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   if (!watch) return watch.takeError();
   StageHooks hooks = watch->hooks();
   if (o.progress) hooks.progress = [&](int64_t done, int64_t total) { o.progress("planning", done, total); };
-  // What the ranks are compared with, and given inputs for, is the decoder that was made of the model.
-  const auto watched = std::move(hooks.after);
-  hooks.after = [&](const Stage& stage, const Graph& graph, std::optional<int64_t> rank, double ms) -> llvm::Error {
-    if (o.kv_cache && llvm::StringRef(stage.name) == "last-logits") job.imported = graph.clone();
-    return watched ? watched(stage, graph, rank, ms) : llvm::Error::success();
-  };
   if (auto e = run_pipeline(job, hooks)) return e;
   if (auto e = watch->end()) return e;
+  if (job.decoder) job.imported = std::move(job.decoder);
   if (!o.watch.stop_after.empty() && o.watch.stop_after != pipeline().back().name)
     return error(Code::stopped).what("stopped after " + o.watch.stop_after);
   return job;

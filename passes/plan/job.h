@@ -14,11 +14,13 @@ namespace optp {
 
 struct JobOptions {
   std::string model;  // a file, or a folder that holds one
-  std::string mesh, strategy = "megatron", sharding_file, tp_plan, outputs = "whole";
-  std::optional<int64_t> devices;       // 2 where neither these nor a mesh are given
+  std::string strategy = "megatron", sharding_file, tp_plan;
+  std::optional<Mesh> mesh;
+  std::optional<int64_t> devices;  // 2 where neither these nor a mesh are given
+  OutputLayout outputs = OutputLayout::whole;
   std::vector<Constraint> constraints;  // before those of the file
   bool untied = false, keep_shared = false, sequence_parallel = false;
-  std::string compute = "f32";  // or bf16: of products' operands
+  DType compute = DType::f32;   // or bf16: of products' operands
   std::optional<Dim> kv_cache;  // a decoder with caches of so many tokens
   bool last_logits = false;     // which gives logits of the last of a run's tokens only
   std::vector<std::string> tie, untie;
@@ -33,10 +35,11 @@ struct JobOptions {
 };
 
 struct Job : Compilation {
-  std::unique_ptr<Graph> imported;  // as the file says, in core ops
-  DimValues asked;                  // the dims that the options say, which its inputs can have
+  // As the file says, in core ops; with --kv-cache the decoder that was made of it. What the ranks are compared with.
+  std::unique_ptr<Graph> imported;
+  DimValues asked;  // the dims that the options say, which its inputs can have
 };
-inline bool is_default_mesh(const JobOptions& o) { return !o.devices && o.mesh.empty(); }
+inline bool is_default_mesh(const JobOptions& o) { return !o.devices && !o.mesh; }
 // Stopped early (--stop-after), there is no job but an error of Fault::stopped.
 llvm::Expected<Job> make_job(const JobOptions& options);
 // The training step of the same annotated model by other settings: only what training adds is made anew. `job` trains

@@ -122,6 +122,25 @@ DimValues usual_dims(const Graph& graph, const DimValues& asked, int64_t batch, 
   return out;
 }
 
+namespace {
+Plan::Request request_of(const Job& job) {
+  Plan::Request out;
+  for (const Constraint& c : job.passes.constraints) {
+    Plan::RequestedConstraint& line = out.constraints.emplace_back();
+    line.pattern = c.pattern, line.sharding = c.sharding;
+    (c.place.kind == Place::Kind::flag ? line.flag : line.file) = c.place.name;
+    line.line = c.place.line;
+    line.of_operators = c.of_operators, line.may_match_nothing = c.may_match_nothing;
+  }
+  out.tie = job.passes.tie, out.untie = job.passes.untie;
+  out.trainable = job.passes.trainable;
+  if (job.trains) out.freeze = job.training.freeze;
+  out.untied = !job.passes.tie_weights, out.keep_shared = job.passes.keep_shared;
+  out.kv_cache = job.passes.kv_cache;
+  return out;
+}
+}  // namespace
+
 Plan make_plan(const Job& job, const DimValues& examples, llvm::StringRef version, bool weights) {
   const Graph& whole = *job.whole;
   Plan plan;
@@ -133,6 +152,7 @@ Plan make_plan(const Job& job, const DimValues& examples, llvm::StringRef versio
   if (job.passes.compute != DType::f32) plan.compute = job.passes.compute;
   plan.mesh = whole.mesh, plan.weights = weights;
   if (plan.is_training()) plan.training = job.training;
+  plan.request = request_of(job);
   Layouts layouts(plan.mesh);
   add_dims(plan, whole, examples);
   add_devices(plan);

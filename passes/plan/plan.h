@@ -146,6 +146,24 @@ struct Plan {
     std::string tensor, node;  // empty: of neither
   };
 
+  // What a user asked for beside what other members say: with it the same job is planned again.
+  struct RequestedConstraint {
+    std::string pattern, sharding;
+    std::string file, flag;  // where it was said: one of them
+    int64_t line = 0;        // of the file, from 1
+    bool of_operators = false, may_match_nothing = false;
+
+    bool operator==(const RequestedConstraint&) const = default;
+  };
+  struct Request {
+    std::vector<RequestedConstraint> constraints;  // of two that ask for different things the later one counts
+    std::vector<std::string> tie, untie, trainable, freeze;  // patterns
+    bool untied = false, keep_shared = false;
+    std::optional<Dim> kv_cache;
+
+    bool operator==(const Request&) const = default;
+  };
+
   std::string tool;
   Model model;
   Job job = Job::inference;
@@ -164,7 +182,8 @@ struct Plan {
   std::vector<Port> inputs, outputs;
   std::vector<State> state;
   std::vector<Update> updates;
-  std::optional<TrainingOptions> training;  // of a training job; its patterns `trainable` and `freeze` are not told
+  std::optional<TrainingOptions> training;  // of a training job; patterns of what is trained are in `request`
+  Request request;
   std::vector<Parameter> parameters;
   std::vector<Constant> constants;
   std::vector<CollectiveUse> collectives;

@@ -8,8 +8,6 @@
 
 namespace optp {
 namespace {
-constexpr int64_t most_devices = 4096;
-
 using Names = std::set<std::string, std::less<>>;
 
 std::string at(const std::string& list, size_t k) { return list + "[" + std::to_string(k) + "]"; }

@@ -110,6 +110,16 @@ void members(auto& io, Like<TrainingOptions> auto& m) {
   io.optional("beta2", o.beta2), io.optional("eps", o.epsilon), io.optional("alpha", o.alpha);
   io.optional("no_decay", m.no_decay), io.optional("zero", m.zero), io.optional("recompute", m.recompute);
 }
+void members(auto& io, Like<Plan::RequestedConstraint> auto& m) {
+  io("pattern", m.pattern), io("sharding", m.sharding);
+  io.optional("file", m.file), io.optional("line", m.line), io.optional("flag", m.flag);
+  io.optional("of_operators", m.of_operators), io.optional("may_match_nothing", m.may_match_nothing);
+}
+void members(auto& io, Like<Plan::Request> auto& m) {
+  io.optional("constraints", m.constraints), io.optional("tie", m.tie), io.optional("untie", m.untie);
+  io.optional("trainable", m.trainable), io.optional("freeze", m.freeze), io.optional("untied", m.untied);
+  io.optional("keep_shared", m.keep_shared), io.optional("kv_cache", m.kv_cache);
+}
 void call_members(auto& io, auto& call) {
   using Name = llvm::StringLiteral;
   io("id", call.id), io("kind", call.kind), io("axes", call.axes);
@@ -161,6 +171,7 @@ void members(auto& io, Like<Plan> auto& m) {
   io("guards", m.guards), io.layouts(), io("inputs", m.inputs), io("outputs", m.outputs);
   io("state", m.state), io("updates", m.updates);
   if (m.is_training()) io.given("training", m.training);
+  io.optional("request", m.request);
   io("parameters", m.parameters), io("constants", m.constants), io("values", m.values);
   io("collectives", m.collectives), io.flow(m.flow, m.values), io("devices", m.devices), io("totals", m.totals);
   io("remarks", m.remarks);

@@ -10,23 +10,32 @@ Plan::Port port_of(const Value& v, llvm::StringRef name, const Sharding& shardin
   out.layout = layouts.of(out.dtype, out.dims, sharding);
   return out;
 }
+Plan::Role role_of(const UpdateKind& kind) {
+  switch (kind.of) {
+    case UpdateKind::parameter:
+      return Plan::Role::parameter;
+    case UpdateKind::step:
+      return Plan::Role::step;
+    case UpdateKind::accumulated:
+      return Plan::Role::accumulated;
+    case UpdateKind::state:
+      break;
+  }
+  return Plan::Role::state;
+}
 // What a training step's input or output is for.
 void set_role(Plan::Port& port, const Graph& graph, bool input) {
   using enum Plan::Role;
   if (graph.updates.empty()) return;
-  if (input && port.name == "labels") port.role = labels;
-  if (input && port.name == "learning_rate") port.role = learning_rate;
-  if (!input && port.name == "loss") port.role = loss;
+  if (input && port.name == labels_name) port.role = labels;
+  if (input && port.name == learning_rate_name) port.role = learning_rate;
+  if (!input && port.name == loss_name) port.role = loss;
   for (const GradientOutput& g : graph.gradients)
     if (!input && g.output == port.name) port.role = gradient, port.parameter = g.parameter;
   for (const Update& u : graph.updates) {
     if ((input ? u.input : u.output) != port.name) continue;
-    port.role = u.kind == "parameter"     ? parameter
-                : u.kind == "step"        ? step
-                : u.kind == "accumulated" ? accumulated
-                                          : state;
-    port.parameter = u.parameter;
-    if (port.role == state) port.kind = u.kind;
+    port.role = role_of(u.kind);
+    port.parameter = u.parameter, port.kind = u.kind.state_name;
   }
 }
 void add_inputs(Plan& plan, const Job& job, Layouts& layouts) {
@@ -37,7 +46,7 @@ void add_inputs(Plan& plan, const Job& job, Layouts& layouts) {
     for (const Value* input : job.imported->inputs)
       if (input->name == v->name) imported = input;
     if (imported) port.rows = rows_indexed(*imported);
-    if (!imported && v->name == "labels" && job.inference)
+    if (!imported && v->name == labels_name && job.inference)
       if (const Value* logits = find_logits(*job.inference)) port.classes = logits->type.dims[2];
     set_role(port, whole, /*input=*/true);
     plan.inputs.push_back(std::move(port));

@@ -4,18 +4,6 @@
 
 namespace optp {
 namespace {
-// A node's work, from the extents of its loops: matrix products only; the rest is negligible.
-Dim flops_of(const Node& node) {
-  if (!node.op->flops || !node.op->rule) return 0;
-  auto rule = node.op->rule(node);
-  if (!rule) {
-    llvm::consumeError(rule.takeError());
-    return 0;
-  }
-  Dim n = 2;
-  for (const Loop& loop : rule->loops) n = n * loop.extent;
-  return n;
-}
 Dim flops_of(const Graph& graph) {
   Dim sum = 0;
   for (const auto& node : graph.nodes) sum = sum + flops_of(*node);
@@ -30,7 +18,7 @@ Work work_of(const Graph& spmd) {
   auto bytes = [](const Value& v) { return product(v.type.dims) * size_bytes(v.type.dtype); };
   llvm::StringSet<> states, gradients;
   for (const Update& u : spmd.updates)
-    if (u.kind != "step") states.insert(u.input);
+    if (u.kind.of != UpdateKind::step) states.insert(u.input);
   for (const GradientOutput& g : spmd.gradients) gradients.insert(g.output);
   for (const Value* v : spmd.inputs)
     if (states.contains(v->name)) out.state_bytes = out.state_bytes + bytes(*v);

@@ -31,9 +31,8 @@ class Communicator {
   //                  dims before the axis are 1.
   // reduce_scatter   in: [dims]; out: the sum's (max's, min's) chunk i along cut_axis, the same bytes that all_reduce
   //                  would give. out may lie at its place in in if all dims before the axis are 1.
-  // all_to_all       in: chunk i of dims along join_axis, whole along cut_axis; out: chunk i along cut_axis, whole
-  // along
-  //                  join_axis.
+  // all_to_all       in: chunk i of dims along join_axis, whole along cut_axis; out: whole along join_axis, chunk i
+  //                  along cut_axis.
   // barrier          neither.
   virtual llvm::Error run(const CollectiveCall& call, const void* in, void* out) = 0;
 

@@ -18,40 +18,48 @@ void copy_rows(void* out, int64_t out_stride, const void* in, int64_t in_stride,
     std::memcpy(static_cast<char*>(out) + row * out_stride, static_cast<const char*>(in) + row * in_stride, row_bytes);
 }
 
-void place_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int axis, int members, int from, const void* in,
-                 void* out) {
-  const Around at = around(dims, axis);
-  const int64_t inner = at.inner * element_bytes, chunk = chunk_size(at.total, members, from) * inner;
-  if (chunk == 0 || at.outer == 0) return;
-  copy_rows(static_cast<char*>(out) + chunk_start(at.total, members, from) * inner, at.total * inner, in, chunk,
-            at.outer, chunk);
+namespace {
+// A chunk's rows among those of the whole.
+struct Rows {
+  int64_t count, start_bytes, bytes, stride_bytes;
+  bool empty() const { return count == 0 || bytes == 0; }
+};
+Rows rows_of(const Chunking& whole, Chunk chunk) {
+  const Around at = around(whole.dims, chunk.axis);
+  const int64_t inner = at.inner * whole.element_bytes;
+  return {at.outer, chunk_start(at.total, whole.members, chunk.member) * inner,
+          chunk_size(at.total, whole.members, chunk.member) * inner, at.total * inner};
+}
+}  // namespace
+
+void place_chunk(const Chunking& whole, Chunk chunk, const void* in, void* out) {
+  const Rows rows = rows_of(whole, chunk);
+  if (rows.empty()) return;
+  copy_rows(static_cast<char*>(out) + rows.start_bytes, rows.stride_bytes, in, rows.bytes, rows.count, rows.bytes);
 }
 
-void take_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int axis, int members, int which, const void* in,
-                void* out) {
-  const Around at = around(dims, axis);
-  const int64_t inner = at.inner * element_bytes, chunk = chunk_size(at.total, members, which) * inner;
-  if (chunk == 0 || at.outer == 0) return;
-  copy_rows(out, chunk, static_cast<const char*>(in) + chunk_start(at.total, members, which) * inner, at.total * inner,
-            at.outer, chunk);
+void take_chunk(const Chunking& whole, Chunk chunk, const void* in, void* out) {
+  const Rows rows = rows_of(whole, chunk);
+  if (rows.empty()) return;
+  copy_rows(out, rows.bytes, static_cast<const char*>(in) + rows.start_bytes, rows.stride_bytes, rows.count,
+            rows.bytes);
 }
 
-void exchange_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int split_axis, int concat_axis, int members,
-                    int from, int to, const void* in, void* out) {
+void exchange_chunk(const Chunking& whole, Chunk cut, Chunk joined, const void* in, void* out) {
   // The tensor as [outer, first, middle, second, inner], first and second being the two axes in the order of dims.
   struct Axis {
     int64_t in, out, in_start, out_start, copied;
   };
-  const int64_t split = dims[split_axis], concat = dims[concat_axis];
-  const Axis at_split = {split, chunk_size(split, members, to), chunk_start(split, members, to), 0,
-                         chunk_size(split, members, to)};
-  const Axis at_concat = {chunk_size(concat, members, from), concat, 0, chunk_start(concat, members, from),
-                          chunk_size(concat, members, from)};
-  const bool split_first = split_axis < concat_axis;
-  const Axis &first = split_first ? at_split : at_concat, &second = split_first ? at_concat : at_split;
-  const int axis1 = std::min(split_axis, concat_axis), axis2 = std::max(split_axis, concat_axis);
-  const int64_t outer = count_of(dims.take_front(axis1)), middle = count_of(dims.slice(axis1 + 1, axis2 - axis1 - 1));
-  const int64_t inner = count_of(dims.drop_front(axis2 + 1)) * element_bytes;
+  auto start = [&](Chunk c) { return chunk_start(whole.dims[c.axis], whole.members, c.member); };
+  auto size = [&](Chunk c) { return chunk_size(whole.dims[c.axis], whole.members, c.member); };
+  const Axis at_cut = {whole.dims[cut.axis], size(cut), start(cut), 0, size(cut)};
+  const Axis at_joined = {size(joined), whole.dims[joined.axis], 0, start(joined), size(joined)};
+  const bool cut_first = cut.axis < joined.axis;
+  const Axis &first = cut_first ? at_cut : at_joined, &second = cut_first ? at_joined : at_cut;
+  const auto [axis1, axis2] = std::minmax({cut.axis, joined.axis});
+  const int64_t outer = count_of(whole.dims.take_front(axis1)),
+                middle = count_of(whole.dims.slice(axis1 + 1, axis2 - axis1 - 1)),
+                inner = count_of(whole.dims.drop_front(axis2 + 1)) * whole.element_bytes;
   const int64_t in_stride = second.in * inner, out_stride = second.out * inner;
   if (outer * first.copied * middle * second.copied * inner == 0) return;
   for (int64_t o = 0; o < outer; ++o)

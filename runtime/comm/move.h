@@ -9,14 +9,22 @@ namespace optp {
 // `rows` runs of row_bytes, whose starts lie a stride apart.
 void copy_rows(void* out, int64_t out_stride, const void* in, int64_t in_stride, int64_t rows, int64_t row_bytes);
 
-// all_gather: member `from`'s chunk of dims along axis, to its place in the whole.
-void place_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int axis, int members, int from, const void* in,
-                 void* out);
-// The reverse: chunk `which` of the whole along axis, dense.
-void take_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int axis, int members, int which, const void* in,
-                void* out);
-// all_to_all: of what `from` holds (a chunk along concat_axis) the part that `to` gets (its chunk along split_axis).
-void exchange_chunk(llvm::ArrayRef<int64_t> dims, int64_t element_bytes, int split_axis, int concat_axis, int members,
-                    int from, int to, const void* in, void* out);
+// A whole tensor of which so many members have a chunk each.
+struct Chunking {
+  llvm::ArrayRef<int64_t> dims;
+  int64_t element_bytes;
+  int members;
+};
+struct Chunk {
+  int axis, member;
+};
+
+// all_gather: a chunk, dense, to its place in the whole.
+void place_chunk(const Chunking& whole, Chunk chunk, const void* in, void* out);
+// The reverse: a chunk of the whole, dense.
+void take_chunk(const Chunking& whole, Chunk chunk, const void* in, void* out);
+// all_to_all: of what a member holds, a chunk along the axis that is joined, the part that another gets, its chunk
+// along the axis that is cut.
+void exchange_chunk(const Chunking& whole, Chunk cut, Chunk joined, const void* in, void* out);
 
 }  // namespace optp

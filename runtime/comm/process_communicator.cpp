@@ -49,6 +49,7 @@ struct ProcessCommunicator::Meeting {
   int members() const { return int(group.ranks.size()); }
   int own() const { return group.index; }
   int64_t element_bytes() const { return size_bytes(call.dtype); }
+  Chunking chunks_of(llvm::ArrayRef<int64_t> whole) const { return {whole, element_bytes(), members()}; }
   Mail::Address address(int step, int from, int to) const {
     return {.step = uint32_t(step),
             .from = group.ranks[from],
@@ -218,7 +219,7 @@ struct ProcessCommunicator::Meeting {
     const int64_t bytes = input_bytes(call, members(), own());
     if (auto e = round(0, [&](int) { return bytes; }, [&](int, char* to) { copy(to, in, bytes); })) return e;
     for (int from = 0; from < members(); ++from)
-      place_chunk(dims, element_bytes(), join_axis, members(), from, from == own() ? in : letters[from].payload(), out);
+      place_chunk(chunks_of(dims), {join_axis, from}, from == own() ? in : letters[from].payload(), out);
     return llvm::Error::success();
   }
 
@@ -230,7 +231,7 @@ struct ProcessCommunicator::Meeting {
       const int64_t bytes = chunk_size(at.total, members(), from) * inner;
       void* place = at_byte(out, chunk_start(at.total, members(), from) * inner);
       if (from == own())
-        place_chunk(dims, element_bytes(), join_axis, members(), from, in, out);
+        place_chunk(chunks_of(dims), {join_axis, from}, in, out);
       else if (auto e =
                    read(from, places[from].in, place,
                         {.rows = at.outer, .row_bytes = bytes, .from_stride = bytes, .to_stride = at.total * inner}))
@@ -242,9 +243,7 @@ struct ProcessCommunicator::Meeting {
   llvm::Error reduce_scatter(const void* in, void* out) {
     const Around at = around(dims, cut_axis);
     auto elements = [&](int member) { return at.outer * chunk_size(at.total, members(), member) * at.inner; };
-    auto cut = [&](int member, void* piece) {
-      take_chunk(dims, element_bytes(), cut_axis, members(), member, in, piece);
-    };
+    auto cut = [&](int member, void* piece) { take_chunk(chunks_of(dims), {cut_axis, member}, in, piece); };
     if (auto e = round(0, [&](int to) { return elements(to) * element_bytes(); }, cut)) return e;
     const Message piece(size_t(elements(own()) * element_bytes()));  // out may lie in in
     cut(own(), piece.data.get());
@@ -261,12 +260,10 @@ struct ProcessCommunicator::Meeting {
       const Around at = around(held, cut_axis);
       return at.outer * chunk_size(at.total, members(), to) * at.inner * element_bytes();
     };
-    auto cut = [&](int to, char* piece) { take_chunk(held, element_bytes(), cut_axis, members(), to, in, piece); };
+    auto cut = [&](int to, char* piece) { take_chunk(chunks_of(held), {cut_axis, to}, in, piece); };
     if (auto e = round(0, bytes, cut)) return e;
-    exchange_chunk(dims, element_bytes(), cut_axis, join_axis, members(), own(), own(), in, out);
-    each_other([&](int from) {
-      place_chunk(wanted, element_bytes(), join_axis, members(), from, letters[from].payload(), out);
-    });
+    exchange_chunk(chunks_of(dims), {cut_axis, own()}, {join_axis, own()}, in, out);
+    each_other([&](int from) { place_chunk(chunks_of(wanted), {join_axis, from}, letters[from].payload(), out); });
     return llvm::Error::success();
   }
 

@@ -93,6 +93,7 @@ struct Table {
     return pointers;
   }
   int64_t element_bytes() const { return size_bytes(call.dtype); }
+  Chunking whole() const { return {dims, element_bytes(), members}; }
 
  private:
   const Meeting::Turn& turn(int member) const { return meeting.seat(member).turns[meeting.seat(index).turn & 1]; }
@@ -112,8 +113,7 @@ void move_all_reduce(const Table& all) {
 }
 void move_all_gather(const Table& all) {
   for (int from = 0; from < all.members; ++from)
-    place_chunk(all.dims, all.element_bytes(), int(all.call.join_axis), all.members, from, all.in(from),
-                all.out(all.index));
+    place_chunk(all.whole(), {int(all.call.join_axis), from}, all.in(from), all.out(all.index));
 }
 void move_reduce_scatter(const Table& all) {
   const Around at = around(all.dims, int(all.call.cut_axis));
@@ -126,8 +126,8 @@ void move_reduce_scatter(const Table& all) {
 }
 void move_all_to_all(const Table& all) {
   for (int from = 0; from < all.members; ++from)
-    exchange_chunk(all.dims, all.element_bytes(), int(all.call.cut_axis), int(all.call.join_axis), all.members, from,
-                   all.index, all.in(from), all.out(all.index));
+    exchange_chunk(all.whole(), {int(all.call.cut_axis), all.index}, {int(all.call.join_axis), from}, all.in(from),
+                   all.out(all.index));
 }
 void move(const Table& all) {
   switch (all.call.kind) {

@@ -5,10 +5,12 @@
 // An error ends a run everywhere. A process that has one brings it along to what is done together next; all then get
 // the same error, with all its parts, and nothing is done together after it.
 #pragma once
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringSet.h"
@@ -37,6 +39,21 @@ class World {
   llvm::Error agree(llvm::Error own);
   // Together. The root gets those of all ranks, the others of none.
   llvm::Expected<PerRank<std::string>> gather(llvm::Expected<PerRank<std::string>> own);
+  // Together. The same of plain numbers: all processes are one build's.
+  template <typename T>
+    requires std::is_trivially_copyable_v<T>
+  llvm::Expected<PerRank<T>> gather_numbers(const PerRank<T>& own) {
+    PerRank<std::string> bytes(own.ranks());
+    for (const size_t r : own.ranks()) bytes[r].assign(reinterpret_cast<const char*>(&own[r]), sizeof(T));
+    auto all = gather(std::move(bytes));
+    if (!all) return all.takeError();
+    PerRank<T> out(all->ranks());
+    for (const size_t r : all->ranks()) {
+      if ((*all)[r].size() != sizeof(T)) return error(Code::bug, "numbers between processes are damaged");
+      std::memcpy(&out[r], (*all)[r].data(), sizeof(T));
+    }
+    return out;
+  }
   // Together. All get the root's; what others give is taken only if it is an error.
   llvm::Expected<std::string> broadcast(llvm::Expected<std::string> roots);
   // Together. Is it so on any process?

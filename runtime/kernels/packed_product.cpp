@@ -194,6 +194,46 @@ void PackedProduct::pack(const void* b, void* packed, int threads) const {
     pack_panels(static_cast<const float*>(b), static_cast<float*>(packed), threads);
 }
 
+// What all parts of a run read.
+struct PackedProduct::Running {
+  const char* packed;
+  const float* rows;  // a's, packed
+  float* y;
+  const float* const* added;
+  const Tile* tiles;
+};
+
+// Tiles of rows [first, last) × one panel × `length` of k from `at` on. `rest`: this thread's.
+void PackedProduct::run_panel(const Running& run, int64_t first, int64_t last, int64_t panel, int64_t at,
+                              int64_t length, float* rest) const {
+  const int64_t element = size_bytes(dtype);
+  const char* stored = run.packed + (panel * panel_elements() + at * tile_columns) * element;
+  float* wide = rest + height * tile_columns;
+  if (dtype == DType::bf16) widen_rows(reinterpret_cast<const uint16_t*>(stored), wide, length);
+  const float* b = dtype == DType::bf16 ? wide : reinterpret_cast<const float*>(stored);
+  const int64_t column = panel * tile_columns, columns = std::min(tile_columns, n - column);
+  const bool whole = columns == tile_columns;
+  const int64_t out_row = whole ? y_row : tile_columns;
+  for (int64_t r = first; r < last; r += tile_rows) {
+    const int64_t rows = std::min(tile_rows, m - r);
+    float* out = whole ? run.y + r * y_row + column : rest + (r - first) * tile_columns;
+    // The next panel's part comes from memory: each tile fetches its share of it. Addresses beyond b do nothing.
+    const char* next = stored + panel_elements() * element;
+    const int64_t begin = (r - first) * length / (last - first),
+                  end = (r - first + tile_rows) * length / (last - first);
+    for (int64_t line = begin; line < end; ++line) __builtin_prefetch(next + line * tile_columns * element, 0, 2);
+    run.tiles[rows - 1](length, run.rows + at * m + r * length, b, out, out_row, at == 0);
+    if (at + length < k) continue;
+    for (size_t s = 0; s < steps.size(); ++s) {
+      const bool adds = steps[s].kind == ProductStep::Kind::add;
+      finish_tile(steps[s], out, out_row, adds ? run.added[s] + r * steps[s].row + column * steps[s].column : nullptr,
+                  rows, columns);
+    }
+    for (int64_t j = 0; j < rows && !whole; ++j)
+      std::copy(out + j * out_row, out + j * out_row + columns, run.y + (r + j) * y_row + column);
+  }
+}
+
 void PackedProduct::run(const void* a, const void* packed, float* y, const float* const* added, float* scratch,
                         int threads) const {
   const int64_t row_tiles = (m + tile_rows - 1) / tile_rows, panels = panels_of(n);
@@ -205,49 +245,17 @@ void PackedProduct::run(const void* a, const void* packed, float* y, const float
                  else
                    pack_rows(*this, static_cast<const float*>(a), scratch, first, last);
                });
-  const Tile* tiles = best_tiles();
+  const Running running{static_cast<const char*>(packed), scratch, y, added, best_tiles()};
   // A thread's sums of the panel that ends beyond n, and its part of a panel, widened.
   float* rests = scratch + (m * k + 15) / 16 * 16;
 
   // Rows [first_row, last_row) × panels [first_panel, last_panel).
   auto part = [&](int64_t first_row, int64_t last_row, int64_t first_panel, int64_t last_panel, float* rest) {
-    for (int64_t r0 = first_row; r0 < last_row; r0 += height) {
-      const int64_t height_here = std::min(height, last_row - r0);
+    for (int64_t r0 = first_row; r0 < last_row; r0 += height)
       for (int64_t p0 = first_panel; p0 < last_panel; p0 += width / tile_columns)
-        for (int64_t at = 0; at < k; at += depth) {
-          const int64_t length = std::min(depth, k - at);
-          for (int64_t panel = p0; panel < std::min(last_panel, p0 + width / tile_columns); ++panel) {
-            const char* stored =
-                static_cast<const char*>(packed) + (panel * panel_elements() + at * tile_columns) * size_bytes(dtype);
-            float* wide = rest + height * tile_columns;
-            if (dtype == DType::bf16) widen_rows(reinterpret_cast<const uint16_t*>(stored), wide, length);
-            const float* b = dtype == DType::bf16 ? wide : reinterpret_cast<const float*>(stored);
-            const int64_t column = panel * tile_columns, columns = std::min(tile_columns, n - column);
-            const bool whole = columns == tile_columns;
-            for (int64_t r = r0; r < std::min(last_row, r0 + height); r += tile_rows) {
-              const int64_t rows = std::min(tile_rows, m - r);
-              float* out = whole ? y + r * y_row + column : rest + (r - r0) * tile_columns;
-              const int64_t out_row = whole ? y_row : tile_columns;
-              // The next panel's part comes from memory: each tile fetches its share of it. Addresses beyond b do
-              // nothing.
-              const char* next = stored + panel_elements() * size_bytes(dtype);
-              for (int64_t line = (r - r0) * length / height_here; line < (r - r0 + tile_rows) * length / height_here;
-                   ++line)
-                __builtin_prefetch(next + line * tile_columns * size_bytes(dtype), 0, 2);
-              tiles[rows - 1](length, scratch + at * m + r * length, b, out, out_row, at == 0);
-              if (at + length < k) continue;
-              for (size_t s = 0; s < steps.size(); ++s)
-                finish_tile(steps[s], out, out_row,
-                            steps[s].kind == ProductStep::Kind::add
-                                ? added[s] + r * steps[s].row + column * steps[s].column
-                                : nullptr,
-                            rows, columns);
-              for (int64_t j = 0; j < rows && !whole; ++j)
-                std::copy(out + j * out_row, out + j * out_row + columns, y + (r + j) * y_row + column);
-            }
-          }
-        }
-    }
+        for (int64_t at = 0; at < k; at += depth)
+          for (int64_t panel = p0; panel < std::min(last_panel, p0 + width / tile_columns); ++panel)
+            run_panel(running, r0, std::min(last_row, r0 + height), panel, at, std::min(depth, k - at), rest);
   };
   // Whole panels or tiles of rows to each thread, whatever there is more of; no less than is worth to wake it.
   const int64_t most = std::max<int64_t>(1, m * n * k / (1 << 16));

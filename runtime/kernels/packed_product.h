@@ -39,9 +39,12 @@ struct PackedProduct {
   void run(const void* a, const void* packed, float* y, const float* const* added, float* scratch, int threads) const;
 
  private:
+  struct Running;
   int64_t panel_elements() const;
   template <class Element>
   void pack_panels(const Element* b, Element* packed, int threads) const;
+  void run_panel(const Running& run, int64_t first, int64_t last, int64_t panel, int64_t at, int64_t length,
+                 float* rest) const;
 };
 
 }  // namespace optp::kernels

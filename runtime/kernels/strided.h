@@ -3,29 +3,14 @@
 #include <cstring>
 
 #include "frontend/ir/dtype.h"
+#include "frontend/ir/strides.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/SmallVector.h"
 #include "runtime/parallel.h"
 
 namespace optp::kernels {
 
-using Ints = llvm::SmallVector<int64_t, 4>;
-
-inline Ints strides_of(llvm::ArrayRef<int64_t> dims) {
-  Ints s(dims.size(), 1);
-  for (size_t d = dims.size(); d-- > 1;) s[d - 1] = s[d] * dims[d];
-  return s;
-}
-// Strides of an operand broadcast to `result` as numpy does: 0 where it is repeated.
-inline Ints broadcast_strides(llvm::ArrayRef<int64_t> dims, llvm::ArrayRef<int64_t> result) {
-  const Ints own = strides_of(dims);
-  Ints out(result.size(), 0);
-  for (size_t k = 0; k < dims.size(); ++k) {
-    const size_t at = result.size() - dims.size() + k;
-    out[at] = dims[k] == 1 ? 0 : own[k];
-  }
-  return out;
-}
+using Ints = Extents;
 
 // Loops over the same extents, a stride a tensor.
 struct Loops {

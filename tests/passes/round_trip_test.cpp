@@ -78,7 +78,8 @@ void same_roles(const Graph& a, const Graph& b) {
     for (const GraphOutput& o : g.outputs) out += "|output " + o.name + "=" + o.value->name;
     for (const Guard& x : g.guards) out += "|guard " + x.left.text() + "=" + x.right.text() + " " + to_string(x.at);
     for (const State& s : g.states) out += "|state " + s.input + s.output + std::to_string(s.axis);
-    for (const Update& u : g.updates) out += "|update " + u.input + "," + u.output + "," + u.parameter + "," + u.kind;
+    for (const Update& u : g.updates)
+      out += "|update " + u.input + "," + u.output + "," + u.parameter + "," + u.kind.text();
     for (const GradientOutput& x : g.gradients) out += "|gradient " + x.parameter + "," + x.output;
     for (const Remark& r : g.remarks) out += ("|remark " + r.pass + " " + to_string(r.kind) + " " + r.text).str();
     return out;

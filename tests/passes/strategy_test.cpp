@@ -14,7 +14,7 @@ llvm::Expected<Job> job(const std::string& mesh, const std::vector<Constraint>& 
                         const char* name = "opt-tiny") {
   JobOptions o;
   o.model = OPTP_TEST_DATA "/exports/" + std::string(name) + "/model.onnx";
-  o.mesh = mesh;
+  o.mesh = must(parse_mesh(mesh));
   o.constraints = constraints;
   o.train = train;
   return make_job(o);
@@ -97,7 +97,7 @@ TEST_CASE("a batch that is 1 can't be split, and the error says so; another numb
     describe(*m.mutable_graph()->add_output(), "y", onnx::TensorProto::FLOAT, {batch, 4});
     JobOptions o;
     o.model = folder.put("model.onnx", m.SerializeAsString());
-    o.mesh = "data=2";
+    o.mesh = must(parse_mesh("data=2"));
     auto made = make_job(o);
     if (batch == 1) {
       REQUIRE(!made);

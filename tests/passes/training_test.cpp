@@ -59,7 +59,7 @@ Case case_of(llvm::StringRef name) {
 JobOptions training(const Case& c, const std::string& mesh) {
   JobOptions o;
   o.model = c.folder + "/model.onnx";
-  o.mesh = mesh;
+  o.mesh = must(parse_mesh(mesh));
   o.train = true;
   return o;
 }
@@ -356,7 +356,7 @@ TEST_CASE("where no label counts the loss is NaN and gradients are 0, as PyTorch
       for (const GradientOutput& g : job.whole->gradients)
         CHECK_MESSAGE(largest(whole.find(g.output)->second) == 0, g.output);
       for (const Update& u : job.whole->updates)
-        if (u.kind == "parameter")
+        if (u.kind.of == UpdateKind::parameter)
           CHECK_MESSAGE(whole.find(u.output)->second.f == to_array(*job.whole->find(u.input)->data).f, u.input);
       const NamedArrays parts = run_parts(job, batch);
       for (const GradientOutput& g : job.whole->gradients)
@@ -486,7 +486,7 @@ TEST_CASE("half-precision parameters are trained as float32 masters, with state 
   for (const std::string name : {"opt-tiny-fp16", "opt-tiny-bf16"}) {
     const Job job = must(make_job(training(case_of(name), "tensor=2")));
     for (const Update& u : job.whole->updates) {
-      if (u.kind == "step") continue;
+      if (u.kind.of == UpdateKind::step) continue;
       CAPTURE(u.input);
       CHECK(job.whole->find(u.input)->type.dtype == DType::f32);
     }

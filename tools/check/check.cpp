@@ -1,8 +1,9 @@
 // check: does the partitioned model compute what the whole one does? Three comparisons, since a fault shared by both
 // sides of one proves nothing:
 //   meaning     the file's own graph in float64, op by op, against the canonical graph in the runtime
-//   local       every value of every rank against its shard of the whole run's value, in float64: a fault is at its
-//   first place end to end  the ranks in the runtime against the float64 truth
+//   local       every value of every rank against its shard of the whole run's, in float64: a fault is at its first
+//               place
+//   end to end  the ranks in the runtime against the float64 truth
 #include <cmath>
 #include <map>
 
@@ -157,7 +158,7 @@ class Checker {
     auto truth = run_reference({whole_.get()}, {arrays_}, nullptr, HalfValues::rounded);
     if (!truth) return truth.takeError();
     rounding_ = rounding_of_products(*whole_, job_.passes.compute);
-    Row row{"rounding", "the file's graph, of this in float64", "", 0, 0, 0, rounding_, true};
+    Row row{.name = "rounding", .against = "the file's graph, both in float64", .tolerance = rounding_};
     for (const auto& [output, expected] : truth_) {
       const Array& found = (*truth)[0][output];
       int64_t at = 0;
@@ -173,7 +174,7 @@ class Checker {
     return llvm::Error::success();
   }
   void compare(llvm::StringRef name, llvm::StringRef against, const HostArrays& results) {
-    Row row{name.str(), against.str(), "", 0, 0, 0, 0, true};
+    Row row{.name = name.str(), .against = against.str()};
     for (const auto& [output, expected] : truth_) {
       const HostArray& host = results.find(output)->second;
       const Array found = to_array(host);
@@ -207,8 +208,8 @@ class Checker {
   // Stored arrays of another program, and beside them, in exact/, what it should have found. In half precision that
   // program's own error and one rounding of the result are allowed.
   llvm::Error golden(const HostArrays& results) {
-    Row row{"golden", o_.golden, "", 0, 0, 0, 0, true};
-    Row exact{"exact", o_.golden + "/exact", "", 0, 0, 0, 0, true};
+    Row row{.name = "golden", .against = o_.golden};
+    Row exact{.name = "exact", .against = o_.golden + "/exact"};
     double own = 0;
     auto files = TensorFolder::open(o_.golden, TensorFolder::Kind::outputs),
          exact_files = TensorFolder::open(o_.golden + "/exact", TensorFolder::Kind::outputs);
@@ -263,7 +264,9 @@ class Checker {
   }
 
   llvm::Error local() {
-    Row row{"local", "shards of the whole run's values, float64", "", 0, 0, 0, LocalComparison::tolerance, true};
+    Row row{.name = "local",
+            .against = "shards of the whole run's values, float64",
+            .tolerance = LocalComparison::tolerance};
     std::vector<const Graph*> graphs;
     std::vector<NamedArrays> arrays(world_.size());
     for (size_t r = 0; r < world_.size(); ++r) {
@@ -358,7 +361,8 @@ Command add_check(CLI::App& app, WorldMaker make_world) {
   c->add_option("--mutant", o->mutant,
                 "break one thing, to see it caught: drop-all-reduce[:N], row-bias-everywhere, shift-shard[:NAME]")
       ->group("");
-  return {c, [o, make_world = std::move(make_world)]() -> llvm::Error {
+  return {.app = c,
+          .run = [o, make_world = std::move(make_world)]() -> llvm::Error {
             // The forward part of a training step is the inference plan's.
             JobOptions forward = o->job;
             forward.train = false;
@@ -366,6 +370,7 @@ Command add_check(CLI::App& app, WorldMaker make_world) {
             auto world = make_world(job ? llvm::Expected<size_t>(job->ranks.size()) : job.takeError());
             if (!world) return world.takeError();
             return (*world)->run([&] { return Checker(*o, std::move(*job), **world).run(); });
-          }};
+          },
+          .runs_ranks = true};
 }
 }  // namespace optp

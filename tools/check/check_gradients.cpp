@@ -50,7 +50,7 @@ NamedArrays TrainingChecker::whole_inputs(const Graph& whole) const {
   for (const auto& [name, a] : batches_[0].whole) inputs[name] = to_array(a);
   for (const Value* v : whole.inputs) {
     if (inputs.contains(v->name)) continue;
-    if (v->name == "learning_rate")
+    if (v->name == learning_rate_name)
       inputs[v->name] = scalar(rate(), /*floating=*/true);
     else if (v->name == "step")
       inputs[v->name] = scalar(0, /*floating=*/false);
@@ -98,7 +98,8 @@ llvm::Error TrainingChecker::backward() {
   for (auto [name, phases] : {std::pair{"forward", std::vector{Phase::forward}},
                               {"loss", std::vector{Phase::loss}},
                               {"backward", std::vector{Phase::backward, Phase::optimizer}}}) {
-    Row row{name, "shards of the whole run's values, float64", "", 0, 0, 0, LocalComparison::tolerance, true};
+    Row row{
+        .name = name, .against = "shards of the whole run's values, float64", .tolerance = LocalComparison::tolerance};
     for (Phase phase : phases) {
       const auto& found = comparison.found(phase);
       row.values += found.values, row.elements += found.elements, row.error = std::max(row.error, found.error);
@@ -114,7 +115,7 @@ llvm::Error TrainingChecker::backward() {
   }
   truth_ = comparison.outputs();
   // Gradients that are no numbers have nothing to be compared with, and no step can be taken.
-  if (!fault_ && (has_nan(truth_["loss"]) || llvm::any_of(job_.whole->gradients, [&](const GradientOutput& g) {
+  if (!fault_ && (has_nan(truth_[loss_name]) || llvm::any_of(job_.whole->gradients, [&](const GradientOutput& g) {
                     return has_nan(truth_[g.output]);
                   })))
     return error(Code::diverged).what("training step in float64, unpartitioned").what(comparison.first_nan());
@@ -154,16 +155,14 @@ llvm::Error TrainingChecker::gradients() {
 }
 llvm::Error TrainingChecker::compare_gradients(double loss, const ArraysAtRoot& parts, const Yardstick& whole) {
   // Where a gradient cancels, float32 has rounded each addend: one run's luck is no measure of another's.
-  Row row{"gradients",
-          "float64; allowed: 8 x the unpartitioned run's error, at least 2e-6 of the largest and 8 roundings of the "
-          "largest addend",
-          "",
-          1,
-          1,
-          0,
-          1,
-          true};
-  const double exact = truth_["loss"].number(0);
+  Row row{.name = "gradients",
+          .against =
+              "float64; allowed: 8 x the unpartitioned run's error, at least 2e-6 of the largest and 8 "
+              "roundings of the largest addend",
+          .values = 1,  // the loss
+          .elements = 1,
+          .tolerance = 1};
+  const double exact = truth_[loss_name].number(0);
   const double loss_ratio =
       std::fabs(loss - exact) / std::max(8 * std::fabs(whole.loss - exact), 2e-6 * std::fabs(exact));
   row.error = loss_ratio;

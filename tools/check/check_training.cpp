@@ -35,10 +35,10 @@ llvm::Expected<TrainingCheck> TrainingChecker::run() {
 llvm::Expected<Job> TrainingChecker::load(const OptimizerOptions& optimizer, bool broken) const {
   JobOptions options = job_options_;
   options.training.optimizer = optimizer;
-  if (broken && o_.mutant == "swapped-betas")
+  if (broken && o_.mutant == swapped_betas)
     options.training.optimizer.beta1 = optimizer.beta2.value_or(0.999),
     options.training.optimizer.beta2 = optimizer.beta1.value_or(0.9), options.betas.clear();
-  if (broken && o_.mutant == "clip-not-applied") options.training.max_gradient_norm = 0;
+  if (broken && o_.mutant == clip_not_applied) options.training.max_gradient_norm = 0;
   if (optimizer.name != job_options_.training.optimizer.name) options.training.learning_rate.reset();
   auto job = retrain(forward_, training_of(options));
   if (!job) return job.takeError();
@@ -98,35 +98,24 @@ llvm::Expected<ArraysAtRoot> TrainingChecker::gather_gradients(const Job& job, c
   return ArraysAtRoot::gather(world_, names, [&](size_t r, llvm::StringRef name) { return ranks.gradient(r, name); });
 }
 
-llvm::Expected<std::vector<TrainingChecker::Memory>> TrainingChecker::measured(Stepper& stepper) const {
-  PerRank<std::string> own(world_.held());
+llvm::Expected<PerRank<TrainingChecker::Memory>> TrainingChecker::measured(Stepper& stepper) const {
+  PerRank<Memory> own(world_.held());
   for (const size_t r : world_.held()) {
-    Memory m;
+    Memory& m = own[r];
     for (const Update& u : stepper.graph(r).updates)
-      if (u.kind != "step")
-        (u.kind == "parameter" ? m.parameters : m.state) += int64_t(stepper.values(r)[u.input].bytes.size());
+      if (u.kind.of != UpdateKind::step)
+        (u.kind.of == UpdateKind::parameter ? m.parameters : m.state) +=
+            int64_t(stepper.values(r)[u.input].bytes.size());
     for (const GradientOutput& g : stepper.graph(r).gradients)
       m.gradients += int64_t(stepper.gradient(r, g.output)->bytes.size());
     const MemoryNumbers numbers = stepper.memory(r);
-    own[r] = llvm::formatv("{0}", llvm::json::Value(llvm::json::Array{m.parameters, m.state, m.gradients,
-                                                                      numbers.value_bytes, numbers.arena_actual_bytes}))
-                 .str();
+    m.values = numbers.value_bytes, m.arena = numbers.arena_actual_bytes;
   }
-  auto all = world_.gather(std::move(own));
-  if (!all) return all.takeError();
-  std::vector<Memory> out;
-  for (const size_t r : all->ranks()) {
-    auto json = llvm::json::parse((*all)[r]);
-    if (!json) return json.takeError();
-    const llvm::json::Array* list = json->getAsArray();
-    if (!list || list->size() != 5) return error(Code::bug, "numbers between processes are damaged");
-    auto number = [&](size_t k) { return (*list)[k].getAsInteger().value_or(0); };
-    out.push_back({number(0), number(1), number(2), number(3), number(4)});
-  }
-  return out;
+  return world_.gather_numbers(own);
 }
 llvm::Error TrainingChecker::memory() {
-  Row row{"memory", "elements of the whole model; predicted bytes of each device", "", 0, 0, 0, 0.02, true};
+  Row row{
+      .name = "memory", .against = "elements of the whole model; predicted bytes of each device", .tolerance = 0.02};
   // Each element of a parameter on at least one device, and none beyond the model's.
   for (const Value* v : job_.whole->data()) {
     if (!v->is_parameter) continue;
@@ -268,14 +257,12 @@ llvm::Error TrainingChecker::compare_curves(llvm::ArrayRef<double> a) {
     worst = sensitivity->worst(a);
     if (worst.second <= 1 || !std::isfinite(worst.second)) break;
   }
-  Row row{"stability",
-          "the unpartitioned run's losses; allowed: 8 x what a last-bit change of the weights moves them",
-          "",
-          int64_t(a.size()),
-          int64_t(a.size()),
-          worst.second,
-          1,
-          true};
+  Row row{.name = "stability",
+          .against = "the unpartitioned run's losses; allowed: 8 x what a last-bit change of the weights moves them",
+          .values = int64_t(a.size()),
+          .elements = int64_t(a.size()),
+          .error = worst.second,
+          .tolerance = 1};
   if (!(worst.second <= 1))
     fail(row, error(Code::difference)
                   .what("step " + llvm::Twine(worst.first + 1))

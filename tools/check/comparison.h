@@ -15,7 +15,7 @@ class Progress;
 
 // A line of a check's table.
 struct Row {
-  std::string name, against, note;
+  std::string name, against, note = {};
   int64_t values = 0, elements = 0;
   double error = 0, tolerance = 0;
   bool holds = true;

@@ -123,7 +123,9 @@ llvm::Expected<bool> stale_parameter(const MutantRequest& r) {
   for (const Update& u : r.graph.updates) {
     const auto next = llvm::find_if(r.graph.outputs, [&](const GraphOutput& o) { return o.name == u.output; });
     Value* before = r.graph.find(u.input);
-    if (u.kind != "parameter" || !before || !next->value->producer || !is_over_data(*next->value->producer)) continue;
+    if (u.kind.of != UpdateKind::parameter || !before || !next->value->producer ||
+        !is_over_data(*next->value->producer))
+      continue;
     next->value = before;
     return true;
   }

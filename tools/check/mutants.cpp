@@ -171,7 +171,8 @@ llvm::Error exchange_axes(Graph& graph, Value& state, GraphOutput& next) {
 llvm::Expected<bool> moment_on_another_axis(const Request& r) {
   for (const Update& u : r.graph.updates) {
     Value* state = r.graph.find(u.input);
-    if (u.kind == "parameter" || !state || state->ndim() != 2 || !state->sharding || state->sharding->is_replicated())
+    if (u.kind.of == UpdateKind::parameter || !state || state->ndim() != 2 || !state->sharding ||
+        state->sharding->is_replicated())
       continue;
     const auto next = llvm::find_if(r.graph.outputs, [&](const GraphOutput& o) { return o.name == u.output; });
     if (auto e = exchange_axes(r.graph, *state, *next)) return e;
@@ -234,40 +235,58 @@ llvm::Expected<bool> nothing_in_the_graph(const Request&) { return true; }
 
 struct Mutant {
   const char* name;
-  const char* summary;
   llvm::Expected<bool> (*apply)(const Request&);  // false: nothing in the graph to break that way
   bool numbered = false;                          // NAME:N breaks the N-th place
 };
 constexpr Mutant inference_mutants[] = {
-    {"drop-all-reduce", "the N-th sum is left out", drop_all_reduce, /*numbered=*/true},
-    {"double-all-reduce", "the N-th sum counts its addends too often", double_all_reduce, /*numbered=*/true},
-    {"mean-for-sum", "the N-th sum counts its addends too little", mean_for_sum, /*numbered=*/true},
-    {"misplaced-all-reduce", "the residual is added before the sum", misplaced_all_reduce},
-    {"row-bias-everywhere", "a bias is added before the sum, on every rank", row_bias_everywhere},
-    {"shift-shard", "rank 1's shard of a weight, or of the one named, starts one row early", shift_shard},
-    {"vocabulary-off-by-one", "rank 1's lookup starts one row late", vocabulary_off_by_one},
+    // The N-th sum is left out.
+    {"drop-all-reduce", drop_all_reduce, /*numbered=*/true},
+    // The N-th sum counts its addends too often.
+    {"double-all-reduce", double_all_reduce, /*numbered=*/true},
+    // The N-th sum counts its addends too little.
+    {"mean-for-sum", mean_for_sum, /*numbered=*/true},
+    // The residual is added before the sum.
+    {"misplaced-all-reduce", misplaced_all_reduce},
+    // A bias is added before the sum, on every rank.
+    {"row-bias-everywhere", row_bias_everywhere},
+    // Rank 1's shard of a weight, or of the one named, starts one row early.
+    {"shift-shard", shift_shard},
+    // Rank 1's lookup starts one row late.
+    {"vocabulary-off-by-one", vocabulary_off_by_one},
 };
 constexpr Mutant training_mutants[] = {
-    {"drop-backward-all-reduce", "the N-th sum of the backward pass is left out; the forward pass stays right",
-     drop_backward_all_reduce, /*numbered=*/true},
-    {"skip-tied-gradient", "a gradient without its second term", skip_tied_gradient},
-    {"partial-norm-gradient", "a norm's gradient from what a sum has yet to complete", partial_norm_gradient},
-    {"local-vocabulary-as-global", "the loss numbers a rank's columns by its own share", local_vocabulary_as_global},
-    {"clip-counts-replicas", "the norm counts what every rank holds once a rank", clip_counts_replicas},
-    {"bias-correction-off-by-one", "Adam's correction is that of the next step", bias_correction_off_by_one},
-    {"decay-on-one-rank", "rank 0 decays none of its weights", decay_on_one_rank},
-    {"moment-on-another-axis", "a moment is kept with rows and columns exchanged", moment_on_another_axis},
-    {"gradient-not-summed", "the N-th gradient's sum over the axis data is left out", gradient_not_summed,
-     /*numbered=*/true},
-    {"gradient-summed-twice", "the N-th gradient's sum over data counts every part once a part", gradient_summed_twice,
-     /*numbered=*/true},
-    {"gradient-mean-for-sum", "the N-th gradient is a mean over data", gradient_mean_for_sum, /*numbered=*/true},
-    {"wrong-group", "the N-th sum outside of the loss is over the mesh's other axis", wrong_group, /*numbered=*/true},
-    {"gradient-of-another-shard", "each rank updates its part of a parameter by the next part's gradient (ZeRO)",
-     gradient_of_another_shard},
-    {"stale-parameter", "of a parameter the step before is gathered (ZeRO)", stale_parameter},
-    {"swapped-betas", "Adam's two rates are exchanged", nothing_in_the_graph},
-    {"clip-not-applied", "the gradient's norm is not limited", nothing_in_the_graph},
+    // The N-th sum of the backward pass is left out; the forward pass stays right.
+    {"drop-backward-all-reduce", drop_backward_all_reduce, /*numbered=*/true},
+    // A gradient without its second term.
+    {"skip-tied-gradient", skip_tied_gradient},
+    // A norm's gradient from what a sum has yet to complete.
+    {"partial-norm-gradient", partial_norm_gradient},
+    // The loss numbers a rank's columns by its own share.
+    {"local-vocabulary-as-global", local_vocabulary_as_global},
+    // The norm counts what every rank holds once a rank.
+    {"clip-counts-replicas", clip_counts_replicas},
+    // Adam's correction is that of the next step.
+    {"bias-correction-off-by-one", bias_correction_off_by_one},
+    // Rank 0 decays none of its weights.
+    {"decay-on-one-rank", decay_on_one_rank},
+    // A moment is kept with rows and columns exchanged.
+    {"moment-on-another-axis", moment_on_another_axis},
+    // The N-th gradient's sum over the axis data is left out.
+    {"gradient-not-summed", gradient_not_summed, /*numbered=*/true},
+    // The N-th gradient's sum over data counts every part once a part.
+    {"gradient-summed-twice", gradient_summed_twice, /*numbered=*/true},
+    // The N-th gradient is a mean over data.
+    {"gradient-mean-for-sum", gradient_mean_for_sum, /*numbered=*/true},
+    // The N-th sum outside of the loss is over the mesh's other axis.
+    {"wrong-group", wrong_group, /*numbered=*/true},
+    // Each rank updates its part of a parameter by the next part's gradient (ZeRO).
+    {"gradient-of-another-shard", gradient_of_another_shard},
+    // Of a parameter the step before is gathered (ZeRO).
+    {"stale-parameter", stale_parameter},
+    // Adam's two rates are exchanged.
+    {swapped_betas.data(), nothing_in_the_graph},
+    // The gradient's norm is not limited.
+    {clip_not_applied.data(), nothing_in_the_graph},
 };
 
 std::string known_mutants() {

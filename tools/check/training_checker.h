@@ -65,7 +65,7 @@ class TrainingChecker {
   // The ranks' shards of an array put together.
   llvm::Expected<Array> joined(const Value& like, const ArraysAtRoot& parts, llvm::StringRef name) const;
   llvm::Expected<ArraysAtRoot> gather_gradients(const Job& job, const Stepper& ranks) const;
-  llvm::Expected<std::vector<Memory>> measured(Stepper& stepper) const;  // together
+  llvm::Expected<PerRank<Memory>> measured(Stepper& stepper) const;  // together
 
   NamedArrays whole_inputs(const Graph& whole) const;
   llvm::Error whole_gradients(Yardstick& yardstick);
@@ -93,7 +93,7 @@ class TrainingChecker {
   std::vector<ExampleBatch> batches_;
   NamedArrays truth_;
   std::map<std::string, double> addends_;  // the largest of what was summed up to a gradient
-  std::vector<Memory> memory_;
+  PerRank<Memory> memory_;
   std::vector<Row> rows_;
   std::optional<Diagnostic> fault_;
 };

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
+#include "passes/optimizers.h"
 
 namespace optp {
 namespace {
@@ -19,9 +21,13 @@ Array part(const Array& whole, size_t from, size_t count) {
   std::copy_n(whole.f.begin() + long(from), count, out.f.begin());
   return out;
 }
-// An update treats each element alone: of `count` elements from `from`, by the inputs' names.
-llvm::Expected<NamedArrays> expected_update(const StepOfParameter& step, const TrainingOptions& options, size_t from,
-                                            size_t count) {
+struct ExpectedUpdate {
+  NamedArrays after;                 // by the inputs' names
+  std::set<std::string> of_squares;  // of these
+};
+// An update treats each element alone: of `count` elements from `from`.
+llvm::Expected<ExpectedUpdate> expected_update(const StepOfParameter& step, const TrainingOptions& options, size_t from,
+                                               size_t count) {
   Graph graph;
   graph.name = "update";
   const std::string& name = step.parameter->name;
@@ -36,13 +42,17 @@ llvm::Expected<NamedArrays> expected_update(const StepOfParameter& step, const T
   for (const auto& [value, array] : step.before) inputs[value] = part(array, from, count);
   inputs[g.name] = part(step.gradient, from, count);
   inputs["step"] = scalar(double(step.step), /*floating=*/false);
-  inputs["learning_rate"] = scalar(step.learning_rate, /*floating=*/true);
+  inputs[learning_rate_name] = scalar(step.learning_rate, /*floating=*/true);
   auto out = run_reference({&graph}, {inputs});
   if (!out) return out.takeError();
-  NamedArrays after;
-  for (const Update& u : graph.updates)
-    if (!u.parameter.empty()) after[u.input] = std::move((*out)[0][u.output]);
-  return after;
+  ExpectedUpdate update;
+  for (const Update& u : graph.updates) {
+    if (u.parameter.empty()) continue;
+    update.after[u.input] = std::move((*out)[0][u.output]);
+    const StateKind* state = find_optimizer(options.optimizer.name)->find_state(u.kind.state_name);
+    if (state && state->of_squares) update.of_squares.insert(u.input);
+  }
+  return update;
 }
 }  // namespace
 
@@ -50,7 +60,7 @@ llvm::Expected<std::optional<Diagnostic>> compare_update(const StepOfParameter& 
                                                          Row& row) {
   const std::string& name = step.parameter->name;
   const OptimizerOptions o = with_defaults(options.optimizer);
-  const double decay = o.name == "adamw" || !step.decays ? 0 : *o.weight_decay;
+  const double decay = find_optimizer(o.name)->decays_parameter || !step.decays ? 0 : *o.weight_decay;
   const auto steps = double(step.step + 1);
   const double first_correction = 1 - std::pow(*o.beta1, steps), second_correction = 1 - std::pow(*o.beta2, steps);
   const Array& parameter = step.before.find(name)->second;
@@ -60,17 +70,18 @@ llvm::Expected<std::optional<Diagnostic>> compare_update(const StepOfParameter& 
   for (size_t from = 0; from < elements; from += most_elements) {
     auto expected = expected_update(step, options, from, std::min(most_elements, elements - from));
     if (!expected) return expected.takeError();
-    for (const auto& [value, wanted] : *expected) {
+    for (const auto& [value, wanted] : expected->after) {
       const Array &now = step.after.find(value)->second, &was = step.before.find(value)->second;
       const bool is_parameter = value == name;
-      const bool second = llvm::StringRef(value).ends_with("_sq") || llvm::StringRef(value).ends_with("square_avg");
+      const bool second = expected->of_squares.count(value) > 0;
       auto state = [&](const NamedArrays& values, const char* kind, size_t at) -> const double* {
         const auto it = is_parameter ? values.find(name + kind) : values.end();
         return it == values.end() ? nullptr : it->second.f.data() + at;
       };
       const double *buffer_was = state(step.before, ".momentum_buffer", from),
-                   *buffer_now = state(*expected, ".momentum_buffer", 0);
-      const double *first_was = state(step.before, ".exp_avg", from), *second_now = state(*expected, ".exp_avg_sq", 0);
+                   *buffer_now = state(expected->after, ".momentum_buffer", 0);
+      const double *first_was = state(step.before, ".exp_avg", from),
+                   *second_now = state(expected->after, ".exp_avg_sq", 0);
       row.values += from == 0;
       row.elements += wanted.elements();
       double most = 0;

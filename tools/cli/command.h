@@ -10,6 +10,7 @@ namespace optp {
 struct Command {
   CLI::App* app;
   std::function<llvm::Error()> run;
+  bool runs_ranks = false;  // it has --timeout, and is shared among the processes that a launcher starts
 };
 Command add_partition(CLI::App& app);
 Command add_inspect(CLI::App& app);

@@ -98,11 +98,10 @@ std::string zsh_completion(const Interface& in) {
         continue;
       }
       const std::string value = f.value.empty() ? "" : ":" + text(f.words.empty() ? f.value : "word") + ":" + action(f);
-      // One that may be repeated is not struck off once it is there.
-      const bool repeats = llvm::StringRef(f.help).contains("repeatable");
       const std::string all = llvm::join(f.names, " ");
       const std::string names = f.names.size() == 1 ? f.names[0] : "'{" + llvm::join(f.names, ",") + "}'";
-      specs += repeats ? "'*" : "'(" + all + ")";
+      // One that may be repeated is not struck off once it is there.
+      specs += f.repeats ? "'*" : "'(" + all + ")";
       for (const std::string& part : {names, "[" + text(f.help) + "]", value + "'"}) specs += part;
     }
     return specs;

@@ -13,7 +13,8 @@ std::vector<Flag> flags_of(const CLI::App& app) {
               .group = o->get_group(),
               .otherwise = o->get_default_str(),
               .positional = o->get_positional(),
-              .required = o->get_required()};
+              .required = o->get_required(),
+              .repeats = o->get_items_expected_max() >= CLI::detail::expected_max_vector_size};
     for (const std::string& name : o->get_lnames()) flag.names.push_back("--" + name);
     for (const std::string& name : o->get_snames()) flag.names.push_back("-" + name);
     if (flag.positional) flag.names = {o->get_name(true, false)};

@@ -12,7 +12,7 @@ struct Flag {
   std::string value;                   // FILE, DIR, TEXT, a|b …; empty: takes none
   std::vector<std::string> words;      // of "a|b"
   std::string help, group, otherwise;  // otherwise: the default
-  bool positional = false, required = false;
+  bool positional = false, required = false, repeats = false;
 };
 struct Verb {
   std::string name, help;

@@ -1,8 +1,11 @@
 #include "tools/cli/job_options.h"
 
 #include "llvm/Support/raw_ostream.h"
+#include "passes/optimizers.h"
+#include "passes/plan/plan.h"
 #include "passes/strategy.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/refused.h"
 #include "tools/cli/suggestions.h"
 
 namespace optp {
@@ -72,6 +75,24 @@ void add_watch_options(CLI::App& command, WatchOptions& o) {
 }
 }  // namespace
 
+CLI::Option* add_mesh_option(CLI::App& command, std::optional<Mesh>& mesh, const char* help) {
+  return command.add_option_function<std::string>(
+      "--mesh", [&mesh](const std::string& text) { mesh = value_or_refuse(parse_mesh(text)); }, help);
+}
+
+namespace {
+llvm::Expected<OutputLayout> parse_outputs(llvm::StringRef text) {
+  for (OutputLayout layout : {OutputLayout::whole, OutputLayout::sharded})
+    if (to_string(layout) == text) return layout;
+  return error(Code::bad_value).flag("--outputs", quoted(text)).expected("whole or sharded");
+}
+llvm::Expected<DType> parse_compute(llvm::StringRef text) {
+  for (DType dtype : {DType::f32, DType::bf16})
+    if (to_string(dtype) == text) return dtype;
+  return error(Code::bad_value).flag("--compute", quoted(text)).expected("f32 or bf16");
+}
+}  // namespace
+
 void add_job_options(CLI::App& command, JobOptions& o) {
   std::string strategies;
   for (const Strategy* s : all_strategies())
@@ -82,8 +103,8 @@ void add_job_options(CLI::App& command, JobOptions& o) {
                                  "number of devices, all along the mesh axis tensor; 2 where no --mesh is given"),
               device_words);
   also_called(
-      command.add_option("--mesh", o.mesh,
-                         "named axes, e.g. data=2,tensor=4: data splits the batch, the other axis is the strategy's"),
+      add_mesh_option(command, o.mesh,
+                      "named axes, e.g. data=2,tensor=4: data splits the batch, the other axis is the strategy's"),
       {"device-mesh", "mesh-shape", "topology", "data-parallel", "dp"});
   also_called(command.add_option("--strategy", o.strategy, "what is split; see docs/sharding-your-model.md")
                   ->type_name(strategies)
@@ -97,15 +118,21 @@ void add_job_options(CLI::App& command, JobOptions& o) {
                               "a Hugging Face tp_plan: JSON object from modules to words such as colwise")
                   ->type_name("FILE"),
               {"base-model-tp-plan"});
-  command.add_option("--outputs", o.outputs, "whole or sharded")->type_name("whole|sharded")->capture_default_str();
+  command
+      .add_option_function<std::string>(
+          "--outputs", [&o](const std::string& text) { o.outputs = value_or_refuse(parse_outputs(text)); },
+          "how each device gives outputs: whole, or its part of them")
+      ->type_name("whole|sharded")
+      ->default_str("whole");
   add_dims(command, o.dims);
   add_input_shapes(command, o.input_shapes);
   add_watch_options(command, o.watch);
   also_called(command
-                  .add_option("--compute", o.compute,
-                              "precision of products' operands, summed up in float32, and of weights as stored")
+                  .add_option_function<std::string>(
+                      "--compute", [&o](const std::string& text) { o.compute = value_or_refuse(parse_compute(text)); },
+                      "precision of products' operands, summed up in float32, and of weights as stored")
                   ->type_name("f32|bf16")
-                  ->capture_default_str(),
+                  ->default_str("f32"),
               {"dtype", "precision", "bf16", "fp16", "torch-dtype", "half"});
   also_called(command
                   .add_option_function<int64_t>(
@@ -118,7 +145,7 @@ void add_job_options(CLI::App& command, JobOptions& o) {
   command.add_option("--tie", o.tie, "PATTERN of weights to tie where their contents are equal (repeatable)");
   command.add_option("--untie", o.untie, "PATTERN of weights to keep apart (repeatable)");
   also_called(command.add_flag("--sequence-parallel", o.sequence_parallel,
-                               "cut norms, residual sums and what else is whole between products along the sequence"),
+                               "cut along the sequence norms, residual sums and what else is whole between products"),
               {"sp", "megatron-sp"});
   command.add_flag("--keep-shared", o.keep_shared,
                    "keep norms and biases that the exporter merged as one shared parameter");
@@ -127,11 +154,12 @@ void add_job_options(CLI::App& command, JobOptions& o) {
 namespace {
 void add_optimizer_options(CLI::App& command, JobOptions& o) {
   TrainingOptions& t = o.training;
-  also_called(
-      command.add_option("--optimizer", t.optimizer.name, "sgd, adam, adamw or rmsprop, as torch.optim defines them")
-          ->type_name("sgd|adam|adamw|rmsprop")
-          ->capture_default_str(),
-      {"optim", "solver"});
+  std::string optimizers;
+  for (const OptimizerDef& def : all_optimizers()) optimizers += (optimizers.empty() ? "" : "|") + def.name.str();
+  also_called(command.add_option("--optimizer", t.optimizer.name, optimizer_names() + ", as torch.optim defines them")
+                  ->type_name(optimizers)
+                  ->capture_default_str(),
+              {"optim", "solver"});
   also_called(command.add_option("--lr", t.learning_rate, "learning rate; default 0.01 for rmsprop, else 0.001"),
               {"learning-rate", "step-size"});
   command.add_option("--momentum", t.optimizer.momentum, "sgd and rmsprop: momentum");
@@ -174,7 +202,8 @@ void add_training_options(CLI::App& command, JobOptions& o, CLI::Option* train) 
     for (CLI::Option* option : command.get_options())
       if (!llvm::is_contained(before, option)) option->needs(train);
   // Without training, too, it makes a parameter of a constant.
-  command.add_option("--trainable", o.training.trainable, "PATTERN: train these alone (repeatable)");
+  command.add_option("--trainable", o.training.trainable,
+                     "PATTERN: train these alone; a constant's name makes it a parameter (repeatable)");
 }
 
 }  // namespace optp

@@ -10,6 +10,7 @@ extern const std::initializer_list<const char*> device_words;  // what other pro
 void add_dims(CLI::App& command, std::vector<std::string>& dims,
               const char* help = "NAME=NUMBER: the value of a named dim (several between commas, or repeatable)");
 void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes);
+CLI::Option* add_mesh_option(CLI::App& command, std::optional<Mesh>& mesh, const char* help);
 void add_job_options(CLI::App& command, JobOptions& options);
 // The optimizer's. Where a verb trains only with a flag, they need that flag: without it they would say nothing.
 void add_training_options(CLI::App& command, JobOptions& options, CLI::Option* train = nullptr);

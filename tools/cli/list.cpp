@@ -80,7 +80,8 @@ llvm::Error list_passes(bool markdown) {
   if (markdown)
     out << "# Passes\nWritten by `opt-partition passes --markdown`; a test compares. The graph is verified after "
            "each.\n\n"
-           "`partition`, `check`, `bench` and `train` look into the pipeline, in the form of [ir.md](ir.md): "
+           "`partition`, `check`, `bench`, `train` and `generate` show what passes make, in the form of "
+           "[ir.md](ir.md): "
            "`--print-before PASS` and `--print-after PASS` print the graph, `--stop-after PASS` ends there, "
            "`--dump-dir DIR` "
            "writes the graph after every pass, `--time-passes` says how long each took. `--rewrite-limit PASS:N` lets "

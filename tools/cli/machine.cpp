@@ -57,8 +57,8 @@ bool multiplies_bfloat16() {
   const auto has = unsigned(dnnl::get_effective_cpu_isa()), needs = unsigned(dnnl::cpu_isa::avx512_core_bf16);
   return (has & needs) == needs;
 }
-void remark_on_compute(llvm::StringRef compute) {
-  if (compute != "bf16" || multiplies_bfloat16() || Progress::silenced()) return;
+void remark_on_compute(DType compute) {
+  if (compute != DType::bf16 || multiplies_bfloat16() || Progress::silenced()) return;
   const auto held = Progress::hold();
   llvm::errs() << "opt-partition: remark: this processor has no instructions for products of bfloat16 (AMX, or "
                   "AVX-512's): float32 is faster here for prompts and training; a next token still reads half the "

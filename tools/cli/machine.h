@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "llvm/ADT/StringRef.h"
+#include "frontend/ir/dtype.h"
 #include "llvm/Support/JSON.h"
 
 namespace optp {
@@ -12,7 +12,7 @@ std::string onednn_instruction_set();  // that it uses, at most what its environ
 // bfloat16 than in float32 but where only the bytes of weights count.
 bool multiplies_bfloat16();
 // Says where float32 would be faster than the bfloat16 that was asked for.
-void remark_on_compute(llvm::StringRef compute);
+void remark_on_compute(DType compute);
 // Processor, cores, memory, instruction sets and versions.
 llvm::json::Object machine_json();
 }  // namespace optp

@@ -48,7 +48,7 @@ std::string man_page(const Interface& in, const std::string& version) {
       ".SH DESCRIPTION\nFrom a transformer as a plain ONNX file,\n.B opt\\-partition\nmakes a plan for tensor "
       "parallelism that people can read and, for each device, an ONNX graph with just that device's share of the "
       "weights. "
-      "Parts can be run on the CPU, trained, timed, and proved to compute what the whole model does.\n.PP\n"
+      "Parts can be run on the CPU, trained, timed, and checked against the whole model.\n.PP\n"
       "The result goes to stdout, everything else to stderr. An output folder appears whole or not at all.\n.SH "
       "OPTIONS\n";
   add_flags(out, in.flags);

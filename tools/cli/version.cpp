@@ -5,6 +5,7 @@
 #include <dnnl.hpp>
 
 #include "frontend/io/input_folder.h"
+#include "frontend/io/onnx_version.h"
 #include "llvm/Config/llvm-config.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
@@ -24,10 +25,11 @@ std::string boost() { return llvm::formatv("{0}.{1}", BOOST_VERSION / 100000, BO
 }  // namespace
 
 std::string version_text() {
-  return "opt-partition " OPTP_VERSION "\noneDNN " + onednn_version() +
-         "\nONNX schema: written as IR 8, opset 17\nprotobuf " + protobuf() + "\nLLVM " LLVM_VERSION_STRING "\nBoost " +
-         boost() + (find_mpi_module() ? "\nMPI module installed" : "\nMPI module not installed") +
-         "\ninstruction set " + onednn_instruction_set() + ", own kernels " + to_string(instruction_set()).str();
+  return "opt-partition " OPTP_VERSION "\noneDNN " + onednn_version() + "\nONNX schema: written as IR " +
+         std::to_string(written_ir_version) + ", opset " + std::to_string(written_opset) + "\nprotobuf " + protobuf() +
+         "\nLLVM " LLVM_VERSION_STRING "\nBoost " + boost() +
+         (find_mpi_module() ? "\nMPI module installed" : "\nMPI module not installed") + "\ninstruction set " +
+         onednn_instruction_set() + ", own kernels " + to_string(instruction_set()).str();
 }
 std::string version_json() {
   kernels::try_usual_product_forms(dnnl::engine(dnnl::engine::kind::cpu, 0));
@@ -36,8 +38,8 @@ std::string version_json() {
   return llvm::formatv("{0:2}",
                        llvm::json::Value(llvm::json::Object{{"opt-partition", OPTP_VERSION},
                                                             {"onednn", onednn_version()},
-                                                            {"onnx_ir", 8},
-                                                            {"onnx_opset", 17},
+                                                            {"onnx_ir", written_ir_version},
+                                                            {"onnx_opset", written_opset},
                                                             {"protobuf", protobuf()},
                                                             {"llvm", LLVM_VERSION_STRING},
                                                             {"boost", boost()},

@@ -98,10 +98,9 @@ llvm::Error report(const GenerateOptions& o, llvm::ArrayRef<Text> texts, const T
   if (!o.out.empty())
     if (auto e = write_tokens(o, texts)) return e;
   if (o.json.empty()) return llvm::Error::success();
-  llvm::json::Object json{{"first_token_ms", t.to_first * 1e3},
-                          {"token_ms", a_token * 1e3},
-                          {"tokens_per_second", a_second},
-                          {"steps", t.steps},
+  llvm::json::Object json{{"format", "opt-partition generate"},     {"version", 1},
+                          {"first_token_ms", t.to_first * 1e3},     {"token_ms", a_token * 1e3},
+                          {"tokens_per_second", a_second},          {"steps", t.steps},
                           {"cache_bytes_per_device", t.cache_bytes}};
   std::string text;
   llvm::raw_string_ostream(text) << llvm::formatv("{0:2}\n", llvm::json::Value(std::move(json)));
@@ -116,7 +115,7 @@ llvm::Error check(const GenerateOptions& o) {
         .expected("above 0")
         .hint("without --sample the most likely token is taken");
   if (o.sampling.top_k < 0)
-    return error(Code::bad_value).flag("--top-k").expected("at least 1").found(o.sampling.top_k);
+    return error(Code::bad_value).flag("--top-k").expected("at least 0").found(o.sampling.top_k);
   if (!(o.sampling.top_p > 0 && o.sampling.top_p <= 1))
     return error(Code::bad_value).flag("--top-p").expected("above 0, at most 1");
   return llvm::Error::success();
@@ -177,7 +176,7 @@ llvm::Error generate(GenerateOptions o, const WorldMaker& make_world) {
 
 Command add_generate(CLI::App& app, WorldMaker make_world) {
   auto o = std::make_shared<GenerateOptions>();
-  CLI::App* c = app.add_subcommand("generate", "go on with prompts, token after token, with cached keys and values");
+  CLI::App* c = app.add_subcommand("generate", "continue prompts, token after token, with cached keys and values");
   add_job_options(*c, o->job);
   also_called(c->add_option("--prompt-ids", o->prompt_ids, "a prompt's ids, between commas; repeatable: a row each")
                   ->type_name("IDS")
@@ -201,11 +200,14 @@ Command add_generate(CLI::App& app, WorldMaker make_world) {
       ->capture_default_str();
   c->add_option("--seed", o->sampling.seed, "with --sample; the same tokens on any number of devices")
       ->capture_default_str();
-  c->add_option("-o,--out", o->out, "write the tokens that were made, [rows, n] of int64")->type_name("FILE.npy");
+  c->add_option("-o,--output,--out", o->out, "write the tokens that were made, [rows, n] of int64")
+      ->type_name("FILE.npy");
   c->add_option("--json", o->json, "write the times to this file")->type_name("FILE");
   also_called(c->add_option("--threads-per-device", o->threads, "OpenMP threads per device"),
               {"threads", "num-threads", "omp-threads"});
   c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");
-  return {c, [o, make_world = std::move(make_world)] { return generate(*o, make_world); }};
+  return {.app = c,
+          .run = [o, make_world = std::move(make_world)] { return generate(*o, make_world); },
+          .runs_ranks = true};
 }
 }  // namespace optp

@@ -51,7 +51,7 @@ def main(folder):
            f"devices. *Holds*: `check` holds, the results are PyTorch's within 1e-4 of the largest, the parameters are "
            f"as many as PyTorch trains, and of language models `check --train` holds and three steps of AdamW have "
            f"PyTorch's losses. *Folded*: the exporter computed ahead with parameters, which the file therefore does not "
-           f"have; what it computed is trained in their place, so that its steps are not PyTorch's. *Cut*: the share of the "
+           f"have; what it computed is trained in their place, so that its steps are not PyTorch's. *Counts*: the parameters are not as many as PyTorch's. *Cut*: the share of the "
            f"matrices' bytes that a device has a part of.", "",
            f"{results['date']}: " + ", ".join(f"{k} {v}" for k, v in results["versions"].items()) + ".", "",
            "| family | legacy | newer | cut | largest matrix that is whole, and why |", "|---|---|---|---|---|"]
@@ -67,7 +67,7 @@ def main(folder):
                 notes.append(f"- {family.name}, {exporter}: {note(row)}")
     out += ["", "## What did not hold, and what the file does not tell", ""] + notes
     out += ["", "## Optimised and converted", "",
-            "Each legacy export as ten tools rewrite it: results are compared with ONNX Runtime's of the same file "
+            "Each legacy export in eleven rewritten forms: results are compared with ONNX Runtime's of the same file "
             "(within 1e-4, half precision 2e-2). *By the tool*: it failed, or no engine loads what it wrote. "
             "*Changed*: the tool's own rewriting changed what the model computes.", "",
             "| form | holds | refused or wrong | by the tool | changed |", "|---|---|---|---|---|"]

@@ -36,7 +36,7 @@ set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME opt-partition)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SHLIBDEPS ON)
 set(CPACK_COMPONENT_PROGRAM_DESCRIPTION
-    "opt-partition cuts a transformer in a plain ONNX file for tensor parallelism:\nit makes a plan that people can read and, for each device, an ONNX graph with\njust that device's share of the weights. It runs the parts on the CPU, trains\nthem, times them, and proves that they compute what the whole model does.")
+    "opt-partition cuts a transformer in a plain ONNX file for tensor parallelism:\nit makes a plan that people can read and, for each device, an ONNX graph with\njust that device's share of the weights. It runs the parts on the CPU, trains\nthem, times them, and checks that they compute what the whole model does.")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libopt-partition-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "llvm-19-dev, libprotobuf-dev, libonnx-dev, libzstd-dev, zlib1g-dev")

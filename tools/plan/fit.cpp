@@ -87,7 +87,7 @@ llvm::Expected<std::optional<Fit::Smallest>> smallest_that_fits(int64_t limit_by
 std::string smallest_text(const Fit& fit) {
   if (!fit.why_not.empty()) return fit.why_not;
   if (!fit.smallest) return "not even " + std::to_string(most_devices_tried) + " devices along the cut axis do";
-  return std::to_string(fit.smallest->devices) + (fit.smallest->devices == 1 ? " device does" : " devices do") +
+  return std::to_string(fit.smallest->devices) + (fit.smallest->devices == 1 ? " device" : " devices") +
          ", the largest with " + bytes_text(double(fit.smallest->largest_bytes));
 }
 
@@ -116,7 +116,9 @@ llvm::Error must_fit(const Fit& fit, const Plan& plan, bool is_asked_for) {
       .what("bytes of device " + llvm::Twine(most.rank))
       .expected("at most " + grouped(fit.limit_bytes))
       .found(grouped(most.total_bytes()))
-      .hint(fit.why_not.empty() ? smallest_text(fit) : "");
+      .hint(!fit.why_not.empty() ? ""
+            : fit.smallest       ? "the fewest that do: " + smallest_text(fit)
+                                 : smallest_text(fit));
 }
 
 std::string to_text(const Fit& fit, const Plan& plan) {
@@ -139,8 +141,7 @@ std::string to_text(const Fit& fit, const Plan& plan) {
                          d.activation_bytes ? shown(*d.activation_bytes) : "unknown", shown(d.port_bytes),
                          shown(d.cache_bytes), shown(d.total_bytes()), fit.fits(d) ? "fits" : "DOES NOT FIT");
   }
-  out << (fit.fits() ? "it fits; " : "it does not fit; ") << "the fewest devices that do: " << smallest_text(fit)
-      << "\n";
+  out << (fit.fits() ? "it fits; " : "it does not fit; ") << "the fewest that do: " << smallest_text(fit) << "\n";
   out << "activations are estimated: what this runtime plans for values between operations and the workspace of\n"
          "this machine's kernels (not known without rank graphs or the model), in training gradients, too, unless\n"
          "micro-batches are added up; the rest follows from shapes\n";

@@ -78,8 +78,9 @@ void print_why(const Plan& plan, FoundTensor t) {
     if (c.of == name || c.tensor == name)
       llvm::outs() << "  then " << to_string(c.call.kind) << ": " << c.call.reason << "\n";
 }
-llvm::Error print_chosen(const InspectOptions& o, const Plan& plan, const TensorChoice& choice, bool colour) {
-  auto chosen = choose_tensors(plan, choice);
+llvm::Error print_chosen(const InspectOptions& o, const Plan& plan, const std::string& name,
+                         llvm::function_ref<void(const FoundTensor&)> print) {
+  auto chosen = choose_tensors(plan, {.name = name, .layer = o.layer});
   if (!chosen) return chosen.takeError();
   if (o.json) {
     llvm::outs() << tensors_json(plan, *chosen);
@@ -87,10 +88,7 @@ llvm::Error print_chosen(const InspectOptions& o, const Plan& plan, const Tensor
   }
   for (size_t k = 0; k < chosen->size(); ++k) {
     if (k) llvm::outs() << "\n";
-    if (choice.flag == "--why")
-      print_why(plan, (*chosen)[k]);
-    else
-      print_tensor((*chosen)[k], colour);
+    print((*chosen)[k]);
   }
   return llvm::Error::success();
 }
@@ -105,7 +103,7 @@ llvm::Expected<std::vector<Constraint>> asked_by(const InspectOptions& o, const 
   const Place place = flag_place("--what-if");
   if (name.consume_front("op:"))
     return std::vector{Constraint{name.str(), sharding.str(), place, /*of_operators=*/true}};
-  auto chosen = choose_tensors(plan, {"--what-if", name.str(), o.layer});
+  auto chosen = choose_tensors(plan, {.name = name.str(), .layer = o.layer, .may_mean_several = true});
   if (!chosen) return chosen.takeError();
   std::vector<Constraint> out;
   for (const FoundTensor& found : *chosen) out.push_back({found.tensor->name, sharding.str(), place});
@@ -121,7 +119,7 @@ llvm::Error print_what_if(const InspectOptions& o, const Plan& plan) {
         .what("is for inference plans")
         .hint("a training plan's forward part is the same");
   // Both are made now, so that nothing but the constraint is between them.
-  auto without = plan_again(plan, o.model, plan.mesh, {});
+  auto without = plan_again(plan, o.model, plan.mesh);
   if (!without) return within(words("the model that was partitioned is needed (--model FILE)"), without.takeError());
   auto with = plan_again(plan, o.model, plan.mesh, *asked);
   if (!with) return with.takeError();
@@ -157,7 +155,7 @@ llvm::Error find_activations(Fit& fit, const Plan& plan, const std::string& mode
     return llvm::Error::success();
   const bool known = llvm::all_of(fit.devices, [](const DeviceMemory& d) { return d.activation_bytes.has_value(); });
   if (known && !fit.why_not.empty()) return llvm::Error::success();
-  auto again = plan_again(plan, model, plan.mesh, {});
+  auto again = plan_again(plan, model, plan.mesh);
   if (!again && known) return llvm::consumeError(again.takeError()), llvm::Error::success();
   if (!again)
     return within(words("--fit: how much activations take at these dims is known by the model alone (--model FILE)"),
@@ -187,7 +185,7 @@ llvm::Expected<Fit> fit_of(const InspectOptions& o, Plan plan) {
   if (!fit.why_not.empty()) return fit;
   auto smallest = smallest_that_fits(*limit, [&](int64_t devices) -> llvm::Expected<std::vector<DeviceMemory>> {
     const Mesh mesh = with_devices(plan.mesh, devices);
-    auto again = plan_again(plan, o.model, mesh, {});
+    auto again = plan_again(plan, o.model, mesh);
     if (!again) return again.takeError();
     if (fit.cache != Fit::Cache::decoder) return memory_of(*again);
     auto decoder = decoder_again(plan, o.model, mesh);
@@ -263,7 +261,7 @@ llvm::Expected<Plan> plan_to_show(const InspectOptions& o) {
         .flag("--devices", *o.devices)
         .expected("a multiple of " + llvm::Twine(others) + ", the devices along the other axes of the mesh " +
                   to_string(plan->mesh));
-  return plan_again(*plan, o.model, with_devices(plan->mesh, *o.devices / others), {});
+  return plan_again(*plan, o.model, with_devices(plan->mesh, *o.devices / others));
 }
 
 llvm::Error inspect(InspectOptions& o) {
@@ -281,7 +279,7 @@ llvm::Error inspect(InspectOptions& o) {
   }
   const bool of_layer = o.layer && o.why.empty() && o.what_if.empty();
   if (!o.tensor.empty() || of_layer)
-    return print_chosen(o, *plan, {"--tensor", o.tensor, o.layer}, has_colour(o.colour));
+    return print_chosen(o, *plan, o.tensor, [&](const FoundTensor& t) { print_tensor(t, has_colour(o.colour)); });
   if (o.json) {
     llvm::outs() << to_text(*plan);
     return llvm::Error::success();
@@ -301,7 +299,7 @@ llvm::Error inspect(InspectOptions& o) {
     print_tensors(*plan, llvm::outs());
     return llvm::Error::success();
   }
-  if (!o.why.empty()) return print_chosen(o, *plan, {"--why", o.why, o.layer}, /*colour=*/false);
+  if (!o.why.empty()) return print_chosen(o, *plan, o.why, [&](const FoundTensor& t) { print_why(*plan, t); });
   if (!o.what_if.empty()) return print_what_if(o, *plan);
   print_plan(*plan, llvm::outs());
   return llvm::Error::success();
@@ -312,14 +310,13 @@ Command add_inspect(CLI::App& app) {
   auto o = std::make_shared<InspectOptions>();
   CLI::App* c = app.add_subcommand("inspect",
                                    "print a plan: what each device holds, how weights are split, what is communicated");
-  c->add_option("plan", o->folder, "folder written by partition; of a model (FILE.onnx) the plan that it would write")
+  c->add_option("plan", o->folder, "folder written by partition, or a model: then the plan that partition would write")
       ->required()
       ->type_name("DIR");
-  also_called(c->add_option("--devices,--tp", o->devices,
-                            "the plan as it would be on so many devices, without the lines of a --sharding file"),
-              device_words);
+  also_called(c->add_option("--devices,--tp", o->devices, "the plan as it would be on so many devices"), device_words);
   c->add_flag("--json", o->json, "the whole plan; with --tensor and --fit what they ask for");
-  add_dims(*c, o->dims, "NAME=NUMBER: the plan's numbers with named dims at these values (as of partition)");
+  add_dims(*c, o->dims,
+           "NAME=NUMBER: the plan's numbers at this value of a named dim (several between commas, or repeatable)");
   add_input_shapes(*c, o->input_shapes);
   also_called(c->add_option("--tensor", o->tensor, "a tensor's shards; a pattern (* and ?) for those of several"),
               {"parameter", "param", "weight", "name"});

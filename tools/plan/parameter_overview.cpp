@@ -22,23 +22,8 @@ using Rows = std::vector<Row>;
 std::string start_of_names(const Plan& plan) {
   std::vector<std::string> names;
   for (const Plan::Parameter& p : plan.parameters)
-    if (!llvm::StringRef(model_name(p)).starts_with("onnx::")) names.push_back(model_name(p));
+    if (!is_numbered(model_name(p))) names.push_back(model_name(p));
   return common_start(names);
-}
-// "[_, 3×(tensor _)]": equal parts, one after the other, are counted.
-std::string with_parts_counted(const std::string& sharding) {
-  std::string out;
-  for (llvm::StringRef rest = sharding; !rest.empty();) {
-    const size_t open = std::min(rest.find('('), rest.size());
-    out += rest.take_front(open);
-    rest = rest.drop_front(open);
-    const llvm::StringRef part = rest.take_front(rest.find(')') + 1);
-    rest = rest.drop_front(part.size());
-    int64_t count = 1;
-    while (!part.empty() && rest.consume_front((" + " + part).str())) ++count;
-    out += (count > 1 ? std::to_string(count) + "×" : "") + part.str();
-  }
-  return out;
 }
 Rows rows_of(const Plan& plan, llvm::StringRef start) {
   Rows rows;
@@ -47,14 +32,13 @@ Rows rows_of(const Plan& plan, llvm::StringRef start) {
     name.consume_front(start);
     Row row{.name = folded(printable(name)),
             .shape = shape_text(p.dims),
-            .sharding = with_parts_counted(to_string(p.sharding)),
+            .sharding = to_string(p.sharding, /*counted=*/true),
             .local = local_text(*p.layout),
             .count = 1,
             .bytes = p.bytes,
             .whole = p.sharding.is_replicated()};
     // Anonymous names of equal weights say nothing: they fold by shape and sharding.
-    if (llvm::StringRef(row.name).starts_with("onnx::"))
-      row.name = row.name.substr(0, row.name.find_last_of('_')) + "_*";
+    if (is_numbered(row.name)) row.name = row.name.substr(0, row.name.find_last_of('_')) + "_*";
     auto it = std::find_if(rows.begin(), rows.end(), [&](const Row& r) {
       return r.name == row.name && r.shape == row.shape && r.sharding == row.sharding;
     });

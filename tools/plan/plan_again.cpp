@@ -21,10 +21,17 @@ llvm::Expected<Plan> planned(JobOptions& job, const DimValues* at) {
 JobOptions job_of(const Plan& plan, const std::string& model, const Mesh& mesh) {
   JobOptions job;
   job.model = model.empty() ? plan.model.name : model;
-  for (const MeshAxis& a : mesh.axes) job.mesh += (job.mesh.empty() ? "" : ",") + a.name + "=" + std::to_string(a.size);
-  job.strategy = plan.strategy, job.sequence_parallel = plan.sequence_parallel,
-  job.outputs = to_string(plan.outputs_as).str();
-  if (plan.compute == DType::bf16) job.compute = "bf16";
+  job.mesh = mesh, job.strategy = plan.strategy, job.sequence_parallel = plan.sequence_parallel;
+  job.outputs = plan.outputs_as, job.compute = plan.compute == DType::undefined ? DType::f32 : plan.compute;
+  const Plan::Request& request = plan.request;
+  for (const Plan::RequestedConstraint& line : request.constraints)
+    job.constraints.push_back({line.pattern, line.sharding,
+                               line.flag.empty() ? file_place(line.file, line.line) : flag_place(line.flag),
+                               line.of_operators, line.may_match_nothing});
+  job.tie = request.tie, job.untie = request.untie, job.untied = request.untied;
+  job.keep_shared = request.keep_shared, job.kv_cache = request.kv_cache;
+  if (plan.training) job.training = *plan.training;
+  job.training.trainable = request.trainable, job.training.freeze = request.freeze;
   return job;
 }
 }  // namespace
@@ -36,11 +43,10 @@ llvm::Expected<Plan> plan_of_model(const PlannedModel& o) {
 }
 
 llvm::Expected<Plan> plan_again(const Plan& plan, const std::string& model, const Mesh& mesh,
-                                std::vector<Constraint> constraints) {
+                                llvm::ArrayRef<Constraint> constraints) {
   JobOptions job = job_of(plan, model, mesh);
-  job.constraints = std::move(constraints);
+  job.constraints.insert(job.constraints.end(), constraints.begin(), constraints.end());
   job.train = plan.is_training();
-  if (plan.training) job.training = *plan.training;
   const DimValues dims = plan.examples();
   return planned(job, &dims);
 }

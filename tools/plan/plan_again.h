@@ -8,10 +8,10 @@
 #include "passes/plan/plan.h"
 
 namespace optp {
-// On another mesh, or with constraints. What a plan does not tell is left open: a file of constraints, patterns of
-// frozen parameters. Its numbers are at the plan's dims. `model`: empty: the file that the plan names, here.
+// On another mesh, or with constraints after the plan's own. Its numbers are at the plan's dims. `model`: empty: the
+// file that the plan names, here.
 llvm::Expected<Plan> plan_again(const Plan& plan, const std::string& model, const Mesh& mesh,
-                                std::vector<Constraint> constraints);
+                                llvm::ArrayRef<Constraint> constraints = {});
 // The same as a decoder with caches of keys and values, as generate makes it of the model, for as many tokens as the
 // plan's sequence has. Errors: the model is no decoder.
 llvm::Expected<Plan> decoder_again(const Plan& plan, const std::string& model, const Mesh& mesh);

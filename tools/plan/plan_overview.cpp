@@ -99,7 +99,7 @@ std::vector<Tensors> tensors_by_kind(const Plan& plan) {
 }
 std::string count_text(const Tensors& t) {
   return grouped(t.tensors) + (t.tensors == 1 ? " tensor" : " tensors") +
-         (t.tensors ? ", " + grouped(t.elements) + (t.elements == 1 ? " number" : " numbers") : "");
+         (t.tensors ? ", " + grouped(t.elements) + (t.elements == 1 ? " element" : " elements") : "");
 }
 void print_trained(const Plan& plan, llvm::raw_ostream& out) {
   const std::vector<Tensors> kinds = tensors_by_kind(plan);
@@ -161,9 +161,8 @@ std::vector<AlikeUses> alike_uses(const Plan& plan) {
   return out;
 }
 void print_collectives(const Plan& plan, llvm::raw_ostream& out) {
-  const std::string counts = collectives_text(plan.totals);
-  out << "\nwhat is communicated: " << counts;
-  if (counts == "nothing") {
+  out << "\nwhat is communicated: " << collectives_text(plan.totals);
+  if (plan.collectives.empty()) {
     out << "\n";
     return;
   }

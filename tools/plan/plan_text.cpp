@@ -105,7 +105,7 @@ std::string local_text(const Plan::Layout& layout) {
 std::string kind_text(Collective kind, int64_t n) {
   std::string out = to_string(kind).str();
   std::replace(out.begin(), out.end(), '_', '-');
-  return n == 1 ? out : out == "all-to-all" ? "all-to-alls" : out + "s";
+  return n == 1 ? out : out + "s";
 }
 std::string collectives_text(const Plan::Totals& totals) {
   std::string out;

@@ -11,6 +11,8 @@ namespace optp {
 
 // What people call it: by the model's name, where the file has another.
 inline const std::string& model_name(const Plan::Constant& t) { return t.model_name.empty() ? t.name : t.model_name; }
+// A number of the exporter's, onnx::MatMul_1773, that says nothing of the model.
+inline bool is_numbered(llvm::StringRef name) { return name.starts_with("onnx::"); }
 std::string grouped(int64_t n);         // 50,272
 std::string gflop_text(int64_t flops);  // 16.12, below 0.1 with more digits
 std::string shape_text(llvm::ArrayRef<Dim> dims);

@@ -36,7 +36,7 @@ llvm::Expected<std::vector<FoundTensor>> choose_tensors(const Plan& plan, const 
   std::vector<FoundTensor> named;
   if (choice.name.empty()) {
     for (const Plan::Parameter& p : plan.parameters) named.push_back(find_tensor(plan, p.name));
-  } else if (!choice.layer && choice.flag != "--what-if" && !llvm::StringRef(choice.name).contains('*')) {
+  } else if (!choice.layer && !choice.may_mean_several && !llvm::StringRef(choice.name).contains('*')) {
     auto one = find_named(plan, choice.name);
     if (!one) return one.takeError();
     return std::vector{*one};

@@ -10,10 +10,12 @@
 namespace optp {
 
 struct TensorChoice {
-  std::string flag, name;        // the flag for messages; a name, an alias or a pattern of them; empty: any parameter
-  std::optional<int64_t> layer;  // of that layer alone
+  std::string name;                   // a name, an alias or a pattern of them; empty: any parameter
+  std::optional<int64_t> layer = {};  // of that layer alone
+  bool may_mean_several = false;      // also a name that is no pattern, of no one layer
 };
-// In the plan's order. Errors: tensor_not_found, with the nearest name.
+// In the plan's order. Errors: tensor_not_found, with the nearest name; bad_value for several of which one was to be
+// chosen.
 llvm::Expected<std::vector<FoundTensor>> choose_tensors(const Plan& plan, const TensorChoice& choice);
 // Their entries as in plan.json, each with its layout in place of the layout's number and with the member of the plan
 // that it is of as its kind (docs/tensor.schema.json).

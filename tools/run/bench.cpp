@@ -101,7 +101,8 @@ llvm::Error profile(const BenchOptions& o, World& world, const Subject& s, RankT
 }
 
 llvm::Expected<Job> job_of(const BenchOptions& o) {
-  if (o.runs < 1 || o.warm_up < 0) return error(Code::bad_value).flag("--runs").expected("at least 1");
+  if (o.runs < 1) return error(Code::bad_value).flag("--runs").expected("at least 1");
+  if (o.warm_up < 0) return error(Code::bad_value).flag("--warm-up").expected("at least 0");
   JobOptions options = o.job;
   if (o.decode > 0) {
     if (!options.kv_cache) options.kv_cache = Dim::symbol("capacity");
@@ -173,7 +174,7 @@ Command add_bench(CLI::App& app, WorldMaker make_world) {
   also_called(c->add_option("--warm-up", o->warm_up, "untimed runs first")->capture_default_str(),
               {"warmup", "warmup-runs"});
   also_called(c->add_option("--decode", o->decode,
-                            "time N tokens, one after the other, behind a prompt of --dim sequence=… tokens")
+                            "time N tokens, one after the other, after a prompt of --dim sequence=… tokens")
                   ->type_name("N")
                   ->check(CLI::PositiveNumber)
                   ->excludes(train),
@@ -185,6 +186,7 @@ Command add_bench(CLI::App& app, WorldMaker make_world) {
                 "write the timeline of a run, a step, or the prompt and the tokens to this file, for Perfetto")
       ->type_name("FILE");
   c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");
-  return {c, [o, make_world = std::move(make_world)] { return bench(*o, make_world); }};
+  return {
+      .app = c, .run = [o, make_world = std::move(make_world)] { return bench(*o, make_world); }, .runs_ranks = true};
 }
 }  // namespace optp

@@ -10,26 +10,18 @@
 namespace optp {
 llvm::Expected<BenchTotals> totals_of(World& world, const RankThreads& ranks,
                                       llvm::function_ref<int64_t(size_t)> kept) {
-  PerRank<std::string> own(world.held());
+  PerRank<BenchTotals> own(world.held());
   for (const size_t r : world.held()) {
     const MemoryNumbers& m = ranks.executable(r).memory();
-    own[r] = llvm::formatv("{0}",
-                           llvm::json::Value(llvm::json::Array{ranks.executable(r).flops(), m.parameter_bytes + kept(r),
-                                                               m.packed_bytes, m.arena_actual_bytes}))
-                 .str();
+    own[r] = {ranks.executable(r).flops(), m.parameter_bytes + kept(r), m.packed_bytes, m.arena_actual_bytes};
   }
-  auto all = world.gather(std::move(own));
+  auto all = world.gather_numbers(own);
   if (!all) return all.takeError();
   BenchTotals out;
   for (const size_t r : all->ranks()) {
-    auto json = llvm::json::parse((*all)[r]);
-    if (!json) return json.takeError();
-    const llvm::json::Array* numbers = json->getAsArray();
-    if (!numbers || numbers->size() != 4) return error(Code::bug, "numbers between processes are damaged");
-    out.flops += (*numbers)[0].getAsNumber().value_or(0);
-    out.parameter_bytes += (*numbers)[1].getAsInteger().value_or(0);
-    out.packed_bytes += (*numbers)[2].getAsInteger().value_or(0);
-    out.arena_bytes = std::max(out.arena_bytes, (*numbers)[3].getAsInteger().value_or(0));
+    const BenchTotals& one = (*all)[r];
+    out.flops += one.flops, out.parameter_bytes += one.parameter_bytes, out.packed_bytes += one.packed_bytes;
+    out.arena_bytes = std::max(out.arena_bytes, one.arena_bytes);
   }
   return out;
 }

@@ -36,7 +36,7 @@ void print_comparison(llvm::StringRef file, const llvm::json::Object& before, co
   llvm::outs() << "now / " << file << ":" << ratios << "\n";
   for (const char* name : settings)
     if (before.get(name) || now.get(name)) add_differences(name, before.get(name), now.get(name), differences);
-  if (!differences.empty()) llvm::outs() << "  not of the same: " << differences << "\n";
+  if (!differences.empty()) llvm::outs() << "  measured otherwise: " << differences << "\n";
 }
 }  // namespace
 
@@ -56,7 +56,7 @@ llvm::Error BenchRecord::begin(std::string file, const std::string& against) {
 
 llvm::Error BenchRecord::end(const Job& job, const JobOptions& options, llvm::json::Object numbers) const {
   numbers["model"] = llvm::json::fixUTF8(llvm::sys::path::filename(job.whole->source));
-  numbers["compute"] = options.compute;
+  numbers["compute"] = to_string(options.compute);
   numbers["trained"] = options.train;
   numbers["mesh"] = to_string(job.whole->mesh);
   llvm::json::Object dims;

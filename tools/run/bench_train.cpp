@@ -62,7 +62,7 @@ llvm::Error bench_training(Job& job, World& world, const BenchRecord& record, co
   if (!totals) return totals.takeError();
   result.totals = *totals;
   result.totals.flops *= double(training.accumulate);
-  result.tokens = training.accumulate * count_of(batch.whole.find("labels")->second.dims);
+  result.tokens = training.accumulate * count_of(batch.whole.find(labels_name)->second.dims);
   if (world.is_root()) result.profile = BenchProfile::of(last.executable(0).profile());
   if (auto e = result.slow.gather(world)) return e;
   if (auto e = write_timeline(world, trace, o.profile, job)) return e;

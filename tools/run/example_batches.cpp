@@ -12,7 +12,7 @@ llvm::Expected<std::optional<HostArray>> stored_labels(const std::string& folder
                                                        const DimValues& dims) {
   auto files = TensorFolder::open(folder, TensorFolder::Kind::inputs);
   if (!files) return files.takeError();
-  auto found = files->find("labels", number);
+  auto found = files->find(labels_name, number);
   if (!found) return found.takeError();
   if (!*found) return std::nullopt;
   const std::string& file = (*found)->file;
@@ -39,13 +39,13 @@ bool make_labels(const Graph& imported, const Value& labels, int64_t classes, Ho
   const Value* ids = find_ids(imported);
   for (const InputSpec& s : input_specs(imported)) {
     if (s.rows == 0 || llvm::ArrayRef<Dim>(s.dims) != llvm::ArrayRef<Dim>(labels.type.dims) ||
-        (whole.contains("labels") && (!ids || s.name != ids->name)))
+        (whole.contains(labels_name) && (!ids || s.name != ids->name)))
       continue;
     Array own = to_array(whole[s.name]);
     for (int64_t& x : own.i) x = (x < 0 ? x + s.rows : x) % classes;
-    whole["labels"] = host_array(own, DType::i64);
+    whole[labels_name] = host_array(own, DType::i64);
   }
-  return whole.contains("labels");
+  return whole.contains(labels_name);
 }
 // Of a batch that is drawn where no input is made of ids: those of the given one, each a class further.
 HostArray moved(const HostArray& given, int64_t classes) {
@@ -66,7 +66,7 @@ llvm::Expected<std::vector<ExampleBatch>> make_example_batches(const Job& job, l
                                                                const std::string& folder, DimValues& dims,
                                                                llvm::ArrayRef<size_t> ranks) {
   const std::vector<InputSpec> specs = input_specs(*job.imported);
-  const Value& labels = *job.whole->find("labels");
+  const Value& labels = *job.whole->find(labels_name);
   auto given = prepare_inputs(*job.imported, given_inputs, folder, dims);
   if (!given) return given.takeError();
   std::vector<std::string> drawn;
@@ -87,14 +87,14 @@ llvm::Expected<std::vector<ExampleBatch>> make_example_batches(const Job& job, l
       stored = std::move(*found);
     }
     if (is_stored && stored) {
-      (*whole)["labels"] = *stored;
+      (*whole)[labels_name] = *stored;
     } else if (!make_labels(*job.imported, labels, *classes, *whole)) {
       if (!stored) return no_labels(labels);
-      (*whole)["labels"] = moved(*stored, *classes);
+      (*whole)[labels_name] = moved(*stored, *classes);
     }
     const Place place = is_stored ? file_place(folder) : words("the batch");
-    if (auto e = check_labels({place, tensor_place("input", "labels")}, (*whole)["labels"], *classes)) return e;
-    if (counted_labels((*whole)["labels"]) == 0) return within(place, no_label_counts());
+    if (auto e = check_labels({place, tensor_place("input", labels_name)}, (*whole)[labels_name], *classes)) return e;
+    if (counted_labels((*whole)[labels_name]) == 0) return within(place, no_label_counts());
     ExampleBatch& batch = out.emplace_back();
     batch.ranks = PerRank<HostArrays>(ranks);
     for (const size_t r : ranks) {

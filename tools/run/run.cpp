@@ -237,6 +237,6 @@ Command add_run(CLI::App& app, WorldMaker make_world) {
   also_called(c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds"), {"force", "replace"});
   c->add_flag("--no-verify", o->no_verify, "do not compare the files with the manifest's sizes and hashes");
   c->add_option("--random-weights", o->random_weights, "SEED: draw random weights where their file is missing");
-  return {c, [o, make_world = std::move(make_world)] { return run(*o, make_world); }};
+  return {.app = c, .run = [o, make_world = std::move(make_world)] { return run(*o, make_world); }, .runs_ranks = true};
 }
 }  // namespace optp

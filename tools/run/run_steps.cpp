@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "frontend/io/interrupts.h"
 #include "frontend/io/json.h"
 #include "frontend/io/output_transaction.h"
@@ -20,15 +18,6 @@
 
 namespace optp {
 namespace {
-HostArray transposed(const HostArray& in) {
-  HostArray out{in.dtype, {in.dims[1], in.dims[0]}, std::vector<char>(in.bytes.size())};
-  const size_t element = size_t(size_bytes(in.dtype)), rows = size_t(in.dims[0]), columns = size_t(in.dims[1]);
-  for (size_t r = 0; r < rows; ++r)
-    for (size_t c = 0; c < columns; ++c)
-      std::memcpy(out.bytes.data() + (c * rows + r) * element, in.bytes.data() + (r * columns + c) * element, element);
-  return out;
-}
-
 // What --dump asks for.
 struct Wanted {
   bool gradients = false, parameters = false, state = false;
@@ -163,10 +152,13 @@ class Dump {
 };
 }  // namespace
 
+static UpdateKind kind_of(const Port& port) {
+  return UpdateKind::parse(port.role == Plan::Role::state ? port.kind : to_string(port.role));
+}
 void note_roles(Graph& graph, const Plan& plan) {
   for (const Plan::Update& u : plan.updates) {
     const auto port = llvm::find_if(plan.inputs, [&](const Port& p) { return p.name == u.input; });
-    graph.updates.push_back({u.input, u.output, port->parameter, to_string(port->role).str()});
+    graph.updates.push_back({u.input, u.output, port->parameter, kind_of(*port)});
   }
   for (const Port& p : plan.outputs)
     if (p.role == Plan::Role::gradient) graph.gradients.push_back({p.parameter, p.name});

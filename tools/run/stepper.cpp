@@ -33,17 +33,12 @@ llvm::Expected<HostArray> zeros(const Value& v) {
   return out;
 }
 
-// By which the ranks' graphs know each other's nodes.
-std::string key_of(const Node& node) {
-  const bool meets = node.op->collective && node.attributes.contains("group");
-  return meets ? "id " + node.text("id").str() : "value " + node.out().name;
-}
 llvm::SmallVector<const Node*> roots_of(const Graph& graph, const llvm::StringSet<>& needed) {
   llvm::SmallVector<const Node*> roots;
   for (const GraphOutput& output : graph.outputs)
     if (output.value->producer) roots.push_back(output.value->producer);
   for (const auto& node : graph.nodes)
-    if (needed.contains(key_of(*node))) roots.push_back(node.get());
+    if (needed.contains(key_among_ranks(*node))) roots.push_back(node.get());
   return roots;
 }
 }  // namespace
@@ -59,7 +54,7 @@ llvm::Expected<std::unique_ptr<Stepper>> Stepper::create(World& world, PerRank<s
   return out;
 }
 
-bool is_accumulated(const Update& u) { return u.kind == "accumulated"; }
+bool is_accumulated(const Update& u) { return u.kind.of == UpdateKind::accumulated; }
 void keep_outputs(Graph& graph, llvm::ArrayRef<Update> updates, bool of_last) {
   std::erase_if(graph.outputs, [&](const GraphOutput& o) {
     return of_last == llvm::any_of(updates, [&](const Update& u) { return u.output == o.name && is_accumulated(u); });
@@ -105,7 +100,7 @@ llvm::Error Stepper::erase_dead(PerRank<std::unique_ptr<Graph>>& graphs) {
   llvm::StringSet<> needed;
   for (size_t shared = 0; !world_.is_whole(); shared = needed.size()) {
     for (const Graph* graph : held)
-      for (const Node* node : needed_by(*graph, roots_of(*graph, needed))) needed.insert(key_of(*node));
+      for (const Node* node : needed_by(*graph, roots_of(*graph, needed))) needed.insert(key_among_ranks(*node));
     if (auto e = world_.unite(needed)) return e;
     if (needed.size() == shared) break;  // as it was when it was last the same everywhere
   }
@@ -114,7 +109,7 @@ llvm::Error Stepper::erase_dead(PerRank<std::unique_ptr<Graph>>& graphs) {
   for (Graph* graph : held) {
     outputs.push_back(graph->outputs.size());
     for (const auto& node : graph->nodes)
-      if (needed.contains(key_of(*node))) graph->outputs.push_back({"", &node->out()});
+      if (needed.contains(key_among_ranks(*node))) graph->outputs.push_back({"", &node->out()});
   }
   optp::erase_dead(held);
   for (size_t k = 0; k < held.size(); ++k) held[k]->outputs.resize(outputs[k]);
@@ -157,7 +152,7 @@ llvm::Error Stepper::run(const DimValues& dims, const PerRank<HostArrays>& input
   for (const size_t r : ranks()) {
     refs[r] = inputs_of(inputs[r]);
     refs[r].merge(inputs_of(values_[r]));
-    refs[r]["learning_rate"] = &rate;
+    refs[r][learning_rate_name] = &rate;
     // Where the old value is not read once the new one is written, one array is both.
     for (const Update& u : graphs_[r]->updates)
       if (b.in_place[r].contains(u.input)) {
@@ -188,7 +183,7 @@ llvm::Expected<double> Stepper::step(const DimValues& dims, const PerRank<HostAr
       for (const Update& u : graphs_[r]->updates)
         if (is_accumulated(u)) std::ranges::fill(values_[r][u.input].bytes, 0);
   accumulated_ = false;
-  return to_array(outputs_[ranks()[0]]["loss"]).number(0);
+  return to_array(outputs_[ranks()[0]][loss_name]).number(0);
 }
 
 const HostArray* Stepper::gradient(size_t rank, llvm::StringRef output) const {

@@ -8,6 +8,7 @@
 #include "frontend/io/json.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/mesh.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
@@ -221,7 +222,6 @@ double Trace::Run::duration_us() const {
 }
 
 llvm::Expected<Trace> Trace::read(const std::string& path) {
-  constexpr int64_t most_ranks = 4096;
   constexpr double most_us = 1e15;  // thirty years
   auto file = open_input_file(path);
   if (!file) return file.takeError();
@@ -247,7 +247,7 @@ llvm::Expected<Trace> Trace::read(const std::string& path) {
     const llvm::json::Object* arguments = e->getObject("args");
     if (!rank || !name || !category || !start || !duration || !arguments)
       return bad("expected pid, name, cat, ts, dur and args");
-    if (*rank < 0 || *rank >= most_ranks) return bad("pid " + llvm::Twine(*rank) + ": expected a rank");
+    if (*rank < 0 || *rank >= most_devices) return bad("pid " + llvm::Twine(*rank) + ": expected a rank");
     if (!(*start >= 0 && *start < most_us && *duration >= 0 && *duration < most_us)) return bad("expected a time");
     if (*category == "run") {
       const size_t run = runs_of[*rank]++;

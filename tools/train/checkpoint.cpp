@@ -88,7 +88,7 @@ llvm::Expected<CheckpointTensor::Part> part_from(const StoredPart& part, const C
 }
 llvm::Expected<CheckpointTensor> tensor_from(StoredTensor stored, llvm::ArrayRef<std::shared_ptr<MappedFile>> files) {
   CheckpointTensor t;
-  t.name = std::move(stored.name), t.kind = std::move(stored.kind), t.parameter = std::move(stored.parameter);
+  t.name = std::move(stored.name), t.kind = UpdateKind::parse(stored.kind), t.parameter = std::move(stored.parameter);
   t.model_name = std::move(stored.model_name);
   t.dtype = dtype_from(stored.dtype).value_or(DType::undefined);
   t.dims.assign(stored.shape.begin(), stored.shape.end());
@@ -135,8 +135,8 @@ llvm::Expected<Checkpoint> Checkpoint::open(llvm::StringRef folder) {
   if (!run) return run.takeError();
   out.run_ = std::move(*run);
   const int64_t ranks = top->getInteger("ranks").value_or(0);
-  if (ranks < 1 || ranks > 4096)
-    return error(Code::bad_checkpoint).in_file(path).what("ranks").expected("from 1 to 4096");
+  if (ranks < 1 || ranks > most_devices)
+    return error(Code::bad_checkpoint).in_file(path).what("ranks").expected("from 1 to " + llvm::Twine(most_devices));
   for (int64_t r = 0; r < ranks; ++r) {
     auto data = open_input_file((folder + "/" + file_of(size_t(r))).str());
     if (!data) return data.takeError();

@@ -1,5 +1,5 @@
-// A training run on disk: checkpoint.json, and one file a rank with what it holds of
-// parameters and optimizer state. Each file's hash is in the manifest; the folder is replaced as a whole or not at all.
+// A training run on disk: checkpoint.json, and one file a rank with what it holds of parameters and optimizer state.
+// Each file's hash is in the manifest; the folder is replaced as a whole or not at all.
 #pragma once
 #include <optional>
 #include <string>
@@ -15,7 +15,8 @@ namespace optp {
 
 // A parameter, a state or the step, by the name of the step's input.
 struct CheckpointTensor {
-  std::string name, kind, parameter, model_name;
+  std::string name, parameter, model_name;
+  UpdateKind kind;
   DType dtype = DType::undefined;
   llvm::SmallVector<int64_t, 4> dims;                    // of the whole
   std::vector<std::string> aliases, transposed_aliases;  // of a parameter, as Value has them

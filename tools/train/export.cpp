@@ -65,7 +65,7 @@ std::string what_is_left_out(const RunRecord& run) {
 llvm::Error export_safetensors(const Checkpoint& checkpoint, const std::string& out) {
   SourceTensors tensors(checkpoint.run().step);
   for (const CheckpointTensor& t : checkpoint.tensors()) {
-    if (t.kind != "parameter") continue;
+    if (t.kind.of != UpdateKind::parameter) continue;
     auto whole = checkpoint.whole(t);
     if (!whole) return whole.takeError();
     if (auto e = tensors.add(t, std::move(*whole), nullptr)) return e;
@@ -79,7 +79,7 @@ llvm::Error export_safetensors(const Checkpoint& checkpoint, const std::string& 
 llvm::Expected<SourceTensors> tensors_of_rank(const Checkpoint& checkpoint, const Plan& plan, size_t rank) {
   SourceTensors out(checkpoint.run().step);
   for (const CheckpointTensor& t : checkpoint.tensors()) {
-    if (t.kind != "parameter") continue;
+    if (t.kind.of != UpdateKind::parameter) continue;
     auto shard = data_shard(plan, t.name, rank);
     if (!shard) return shard.takeError();
     auto whole = checkpoint.whole(t);
@@ -150,7 +150,7 @@ llvm::Error export_model(const ExportVerbOptions& o) {
 
   std::vector<NewWeight> weights;
   for (const CheckpointTensor& t : checkpoint->tensors())
-    if (t.kind == "parameter")
+    if (t.kind.of == UpdateKind::parameter)
       weights.push_back(
           {t.name, t.aliases, t.transposed_aliases, [&checkpoint, &t] { return checkpoint->whole(t); }, t.model_name});
   auto done = replace_weights(model, weights, o.out);

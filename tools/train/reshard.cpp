@@ -14,7 +14,7 @@ Command add_reshard(CLI::App& app, WorldMaker make_world) {
   also_called(c->add_option("--devices,--tp", o->job.devices,
                             "number of devices, all along the mesh axis tensor; 2 where no --mesh is given"),
               device_words);
-  also_called(c->add_option("--mesh", o->job.mesh, "named axes, e.g. data=2,tensor=4"), {"device-mesh", "topology"});
+  also_called(add_mesh_option(*c, o->job.mesh, "named axes, e.g. data=2,tensor=4"), {"device-mesh", "topology"});
   also_called(c->add_option("--zero", o->job.training.zero,
                             "0 to 3: the devices along the mesh axis data share optimizer state; gradients, too; and "
                             "parameters")
@@ -29,6 +29,7 @@ Command add_reshard(CLI::App& app, WorldMaker make_world) {
               {"out", "out-dir", "output-dir", "save", "dest"});
   also_called(c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds"), {"force", "replace"});
   o->given = [c](const char* flag) { return c->get_option_no_throw(flag) && c->count(flag) > 0; };
-  return {c, [o, make_world = std::move(make_world)] { return reshard(*o, make_world); }};
+  return {
+      .app = c, .run = [o, make_world = std::move(make_world)] { return reshard(*o, make_world); }, .runs_ranks = true};
 }
 }  // namespace optp

@@ -1,7 +1,5 @@
 #include "tools/train/safetensors.h"
 
-#include <cstring>
-
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Endian.h"
@@ -56,18 +54,5 @@ llvm::Error write_safetensors(const HostArrays& arrays, const Metadata& metadata
   pieces[0] = {reinterpret_cast<const char*>(&length), sizeof length};
   pieces[1] = {header.data(), header.size()};
   return write(pieces);
-}
-
-HostArray transposed(const HostArray& matrix) {
-  const int64_t rows = matrix.dims[0], columns = matrix.dims[1], size = size_bytes(matrix.dtype);
-  HostArray out{matrix.dtype, {columns, rows}, std::vector<char>(matrix.bytes.size())};
-  constexpr int64_t block = 32;  // both sides of one lie in the first-level cache
-  for (int64_t r = 0; r < rows; r += block)
-    for (int64_t c = 0; c < columns; c += block)
-      for (int64_t i = r; i < std::min(rows, r + block); ++i)
-        for (int64_t j = c; j < std::min(columns, c + block); ++j)
-          std::memcpy(&out.bytes[size_t((j * rows + i) * size)], &matrix.bytes[size_t((i * columns + j) * size)],
-                      size_t(size));
-  return out;
 }
 }  // namespace optp

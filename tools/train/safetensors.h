@@ -15,7 +15,4 @@ using Metadata = std::map<std::string, std::string>;  // by name, under "__metad
 // Errors: those of `write`, which gets all of the file in pieces, and a dtype that the format has no word for.
 llvm::Error write_safetensors(const HostArrays& arrays, const Metadata& metadata,
                               llvm::function_ref<llvm::Error(llvm::ArrayRef<llvm::ArrayRef<char>>)> write);
-
-// A matrix with rows and columns exchanged.
-HostArray transposed(const HostArray& matrix);
 }  // namespace optp

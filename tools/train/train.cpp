@@ -26,7 +26,8 @@ Command add_train(CLI::App& app, WorldMaker make_world) {
        "and those of llm.c say theirs")
       ->type_name("uint8|uint16|uint32|int32|int64")
       ->capture_default_str();
-  also_called(c->add_option("--batch", o->batch, "sequences that a step takes from --data (8)"),
+  also_called(c->add_option("--batch", o->batch,
+                            "sequences that a step, with --accumulate a micro-batch, takes from --data (8)"),
               {"batch-size", "per-device-train-batch-size", "train-batch-size", "bs"});
   also_called(c->add_option("--sequence", o->sequence, "tokens in a sequence, of --data (128)"),
               {"seq-len", "seq-length", "sequence-length", "max-seq-len", "context", "context-length", "block-size"});
@@ -45,7 +46,8 @@ Command add_train(CLI::App& app, WorldMaker make_world) {
   also_called(c->add_option("--save-every", o->save_every, "steps between checkpoints; each epoch also ends with one"),
               {"save-steps", "save-interval", "checkpoint-every"});
   also_called(c->add_option("--resume", o->resume,
-                            "go on from this checkpoint, on the same data; what other flags leave open is as it was")
+                            "go on from this checkpoint, on the same data; what flags of optimizer, schedule and data "
+                            "leave open is as it was")
                   ->type_name("DIR"),
               {"resume-from-checkpoint", "from-checkpoint", "load", "restore", "continue"});
   c->add_flag("--rewind", o->rewind, "with --resume: begin with the data's first epoch");
@@ -59,6 +61,7 @@ Command add_train(CLI::App& app, WorldMaker make_world) {
   c->add_option("--plot", o->plot, "SVG file of the loss curve")->type_name("FILE");
   c->add_option("--threads-per-device", o->threads, "OpenMP threads per device");
   o->given = [c](const char* flag) { return c->count(flag) > 0; };
-  return {c, [o, make_world = std::move(make_world)] { return train(*o, make_world); }};
+  return {
+      .app = c, .run = [o, make_world = std::move(make_world)] { return train(*o, make_world); }, .runs_ranks = true};
 }
 }  // namespace optp

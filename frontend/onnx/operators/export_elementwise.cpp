@@ -18,10 +18,13 @@ void write_neg(ExportContext& c) {
 void write_mod(ExportContext& c) {
   c.finish("Mod", {c.operand(0), c.operand(1)}, {{"fmod", int64_t(is_float(c.dtype()))}});
 }
-// Of bools they are or and and.
-void write_extreme(ExportContext& c) {
+void write_max(ExportContext& c) {
   if (c.dtype() != DType::boolean) return write_plain(c);
-  c.finish(c.node().op->name == "max" ? "Or" : "And", {c.operand(0), c.operand(1)});
+  c.finish("Or", {c.operand(0), c.operand(1)});
+}
+void write_min(ExportContext& c) {
+  if (c.dtype() != DType::boolean) return write_plain(c);
+  c.finish("And", {c.operand(0), c.operand(1)});
 }
 void write_cast(ExportContext& c) { c.finish_cast(c.operand(0), c.dtype()); }
 void write_where(ExportContext& c) { c.finish("Where", {c.operand(0), c.operand(1), c.operand(2)}); }
@@ -61,8 +64,8 @@ const ExportRow rows[] = {
     {"div", write_plain, "Div", number_types},
     {"mod", write_mod, "Mod"},
     {"pow", write_plain, "Pow", float_types | types_of({DType::i32, DType::i64})},
-    {"max", write_extreme, "Max", number_types},
-    {"min", write_extreme, "Min", number_types},
+    {"max", write_max, "Max", number_types},
+    {"min", write_min, "Min", number_types},
     {"equal", write_plain, "Equal", number_types | boolean},
     {"less", write_plain, "Less", number_types},
     {"less_equal", write_plain, "LessOrEqual", number_types},

@@ -14,14 +14,16 @@ bool reduces_nothing(const Node& node) {
                       [&](int64_t axis) { return node.operand(0).type.dims[size_t(axis)].is(0); });
 }
 // What a reduction over no elements gives.
-double identity_of(const Node& node) {
-  const bool most = node.op->name == "reduce_max", least = node.op->name == "reduce_min";
-  if (!most && !least) return node.op->name == "reduce_prod" ? 1 : 0;
-  if (is_float(node.out().type.dtype)) return most ? -INFINITY : INFINITY;
-  const int bits = int(8 * size_bytes(node.out().type.dtype));
-  const bool is_signed = contains(signed_types, node.out().type.dtype);
-  if (most) return is_signed ? -std::ldexp(1.0, bits - 1) : 0;
-  return std::ldexp(1.0, is_signed ? bits - 1 : bits) - 1;
+double zero(DType) { return 0; }
+double one(DType) { return 1; }
+double lowest(DType dtype) {
+  if (is_float(dtype)) return -INFINITY;
+  return contains(signed_types, dtype) ? -std::ldexp(1.0, int(8 * size_bytes(dtype)) - 1) : 0;
+}
+double highest(DType dtype) {
+  if (is_float(dtype)) return INFINITY;
+  const int bits = int(8 * size_bytes(dtype));
+  return std::ldexp(1.0, contains(signed_types, dtype) ? bits - 1 : bits) - 1;
 }
 std::string reduced(ExportContext& c, llvm::StringRef op, const std::string& x) {
   const auto axes = c.node().integers("axes");
@@ -30,10 +32,11 @@ std::string reduced(ExportContext& c, llvm::StringRef op, const std::string& x) 
   if (op == "ReduceSum") return c.step(op, {x, c.integers(axes)}, {{"keepdims", keep}});
   return c.step(op, {x}, {{"axes", llvm::SmallVector<int64_t, 4>(axes)}, {"keepdims", keep}});
 }
+template <double (*identity)(DType)>
 void write_reduce(ExportContext& c) {
   const auto axes = c.node().integers("axes");
   if (axes.empty()) return c.finish("Identity", {c.operand(0)});
-  if (reduces_nothing(c.node())) return c.finish_filled(identity_of(c.node()));
+  if (reduces_nothing(c.node())) return c.finish_filled(identity(c.node().out().type.dtype));
   const llvm::StringRef op = c.row().onnx_op;
   const DType via = wider(c.dtype(), c.row().types);
   if (via != c.dtype()) return c.finish_cast(reduced(c, op, c.cast(c.operand(0), c.dtype(), via)), via);
@@ -47,7 +50,7 @@ void write_mean(ExportContext& c) {
   Dim here = 1;
   for (int64_t axis : axes) here = here * c.node().operand(0).type.dims[size_t(axis)];
   const Dim count = c.node().dim("count", here);
-  if (count == here && !here.is(0)) return write_reduce(c);
+  if (count == here && !here.is(0)) return write_reduce<zero>(c);
   if (axes.empty()) return c.finish("Identity", {c.operand(0)});
   if (reduces_nothing(c.node())) return c.finish_filled(count.is(0) ? NAN : 0);
   const DType dtype = c.dtype(), via = wider(dtype, reducible);
@@ -87,10 +90,10 @@ void write_layer_norm(ExportContext& c) {
 }
 
 const ExportRow rows[] = {
-    {"reduce_sum", write_reduce, "ReduceSum", reducible},
-    {"reduce_max", write_reduce, "ReduceMax", comparable},
-    {"reduce_min", write_reduce, "ReduceMin", comparable},
-    {"reduce_prod", write_reduce, "ReduceProd", reducible},
+    {"reduce_sum", write_reduce<zero>, "ReduceSum", reducible},
+    {"reduce_max", write_reduce<lowest>, "ReduceMax", comparable},
+    {"reduce_min", write_reduce<highest>, "ReduceMin", comparable},
+    {"reduce_prod", write_reduce<one>, "ReduceProd", reducible},
     {"reduce_mean", write_mean, "ReduceMean", reducible},
     {"cumsum", write_cumsum},
     {"top_k", write_top_k},

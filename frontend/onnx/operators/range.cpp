@@ -42,21 +42,23 @@ std::optional<Fraction> known_fraction(const Value& v, int depth = 0) {
   if (node.op->is(Trait::converts))
     return is_float(v.type.dtype) || is_whole ? a : std::nullopt;  // else it is rounded to zero
   if (node.op->is(Trait::reshapes)) return a;
-  const llvm::StringRef op = node.op->name;
-  if (op == "neg") return Fraction{Dim(-1) * a->numerator, a->denominator};
-  if (op == "ceil") return Fraction{Dim(-1) * floor_div(Dim(-1) * a->numerator, a->denominator)};
-  if (op == "floor") return Fraction{floor_div(a->numerator, a->denominator)};
+  const Dim minus = Dim(-1) * a->numerator;
+  if (node.op->is(Trait::negates)) return Fraction{minus, a->denominator};
+  if (node.op->is(Trait::rounds_up)) return Fraction{Dim(-1) * floor_div(minus, a->denominator)};
+  if (node.op->is(Trait::rounds_down)) return Fraction{floor_div(a->numerator, a->denominator)};
   if (node.operands.size() != 2) return std::nullopt;
   const auto b = known_fraction(node.operand(1), depth + 1);
   if (!b) return std::nullopt;
   constexpr int64_t most = int64_t(1) << 40;
   if (a->denominator > most / b->denominator) return std::nullopt;
-  if (op == "mul") return Fraction{a->numerator * b->numerator, a->denominator * b->denominator};
-  if (op == "add" || op == "sub")
-    return Fraction{a->numerator * Dim(b->denominator) + Dim(op == "add" ? 1 : -1) * b->numerator * Dim(a->denominator),
+  if (node.op->is(Trait::multiplies)) return Fraction{a->numerator * b->numerator, a->denominator * b->denominator};
+  const int64_t sign = node.op->is(Trait::adds) ? 1 : node.op->is(Trait::subtracts) ? -1 : 0;
+  if (sign != 0)
+    return Fraction{a->numerator * Dim(b->denominator) + Dim(sign) * b->numerator * Dim(a->denominator),
                     a->denominator * b->denominator};
   const auto divisor = b->numerator.constant();
-  if (op == "div" && divisor && *divisor > 0 && *divisor < most / a->denominator && is_float(v.type.dtype))
+  if (node.op->is(Trait::divides) && divisor && *divisor > 0 && *divisor < most / a->denominator &&
+      is_float(v.type.dtype))
     return Fraction{a->numerator * Dim(b->denominator), a->denominator * *divisor};
   return std::nullopt;
 }

@@ -72,7 +72,7 @@ TEST_CASE("a clone says what its original says, in the same order, and goes its 
   graph.outputs.push_back({"out", z});
   graph.guards.push_back({Dim::symbol("n"), Dim(3), {}});
   graph.states.push_back({"state", "out", 0});
-  graph.updates.push_back({"state", "out", "w", "exp_avg"});
+  graph.updates.push_back({"state", "out", "w", UpdateKind::parse("exp_avg")});
   graph.gradients.push_back({"w", "out"});
   graph.remarks.push_back({"a-pass", "look", RemarkKind::left_whole});
   std::swap(graph.inputs[0], graph.inputs[1]);

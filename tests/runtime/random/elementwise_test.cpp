@@ -30,7 +30,7 @@ class Maker {
     for (int64_t k = 0; k < f_.nodes; ++k) whole_.push_back(next());
     for (size_t k = 0; k < 3; ++k) {
       c_.output(whole_[whole_.size() - 1 - size_t(below(std::min<int64_t>(f_.nodes, 5)))]);
-      c_.graph.updates.push_back({c_.graph.inputs[k]->name, c_.graph.outputs[k].name, "p", "parameter"});
+      c_.graph.updates.push_back({c_.graph.inputs[k]->name, c_.graph.outputs[k].name, "p", {UpdateKind::parameter}});
     }
   }
 
@@ -137,7 +137,7 @@ TEST_CASE("an optimizer's update of a parameter is one step, written where it wa
     Value* new_p = c.node("sub", {c.node("mul", {p, scalar(0.9)}), c.node("mul", {c.node("div", {new_m, by}), rate})});
     for (Value* o : {new_p, new_m, new_v}) c.output(o);
     for (size_t k = 0; k < 3; ++k)
-      c.graph.updates.push_back({c.graph.inputs[k]->name, c.graph.outputs[k].name, "p", "parameter"});
+      c.graph.updates.push_back({c.graph.inputs[k]->name, c.graph.outputs[k].name, "p", {UpdateKind::parameter}});
     c.compare({.threads = threads});
     CHECK(c.steps.size() == 1);
     size_t shared = 0;
@@ -154,7 +154,7 @@ TEST_CASE("a value that is read again after its update keeps its own memory") {
   Value* updated = c.node("sub", {p, g});
   c.output(updated);
   c.output(c.node("mul", {c.node("abs", {p}), updated}));
-  c.graph.updates.push_back({"in0", "out0", "p", "parameter"});
+  c.graph.updates.push_back({"in0", "out0", "p", {UpdateKind::parameter}});
   size_t shared = 0;
   const HostArrays apart = c.run({}), in_place = run_in_place(c, {}, shared);
   CHECK(c.steps.size() == 1);

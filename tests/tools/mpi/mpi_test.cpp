@@ -172,7 +172,7 @@ TEST_CASE("what cannot be one run is refused in one line") {
         "opt-partition: --timeout: expected a number of seconds above 0");
   CHECK(line(both.processes(2, {"partition", opt_tiny, "-o", "out"})) ==
         "opt-partition: partition is the work of one process, and mpirun started several; run it without mpirun; run, "
-        "check, bench, train, reshard and generate are shared among processes");
+        "train, reshard, check, bench and generate are shared among processes");
   CHECK(line(both.processes(2, words, {.in_child = [] { ::setenv("OPT_PARTITION_MPI_MODULE", "/nowhere", 1); }})) ==
         "opt-partition: mpirun started 2 processes: without the module opt-partition-mpi.so they can't work together; "
         "install the package opt-partition-mpi, or run without mpirun, with threads");

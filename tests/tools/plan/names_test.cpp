@@ -347,7 +347,7 @@ TEST_CASE("what a line of results sends is told by --what-if") {
   write_text(box / "s.txt", "op:Softmax replicate\n");
   const Result r = box.run({model("opt-tiny"), "--sharding", "s.txt", "-o", "out", "--no-html"});
   REQUIRE(r.code == 0);
-  CHECK(has(unwrapped(r.err), "tells inspect --what-if 'op:Softmax=replicate'"));
+  CHECK(has(unwrapped(r.err), "inspect --what-if 'op:Softmax=replicate' tells what is sent"));
   REQUIRE(box.run({model("opt-tiny"), "-o", "plain", "--no-html"}).code == 0);
   const Result told = box.run({"inspect", "plain", "--model", model("opt-tiny"), "--what-if", "op:Softmax=replicate"});
   REQUIRE(told.code == 0);

@@ -271,7 +271,7 @@ TEST_CASE("heads of keys and values that several devices hold are striped, each 
   };
   // 3 heads of keys for 6 of queries: over 4 devices 0, 1 and twice 2.
   const std::string four = page("4"), two = page("2");
-  CHECK(has(four, "copies of heads of keys and values"));
+  CHECK(has(four, "copies of key/value heads"));
   CHECK(has(four, "id=\"stripes3\""));
   CHECK(has(four, "fill=\"url(#stripes3)\""));
   CHECK(!has(four, "fill=\"url(#stripes1)\""));

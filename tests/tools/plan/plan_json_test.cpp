@@ -19,7 +19,7 @@ using JsonValue = llvm::json::Value;
 Plan plan_of(const std::string& name, bool train, const std::string& mesh = "2") {
   JobOptions o;
   o.model = export_of(name) + "/model.onnx";
-  o.mesh = mesh;
+  o.mesh = must(parse_mesh(mesh));
   o.train = train;
   o.training.optimizer.name = "adamw";
   o.training.optimizer.weight_decay = 0.1;

@@ -90,6 +90,18 @@ TEST_CASE("the JSON Schemas of check, bench, diff and results hold for what thes
   CHECK(schema_of("check").fault(json_of(box / "bench.json"), "check") != "");
 }
 
+TEST_CASE("the JSON Schemas of generate's times and of versions hold for what is written") {
+  const Sandbox box;
+  REQUIRE(box.run({"generate", export_of("opt-tiny") + "/model.onnx", "--devices", "2", "--prompt-ids", "5,9",
+                   "--tokens", "3", "--json", "times.json"})
+              .code == 0);
+  CHECK(schema_of("generate").fault(json_of(box / "times.json"), "generate") == "");
+  write_text(box / "version.json", box.run({"--version", "--json"}).out);
+  CHECK(schema_of("version").fault(json_of(box / "version.json"), "version") == "");
+  CHECK(schema_of("generate").fault(json_of(box / "version.json"), "generate") != "");
+  CHECK(schema_of("version").fault(json_of(box / "times.json"), "version") != "");
+}
+
 TEST_CASE("the JSON Schemas of errors, checkpoints, manifests and logs hold for what is written") {
   const Sandbox box;
   const std::string folder = export_of("opt-tiny"), model = folder + "/model.onnx";

@@ -13,7 +13,7 @@ using namespace optp;
 namespace fs = std::filesystem;
 
 namespace {
-Job training_job(const std::string& folder, const char* compute, bool recompute) {
+Job training_job(const std::string& folder, DType compute, bool recompute) {
   JobOptions o;
   o.model = folder + "/model.onnx";
   o.train = true;
@@ -30,13 +30,13 @@ DimValues some_dims(const Graph& graph) {
 
 TEST_CASE("no scores stand between the forward pass and the backward pass of any export") {
   for (const auto& entry : fs::directory_iterator(OPTP_TEST_DATA "/exports"))
-    for (const char* compute : {"f32", "bf16"})
+    for (const DType compute : {DType::f32, DType::bf16})
       for (const bool recompute : {false, true}) {
         const std::string name = entry.path().filename().string();
         // No logits; no weights; caches, which no step of training has.
         if (name == "bert-tiny" || llvm::StringRef(name).ends_with("structure") || name == "opt-tiny-past") continue;
         CAPTURE(name);
-        CAPTURE(compute);
+        CAPTURE(to_string(compute).str());
         CAPTURE(recompute);
         const Job job = training_job(entry.path().string(), compute, recompute);
         const int64_t attentions = llvm::count_if(

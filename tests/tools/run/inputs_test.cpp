@@ -318,7 +318,7 @@ TEST_CASE("a mesh that the strategy can't use, or that contradicts the number of
       {{"--devices", "2", "--mesh", "tensor=3"},
        "--devices 2 and --mesh tensor=3: expected one number of devices, found 3 in the mesh"},
       {{"--devices", "2", "--mesh", "data=2,tensor=2"},
-       "--devices 2 and --mesh data=2,tensor=2: expected one number of devices, found 4 in the mesh"},
+       "--devices 2 and --mesh data=2, tensor=2: expected one number of devices, found 4 in the mesh"},
   };
   for (const Row& row : rows) {
     const Result r = box.run(Words{model, "-o", "out"} + row.flags);

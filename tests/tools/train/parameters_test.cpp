@@ -119,12 +119,12 @@ TEST_CASE("inspect lists what is trained, what is frozen and what is constant, w
   const Result lists = box.run({"inspect", "out", "--tensors"});
   CAPTURE(lists.out);
   CHECK(lists.out.find("trained: ") == 0);
-  CHECK(lists.out.find("\nfrozen: 4 tensors, 160 numbers\n  m.ln.bias  float32 [32]  32\n") != std::string::npos);
+  CHECK(lists.out.find("\nfrozen: 4 tensors, 160 elements\n  m.ln.bias  float32 [32]  32\n") != std::string::npos);
   CHECK(lists.out.find("\nconstant: ") != std::string::npos);
   const Result text = box.run({"inspect", "out"});
   CAPTURE(text.out);
   CHECK(text.out.find("\n  trained: ") != std::string::npos);
-  CHECK(text.out.find("\n  frozen: 4 tensors, 160 numbers: ") != std::string::npos);
+  CHECK(text.out.find("\n  frozen: 4 tensors, 160 elements: ") != std::string::npos);
   const Result refused =
       box.run({model_of("learned-tiny") + "/model.onnx", "--devices", "2", "--untie", "x*", "-o", "other"});
   CHECK(refused.code == 2);

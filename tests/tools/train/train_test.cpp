@@ -209,7 +209,7 @@ TEST_CASE("a checkpoint is the same on any number of devices: parameters, state 
       const CheckpointTensor* other = after.find(tensor.name);
       REQUIRE(other);
       CHECK(llvm::cantFail(before.whole(tensor)).bytes == llvm::cantFail(after.whole(*other)).bytes);
-      state += tensor.kind == "exp_avg_sq";
+      state += tensor.kind.state_name == "exp_avg_sq";
     }
     // And training goes on: the next loss differs by the order of sums alone.
     REQUIRE(t.train({"--resume", "other", "--max-steps", "4"}, opt_tiny, devices).code == 0);
@@ -581,7 +581,7 @@ TEST_CASE("a checkpoint's index tells what the model calls a parameter, where th
   for (const CheckpointTensor& tensor : c.tensors()) {
     CAPTURE(tensor.name);
     // The file's own names are known by a colon; what is PyTorch's already is not told twice.
-    const bool is_exporters = tensor.kind == "parameter" && tensor.name.find(':') != std::string::npos;
+    const bool is_exporters = tensor.kind.of == UpdateKind::parameter && tensor.name.find(':') != std::string::npos;
     CHECK(tensor.model_name.empty() == !is_exporters);
     if (is_exporters) renamed[tensor.name] = tensor.model_name;
   }
@@ -599,7 +599,7 @@ TEST_CASE("export changes nothing but the trained tensors, and each of them to t
   onnx::ModelProto before = model_of(opt_tiny), after = model_of(t.box / "up.onnx");
   size_t compared = 0;
   for (const CheckpointTensor& tensor : c.tensors()) {
-    if (tensor.kind != "parameter") continue;
+    if (tensor.kind.of != UpdateKind::parameter) continue;
     const HostArray whole = llvm::cantFail(c.whole(tensor));
     const auto* own = initializer(after, tensor.name);
     REQUIRE(own);

@@ -341,8 +341,7 @@ std::string atlas(const Page& page) {
   if (llvm::any_of(page.kinds, [](const Kind& k) { return has_copies(*k.tensors[0]); }))
     out += stripes() +
            "<ul class=\"legend\"><li><i class=\"c0\"></i>held by one device</li><li><i class=\"copies\"></i>copies of "
-           "heads "
-           "of keys and values: striped in the colours of the devices that hold them for their queries</li></ul>\n";
+           "key/value heads: striped in the colours of the devices that hold them for their queries</li></ul>\n";
   out += "<div class=\"atlas\">";
   std::string vectors;  // whole norms and biases: many, small and all the same to look at
   int64_t n_vectors = 0, vector_bytes = 0;

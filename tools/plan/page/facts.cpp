@@ -97,7 +97,7 @@ std::vector<Kind> find_kinds(const Page& page) {
     kind.tensors.push_back(&p);
     kind.bytes += p.bytes;
     // Exporters name transposed copies by number.
-    const bool anonymous = llvm::StringRef(model_name(p)).starts_with("onnx::");
+    const bool anonymous = is_numbered(model_name(p));
     if (anonymous || kind.name != folded(page.short_name(p.name)))
       if (auto u = user.find(p.name); u != user.end()) kind.user = folded(page.short_name(u->second));
     if (anonymous)
@@ -132,7 +132,7 @@ Page::Page(const Plan& plan) : plan(plan), devices(plan.mesh.devices()), trainin
   for (const Plan::Parameter& p : plan.parameters) {
     add(p, p.aliases);
     if (!p.model_name.empty()) model_names[p.name] = p.model_name;
-    if (!llvm::StringRef(model_name(p)).starts_with("onnx::")) names.push_back(model_name(p));
+    if (!is_numbered(model_name(p))) names.push_back(model_name(p));
   }
   for (const Plan::Value& v : plan.values) add(v, {});
   for (const auto* ports : {&plan.inputs, &plan.outputs})

@@ -7,7 +7,7 @@ namespace optp::page {
 std::string fit(const Page& page, const Fit& fit) {
   std::string out = "<p><b>" + std::string(fit.fits() ? "Every device's part fits" : "Not every device's part fits") +
                     " into " + bytes(fit.limit_bytes) + "</b>, at " + escaped(examples_text(page.plan)) +
-                    ". The fewest devices that do: " + escaped(smallest_text(fit)) + ".</p>";
+                    ". The fewest that do: " + escaped(smallest_text(fit)) + ".</p>";
   std::string table = "<table class=\"sort\">" +
                       table_head({"device", "#weights", "#gradients", "#optimizer state", "#activations, estimated",
                                   "#inputs and outputs", "#cache of keys and values", "#together", "fits"}) +

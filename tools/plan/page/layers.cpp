@@ -50,8 +50,7 @@ std::string box(const Page& page, const Box& b, bool several) {
     }
   // Exporters name transposed copies by number: the node tells which product it is.
   const Plan::FlowEntry &first = entry(page, b.entries[0]), &last = entry(page, b.entries.back());
-  if (!first.parameters.empty() && llvm::StringRef(page.short_name(first.parameters[0])).starts_with("onnx::") &&
-      !first.node.empty())
+  if (!first.parameters.empty() && is_numbered(page.short_name(first.parameters[0])) && !first.node.empty())
     out += "<p class=\"note\">" + escaped(several ? folded(first.node) : first.node) + "</p>";
   return out + "</div><p class=\"result\">→ " + link(last.result, "result") + " " +
          chip(page.tensors.at(last.result)->dims, last.sharding) + "</p></div>";

@@ -6,10 +6,15 @@
 
 namespace optp::page {
 namespace {
+enum class Kind { parameter, input, output, constant, value };
+std::string to_string(Kind kind) {
+  constexpr const char* words[] = {"parameter", "input", "output", "constant", "value"};
+  return words[size_t(kind)];
+}
 // A tensor of the plan as a row of the table.
 struct Entry {
   const Plan::Tensor* tensor;
-  const char* kind;
+  Kind kind;
   llvm::StringRef detail;  // of what training adds: its role or phase
   llvm::ArrayRef<std::string> aliases;
   std::optional<int64_t> bytes;
@@ -19,22 +24,21 @@ struct Entry {
 std::vector<Entry> entries_of(const Plan& plan) {
   std::vector<Entry> out;
   for (const Plan::Parameter& p : plan.parameters)
-    out.push_back({&p, "parameter", "", p.aliases, p.bytes, p.model_name});
-  for (auto [ports, kind] : {std::pair{&plan.inputs, "input"}, {&plan.outputs, "output"}})
+    out.push_back({&p, Kind::parameter, "", p.aliases, p.bytes, p.model_name});
+  for (auto [ports, kind] : {std::pair{&plan.inputs, Kind::input}, {&plan.outputs, Kind::output}})
     for (const Plan::Port& p : *ports) {
       using enum Plan::Role;
       const bool added =
           plan.is_training() && llvm::is_contained({state, step, gradient, parameter, accumulated}, p.role);
       out.push_back({&p, kind, added ? to_string(p.role) : "", {}, std::nullopt});
     }
-  for (const Plan::Constant& c : plan.constants) out.push_back({&c, "constant", "", c.aliases, c.bytes});
+  for (const Plan::Constant& c : plan.constants) out.push_back({&c, Kind::constant, "", c.aliases, c.bytes});
   for (const Plan::Value& v : plan.values)
-    out.push_back({&v, "value", v.phase == Phase::forward ? "" : to_string(v.phase), {}, std::nullopt, v.module});
+    out.push_back({&v, Kind::value, v.phase == Phase::forward ? "" : to_string(v.phase), {}, std::nullopt, v.module});
   return out;
 }
 bool is_folded(const Page& page, const Entry& e) {
-  const llvm::StringRef kind = e.kind;
-  return !e.detail.empty() || (page.training && (kind == "constant" || kind == "value"));
+  return !e.detail.empty() || (page.training && (e.kind == Kind::constant || e.kind == Kind::value));
 }
 
 class Table {
@@ -48,12 +52,13 @@ class Table {
     std::string also = e.in_model.empty() ? "" : "<br><small>" + escaped(e.in_model) + "</small>";
     for (const std::string& a : e.aliases)
       also += "<br><small>also <span" + own_anchor(a) + ">" + escaped(a) + "</span></small>";
-    return "<tr" + own_anchor(t.name) + "><td>" + escaped(t.name) + also + "<td>" + e.kind + type_of(t) +
+    return "<tr" + own_anchor(t.name) + "><td>" + escaped(t.name) + also + "<td>" + to_string(e.kind) + type_of(t) +
            (e.bytes ? grouped(*e.bytes) : "") + "<td>" + page_.because(t) + "\n";
   }
   void fold(const Entry& e) {
     const Plan::Tensor& t = *e.tensor;
-    const std::string kind = e.kind + (e.detail.empty() ? "" : ", " + e.detail.str()), pattern = folded(t.name);
+    const std::string kind = to_string(e.kind) + (e.detail.empty() ? "" : ", " + e.detail.str()),
+                      pattern = folded(t.name);
     const std::string key =
         kind + "\n" + pattern + "\n" + shape_text(t.dims) + to_string(t.sharding) + long_name(t.dtype).str();
     auto [it, fresh] = index_.emplace(key, folded_.size());

@@ -83,7 +83,7 @@ std::string time_figure(const Page& page, const Trace* trace) {
   const std::string assumption = seconds(predicted) + " predicted" + at_examples(page.plan) + ", from " +
                                  page::flops(double(most_flops)) + " on the busiest device (" +
                                  percent(double(most_flops), double(t.flops)) +
-                                 " of the whole model's products) at an assumed 100&nbsp;Gflop/s, and the bytes moved "
+                                 " of the whole model's products) at an assumed 100&nbsp;GFLOP/s, and the bytes moved "
                                  "at 10&nbsp;GB/s: a core of a CPU. Scale it to your device.";
   if (!trace) return figure("Time, predicted", seconds(predicted), assumption);
   const Trace::Run& run = typical_run(*trace);

@@ -1,0 +1,18 @@
+// A flag's value that its own reader refuses while the command line is parsed, with the parts of the error.
+#pragma once
+#include <CLI/CLI.hpp>
+
+#include "frontend/ir/diagnostic.h"
+
+namespace optp {
+struct Refused : CLI::ParseError {
+  Diagnostic why;
+  explicit Refused(Diagnostic d)
+      : CLI::ParseError("Refused", d.message(), CLI::ExitCodes::InvalidError), why(std::move(d)) {}
+};
+template <typename T>
+T value_or_refuse(llvm::Expected<T> value) {
+  if (!value) throw Refused(take_diagnostic(value.takeError()));
+  return std::move(*value);
+}
+}  // namespace optp
