@@ -51,8 +51,9 @@ const Option all_options[] = {
      }},
     {"compute",
      [](NamedPassOptions& o, llvm::StringRef v) {
-       o.passes.compute = v == "bf16" ? DType::bf16 : DType::f32;
-       return v == "bf16" || v == "f32";
+       const auto dtype = dtype_from(v);
+       o.passes.compute = dtype.value_or(DType::f32);
+       return dtype && (is_half(*dtype) || *dtype == DType::f32);
      }},
     {"last-logits", [](NamedPassOptions& o, llvm::StringRef v) { return o.passes.last_logits = v.empty(); }},
     {"nesterov", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.optimizer.nesterov = v.empty(); }},

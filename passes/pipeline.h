@@ -24,9 +24,9 @@ struct Compilation {
   std::unique_ptr<Graph> decoder;    // as add-caches and last-logits made it of the imported graph; null without caches
   std::unique_ptr<Graph> inference;  // the annotated graph that training started from; null unless it trains
   std::unique_ptr<Graph> spmd;       // after split: right for every rank, with symbolic local shapes
-  // After materialise, one per rank. `first_alone`: for who writes and runs none; all but the first are null.
+  // After materialise, one per rank; null for those that nobody here runs or writes. `wanted`: all where it says none.
   std::vector<std::unique_ptr<Graph>> ranks;
-  bool first_alone = false;
+  std::optional<std::vector<int64_t>> wanted;
   // What stages hand on to each other: annotate to those that rewrite by it, which drop it where they did …
   std::unique_ptr<Annotation> annotation;
   // … and those of training.

@@ -1,5 +1,5 @@
-// --compute bf16: products take operands of half precision and sum them up in float32. Casts say so, around a float32
-// product, so that any evaluator computes the same; all between products stays float32.
+// --compute bf16, or f16: products take operands of half precision and sum them up in float32. Casts say so, around a
+// float32 product, so that any evaluator computes the same; all between products stays float32.
 //   before   %y = contract(%x: f32[..], %w: f32[..])
 //   after    %x.bf16 = cast(%x)   %x.wide = cast(%x.bf16): f32   %w.wide = cast(%w: bf16[..]): f32
 //            %y = contract(%x.wide, %w.wide)

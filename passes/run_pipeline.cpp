@@ -1,5 +1,6 @@
 // The driver of the pipeline: runs stages, drops what they left unused, verifies, and tells who watches.
 #include <chrono>
+#include <numeric>
 
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/ScopeExit.h"
@@ -31,9 +32,10 @@ class Driver {
       progress(k, 0);
       if (hooks_.before) hooks_.before(s, c_.newest());
       c_.passes.limit = hooks_.rewrite_limit && hooks_.rewrite_limit->first == s.name ? &limit_ : nullptr;
-      for (int64_t rank = 0; rank < times(s); ++rank) {
+      int64_t done = 0;
+      for (const int64_t rank : ranks_of(s)) {
         if (auto e = step(s, rank)) return e;
-        progress(k, rank + 1);
+        progress(k, ++done);
       }
       if (s.is(Stage::per_rank) && c_.whole) c_.ranks.resize(size_t(c_.whole->mesh.devices()));
       c_.passes.limit = nullptr;
@@ -48,9 +50,14 @@ class Driver {
   }
 
  private:
-  int64_t times(const Stage& s) const {
-    return s.is(Stage::per_rank) && !c_.first_alone && c_.whole ? c_.whole->mesh.devices() : 1;
+  std::vector<int64_t> ranks_of(const Stage& s) const {
+    if (!s.is(Stage::per_rank) || !c_.whole) return {0};
+    if (c_.wanted) return *c_.wanted;
+    std::vector<int64_t> all(size_t(c_.whole->mesh.devices()));
+    std::iota(all.begin(), all.end(), 0);
+    return all;
   }
+  int64_t times(const Stage& s) const { return int64_t(ranks_of(s).size()); }
   size_t annotates() const {
     return size_t(llvm::find_if(stages_, [](const Stage* s) { return s->name == llvm::StringRef("annotate"); }) -
                   stages_.begin());

@@ -60,4 +60,14 @@ inline void append_eltwise(dnnl::post_ops& ops, dnnl::algorithm algorithm, float
 #endif
 }
 
+// Whether oneDNN has products of float16 here. A set's number has a bit for each extension that it holds.
+inline bool multiplies_float16() {
+#if DNNL_VERSION_MAJOR >= 3
+  const auto has = unsigned(dnnl::get_effective_cpu_isa()), needs = unsigned(dnnl::cpu_isa::avx512_core_fp16);
+  return (has & needs) == needs;
+#else
+  return false;
+#endif
+}
+
 }  // namespace optp::onednn

@@ -72,7 +72,7 @@ std::optional<optp::Mesh> mesh_of(const std::string& text) {
 // `weights`: they are to be written, if they are there.
 Planned planned(const PlanOptions& o, bool plan_only, bool weights) {
   optp::JobOptions options;
-  options.plan_only = plan_only;
+  if (plan_only) options.ranks.emplace();
   options.model = o.model, options.mesh = mesh_of(o.mesh), options.strategy = o.strategy,
   options.sharding_file = o.sharding_file, options.train = o.train;
   if (o.sharded_outputs) options.outputs = optp::OutputLayout::sharded;

@@ -166,20 +166,37 @@ llvm::Expected<PassOptions> pass_options_of(const JobOptions& o) {
 }
 }  // namespace
 
-llvm::Expected<Job> make_job(const JobOptions& o) {
-  Job job;
+llvm::Expected<Mesh> mesh_of(const JobOptions& o) {
   if (o.devices && (*o.devices < 1 || *o.devices > most_devices))
     return error(Code::bad_value).flag("--devices", *o.devices).expected("from 1 to " + llvm::Twine(most_devices));
-  if (auto e = check_settings(training_of(o))) return e;
-  if (auto dims = parse_dims(o.dims); !dims) return dims.takeError();  // before the model is read
-  if (auto shapes = parse_input_shapes(o.input_shapes); !shapes) return shapes.takeError();
   const Mesh mesh = o.mesh.value_or(Mesh{{{"tensor", o.devices.value_or(2)}}});
-  if (o.kv_cache && o.train) return error(Code::bad_value).flag("--kv-cache").what("a training step has no caches");
   if (o.devices && mesh.devices() != *o.devices)
     return error(Code::bad_value)
         .flag("--devices", llvm::Twine(*o.devices) + " and --mesh " + to_string(mesh))
         .expected("one number of devices")
         .found(llvm::Twine(mesh.devices()) + " in the mesh");
+  return mesh;
+}
+
+llvm::Expected<size_t> devices_of(const JobOptions& o) {
+  auto mesh = mesh_of(o);
+  if (!mesh) return mesh.takeError();
+  return size_t(mesh->devices());
+}
+
+llvm::Expected<Job> make_job(const JobOptions& o) {
+  Job job;
+  auto mesh = mesh_of(o);
+  if (!mesh) return mesh.takeError();
+  if (auto e = check_settings(training_of(o))) return e;
+  if (auto dims = parse_dims(o.dims); !dims) return dims.takeError();  // before the model is read
+  if (auto shapes = parse_input_shapes(o.input_shapes); !shapes) return shapes.takeError();
+  if (o.compute == DType::f16 && o.train)
+    return error(Code::bad_value)
+        .flag("--compute", "'f16'")
+        .what("not for a training step: gradients are smaller than float16's least number")
+        .hint("--compute bf16");
+  if (o.kv_cache && o.train) return error(Code::bad_value).flag("--kv-cache").what("a training step has no caches");
   auto passes = pass_options_of(o);
   if (!passes) return passes.takeError();
   job.passes = std::move(*passes);
@@ -196,10 +213,11 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   if (!asked) return asked.takeError();
   if (auto e = check_names(*job.imported, *asked)) return e;
   job.asked = std::move(*asked);
-  job.imported->mesh = mesh;
+  job.imported->mesh = *mesh;
   job.whole = job.imported->clone();
   job.trains = o.train;
-  job.first_alone = o.plan_only;
+  job.wanted = o.ranks;
+  if (job.wanted && !llvm::is_contained(*job.wanted, 0)) job.wanted->insert(job.wanted->begin(), 0);
   job.training = training_of(o);
   auto watch = Watch::create(o.watch, o.train);
   if (!watch) return watch.takeError();
@@ -218,6 +236,7 @@ llvm::Expected<Job> retrain(const Job& job, const TrainingOptions& training) {
   Job out;
   out.passes = job.passes;
   out.trains = true;
+  out.wanted = job.wanted;
   out.training = training;
   out.imported = job.imported->clone(), out.asked = job.asked;
   out.whole = (job.inference ? job.inference : job.whole)->clone();

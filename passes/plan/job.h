@@ -20,13 +20,14 @@ struct JobOptions {
   OutputLayout outputs = OutputLayout::whole;
   std::vector<Constraint> constraints;  // before those of the file
   bool untied = false, keep_shared = false, sequence_parallel = false;
-  DType compute = DType::f32;   // or bf16: of products' operands
+  DType compute = DType::f32;   // or bf16, f16: of products' operands
   std::optional<Dim> kv_cache;  // a decoder with caches of so many tokens
   bool last_logits = false;     // which gives logits of the last of a run's tokens only
   std::vector<std::string> tie, untie;
   std::vector<std::string> dims, input_shapes;  // NAME=NUMBER, NAME:1x128
   bool train = false;
-  bool plan_only = false;  // no rank's graph is run or written: the first one alone is made
+  // Whose graphs are run or written here; beside them the first is made, which the plan tells of. None: all.
+  std::optional<std::vector<int64_t>> ranks;
   TrainingOptions training;
   std::vector<double> betas;
   WatchOptions watch;
@@ -39,6 +40,9 @@ struct Job : Compilation {
   std::unique_ptr<Graph> imported;
   DimValues asked;  // the dims that the options say, which its inputs can have
 };
+// Errors: a number of devices that there cannot be, or that the mesh contradicts.
+llvm::Expected<Mesh> mesh_of(const JobOptions& options);
+llvm::Expected<size_t> devices_of(const JobOptions& options);
 inline bool is_default_mesh(const JobOptions& o) { return !o.devices && !o.mesh; }
 // Stopped early (--stop-after), there is no job but an error of Fault::stopped.
 llvm::Expected<Job> make_job(const JobOptions& options);

@@ -13,7 +13,7 @@ llvm::Error write_text_file(OutputTransaction& out, llvm::StringRef name, llvm::
 
 llvm::Error write_partition(const Job& job, const Plan& plan, OutputTransaction& out,
                             const std::function<void(int64_t bytes)>& wrote) {
-  for (size_t r = 0; r < job.ranks.size() && !job.first_alone; ++r) {
+  for (size_t r = 0; r < job.ranks.size(); ++r) {
     const ExportOptions options{.metadata = {{"devices", std::to_string(job.ranks.size())},
                                              {"mesh", to_string(job.whole->mesh)},
                                              {"strategy", job.passes.strategy},

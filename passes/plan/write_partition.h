@@ -7,8 +7,8 @@
 #include "passes/plan/plan.h"
 
 namespace optp {
-// plan.json, and of each rank that the job has whole its graph and its share of the weights, if the plan has these.
-// `wrote` is told now and then of more bytes of weights. The caller commits.
+// plan.json, and of each rank its graph and its share of the weights, if the plan has these. `wrote` is told now and
+// then of more bytes of weights. The caller commits.
 llvm::Error write_partition(const Job& job, const Plan& plan, OutputTransaction& out,
                             const std::function<void(int64_t bytes)>& wrote = nullptr);
 // One more file of text.

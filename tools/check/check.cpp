@@ -24,6 +24,7 @@
 #include "tools/check/mutants.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
+#include "tools/cli/machine.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/suggestions.h"
 #include "tools/run/arrays_at_root.h"
@@ -50,7 +51,7 @@ class Checker {
 
   // The root has the whole model and every rank's graph, for what is computed in float64; the others have their ranks.
   llvm::Error run() {
-    if (auto e = same_plan(world_, job_.ranks)) return e;
+    if (auto e = same_plan(world_, *job_.spmd)) return e;
     {
       const Progress preparing("preparing");
       if (auto e = prepare()) return e;
@@ -335,6 +336,11 @@ class Checker {
 };
 }  // namespace
 
+static llvm::Expected<Job> job_of(const JobOptions& options) {
+  if (auto e = can_compute(options.compute)) return e;
+  return make_job(options);
+}
+
 Command add_check(CLI::App& app, WorldMaker make_world) {
   auto o = std::make_shared<CheckOptions>();
   CLI::App* c =
@@ -366,9 +372,12 @@ Command add_check(CLI::App& app, WorldMaker make_world) {
             // The forward part of a training step is the inference plan's.
             JobOptions forward = o->job;
             forward.train = false;
-            auto job = make_job(forward);
-            auto world = make_world(job ? llvm::Expected<size_t>(job->ranks.size()) : job.takeError());
+            auto world = make_world(devices_of(forward));
             if (!world) return world.takeError();
+            const llvm::ArrayRef<size_t> held = (*world)->held();
+            if (!(*world)->is_root()) forward.ranks.emplace(held.begin(), held.end());  // the root compares all
+            auto job = job_of(forward);
+            if (auto e = (*world)->agree(job ? llvm::Error::success() : job.takeError())) return e;
             return (*world)->run([&] { return Checker(*o, std::move(*job), **world).run(); });
           },
           .runs_ranks = true};

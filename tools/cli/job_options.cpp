@@ -87,9 +87,9 @@ llvm::Expected<OutputLayout> parse_outputs(llvm::StringRef text) {
   return error(Code::bad_value).flag("--outputs", quoted(text)).expected("whole or sharded");
 }
 llvm::Expected<DType> parse_compute(llvm::StringRef text) {
-  for (DType dtype : {DType::f32, DType::bf16})
+  for (DType dtype : {DType::f32, DType::bf16, DType::f16})
     if (to_string(dtype) == text) return dtype;
-  return error(Code::bad_value).flag("--compute", quoted(text)).expected("f32 or bf16");
+  return error(Code::bad_value).flag("--compute", quoted(text)).expected("f32, bf16 or f16");
 }
 }  // namespace
 
@@ -131,7 +131,7 @@ void add_job_options(CLI::App& command, JobOptions& o) {
                   .add_option_function<std::string>(
                       "--compute", [&o](const std::string& text) { o.compute = value_or_refuse(parse_compute(text)); },
                       "precision of products' operands, summed up in float32, and of weights as stored")
-                  ->type_name("f32|bf16")
+                  ->type_name("f32|bf16|f16")
                   ->default_str("f32"),
               {"dtype", "precision", "bf16", "fp16", "torch-dtype", "half"});
   also_called(command
@@ -177,13 +177,14 @@ void add_optimizer_options(CLI::App& command, JobOptions& o) {
               {"gradient-accumulation-steps", "grad-accum", "micro-batches"});
   also_called(command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm"),
               {"clip", "clip-grad", "clip-grad-norm", "grad-clip", "gradient-clipping"});
-  also_called(command
-                  .add_option("--zero", t.zero,
-                              "1, 2 or 3: the devices along the mesh axis data share optimizer state; gradients, too; "
-                              "and parameters (ZeRO)")
-                  ->type_name("0|1|2|3")
-                  ->check(CLI::Range(0, 3)),
-              {"zero-stage", "fsdp", "sharded-optimizer"});
+  also_called(
+      command
+          .add_option("--zero", t.zero,
+                      "the devices along the mesh axis data each keep a part of 1: the optimizer state; 2: gradients, "
+                      "too; 3: parameters, too (ZeRO)")
+          ->type_name("0|1|2|3")
+          ->check(CLI::Range(0, 3)),
+      {"zero-stage", "fsdp", "sharded-optimizer"});
   also_called(command.add_flag("--recompute", t.recompute,
                                "keep only each layer's input for the backward pass, and compute the rest again"),
               {"gradient-checkpointing", "activation-checkpointing", "checkpoint-activations", "remat"});

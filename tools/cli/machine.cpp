@@ -2,14 +2,15 @@
 
 #include <unistd.h>
 
-#include <dnnl.hpp>
 #include <thread>
 
+#include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
 #include "runtime/instruction_set.h"
+#include "runtime/onednn.h"
 #include "tools/cli/progress.h"
 
 namespace optp {
@@ -56,6 +57,14 @@ std::string onednn_instruction_set() {
 bool multiplies_bfloat16() {
   const auto has = unsigned(dnnl::get_effective_cpu_isa()), needs = unsigned(dnnl::cpu_isa::avx512_core_bf16);
   return (has & needs) == needs;
+}
+llvm::Error can_compute(DType compute) {
+  if (compute != DType::f16 || onednn::multiplies_float16()) return llvm::Error::success();
+  return error(Code::bad_value)
+      .flag("--compute", quoted(to_string(compute)))
+      .expected("a processor with AVX512-FP16, and oneDNN 3.0 or later")
+      .found(onednn_instruction_set() + ", oneDNN " + onednn_version())
+      .hint("--compute bf16; partition writes float16 graphs for other evaluators");
 }
 void remark_on_compute(DType compute) {
   if (compute != DType::bf16 || multiplies_bfloat16() || Progress::silenced()) return;

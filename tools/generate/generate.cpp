@@ -138,7 +138,7 @@ llvm::Expected<Source> checked_source(const GenerateOptions& o, llvm::ArrayRef<T
 // Prompts of one length go together: a model need not know what padding is.
 llvm::Error generate_all(const GenerateOptions& o, Source& source, std::vector<Text>& texts, const Prompt& stops,
                          World& world) {
-  if (auto e = source.job ? same_plan(world, source.job->ranks) : same_plan(world, o.job.model)) return e;
+  if (auto e = source.job ? same_plan(world, *source.job->spmd) : same_plan(world, o.job.model)) return e;
   auto decoder = decoder_of(source, world, o.inputs, o.random_weights, o.threads);
   if (!decoder) return decoder.takeError();
   std::map<size_t, std::vector<int64_t>> by_length;
@@ -150,6 +150,24 @@ llvm::Error generate_all(const GenerateOptions& o, Source& source, std::vector<T
     if (auto e = go_on(**decoder, batch, rows, o, stops, world, timing)) return e;
   }
   return world.at_root([&] { return report(o, texts, timing); });
+}
+
+// A folder's plan says how many ranks there are; of a model the graphs of those that run here are made.
+llvm::Expected<std::pair<std::unique_ptr<World>, Source>> begin(GenerateOptions& o, llvm::ArrayRef<Text> texts,
+                                                                const WorldMaker& make_world) {
+  using Begun = std::pair<std::unique_ptr<World>, Source>;
+  if (is_partitioned(o.job.model)) {
+    auto source = checked_source(o, texts);
+    auto world = make_world(source ? llvm::Expected<size_t>(source->devices()) : source.takeError());
+    if (!world) return world.takeError();
+    return Begun{std::move(*world), std::move(*source)};
+  }
+  auto world = make_world(devices_of(o.job));
+  if (!world) return world.takeError();
+  o.job.ranks.emplace((*world)->held().begin(), (*world)->held().end());
+  auto source = checked_source(o, texts);
+  if (auto e = (*world)->agree(source ? llvm::Error::success() : source.takeError())) return e;
+  return Begun{std::move(*world), std::move(*source)};
 }
 
 llvm::Error generate(GenerateOptions o, const WorldMaker& make_world) {
@@ -166,11 +184,10 @@ llvm::Error generate(GenerateOptions o, const WorldMaker& make_world) {
   for (Prompt& p : *prompts) texts.push_back({std::move(p), {}});
   if (!o.job.kv_cache) o.job.kv_cache = Dim::symbol("capacity");
   o.job.last_logits = true;
-  auto source = checked_source(o, texts);
-  auto made = make_world(source ? llvm::Expected<size_t>(source->devices()) : source.takeError());
-  if (!made) return made.takeError();
-  World& world = **made;
-  return world.run([&] { return generate_all(o, *source, texts, stops, world); });
+  auto begun = begin(o, texts, make_world);
+  if (!begun) return begun.takeError();
+  auto& [world, source] = *begun;
+  return world->run([&] { return generate_all(o, source, texts, stops, *world); });
 }
 }  // namespace
 
@@ -178,6 +195,8 @@ Command add_generate(CLI::App& app, WorldMaker make_world) {
   auto o = std::make_shared<GenerateOptions>();
   CLI::App* c = app.add_subcommand("generate", "continue prompts, token after token, with cached keys and values");
   add_job_options(*c, o->job);
+  c->get_option("model")->description(
+      "ONNX file, a folder that holds one, or a folder written by partition --kv-cache");
   also_called(c->add_option("--prompt-ids", o->prompt_ids, "a prompt's ids, between commas; repeatable: a row each")
                   ->type_name("IDS")
                   ->allow_extra_args(false),

@@ -42,6 +42,7 @@ llvm::Error take_plan(Source& s) {
   return llvm::Error::success();
 }
 llvm::Error take_model(Source& s, const JobOptions& options) {
+  if (auto e = can_compute(options.compute)) return e;
   remark_on_compute(options.compute);
   auto job = make_job(options);
   if (!job) return job.takeError();
@@ -87,10 +88,10 @@ llvm::Error take_inputs(const Source& s, llvm::ArrayRef<std::string> given, Deco
 }
 }  // namespace
 
+bool is_partitioned(const std::string& path) { return llvm::sys::fs::exists(path + "/plan.json"); }
 llvm::Expected<Source> source_of(const JobOptions& options) {
   Source out{.path = options.model};
-  const bool is_written = llvm::sys::fs::exists(options.model + "/plan.json");
-  if (auto e = is_written ? take_plan(out) : take_model(out, options)) return e;
+  if (auto e = is_partitioned(options.model) ? take_plan(out) : take_model(out, options)) return e;
   return out;
 }
 

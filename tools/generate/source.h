@@ -17,6 +17,7 @@ struct Source {
   size_t devices() const { return job ? job->ranks.size() : plan->devices.size(); }
   const Mesh& mesh() const { return job ? job->whole->mesh : plan->mesh; }
 };
+bool is_partitioned(const std::string& path);  // a folder that partition wrote
 // Errors: no decoder, a folder without caches.
 llvm::Expected<Source> source_of(const JobOptions& options);
 // Before anything runs: all ids are rows, and tables and caches have room for so many tokens.

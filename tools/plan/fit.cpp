@@ -142,9 +142,9 @@ std::string to_text(const Fit& fit, const Plan& plan) {
                          shown(d.cache_bytes), shown(d.total_bytes()), fit.fits(d) ? "fits" : "DOES NOT FIT");
   }
   out << (fit.fits() ? "it fits; " : "it does not fit; ") << "the fewest that do: " << smallest_text(fit) << "\n";
-  out << "activations are estimated: what this runtime plans for values between operations and the workspace of\n"
-         "this machine's kernels (not known without rank graphs or the model), in training gradients, too, unless\n"
-         "micro-batches are added up; the rest follows from shapes\n";
+  out << "activations are estimated: what this runtime plans for values between operations and for the workspace\n"
+         "of this machine's kernels (known only with rank graphs or the model); in training they include the\n"
+         "gradients, unless micro-batches are added up; the rest follows from shapes\n";
   if (const std::string cache = cache_text(fit); !cache.empty()) out << printable(cache) << "\n";
   return text;
 }

@@ -344,8 +344,8 @@ Command add_inspect(CLI::App& app) {
   c->add_option("--want", o->what_if)->group("");  // the older name, still read
   also_called(c->add_option("--fit", o->fit,
                             std::string("SIZE of a device's memory: does each device's part fit, at the dims of --dim, "
-                                        "and how many devices does it take at least; exit code 1 if not even the "
-                                        "most do, or the given ones do not (") +
+                                        "and how many devices would do at least; exit code 1 if the plan's or the "
+                                        "given number does not do, or, of a model without one, no number tried (") +
                                 size_help + "); with --json or --html"),
               {"memory", "mem", "device-memory", "vram"});
   c->add_option("--model", o->model,

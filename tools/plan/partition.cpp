@@ -7,6 +7,7 @@
 #include "llvm/Support/raw_ostream.h"
 #include "passes/constraints.h"
 #include "passes/plan/make_plan.h"
+#include "passes/plan/plan_json.h"
 #include "passes/plan/write_partition.h"
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
@@ -22,7 +23,7 @@ namespace {
 struct PartitionOptions {
   JobOptions job;
   std::string out;
-  bool no_weights = false, no_html = false, overwrite = false;
+  bool plan_only = false, no_weights = false, no_html = false, overwrite = false;
 };
 
 // What constraints cost or could not do, and what the strategy leaves whole: a user decides by it.
@@ -33,9 +34,11 @@ void print_lines_of(const Job& job) {
 
 llvm::Error partition(const PartitionOptions& o) {
   std::optional<Progress> planning(std::in_place, "planning");
-  auto job = make_job(o.job);
+  JobOptions options = o.job;
+  if (o.plan_only) options.ranks.emplace();
+  auto job = make_job(options);
   if (!job) return job.takeError();
-  const bool weights = !o.no_weights && !o.job.plan_only && !weights_missing(*job->whole);
+  const bool weights = !o.no_weights && !o.plan_only && !weights_missing(*job->whole);
   const DimValues examples = example_dims(*job->whole, job->asked);
   Plan plan = make_plan(*job, examples, OPTP_VERSION, weights);
   if (auto e = add_activation_peaks(plan, *job, examples, /*workspace=*/false)) return e;
@@ -48,7 +51,9 @@ llvm::Error partition(const PartitionOptions& o) {
   int64_t bytes = 0;
   for (const Plan::Device& device : plan.devices) bytes += device.parameter_bytes + device.constant_bytes;
   std::optional<Progress> progress(std::in_place, "writing " + o.out, bytes, Progress::Unit::bytes);
-  if (auto e = write_partition(*job, plan, *out, [&](int64_t more) { progress->add(more); })) return e;
+  auto add = [&](int64_t more) { progress->add(more); };
+  if (auto e = o.plan_only ? write_text_file(*out, "plan.json", to_text(plan)) : write_partition(*job, plan, *out, add))
+    return e;
   if (!o.no_html) {
     auto page = plan_page(plan);
     if (!page) return page.takeError();
@@ -63,9 +68,9 @@ llvm::Error partition(const PartitionOptions& o) {
                  << (is_default_mesh(o.job) ? " (the default; --devices N says how many), " : ", ")
                  << plan.totals.parameter_elements << " parameters; communicated: " << collectives_text(plan.totals)
                  << idle
-                 << (o.job.plan_only ? "; the plan alone, without graphs"
-                     : weights       ? ""
-                                     : "; without weights")
+                 << (o.plan_only ? "; the plan alone, without graphs"
+                     : weights   ? ""
+                                 : "; without weights")
                  << "\n";
     print_lines_of(*job);
   }
@@ -88,7 +93,7 @@ Command add_partition(CLI::App& app) {
   also_called(c->add_flag("--no-weights", o->no_weights,
                           "write plan and graphs without weights, as for a model whose weights are missing"),
               {"structure-only", "skip-weights"});
-  also_called(c->add_flag("--plan-only", o->job.plan_only, "write plan.json and its page only, no graphs"),
+  also_called(c->add_flag("--plan-only", o->plan_only, "write plan.json and its page only, no graphs"),
               {"dry-run", "no-graphs"});
   c->add_flag("--no-html", o->no_html, "no plan.html, the plan as a page");
   also_called(c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds"), {"force", "replace"});

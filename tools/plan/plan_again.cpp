@@ -9,7 +9,7 @@
 namespace optp {
 namespace {
 llvm::Expected<Plan> planned(JobOptions& job, const DimValues* at) {
-  job.plan_only = true;
+  job.ranks.emplace();
   report_progress(job);
   auto made = make_job(job);
   if (!made) return made.takeError();
@@ -54,7 +54,7 @@ llvm::Expected<Plan> plan_again(const Plan& plan, const std::string& model, cons
 llvm::Expected<Plan> decoder_again(const Plan& plan, const std::string& model, const Mesh& mesh) {
   JobOptions job = job_of(plan, model, mesh);
   job.kv_cache = Dim::symbol("capacity");
-  job.plan_only = true;
+  job.ranks.emplace();
   auto made = make_job(job);
   if (!made) return made.takeError();
   auto ids = ids_of(*made->whole);

@@ -100,10 +100,12 @@ llvm::Error profile(const BenchOptions& o, World& world, const Subject& s, RankT
   return write_timeline(world, trace, o.profile, s.job);
 }
 
-llvm::Expected<Job> job_of(const BenchOptions& o) {
+llvm::Expected<Job> job_of(const BenchOptions& o, llvm::ArrayRef<size_t> held) {
+  if (auto e = can_compute(o.job.compute)) return e;
   if (o.runs < 1) return error(Code::bad_value).flag("--runs").expected("at least 1");
   if (o.warm_up < 0) return error(Code::bad_value).flag("--warm-up").expected("at least 0");
   JobOptions options = o.job;
+  options.ranks.emplace(held.begin(), held.end());
   if (o.decode > 0) {
     if (!options.kv_cache) options.kv_cache = Dim::symbol("capacity");
     options.last_logits = true;
@@ -113,10 +115,11 @@ llvm::Expected<Job> job_of(const BenchOptions& o) {
 llvm::Error bench(const BenchOptions& o, const WorldMaker& make_world) {
   remark_on_compute(o.job.compute);
   std::optional<Progress> preparing(std::in_place, "preparing");
-  auto job = job_of(o);
-  auto made = make_world(job ? llvm::Expected<size_t>(job->ranks.size()) : job.takeError());
+  auto made = make_world(devices_of(o.job));
   if (!made) return made.takeError();
   World& world = **made;
+  auto job = job_of(o, world.held());
+  if (auto e = world.agree(job ? llvm::Error::success() : job.takeError())) return e;
   return world.run([&]() -> llvm::Error {
     BenchRecord record;
     if (auto e = world.at_root([&] { return record.begin(o.json, o.against); })) return e;
@@ -129,7 +132,7 @@ llvm::Error bench(const BenchOptions& o, const WorldMaker& make_world) {
                            .random_weights = o.random_weights,
                            .profile = o.profile});
     }
-    if (auto e = same_plan(world, job->ranks)) return e;
+    if (auto e = same_plan(world, *job->spmd)) return e;
     if (o.job.train) {
       preparing.reset();
       return bench_training(*job, world, record,

@@ -10,7 +10,8 @@ llvm::Error prepare_weights(Job& job, llvm::StringRef random_weights) {
     auto seed = parse_seed(random_weights);
     if (!seed) return seed.takeError();
     std::vector<Graph*> graphs{job.imported.get(), job.whole.get(), job.spmd.get()};
-    for (auto& g : job.ranks) graphs.push_back(g.get());
+    for (auto& g : job.ranks)
+      if (g) graphs.push_back(g.get());
     draw_weights(graphs, *seed);
   }
   return need_weights(*job.whole);

@@ -20,12 +20,8 @@ llvm::Error same_plan(World& world, llvm::StringRef folder) {
   });
 }
 
-llvm::Error same_plan(World& world, llvm::ArrayRef<std::unique_ptr<Graph>> ranks) {
-  return same(world, "hash of the rank graphs", [&] {
-    std::string hashes;
-    for (const auto& graph : ranks) hashes += hash_of(to_string(*graph));
-    return hash_of(hashes);
-  });
+llvm::Error same_plan(World& world, const Graph& spmd) {
+  return same(world, "hash of the ranks' graph", [&] { return hash_of(to_string(spmd)); });
 }
 
 }  // namespace optp

@@ -166,15 +166,15 @@ llvm::Error export_model(const ExportVerbOptions& o) {
 Command add_export(CLI::App& app) {
   auto o = std::make_shared<ExportVerbOptions>();
   CLI::App* c = app.add_subcommand("export",
-                                   "write the trained weights of a checkpoint back into the model they came from, or "
-                                   "as safetensors, a file a device, too");
+                                   "write a checkpoint's trained weights back into the model they came from, or as "
+                                   "safetensors: one file, or with --plan one for each device");
   c->add_option("checkpoint", o->checkpoint, "folder written by train")->required()->type_name("DIR");
   c->add_option("-o,--output", o->out, "file to write: an ONNX model, or NAME.safetensors, the parameters alone")
       ->required()
       ->type_name("FILE");
   c->add_option("--plan", o->plan,
-                "a folder of partition: for each of its devices rank<r>.safetensors with what that device holds, in "
-                "the folder that -o names")
+                "folder written by partition: write rank<r>.safetensors for each of its devices, with what that "
+                "device holds, into the folder that -o names")
       ->type_name("DIR");
   also_called(c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds"), {"force", "replace"});
   c->add_option("--model", o->model, "the model that was trained, if it is elsewhere now")->type_name("FILE");

@@ -15,12 +15,13 @@ Command add_reshard(CLI::App& app, WorldMaker make_world) {
                             "number of devices, all along the mesh axis tensor; 2 where no --mesh is given"),
               device_words);
   also_called(add_mesh_option(*c, o->job.mesh, "named axes, e.g. data=2,tensor=4"), {"device-mesh", "topology"});
-  also_called(c->add_option("--zero", o->job.training.zero,
-                            "0 to 3: the devices along the mesh axis data share optimizer state; gradients, too; and "
-                            "parameters")
-                  ->type_name("0|1|2|3")
-                  ->check(CLI::Range(0, 3)),
-              {"zero-stage", "fsdp"});
+  also_called(
+      c->add_option("--zero", o->job.training.zero,
+                    "the devices along the mesh axis data each keep a part of 1: the optimizer state; 2: gradients, "
+                    "too; 3: parameters, too; 0: of nothing")
+          ->type_name("0|1|2|3")
+          ->check(CLI::Range(0, 3)),
+      {"zero-stage", "fsdp"});
   c->add_option("--strategy", o->job.strategy, "what is split; default: as it was")->type_name("NAME");
   c->add_option("--sharding", o->job.sharding_file, "file of constraints: PATTERN SHARDING, one per line")
       ->type_name("FILE");

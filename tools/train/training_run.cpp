@@ -48,12 +48,13 @@ class Training {
  public:
   explicit Training(const TrainOptions& o) : o_(o) {}
 
-  // What needs no world. Gives the number of ranks.
-  llvm::Expected<size_t> load(bool trains) {
+  // What needs no other process. `held`: the ranks that run here.
+  llvm::Error load(bool trains, llvm::ArrayRef<size_t> held) {
     if (trains)
       if (auto e = check(o_)) return e;
     JobOptions job_options = o_.job;
     job_options.train = true;
+    job_options.ranks.emplace(held.begin(), held.end());
     if (!o_.resume.empty()) {
       auto opened = Checkpoint::open(o_.resume);
       if (!opened) return opened.takeError();
@@ -69,13 +70,12 @@ class Training {
     if (!job) return job.takeError();
     job_ = std::move(*job);
     if (auto e = need_weights(*job_.whole)) return e;
-    if (auto e = record_job()) return e;
-    return job_.ranks.size();
+    return record_job();
   }
 
   llvm::Error run(World& world) {
     world_ = &world;
-    if (auto e = same_plan(world, job_.ranks)) return e;
+    if (auto e = same_plan(world, *job_.spmd)) return e;
     find_ports();
     if (auto e = open_data()) return e;
     if (auto e = find_position()) return e;
@@ -93,7 +93,7 @@ class Training {
   llvm::Error reshard(World& world) {
     world_ = &world;
     const std::string before = from_->run().mesh;
-    if (auto e = same_plan(world, job_.ranks)) return e;
+    if (auto e = same_plan(world, *job_.spmd)) return e;
     find_ports();
     if (auto e = open_outputs()) return e;
     preparing_.reset();
@@ -393,12 +393,11 @@ class Training {
 }  // namespace
 
 static llvm::Error run_training(const TrainOptions& o, const WorldMaker& make_world, bool trains) {
-  std::unique_ptr<World> world;  // outlives what the run holds
+  auto world = make_world(devices_of(o.job));  // outlives what the run holds
+  if (!world) return world.takeError();
   Training training(o);
-  auto made = make_world(training.load(trains));
-  if (!made) return made.takeError();
-  world = std::move(*made);
-  return world->run([&] { return trains ? training.run(*world) : training.reshard(*world); });
+  if (auto e = (*world)->agree(training.load(trains, (*world)->held()))) return e;
+  return (*world)->run([&] { return trains ? training.run(**world) : training.reshard(**world); });
 }
 llvm::Error train(const TrainOptions& o, const WorldMaker& make_world) {
   return run_training(o, make_world, /*trains=*/true);

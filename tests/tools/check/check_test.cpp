@@ -60,6 +60,25 @@ TEST_CASE("in bfloat16 a model holds within the bound of its roundings, and a fa
   is_found({"drop-all-reduce:2", {"--compute", "bf16"}, "local", "'/m/decoder/layers.0/fc2/Gemm'"}, {});
 }
 
+TEST_CASE("in float16 a model holds where the processor multiplies it, and is refused elsewhere") {
+  const Sandbox box;
+  const std::vector<std::string> half{"--compute", "f16"};
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  const Result r = box.run(std::vector<std::string>{"check", model} + half + small);
+  CAPTURE(r.err);
+  if (r.code == 0) {
+    CHECK(r.out.find("rounding") != std::string::npos);
+    is_found({"drop-all-reduce:2", half, "local", "'/m/decoder/layers.0/fc2/Gemm'"}, {});
+  } else {
+    CHECK(r.code == 2);
+    CHECK(r.line().find("--compute 'f16': expected a processor with AVX512-FP16, and oneDNN 3.0 or later, found ") ==
+          0);
+    CHECK(box.run(std::vector<std::string>{"bench", model} + half + small).code == 2);
+    CHECK(box.run(std::vector<std::string>{"generate", model, "--prompt-ids", "1,2"} + half).code == 2);
+  }
+  CHECK(box.run({"check", model, "--train", "--compute", "f16"}).code == 2);
+}
+
 TEST_CASE("a fault in a training step is found at its node, its consumer or its parameter, and in no row before") {
   const std::string table = "'m.model.decoder.embed_tokens.weight";
   for (const Mutant& m : std::vector<Mutant>{

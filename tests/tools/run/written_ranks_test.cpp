@@ -182,3 +182,26 @@ TEST_CASE("a rank without heads comes to every collective, though it uses none o
   for (size_t k = 0; k < golden.f.size(); ++k) most = std::max(most, std::abs(found.f[k] - golden.f[k]));
   CHECK(most < 1e-5);  // the parity that check promises of float32
 }
+
+TEST_CASE("float16 rank graphs run on any processor, and round an eighth of what bfloat16 does") {
+  const Sandbox box;
+  for (const char* name : {"opt-tiny", "llama-tiny-dynamo", "gpt2-tiny"}) {
+    CAPTURE(name);
+    const std::string folder = export_of(name);
+    const Array golden = to_array(must(read_npy(folder + "/golden/logits.npy")));
+    const auto error_in = [&](const char* compute) {
+      REQUIRE(
+          box.run({folder + "/model.onnx", "--devices", "3", "--compute", compute, "-o", "out", "--overwrite"}).code ==
+          0);
+      REQUIRE(box.run({"run", "out", "--inputs-dir", folder + "/inputs", "-o", "res", "--overwrite"}).code == 0);
+      const Array found = to_array(must(read_npy(box / "res/logits.npy")));
+      REQUIRE(found.dims == golden.dims);
+      double error = 0;
+      for (size_t k = 0; k < golden.f.size(); ++k) error = std::max(error, std::abs(found.f[k] - golden.f[k]));
+      return error;
+    };
+    const double whole = error_in("f32"), half = error_in("f16"), brain = error_in("bf16");
+    CHECK(half > 4 * whole);
+    CHECK(half < brain / 4);
+  }
+}

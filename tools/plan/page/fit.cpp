@@ -22,8 +22,8 @@ std::string fit(const Page& page, const Fit& fit) {
              cell(d.port_bytes) + cell(d.cache_bytes) + cell(d.total_bytes()) +
              (fit.fits(d) ? "<td>yes</td></tr>\n" : "<td class=\"fails\">no</td></tr>\n");
   return out + scrolling("Does it fit", table + "</tbody></table>") +
-         "<p class=\"note\">Activations are what this runtime plans for values between operations, without kernels' "
-         "workspace, packed copies of weights and what an update holds twice. The rest follows from shapes." +
+         "<p class=\"note\">Activations are what this runtime plans for values between operations and for the "
+         "workspace of this machine's kernels, without packed copies of weights. The rest follows from shapes." +
          (cache_text(fit).empty() ? "" : " About the cache: " + escaped(cache_text(fit)) + ".") + "</p>";
 }
 }  // namespace optp::page
