@@ -63,6 +63,20 @@ llvm::Expected<std::unique_ptr<Decoder>> Decoder::create(World& world, Job& job,
   return create(world, std::move(ranks), job.whole->mesh, options);
 }
 
+// "logits", or the widest of the outputs that could be: hidden states are given beside them. Empty: none could.
+static std::string name_of_logits(const Graph& graph) {
+  std::string out;
+  int64_t widest = -1;
+  for (const GraphOutput& o : graph.outputs) {
+    const bool is_state = llvm::any_of(graph.states, [&](const State& s) { return s.output == o.name; });
+    const llvm::ArrayRef<Dim> dims = o.value->logical_dims.empty() ? o.value->type.dims : o.value->logical_dims;
+    if (is_state || dims.size() != 3 || !is_float(o.value->type.dtype)) continue;
+    if (o.name == "logits") return o.name;
+    const int64_t width = dims[2].constant().value_or(0);
+    if (width > widest) out = o.name, widest = width;
+  }
+  return out;
+}
 // By what an input runs over: rows and new tokens, or all of them.
 llvm::Error Decoder::find_roles() {
   const Graph& graph = *graphs_[world_.held().front()];
@@ -93,11 +107,7 @@ llvm::Error Decoder::find_roles() {
           .found(to_string(v->type))
           .hint("give it one that is the same in each step: --input " + v->name + "=@FILE.npy");
   }
-  for (const GraphOutput& o : graph.outputs) {
-    const bool is_state = llvm::any_of(graph.states, [&](const State& s) { return s.output == o.name; });
-    if (!is_state && o.value->ndim() == 3 && is_float(o.value->type.dtype) && (logits_.empty() || o.name == "logits"))
-      logits_ = o.name;
-  }
+  logits_ = name_of_logits(graph);
   if (logits_.empty())
     return error(Code::not_supported)
         .in_file(graph.source)

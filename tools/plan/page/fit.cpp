@@ -9,8 +9,8 @@ std::string fit(const Page& page, const Fit& fit) {
                     " into " + bytes(fit.limit_bytes) + "</b>, at " + escaped(examples_text(page.plan)) +
                     ". The fewest that do: " + escaped(smallest_text(fit)) + ".</p>";
   std::string table = "<table class=\"sort\">" +
-                      table_head({"device", "#weights", "#gradients", "#optimizer state", "#activations, estimated",
-                                  "#inputs and outputs", "#cache of keys and values", "#together", "fits"}) +
+                      table_head({"device", "#weights", "#gradients", "#optimizer state", "#activations",
+                                  "#inputs and outputs", "#cache", "#together", "fits"}) +
                       "<tbody>";
   const auto cell = [](int64_t n) {
     return "<td class=\"n\" data-v=\"" + std::to_string(n) + "\">" + bytes(n) + "</td>";

@@ -1,0 +1,40 @@
+// Which of a decoder's outputs scores the next token.
+#include "tools/run/decoder.h"
+
+#include <doctest/doctest.h>
+
+#include "frontend/ir/graph.h"
+#include "runtime/comm/thread_communicator.h"
+#include "tests/must.h"
+#include "tests/tools/program.h"
+
+using namespace optp;
+
+namespace {
+// Scores of the token after these; `edit` may change a rank's graph before.
+std::vector<double> scores_after(llvm::ArrayRef<int64_t> ids, llvm::function_ref<void(Graph&)> edit) {
+  JobOptions o;
+  o.model = export_of("opt-tiny") + "/model.onnx";
+  o.kv_cache = Dim::symbol("capacity");
+  Job job = must(make_job(o));
+  for (auto& rank : job.ranks) edit(*rank);
+  ThreadWorld world(job.ranks.size());
+  auto decoder = must(Decoder::create(world, job, "", {}));
+  REQUIRE(!decoder->begin(1, 8));
+  return must(decoder->take(ids, int64_t(ids.size())));
+}
+}  // namespace
+
+TEST_CASE("logits of any name are found beside hidden states that stand before them") {
+  const int64_t ids[] = {5, 6, 7};
+  const auto expected = scores_after(ids, [](Graph&) {});
+  CHECK(expected.size() == 257);
+  const auto found = scores_after(ids, [](Graph& graph) {
+    Value* hidden = graph.find("/m/decoder/final_layer_norm/LayerNormalization_output_0");
+    REQUIRE(hidden);
+    REQUIRE(graph.outputs[0].name == "logits");
+    graph.outputs[0].name = "scores";
+    graph.outputs.insert(graph.outputs.begin(), {"hidden", hidden});
+  });
+  CHECK(found == expected);
+}
