@@ -59,6 +59,9 @@ void note_layouts(Graph& graph, const Plan& plan) {
   for (const Plan::State& s : plan.state) graph.states.push_back({s.input, s.output, s.axis});
   for (const Port& p : plan.inputs)
     if (Value* input = graph.find(p.name)) input->sharding = p.sharding, input->logical_dims = p.dims;
+  for (const Port& p : plan.outputs)
+    for (GraphOutput& o : graph.outputs)
+      if (o.name == p.name) o.value->sharding = p.sharding, o.value->logical_dims = p.dims;
 }
 std::vector<InputSpec> specs_of(const Source& s) {
   if (s.job) return input_specs(*s.job->imported);

@@ -114,6 +114,15 @@ llvm::Error Decoder::find_roles() {
         .what("generating")
         .expected("an output of logits, [batch, sequence, vocabulary]")
         .found("none");
+  const Value& logits = *llvm::find_if(graph.outputs, [&](const GraphOutput& o) { return o.name == logits_; })->value;
+  if (logits.sharding && !logits.sharding->is_replicated())
+    return error(Code::not_supported)
+        .in_file(graph.source)
+        .what("generating")
+        .tensor("output", logits_)
+        .expected("whole on every device")
+        .found(to_string(*logits.sharding))
+        .hint("--outputs whole, which is the default");
   for (const size_t r : graphs_.ranks()) {
     llvm::erase_if(graphs_[r]->outputs, [&](const GraphOutput& o) {
       return o.name != logits_ && llvm::none_of(graph.states, [&](const State& s) { return s.output == o.name; });
