@@ -48,8 +48,8 @@ constexpr int64_t most_devices_tried = 1024;
 
 std::string to_text(const Fit& fit, const Plan& plan);
 llvm::json::Value to_json(const Fit& fit, const Plan& plan);  // docs/fit.schema.json
-std::string smallest_text(const Fit& fit);                    // "8 devices, the largest with 2 GiB", or why there are none
-std::string cache_text(const Fit& fit);  // a sentence about keys and values; empty of a training step
+std::string smallest_text(const Fit& fit);  // "8 devices, the largest with 2 GiB", or why there are none
+std::string cache_text(const Fit& fit);     // a sentence about keys and values; empty of a training step
 // An error where the devices, whose number was asked for, are too small, or any number of them is.
 llvm::Error must_fit(const Fit& fit, const Plan& plan, bool is_asked_for);
 
