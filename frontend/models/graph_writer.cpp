@@ -64,15 +64,7 @@ std::string GraphWriter::parameter(llvm::StringRef name, llvm::ArrayRef<int64_t>
   tensor.set_name(p.name);
   tensor.set_data_type(onnx::TensorProto_DataType_FLOAT);
   for (int64_t dim : dims) tensor.add_dims(dim);
-  tensor.set_data_location(onnx::TensorProto_DataLocation_EXTERNAL);
-  const auto entry = [&](const char* key, std::string value) {
-    onnx::StringStringEntryProto& e = *tensor.add_external_data();
-    e.set_key(key);
-    e.set_value(std::move(value));
-  };
-  entry("location", data_file_);
-  entry("offset", std::to_string(p.offset_bytes));
-  entry("length", std::to_string(p.size_bytes()));
+  refer_to_data(tensor, data_file_, p.offset_bytes, p.size_bytes());
   end_bytes_ = p.offset_bytes + p.size_bytes();
   parameters_.push_back(std::move(p));
   return name.str();

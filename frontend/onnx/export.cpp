@@ -140,14 +140,7 @@ class Writer {
   void refer_to_data_file(onnx::TensorProto& t, int64_t bytes) {
     const int64_t offset = (end_ + alignment - 1) / alignment * alignment;
     end_ = offset + bytes;
-    t.set_data_location(onnx::TensorProto::EXTERNAL);
-    const std::pair<const char*, std::string> entries[] = {
-        {"location", data_file}, {"offset", std::to_string(offset)}, {"length", std::to_string(bytes)}};
-    for (const auto& [key, value] : entries) {
-      auto& entry = *t.add_external_data();
-      entry.set_key(key);
-      entry.set_value(value);
-    }
+    refer_to_data(t, data_file, offset, bytes);
   }
 
   llvm::Error write_node(const Node& node) {

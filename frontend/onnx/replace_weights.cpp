@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "frontend/io/input_folder.h"
+#include "frontend/io/onnx_version.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/tensor.h"
@@ -220,22 +221,12 @@ class Replacer {
         pieces.push_back(llvm::ArrayRef<char>(zeros).take_front(size_t(alignment - rest)));
         offset += alignment - rest;
       }
-      refer(proto, data_name, offset, size);
+      clear(proto);
+      refer_to_data(proto, data_name, offset, size);
       pieces.push_back(*bytes_[k]);
       offset += size;
     }
     return pieces;
-  }
-  static void refer(onnx::TensorProto& t, const std::string& data_name, int64_t offset, int64_t size) {
-    clear(t);
-    t.set_data_location(onnx::TensorProto::EXTERNAL);
-    for (const auto& [key, value] : {std::pair<const char*, std::string>{"location", data_name},
-                                     {"offset", std::to_string(offset)},
-                                     {"length", std::to_string(size)}}) {
-      auto& entry = *t.add_external_data();
-      entry.set_key(key);
-      entry.set_value(value);
-    }
   }
   llvm::Error check_keeps_inputs(llvm::StringRef out, const std::string& data_path) const {
     for (const FileId& id : inputs_)

@@ -1,72 +1,33 @@
-// train and export, run as users run them. What must never be: a checkpoint that is torn or of another run, a resumed
-// run that is not the one that was stopped, weights under a wrong name.
+// train, run as users run it: what it learns, and what it refuses before the first step.
 #include <doctest/doctest.h>
-#include <onnx/onnx_pb.h>
-#include <time.h>
 
 #include <cstring>
-#include <map>
 
 #include "frontend/io/npy.h"
 #include "frontend/ir/dtype.h"
 #include "llvm/Support/JSON.h"
-#include "tests/tools/program.h"
-#include "tools/train/checkpoint.h"
+#include "tests/tools/train/trainer.h"
 #include "tools/train/tokens.h"
 
 using namespace optp;
 
 namespace {
-const std::string opt_tiny = export_of("opt-tiny") + "/model.onnx";
-
-// 600 tokens of a small language that can be learned: mostly each id says the next. 257 is opt-tiny's vocabulary.
-std::string corpus(size_t count = 600) {
-  std::vector<uint16_t> ids{1};
-  uint64_t state = 12345;
-  while (ids.size() < count) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    ids.push_back(state >> 60 == 0 ? uint16_t(state >> 33) % 61 : uint16_t((ids.back() * 7 + 3) % 61));
-  }
-  return {reinterpret_cast<const char*>(ids.data()), ids.size() * 2};
+HostArray tokens_of(llvm::ArrayRef<int64_t> dims, int64_t seed, int64_t below) {
+  Array a;
+  a.resize(false, dims);
+  for (size_t k = 0; k < a.i.size(); ++k) a.i[k] = below ? int64_t(k * k + 7 * k + size_t(seed) * 13) % below : 1;
+  return host_array(a, DType::i64);
 }
-struct Trainer {
-  Sandbox box;
-  Trainer() { write_text(box / "t.bin", corpus()); }
-  std::vector<std::string> words(const std::vector<std::string>& more, const std::string& model = opt_tiny,
-                                 int devices = 2) const {
-    std::vector<std::string> out{"train", model,    "--devices", std::to_string(devices), "--threads-per-device",
-                                 "1",     "--data", "t.bin"};
-    out.insert(out.end(), more.begin(), more.end());
-    return out;
+// `count` folders of arrays, of two shapes; the labels are the ids.
+void write_batches(const Sandbox& box, const std::string& folder, int count) {
+  for (int k = 0; k < count; ++k) {
+    const std::string path = box / folder + "/b" + std::to_string(k);
+    fs::create_directories(path);
+    const std::vector<int64_t> dims{2, k % 2 ? 9 : 12};
+    REQUIRE(!write_npy(path + "/input_ids.npy", tokens_of(dims, k, 61)));
+    REQUIRE(!write_npy(path + "/labels.npy", tokens_of(dims, k, 61)));
+    REQUIRE(!write_npy(path + "/attention_mask.npy", tokens_of(dims, k, 0)));
   }
-  Result train(const std::vector<std::string>& more, const std::string& model = opt_tiny, int devices = 2) const {
-    return box.run(words(more, model, devices));
-  }
-  Checkpoint checkpoint(const std::string& folder) const { return llvm::cantFail(Checkpoint::open(box / folder)); }
-  bool equal(const std::string& a, const std::string& b) const {
-    for (const auto& entry : fs::directory_iterator(box / a))
-      if (contents(entry.path()) != contents(box / b + "/" + entry.path().filename().string())) return false;
-    return true;
-  }
-  size_t log_lines() const {
-    const std::string text = contents(box / "log");
-    return size_t(std::count(text.begin(), text.end(), '\n'));
-  }
-  void wait_for_steps(size_t n) const {
-    for (int k = 0; k < 20000 && log_lines() < n; ++k) ::usleep(1000);
-  }
-};
-const std::vector<std::string> small{"--batch", "8", "--sequence", "16", "--epochs", "4", "--lr", "0.01"};
-
-onnx::ModelProto model_of(const std::string& path) {
-  onnx::ModelProto out;
-  REQUIRE(out.ParseFromString(contents(path)));
-  return out;
-}
-const onnx::TensorProto* initializer(const onnx::ModelProto& model, const std::string& name) {
-  for (const auto& t : model.graph().initializer())
-    if (t.name() == name) return &t;
-  return nullptr;
 }
 }  // namespace
 
@@ -173,165 +134,6 @@ TEST_CASE("the example of docs/training.md learns to spell") {
   CHECK(losses.back() < 2.2);  // that of the letters' frequencies alone is 2.9
 }
 
-TEST_CASE("three steps and three more are six steps, to the bit") {
-  for (const char* optimizer : {"adamw", "rmsprop"}) {
-    const Trainer t;
-    const auto words = small + std::vector<std::string>{"--optimizer", optimizer, "--schedule", "cosine",
-                                                        "--warmup",    "2",       "--seed",     "5"};
-    REQUIRE(t.train(words + std::vector<std::string>{"--save", "whole", "--max-steps", "7"}).code == 0);
-    REQUIRE(t.train(words + std::vector<std::string>{"--save", "parts", "--max-steps", "3", "--log", "log"}).code == 0);
-    CHECK(!t.equal("whole", "parts"));
-    // What the command line leaves open is as it was; and a log's lines of steps that were lost are written again.
-    std::ofstream(t.box / "log", std::ios::app) << "{\"step\":4,\"loss\":1e9}\n";
-    const Result r = t.train({"--resume", "parts", "--max-steps", "7", "--log", "log"});
-    CHECK(r.err == "");
-    CHECK(t.equal("whole", "parts"));
-    CHECK(t.log_lines() == 7);
-    CHECK(contents(t.box / "log").find("1e9") == std::string::npos);
-  }
-}
-
-TEST_CASE("a checkpoint is the same on any number of devices: parameters, state and step, element for element") {
-  const Trainer t;
-  REQUIRE(t.train(small + std::vector<std::string>{"--save", "two", "--max-steps", "3"}).code == 0);
-  const Checkpoint before = t.checkpoint("two");
-  size_t state = 0;
-  for (int devices : {1, 3, 8}) {
-    REQUIRE(
-        t.train({"--resume", "two", "--save", "other", "--overwrite", "--max-steps", "3"}, opt_tiny, devices).code ==
-        0);
-    const Checkpoint after = t.checkpoint("other");
-    CHECK(after.run().mesh == "tensor=" + std::to_string(devices));
-    CHECK(after.run().step == 3);
-    REQUIRE(after.tensors().size() == before.tensors().size());
-    for (const CheckpointTensor& tensor : before.tensors()) {
-      CAPTURE(tensor.name);
-      const CheckpointTensor* other = after.find(tensor.name);
-      REQUIRE(other);
-      CHECK(llvm::cantFail(before.whole(tensor)).bytes == llvm::cantFail(after.whole(*other)).bytes);
-      state += tensor.kind.state_name == "exp_avg_sq";
-    }
-    // And training goes on: the next loss differs by the order of sums alone.
-    REQUIRE(t.train({"--resume", "other", "--max-steps", "4"}, opt_tiny, devices).code == 0);
-    REQUIRE(t.train({"--resume", "two", "--save", "next", "--overwrite", "--max-steps", "4"}).code == 0);
-    CHECK(t.checkpoint("other").run().losses[3] == doctest::Approx(t.checkpoint("next").run().losses[3]).epsilon(1e-5));
-  }
-  CHECK(state == 3 * 36);
-}
-
-TEST_CASE("a signal ends the step and saves; the run goes on as if nothing had been") {
-  for (auto [signal, code] : {std::pair{SIGINT, 130}, {SIGTERM, 143}}) {
-    const Trainer t;
-    const auto words = std::vector<std::string>{"--batch",      "8",       "--sequence", "16",  "--epochs", "100000",
-                                                "--save-every", "1000000", "--save",     "run", "--log",    "log"};
-    const Result r = t.box.run(t.words(words), {.in_child = {}, .meanwhile = [&, s = signal](pid_t child) {
-                                                  t.wait_for_steps(2);
-                                                  ::kill(child, s);
-                                                }});
-    CHECK(r.code == code);
-    const auto step = t.checkpoint("run").run().step;
-    CHECK(r.line() == "interrupted after step " + std::to_string(step) + " of 500000; run holds it, --resume goes on");
-    CHECK(step >= 2);
-    CHECK(t.log_lines() == size_t(step));
-    const std::string to = std::to_string(step + 2);
-    REQUIRE(t.train({"--resume", "run", "--max-steps", to}).code == 0);
-    REQUIRE(t.train({"--batch", "8", "--sequence", "16", "--epochs", "100000", "--save", "whole", "--max-steps", to})
-                .code == 0);
-    CHECK(t.equal("run", "whole"));
-  }
-}
-
-TEST_CASE("killed at any moment, a run loses the steps since its last checkpoint and nothing else") {
-  const Trainer t;
-  const auto words = small + std::vector<std::string>{"--save-every", "1", "--log", "log"};
-  REQUIRE(t.train(small + std::vector<std::string>{"--save", "whole"}).code == 0);
-  unsigned state = 99;
-  int kills = 0;
-  for (int k = 0; k < 8; ++k) {
-    const bool there = fs::exists(t.box / "run/checkpoint.json");
-    const size_t lines = there ? t.log_lines() : 0;
-    if (!there) fs::remove(t.box / "log");
-    const Result r =
-        t.box.run(t.words(there ? std::vector<std::string>{"--resume", "run", "--save-every", "1", "--log", "log"}
-                                : words + std::vector<std::string>{"--save", "run"}),
-                  {.in_child = {}, .meanwhile = [&](pid_t child) {
-                     t.wait_for_steps(lines + 2);                               // one checkpoint at least is there
-                     ::usleep((state = state * 1664525u + 1013904223u) >> 18);  // up to 16 ms
-                     ::kill(child, SIGKILL);
-                   }});
-    if (r.code == 0) break;  // it was done before
-    ++kills;
-    CHECK(r.code == 128 + SIGKILL);
-    const auto logged = int64_t(t.log_lines());
-    CHECK(t.checkpoint("run").run().step >= logged - 1);  // the last line may have come before its checkpoint
-  }
-  CHECK(kills > 1);
-  REQUIRE(t.train({"--resume", "run"}).code == 0);
-  CHECK(t.equal("whole", "run"));
-  for (const std::string& name : t.box.names()) CHECK(name.find(".tmp-") == std::string::npos);
-}
-
-TEST_CASE("a damaged checkpoint is refused, and the file named") {
-  const Trainer t;
-  REQUIRE(t.train(small + std::vector<std::string>{"--save", "run", "--max-steps", "1"}).code == 0);
-  for (const char* file : {"rank0.data", "rank1.data", "checkpoint.json", "manifest.json"}) {
-    const std::string path = t.box / "run/" + file, good = contents(path);
-    std::string flipped = good;
-    flipped[flipped.size() / 2] ^= 1;
-    for (const std::string& bad : {flipped, good.substr(0, good.size() - 2), std::string()}) {
-      write_text(path, bad);
-      for (const auto& words :
-           {t.words({"--resume", "run"}), std::vector<std::string>{"export", "run", "-o", "up.onnx"}}) {
-        const Result r = t.box.run(words);
-        CAPTURE(file);
-        CHECK(r.code == 65);
-        const bool names_it = r.line().find(std::string("run/") + file) != std::string::npos ||
-                              (std::string(file) == "manifest.json" && r.line().find("run/") == 0);
-        CHECK_MESSAGE(names_it, r.line());
-      }
-    }
-    fs::remove(path);
-    CHECK(t.train({"--resume", "run"}).code == (std::string(file) == "manifest.json" ? 66 : 65));
-    write_text(path, good);
-  }
-  CHECK(t.train({"--resume", "run", "--max-steps", "2"}).code == 0);
-}
-
-TEST_CASE("a checkpoint of another run is refused, and why is said") {
-  const Trainer t;
-  REQUIRE(t.train(small + std::vector<std::string>{"--save", "run", "--max-steps", "1"}).code == 0);
-  write_text(t.box / "other.bin", corpus(500));
-  auto refused = [&](const std::vector<std::string>& words, int code, const std::string& what,
-                     const std::string& model = opt_tiny) {
-    const Result r = t.train(words, model);
-    CHECK(r.code == code);
-    CHECK_MESSAGE(r.line().find(what) != std::string::npos, r.line());
-  };
-  const std::vector<std::string> resume{"--resume", "run"};
-  refused(resume, 65, "run: a checkpoint of another model", export_of("opt-tiny-fp16") + "/model.onnx");
-  refused(resume + std::vector<std::string>{"--optimizer", "sgd"}, 65,
-          "run: optimizer: expected sgd, as the command line says, found adam");
-  refused(resume + std::vector<std::string>{"--betas", "0.5,0.9"}, 65, "run: optimizer: expected adam with beta1 0.5");
-  refused(resume + std::vector<std::string>{"--freeze", "*fc1*"}, 65, "run: ");
-  refused(resume + std::vector<std::string>{"--sequence", "8"}, 65,
-          "run: sequences of 16 tokens: found --sequence 8; --rewind begins");
-  refused(resume + std::vector<std::string>{"--seed", "8"}, 65,
-          "run: data in the order of --seed 0: found 8; --rewind begins");
-  refused(resume + std::vector<std::string>{"--data", "other.bin"}, 2, "--data");  // given twice
-  Result r = t.box.run({"train", opt_tiny, "--devices", "2", "--data", "other.bin", "--resume", "run"});
-  CHECK(r.code == 65);
-  CHECK(r.line().find("run: it is in the middle of other data") == 0);
-  r = t.box.run(
-      {"train", opt_tiny, "--devices", "2", "--data", "other.bin", "--resume", "run", "--rewind", "--max-steps", "2"});
-  CHECK(r.code == 0);
-  // A default spelled out is the same optimizer.
-  r = t.box.run({"train", opt_tiny, "--devices", "2", "--data", "other.bin", "--resume", "run", "--betas", "0.9,0.999",
-                 "--weight-decay", "0", "--max-steps", "3"});
-  CHECK(r.code == 0);
-  refused(small + std::vector<std::string>{"--save", "run"}, 73, "run: the folder is not empty; give --resume run");
-  refused(small + std::vector<std::string>{"--resume", "nowhere"}, 66, "nowhere");
-}
-
 TEST_CASE("tokens beyond the vocabulary are refused with their place; wrong words are usage errors") {
   const Trainer t;
   std::string bytes = corpus();
@@ -377,48 +179,6 @@ TEST_CASE("a negative id is refused with its place") {
   CHECK(t.train({"--token-type", "int32", "--save", "run"}).line() ==
         "t.bin: token 17: expected an id from 0 to 256, the model's vocabulary, found -1");
 }
-
-TEST_CASE(
-    "a checkpoint's numbers are judged as the command line's; the parameters without decay are a part of the "
-    "optimizer") {
-  const Trainer t;
-  const std::vector<std::string> decay{"--optimizer", "adamw", "--weight-decay", "0.5",
-                                       "--no-decay",  "*bias", "--no-decay",     "*norm*"};
-  REQUIRE(t.train(small + decay + std::vector<std::string>{"--save", "whole", "--max-steps", "4"}).code == 0);
-  REQUIRE(t.train(small + decay + std::vector<std::string>{"--save", "run", "--max-steps", "2"}).code == 0);
-  REQUIRE(t.train(small + std::vector<std::string>{"--optimizer", "adamw", "--weight-decay", "0.5", "--save", "all",
-                                                   "--max-steps", "2"})
-              .code == 0);
-  CHECK(t.checkpoint("run").run().losses[1] != t.checkpoint("all").run().losses[1]);
-  CHECK(t.checkpoint("run").run().no_decay == std::vector<std::string>{"*bias", "*norm*"});
-  const Result other = t.train({"--resume", "run", "--no-decay", "*bias"});
-  CHECK(other.code == 65);
-  CHECK(other.line() == "run: --no-decay: expected '*bias', as the command line says, found '*bias', '*norm*'");
-  CHECK(t.train({"--resume", "run", "--lr", "nan"}).line() ==
-        "--lr: expected a finite float32 number of at least 0, found nan");
-  REQUIRE(t.train({"--resume", "run", "--max-steps", "4"}).code == 0);  // what is left open is as it was
-  CHECK(t.equal("whole", "run"));
-}
-
-namespace {
-HostArray tokens_of(llvm::ArrayRef<int64_t> dims, int64_t seed, int64_t below) {
-  Array a;
-  a.resize(false, dims);
-  for (size_t k = 0; k < a.i.size(); ++k) a.i[k] = below ? int64_t(k * k + 7 * k + size_t(seed) * 13) % below : 1;
-  return host_array(a, DType::i64);
-}
-// `count` folders of arrays, of two shapes; the labels are the ids.
-void write_batches(const Sandbox& box, const std::string& folder, int count) {
-  for (int k = 0; k < count; ++k) {
-    const std::string path = box / folder + "/b" + std::to_string(k);
-    fs::create_directories(path);
-    const std::vector<int64_t> dims{2, k % 2 ? 9 : 12};
-    REQUIRE(!write_npy(path + "/input_ids.npy", tokens_of(dims, k, 61)));
-    REQUIRE(!write_npy(path + "/labels.npy", tokens_of(dims, k, 61)));
-    REQUIRE(!write_npy(path + "/attention_mask.npy", tokens_of(dims, k, 0)));
-  }
-}
-}  // namespace
 
 TEST_CASE("train takes folders of arrays: each once an epoch, and resumed it goes on to the bit") {
   const Trainer t;
@@ -550,134 +310,4 @@ TEST_CASE(
               .code == 0);
   REQUIRE(t.train({"--resume", "half"}).code == 0);
   CHECK(losses("half") == micro);
-}
-
-TEST_CASE(
-    "export puts the weights back under their names: the model as exported gives the loss that training goes on with") {
-  for (const char* name : {"opt-tiny", "opt-tiny-fresh", "opt-tiny-fp16", "opt-tiny-external", "gpt2-tiny"}) {
-    const Trainer t;
-    const std::string model = export_of(name) + "/model.onnx";
-    write_text(t.box / "t.bin", corpus(128));  // one batch: the same in each epoch
-    const std::vector<std::string> words{"--batch", "8", "--sequence", "16", "--lr", "0.01"};
-    CAPTURE(name);
-    REQUIRE(t.train(words + std::vector<std::string>{"--save", "run", "--epochs", "3"}, model).code == 0);
-    const Result r = t.box.run({"export", "run", "-o", "up.onnx"});
-    CHECK(r.err == "");
-    REQUIRE(r.code == 0);
-    CHECK(fs::exists(t.box / "up.onnx.data") == (std::string(name) == "opt-tiny-external"));
-    REQUIRE(t.train({"--resume", "run", "--epochs", "4"}, model).code == 0);
-    REQUIRE(t.train(words + std::vector<std::string>{"--save", "again"}, t.box / "up.onnx").code == 0);
-    // Half-precision models compute with rounded weights in training, too, so only the order of rows is another.
-    CHECK(t.checkpoint("again").run().losses[0] == doctest::Approx(t.checkpoint("run").run().losses[3]).epsilon(1e-5));
-    CHECK(t.checkpoint("run").run().losses[3] < t.checkpoint("run").run().losses[0] - 1);
-  }
-}
-
-TEST_CASE("a checkpoint's index tells what the model calls a parameter, where the file has another name") {
-  const Trainer t;
-  REQUIRE(t.train(small + std::vector<std::string>{"--save", "run", "--max-steps", "1"}).code == 0);
-  const Checkpoint c = t.checkpoint("run");
-  std::map<std::string, std::string> renamed;
-  for (const CheckpointTensor& tensor : c.tensors()) {
-    CAPTURE(tensor.name);
-    // The file's own names are known by a colon; what is PyTorch's already is not told twice.
-    const bool is_exporters = tensor.kind.of == UpdateKind::parameter && tensor.name.find(':') != std::string::npos;
-    CHECK(tensor.model_name.empty() == !is_exporters);
-    if (is_exporters) renamed[tensor.name] = tensor.model_name;
-  }
-  CHECK(renamed.size() == 8);  // four projections of two layers, of which attention's have no Gemm
-  CHECK(renamed["onnx::MatMul_363"] == "m.model.decoder.layers.0.self_attn.q_proj.weight");
-  const std::string index = contents(t.box / "run/checkpoint.json");
-  CHECK(index.find("\"model_name\": \"m.model.decoder.layers.0.self_attn.q_proj.weight\"") != std::string::npos);
-}
-
-TEST_CASE("export changes nothing but the trained tensors, and each of them to the bit") {
-  const Trainer t;
-  REQUIRE(t.train(small + std::vector<std::string>{"--save", "run", "--max-steps", "2"}).code == 0);
-  REQUIRE(t.box.run({"export", "run", "-o", "up.onnx"}).code == 0);
-  const Checkpoint c = t.checkpoint("run");
-  onnx::ModelProto before = model_of(opt_tiny), after = model_of(t.box / "up.onnx");
-  size_t compared = 0;
-  for (const CheckpointTensor& tensor : c.tensors()) {
-    if (tensor.kind.of != UpdateKind::parameter) continue;
-    const HostArray whole = llvm::cantFail(c.whole(tensor));
-    const auto* own = initializer(after, tensor.name);
-    REQUIRE(own);
-    CHECK(own->raw_data() == std::string(whole.bytes.begin(), whole.bytes.end()));
-    ++compared;
-    for (const std::string& alias : tensor.transposed_aliases) {
-      const auto* turned = initializer(after, alias);
-      REQUIRE(turned);
-      const int64_t rows = whole.dims[0], columns = whole.dims[1];
-      bool same =
-          turned->raw_data().size() == whole.bytes.size() && turned->dims(0) == columns && turned->dims(1) == rows;
-      for (int64_t r = 0; same && r < rows; ++r)
-        for (int64_t k = 0; same && k < columns; ++k)
-          same = std::memcmp(turned->raw_data().data() + 4 * (k * rows + r), whole.bytes.data() + 4 * (r * columns + k),
-                             4) == 0;
-      CHECK(same);
-      ++compared;
-    }
-  }
-  CHECK(compared == 37);
-  for (auto* model : {&before, &after})
-    for (auto& i : *model->mutable_graph()->mutable_initializer())
-      if (c.find(i.name()) || i.dims_size() == 2) i.clear_raw_data(), i.clear_float_data();
-  CHECK(before.SerializeAsString() == after.SerializeAsString());
-}
-
-TEST_CASE("what an exporter merged without a trace is trained apart and exported apart") {
-  const Trainer t;
-  // opt-tiny-fresh names its merged norms and biases by Identity; without these one tensor is used many times over.
-  onnx::ModelProto model = model_of(export_of("opt-tiny-fresh") + "/model.onnx");
-  auto& graph = *model.mutable_graph();
-  std::map<std::string, std::string> source;
-  for (const auto& n : graph.node())
-    if (n.op_type() == "Identity" && initializer(model, n.input(0))) source[n.output(0)] = n.input(0);
-  REQUIRE(source.size() > 10);
-  onnx::ModelProto merged = model;
-  merged.mutable_graph()->clear_node();
-  int without_bias = 0;
-  for (onnx::NodeProto n : graph.node()) {
-    if (source.count(n.output(0))) continue;
-    for (auto& i : *n.mutable_input())
-      if (auto it = source.find(i); it != source.end()) i = it->second;
-    if (n.op_type() == "Gemm" && without_bias == 0)
-      n.mutable_input()->RemoveLast(), ++without_bias;  // a bias of zeros is dropped
-    *merged.mutable_graph()->add_node() = n;
-  }
-  REQUIRE(without_bias == 1);
-  write_text(t.box / "merged.onnx", merged.SerializeAsString());
-  write_text(t.box / "t.bin", corpus(128));
-  const std::vector<std::string> words{"--batch", "8", "--sequence", "16", "--lr", "0.01"};
-  REQUIRE(t.train(words + std::vector<std::string>{"--save", "run", "--epochs", "3"}, t.box / "merged.onnx").code == 0);
-  const Result r = t.box.run({"export", "run", "-o", "up.onnx"});
-  CHECK(r.err == "");
-  REQUIRE(r.code == 0);
-  // The same as where Identity names them.
-  REQUIRE(t.train(words + std::vector<std::string>{"--save", "named", "--epochs", "3"},
-                  export_of("opt-tiny-fresh") + "/model.onnx")
-              .code == 0);
-  for (size_t k = 0; k < 3; ++k)
-    CHECK(t.checkpoint("named").run().losses[k] == doctest::Approx(t.checkpoint("run").run().losses[k]).epsilon(1e-5));
-  REQUIRE(t.train({"--resume", "run", "--epochs", "4"}, t.box / "merged.onnx").code == 0);
-  REQUIRE(t.train(words + std::vector<std::string>{"--save", "again"}, t.box / "up.onnx").code == 0);
-  CHECK(t.checkpoint("again").run().losses[0] == doctest::Approx(t.checkpoint("run").run().losses[3]).epsilon(1e-5));
-}
-
-TEST_CASE("export finds the model, or says that it is gone or another") {
-  const Trainer t;
-  fs::copy_file(opt_tiny, t.box / "m.onnx");
-  REQUIRE(t.train(small + std::vector<std::string>{"--save", "run", "--max-steps", "1"}, "m.onnx").code == 0);
-  CHECK(t.box.run({"export", "run", "-o", "m.onnx"}).code == 73);  // never over its own input
-  CHECK(contents(t.box / "m.onnx") == contents(opt_tiny));
-  fs::rename(t.box / "m.onnx", t.box / "elsewhere.onnx");
-  Result r = t.box.run({"export", "run", "-o", "up.onnx"});
-  CHECK(r.code == 66);
-  CHECK(r.line().find("--model FILE says where it is now") != std::string::npos);
-  CHECK(t.box.run({"export", "run", "-o", "up.onnx", "--model", "elsewhere.onnx"}).code == 0);
-  r = t.box.run({"export", "run", "-o", "up2.onnx", "--model", export_of("opt-tiny-fp16") + "/model.onnx"});
-  CHECK(r.code == 65);
-  CHECK(r.line().find("BLAKE3: expected ") != std::string::npos);
-  CHECK(!fs::exists(t.box / "up2.onnx"));
 }
