@@ -76,7 +76,7 @@ Planned planned(const PlanOptions& o, bool plan_only, bool weights) {
   options.model = o.model, options.mesh = mesh_of(o.mesh), options.strategy = o.strategy,
   options.sharding_file = o.sharding_file, options.train = o.train;
   if (o.sharded_outputs) options.outputs = optp::OutputLayout::sharded;
-  for (const auto& [name, extent] : o.dims) options.dims.push_back(name + "=" + std::to_string(extent));
+  options.dims.values.insert(o.dims.begin(), o.dims.end());
   auto job = optp::make_job(options);
   if (!job) raise(job.takeError());
   optp::Plan plan = optp::make_plan(*job, optp::example_dims(*job->whole, job->asked), OPTP_VERSION,

@@ -12,89 +12,9 @@
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringExtras.h"
 #include "passes/passes.h"
-#include "passes/plan/asked_names.h"
 #include "passes/strategy.h"
 
 namespace optp {
-
-namespace {
-using Shapes = std::map<std::string, llvm::SmallVector<int64_t, 4>, std::less<>>;
-
-// NAME=2, several between commas. A name may hold both signs: a number ends each.
-llvm::Expected<DimValues> parse_dims(llvm::ArrayRef<std::string> dims) {
-  DimValues out;
-  for (const std::string& text : dims) {
-    llvm::SmallVector<llvm::StringRef, 4> parts;
-    llvm::StringRef(text).split(parts, ',');
-    std::string one;
-    for (size_t k = 0; k < parts.size(); ++k) {
-      one += (one.empty() ? "" : ",") + parts[k].str();
-      const auto [name, number] = llvm::StringRef(one).rsplit('=');
-      if (int64_t n = 0; !name.empty() && !number.getAsInteger(10, n) && n >= 0)
-        out[name.str()] = n, one.clear();
-      else if (k + 1 == parts.size())
-        return error(Code::bad_value).flag("--dim", quoted(text)).expected("NAME=NUMBER, or several between commas");
-    }
-  }
-  return out;
-}
-bool parse_shape(llvm::StringRef text, llvm::SmallVector<int64_t, 4>& shape) {
-  llvm::SmallVector<llvm::StringRef, 4> extents;
-  text.split(extents, 'x');
-  shape.clear();
-  for (llvm::StringRef extent : extents)
-    if (int64_t n = 0; extent.getAsInteger(10, n) || n < 0)
-      return false;
-    else
-      shape.push_back(n);
-  return true;
-}
-// NAME:1x128, several between commas. A name may hold colons and commas: a shape ends each.
-llvm::Expected<Shapes> parse_input_shapes(llvm::ArrayRef<std::string> texts) {
-  Shapes out;
-  for (const std::string& text : texts) {
-    llvm::SmallVector<llvm::StringRef, 4> parts;
-    llvm::StringRef(text).split(parts, ',');
-    std::string one;
-    for (llvm::StringRef part : parts) {
-      one += (one.empty() ? "" : ",") + part.str();
-      const auto [name, extents] = llvm::StringRef(one).rsplit(':');
-      if (llvm::SmallVector<int64_t, 4> shape; !name.empty() && parse_shape(extents, shape))
-        out[name.str()] = std::move(shape), one.clear();
-    }
-    if (!one.empty())
-      return error(Code::bad_value)
-          .flag("--input-shapes", quoted(one))
-          .expected("NAME:1x128, or several between commas");
-  }
-  return out;
-}
-llvm::Error is_an_input(const Graph& graph, const std::string& name) {
-  std::string known;
-  for (const Value* v : graph.inputs) {
-    if (v->name == name) return llvm::Error::success();
-    known += (known.empty() ? "" : ", ") + v->name;
-  }
-  return error(Code::unknown_input)
-      .flag("--input-shapes")
-      .what("the model has no input " + quoted(name))
-      .about({.tensor = name})
-      .hint("it has " + known);
-}
-}  // namespace
-
-llvm::Expected<DimValues> asked_dims(const Graph& graph, llvm::ArrayRef<std::string> dims,
-                                     llvm::ArrayRef<std::string> input_shapes) {
-  auto values = parse_dims(dims);
-  if (!values) return values;
-  auto shapes = parse_input_shapes(input_shapes);
-  if (!shapes) return shapes.takeError();
-  for (const auto& [name, shape] : *shapes)
-    if (auto e = is_an_input(graph, name)) return e;
-  auto bound = bind_input_dims(graph, *shapes, std::move(*values));
-  if (!bound && !shapes->empty()) return within(flag_place("--input-shapes"), bound.takeError());
-  return bound;
-}
 
 llvm::Error check_names(const Graph& graph, const DimValues& asked) {
   std::vector<std::string> known;
@@ -189,8 +109,6 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   auto mesh = mesh_of(o);
   if (!mesh) return mesh.takeError();
   if (auto e = check_settings(training_of(o))) return e;
-  if (auto dims = parse_dims(o.dims); !dims) return dims.takeError();  // before the model is read
-  if (auto shapes = parse_input_shapes(o.input_shapes); !shapes) return shapes.takeError();
   if (o.compute == DType::f16 && o.train)
     return error(Code::bad_value)
         .flag("--compute", "'f16'")
@@ -209,7 +127,7 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   auto imported = import_onnx(*model);
   if (!imported) return imported.takeError();
   job.imported = std::move(*imported);
-  auto asked = asked_dims(*job.imported, o.dims, o.input_shapes);
+  auto asked = asked_dims(*job.imported, o.dims);
   if (!asked) return asked.takeError();
   if (auto e = check_names(*job.imported, *asked)) return e;
   job.asked = std::move(*asked);

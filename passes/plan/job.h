@@ -8,6 +8,7 @@
 
 #include "frontend/ir/graph.h"
 #include "passes/pipeline.h"
+#include "passes/plan/asked_dims.h"
 #include "passes/plan/watch.h"
 
 namespace optp {
@@ -24,7 +25,7 @@ struct JobOptions {
   std::optional<Dim> kv_cache;  // a decoder with caches of so many tokens
   bool last_logits = false;     // which gives logits of the last of a run's tokens only
   std::vector<std::string> tie, untie;
-  std::vector<std::string> dims, input_shapes;  // NAME=NUMBER, NAME:1x128
+  AskedDims dims;
   bool train = false;
   // Whose graphs are run or written here; beside them the first is made, which the plan tells of. None: all.
   std::optional<std::vector<int64_t>> ranks;
@@ -54,10 +55,6 @@ llvm::Expected<Job> retrain(const Job& job, const TrainingOptions& training);
 void let_go_of_compilation(Job& job);
 // The settings that the options give, with the optimizer's default learning rate where none is given.
 TrainingOptions training_of(const JobOptions& options);
-// The named dims of a graph that `dims` and the shapes of its inputs say. Errors: what does not parse, an input that
-// there is not, a shape that no run could have.
-llvm::Expected<DimValues> asked_dims(const Graph& graph, llvm::ArrayRef<std::string> dims,
-                                     llvm::ArrayRef<std::string> input_shapes);
 // Has the graph every dim that was asked for? Errors: bad_value, with those that it has.
 llvm::Error check_names(const Graph& graph, const DimValues& asked);
 llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path);

@@ -41,18 +41,19 @@ const std::initializer_list<const char*> device_words{"tensor-parallel",
                                                       "nproc-per-node",
                                                       "ranks"};
 
-void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes) {
-  also_called(command
-                  .add_option("--input-shapes", shapes,
-                              "NAME:1x128: the named dims of an input's shape (several between commas, or repeatable)")
-                  ->allow_extra_args(false),
-              {"shapes", "shape", "input-shape", "overwrite-input-shape", "min-shapes"});
-}
-
-void add_dims(CLI::App& command, std::vector<std::string>& dims, const char* help) {
-  also_called(command.add_option("--dim", dims, help),
+void add_dims(CLI::App& command, AskedDims& dims, const char* help) {
+  using Texts = std::vector<std::string>;
+  also_called(command.add_option_function<Texts>(
+                  "--dim", [&](const Texts& texts) { dims.values = value_or_refuse(parse_dims(texts)); }, help),
               {"dims", "dimension", "dim-param", "override-dim", "free-dim-override", "batch", "batch-size", "sequence",
                "seq-len", "seq-length", "sequence-length", "max-seq-len", "max-length", "context-length"});
+  also_called(
+      command
+          .add_option_function<Texts>(
+              "--input-shapes", [&](const Texts& texts) { dims.shapes = value_or_refuse(parse_input_shapes(texts)); },
+              "NAME:1x128: the named dims of an input's shape (several between commas, or repeatable)")
+          ->allow_extra_args(false),
+      {"shapes", "shape", "input-shape", "overwrite-input-shape", "min-shapes"});
 }
 
 namespace {
@@ -125,7 +126,6 @@ void add_job_options(CLI::App& command, JobOptions& o) {
       ->type_name("whole|sharded")
       ->default_str("whole");
   add_dims(command, o.dims);
-  add_input_shapes(command, o.input_shapes);
   add_watch_options(command, o.watch);
   also_called(command
                   .add_option_function<std::string>(

@@ -7,9 +7,9 @@
 namespace optp {
 
 extern const std::initializer_list<const char*> device_words;  // what other programs call --devices
-void add_dims(CLI::App& command, std::vector<std::string>& dims,
+// --dim and --input-shapes.
+void add_dims(CLI::App& command, AskedDims& dims,
               const char* help = "NAME=NUMBER: the value of a named dim (several between commas, or repeatable)");
-void add_input_shapes(CLI::App& command, std::vector<std::string>& shapes);
 CLI::Option* add_mesh_option(CLI::App& command, std::optional<Mesh>& mesh, const char* help);
 void add_job_options(CLI::App& command, JobOptions& options);
 // The optimizer's. Where a verb trains only with a flag, they need that flag: without it they would say nothing.

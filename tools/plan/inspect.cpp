@@ -37,7 +37,7 @@ namespace optp {
 namespace {
 struct InspectOptions {
   std::string folder, tensor, why, what_if, model, html, check, trace, against, fit, colour = "auto";
-  std::vector<std::string> dims, input_shapes;
+  AskedDims dims;
   std::optional<int64_t> layer, devices;
   bool json = false, dot = false, tensors = false, tp_plan = false;
 };
@@ -241,11 +241,11 @@ bool has_colour(llvm::StringRef asked) {
 }
 
 llvm::Expected<Plan> plan_to_show(const InspectOptions& o) {
-  if (is_model(o.folder)) return plan_of_model({o.folder, o.devices, o.dims, o.input_shapes});
+  if (is_model(o.folder)) return plan_of_model({o.folder, o.devices, o.dims});
   auto plan = read_plan(o.folder);
   if (!plan) return plan;
-  if (!o.dims.empty() || !o.input_shapes.empty())
-    if (auto e = move_to_dims(*plan, o.dims, o.input_shapes, o.folder)) return e;
+  if (!o.dims.empty())
+    if (auto e = move_to_dims(*plan, o.dims, o.folder)) return e;
   if (!o.devices || *o.devices == plan->mesh.devices()) return plan;
   if (o.model.empty() && !llvm::sys::fs::exists(plan->model.name))
     return error(Code::missing)
@@ -317,7 +317,6 @@ Command add_inspect(CLI::App& app) {
   c->add_flag("--json", o->json, "the whole plan; with --tensor and --fit what they ask for");
   add_dims(*c, o->dims,
            "NAME=NUMBER: the plan's numbers at this value of a named dim (several between commas, or repeatable)");
-  add_input_shapes(*c, o->input_shapes);
   also_called(c->add_option("--tensor", o->tensor, "a tensor's shards; a pattern (* and ?) for those of several"),
               {"parameter", "param", "weight", "name"});
   c->add_option("--layer", o->layer,

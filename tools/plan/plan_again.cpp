@@ -38,7 +38,7 @@ JobOptions job_of(const Plan& plan, const std::string& model, const Mesh& mesh) 
 
 llvm::Expected<Plan> plan_of_model(const PlannedModel& o) {
   JobOptions job;
-  job.model = o.model, job.devices = o.devices, job.dims = o.dims, job.input_shapes = o.input_shapes;
+  job.model = o.model, job.devices = o.devices, job.dims = o.dims;
   return planned(job, /*at=*/nullptr);
 }
 

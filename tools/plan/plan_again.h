@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "passes/passes.h"
+#include "passes/plan/asked_dims.h"
 #include "passes/plan/plan.h"
 
 namespace optp {
@@ -18,7 +19,7 @@ llvm::Expected<Plan> decoder_again(const Plan& plan, const std::string& model, c
 struct PlannedModel {
   std::string model;
   std::optional<int64_t> devices;  // 2 where it is not said
-  std::vector<std::string> dims, input_shapes;
+  AskedDims dims;
 };
 llvm::Expected<Plan> plan_of_model(const PlannedModel& options);
 // The same mesh with so many devices along the axis that the strategy cuts over.

@@ -3,7 +3,6 @@
 #include <filesystem>
 
 #include "frontend/ir/diagnostic.h"
-#include "passes/plan/asked_names.h"
 #include "passes/plan/job.h"
 #include "passes/plan/plan_parts.h"
 #include "tools/run/activation_peak.h"
@@ -11,9 +10,8 @@
 
 namespace optp {
 namespace {
-llvm::Expected<DimValues> asked_of(const Plan& plan, llvm::ArrayRef<std::string> dims,
-                                   llvm::ArrayRef<std::string> input_shapes) {
-  auto asked = asked_dims(RunOptions{.dims = dims.vec(), .input_shapes = input_shapes.vec()}, plan.inputs);
+llvm::Expected<DimValues> asked_of(const Plan& plan, const AskedDims& by_user) {
+  auto asked = asked_dims(by_user, plan.inputs);
   if (!asked) return asked;
   std::vector<std::string> known;
   for (const auto& [name, info] : plan.dims)
@@ -52,9 +50,8 @@ llvm::Error plan_activations(Plan& plan, const std::string& folder) {
   return llvm::Error::success();
 }
 
-llvm::Error move_to_dims(Plan& plan, llvm::ArrayRef<std::string> dims, llvm::ArrayRef<std::string> input_shapes,
-                         const std::string& folder) {
-  auto asked = asked_of(plan, dims, input_shapes);
+llvm::Error move_to_dims(Plan& plan, const AskedDims& by_user, const std::string& folder) {
+  auto asked = asked_of(plan, by_user);
   if (!asked) return asked.takeError();
   if (asked->empty()) return llvm::Error::success();
   for (const auto& [name, extent] : *asked) plan.dims[name].example = extent;

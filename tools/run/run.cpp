@@ -9,7 +9,6 @@
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/pipeline.h"
-#include "passes/plan/asked_names.h"
 #include "passes/plan/job.h"
 #include "passes/plan/plan_json.h"
 #include "tools/cli/command.h"
@@ -45,10 +44,10 @@ std::vector<std::string> inputs_of(const RunOptions& o) {
     if (const size_t at = given.rfind("=@"); at != std::string::npos) out.push_back(given.substr(at + 2));
   return out;
 }
-llvm::Expected<DimValues> asked_dims(const RunOptions& o, llvm::ArrayRef<Port> inputs) {
+llvm::Expected<DimValues> asked_dims(const AskedDims& asked, llvm::ArrayRef<Port> inputs) {
   Graph global;
   add_inputs(global, inputs);
-  return asked_dims(global, o.dims, o.input_shapes);
+  return asked_dims(global, asked);
 }
 llvm::Error check_names(const Plan& plan, const DimValues& asked) {
   std::vector<std::string> known;
@@ -153,7 +152,7 @@ llvm::Error run_once(const RunOptions& o, const Plan& plan, World& world,
   const ResultFolder folder{o.out, o.overwrite, inputs_of(o),
                             [&](llvm::StringRef file) { return llvm::is_contained(files, file); }};
   if (auto e = world.at_root([&] { return check_free(folder); })) return e;
-  auto asked = asked_dims(o, plan.inputs);
+  auto asked = asked_dims(o.dims, plan.inputs);
   if (!asked) return asked.takeError();
   if (auto e = check_names(plan, *asked)) return e;
   auto batch = read_batch(o.inputs, *asked, o.inputs_dirs.empty() ? "" : o.inputs_dirs[0], plan.inputs);
@@ -227,7 +226,6 @@ Command add_run(CLI::App& app, WorldMaker make_world) {
       ->allow_extra_args(false);
   c->add_option("--lr", o->learning_rate, "training plans: a learning rate other than the plan's");
   add_dims(*c, o->dims);
-  add_input_shapes(*c, o->input_shapes);
   c->add_option("-o,--output", o->out, "folder for the outputs")->required()->type_name("DIR");
   also_called(c->add_option("--threads-per-device", o->threads, "OpenMP threads per device"),
               {"threads", "num-threads", "omp-threads"});

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "passes/plan/asked_dims.h"
 #include "runtime/comm/world.h"
 #include "tools/run/inputs.h"
 #include "tools/run/ports.h"
@@ -12,7 +13,8 @@
 namespace optp {
 struct RunOptions {
   std::string folder, out;
-  std::vector<std::string> inputs, dims, input_shapes, inputs_dirs, dump;
+  std::vector<std::string> inputs, inputs_dirs, dump;
+  AskedDims dims;
   int64_t steps = 0;
   std::optional<double> learning_rate;
   int64_t threads = 0;
@@ -37,7 +39,7 @@ struct Batch {
 // `given`: --input; `asked`: the dims that the options say; `folder`: of what is not given, or empty.
 llvm::Expected<Batch> read_batch(llvm::ArrayRef<std::string> given, const DimValues& asked, llvm::StringRef folder,
                                  llvm::ArrayRef<Port> inputs);
-llvm::Expected<DimValues> asked_dims(const RunOptions& options, llvm::ArrayRef<Port> inputs);
+llvm::Expected<DimValues> asked_dims(const AskedDims& asked, llvm::ArrayRef<Port> inputs);
 // Has the plan every dim that was asked for, or one that it equals? Errors: bad_value.
 llvm::Error check_names(const Plan& plan, const DimValues& asked);
 llvm::Expected<PerRank<HostArrays>> take_shards(const Batch& batch, llvm::ArrayRef<Port> inputs,

@@ -187,7 +187,7 @@ llvm::Error run_steps(const RunOptions& o, const Plan& plan, World& world, PerRa
       world, std::move(graphs),
       {.threads_per_device = o.threads, .gradients = wanted->gradients, .profile = !o.profile.empty(), .slow = &slow});
   if (!stepper) return stepper.takeError();
-  auto dims_asked = asked_dims(o, data);
+  auto dims_asked = asked_dims(o.dims, data);
   if (!dims_asked) return dims_asked.takeError();
   if (auto e = check_names(plan, *dims_asked)) return e;
   std::vector<Batch> batches;

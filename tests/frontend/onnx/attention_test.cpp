@@ -468,7 +468,7 @@ TEST_CASE("training through queries without keys has finite gradients") {
   o.job.model = folder.put("model.onnx", m.SerializeAsString());
   o.job.train = true;
   o.inputs = {"mask=@" + (folder / "mask.npy"), "ids=rand(3)"};
-  o.job.dims = {"b=2"};
+  o.job.dims.values = {{"b", 2}};
   JobOptions forward = o.job;
   forward.train = false;
   const Job job = must(make_job(forward));
