@@ -19,7 +19,7 @@ class Annotator {
   Annotator(Graph& graph, const PassOptions& options, const Factors& factors)
       : graph_(graph), options_(options), factors_(factors), recogniser_(graph, factors) {}
 
-  std::vector<Axes> take_axes() { return std::move(class_axes_); }
+  std::vector<AxisUses> take_axes() { return std::move(class_axes_); }
   llvm::DenseSet<const Value*> pinned() const {
     llvm::DenseSet<const Value*> out;
     for (const auto& [value, pinned] : pins_) out.insert(value);
@@ -57,7 +57,7 @@ class Annotator {
 
   using Pins = llvm::DenseMap<const Value*, std::pair<Sharding, Cause>>;
   struct ByStrategy {
-    std::vector<Axes> axes;  // of classes
+    std::vector<AxisUses> axes;  // of classes
     Pins pins;
   };
   // A strategy's decisions become seeds of this annotation.
@@ -116,7 +116,7 @@ class Annotator {
   }
 
   Sharding of_classes(const Value& v) const { return of_classes(v, class_axes_); }
-  Sharding of_classes(const Value& v, llvm::ArrayRef<Axes> class_axes) const {
+  Sharding of_classes(const Value& v, llvm::ArrayRef<AxisUses> class_axes) const {
     Sharding s;
     for (unsigned d = 0; d < v.ndim(); ++d)
       s.dims.push_back(sharded(factors_.of(v, d), [&](int c) { return class_axes[size_t(c)]; }));
@@ -174,7 +174,7 @@ class Annotator {
     for (DimSharding& d : s.dims)
       for (ProductSharding& part : d.parts)
         for (FactorSharding& f : part.factors)
-          llvm::erase_if(f.axes, [](const std::string& axis) { return !strategy_of_axis(axis); });
+          llvm::erase_if(f.axes, [](const AxisUse& use) { return !strategy_of_axis(use.axis); });
     return s;
   }
   void say_if_given_whole(const ValueConstraint& w) {
@@ -196,13 +196,13 @@ class Annotator {
     for (unsigned d = 0; d < v.ndim(); ++d)
       for (size_t p = 0; p < factors_.of(v, d).parts.size(); ++p)
         for (int c : factors_.of(v, d).parts[p].classes)
-          for (const std::string& axis : Axes(class_axes_[size_t(c)])) {
-            Owner& owner = owners.try_emplace(axis, Owner{c, d, p}).first->second;
+          for (const AxisUse& use : AxisUses(class_axes_[size_t(c)])) {
+            Owner& owner = owners.try_emplace(use.axis, Owner{c, d, p}).first->second;
             // One may cut several parts of a dim.
             if (owner.cls == c || (owner.dim == d && owner.part != p)) continue;
             if (constrained_.contains(c) && constrained_.contains(owner.cls))
               return error(Code::bad_value)
-                  .what("mesh axis " + axis + " cuts two dims of " + called(v) + ", by " +
+                  .what("mesh axis " + use.axis + " cuts two dims of " + called(v) + ", by " +
                         class_cause_[size_t(owner.cls)].text + " and by " + class_cause_[size_t(c)].text)
                   .expected("one dim")
                   .about({.tensor = v.name});
@@ -221,8 +221,8 @@ class Annotator {
         const auto fine = factors_.of_loop(*node, cover.fine).classes(),
                    coarse = factors_.of_loop(*node, cover.coarse).classes();
         if (fine.size() != 1 || coarse.size() != 1) continue;
-        const Axes axes = covering(class_axes_[size_t(fine[0])], cover.times);
-        Axes& own = class_axes_[size_t(coarse[0])];
+        const AxisUses axes = covering(class_axes_[size_t(fine[0])], cover.times);
+        AxisUses& own = class_axes_[size_t(coarse[0])];
         if (axes.empty() || !own.empty() || constrained_.contains(coarse[0]) || !is_free_for(coarse[0], axes)) continue;
         own = axes;
         class_cause_[size_t(coarse[0])] = class_cause_[size_t(fine[0])];
@@ -230,7 +230,7 @@ class Annotator {
       }
   }
   // No other dim of its values is cut over these axes.
-  bool is_free_for(Factors::Class c, const Axes& axes) const {
+  bool is_free_for(Factors::Class c, const AxisUses& axes) const {
     return llvm::all_of(factors_.info(c).places, [&](const Factors::Place& p) {
       if (is_pinned(*p.value)) return true;
       for (unsigned d = 0; d < p.value->ndim(); ++d)
@@ -328,7 +328,7 @@ class Annotator {
   const PassOptions& options_;
   const Factors& factors_;
   Recogniser recogniser_;
-  std::vector<Axes> class_axes_;
+  std::vector<AxisUses> class_axes_;
   std::vector<Cause> class_cause_;
   llvm::DenseSet<int> constrained_;  // classes
   Pins pins_;
@@ -344,7 +344,7 @@ llvm::SmallVector<MeshAxis, 2> idle_axes(const Graph& graph) {
   llvm::StringSet<> used;
   for (const Value* v : graph.values())
     if (v->sharding)
-      for (const std::string& axis : v->sharding->axes()) used.insert(axis);
+      for (const AxisUse& use : v->sharding->axes()) used.insert(use.axis);
   llvm::SmallVector<MeshAxis, 2> out;
   for (const MeshAxis& axis : graph.mesh.axes)
     if (axis.size > 1 && !used.contains(axis.name)) out.push_back(axis);

@@ -32,10 +32,10 @@ class Follower {
     axes_.resize(factors_.size());
     from_.resize(factors_.size(), nullptr);
     for (size_t c = 0; c < factors_.size(); ++c) {
-      std::map<Axes, std::pair<size_t, const Value*>> votes;
+      std::map<AxisUses, std::pair<size_t, const Value*>> votes;
       for (const Factors::Place& p : factors_.info(int(c)).places) {
         if (!is_pinned(*p.value)) continue;
-        const Axes axes = axes_at(p);
+        const AxisUses axes = axes_at(p);
         auto& vote = votes.try_emplace(axes, 0, p.value).first->second;
         ++vote.first;
       }
@@ -46,7 +46,7 @@ class Follower {
   }
 
   // None where the value's sharding names other parts.
-  Axes axes_at(const Factors::Place& p) const {
+  AxisUses axes_at(const Factors::Place& p) const {
     const auto& parts = p.value->sharding->dims[p.dim].parts;
     const auto& own = factors_.of(*p.value, p.dim).parts;
     if (parts.size() != own.size()) return {};
@@ -112,7 +112,7 @@ class Follower {
   Graph& graph_;
   const Factors& factors_;
   llvm::DenseSet<const Value*> pinned_;
-  std::vector<Axes> axes_;
+  std::vector<AxisUses> axes_;
   std::vector<const Value*> from_;
 };
 }  // namespace

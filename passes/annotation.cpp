@@ -11,7 +11,7 @@ llvm::Expected<Annotation> Annotation::of(const Graph& graph) {
   if (!factors) return factors.takeError();
   Annotation out{std::move(*factors), {}, {}};
   for (size_t c = 0; c < out.factors.size(); ++c) {
-    Axes& axes = out.axes.emplace_back();
+    AxisUses& axes = out.axes.emplace_back();
     for (const Factors::Place& p : out.factors.info(Factors::Class(c)).places) {
       if (!p.value->sharding || !p.value->sharding->dims[p.dim].is_product()) continue;
       const FactorShardings& own = p.value->sharding->dims[p.dim].factors();

@@ -8,7 +8,7 @@ namespace optp {
 
 struct Annotation {
   Factors factors;
-  std::vector<Axes> axes;               // of each class
+  std::vector<AxisUses> axes;           // of each class
   llvm::DenseSet<const Value*> pinned;  // to a sharding of their own: what is computed with them need not follow
 
   // Of a graph of which only the shardings are known.

@@ -13,13 +13,13 @@ class Demands {
     if (w.by->held) return llvm::Error::success();
     const bool is_weight = w.value->is_data() && w.value->ndim() >= 2;
     if (!may_be_cut(w)) return llvm::Error::success();
-    llvm::DenseMap<Factors::Class, Axes> said;  // of a class that is in several parts, perhaps unlike things
+    llvm::DenseMap<Factors::Class, AxisUses> said;  // of a class that is in several parts, perhaps unlike things
     bool is_one = true;
-    each_factor(w,
-                [&](Factors::Class c, const Axes& axes) { is_one &= said.try_emplace(c, axes).first->second == axes; });
+    each_factor(
+        w, [&](Factors::Class c, const AxisUses& axes) { is_one &= said.try_emplace(c, axes).first->second == axes; });
     if (!is_one) return llvm::Error::success();
     llvm::Error failed = llvm::Error::success();
-    each_factor(w, [&](Factors::Class c, const Axes& axes) {
+    each_factor(w, [&](Factors::Class c, const AxisUses& axes) {
       // That a bias or an activation is whole does not keep others from being cut.
       const bool asks = !axes.empty() || (is_weight && recogniser_[c].role != Role::none);
       if (asks && !failed) failed = demand(c, axes, w);
@@ -29,7 +29,7 @@ class Demands {
   std::vector<ClassDemand> take() { return std::move(out_); }
 
  private:
-  void each_factor(const ValueConstraint& w, llvm::function_ref<void(Factors::Class, const Axes&)> visit) const {
+  void each_factor(const ValueConstraint& w, llvm::function_ref<void(Factors::Class, const AxisUses&)> visit) const {
     for (unsigned d = 0; d < w.value->ndim(); ++d) {
       const auto& parts = factors_.of(*w.value, d).parts;
       const auto& own = w.sharding.dims[d].parts;
@@ -40,10 +40,10 @@ class Demands {
   // What some op needs whole can be held cut, but not be computed so.
   bool may_be_cut(const ValueConstraint& w) const {
     bool free = true;
-    each_factor(w, [&](Factors::Class c, const Axes& axes) { free &= axes.empty() || recogniser_.is_free(c); });
+    each_factor(w, [&](Factors::Class c, const AxisUses& axes) { free &= axes.empty() || recogniser_.is_free(c); });
     return free;
   }
-  llvm::Error demand(Factors::Class c, const Axes& axes, const ValueConstraint& w) {
+  llvm::Error demand(Factors::Class c, const AxisUses& axes, const ValueConstraint& w) {
     ClassDemand& own = out_[size_t(c)];
     if (!own.by) {
       own = {&w, axes};

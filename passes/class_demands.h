@@ -6,7 +6,7 @@ namespace optp {
 
 struct ClassDemand {
   const ValueConstraint* by = nullptr;  // null: nobody asks
-  Axes axes;                            // none: whole
+  AxisUses axes;                        // none: whole
 };
 // Of every class. Errors: two lines that can't hold together, both named.
 llvm::Expected<std::vector<ClassDemand>> class_demands(const Factors& factors, const Recogniser& recogniser,

@@ -75,7 +75,7 @@ Sharding ConstraintWords::whole(const Value& v) const {
 }
 // Of a dim that is 3 · 12 heads · 64 the heads: what the strategies could cut, else what no op needs whole. Of a dim of
 // several parts those that have such a factor; null: none has.
-DimSharding ConstraintWords::cut_where_free(const Value& v, unsigned dim, const Axes& axes) const {
+DimSharding ConstraintWords::cut_where_free(const Value& v, unsigned dim, const AxisUses& axes) const {
   const auto& own = factors.of(v, dim);
   DimSharding out = with_all_factors(own);
   bool any = false;
@@ -132,12 +132,13 @@ llvm::Expected<std::optional<Sharding>> ConstraintWords::sharding_of(const Value
   return as_written(v);
 }
 
-llvm::Error ConstraintWords::check_axes(const Axes& axes, Axes& used, const Value& v) const {
+llvm::Error ConstraintWords::check_axes(const AxisUses& axes, AxisUses& used, const Value& v) const {
   auto fail = [&](const llvm::Twine& what) { return wrong().what(what).about({.tensor = v.name}); };
-  for (const std::string& name : axes) {
+  for (const AxisUse& use : axes) {
+    const std::string name = to_string(use);  // what covers is no axis: annotate finds what does
     if (!graph.mesh.find(name)) return fail("mesh " + to_string(graph.mesh) + " has no axis " + quoted(name));
-    if (llvm::is_contained(used, name)) return fail("axis " + quoted(name) + " is used twice");
-    used.push_back(name);
+    if (llvm::is_contained(used, use)) return fail("axis " + quoted(name) + " is used twice");
+    used.push_back(use);
   }
   return llvm::Error::success();
 }
@@ -152,15 +153,15 @@ llvm::Expected<std::optional<Sharding>> ConstraintWords::as_written(const Value&
         .found(written->size())
         .about({.tensor = v.name});
   Sharding s = whole(v);
-  Axes used;
+  AxisUses used;
   for (unsigned d = 0; d < v.ndim(); ++d)
     if (auto e = fit((*written)[d], v, d, s.dims[d], used)) return e;
   return s;
 }
 llvm::Error ConstraintWords::fit(const WrittenDim& written, const Value& v, unsigned d, DimSharding& out,
-                                 Axes& used) const {
+                                 AxisUses& used) const {
   if (!written.by_factors) {
-    const Axes& axes = written.parts[0][0];
+    const AxisUses& axes = written.parts[0][0];
     if (auto e = check_axes(axes, used, v)) return e;
     if (!axes.empty()) out = cut_where_free(v, d, axes);
     return llvm::Error::success();
@@ -170,11 +171,11 @@ llvm::Error ConstraintWords::fit(const WrittenDim& written, const Value& v, unsi
   };
   const auto& parts = written.parts;
   if (parts.size() > 1 && parts.size() != out.parts.size()) return fail(llvm::Twine(out.parts.size()) + " parts");
-  Axes taken;  // one axis may cut several parts
+  AxisUses taken;  // one axis may cut several parts
   for (size_t p = 0; p < out.parts.size(); ++p) {
     // One product in parentheses is meant for each part.
     const auto& factors = parts[parts.size() == 1 ? 0 : p];
-    Axes within = used;
+    AxisUses within = used;
     for (size_t k = 0; k < factors.size(); ++k) {
       if (factors[k].empty()) continue;
       if (k >= out.parts[p].factors.size()) return fail(llvm::Twine(out.parts[p].factors.size()) + " factors");

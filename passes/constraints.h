@@ -55,9 +55,10 @@ struct ConstraintWords {
  private:
   Diagnostic wrong() const;
   Sharding whole(const Value& v) const;
-  DimSharding cut_where_free(const Value& v, unsigned dim, const Axes& axes) const;
-  llvm::Error check_axes(const Axes& axes, Axes& used, const Value& v) const;  // and adds them to those that are used
-  llvm::Error fit(const WrittenDim& written, const Value& v, unsigned d, DimSharding& out, Axes& used) const;
+  DimSharding cut_where_free(const Value& v, unsigned dim, const AxisUses& axes) const;
+  llvm::Error check_axes(const AxisUses& axes, AxisUses& used,
+                         const Value& v) const;  // and adds them to those that are used
+  llvm::Error fit(const WrittenDim& written, const Value& v, unsigned d, DimSharding& out, AxisUses& used) const;
   llvm::Expected<std::optional<Sharding>> as_written(const Value& v) const;
   std::optional<unsigned> dim_of_loop(const Value& v, const Use& use, int loop) const;
   llvm::Expected<std::optional<Sharding>> of_layer(const Value& v, bool by_column) const;

@@ -1,6 +1,5 @@
 #include "passes/partials.h"
 
-#include "frontend/ir/axis_use.h"
 #include "frontend/ir/builder.h"
 #include "passes/sharding_rules.h"
 
@@ -14,9 +13,8 @@ PartialState made_by(const Node& node, const Rule& rule, const Factors& factors,
     for (int c : factors.of_loop(node, int(k)).classes()) {
       auto it = axes.find(c);
       if (it == axes.end()) continue;
-      for (const std::string& word : it->second)
-        if (std::string axis = axis_use(word).axis.str(); !llvm::is_contained(own.axes, axis))
-          own.axes.push_back(std::move(axis));
+      for (const AxisUse& use : it->second)
+        if (!llvm::is_contained(own.axes, use.axis)) own.axes.push_back(use.axis);
       if (!it->second.empty()) own.reduce = rule.loops[k].reduce;
     }
   }
@@ -34,7 +32,7 @@ bool is_one_sum(const Node& node, const Rule& rule, const Factors& factors, cons
   for (size_t k = 0; k < rule.loops.size(); ++k)
     for (int c : factors.of_loop(node, int(k)).classes())
       if (auto it = axes.find(c); it != axes.end() && rule.loops[k].reduce != Reduce::none)
-        if (llvm::any_of(it->second, [](llvm::StringRef axis) { return !axis_use(axis).is_cover(); })) return false;
+        if (!llvm::all_of(it->second, [](const AxisUse& use) { return use.is_cover(); })) return false;
   return true;
 }
 // Are the operand's addends covered as the node's loops are? What is covered over the sum's axes is a sum over those
@@ -44,7 +42,7 @@ bool is_covered_alike(const Node& node, const Rule& rule, const Factors& factors
   const auto& loops = rule.operands[operand];
   const auto& held = node.operand(operand).sharding;
   // Whether the operand has the class, and all of it so.
-  auto has = [&](int c, const Axes& words) {
+  auto has = [&](int c, const AxisUses& uses) {
     bool found = false;
     for (size_t d = 0; d < loops.size(); ++d) {
       if (loops[d] == no_loop) continue;
@@ -53,18 +51,16 @@ bool is_covered_alike(const Node& node, const Rule& rule, const Factors& factors
         for (size_t k = 0; k < own[p].classes.size(); ++k) {
           if (own[p].classes[k] != c) continue;
           found = held && held->dims[d].parts.size() == own.size() &&
-                  axes_of_factor(held->dims[d].parts[p].factors, own[p], k) == words;
+                  axes_of_factor(held->dims[d].parts[p].factors, own[p], k) == uses;
           if (!found) return false;
         }
     }
     return found;
   };
   return llvm::all_of(axes, [&](const auto& entry) {
-    return llvm::none_of(entry.second,
-                         [&](llvm::StringRef axis) {
-                           const AxisUse use = axis_use(axis);
-                           return use.is_cover() && llvm::is_contained(through.axes, use.axis);
-                         }) ||
+    return llvm::none_of(
+               entry.second,
+               [&](const AxisUse& use) { return use.is_cover() && llvm::is_contained(through.axes, use.axis); }) ||
            has(entry.first, entry.second);
   });
 }
@@ -137,19 +133,15 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
   }
   // A result carries at most one partial sum. Were it partial over both the contracted axes and an operand's, one
   // all-reduce could not finish both.
-  const bool covers = llvm::any_of(axes, [](const auto& entry) {
-    return llvm::any_of(entry.second, [](llvm::StringRef axis) { return axis_use(axis).is_cover(); });
-  });
+  const bool covers = llvm::any_of(axes, [](const auto& entry) { return has_cover(entry.second); });
   bool passes = is_linear_in(node, rule.linear, covers, through, operands) &&
                 (!own.is_partial() || is_one_sum(node, rule, factors, axes, own, through));
   // Members along an axis that splits the node's loops hold different elements, not addends of the same ones. Those
   // that it covers hold addends, of a sum, of what they hold.
   for (const auto& entry : axes)
-    for (const std::string& axis : entry.second) {
-      const AxisUse use = axis_use(axis);
+    for (const AxisUse& use : entry.second)
       if (llvm::is_contained(through.axes, use.axis) && !(use.is_cover() && through.reduce == Reduce::sum))
         passes = false;
-    }
   for (size_t k = 0; k < operands.size() && passes; ++k)
     passes = !operands[k].is_partial() || is_covered_alike(node, rule, factors, axes, through, k);
   if (passes) return through;
@@ -158,8 +150,7 @@ PartialState partial_result(const Node& node, const Rule& rule, const Factors& f
 }
 
 bool may_be_partial(const Sharding& own, const PartialState& state) {
-  return llvm::none_of(own.axes(), [&](llvm::StringRef axis) {
-    const AxisUse use = axis_use(axis);
+  return llvm::none_of(own.axes(), [&](const AxisUse& use) {
     return llvm::is_contained(state.axes, use.axis) && !(use.is_cover() && state.reduce == Reduce::sum);
   });
 }

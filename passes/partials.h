@@ -32,7 +32,7 @@ struct PartialState {
 };
 
 // Axes of each class at a node: what its loops are split over.
-using NodeAxes = llvm::DenseMap<int, Axes>;
+using NodeAxes = llvm::DenseMap<int, AxisUses>;
 // What one node's result is, given its operands' states: partial over its contracted loops, or over what passes
 // through. `accepts` says whether the node can take operand k as it is.
 PartialState partial_result(const Node& node, const Rule& rule, const Factors& factors, const NodeAxes& axes,

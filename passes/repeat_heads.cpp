@@ -5,7 +5,6 @@
 //   before   %a = reshape(%k) : [b, 2, 1, s, d]   %e = expand(%a) : [b, 2, 4, s, d]   %r = reshape(%e) : [b, 8, s, d]
 //   after    %r = repeat(%k) {axis = 1, times = 4}
 // Not where something else sees the two factors apart, such as scores of [b, 2, 4, s, t]: its 8 are no single factor.
-#include "frontend/ir/axis_use.h"
 #include "frontend/ir/builder.h"
 #include "llvm/ADT/MapVector.h"
 #include "passes/annotation.h"
@@ -115,9 +114,9 @@ llvm::Expected<bool> repeat_heads(Graph& graph, const Annotation& annotation, co
   const Factors& factors = annotation.factors;
   const Finder finder(graph, factors);
   for (const auto& [heads, all] : finder.run()) {
-    const Axes& axes = annotation.axes[size_t(heads)];
+    const AxisUses& axes = annotation.axes[size_t(heads)];
     const auto count = factors.info(heads).extent.constant();
-    if (axes.size() != 1 || !count || *count >= graph.mesh.axis_size(axes[0]) || !finder.is_within(all)) continue;
+    if (axes.size() != 1 || !count || *count >= graph.mesh.axis_size(axes[0].axis) || !finder.is_within(all)) continue;
     if (!options.may_rewrite()) break;
     for (const Repetition& r : all)
       if (auto e = make_repeat(graph, r)) return e;
@@ -138,16 +137,15 @@ std::vector<std::string> copies_of_heads(const Graph& graph) {
     const size_t axis = size_t(node->integer("axis"));
     const Value &heads = node->operand(0), &queries = node->out();
     const DimSharding& held = heads.sharding->dims[axis];
-    const Axes axes = held.axes();
+    const AxisUses axes = held.axes();
     const auto count = heads.type.dims[axis].constant();
-    if (axes.empty() || !axis_use(axes[0]).is_cover() || !count) continue;
+    if (axes.empty() || !axes[0].is_cover() || !count) continue;
     int64_t all = 0;
     for (int64_t k = 0; k < graph.mesh.devices(); ++k)
       all += bind_rank(Dim::part(*count, axes), graph.mesh, k).constant().value_or(0);
-    const std::string axis_name = axis_use(axes[0]).axis.str();
-    const int64_t along = graph.mesh.axis_size(axis_name);
+    const int64_t along = graph.mesh.axis_size(axes[0].axis);
     all = all * along / graph.mesh.devices();
-    std::string text = std::to_string(along) + " devices along " + axis_name + " share " +
+    std::string text = std::to_string(along) + " devices along " + axes[0].axis + " share " +
                        queries.type.dims[axis].text() + " heads of queries and " + std::to_string(*count) +
                        " of keys and values: each holds the keys and values of its queries, " + std::to_string(all) +
                        " heads in all, " + std::to_string(all - *count) + " of them copies";

@@ -1,6 +1,5 @@
 #include "passes/reshard.h"
 
-#include "frontend/ir/axis_use.h"
 #include "frontend/ir/collective.h"
 #include "frontend/ir/diagnostic.h"
 
@@ -90,9 +89,9 @@ struct Resharder {
     if (!around) return around.takeError();
     // Chunks are nested, so they are joined axis by axis, the inner one first: docs/collectives.md, section 2.
     for (size_t outer = factor.axes.size(); outer-- > 0;) {
-      const Dim total = Dim::part(factor.extent, llvm::ArrayRef<std::string>(factor.axes).take_front(outer));
+      const Dim total = Dim::part(factor.extent, llvm::ArrayRef(factor.axes).take_front(outer));
       if (auto e = collective({.kind = Collective::all_gather,
-                               .axes = {factor.axes[outer]},
+                               .axes = {factor.axes[outer].axis},
                                .join_axis = int64_t(around->axis),
                                .dims = joined_along(around->axis, total)}))
         return e;
@@ -123,7 +122,7 @@ struct Resharder {
   // A split moves from factor k of dim d to factor m of dim e: a member sends and gets an n-th of what all_gather would
   // give it.
   llvm::Error all_to_all(size_t d, size_t k, size_t e, size_t m) {
-    const std::string axis = now.dims[d].factors()[k].axes[0];
+    const std::string axis = now.dims[d].factors()[k].axes[0].axis;
     // The later dim first: what is brought apart has two dims more.
     auto first = d > e ? bring_apart(d, k) : bring_apart(e, m);
     if (!first) return first.takeError();
@@ -146,7 +145,7 @@ struct Resharder {
     return llvm::Error::success();
   }
   // Of a factor that is whole, or covered: there the part without copies.
-  llvm::Error cut(size_t d, size_t k, const Axes& axes) {
+  llvm::Error cut(size_t d, size_t k, const AxisUses& axes) {
     auto around = bring_apart(d, k);
     if (!around) return around.takeError();
     const FactorSharding& before = now.dims[d].factors()[k];
@@ -165,9 +164,8 @@ struct Resharder {
   }
   // Of a sum that is complete: the first copy of an index has it, the others have zeros. Rare: annotate reduces what no
   // node takes so.
-  llvm::Error cover_sum(size_t d, size_t k, const Axes& axes) {
-    const AxisUse use = axis_use(axes[0]);
-    const Axes once{to_string({use.axis, use.group, /*once=*/true})};
+  llvm::Error cover_sum(size_t d, size_t k, const AxisUses& axes) {
+    const AxisUses once{{axes[0].axis, axes[0].group, /*once=*/true}};
     if (auto e = cut(d, k, once)) return e;
     auto around = bring_apart(d, k);
     if (!around) return around.takeError();
@@ -177,7 +175,7 @@ struct Resharder {
                       "spread"))
       return e;
     now.dims[d].factors()[k].axes = axes;
-    now.partial.push_back(use.axis.str());
+    now.partial.push_back(axes[0].axis);
     now.reduce = Reduce::sum;
     if (auto e = bring_back(*around, d)) return e;
     mark();
@@ -186,13 +184,12 @@ struct Resharder {
   // A factor that is covered gets the extent of the whole, with zeros where the rank holds nothing: an addend of a sum
   // over the ranks.
   llvm::Error lift(size_t d, size_t k) {
-    const AxisUse use = axis_use(now.dims[d].factors()[k].axes[0]);
-    const std::string axis = use.axis.str();
-    const bool has_addends = llvm::is_contained(now.partial, axis);
+    const AxisUse use = now.dims[d].factors()[k].axes[0];
+    const bool has_addends = llvm::is_contained(now.partial, use.axis);
     assert((!has_addends || now.reduce == Reduce::sum) && "what is covered is partial as a sum");
     // Each element of copies counts once.
     if (!has_addends && !use.once)
-      if (auto e = cut(d, k, {to_string({use.axis, use.group, /*once=*/true})})) return e;
+      if (auto e = cut(d, k, {{use.axis, use.group, /*once=*/true}})) return e;
     auto around = bring_apart(d, k);
     if (!around) return around.takeError();
     FactorSharding& factor = now.dims[d].factors()[k];
@@ -202,7 +199,7 @@ struct Resharder {
                       "spread"))
       return e;
     factor.axes.clear();
-    if (!has_addends) now.partial.push_back(axis);
+    if (!has_addends) now.partial.push_back(use.axis);
     now.reduce = Reduce::sum;
     if (auto e = bring_back(*around, d)) return e;
     mark();
@@ -231,10 +228,10 @@ struct Route {
     for (FactorSharding& f : r.now.dims[d].factors()) f.axes.clear();
   }
   // The factor that is to be split along this one axis, and is whole now.
-  std::optional<std::pair<size_t, size_t>> wanted_along(llvm::StringRef axis) {
+  std::optional<std::pair<size_t, size_t>> wanted_along(const AxisUse& axis) {
     for (size_t d = 0; d < to.dims.size(); ++d)
       for (size_t k = 0; to.dims[d].is_product() && k < to.dims[d].factors().size(); ++k) {
-        if (to.dims[d].factors()[k].axes != Axes{axis.str()}) continue;
+        if (to.dims[d].factors()[k].axes != AxisUses{axis}) continue;
         take_factors(d);
         if (same_factors(r.now.dims[d], to.dims[d]) && r.now.dims[d].factors()[k].axes.empty()) return {{d, k}};
       }
@@ -245,13 +242,13 @@ struct Route {
   llvm::Error uncover() {
     for (size_t d = 0; d < r.now.dims.size(); ++d)
       for (size_t k = 0; r.now.dims[d].is_product() && k < r.now.dims[d].factors().size(); ++k) {
-        const Axes axes = r.now.dims[d].factors()[k].axes;
-        const AxisUse use = axes.empty() ? AxisUse() : axis_use(axes[0]);
-        const std::string axis = use.axis.str();
-        const bool sums = llvm::is_contained(r.now.partial, axis), keeps_sum = llvm::is_contained(to.partial, axis);
+        const AxisUses axes = r.now.dims[d].factors()[k].axes;
+        const AxisUse use = axes.empty() ? AxisUse() : axes[0];
+        const bool sums = llvm::is_contained(r.now.partial, use.axis),
+                   keeps_sum = llvm::is_contained(to.partial, use.axis);
         if (!use.is_cover() || (stays(d, k) && sums == keeps_sum)) continue;
         if (!sums && !use.once && same_factors(r.now.dims[d], to.dims[d]) &&
-            to.dims[d].factors()[k].axes == Axes{to_string({axis, use.group, /*once=*/true})}) {
+            to.dims[d].factors()[k].axes == AxisUses{{use.axis, use.group, /*once=*/true}}) {
           if (auto e = r.cut(d, k, to.dims[d].factors()[k].axes)) return e;
           continue;
         }
@@ -267,7 +264,7 @@ struct Route {
         }
         if (auto e = r.lift(d, k)) return e;
         if (keeps_sum) continue;
-        if (auto e = to.partial.empty() ? r.all_reduce() : r.all_reduce({axis})) return e;
+        if (auto e = to.partial.empty() ? r.all_reduce() : r.all_reduce({use.axis})) return e;
       }
     return llvm::Error::success();
   }
@@ -283,7 +280,7 @@ struct Route {
     for (size_t d = 0; d < r.now.dims.size(); ++d) {
       if (same_placement(r.now.dims[d], to.dims[d])) continue;
       for (size_t k = 0; k < r.now.dims[d].factors().size(); ++k) {
-        const Axes axes = r.now.dims[d].factors()[k].axes;
+        const AxisUses axes = r.now.dims[d].factors()[k].axes;
         if (axes.empty() || stays(d, k)) continue;
         const auto other = axes.size() == 1 ? wanted_along(axes[0]) : std::nullopt;
         const bool moves = other && other->first != d;
@@ -293,13 +290,12 @@ struct Route {
     return llvm::Error::success();
   }
   // Over the axis of a sum: a slice of addends that all ranks have would lose those of ranks that hold no copy.
-  bool is_sum_of_covered(const Axes& axes) const {
-    return !axes.empty() && axis_use(axes[0]).is_cover() && llvm::is_contained(to.partial, axis_use(axes[0]).axis);
+  bool is_sum_of_covered(const AxisUses& axes) const {
+    return !axes.empty() && axes[0].is_cover() && llvm::is_contained(to.partial, axes[0].axis);
   }
-  llvm::Error cover_sum(size_t d, size_t k, const Axes& axes) {
-    const std::string axis = axis_use(axes[0]).axis.str();
-    if (llvm::is_contained(r.now.partial, axis))
-      if (auto e = r.all_reduce({axis})) return e;
+  llvm::Error cover_sum(size_t d, size_t k, const AxisUses& axes) {
+    if (llvm::is_contained(r.now.partial, axes[0].axis))
+      if (auto e = r.all_reduce({axes[0].axis})) return e;
     return r.cover_sum(d, k, axes);
   }
   llvm::Error cut() {
@@ -308,7 +304,7 @@ struct Route {
       take_factors(d);
       for (size_t k = 0; k < to.dims[d].factors().size(); ++k) {
         if (stays(d, k)) continue;
-        const Axes axes = to.dims[d].factors()[k].axes;
+        const AxisUses axes = to.dims[d].factors()[k].axes;
         if (auto e = is_sum_of_covered(axes) ? cover_sum(d, k, axes) : r.cut(d, k, axes)) return e;
       }
     }
@@ -329,9 +325,8 @@ bool same_parts(const DimSharding& a, const DimSharding& b) {
 }
 // Do some of dim d's parts hold addends of their own elements alone?
 bool is_spread(const Sharding& s, size_t d) {
-  return llvm::any_of(s.dims[d].axes(), [&](llvm::StringRef axis) {
-    return axis_use(axis).is_cover() && llvm::is_contained(s.partial, axis_use(axis).axis);
-  });
+  return llvm::any_of(s.dims[d].axes(),
+                      [&](const AxisUse& use) { return use.is_cover() && llvm::is_contained(s.partial, use.axis); });
 }
 // Dim d of several parts is taken apart, each part is moved on its own, and all are put together again. Rare: an op
 // that works on a fused dim has it in parts, too.

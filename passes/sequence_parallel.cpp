@@ -3,7 +3,6 @@
 // the sequence over the same axis. Split then makes a reduce-scatter of each all-reduce after a row-parallel product,
 // and a gather before each column-parallel one: the same bytes, and an n-th of the activations.
 //   %y: f32[b, s, 768] [_, _, _]   made by a row-parallel product, taken by a norm      =>   %y: [_, tensor, _]
-#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "passes/factors.h"
 #include "passes/sharding_rules.h"
@@ -58,9 +57,7 @@ class Cutter {
     return found;
   }
   // Copies that cover are made over it, too.
-  bool uses_axis(const Sharding& s) const {
-    return llvm::any_of(s.axes(), [&](llvm::StringRef word) { return axis_use(word).axis == axis_.name; });
-  }
+  bool uses_axis(const Sharding& s) const { return are_over(s.axes(), axis_.name); }
   bool try_to_cut(Value& v) {
     // Outputs and states are held as those who take them expect.
     if (!is_float(v.type.dtype) || graph_.is_output(v) || uses_axis(*v.sharding) || v.sharding->is_partial())
@@ -72,9 +69,9 @@ class Cutter {
     if (!before.is_product()) return false;
     ProductSharding product;
     for (size_t k = 0; k < own.extents.size(); ++k)
-      product.factors.push_back({own.extents[k], k == at->factor     ? Axes{axis_.name}
+      product.factors.push_back({own.extents[k], k == at->factor     ? AxisUses{axis_.name}
                                                  : before.is_split() ? axes_of_factor(before.factors(), own, k)
-                                                                     : Axes()});
+                                                                     : AxisUses()});
     v.sharding->dims[at->dim] = DimSharding();
     v.sharding->dims[at->dim].parts = {product};
     v.cause = {CauseKind::seed, "sequence parallelism: cut along the sequence between products", ""};

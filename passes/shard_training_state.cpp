@@ -3,7 +3,6 @@
 // parameter, made in parts, is gathered; a parameter held in parts is gathered before its uses, and again before those
 // of the backward pass.
 //   %w.grad: [_, tensor]    %w.exp_avg: [_, tensor]      =>   %w.grad: [data, tensor]    %w.exp_avg: [data, tensor]
-#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
@@ -22,7 +21,7 @@ class FurtherCut {
  public:
   explicit FurtherCut(const Factors& factors) : factors_(factors) {}
   std::optional<Sharding> of(const Value& parameter) const {
-    if (llvm::is_contained(parameter.sharding->axes(), axis)) return *parameter.sharding;  // a constraint cuts it so
+    if (are_over(parameter.sharding->axes(), axis)) return *parameter.sharding;  // a constraint cuts it so
     if (auto whole = a_whole_dim(parameter)) return whole;
     return below_another_axis(parameter);
   }
@@ -41,23 +40,20 @@ class FurtherCut {
     }
     if (!best) return std::nullopt;
     Sharding s = *v.sharding;
-    s.dims[*best] = cut_at_majors(factors_.of(v, *best), {axis.str()});
+    s.dims[*best] = cut_at_majors(factors_.of(v, *best), {axis});
     return s;
   }
   // Within the parts that another axis makes.
   static std::optional<Sharding> below_another_axis(const Value& v) {
     Sharding s = *v.sharding;
     for (DimSharding& dim : s.dims) {
-      if (!dim.is_product() || !dim.is_split() || covers(dim)) continue;
+      if (!dim.is_product() || !dim.is_split() || has_cover(dim.axes())) continue;
       for (FactorSharding& f : dim.factors())
-        if (f.axes.empty() && can_be_cut(f.extent)) return f.axes = {axis.str()}, s;
+        if (f.axes.empty() && can_be_cut(f.extent)) return f.axes = {axis}, s;
       for (FactorSharding& f : dim.factors())
-        if (can_be_cut(f.extent)) return f.axes.push_back(axis.str()), s;
+        if (can_be_cut(f.extent)) return f.axes.push_back(axis), s;
     }
     return std::nullopt;
-  }
-  static bool covers(const DimSharding& dim) {
-    return llvm::any_of(dim.axes(), [](llvm::StringRef a) { return axis_use(a).is_cover(); });
   }
 
   const Factors& factors_;

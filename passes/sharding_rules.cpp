@@ -1,7 +1,5 @@
 #include "passes/sharding_rules.h"
 
-#include "frontend/ir/axis_use.h"
-
 namespace optp {
 namespace {
 // Fills in a node's axes from the shardings of its values.
@@ -31,7 +29,7 @@ struct Taking {
     for (size_t part = 0; part < dim.parts.size(); ++part) {
       const auto& own = dim.parts[part];
       for (size_t k = 0; k < own.extents.size(); ++k) {
-        const Axes split = axes_of_factor(s.parts[part].factors, own, k);
+        const AxisUses split = axes_of_factor(s.parts[part].factors, own, k);
         const int c = own.classes[k];
         if (split.empty() || (is_linked(loop) && factors.info(c).needs_whole) || axes.contains(c) || !wanted(c))
           continue;
@@ -40,7 +38,7 @@ struct Taking {
     }
   }
   // A mesh axis splits one dim: another class has it only where it is another part of the same loop.
-  bool is_used(const Axes& wanted, const Factors::DimFactors& dim, size_t part) const {
+  bool is_used(const AxisUses& wanted, const Factors::DimFactors& dim, size_t part) const {
     const auto all = dim.classes();
     for (const auto& [c, taken] : axes) {
       const bool beside = llvm::is_contained(all, c) && !llvm::is_contained(dim.parts[part].classes, c);
@@ -56,7 +54,7 @@ struct Taking {
   }
 
   // Axes of one class where a loop's dim is held so.
-  Axes axes_in(const DimSharding& s, int loop, Factors::Class c) const {
+  AxisUses axes_in(const DimSharding& s, int loop, Factors::Class c) const {
     const auto& dim = factors.of_loop(node, loop);
     if (s.parts.size() != dim.parts.size()) return {};
     for (size_t part = 0; part < dim.parts.size(); ++part)
@@ -73,9 +71,7 @@ struct Taking {
   // a reduce-scatter moves the result, and otherwise operands would move. Of a product both factors must be so. Copies
   // that cover are summed up where the result has them.
   void of_sums() {
-    auto has_copies = [](const auto& v) {
-      return v->sharding && llvm::any_of(v->sharding->axes(), [](llvm::StringRef a) { return axis_use(a).is_cover(); });
-    };
+    auto has_copies = [](const auto& v) { return v->sharding && has_cover(v->sharding->axes()); };
     if (llvm::any_of(node.operands, has_copies) || llvm::any_of(node.results, has_copies)) return;
     for (int loop = 0; loop < int(rule.loops.size()); ++loop) {
       if (rule.loops[size_t(loop)].reduce == Reduce::none) continue;
@@ -124,7 +120,7 @@ void cover(NodeAxes& out, const Factors& factors, const Node& node, const Rule& 
     if (!from || !to) {
       for (int k : fine.classes()) out.erase(k);
     } else if (const auto at = out.find(*from); at != out.end()) {
-      if (Axes axes = covering(at->second, c.times); !axes.empty()) out[*to] = std::move(axes);
+      if (AxisUses axes = covering(at->second, c.times); !axes.empty()) out[*to] = std::move(axes);
     }
   }
 }
@@ -157,7 +153,7 @@ void take_back(NodeAxes& out, const Factors& factors, const Node& node, const Ru
 }
 }  // namespace
 
-Axes axes_of_factor(const FactorShardings& split, const Factors::ProductFactors& own, size_t k) {
+AxisUses axes_of_factor(const FactorShardings& split, const Factors::ProductFactors& own, size_t k) {
   Dim above = 1, at = 1;
   for (size_t f = 0; f < k; ++f) above = above * own.extents[f];
   for (const FactorSharding& f : split) {
@@ -166,16 +162,14 @@ Axes axes_of_factor(const FactorShardings& split, const Factors::ProductFactors&
   }
   return {};
 }
-bool share_an_axis(const Axes& a, const Axes& b) {
-  return llvm::any_of(a, [&](llvm::StringRef x) {
-    return llvm::any_of(b, [&](llvm::StringRef y) { return axis_use(x).axis == axis_use(y).axis; });
-  });
+bool share_an_axis(llvm::ArrayRef<AxisUse> a, llvm::ArrayRef<AxisUse> b) {
+  return llvm::any_of(a, [&](const AxisUse& use) { return are_over(b, use.axis); });
 }
-Axes covering(const Axes& axes, int64_t times) {
+AxisUses covering(llvm::ArrayRef<AxisUse> axes, int64_t times) {
   if (axes.size() != 1) return {};
-  AxisUse use = axis_use(axes[0]);
+  AxisUse use = axes[0];
   use.group *= times;
-  return {to_string(use)};
+  return {use};
 }
 void hold_once(NodeAxes& axes, const Node& node, const Factors& factors) {
   const Rule& rule = factors.rule(node);
@@ -183,11 +177,7 @@ void hold_once(NodeAxes& axes, const Node& node, const Factors& factors) {
     if (rule.loops[k].reduce == Reduce::none) continue;
     for (int c : factors.of_loop(node, int(k)).classes())
       if (const auto at = axes.find(c); at != axes.end())
-        for (std::string& axis : at->second)
-          if (AxisUse use = axis_use(axis); use.is_cover()) {
-            use.once = true;
-            axis = to_string(use);
-          }
+        for (AxisUse& use : at->second) use.once = use.is_cover();
   }
 }
 NodeAxes node_axes(const Node& node, const Factors& factors) {
@@ -199,7 +189,7 @@ NodeAxes node_axes(const Node& node, const Factors& factors) {
   cover(taking.axes, factors, node, taking.rule);
   return std::move(taking.axes);
 }
-DimSharding sharded(const Factors::DimFactors& dim, llvm::function_ref<Axes(Factors::Class)> axes_of) {
+DimSharding sharded(const Factors::DimFactors& dim, llvm::function_ref<AxisUses(Factors::Class)> axes_of) {
   DimSharding out;
   for (const auto& part : dim.parts) {
     ProductSharding& to = out.parts.emplace_back();
@@ -211,30 +201,29 @@ DimSharding sharded(const Factors::DimFactors& dim, llvm::function_ref<Axes(Fact
 DimSharding sharded(const Factors::DimFactors& dim, const NodeAxes& axes) {
   return sharded(dim, [&](int c) {
     const auto it = axes.find(c);
-    return it == axes.end() ? Axes() : it->second;
+    return it == axes.end() ? AxisUses() : it->second;
   });
 }
 DimSharding loop_sharding(const Node& node, const Factors& factors, int loop, const NodeAxes& axes) {
   if (loop == no_loop) return {};
   DimSharding out = sharded(factors.of_loop(node, loop), axes);
   if (factors.rule(node).loops[size_t(loop)].reduce == Reduce::none || out.is_product()) return out;
-  for (const std::string& word : out.axes())
+  for (const AxisUse& use : out.axes())
     for (ProductSharding& part : out.parts) {
-      const std::string axis = axis_use(word).axis.str();
-      if (llvm::any_of(part.factors, [&](const auto& f) { return share_an_axis(f.axes, {axis}); })) continue;
+      if (llvm::any_of(part.factors, [&](const auto& f) { return are_over(f.axes, use.axis); })) continue;
       if (!part.is_split()) part.factors = {{part.extent(), {}}};
-      part.factors.front().axes.push_back(axis);
+      part.factors.front().axes.push_back(use.axis);
     }
   return out;
 }
 DimSharding unsplit(const Factors::DimFactors& dim) {
-  return sharded(dim, [](int) { return Axes(); });
+  return sharded(dim, [](int) { return AxisUses(); });
 }
-DimSharding cut_at_majors(const Factors::DimFactors& dim, const Axes& axes) {
+DimSharding cut_at_majors(const Factors::DimFactors& dim, const AxisUses& axes) {
   DimSharding out;
   for (const auto& part : dim.parts) {
     ProductSharding& to = out.parts.emplace_back();
-    for (Dim extent : part.extents) to.factors.push_back({extent, to.factors.empty() ? axes : Axes()});
+    for (Dim extent : part.extents) to.factors.push_back({extent, to.factors.empty() ? axes : AxisUses()});
   }
   return out;
 }

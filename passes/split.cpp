@@ -4,7 +4,6 @@
 //   before  %y = contract(%x: f32[b, 3072] [_, tensor], %w: f32[3072, 768] [tensor, _]) {loops = "b k, k n -> b n"}
 //   after   %y = contract(%x: f32[b, part(3072, tensor)], %w: f32[part(3072, tensor), 768]) {loops = "b k, k n -> b n"}
 //           %y.all_reduce = all_reduce(%y)
-#include "frontend/ir/axis_use.h"
 #include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic.h"
 #include "passes/factors.h"
@@ -97,18 +96,19 @@ class Splitter {
   // gathered for one pass is let go between the passes, and gathered again.
   bool is_kept(const Value& v, const Held& form) const {
     if (form.phase == phase_) return true;
-    const Axes axes = v.sharding->axes();
-    auto is_gathered_over = [&](llvm::StringRef axis) {
-      return llvm::is_contained(axes, axis) && !llvm::is_contained(form.sharding.axes(), axis);
+    const AxisUses axes = v.sharding->axes();
+    auto is_gathered_over = [&](const AxisUse& use) {
+      return llvm::is_contained(axes, use) && !llvm::is_contained(form.sharding.axes(), use);
     };
     if (v.is_data())
-      return llvm::none_of(axes, [&](const auto& a) { return strategy_of_axis(a) && is_gathered_over(a); });
+      return llvm::none_of(axes,
+                           [&](const AxisUse& use) { return strategy_of_axis(use.axis) && is_gathered_over(use); });
     return !options_.sequence_parallel || !is_gathered_over(strategy_axis(from_.mesh)->name);
   }
 
   // A form without copies that one sum was made of: what has the copies is beside it.
   static bool holds_less(const Sharding& s) {
-    return llvm::any_of(s.axes(), [](llvm::StringRef axis) { return axis_use(axis).once; });
+    return llvm::any_of(s.axes(), [](const AxisUse& use) { return use.once; });
   }
 
   // One node while it is split.
@@ -214,8 +214,7 @@ class Splitter {
     return llvm::Error::success();
   }
   static std::string sum_reason(const Node& node, const PartialState& made, const Sharding& computed) {
-    if (llvm::any_of(computed.axes(), [](llvm::StringRef axis) { return axis_use(axis).is_cover(); }))
-      return "the gradients of copies that several devices hold are parts of a sum";
+    if (has_cover(computed.axes())) return "the gradients of copies that several devices hold are parts of a sum";
     if (node.phase == Phase::loss && made.reduce == Reduce::max)
       return "largest logit of each device's part of the vocabulary";
     if (node.phase == Phase::loss) return "each device has the terms of its part of the vocabulary";

@@ -21,14 +21,13 @@ DimSources known_from_inputs(const Graph& graph) {
 llvm::Error sum_extent(Builder& build, const Value& input, size_t axis) {
   const Graph& graph = build.graph();
   const Dim whole = input.logical_dims[axis];
-  const Axes axes = input.sharding->dims[axis].axes();
   CollectiveCall call{.kind = Collective::all_reduce,
                       .id = "dims/" + whole.text(),
                       .reduce = Reduce::sum,
-                      .axes = {axes.begin(), axes.end()},
                       .reason = "input '" + input.name + "' has a part of " + whole.text() +
                                 " on each device, and shapes need the whole",
                       .extent = whole};
+  for (const AxisUse& use : input.sharding->dims[axis].axes()) call.axes.push_back(use.axis);
   const auto members = graph.mesh.group(call.axes, *graph.rank);
   call.group.assign(members.begin(), members.end());
   Value& part = build.dim_tensor({1}, {input.type.dims[axis]}, DType::i64, call.id + "/part");

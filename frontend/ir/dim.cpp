@@ -8,7 +8,6 @@
 #include <set>
 #include <unordered_map>
 
-#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/dim_expression.h"
 #include "frontend/ir/dim_text.h"
@@ -102,7 +101,7 @@ Dim make(Terms terms) {
 
 // `write`: the atom's text, from how its dims are written.
 const DimAtom* atom(Leaf kind, llvm::function_ref<std::string(llvm::function_ref<std::string(Dim)>)> write, Dim a,
-                    Dim b, llvm::ArrayRef<std::string> axes = {}) {
+                    Dim b, llvm::ArrayRef<AxisUse> axes = {}) {
   std::string text = write([](Dim d) { return d.text(); });
   std::string key = write([](Dim d) { return key_of(d.expression()); });
   Tables& t = tables();
@@ -142,11 +141,9 @@ const DimAtom* symbol_atom(llvm::StringRef name, int64_t least) {
   return slot.get();
 }
 
-Dim chunk_term(bool size, Dim n, llvm::ArrayRef<std::string> axes) {
+Dim chunk_term(bool size, Dim n, llvm::ArrayRef<AxisUse> axes) {
   const auto write = [&](llvm::function_ref<std::string(Dim)> written) {
-    std::string text = (size ? "part(" : "start(") + written(n);
-    for (const std::string& axis : axes) text += ", " + axis;
-    return text + ")";
+    return (size ? "part(" : "start(") + written(n) + ", " + joined(axes, ", ") + ")";
   };
   return of(atom(size ? Leaf::part : Leaf::start, write, n, 0, axes));
 }
@@ -169,8 +166,8 @@ Dim Dim::of_constant(int64_t constant) {
   return Dim(made);
 }
 Dim Dim::symbol(llvm::StringRef name, int64_t least) { return of(symbol_atom(name, least)); }
-Dim Dim::part(Dim n, llvm::ArrayRef<std::string> axes) { return axes.empty() ? n : chunk_term(/*size=*/true, n, axes); }
-Dim Dim::start(Dim n, llvm::ArrayRef<std::string> axes) {
+Dim Dim::part(Dim n, llvm::ArrayRef<AxisUse> axes) { return axes.empty() ? n : chunk_term(/*size=*/true, n, axes); }
+Dim Dim::start(Dim n, llvm::ArrayRef<AxisUse> axes) {
   return axes.empty() ? Dim(0) : chunk_term(/*size=*/false, n, axes);
 }
 Dim Dim::overflow() {

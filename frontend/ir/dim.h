@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "frontend/ir/axis_use.h"
 #include "frontend/ir/mesh.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/Hashing.h"
@@ -33,8 +34,8 @@ class Dim {
   // bounds are different dims that are written alike.
   static Dim symbol(llvm::StringRef name, int64_t least = 1);
   // The extent, and the first index, of this rank's chunk of n elements split over mesh axes, one within the other.
-  static Dim part(Dim n, llvm::ArrayRef<std::string> axes);
-  static Dim start(Dim n, llvm::ArrayRef<std::string> axes);
+  static Dim part(Dim n, llvm::ArrayRef<AxisUse> axes);
+  static Dim start(Dim n, llvm::ArrayRef<AxisUse> axes);
   static Dim overflow();  // what arithmetic beyond int64 gives; infects what it touches, fails to evaluate
 
   std::optional<int64_t> constant() const;

@@ -11,10 +11,10 @@ enum class Leaf { symbol, part, start, floor_div, minimum };
 struct DimAtom {
   Leaf kind;
   std::string text;
-  std::string key;                         // what it is interned by, where that is not its text
-  std::string name;                        // symbol: as it was given
-  Dim a, b;                                // part, start: a = n; floor_div, minimum: both
-  llvm::SmallVector<std::string, 1> axes;  // part, start
+  std::string key;   // what it is interned by, where that is not its text
+  std::string name;  // symbol: as it was given
+  Dim a, b;          // part, start: a = n; floor_div, minimum: both
+  AxisUses axes;     // part, start
   int64_t lower_bound = 0;
 };
 struct DimTerm {

@@ -1,7 +1,6 @@
 // What a dim says of itself, and what becomes of it where names, ranks or numbers are put in.
 #include <functional>
 
-#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/dim_expression.h"
 #include "llvm/ADT/STLExtras.h"
@@ -99,8 +98,7 @@ Dim bind_rank(Dim d, const Mesh& mesh, int64_t rank) {
     if (a.kind == Leaf::minimum) return minimum(bind_rank(a.a, mesh, rank), bind_rank(a.b, mesh, rank));
     if (a.kind == Leaf::symbol) return of(&a);
     Dim size = bind_rank(a.a, mesh, rank), first = 0;
-    for (const std::string& axis : a.axes) {
-      const AxisUse use = axis_use(axis);
+    for (const AxisUse& use : a.axes) {
       const MeshAxis* split = mesh.find(use.axis);
       if (!split) continue;  // one device along it
       const Chunk own = use.is_cover() ? cover_of(size, use, *split, mesh, rank) : chunk_of(size, *split, mesh, rank);

@@ -97,13 +97,13 @@ struct DimParser {
     auto a = sum();
     if (!a || !eat(',')) return std::nullopt;
     if (word == "part" || word == "start") {
-      llvm::SmallVector<std::string, 2> axes;
+      AxisUses axes;
       do {
         space();
         llvm::StringRef axis =
             rest.take_while([](char c) { return llvm::isAlnum(c) || llvm::StringRef("_/.").contains(c); });
         rest = rest.drop_front(axis.size());
-        axes.push_back(axis.str());
+        axes.push_back(axis_use(axis));
       } while (eat(','));
       if (!eat(')')) return std::nullopt;
       return word == "part" ? Dim::part(*a, axes) : Dim::start(*a, axes);

@@ -1,7 +1,6 @@
 #include "frontend/ir/parse.h"
 
 #include "frontend/ir/attribute_text.h"
-#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "frontend/ir/sharding_text.h"
@@ -103,9 +102,9 @@ class GraphReader {
     if (!in.is_next("[")) return out;
     const llvm::StringRef at = in.here();
     out.sharding = read_sharding(in, out.logical.empty() ? out.type.dims : out.logical);
-    for (const std::string& axis : out.sharding->axes())
-      if (!graph_->mesh.find(axis_use(axis).axis))
-        in.fail_with(error(Code::malformed, "the mesh has no axis " + quoted(axis)), at);
+    for (const AxisUse& use : out.sharding->axes())
+      if (!graph_->mesh.find(use.axis))
+        in.fail_with(error(Code::malformed, "the mesh has no axis " + quoted(to_string(use))), at);
     return out;
   }
   void input(TextCursor& in) {

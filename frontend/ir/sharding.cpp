@@ -4,6 +4,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/written_sharding.h"
+#include "llvm/ADT/StringExtras.h"
 
 namespace optp {
 
@@ -58,19 +59,19 @@ Dim DimSharding::local_extent(Dim global) const {
   for (const ProductSharding& p : parts) sum = sum + p.local_extent();
   return sum;
 }
-Axes DimSharding::axes() const {
-  Axes out;
+AxisUses DimSharding::axes() const {
+  AxisUses out;
   for (const ProductSharding& p : parts)
     for (const FactorSharding& f : p.factors)
-      for (const std::string& axis : f.axes)
-        if (!llvm::is_contained(out, axis)) out.push_back(axis);
+      for (const AxisUse& use : f.axes)
+        if (!llvm::is_contained(out, use)) out.push_back(use);
   return out;
 }
 bool Sharding::is_replicated() const {
   return partial.empty() && llvm::none_of(dims, [](const DimSharding& d) { return d.is_split(); });
 }
-Axes Sharding::axes() const {
-  Axes out = partial;
+AxisUses Sharding::axes() const {
+  AxisUses out(partial.begin(), partial.end());
   for (const DimSharding& d : dims) llvm::append_range(out, d.axes());
   return out;
 }
@@ -102,14 +103,7 @@ bool same_placement(const Sharding& a, const Sharding& b) {
 }
 
 namespace {
-std::string joined(llvm::ArrayRef<std::string> axes) {
-  std::string out;
-  for (const std::string& axis : axes) out += (out.empty() ? "" : "*") + axis;
-  return out.empty() ? "_" : out;
-}
-}  // namespace
-
-namespace {
+std::string word_of(llvm::ArrayRef<AxisUse> axes) { return axes.empty() ? "_" : joined(axes, "*"); }
 // What a product's text has a word for: neighbouring whole factors are one, and one "_". What matters is which block is
 // cut.
 FactorShardings words_of(const ProductSharding& p) {
@@ -123,12 +117,12 @@ FactorShardings words_of(const ProductSharding& p) {
 }
 std::string in_parentheses(const ProductSharding& p) {
   std::string out;
-  for (const FactorSharding& f : words_of(p)) out += (out.empty() ? "(" : " ") + joined(f.axes);
+  for (const FactorSharding& f : words_of(p)) out += (out.empty() ? "(" : " ") + word_of(f.axes);
   return out + ")";
 }
 std::string text_of(const DimSharding& d, bool counted) {
   if (!d.is_split()) return "_";
-  if (d.is_product() && d.factors().size() == 1) return joined(d.factors()[0].axes);
+  if (d.is_product() && d.factors().size() == 1) return word_of(d.factors()[0].axes);
   std::string out;
   for (size_t k = 0, count = 1; k < d.parts.size(); k += count, count = 1) {
     const std::string part = in_parentheses(d.parts[k]);
@@ -144,7 +138,7 @@ std::string to_string(const Sharding& sharding, bool counted) {
   for (size_t i = 0; i < sharding.dims.size(); ++i) out += (i ? ", " : "") + text_of(sharding.dims[i], counted);
   out += "]";
   if (sharding.is_partial())
-    out += " partial(" + to_string(sharding.reduce).str() + ": " + joined(sharding.partial) + ")";
+    out += " partial(" + to_string(sharding.reduce).str() + ": " + llvm::join(sharding.partial, "*") + ")";
   return out;
 }
 
@@ -169,7 +163,7 @@ std::optional<DimSharding> with_extents(const WrittenDim& written, Dim dim, llvm
   for (const auto& words : written.parts) {
     ProductSharding& product = out.parts.emplace_back();
     if (words.size() > extents.size()) return std::nullopt;
-    for (const Axes& axes : words) {
+    for (const AxisUses& axes : words) {
       product.factors.push_back({extents.front(), axes});
       extents = extents.drop_front();
     }
@@ -195,8 +189,9 @@ std::optional<Sharding> parsed(llvm::StringRef text, llvm::ArrayRef<Dim> dims, l
   const auto [reduce, names] = rest.split(": ");
   const auto kind = reduce_from(reduce);
   auto axes = written_axes(names);
-  if (!kind || !axes || axes->empty()) return std::nullopt;
-  out.reduce = *kind, out.partial = std::move(*axes);
+  if (!kind || !axes || axes->empty() || has_cover(*axes)) return std::nullopt;
+  out.reduce = *kind;
+  for (const AxisUse& use : *axes) out.partial.push_back(use.axis);
   return out;
 }
 }  // namespace

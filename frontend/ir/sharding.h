@@ -11,11 +11,11 @@
 
 namespace optp {
 
-using Axes = llvm::SmallVector<std::string, 0>;  // most are empty, and each factor of each value has some
+using Axes = llvm::SmallVector<std::string, 0>;  // names
 
 struct FactorSharding {
   Dim extent;
-  Axes axes;  // outermost first
+  AxisUses axes;  // outermost first
   bool operator==(const FactorSharding&) const = default;
 };
 using FactorShardings = llvm::SmallVector<FactorSharding, 1>;
@@ -38,7 +38,7 @@ struct DimSharding {
   const FactorShardings& factors() const;
   bool is_split() const;
   Dim local_extent(Dim global) const;
-  Axes axes() const;  // each once, though it may split several parts
+  AxisUses axes() const;  // each once, though it may split several parts
 };
 struct Sharding {
   llvm::SmallVector<DimSharding, 4> dims;
@@ -47,7 +47,7 @@ struct Sharding {
 
   bool is_replicated() const;
   bool is_partial() const { return !partial.empty(); }
-  Axes axes() const;  // all axes named, splits and partial
+  AxisUses axes() const;  // all, of splits and partial
 };
 bool same_placement(const Sharding& a, const Sharding& b);  // unsplit factors don't matter
 bool same_placement(const DimSharding& a, const DimSharding& b);

@@ -1,39 +1,41 @@
 #include "frontend/ir/sharding_text.h"
 
+#include "llvm/ADT/StringExtras.h"
+
 namespace optp {
 namespace {
-std::string axes_text(llvm::ArrayRef<std::string> axes) {
-  std::string out;
-  for (const std::string& axis : axes) out += (out.empty() ? "" : "*") + axis;
-  return out;
-}
 std::string dim_text(const DimSharding& dim, Dim global) {
   if (!dim.is_split()) return "_";
   if (dim.is_product() && dim.factors().size() == 1 && dim.factors()[0].extent == global)
-    return axes_text(dim.factors()[0].axes);
+    return joined(dim.factors()[0].axes, "*");
   std::string out;
   for (const ProductSharding& part : dim.parts) {
     out += out.empty() ? "(" : " + (";
     for (const FactorSharding& f : part.factors) {
       if (&f != part.factors.begin()) out += ", ";
       out += f.extent.text();
-      if (!f.axes.empty()) out += " over " + axes_text(f.axes);
+      if (!f.axes.empty()) out += " over " + joined(f.axes, "*");
     }
     out += ")";
   }
   return out;
 }
-Axes read_axes(TextCursor& in) {
+Axes read_names(TextCursor& in) {
   Axes out;
   do out.push_back(in.name("a mesh axis"));
   while (in.eat("*"));
+  return out;
+}
+AxisUses read_axes(TextCursor& in) {
+  AxisUses out;
+  for (const std::string& word : read_names(in)) out.push_back(axis_use(word));
   return out;
 }
 ProductSharding read_product(TextCursor& in) {
   ProductSharding out;
   do {
     const Dim extent = in.dim();
-    out.factors.push_back({extent, in.eat_word("over") ? read_axes(in) : Axes()});
+    out.factors.push_back({extent, in.eat_word("over") ? read_axes(in) : AxisUses()});
   } while (in.eat(","));
   in.must(")");
   return out;
@@ -57,7 +59,7 @@ std::string sharding_text(const Sharding& sharding, llvm::ArrayRef<Dim> global) 
     out += (d ? ", " : "") + dim_text(sharding.dims[d], d < global.size() ? global[d] : Dim(0));
   out += "]";
   if (sharding.is_partial())
-    out += " partial(" + to_string(sharding.reduce).str() + ": " + axes_text(sharding.partial) + ")";
+    out += " partial(" + to_string(sharding.reduce).str() + ": " + llvm::join(sharding.partial, "*") + ")";
   return out;
 }
 
@@ -75,7 +77,7 @@ Sharding read_sharding(TextCursor& in, llvm::ArrayRef<Dim> global) {
   if (!reduce) in.fail_last("sum, max or min");
   out.reduce = reduce.value_or(Reduce::none);
   in.must(":");
-  out.partial = read_axes(in);
+  out.partial = read_names(in);
   in.must(")");
   return out;
 }

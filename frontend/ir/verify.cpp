@@ -1,5 +1,4 @@
 // What holds for every graph between two passes. If it does not, the pass before is wrong, and not the model.
-#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseSet.h"
@@ -109,19 +108,19 @@ class Verifier {
       return wrong(": expected " + llvm::Twine(dims.size()) + " dims, found " + llvm::Twine(s.dims.size()));
     if (s.is_partial() != (s.reduce != Reduce::none)) return wrong(": partial sums have axes and a kind, or neither");
     llvm::SmallVector<llvm::StringRef, 4> partial, used;
-    auto use = [&](llvm::ArrayRef<std::string> axes) -> llvm::Error {
-      for (const std::string& axis : axes) {
-        const AxisUse how = axis_use(axis);
+    auto use = [&](llvm::ArrayRef<AxisUse> axes) -> llvm::Error {
+      for (const AxisUse& how : axes) {
         if (!graph_.mesh.find(how.axis))
           return wrong(": mesh " + to_string(graph_.mesh) + " has no axis " + quoted(how.axis));
-        if (how.is_cover() && axes.size() > 1) return wrong(": " + quoted(axis) + " stands beside another axis");
+        if (how.is_cover() && axes.size() > 1)
+          return wrong(": " + quoted(to_string(how)) + " stands beside another axis");
         if (llvm::is_contained(used, how.axis) || (!how.is_cover() && llvm::is_contained(partial, how.axis)))
           return wrong(": axis " + quoted(how.axis) + " is used twice");
         used.push_back(how.axis);
       }
       return llvm::Error::success();
     };
-    if (auto e = use(s.partial)) return e;
+    if (auto e = use(AxisUses(s.partial.begin(), s.partial.end()))) return e;
     partial = std::exchange(used, {});
     for (size_t d = 0; d < dims.size(); ++d) {
       Dim extent = 0;

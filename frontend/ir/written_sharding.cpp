@@ -2,20 +2,20 @@
 
 namespace optp {
 
-std::optional<Axes> written_axes(llvm::StringRef word) {
-  Axes out;
+std::optional<AxisUses> written_axes(llvm::StringRef word) {
+  AxisUses out;
   if (word == "_") return out;
   llvm::SmallVector<llvm::StringRef, 2> names;
   word.split(names, '*');
   for (llvm::StringRef name : names) {
     if (name.empty() || name == "_" || name.find_first_of("[](),*: ") != llvm::StringRef::npos) return std::nullopt;
-    out.push_back(name.str());
+    out.push_back(axis_use(name));
   }
   return out;
 }
 namespace {
-std::optional<llvm::SmallVector<Axes, 2>> written_factors(llvm::StringRef part) {
-  llvm::SmallVector<Axes, 2> out;
+std::optional<llvm::SmallVector<AxisUses, 2>> written_factors(llvm::StringRef part) {
+  llvm::SmallVector<AxisUses, 2> out;
   llvm::SmallVector<llvm::StringRef, 4> words;
   if (!part.consume_front("(") || !part.consume_back(")")) return std::nullopt;
   part.split(words, ' ', -1, /*KeepEmpty=*/false);

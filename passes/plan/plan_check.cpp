@@ -2,7 +2,6 @@
 
 #include <set>
 
-#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/STLExtras.h"
 
@@ -81,10 +80,10 @@ llvm::Error check_names(const std::string& list, const auto& all, auto name_of) 
           .found(name.empty() ? "an empty one" : quoted(name) + " twice");
   return llvm::Error::success();
 }
-llvm::Error check_axes(const std::string& place, const Axes& axes, const Mesh& mesh) {
-  for (const std::string& axis : axes)
-    if (!mesh.find(axis_use(axis).axis))
-      return error(Code::bad_plan).what(place).what("axes").expected("axes of the mesh").found(quoted(axis));
+llvm::Error check_axes(const std::string& place, llvm::ArrayRef<AxisUse> axes, const Mesh& mesh) {
+  for (const AxisUse& use : axes)
+    if (!mesh.find(use.axis))
+      return error(Code::bad_plan).what(place).what("axes").expected("axes of the mesh").found(quoted(to_string(use)));
   return llvm::Error::success();
 }
 llvm::Error check_tensor(const std::string& place, const Plan::Tensor& t, const Plan& plan) {
@@ -109,7 +108,7 @@ llvm::Error check_dims(const Plan& plan) {
   return llvm::Error::success();
 }
 llvm::Error check_collective(const std::string& place, const Plan::CollectiveUse& m, const Mesh& mesh) {
-  if (auto e = check_axes(place, Axes(m.call.axes.begin(), m.call.axes.end()), mesh)) return e;
+  if (auto e = check_axes(place, AxisUses(m.call.axes.begin(), m.call.axes.end()), mesh)) return e;
   if (m.groups.empty()) return error(Code::bad_plan).what(place).what("groups").expected("one at least").found("none");
   const auto ndim = int64_t(m.call.dims.size());
   if (m.call.cut_axis >= ndim || m.call.join_axis >= ndim)

@@ -142,7 +142,7 @@ void cover_at_random(Graph& graph, Random& random) {
     for (DimSharding& dim : v.sharding->dims)
       for (ProductSharding& part : dim.parts)
         for (FactorSharding& f : part.factors)
-          if (f.axes.size() == 1 && chance(random, 0.3)) f.axes[0] += chance(random, 0.5) ? "/2" : "/4";
+          if (f.axes.size() == 1 && chance(random, 0.3)) f.axes[0].group = chance(random, 0.5) ? 2 : 4;
   });
 }
 // What annotate does with sums: a value stays partial where its op makes it so.

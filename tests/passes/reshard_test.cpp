@@ -178,7 +178,7 @@ std::string moved(const char* mesh, FactorExtents factors, const std::function<v
   to(m.to);
   return ops(*m.spmd());
 }
-auto split(size_t d, size_t k, Axes axes) {
+auto split(size_t d, size_t k, AxisUses axes) {
   return [=](Sharding& s) { s.dims[d].factors()[k].axes = axes; };
 }
 auto partial(Axes axes) {

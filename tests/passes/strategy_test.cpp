@@ -40,7 +40,7 @@ TEST_CASE("an axis called data splits the batch of every input, and the other ax
   for (const Value* v : both.whole->inputs) {
     CAPTURE(v->name);
     CHECK(v->sharding->dims[0].is_split());
-    CHECK(v->sharding->axes() == Axes{"data"});
+    CHECK(v->sharding->axes() == AxisUses{"data"});
     CHECK(v->cause.text == "data: the batch");
   }
   CHECK(sharding_of(both, "m.model.decoder.layers.0.fc1.bias") == "[tensor]");

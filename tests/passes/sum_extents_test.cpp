@@ -19,11 +19,11 @@ std::unique_ptr<Graph> spmd(bool gathered, Dim whole = batch, Dim rest = 3) {
   graph->mesh = must(parse_mesh("data=2,tensor=2"));
   Builder build(*graph);
   build.set_fold(false);
-  const std::vector<std::string> axes{"data"};
-  Value& x = graph->add_input("x", {DType::f32, {Dim::part(whole, axes), rest}});
+  Value& x = graph->add_input("x", {DType::f32, {Dim::part(whole, {"data"}), rest}});
   x.sharding = Sharding{{DimSharding{{{whole, {"data"}}}}, DimSharding{}}};
   x.logical_dims = {whole, rest};
-  CollectiveCall call{.kind = Collective::all_gather, .id = "x", .axes = axes, .join_axis = 0, .dims = {whole, rest}};
+  CollectiveCall call{
+      .kind = Collective::all_gather, .id = "x", .axes = {"data"}, .join_axis = 0, .dims = {whole, rest}};
   Value* y = gathered ? must(build.create("all_gather", {&x}, attributes_of(call), "y"))
                       : must(build.create("relu", {&x}, {}, "y"));
   graph->outputs.push_back({"y", y});

@@ -2,7 +2,6 @@
 
 #include <cmath>
 
-#include "frontend/ir/axis_use.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseMap.h"
@@ -149,8 +148,8 @@ namespace {
 // Is a part that several ranks have copies of a sum over other axes alone?
 bool has_copies_of_sums(const Sharding& s) {
   return s.is_partial() && llvm::any_of(s.dims, [&](const DimSharding& d) {
-           return llvm::any_of(d.axes(), [&](llvm::StringRef axis) {
-             return axis_use(axis).is_cover() && !llvm::is_contained(s.partial, axis_use(axis).axis);
+           return llvm::any_of(d.axes(), [&](const AxisUse& use) {
+             return use.is_cover() && !llvm::is_contained(s.partial, use.axis);
            });
          });
 }
@@ -186,11 +185,11 @@ std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm
     // The ranks' addends together are the value. Replicas of an addend along other axes count once.
     Array sum;
     sum.resize(expected.is_float, expected.dims);
-    const Axes used = s.axes();
+    const AxisUses used = s.axes();
     for (int64_t r = 0; r < mesh_.devices(); ++r) {
       bool first = true;
       for (const MeshAxis& a : mesh_.axes)
-        if (!llvm::is_contained(used, a.name) && mesh_.coordinate(a.name, r) != 0) first = false;
+        if (!are_over(used, a.name) && mesh_.coordinate(a.name, r) != 0) first = false;
       if (first) add(Shard::of(sum.dims, s, mesh_, r), sum, *arrays[size_t(r)]);
     }
     return compare(node, *vs[0], sum, expected, scale, "sum over the ranks");

@@ -43,9 +43,9 @@ llvm::Error read_axes(LoweringContext& c, const Value& x, CollectiveCall& call) 
     return c.fail(Code::malformed)
         .what("group")
         .expected("one with the rank that the file's metadata 'opt_partition.rank' names");
-  const std::vector<std::string> members{"members"};
-  call.local = bind_rank(Dim::part(call.dims[size_t(call.cut_axis)], members),
-                         Mesh{{{members[0], int64_t(call.group.size())}}}, me - call.group.begin());
+  const MeshAxis members{"members", int64_t(call.group.size())};
+  call.local =
+      bind_rank(Dim::part(call.dims[size_t(call.cut_axis)], {members.name}), Mesh{{members}}, me - call.group.begin());
   return llvm::Error::success();
 }
 

@@ -182,7 +182,7 @@ TEST_CASE("chunks are balanced, cover everything and nest") {
   REQUIRE(bool(mesh));
   CHECK(chunk_size(50257, 2, 0) == 25129);
   CHECK(chunk_size(50257, 2, 1) == 25128);
-  const std::string axes[] = {"data", "tensor"};
+  const AxisUse axes[] = {"data", "tensor"};
   for (int64_t n : {0, 1, 2, 5, 6, 7, 12, 50257}) {
     int64_t next = 0;
     for (int64_t r = 0; r < 6; ++r) {

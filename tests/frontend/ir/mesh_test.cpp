@@ -16,5 +16,5 @@ TEST_CASE("along an axis that a mesh does not have stands one device") {
   CHECK(mesh.coordinate("expert", 4) == 0);
   CHECK(mesh.group(Names{"expert"}, 4) == llvm::SmallVector<int64_t, 8>{4});
   CHECK(mesh.group(Names{"expert", "tensor"}, 4) == mesh.group(Names{"tensor"}, 4));
-  CHECK(bind_rank(Dim::part(Dim(7), Names{"expert"}), mesh, 4) == Dim(7));
+  CHECK(bind_rank(Dim::part(Dim(7), {"expert"}), mesh, 4) == Dim(7));
 }

@@ -39,7 +39,7 @@ int64_t extent_of(const FactorList& factors) {
 }
 DimSharding sharding_of(const FactorList& factors) {
   DimSharding out;
-  for (const Factor& f : factors) out.factors().push_back({f.extent, Axes(f.axes.begin(), f.axes.end())});
+  for (const Factor& f : factors) out.factors().push_back({f.extent, AxisUses(f.axes.begin(), f.axes.end())});
   return out;
 }
 // The indices that a rank holds, found index by index: each factor's digit must lie in the rank's chunk of it.
@@ -77,7 +77,7 @@ SymbolicShard named(const FactorList& factors, const Mesh& mesh, int64_t rank, D
     const std::string name = "n" + std::to_string(f);
     values[name] = factors[f].extent;
     const Dim extent = Dim::symbol(name, 0);
-    s.dims[0].factors().push_back({extent, Axes(factors[f].axes.begin(), factors[f].axes.end())});
+    s.dims[0].factors().push_back({extent, AxisUses(factors[f].axes.begin(), factors[f].axes.end())});
     whole = whole * extent;
   }
   return SymbolicShard::of({whole}, s, mesh, rank);

@@ -25,6 +25,11 @@ Dim random_name() {
       {{3, rc::gen::element<std::string>("a", "b", "batch-size", "past")}, {1, rc::gen::arbitrary<std::string>()}}));
   return bounds().symbol(name);
 }
+AxisUse random_use(const char* axis) {
+  const auto group =
+      *rc::gen::weightedOneOf<int64_t>({{3, rc::gen::just<int64_t>(1)}, {1, rc::gen::inRange<int64_t>(2, 64)}});
+  return {axis, group, group > 1 && *rc::gen::arbitrary<bool>()};
+}
 Dim random_dim(int depth = 3) {
   const int kind = *rc::gen::inRange(0, depth > 0 ? 9 : 3);
   if (kind == 0) return Dim(*rc::gen::oneOf(rc::gen::arbitrary<int64_t>(), rc::gen::element(INT64_MIN, INT64_MAX)));
@@ -33,7 +38,8 @@ Dim random_dim(int depth = 3) {
   const Dim a = random_dim(depth - 1);
   if (kind == 3 || kind == 4) {
     const auto count = size_t(*rc::gen::inRange(1, 4));
-    const llvm::SmallVector<std::string, 3> axes(axis_names, axis_names + count);
+    AxisUses axes;
+    for (size_t k = 0; k < count; ++k) axes.push_back(random_use(axis_names[k]));
     if (a.is_overflow()) return a;
     return kind == 3 ? Dim::part(a, axes) : Dim::start(a, axes);
   }
@@ -47,10 +53,10 @@ Dim representable_dim(int depth = 3) {
   const Dim d = random_dim(depth);
   return d.is_overflow() ? Dim(7) : d;
 }
-Axes random_axes(llvm::ArrayRef<const char*> names) {
-  Axes out;
+AxisUses random_axes(llvm::ArrayRef<const char*> names) {
+  AxisUses out;
   for (const char* name : names)
-    if (*rc::gen::arbitrary<bool>()) out.push_back(name);
+    if (*rc::gen::arbitrary<bool>()) out.push_back(random_use(name));
   return out;
 }
 ProductSharding random_product() {
@@ -146,7 +152,8 @@ TEST_CASE("any sharding reads as it prints") {
       global.push_back(representable_dim(1));
       sharding.dims.push_back(random_dim_sharding(global.back()));
     }
-    sharding.partial = random_axes(axis_names);
+    for (const char* axis : axis_names)
+      if (*rc::gen::arbitrary<bool>()) sharding.partial.push_back(axis);
     if (sharding.is_partial()) sharding.reduce = *rc::gen::element(Reduce::sum, Reduce::max, Reduce::min);
     const std::string text = sharding_text(sharding, global);
     TextCursor in(text, "text", 1, bounds());

@@ -185,7 +185,7 @@ TEST_CASE("a dim that no input's shape gives is an error naming it and the node"
 
 TEST_CASE("a graph that is not bound to a rank is our mistake") {
   Sketch s;
-  s.output("y", s.op("expand", {&s.input("x", {1})}, {{"dims", Dims{Dim::part(50257, AxisList{"tensor"})}}}, "y"));
+  s.output("y", s.op("expand", {&s.input("x", {1})}, {{"dims", Dims{Dim::part(50257, {"tensor"})}}}, "y"));
   CHECK(failure(model_bytes(s.graph)).fault == Fault::internal);
 }
 

@@ -3,7 +3,6 @@
 #include <cmath>
 #include <set>
 
-#include "frontend/ir/axis_use.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "tools/plan/page/parts.h"
@@ -40,9 +39,7 @@ std::string who(const Plan::RankShard& h, int64_t devices) {
 }
 
 // Are some indices held where others need them, too? So are heads of keys and values with fewer than devices.
-bool has_copies(const Plan::Tensor& tensor) {
-  return llvm::any_of(tensor.sharding.axes(), [](llvm::StringRef word) { return axis_use(word).is_cover(); });
-}
+bool has_copies(const Plan::Tensor& tensor) { return has_cover(tensor.sharding.axes()); }
 
 constexpr size_t most_lines = 16;  // shards that are told of and drawn one by one
 

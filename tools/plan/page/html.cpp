@@ -79,7 +79,7 @@ std::string times(llvm::StringRef formula) {
   return out;
 }
 
-std::string axes_text(llvm::ArrayRef<std::string> axes) { return times(llvm::join(axes, "*")); }
+std::string axes_text(llvm::ArrayRef<AxisUse> axes) { return times(joined(axes, "*")); }
 std::string chip(llvm::ArrayRef<Dim> dims, const Sharding& sharding) {
   std::string out = "<span class=\"chip\">";
   if (dims.empty()) out += "scalar";

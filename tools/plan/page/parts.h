@@ -28,7 +28,7 @@ std::string times(llvm::StringRef formula);             // "3072*batch" with · 
 // A shape with what cuts each dim: [50257 ÷ tensor, 768].
 std::string chip(llvm::ArrayRef<Dim> dims, const Sharding& sharding);
 inline std::string chip(const Plan::Tensor& tensor) { return chip(tensor.dims, tensor.sharding); }
-std::string axes_text(llvm::ArrayRef<std::string> axes);  // "data·tensor": one cut after the other
+std::string axes_text(llvm::ArrayRef<AxisUse> axes);  // "data·tensor": one cut after the other
 // Header cells; scripts make the columns sortable. '#' before a title: numbers.
 std::string table_head(llvm::ArrayRef<llvm::StringRef> columns);
 std::string scrolling(llvm::StringRef label, llvm::StringRef table);  // within its own box on a narrow screen
