@@ -125,6 +125,7 @@ Work Executable::State::work_of(const FusedStep& fused) const {
     TensorSpec& spec = work.operands.emplace_back(spec_of(*v));
     spec.constant = constant_bytes(*v);
     spec.is_data = v->is_data();
+    spec.in_file = spec.is_data && v->data->in_file && roots[size_t(places.lookup(v).root)].mapped;
     // Half precision that had to be widened for want of a product of it: the same in each executable, too.
     const Node* cast = spec.constant && v->producer && v->producer->op->is(Trait::converts) ? v->producer : nullptr;
     if (cast && cast->operand(0).is_data())

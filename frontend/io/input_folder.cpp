@@ -149,6 +149,8 @@ struct MappedFileAccess {
     if (mapped->size_ == 0) return mapped;  // mmap refuses an empty range
     void* data = ::mmap(nullptr, size_t(status.st_size), PROT_READ, MAP_PRIVATE, file.get(), 0);
     if (data == MAP_FAILED) return error(Code::unreadable).in_file(name).what("cannot be mapped").what(reason(errno));
+    // Where the page cache has huge pages, each touch would bring 2 MiB: a few rows of a table all of it.
+    (void)::madvise(data, size_t(status.st_size), MADV_NOHUGEPAGE);
     mapped->data_ = static_cast<const char*>(data);
     // Through an Error, which escapes what a terminal would act on: the handler itself cannot.
     mapped->changed_message_ = llvm::toString(error(Code::changed).in_file(name).what("changed while in use")) + "\n";

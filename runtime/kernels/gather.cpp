@@ -2,6 +2,7 @@
 // scatter_add_elements, where each element has an index of its own. With "row_start" they leave out the rows that other
 // ranks hold.
 #include "frontend/ir/diagnostic.h"
+#include "runtime/file_pages.h"
 #include "runtime/kernel.h"
 #include "runtime/kernels/strided.h"
 
@@ -65,6 +66,10 @@ llvm::Expected<Kernel> by_sum(const Work& work, const Make& make) {
   });
 }
 
+// A row that is read of a file takes its neighbours into memory, up to 2 MiB: of a large table all would be there in
+// time, beside what the same weights were packed into for a product. So they are let go of after so many rows.
+constexpr int64_t large_table_bytes = 8 << 20, rows_at_once = 8;
+
 template <class Index>
 llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context) {
   const Node& node = *work.node;
@@ -73,13 +78,16 @@ llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context)
   const int64_t run = count_of(llvm::ArrayRef<int64_t>(table.dims).drop_front(size_t(node.integer("axis")) + 1)) *
                       size_bytes(table.dtype);
   Kernel kernel;
-  kernel.run = [=, &node, threads = context.threads](const KernelCall& call) -> llvm::Error {
+  const int64_t rows = at.outer * at.count;
+  const bool lets_go = table.in_file && table.bytes() >= large_table_bytes;
+  kernel.run = [=, &node, bytes = size_t(table.bytes()), threads = context.threads,
+                read = int64_t(0)](const KernelCall& call) mutable -> llvm::Error {
     const Index* index = static_cast<const Index*>(call.in[1]);
     if (auto e = at.check(node, index)) return e;
     const char* from = static_cast<const char*>(call.in[0]);
     char* to = static_cast<char*>(call.out[0]);
     if (run == 0) return llvm::Error::success();
-    parallel_for(threads, at.outer * at.count, std::max<int64_t>(1, (1 << 15) / run), [&](int64_t begin, int64_t end) {
+    auto copy = [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
         const int64_t row = at.row(int64_t(index[k % at.count]));
         if (at.is_here(row))
@@ -87,7 +95,14 @@ llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context)
         else
           std::memset(to + k * run, 0, size_t(run));
       }
-    });
+    };
+    const int64_t step = lets_go ? rows_at_once : rows;
+    for (int64_t first = 0; first < rows; first += step) {
+      const int64_t count = std::min(step, rows - first);
+      parallel_for(threads, count, std::max<int64_t>(1, (1 << 15) / run),
+                   [&](int64_t begin, int64_t end) { copy(first + begin, first + end); });
+      if (lets_go && (read += count) >= rows_at_once) let_go({from, bytes}), read = 0;
+    }
     return llvm::Error::success();
   };
   return kernel;
