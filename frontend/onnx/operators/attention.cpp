@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "frontend/onnx/lowering.h"
+#include "frontend/onnx/operators/steps.h"
 #include "llvm/Support/FormatVariadic.h"
 
 namespace optp {
@@ -26,28 +26,23 @@ struct Bias {
   Value* keyless = nullptr;  // bool [.., queries, 1]: queries that see no key; null: there are none
 };
 
-llvm::Expected<Value*> iota(LoweringContext& c, Dim start, Dim size) {
-  return c.op("iota", {}, {{"start", start}, {"size", size}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}});
-}
-llvm::Expected<Value*> heads_apart(LoweringContext& c, Value& x, llvm::StringRef attribute) {
+llvm::Expected<Value*> heads_of(LoweringContext& c, Value& x, llvm::StringRef attribute) {
   if (x.ndim() == 4) return &x;
   const int64_t heads = c.integer(attribute, 0);
-  auto head = x.ndim() == 3 && heads > 0 ? exact_div(x.type.dims[2], heads) : std::nullopt;
-  if (!head)
+  if (x.ndim() != 3 || heads <= 0 || !exact_div(x.type.dims[2], heads))
     return c.fail(Code::malformed)
         .what(attribute + " " + llvm::Twine(heads) + " does not divide operand " + quoted(x.name) + " " +
               to_string(x.type.dims))
         .about({.tensor = x.name});
-  OPTP_TRY(apart, c.reshape(x, {x.type.dims[0], x.type.dims[1], Dim(heads), *head}));
-  return c.transpose(*apart, {0, 2, 1, 3});
+  return heads_apart(c, x, heads);
 }
 llvm::Expected<Operands> operands(LoweringContext& c) {
   OPTP_TRY(q_given, c.need_float(0));
   OPTP_TRY(k_given, c.need(1));
   OPTP_TRY(v_given, c.need(2));
-  OPTP_TRY(q, heads_apart(c, *q_given, "q_num_heads"));
-  OPTP_TRY(k, heads_apart(c, *k_given, "kv_num_heads"));
-  OPTP_TRY(v, heads_apart(c, *v_given, "kv_num_heads"));
+  OPTP_TRY(q, heads_of(c, *q_given, "q_num_heads"));
+  OPTP_TRY(k, heads_of(c, *k_given, "kv_num_heads"));
+  OPTP_TRY(v, heads_of(c, *v_given, "kv_num_heads"));
   Operands o{.q = q, .k = k, .v = v};
   if (c.has(4) != c.has(5)) return c.fail(Code::malformed).what("past_key and past_value").expected("both or none");
   if (c.has(4)) {

@@ -2,7 +2,7 @@
 // sharding sees their products; the runtime fuses what it can when it compiles.
 #include <cmath>
 
-#include "frontend/onnx/lowering.h"
+#include "frontend/onnx/operators/steps.h"
 
 namespace optp {
 namespace {
@@ -92,10 +92,7 @@ Lowered embed_layer_normalization(LoweringContext& c) {
   const Dim sequence = ids->type.dims[1];
   Formula f(c.build);
   auto rows = [&](Value* table, Value* index) { return f.op("gather", {table, index}, {{"axis", int64_t(0)}}); };
-  Value* position =
-      c.has(8)
-          ? c.operands[8]
-          : f.op("iota", {}, {{"start", Dim(0)}, {"size", sequence}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}});
+  Value* position = c.has(8) ? c.operands[8] : iota(f, 0, sequence);
   Value* sum = f.add(rows(words, ids), rows(positions, position));
   if (c.has(1)) sum = f.add(sum, rows(c.operands[4], c.operands[1]));
   Value* y = f.op("layer_norm", {sum, scale, bias}, {{"epsilon", c.number("epsilon", 1e-12)}});
@@ -155,17 +152,12 @@ Lowered swish(LoweringContext& c) {  // x · sigmoid(alpha · x): Swish-24 and c
   return Values{y};
 }
 
-llvm::Expected<Value*> part(LoweringContext& c, Value& x, int64_t axis, Dim start, Dim size) {
-  return c.op("slice", {&x}, {{"axis", axis}, {"start", start}, {"size", size}, {"step", int64_t(1)}});
-}
-llvm::Expected<Value*> heads_apart(LoweringContext& c, Value& x) {
+llvm::Expected<Value*> heads_of(LoweringContext& c, Value& x) {
   const int64_t heads = c.integer("num_heads", 0);
-  auto head = heads > 0 ? exact_div(x.type.dims[2], heads) : std::nullopt;
-  if (!head)
+  if (heads <= 0 || !exact_div(x.type.dims[2], heads))
     return c.fail(Code::malformed)
         .what("num_heads " + llvm::Twine(heads) + " does not divide hidden size " + x.type.dims[2].text());
-  OPTP_TRY(apart, c.reshape(x, {x.type.dims[0], x.type.dims[1], Dim(heads), *head}));
-  return c.transpose(*apart, {0, 2, 1, 3});
+  return heads_apart(c, x, heads);
 }
 llvm::Expected<Value*> heads_joined(LoweringContext& c, Value& x, const Dims& dims) {
   OPTP_TRY(back, c.transpose(x, {0, 2, 1, 3}));
@@ -190,8 +182,8 @@ struct Points {
 // A point is two neighbours where they are interleaved, else one number of each half.
 llvm::Expected<Points> points_of(LoweringContext& c, Value& x, Dim half, bool interleaved) {
   if (!interleaved) {
-    OPTP_TRY(first, part(c, x, 3, 0, half));
-    OPTP_TRY(second, part(c, x, 3, half, half));
+    OPTP_TRY(first, slice(c, &x, 3, 0, half));
+    OPTP_TRY(second, slice(c, &x, 3, half, half));
     return Points{first, second};
   }
   Dims dims = x.type.dims;
@@ -199,8 +191,8 @@ llvm::Expected<Points> points_of(LoweringContext& c, Value& x, Dim half, bool in
   Dims pairs = dims;
   pairs.push_back(2);
   OPTP_TRY(split, c.reshape(x, pairs));
-  OPTP_TRY(a, part(c, *split, 4, 0, 1));
-  OPTP_TRY(b, part(c, *split, 4, 1, 1));
+  OPTP_TRY(a, slice(c, split, 4, 0, 1));
+  OPTP_TRY(b, slice(c, split, 4, 1, 1));
   OPTP_TRY(first, c.reshape(*a, dims));
   OPTP_TRY(second, c.reshape(*b, dims));
   return Points{first, second};
@@ -230,7 +222,7 @@ Lowered rotary_embedding(LoweringContext& c) {
   OPTP_TRY(cos_cache, c.need(1));
   OPTP_TRY(sin_cache, c.need(2));
   const bool flat = given->ndim() == 3;
-  OPTP_TRY(x, flat ? heads_apart(c, *given) : llvm::Expected<Value*>(given));
+  OPTP_TRY(x, flat ? heads_of(c, *given) : llvm::Expected<Value*>(given));
   if (x->ndim() != 4)
     return c.fail(Code::shape_mismatch).what("operand 0").expected("3 or 4 dims").found(to_string(x->type.dims));
   Value* position_ids = c.has(3) ? c.operands[3] : nullptr;
@@ -240,8 +232,8 @@ Lowered rotary_embedding(LoweringContext& c) {
   const Dim head = x->type.dims[3], half = cos->type.dims[3], size = half * Dim(2);
   Value *turning = x, *rest = nullptr;
   if (size != head) {
-    OPTP_TRY(a, part(c, *x, 3, 0, size));
-    OPTP_TRY(b, part(c, *x, 3, size, head - size));
+    OPTP_TRY(a, slice(c, x, 3, 0, size));
+    OPTP_TRY(b, slice(c, x, 3, size, head - size));
     turning = a, rest = b;
   }
   const bool interleaved = c.integer("interleaved", 0) != 0;

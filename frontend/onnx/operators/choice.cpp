@@ -1,6 +1,6 @@
 // Operators that say which elements are largest or smallest: ArgMax, ArgMin, TopK.
-#include "frontend/onnx/lowering.h"
 #include "frontend/onnx/operators/indexing.h"
+#include "frontend/onnx/operators/steps.h"
 
 namespace optp {
 namespace {
@@ -24,8 +24,7 @@ Lowered arg_extreme(LoweringContext& c) {
   if (is_float(x->type.dtype)) is_it = f.op("where", {f.op("is_nan", {extreme}), f.op("is_nan", {x}), is_it});
   Dims along(x->ndim(), Dim(1));
   along[size_t(axis)] = extent;
-  Value* index = f.reshape(
-      f.op("iota", {}, {{"start", Dim(0)}, {"size", extent}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}), along);
+  Value* index = f.reshape(iota(f, 0, extent), along);
   Value* none = last ? f.scalar(DType::i64, -1) : f.extent(extent, DType::i64);
   Value* found = f.op("where", {is_it, index, none});
   return made_by(f, {f.op(last ? "reduce_max" : "reduce_min", {found}, over(keeps))});

@@ -3,6 +3,7 @@
 
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/export_context.h"
+#include "frontend/onnx/operators/dtype_range.h"
 
 namespace optp {
 namespace {
@@ -13,18 +14,9 @@ bool reduces_nothing(const Node& node) {
   return llvm::any_of(node.integers("axes"),
                       [&](int64_t axis) { return node.operand(0).type.dims[size_t(axis)].is(0); });
 }
-// What a reduction over no elements gives.
+// What a sum or product over no elements gives.
 double zero(DType) { return 0; }
 double one(DType) { return 1; }
-double lowest(DType dtype) {
-  if (is_float(dtype)) return -INFINITY;
-  return contains(signed_types, dtype) ? -std::ldexp(1.0, int(8 * size_bytes(dtype)) - 1) : 0;
-}
-double highest(DType dtype) {
-  if (is_float(dtype)) return INFINITY;
-  const int bits = int(8 * size_bytes(dtype));
-  return std::ldexp(1.0, contains(signed_types, dtype) ? bits - 1 : bits) - 1;
-}
 std::string reduced(ExportContext& c, llvm::StringRef op, const std::string& x) {
   const auto axes = c.node().integers("axes");
   const int64_t keep = c.node().integer("keepdims") != 0;

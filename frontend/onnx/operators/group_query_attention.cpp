@@ -17,16 +17,16 @@ Value* rotated(Formula& f, Value* x, Value* cos_cache, Value* sin_cache, Value* 
   Value *cos = at_positions(cos_cache), *sin = at_positions(sin_cache);
   if (!cos || !sin) return nullptr;
   const Dim half = cos->type.dims[3], head = x->type.dims[3], turned = half * Dim(2);
-  Value* rest = turned == head ? nullptr : part(f, x, 3, turned, head - turned);
-  Value* own = turned == head ? x : part(f, x, 3, 0, turned);
+  Value* rest = turned == head ? nullptr : slice(f, x, 3, turned, head - turned);
+  Value* own = turned == head ? x : slice(f, x, 3, 0, turned);
   if (!own) return nullptr;
   Dims pairs = own->type.dims;
   pairs[3] = half;
   Dims apart = pairs;
   if (interleaved) apart.push_back(2);
   auto component = [&](int64_t which) {
-    if (!interleaved) return part(f, own, 3, which ? half : Dim(0), half);
-    return f.reshape(part(f, f.reshape(own, apart), 4, which, 1), pairs);
+    if (!interleaved) return slice(f, own, 3, which ? half : Dim(0), half);
+    return f.reshape(slice(f, f.reshape(own, apart), 4, which, 1), pairs);
   };
   Value *a = component(0), *b = component(1);
   Value *bs = f.mul(b, sin), *real = f.sub(f.mul(a, cos), bs);
@@ -107,8 +107,8 @@ llvm::Expected<GroupedHeads> grouped_heads(LoweringContext& c, Formula& f, Value
   auto& [q, k, v, head] = out;
   if (packed) {
     Value* apart = heads_apart(f, &query, all);
-    q = part(f, apart, 1, 0, stated), k = part(f, apart, 1, stated, key_heads);
-    v = part(f, apart, 1, stated + key_heads, key_heads);
+    q = slice(f, apart, 1, 0, stated), k = slice(f, apart, 1, stated, key_heads);
+    v = slice(f, apart, 1, stated + key_heads, key_heads);
   } else {
     OPTP_TRY(value, c.need(2));
     for (size_t o : {1u, 2u})
@@ -147,8 +147,9 @@ Value* appended(Formula& f, Value* cache, Value* added, Value* before, Dim lengt
   Value* chosen = f.cast(f.op("equal", {f.reshape(row, {length, 1}), goes_to}), added->type.dtype);
   Value* moved = f.op("contract", {chosen, added}, {{"loops", contract_loops("b t s, b h s d -> b h t d")}});
   Value* is_old = f.op("less", {f.reshape(iota(f, 0, past), {past, 1}), before});
-  Value* head = f.op("where", {is_old, cache, part(f, moved, 2, 0, past)});
-  return length == past ? head : f.op("concat", {head, part(f, moved, 2, past, length - past)}, {{"axis", int64_t(2)}});
+  Value* head = f.op("where", {is_old, cache, slice(f, moved, 2, 0, past)});
+  return length == past ? head
+                        : f.op("concat", {head, slice(f, moved, 2, past, length - past)}, {{"axis", int64_t(2)}});
 }
 // Operands: those of grouped_heads; caches [batch, key heads, past, head]; seqlens_k: the index of each sequence's last
 // key; caches of angles. Always causal. The keys of a sequence are its first seqlens_k + 1, each at its own place:

@@ -1,6 +1,8 @@
 // ONNX operators that choose elements by indices: gathers and one-hot rows.
 #include "frontend/onnx/operators/indexing.h"
 
+#include "frontend/onnx/operators/steps.h"
+
 namespace optp {
 namespace {
 using Values = llvm::SmallVector<Value*, 2>;
@@ -26,8 +28,7 @@ std::optional<Dim> first_of_slice(const Value& x, const Value& index, int64_t ax
 llvm::Expected<Value*> rows_at(LoweringContext& c, Value& x, Value& index, int64_t axis) {
   const auto first = first_of_slice(x, index, axis);
   if (!first) return c.op("gather", {&x, &index}, {{"axis", axis}});
-  OPTP_TRY(part, c.op("slice", {&x},
-                      {{"axis", axis}, {"start", *first}, {"size", product(index.type.dims)}, {"step", int64_t(1)}}));
+  OPTP_TRY(part, slice(c, &x, axis, *first, product(index.type.dims)));
   if (index.ndim() == 1) return part;
   Dims dims = x.type.dims;
   dims.erase(dims.begin() + axis);
@@ -89,8 +90,7 @@ Lowered one_hot(LoweringContext& c) {
   classes[size_t(axis)] = depth[0];
   OPTP_TRY(at, c.cast(*index, DType::i64));
   OPTP_TRY(at_wide, c.reshape(*at, wide));
-  OPTP_TRY(count,
-           c.op("iota", {}, {{"start", Dim(0)}, {"size", depth[0]}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
+  OPTP_TRY(count, iota(c, 0, depth[0]));
   OPTP_TRY(count_wide, c.reshape(*count, classes));
   OPTP_TRY(positive, wrapped(c, *at_wide, depth[0]));
   OPTP_TRY(hit, c.op("equal", {positive, count_wide}));
@@ -154,9 +154,7 @@ llvm::Expected<Components> components_of(LoweringContext& c, Value& index, size_
   const Dims row_dims(index.type.dims.begin(), index.type.dims.end() - 1);
   Components out;
   for (int64_t k = 0; k < *depth; ++k) {
-    OPTP_TRY(part,
-             c.op("slice", {&index},
-                  {{"axis", int64_t(row_dims.size())}, {"start", Dim(k)}, {"size", Dim(1)}, {"step", int64_t(1)}}));
+    OPTP_TRY(part, slice(c, &index, int64_t(row_dims.size()), k, 1));
     OPTP_TRY(component, c.reshape(*part, row_dims));
     out.push_back(component);
   }
@@ -178,8 +176,7 @@ llvm::Expected<Value*> elements_at(LoweringContext& c, Value& x, Value& index, i
   for (size_t d = 0; d < x.ndim(); ++d) {
     const Dim wanted = index.type.dims[d];
     if (int64_t(d) == axis || x.type.dims[d] == wanted) continue;
-    OPTP_TRY(leading,
-             c.op("slice", {table}, {{"axis", int64_t(d)}, {"start", Dim(0)}, {"size", wanted}, {"step", int64_t(1)}}));
+    OPTP_TRY(leading, slice(c, table, int64_t(d), 0, wanted));
     table = leading;
   }
   return c.op("gather_elements", {table, &index}, {{"axis", axis}});

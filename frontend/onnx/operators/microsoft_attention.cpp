@@ -32,9 +32,9 @@ Lowered attention(LoweringContext& c) {
   OPTP_TRY(product, c.matmul(*x, *weights));
   Formula f(c.build);
   Value* qkv = c.has(2) ? f.add(product, c.operands[2]) : product;
-  Value *q = heads_apart(f, part(f, qkv, 2, 0, sizes[0]), heads),
-        *k = heads_apart(f, part(f, qkv, 2, sizes[0], sizes[1]), heads),
-        *v = heads_apart(f, part(f, qkv, 2, sizes[0] + sizes[1], sizes[2]), heads);
+  Value *q = heads_apart(f, slice(f, qkv, 2, 0, sizes[0]), heads),
+        *k = heads_apart(f, slice(f, qkv, 2, sizes[0], sizes[1]), heads),
+        *v = heads_apart(f, slice(f, qkv, 2, sizes[0] + sizes[1], sizes[2]), heads);
   if (auto e = f.take_error()) return e;
   const Dim queries = x->type.dims[1];
   Dim past = 0;
@@ -43,7 +43,7 @@ Lowered attention(LoweringContext& c) {
     const Dims d = c.operands[4]->type.dims;
     past = d[3];
     auto half = [&](int64_t which) {
-      return f.reshape(part(f, c.operands[4], 0, which, 1), llvm::ArrayRef<Dim>(d).drop_front(1));
+      return f.reshape(slice(f, c.operands[4], 0, which, 1), llvm::ArrayRef<Dim>(d).drop_front(1));
     };
     k = joined(f, half(0), k), v = joined(f, half(1), v);
   }
@@ -74,7 +74,7 @@ struct Heads {
 llvm::Expected<Heads> heads_of(LoweringContext& c, Formula& f, Value& query) {
   auto unpacked = [&](Value* x, int64_t which) {
     Dims d = x->type.dims;
-    Value* own = f.reshape(part(f, x, 3, which, 1), {d[0], d[1], d[2], d[4]});
+    Value* own = f.reshape(slice(f, x, 3, which, 1), {d[0], d[1], d[2], d[4]});
     return f.op("transpose", {own}, {{"perm", llvm::SmallVector<int64_t, 4>{0, 2, 1, 3}}});
   };
   Heads heads;
@@ -91,7 +91,7 @@ llvm::Expected<Heads> heads_of(LoweringContext& c, Formula& f, Value& query) {
     Dim start = 0;
     auto biased = [&](Value* x) {  // the bias holds those of q, k and v one after the other
       const Dim size = x->type.dims[2];
-      Value* y = bias ? f.add(x, part(f, bias, 0, start, size)) : x;
+      Value* y = bias ? f.add(x, slice(f, bias, 0, start, size)) : x;
       start = start + size;
       return heads_apart(f, y, count);
     };

@@ -2,15 +2,12 @@
 //   q: [batch, heads, queries, head]; k, v: [batch, key heads, keys, head]
 // Contracts: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
 #pragma once
-#include "frontend/onnx/lowering.h"
+#include "frontend/onnx/operators/steps.h"
 
 namespace optp::microsoft {
 constexpr double lowest = -3.4028234663852886e38;  // of float32: -∞ would make a row without keys NaN
 
-Value* heads_apart(Formula& f, Value* x, Dim heads);  // of [batch, n, heads · head]
-Value* heads_joined(Formula& f, Value* x);            // the other way
-Value* part(Formula& f, Value* x, int64_t axis, Dim start, Dim size);
-Value* iota(Formula& f, Dim start, Dim size);
+Value* heads_joined(Formula& f, Value* x);               // heads_apart the other way
 Value* joined(Formula& f, Value* before, Value* after);  // keys or values behind those of a cache
 
 // What is added to the scores.

@@ -14,23 +14,11 @@ Value* repeated(Formula& f, Value* x, Dim heads) {
 }
 }  // namespace
 
-Value* heads_apart(Formula& f, Value* x, Dim heads) {
-  if (!x) return nullptr;
-  const Dims d = x->type.dims;
-  Value* apart = f.reshape(x, {d[0], d[1], heads, floor_div(d[2], heads)});
-  return f.op("transpose", {apart}, {{"perm", llvm::SmallVector<int64_t, 4>{0, 2, 1, 3}}});
-}
 Value* heads_joined(Formula& f, Value* x) {
   Value* turned = f.op("transpose", {x}, {{"perm", llvm::SmallVector<int64_t, 4>{0, 2, 1, 3}}});
   if (!turned) return nullptr;
   const Dims d = turned->type.dims;
   return f.reshape(turned, {d[0], d[1], d[2] * d[3]});
-}
-Value* part(Formula& f, Value* x, int64_t axis, Dim start, Dim size) {
-  return f.op("slice", {x}, {{"axis", axis}, {"start", start}, {"size", size}, {"step", int64_t(1)}});
-}
-Value* iota(Formula& f, Dim start, Dim size) {
-  return f.op("iota", {}, {{"start", start}, {"size", size}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}});
 }
 Value* joined(Formula& f, Value* before, Value* after) {
   return before ? f.op("concat", {before, after}, {{"axis", int64_t(2)}}) : after;

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "frontend/onnx/lowering.h"
+#include "frontend/onnx/operators/steps.h"
 
 namespace optp {
 namespace {
@@ -108,15 +108,12 @@ Lowered float_range(LoweringContext& c, DType dtype) {
   if (size.is_overflow() || size.constant().value_or(0) > most)
     return c.fail(Code::too_large).what("a range of " + size.text() + " elements");
   Formula f(c.build);
-  auto count = [&](Dim from, Dim by) {
-    return f.op("iota", {}, {{"start", from}, {"size", size}, {"step", by}, {"dtype", int64_t(DType::i64)}});
-  };
-  if (denominator == 1) return made_by(f, {f.cast(count(start, step), dtype)});
+  if (denominator == 1) return made_by(f, {f.cast(iota(f, start, size, step), dtype)});
   auto divided = [&](Dim numerator) {
     Value* by = f.scalar(dtype, double(denominator));
     return f.div(f.extent(numerator, dtype), by);
   };
-  Value *width = divided(step), *steps = f.mul(f.cast(count(0, 1), dtype), width);
+  Value *width = divided(step), *steps = f.mul(f.cast(iota(f, 0, size), dtype), width);
   return made_by(f, {f.add(steps, divided(start))});
 }
 Lowered range(LoweringContext& c) {
@@ -139,11 +136,7 @@ Lowered range(LoweringContext& c) {
     bound[k] = d[0];
   }
   if (bound[2].is(0)) return c.fail(Code::malformed, "step 0");
-  OPTP_TRY(y, c.op("iota", {},
-                   {{"start", bound[0]},
-                    {"size", steps_between(bound[0], bound[1], bound[2])},
-                    {"step", bound[2]},
-                    {"dtype", int64_t(first->type.dtype)}}));
+  OPTP_TRY(y, iota(c, bound[0], steps_between(bound[0], bound[1], bound[2]), bound[2], first->type.dtype));
   return Values{y};
 }
 const LoweringRow rows[] = {{"Range", 11, range}};

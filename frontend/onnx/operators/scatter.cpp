@@ -7,6 +7,7 @@
 // Where the tuples of a ScatterND go over a slice of data in order, it is that slice between what is left of data.
 #include "frontend/onnx/operators/assigned_slice.h"
 #include "frontend/onnx/operators/indexing.h"
+#include "frontend/onnx/operators/steps.h"
 
 namespace optp {
 namespace {
@@ -67,16 +68,14 @@ bool is_all_of_rows(const Value& index, const Value& updates, const Value& data)
   dims.append(data.type.dims.begin() + long(depth), data.type.dims.end());
   return updates.type.dims == dims;
 }
-Value* part_of(Formula& f, Value& v, size_t axis, Dim start, Dim size) {
-  return f.op("slice", {&v}, {{"axis", int64_t(axis)}, {"start", start}, {"size", size}, {"step", int64_t(1)}});
-}
 Value* assigned(Formula& f, Value& data, Value& updates, const AssignedSlice& to) {
+  const auto axis = int64_t(to.axis);
   const Dim extent = data.type.dims[to.axis], end = to.start + updates.type.dims[to.axis];
   llvm::SmallVector<Value*, 3> parts;
-  if (!to.start.is(0)) parts.push_back(part_of(f, data, to.axis, 0, to.start));
+  if (!to.start.is(0)) parts.push_back(slice(f, &data, axis, 0, to.start));
   parts.push_back(&updates);
-  if (end != extent) parts.push_back(part_of(f, data, to.axis, end, extent - end));
-  return parts.size() == 1 ? &updates : f.op("concat", parts, {{"axis", int64_t(to.axis)}});
+  if (end != extent) parts.push_back(slice(f, &data, axis, end, extent - end));
+  return parts.size() == 1 ? &updates : f.op("concat", parts, {{"axis", axis}});
 }
 Lowered scatter_nd(LoweringContext& c) {
   OPTP_TRY(data, c.need(0));

@@ -1,6 +1,6 @@
 // ONNX operators that read, make or change shapes, and those that move elements. Shape itself becomes known dims.
 #include "frontend/ir/dim_solve.h"
-#include "frontend/onnx/lowering.h"
+#include "frontend/onnx/operators/steps.h"
 
 namespace optp {
 namespace {
@@ -296,7 +296,7 @@ Lowered slice(LoweringContext& c) {
       size = first > last ? (first - last - 1) / -step + 1 : 0;
     }
     if (step == 1 && start.is(0) && size == extent) continue;
-    OPTP_TRY(z, c.op("slice", {y}, {{"axis", checked[k]}, {"start", start}, {"size", size}, {"step", step}}));
+    OPTP_TRY(z, slice(c, y, checked[k], start, size, step));
     y = z;
   }
   return Values{y};
@@ -327,7 +327,7 @@ Lowered split(LoweringContext& c) {
   Values out;
   Dim start = 0;
   for (Dim s : sizes) {
-    OPTP_TRY(part, c.op("slice", {x}, {{"axis", axis}, {"start", start}, {"size", s}, {"step", int64_t(1)}}));
+    OPTP_TRY(part, slice(c, x, axis, start, s));
     out.push_back(part);
     start = start + s;
   }
@@ -395,11 +395,9 @@ Lowered trilu(LoweringContext& c) {
   }
   const bool upper = c.integer("upper", 1) != 0;
   const Dim rows = x->type.dims[x->ndim() - 2], columns = x->type.dims[x->ndim() - 1];
-  OPTP_TRY(row,
-           c.op("iota", {}, {{"start", Dim(0)}, {"size", rows}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
+  OPTP_TRY(row, iota(c, 0, rows));
   OPTP_TRY(row_column, c.reshape(*row, {rows, 1}));
-  OPTP_TRY(column, c.op("iota", {},
-                        {{"start", Dim(-1) * k}, {"size", columns}, {"step", Dim(1)}, {"dtype", int64_t(DType::i64)}}));
+  OPTP_TRY(column, iota(c, Dim(-1) * k, columns));
   OPTP_TRY(keep, c.op(upper ? "greater_equal" : "less_equal", {column, row_column}));
   if (x->type.dtype == DType::boolean) {
     OPTP_TRY(y, c.op("and", {x, keep}));

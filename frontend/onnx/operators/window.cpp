@@ -3,10 +3,8 @@
 // convolution is a product, a pool a reduction, and both are split, differentiated and run as those are.
 //   Conv  x: [b, c, h, w], w: [m, c, kh, kw]
 //         unfolded [b, c, oh, kh, ow, kw];  "b c i p j q, m c p q -> b m i j"
-#include <cmath>
-#include <limits>
-
-#include "frontend/onnx/lowering.h"
+#include "frontend/onnx/operators/dtype_range.h"
+#include "frontend/onnx/operators/steps.h"
 
 namespace optp {
 namespace {
@@ -101,19 +99,15 @@ Value* unfold(Formula& f, Value* x, int64_t axis, const Window& w, double paddin
   if (!x) return nullptr;
   if (w.stride == w.size && w.dilation == 1) {  // each element is in one window at most
     const Dim used = w.places * Dim(w.size);
-    if (x->type.dims[size_t(axis)] != used)
-      x = f.op("slice", {x}, {{"axis", axis}, {"start", Dim(0)}, {"size", used}, {"step", int64_t(1)}});
+    if (x->type.dims[size_t(axis)] != used) x = slice(f, x, axis, 0, used);
     if (!x) return nullptr;
     Dims dims = x->type.dims;
     dims[size_t(axis)] = w.places;
     dims.insert(dims.begin() + axis + 1, Dim(w.size));
     return f.reshape(x, dims);
   }
-  auto count = [&](Dim size, int64_t step) {
-    return f.op("iota", {}, {{"start", Dim(0)}, {"size", size}, {"step", Dim(step)}, {"dtype", int64_t(DType::i64)}});
-  };
-  Value* first = f.reshape(count(w.places, w.stride), {w.places, Dim(1)});
-  return f.op("gather", {x, f.add(first, count(w.size, w.dilation))}, {{"axis", axis}});
+  Value* first = f.reshape(iota(f, 0, w.places, w.stride), {w.places, Dim(1)});
+  return f.op("gather", {x, f.add(first, iota(f, 0, w.size, w.dilation))}, {{"axis", axis}});
 }
 Value* unfolded(Formula& f, Value* x, llvm::ArrayRef<Window> windows, double padding) {
   for (size_t k = 0; k < windows.size(); ++k) x = unfold(f, x, int64_t(2 + 2 * k), windows[k], padding);
@@ -186,11 +180,6 @@ Ints window_axes(size_t count) {
   Ints out;
   for (size_t k = 0; k < count; ++k) out.push_back(int64_t(3 + 2 * k));
   return out;
-}
-double lowest(DType dtype) {
-  if (is_float(dtype)) return -std::numeric_limits<double>::infinity();
-  const bool is_signed = dtype == DType::i8 || dtype == DType::i16 || dtype == DType::i32 || dtype == DType::i64;
-  return is_signed ? -std::ldexp(1.0, int(8 * size_bytes(dtype)) - 1) : 0;
 }
 Lowered max_pool(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
