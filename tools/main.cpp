@@ -32,13 +32,10 @@ namespace {
 using namespace optp;
 
 const char* const footer =
-    "exit codes: 0 done, the check holds; 1 the check failed, training diverged, plans differ, or a part does not fit; "
-    "2 usage; "
-    "65\n"
-    "malformed or unsupported input; 66 input not found; 70 memory ran out, or a bug of opt-partition; 73 cannot "
-    "write; 75 a rank died "
-    "or\n"
-    "hung; 130 interrupted, 141 nobody reads stdout, 143 terminated";
+    "exit codes: 0 done, the check holds; "
+    "1 the check failed, training diverged, plans differ, or a part does not fit;\n"
+    "2 usage; 65 malformed or unsupported input; 66 input not found; 70 memory ran out, or a bug of opt-partition;\n"
+    "73 cannot write; 75 a rank died or hung; 130 interrupted, 141 nobody reads stdout, 143 terminated";
 
 // Flags of every verb, before it or after it. They are taken out before CLI11 sees the rest: they say how its errors
 // look.
@@ -181,7 +178,7 @@ constexpr double most_seconds = 1e8;  // three years: more does not fit a clock'
 std::optional<double> timeout_seconds;
 void declare_timeout(CLI::App& app) {
   app.add_option("--timeout", timeout_seconds,
-                 "SECONDS: a rank that is later than this in a collective is named, and ends the run (default: 300, of "
+                 "a rank that is later than this in a collective is named, and ends the run (default: 300, of "
                  "several processes 1800)")
       ->type_name("SECONDS");
 }

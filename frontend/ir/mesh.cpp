@@ -79,7 +79,7 @@ llvm::Expected<Mesh> parse_mesh(llvm::StringRef text) {
     if (name.empty() || !llvm::all_of(name, [](char c) { return llvm::isAlnum(c) || c == '_'; }) || mesh.find(name))
       return error(Code::bad_value)
           .what("mesh " + quoted(text))
-          .what("axis names are distinct words of letters and digits, found " + quoted(name))
+          .what("axis names are distinct words of letters, digits and '_', found " + quoted(name))
           .about({.found = quoted(name)});
     devices *= size;
     if (devices > most_devices)

@@ -94,7 +94,7 @@ llvm::Error list_passes(bool markdown) {
       out << "| `" << s.name << "` | " << s.summary << " | " << text(s.when) << " | "
           << (s.is(Stage::counts) ? "yes" : "–") << " |\n";
     else
-      out << left(s.name, 20) << s.summary << "\n";
+      out << left(s.name, 24) << s.summary << "\n";
   return llvm::Error::success();
 }
 }  // namespace
@@ -112,7 +112,7 @@ Command add_passes(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* c = app.add_subcommand("passes", "list the passes in order, or run one on a graph that is given as text");
   c->add_flag("--markdown", o->markdown, "as docs/passes.md");
-  auto* run = c->add_option("--run", o->run.pass, "PASS: run it on the graph in FILE and print what it becomes")
+  auto* run = c->add_option("--run", o->run.pass, "run this one on the graph in FILE and print what it becomes")
                   ->type_name("PASS");
   auto* file = c->add_option("file", o->run.file, "a graph as --dump-dir writes it (docs/ir.md)")->type_name("FILE");
   auto* words = c->add_option("options", o->run.options,
