@@ -51,8 +51,8 @@ std::string count(size_t n) { return std::to_string(n) + (n == 1 ? " tensor" : "
 std::string sentence_of_results(const Constraint& line, const Sum& sum) {
   const bool several = sum.results > 1;
   return text_of(line) + ": " + std::to_string(sum.results) + (several ? " results, such as " : " result, ") +
-         sum.result + ", unlike the strategy's choice; inspect --what-if '" + (line.of_operators ? "op:" : "") +
-         line.pattern + "=" + line.sharding + "' tells what is sent for " + (several ? "them" : "it");
+         sum.result + ", unlike the strategy's choice; inspect --what-if '" + pattern_text(line) + "=" + line.sharding +
+         "' tells what is sent for " + (several ? "them" : "it");
 }
 std::string sentence(const Constraint& line, const Sum& sum) {
   std::string out = text_of(line) + ": ";

@@ -8,6 +8,7 @@
 namespace optp {
 namespace {
 using Word = ConstraintWord;
+constexpr llvm::StringLiteral operator_prefix = "op:";
 // How a framework calls its modules, which a graph has no more.
 bool is_of_calls(llvm::StringRef word) {
   llvm::SmallVector<llvm::StringRef, 8> words;
@@ -58,9 +59,9 @@ ConstraintLine read_line(const Constraint& line) {
   text = text.trim();
   return {line, held, meaning(text), written_dims(text)};
 }
-std::string text_of(const Constraint& c) {
-  return c.place.text() + ": " + (c.of_operators ? "op:" : "") + c.pattern + " = " + c.sharding;
-}
+bool consume_operator_prefix(llvm::StringRef& pattern) { return pattern.consume_front(operator_prefix); }
+std::string pattern_text(const Constraint& c) { return (c.of_operators ? operator_prefix.str() : "") + c.pattern; }
+std::string text_of(const Constraint& c) { return c.place.text() + ": " + pattern_text(c) + " = " + c.sharding; }
 
 Diagnostic ConstraintWords::wrong() const {
   return error(Code::bad_value).at(line.place).what(quoted(line.pattern) + " = " + quoted(line.sharding));

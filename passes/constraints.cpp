@@ -39,7 +39,7 @@ class Resolver {
     if (line.of_operators && words.is_of_weights())
       return error(Code::bad_value)
           .at(line.place)
-          .what("op:" + line.pattern + " is of results, and " + line.sharding + " of weights")
+          .what(pattern_text(line) + " is of results, and " + line.sharding + " of weights")
           .expected("a sharding such as [_, _, tensor], or replicate")
           .hint("name the weights, such as layers.*.fc1");
     const auto matches = line.of_operators ? results(*pattern) : named(*pattern, words);
@@ -153,7 +153,7 @@ class Resolver {
     const std::string near = nearest_name(line.pattern, known);
     return error(Code::unmatched_pattern)
         .at(line.place)
-        .what("pattern " + quoted((line.of_operators ? "op:" : "") + line.pattern) + " matches no " +
+        .what("pattern " + quoted(pattern_text(line)) + " matches no " +
               (line.of_operators ? "operator" : "tensor, module or node"))
         .about({.suggestion = near})
         .hint(near.empty() ? "" : "nearest is " + quoted(near));

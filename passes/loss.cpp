@@ -30,7 +30,7 @@ Value* find_logits(const Graph& graph) {
            llvm::none_of(graph.states, [&](const State& s) { return s.output == o.name; });
   };
   for (const GraphOutput& o : graph.outputs)
-    if (o.name == "logits" && fits(o)) return o.value;
+    if (o.name == logits_name && fits(o)) return o.value;
   const Value* ids = find_ids(graph);
   if (!ids) return nullptr;
   for (const GraphOutput& o : graph.outputs)

@@ -11,12 +11,8 @@ namespace optp {
 namespace {
 // The vector that is added to a product right after it, if it is no other layer's by chance.
 const Value* bias_of(const Node& node) {
-  if (!node.op->is(Trait::product)) return nullptr;
-  const Value* y = &node.out();
-  while (y->uses.size() == 1 && y->uses[0].node->op->is(Trait::reshapes)) y = &y->uses[0].node->out();
-  if (y->uses.size() != 1 || !y->uses[0].node->op->is(Trait::adds)) return nullptr;
-  const Value& other = y->uses[0].node->operand(1 - y->uses[0].operand);
-  return other.is_data() && !other.data->is_missing() && !is_constant_valued(*other.data) ? &other : nullptr;
+  const Value* bias = node.op->is(Trait::product) ? bias_after(node) : nullptr;
+  return bias && !bias->data->is_missing() && !is_constant_valued(*bias->data) ? bias : nullptr;
 }
 std::pair<llvm::StringRef, bool> without_count(llvm::StringRef name) {
   const llvm::StringRef head = name.rtrim("0123456789");

@@ -30,7 +30,7 @@ bool set_number(NamedPassOptions& o, llvm::StringRef value) {
 }
 bool set_constraint(NamedPassOptions& o, llvm::StringRef value) {
   auto [pattern, sharding] = value.split(' ');
-  const bool of_operators = pattern.consume_front("op:");
+  const bool of_operators = consume_operator_prefix(pattern);
   o.passes.constraints.push_back({pattern.str(), sharding.trim().str(), words("constrain"), of_operators});
   return !pattern.empty() && !sharding.trim().empty();
 }

@@ -42,12 +42,12 @@ class OptimizerStep : Formula {
   llvm::Error run(llvm::ArrayRef<ParameterGradient> gradients) {
     build.at("optimizer", "");
     Graph& graph = build.graph();
-    Value& step = graph.add_input("step", {DType::i64, {}});
+    Value& step = graph.add_input(step_name, {DType::i64, {}});
     rate_ = &graph.add_input(learning_rate_name, {DType::f32, {}});
     Value* next = add(&step, 1);
     exact_step_ = cast(next, DType::f64);
     exact_rate_ = cast(rate_, DType::f64);
-    update(step, next, "", "step");
+    update(step, next, "", {UpdateKind::step});
     if (!failed() && def_.prepare) (this->*def_.prepare)();
     if (def_.decays_parameter &&
         llvm::any_of(gradients, [&](const ParameterGradient& g) { return decays(*g.parameter); }))
@@ -60,7 +60,7 @@ class OptimizerStep : Formula {
       Value* g = clip ? mul(gradient, clip) : gradient;
       Value* p = advance(parameter, g);
       if (auto e = take_error()) return e;
-      update(*parameter, p, parameter->name, "parameter");
+      update(*parameter, p, parameter->name, {UpdateKind::parameter});
     }
     return take_error();
   }
@@ -108,14 +108,14 @@ class OptimizerStep : Formula {
   double epsilon() const { return *o_.epsilon; }
   double momentum() const { return *o_.momentum; }
 
-  void update(Value& input, Value* output, llvm::StringRef parameter, llvm::StringRef kind) {
+  void update(Value& input, Value* output, llvm::StringRef parameter, UpdateKind kind) {
     if (!output) return;
     Graph& graph = build.graph();
     if (!output->producer || graph.is_output(*output))
       return fail(
           error(Code::bug, "update of '" + input.name + "' is no value of its own").about({.tensor = input.name}));
     graph.rename(*output, input.name + ".next");
-    graph.updates.push_back({input.name, output->name, parameter.str(), UpdateKind::parse(kind)});
+    graph.updates.push_back({input.name, output->name, parameter.str(), std::move(kind)});
     graph.outputs.push_back({output->name, output});
   }
   Value* state(const StateKind& kind) {
@@ -123,7 +123,7 @@ class OptimizerStep : Formula {
     return &build.graph().add_input(parameter_->name + "." + kind.name.str(), parameter_->type);
   }
   Value* keep(Value* before, Value* after, const StateKind& kind) {
-    update(*before, after, parameter_->name, kind.name);
+    update(*before, after, parameter_->name, {UpdateKind::state, kind.name.str()});
     return after;
   }
   // a + weight · (b - a), as PyTorch's lerp for weights below one half

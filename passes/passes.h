@@ -19,6 +19,9 @@ struct Constraint {
   bool of_operators = false;       // the pattern is of operators, whose results are meant
   bool may_match_nothing = false;  // of a plan that was made for more models than this one
 };
+// constraint_words.cpp: how a pattern is written, one of operators behind `op:`.
+bool consume_operator_prefix(llvm::StringRef& pattern);
+std::string pattern_text(const Constraint& c);
 
 enum class OutputLayout { whole, sharded };
 

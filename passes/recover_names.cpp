@@ -22,14 +22,10 @@ llvm::StringRef without_last(llvm::StringRef path) {
 
 // The vector that is added to a product right after it, and to no other.
 const Value* bias_beside(const Node& product) {
-  const Value* y = &product.out();
-  while (y->uses.size() == 1 && y->uses[0].node->op->is(Trait::reshapes)) y = &y->uses[0].node->out();
-  if (y->uses.size() != 1 || !y->uses[0].node->op->is(Trait::adds) || y->uses[0].node->operands.size() != 2)
-    return nullptr;
-  const Value& other = y->uses[0].node->operand(1 - y->uses[0].operand);
-  const bool named = other.is_data() && other.uses.size() == 1 && !other.is_anonymous;
-  return named && llvm::StringRef(other.name).ends_with("bias") && llvm::StringRef(other.name).contains('.') ? &other
-                                                                                                             : nullptr;
+  const Value* bias = bias_after(product);
+  if (!bias || bias->uses.size() != 1 || bias->is_anonymous) return nullptr;
+  const llvm::StringRef name = bias->name;
+  return name.ends_with("bias") && name.contains('.') ? bias : nullptr;
 }
 // A name that the compiler made after the node that uses it, or after its result.
 bool is_named_after(const Value& v, const Use& use) {

@@ -52,7 +52,8 @@ struct Loss {
   Value* count;    // of them, float32
 };
 // What a step names its inputs and outputs, beside the model's own.
-constexpr const char *labels_name = "labels", *learning_rate_name = "learning_rate", *loss_name = "loss";
+constexpr const char *labels_name = "labels", *learning_rate_name = "learning_rate", *loss_name = "loss",
+                     *step_name = "step";  // input: how many steps are done
 // A label of this value does not count, as with torch.nn.functional.cross_entropy.
 constexpr int64_t ignored_label = -100;
 // The input of token ids, [batch, sequence]: "input_ids", or the first that chooses rows of a table; null where none

@@ -48,6 +48,14 @@ int64_t rows_indexed(const Value& input) {
   return rows;
 }
 
+const Value* bias_after(const Node& product) {
+  const Value* y = &product.out();
+  while (y->uses.size() == 1 && y->uses[0].node->op->is(Trait::reshapes)) y = &y->uses[0].node->out();
+  if (y->uses.size() != 1 || !y->uses[0].node->op->is(Trait::adds)) return nullptr;
+  const Value& other = y->uses[0].node->operand(1 - y->uses[0].operand);
+  return other.is_data() ? &other : nullptr;
+}
+
 bool is_constant_valued(const Tensor& tensor) {
   if (tensor.is_missing()) return false;
   if (tensor.wide) return is_constant_valued(*tensor.wide);

@@ -9,6 +9,8 @@ bool is_scale_or_bias(const Use& use);    // 1-D, of a norm, or multiplied or ad
 // "weight" or "bias", as a module's parameter that is used like this is usually called; null where there is no custom.
 const char* usual_name(const Use& use);
 int64_t rows_indexed(const Value& input);  // of the smallest table that an integer input chooses rows of; 0 if of none
+// The data that is added to a product right after it, or to a view of its result that nothing else reads; null: none.
+const Value* bias_after(const Node& product);
 bool is_constant_valued(const Tensor& tensor);
 bool equal_contents(const Tensor& a, const Tensor& b, bool transposed);
 }  // namespace optp

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "frontend/ir/diagnostic.h"
+#include "llvm/ADT/StringExtras.h"
 #include "runtime/executable_state.h"
 #include "runtime/parallel.h"
 
@@ -119,7 +120,7 @@ StepTime Executable::State::Step::time(double start_us, double duration_us) cons
   for (const TensorSpec& s : work.operands) bytes += s.bytes();
   for (const TensorSpec& s : work.results) bytes += s.bytes();
   return {last->out().name,
-          label(),
+          ops(),
           collective ? last->text("id").str() : std::string(),
           last->phase,
           start_us,
@@ -127,9 +128,9 @@ StepTime Executable::State::Step::time(double start_us, double duration_us) cons
           flops,
           bytes};
 }
-std::string Executable::State::Step::label() const {
-  std::string out;
-  for (const Node* n : nodes) out += (out.empty() ? "" : "+") + n->op->name;
+std::vector<std::string> Executable::State::Step::ops() const {
+  std::vector<std::string> out;
+  for (const Node* n : nodes) out.push_back(n->op->name);
   return out;
 }
 
@@ -190,7 +191,7 @@ std::vector<SlowNode> Executable::slow_nodes() const {
 }
 std::vector<std::string> Executable::steps() const {
   std::vector<std::string> out;
-  for (const State::Step& s : state_->steps) out.push_back(s.last->out().name + " " + s.label());
+  for (const State::Step& s : state_->steps) out.push_back(s.last->out().name + " " + llvm::join(s.ops(), "+"));
   return out;
 }
 }  // namespace optp

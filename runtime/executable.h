@@ -44,8 +44,9 @@ struct MemoryNumbers {
 
 // One step of the last run, when profiling is on.
 struct StepTime {
-  std::string name, op;
-  std::string collective;  // its id, the same on all members; empty: none
+  std::string name;
+  std::vector<std::string> ops;  // the first one's kernel runs the others, too
+  std::string collective;        // its id, the same on all members; empty: none
   Phase phase = Phase::forward;
   double start_us = 0, duration_us = 0;  // by a clock that the ranks of a process share
   double flops = 0;

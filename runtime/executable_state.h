@@ -59,7 +59,7 @@ struct Executable::State {
     bool is_begun = false;  // a collective that later steps wait for
     size_t awaits = 0;      // so many of those that are begun have to be done before this step
 
-    std::string label() const;  // its ops
+    std::vector<std::string> ops() const;
     StepTime time(double start_us, double duration_us) const;
   };
 

@@ -68,6 +68,9 @@ class Verifier {
         return broken(describe(node) + ": attribute " + quoted(key) + (is_extent ? " is an extent" : " is no extent") +
                       ", op '" + node.op->name + "' says otherwise");
     }
+    if (node.op->collective && node.find<std::string>("reduce") && !reduce_from(node.text("reduce")))
+      return broken(describe(node) + ": attribute 'reduce': expected sum, max or min, found " +
+                    quoted(node.text("reduce")));
     return llvm::Error::success();
   }
   llvm::Error check_uses(const Value& v) const {

@@ -37,7 +37,7 @@ llvm::Expected<std::vector<Constraint>> read_constraints(llvm::StringRef path) {
                     sharding = gap == llvm::StringRef::npos ? llvm::StringRef() : line.drop_front(gap).ltrim(" \t=");
     if (pattern.empty() || sharding.empty())
       return error(Code::bad_value).at(place).expected("PATTERN SHARDING").found(quoted(line));
-    const bool of_operators = pattern.consume_front("op:");
+    const bool of_operators = consume_operator_prefix(pattern);
     out.push_back({pattern.str(), sharding.str(), place, of_operators});
   }
   return out;

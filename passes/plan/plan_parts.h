@@ -10,6 +10,7 @@ int64_t number_at(Dim formula, const DimValues& examples);
 
 // plan_ports.cpp: what goes into the rank graphs and comes out, with state and updates.
 void add_ports(Plan& plan, const Job& job, Layouts& layouts);
+UpdateKind kind_of(const Plan::Port& port);  // of a port that an update carries on
 
 // plan_data.cpp: parameters and constants, with their totals and what each device holds of them.
 void add_data(Plan& plan, const Graph& whole, Layouts& layouts);

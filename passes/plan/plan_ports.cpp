@@ -23,6 +23,20 @@ Plan::Role role_of(const UpdateKind& kind) {
   }
   return Plan::Role::state;
 }
+}  // namespace
+UpdateKind kind_of(const Plan::Port& port) {
+  switch (port.role) {
+    case Plan::Role::parameter:
+      return {UpdateKind::parameter};
+    case Plan::Role::step:
+      return {UpdateKind::step};
+    case Plan::Role::accumulated:
+      return {UpdateKind::accumulated};
+    default:
+      return {UpdateKind::state, port.kind};
+  }
+}
+namespace {
 // What a training step's input or output is for.
 void set_role(Plan::Port& port, const Graph& graph, bool input) {
   using enum Plan::Role;

@@ -4,6 +4,7 @@
 #include "frontend/io/json.h"
 #include "frontend/io/shard_json.h"
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/written_sharding.h"
 #include "llvm/ADT/STLExtras.h"
 #include "passes/plan/layouts.h"
 #include "passes/plan/plan_check.h"
@@ -53,7 +54,8 @@ class Reader {
     std::string text;
     llvm::SmallVector<Dims, 4> factors;
     (*this)("sharding", text);
-    if (llvm::StringRef(text).split(']').first.contains('('))
+    const auto written = written_dims(text.substr(0, text.find(']') + 1));
+    if (written && llvm::any_of(*written, [](const WrittenDim& d) { return d.by_factors; }))
       (*this)("factors", factors);
     else
       optional("factors", factors);

@@ -346,6 +346,8 @@ Command add_check(CLI::App& app, WorldMaker make_world) {
   CLI::App* c =
       app.add_subcommand("check", "check that the partitioned model computes the same as the whole; exit 1 if not");
   add_job_options(*c, o->job);
+  add_outputs_option(*c, o->job);
+  add_kv_cache_option(*c, o->job);
   CLI::Option* train =
       c->add_flag("--train", o->job.train,
                   "also check the training step: loss, gradients, backward values, optimizers, memory, stability");

@@ -52,7 +52,7 @@ NamedArrays TrainingChecker::whole_inputs(const Graph& whole) const {
     if (inputs.contains(v->name)) continue;
     if (v->name == learning_rate_name)
       inputs[v->name] = scalar(rate(), /*floating=*/true);
-    else if (v->name == "step")
+    else if (v->name == step_name)
       inputs[v->name] = scalar(0, /*floating=*/false);
     else {
       Array zeros;

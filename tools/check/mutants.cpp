@@ -191,7 +191,7 @@ llvm::Expected<bool> vocabulary_off_by_one(const Request& r) {
 
 llvm::Expected<bool> bias_correction_off_by_one(const Request& r) {
   Node* next = nth(r.graph, 0, [](const Node& node) {
-    return node.phase == Phase::optimizer && node.op->is(Trait::adds) && node.operand(0).name == "step";
+    return node.phase == Phase::optimizer && node.op->is(Trait::adds) && node.operand(0).name == step_name;
   });
   if (!next) return false;
   for (const Use& use : llvm::SmallVector<Use, 4>(next->out().uses.begin(), next->out().uses.end()))

@@ -41,7 +41,7 @@ llvm::Expected<ExpectedUpdate> expected_update(const StepOfParameter& step, cons
   NamedArrays inputs;
   for (const auto& [value, array] : step.before) inputs[value] = part(array, from, count);
   inputs[g.name] = part(step.gradient, from, count);
-  inputs["step"] = scalar(double(step.step), /*floating=*/false);
+  inputs[step_name] = scalar(double(step.step), /*floating=*/false);
   inputs[learning_rate_name] = scalar(step.learning_rate, /*floating=*/true);
   auto out = run_reference({&graph}, {inputs});
   if (!out) return out.takeError();

@@ -119,12 +119,6 @@ void add_job_options(CLI::App& command, JobOptions& o) {
                               "a Hugging Face tp_plan: JSON object from modules to words such as colwise")
                   ->type_name("FILE"),
               {"base-model-tp-plan"});
-  command
-      .add_option_function<std::string>(
-          "--outputs", [&o](const std::string& text) { o.outputs = value_or_refuse(parse_outputs(text)); },
-          "how each device gives outputs: whole, or its part of them")
-      ->type_name("whole|sharded")
-      ->default_str("whole");
   add_dims(command, o.dims);
   add_watch_options(command, o.watch);
   also_called(command
@@ -134,13 +128,6 @@ void add_job_options(CLI::App& command, JobOptions& o) {
                   ->type_name("f32|bf16|f16")
                   ->default_str("f32"),
               {"dtype", "precision", "bf16", "fp16", "torch-dtype", "half"});
-  also_called(command
-                  .add_option_function<int64_t>(
-                      "--kv-cache", [&o](int64_t tokens) { o.kv_cache = Dim(tokens); },
-                      "make a decoder of the model, with caches of keys and values for so many tokens")
-                  ->type_name("TOKENS")
-                  ->check(CLI::PositiveNumber),
-              {"use-cache", "use-past", "max-cache-len", "past", "with-past"});
   command.add_flag("--no-tie", o.untied, "keep weights with equal contents apart, except those that --tie names");
   command.add_option("--tie", o.tie, "PATTERN of weights to tie where their contents are equal (repeatable)");
   command.add_option("--untie", o.untie, "PATTERN of weights to keep apart (repeatable)");
@@ -149,6 +136,25 @@ void add_job_options(CLI::App& command, JobOptions& o) {
               {"sp", "megatron-sp"});
   command.add_flag("--keep-shared", o.keep_shared,
                    "keep norms and biases that the exporter merged as one shared parameter");
+}
+
+void add_outputs_option(CLI::App& command, JobOptions& o) {
+  command
+      .add_option_function<std::string>(
+          "--outputs", [&o](const std::string& text) { o.outputs = value_or_refuse(parse_outputs(text)); },
+          "how each device gives outputs: whole, or its part of them")
+      ->type_name("whole|sharded")
+      ->default_str("whole");
+}
+
+void add_kv_cache_option(CLI::App& command, JobOptions& o) {
+  also_called(command
+                  .add_option_function<int64_t>(
+                      "--kv-cache", [&o](int64_t tokens) { o.kv_cache = Dim(tokens); },
+                      "make a decoder of the model, with caches of keys and values for so many tokens")
+                  ->type_name("TOKENS")
+                  ->check(CLI::PositiveNumber.description("")),
+              {"use-cache", "use-past", "max-cache-len", "past", "with-past"});
 }
 
 namespace {
@@ -173,7 +179,7 @@ void add_optimizer_options(CLI::App& command, JobOptions& o) {
   also_called(command
                   .add_option("--accumulate", t.accumulate,
                               "micro-batches per step; their gradients are summed and divided once")
-                  ->check(CLI::Range(int64_t(1), int64_t(1) << 20)),
+                  ->check(CLI::Range(int64_t(1), int64_t(1) << 20).description("")),
               {"gradient-accumulation-steps", "grad-accum", "micro-batches"});
   also_called(command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm"),
               {"clip", "clip-grad", "clip-grad-norm", "grad-clip", "gradient-clipping"});
@@ -183,7 +189,7 @@ void add_optimizer_options(CLI::App& command, JobOptions& o) {
                       "the devices along the mesh axis data each keep a part of 1: the optimizer state; 2: gradients, "
                       "too; 3: parameters, too (ZeRO)")
           ->type_name("0|1|2|3")
-          ->check(CLI::Range(0, 3)),
+          ->check(CLI::Range(0, 3).description("")),
       {"zero-stage", "fsdp", "sharded-optimizer"});
   also_called(command.add_flag("--recompute", t.recompute,
                                "keep only each layer's input for the backward pass, and compute the rest again"),

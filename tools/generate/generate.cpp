@@ -195,6 +195,7 @@ Command add_generate(CLI::App& app, WorldMaker make_world) {
   auto o = std::make_shared<GenerateOptions>();
   CLI::App* c = app.add_subcommand("generate", "continue prompts, token after token, with cached keys and values");
   add_job_options(*c, o->job);
+  add_kv_cache_option(*c, o->job);
   c->get_option("model")->description(
       "ONNX file, a folder that holds one, or a folder written by partition --kv-cache");
   also_called(c->add_option("--prompt-ids", o->prompt_ids, "a prompt's ids, between commas; repeatable: a row each")

@@ -39,7 +39,7 @@ Command add_build(CLI::App& app) {
   auto o = std::make_shared<BuildCommandOptions>();
   CLI::App* c =
       app.add_subcommand("build", "write an OPT of a preset's size (opt-125m … opt-175b, origin-125m) as an ONNX file");
-  c->add_option("preset", o->preset, "preset")
+  c->add_option("preset", o->preset, "the sizes, but for those that flags give")
       ->required()
       ->type_name("opt-125m|opt-350m|opt-1.3b|opt-2.7b|opt-6.7b|opt-13b|opt-30b|opt-66b|opt-175b|origin-125m");
   c->add_option("-o,--output", o->out, "ONNX file to write")->required()->type_name("FILE");

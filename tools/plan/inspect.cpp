@@ -101,7 +101,7 @@ llvm::Expected<std::vector<Constraint>> asked_by(const InspectOptions& o, const 
         .flag("--what-if", quoted(o.what_if))
         .expected("NAME=SHARDING or op:OPERATOR=SHARDING");
   const Place place = flag_place("--what-if");
-  if (name.consume_front("op:"))
+  if (consume_operator_prefix(name))
     return std::vector{Constraint{name.str(), sharding.str(), place, /*of_operators=*/true}};
   auto chosen = choose_tensors(plan, {.name = name.str(), .layer = o.layer, .may_mean_several = true});
   if (!chosen) return chosen.takeError();
@@ -312,7 +312,7 @@ Command add_inspect(CLI::App& app) {
                                    "print a plan: what each device holds, how weights are split, what is communicated");
   c->add_option("plan", o->folder, "folder written by partition, or a model: then the plan that partition would write")
       ->required()
-      ->type_name("DIR");
+      ->type_name("FILE");
   also_called(c->add_option("--devices,--tp", o->devices, "the plan as it would be on so many devices"), device_words);
   c->add_flag("--json", o->json, "the whole plan; with --tensor and --fit what they ask for");
   add_dims(*c, o->dims,
@@ -323,7 +323,7 @@ Command add_inspect(CLI::App& app) {
                 "with --tensor, --why and --what-if: of this layer alone, from 0; without them its parameters");
   c->add_option("--color", o->colour, "colours in the drawing of --tensor")
       ->type_name("auto|always|never")
-      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->check(CLI::IsMember({"auto", "always", "never"}).description(""))
       ->capture_default_str();
   c->add_flag("--tensors", o->tensors, "which tensors are trained, frozen or constant, with counts");
   c->add_flag("--tp-plan", o->tp_plan, "how weights are cut, as a Hugging Face tp_plan");

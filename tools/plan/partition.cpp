@@ -84,6 +84,8 @@ Command add_partition(CLI::App& app) {
       "partition",
       "split a model: write plan.json, plan.html and, per device, a graph with its weights (the default verb)");
   add_job_options(*c, o->job);
+  add_outputs_option(*c, o->job);
+  add_kv_cache_option(*c, o->job);
   CLI::Option* train = c->add_flag("--train", o->job.train, "plan the whole training step: loss, gradients, optimizer");
   add_training_options(*c, o->job, train);
   also_called(c->add_option("-o,--output", o->out, "folder to write; an earlier output of opt-partition is replaced")

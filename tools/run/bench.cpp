@@ -164,6 +164,8 @@ Command add_bench(CLI::App& app, WorldMaker make_world) {
   CLI::App* c = app.add_subcommand(
       "bench", "time a partitioned model, its training step, or its next tokens: median, min, p90, tokens/s, GFLOP/s");
   add_job_options(*c, o->job);
+  add_outputs_option(*c, o->job);
+  add_kv_cache_option(*c, o->job);
   CLI::Option* train = c->add_flag("--train", o->job.train, "time training steps on one batch");
   add_training_options(*c, o->job, train);
   c->add_option("--input", o->inputs, input_help);
@@ -179,7 +181,7 @@ Command add_bench(CLI::App& app, WorldMaker make_world) {
   also_called(c->add_option("--decode", o->decode,
                             "time N tokens, one after the other, after a prompt of --dim sequence=… tokens")
                   ->type_name("N")
-                  ->check(CLI::PositiveNumber)
+                  ->check(CLI::PositiveNumber.description(""))
                   ->excludes(train),
               {"decode-tokens", "tokens", "max-new-tokens"});
   c->add_option("--json", o->json, "write the numbers to this file")->type_name("FILE");

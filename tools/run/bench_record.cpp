@@ -1,10 +1,10 @@
 #include "tools/run/bench_record.h"
 
+#include "frontend/io/input_folder.h"
 #include "frontend/io/json.h"
 #include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FormatVariadic.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/cli/machine.h"
@@ -43,9 +43,9 @@ void print_comparison(llvm::StringRef file, const llvm::json::Object& before, co
 llvm::Error BenchRecord::begin(std::string file, const std::string& against) {
   file_ = std::move(file), against_ = against;
   if (against.empty()) return llvm::Error::success();
-  auto buffer = llvm::MemoryBuffer::getFile(against);
-  if (!buffer) return error(Code::file_not_found).in_file(against).what(buffer.getError().message());
-  auto json = parse_json(against, (*buffer)->getBuffer());
+  auto earlier = open_input_file(against);
+  if (!earlier) return earlier.takeError();
+  auto json = parse_json(against, (*earlier)->text());
   if (!json) return json.takeError();
   const llvm::json::Object* object = json->getAsObject();
   if (!object || !object->getNumber("median_ms"))

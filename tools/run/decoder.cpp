@@ -71,7 +71,7 @@ static std::string name_of_logits(const Graph& graph) {
     const bool is_state = llvm::any_of(graph.states, [&](const State& s) { return s.output == o.name; });
     const llvm::ArrayRef<Dim> dims = o.value->logical_dims.empty() ? o.value->type.dims : o.value->logical_dims;
     if (is_state || dims.size() != 3 || !is_float(o.value->type.dtype)) continue;
-    if (o.name == "logits") return o.name;
+    if (o.name == logits_name) return o.name;
     const int64_t width = dims[2].constant().value_or(0);
     if (width > widest) out = o.name, widest = width;
   }

@@ -5,6 +5,7 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
+#include "passes/plan/plan_parts.h"
 #include "passes/training.h"
 #include "tools/cli/progress.h"
 #include "tools/run/arrays_at_root.h"
@@ -152,9 +153,6 @@ class Dump {
 };
 }  // namespace
 
-static UpdateKind kind_of(const Port& port) {
-  return UpdateKind::parse(port.role == Plan::Role::state ? port.kind : to_string(port.role));
-}
 void note_roles(Graph& graph, const Plan& plan) {
   for (const Plan::Update& u : plan.updates) {
     const auto port = llvm::find_if(plan.inputs, [&](const Port& p) { return p.name == u.input; });

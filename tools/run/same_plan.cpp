@@ -1,7 +1,7 @@
 #include "tools/run/same_plan.h"
 
+#include "frontend/io/input_folder.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/xxhash.h"
 #include "runtime/comm/agreement.h"
 
@@ -14,8 +14,13 @@ llvm::Error same_plan(World& world, llvm::StringRef folder) {
   return same(world, "hash of the plan", [&] {
     std::string text;
     // One that is not there is the same everywhere, or it differs from one that is.
-    for (const char* file : {"/plan.json", "/manifest.json"})
-      if (auto bytes = llvm::MemoryBuffer::getFile(folder + file)) text += (*bytes)->getBuffer();
+    for (const char* name : {"/plan.json", "/manifest.json"}) {
+      auto file = open_input_file((folder + name).str());
+      if (file)
+        text += (*file)->text();
+      else
+        llvm::consumeError(file.takeError());
+    }
     return hash_of(text);
   });
 }

@@ -22,20 +22,28 @@ double end_of(const StepTime& s) { return s.start_us + s.duration_us; }
 llvm::json::Array steps_to_json(llvm::ArrayRef<StepTime> steps) {
   llvm::json::Array out;
   for (const StepTime& s : steps)
-    out.push_back(
-        llvm::json::Array{s.name, s.op, s.collective, int64_t(s.phase), s.start_us, s.duration_us, s.flops, s.bytes});
+    out.push_back(llvm::json::Array{s.name, llvm::json::Array(s.ops), s.collective, to_string(s.phase), s.start_us,
+                                    s.duration_us, s.flops, s.bytes});
   return out;
 }
-std::vector<StepTime> steps_from_json(const llvm::json::Value& value) {
+// None where they were damaged on the way.
+std::optional<std::vector<StepTime>> steps_from_json(const llvm::json::Value& value) {
   std::vector<StepTime> out;
   const llvm::json::Array* list = value.getAsArray();
-  for (size_t k = 0; list && k < list->size(); ++k) {
-    const llvm::json::Array* step = (*list)[k].getAsArray();
-    if (!step || step->size() != 8) continue;
-    auto text = [&](size_t m) { return (*step)[m].getAsString().value_or("").str(); };
-    auto number = [&](size_t m) { return (*step)[m].getAsNumber().value_or(0); };
-    auto integer = [&](size_t m) { return (*step)[m].getAsInteger().value_or(0); };
-    out.push_back({text(0), text(1), text(2), Phase(integer(3)), number(4), number(5), number(6), integer(7)});
+  if (!list) return std::nullopt;
+  for (const llvm::json::Value& entry : *list) {
+    const llvm::json::Array* step = entry.getAsArray();
+    if (!step || step->size() != 8) return std::nullopt;
+    StepTime& s = out.emplace_back();
+    llvm::json::Path::Root root;
+    const llvm::json::Path path(root);
+    const auto phase = phase_from((*step)[3].getAsString().value_or(""));
+    if (!phase || !fromJSON((*step)[0], s.name, path) || !fromJSON((*step)[1], s.ops, path) ||
+        !fromJSON((*step)[2], s.collective, path) || !fromJSON((*step)[4], s.start_us, path) ||
+        !fromJSON((*step)[5], s.duration_us, path) || !fromJSON((*step)[6], s.flops, path) ||
+        !fromJSON((*step)[7], s.bytes, path))
+      return std::nullopt;
+    s.phase = *phase;
   }
   return out;
 }
@@ -112,16 +120,17 @@ void EventWriter::write_phases(size_t rank, llvm::ArrayRef<StepTime> steps) {
 }
 
 void EventWriter::write_step(size_t rank, const StepTime& step) {
-  slice(step.op, step.collective.empty() ? "kernel" : "collective", rank, step.start_us, end_of(step), [&] {
-    json_.attribute("value", step.name);
-    json_.attribute("phase", to_string(step.phase));
-    json_.attribute("bytes", step.bytes);
-    if (!step.collective.empty()) json_.attribute("id", step.collective);
-    if (step.flops > 0) {
-      json_.attribute("flops", step.flops);
-      json_.attribute("gflop_per_s", step.flops / step.duration_us / 1e3);
-    }
-  });
+  slice(llvm::join(step.ops, "+"), step.collective.empty() ? "kernel" : "collective", rank, step.start_us, end_of(step),
+        [&] {
+          json_.attribute("value", step.name);
+          json_.attribute("phase", to_string(step.phase));
+          json_.attribute("bytes", step.bytes);
+          if (!step.collective.empty()) json_.attribute("id", step.collective);
+          if (step.flops > 0) {
+            json_.attribute("flops", step.flops);
+            json_.attribute("gflop_per_s", step.flops / step.duration_us / 1e3);
+          }
+        });
 }
 
 // From the member that is there first, through the others, to the last.
@@ -197,10 +206,13 @@ llvm::Error Trace::gather(World& world) {
     auto runs = llvm::json::parse((*all)[r]);
     if (!runs) return runs.takeError();
     const llvm::json::Array* list = runs->getAsArray();
-    if (!list || list->size() != runs_.size()) return error(Code::bug, "a timeline between processes is damaged");
+    const auto damaged = [] { return error(Code::bug, "a timeline between processes is damaged"); };
+    if (!list || list->size() != runs_.size()) return damaged();
     for (size_t k = 0; k < runs_.size(); ++k) {
       runs_[k].ranks.resize(std::max(runs_[k].ranks.size(), r + 1));
-      runs_[k].ranks[r] = steps_from_json((*list)[k]);
+      auto steps = steps_from_json((*list)[k]);
+      if (!steps) return damaged();
+      runs_[k].ranks[r] = std::move(*steps);
     }
   }
   return llvm::Error::success();
@@ -257,12 +269,14 @@ llvm::Expected<Trace> Trace::read(const std::string& path) {
       const auto it = runs_of.find(*rank);
       if (it == runs_of.end()) return bad("a slice of no run");
       StepTime step;
-      step.op = name->str(), step.name = arguments->getString("value").value_or("").str(), step.start_us = *start,
+      step.name = arguments->getString("value").value_or("").str(), step.start_us = *start;
       step.duration_us = *duration;
+      llvm::SmallVector<llvm::StringRef, 4> ops;
+      name->split(ops, '+');
+      for (llvm::StringRef op : ops) step.ops.push_back(op.str());
       step.flops = arguments->getNumber("flops").value_or(0), step.bytes = arguments->getInteger("bytes").value_or(0);
       if (*category == "collective") step.collective = arguments->getString("id").value_or("?").str();
-      for (Phase phase : {Phase::forward, Phase::loss, Phase::backward, Phase::optimizer})
-        if (arguments->getString("phase") == to_string(phase)) step.phase = phase;
+      if (const auto phase = phase_from(arguments->getString("phase").value_or(""))) step.phase = *phase;
       trace.runs_[it->second - 1].ranks[size_t(*rank)].push_back(std::move(step));
     }
   }
@@ -273,7 +287,7 @@ llvm::Expected<Trace> Trace::read(const std::string& path) {
 std::vector<OpTime> time_by_op(llvm::ArrayRef<StepTime> steps) {
   std::map<std::string, OpTime> ops;
   for (const StepTime& s : steps) {
-    const std::string op = llvm::StringRef(s.op).split('+').first.str();
+    const std::string op = s.ops.empty() ? "" : s.ops.front();
     OpTime& t = ops[op];
     t.op = op, t.us += s.duration_us, t.flops += s.flops, ++t.count;
     t.collective = !s.collective.empty();

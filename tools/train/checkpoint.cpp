@@ -8,6 +8,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "passes/plan/plan_parts.h"
 
 namespace optp {
 namespace {
@@ -222,7 +223,7 @@ JsonObject to_json(const Port& p, const Graph& whole, JsonArray parts) {
   const Value* parameter = p.role == Plan::Role::parameter ? whole.find(p.name) : nullptr;
   JsonObject out{
       {"name", p.name},
-      {"kind", p.role == Plan::Role::state ? p.kind : to_string(p.role).str()},
+      {"kind", kind_of(p).text()},
       {"parameter", p.parameter},
       {"dtype", long_name(p.dtype)},
       {"shape", std::move(shape)},

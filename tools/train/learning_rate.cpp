@@ -14,9 +14,13 @@
 
 namespace optp {
 
-llvm::Expected<Schedule> parse_schedule(llvm::StringRef text) {
+std::optional<Schedule> schedule_from(llvm::StringRef text) {
   for (Schedule s : {Schedule::constant, Schedule::linear, Schedule::cosine})
     if (text == to_string(s)) return s;
+  return std::nullopt;
+}
+llvm::Expected<Schedule> parse_schedule(llvm::StringRef text) {
+  if (const auto schedule = schedule_from(text)) return *schedule;
   return error(Code::bad_value).flag("--schedule", quoted(text)).expected("constant, linear or cosine");
 }
 llvm::StringRef to_string(Schedule schedule) {

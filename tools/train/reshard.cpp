@@ -20,7 +20,7 @@ Command add_reshard(CLI::App& app, WorldMaker make_world) {
                     "the devices along the mesh axis data each keep a part of 1: the optimizer state; 2: gradients, "
                     "too; 3: parameters, too; 0: of nothing")
           ->type_name("0|1|2|3")
-          ->check(CLI::Range(0, 3)),
+          ->check(CLI::Range(0, 3).description("")),
       {"zero-stage", "fsdp"});
   c->add_option("--strategy", o->job.strategy, "what is split; default: as it was")->type_name("NAME");
   c->add_option("--sharding", o->job.sharding_file, "file of constraints: PATTERN SHARDING, one per line")

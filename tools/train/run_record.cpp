@@ -32,7 +32,7 @@ void members(auto& io, auto& r) {
   io.object("model", [&](auto& io) {
     io("path", r.model_path), io("blake3", r.model_blake3), io("frozen_blake3", r.frozen_blake3);
   });
-  io("mesh", r.mesh), io("strategy", r.strategy);
+  io.mesh("mesh", r.mesh), io("strategy", r.strategy);
   io.object("optimizer", [&](auto& io) {
     io("name", s.name);
     for (auto [name, member] : numbers) io.optional(name, s.*member);
@@ -42,7 +42,7 @@ void members(auto& io, auto& r) {
   io("trainable", r.trainable), io("freeze", r.freeze);
   io.optional("no_decay", r.no_decay);  // none before it could be asked for
   io.object("schedule", [&](auto& io) {
-    io("name", r.schedule), io.count("warmup_steps", r.warmup_steps), io.count("total_steps", r.total_steps);
+    io.schedule("name", r.schedule), io.count("warmup_steps", r.warmup_steps), io.count("total_steps", r.total_steps);
   });
   io.count("epochs", r.epochs), io.count("batch", r.batch), io.count("step", r.step);
   io.object("position", [&](auto& io) {
@@ -65,6 +65,8 @@ class Writer {
   void operator()(Name name, const std::vector<T>& list) {
     out_[name] = llvm::json::Array(list);
   }
+  void mesh(Name name, const Mesh& member) { out_[name] = to_string(member); }
+  void schedule(Name name, Schedule member) { out_[name] = to_string(member); }
   void count(Name name, int64_t member) { out_[name] = member; }
   void wide(Name name, uint64_t member) { out_[name] = std::to_string(member); }
   void optional(Name name, const std::optional<double>& member) {
@@ -94,6 +96,22 @@ class Reader {
   template <typename T>
   void operator()(Name name, T& member) {
     ok_ = ok_ && mapper_.map(name, member);
+  }
+  void mesh(Name name, Mesh& member) {
+    std::string text;
+    (*this)(name, text);
+    auto mesh = parse_mesh(text);
+    if (mesh)
+      member = std::move(*mesh);
+    else if (llvm::consumeError(mesh.takeError()); ok_)
+      fail(name, "expected a mesh, such as tensor=2");
+  }
+  void schedule(Name name, Schedule& member) {
+    std::string text;
+    (*this)(name, text);
+    const auto schedule = schedule_from(text);
+    if (ok_ && !schedule) fail(name, "expected constant, linear or cosine");
+    member = schedule.value_or(Schedule::constant);
   }
   void count(Name name, int64_t& member) {
     (*this)(name, member);

@@ -5,6 +5,7 @@
 
 #include "llvm/Support/JSON.h"
 #include "passes/training.h"
+#include "tools/train/learning_rate.h"
 
 namespace optp {
 
@@ -20,12 +21,13 @@ struct DataPosition {
 struct RunRecord {
   std::string model_path, model_blake3;
   std::string frozen_blake3;  // of the parameters that are not trained, which the checkpoint does not hold
-  std::string mesh, strategy;
+  Mesh mesh;
+  std::string strategy;
   OptimizerOptions optimizer;
   double learning_rate = 0, max_gradient_norm = 0;
   int64_t accumulate = 1;
   std::vector<std::string> trainable, freeze, no_decay;
-  std::string schedule;
+  Schedule schedule = Schedule::constant;
   int64_t warmup_steps = 0, total_steps = 0;  // what the schedule spans
   int64_t epochs = 0, batch = 0;
   int64_t step = 0;  // steps that were done

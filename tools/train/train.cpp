@@ -1,6 +1,7 @@
 // train: a partitioned model on a file of tokens or on folders of arrays.
 #include "tools/cli/command.h"
 #include "tools/cli/job_options.h"
+#include "tools/cli/refused.h"
 #include "tools/cli/suggestions.h"
 #include "tools/run/trace.h"
 #include "tools/train/train_options.h"
@@ -12,6 +13,7 @@ Command add_train(CLI::App& app, WorldMaker make_world) {
   CLI::App* c = app.add_subcommand(
       "train", "train a model on a file of tokens or on given arrays, with checkpoints to resume from");
   add_job_options(*c, o->job);
+  add_outputs_option(*c, o->job);
   add_training_options(*c, o->job);
   also_called(c->add_option("--data", o->data, "token ids: raw little-endian numbers, .npy, or a file of llm.c")
                   ->type_name("FILE"),
@@ -36,7 +38,9 @@ Command add_train(CLI::App& app, WorldMaker make_world) {
   also_called(c->add_option("--max-steps", o->max_steps, "stop after this step; the schedule still spans all epochs"),
               {"steps", "num-steps", "train-steps", "iterations", "max-iters"});
   c->add_option("--seed", o->seed, "seed for the order of the sequences (0)");
-  also_called(c->add_option("--schedule", o->schedule, "of the learning rate: constant, linear or cosine (constant)")
+  also_called(c->add_option_function<std::string>(
+                   "--schedule", [o](const std::string& text) { o->schedule = value_or_refuse(parse_schedule(text)); },
+                   "of the learning rate: constant, linear or cosine (constant)")
                   ->type_name("constant|linear|cosine"),
               {"lr-schedule", "lr-scheduler", "lr-scheduler-type", "decay"});
   also_called(c->add_option("--warmup", o->warmup, "steps in which the learning rate rises from 0"),

@@ -15,7 +15,7 @@ struct TrainOptions {
   std::string data, token_type = "uint16", inputs_dir, save, resume, log, plot, profile;
   std::optional<int64_t> batch, sequence, epochs, warmup;
   std::optional<uint64_t> seed;
-  std::optional<std::string> schedule;
+  std::optional<Schedule> schedule;
   int64_t max_steps = 0, save_every = 0, threads = 0;
   bool rewind = false, overwrite = false;
   std::function<bool(const char*)> given;  // was this flag on the command line?

@@ -92,15 +92,15 @@ class Training {
   // Saves what it begins with.
   llvm::Error reshard(World& world) {
     world_ = &world;
-    const std::string before = from_->run().mesh;
+    const std::string before = to_string(from_->run().mesh);
     if (auto e = same_plan(world, *job_.spmd)) return e;
     find_ports();
     if (auto e = open_outputs()) return e;
     preparing_.reset();
     if (auto e = saver_->save(run_, *job_.whole, held_, *stepper_)) return e;
     if (world_->is_root())
-      llvm::outs() << saver_->folder() << ": step " << run_.step << ", on " << run_.mesh << " instead of " << before
-                   << "\n";
+      llvm::outs() << saver_->folder() << ": step " << run_.step << ", on " << to_string(run_.mesh) << " instead of "
+                   << before << "\n";
     return llvm::Error::success();
   }
 
@@ -132,7 +132,7 @@ class Training {
       return error(Code::bad_checkpoint)
           .in_file(from_->folder())
           .what("the parameters that are not trained are others than the checkpoint's");
-    run_.mesh = to_string(job_.whole->mesh), run_.strategy = job_.passes.strategy;
+    run_.mesh = job_.whole->mesh, run_.strategy = job_.passes.strategy;
     run_.optimizer = training.optimizer, run_.learning_rate = *training.learning_rate,
     run_.max_gradient_norm = training.max_gradient_norm, run_.accumulate = training.accumulate;
     run_.trainable = training.trainable, run_.freeze = training.freeze, run_.no_decay = training.no_decay;
@@ -206,10 +206,7 @@ class Training {
         .found(position.sequence);
   }
   llvm::Error plan_steps() {
-    auto schedule = parse_schedule(o_.schedule.value_or(from_ ? run_.schedule : "constant"));
-    if (!schedule) return schedule.takeError();
-    schedule_ = *schedule;
-    run_.schedule = to_string(schedule_).str();
+    run_.schedule = o_.schedule.value_or(run_.schedule);
     run_.warmup_steps = o_.warmup.value_or(run_.warmup_steps);
     auto batches_of = [&](int64_t n) { return (n + step_rows() - 1) / step_rows(); };
     const DataPosition& at = run_.position;
@@ -277,7 +274,8 @@ class Training {
     DataPosition& at = run_.position;
     if (order_.empty()) order_ = data_->order(at.epoch);
     const auto rows = llvm::ArrayRef<int64_t>(order_).slice(size_t(at.sequence)).take_front(size_t(step_rows()));
-    const double rate = run_.learning_rate * schedule_factor(schedule_, run_.step, run_.warmup_steps, run_.total_steps);
+    const double rate =
+        run_.learning_rate * schedule_factor(run_.schedule, run_.step, run_.warmup_steps, run_.total_steps);
     int64_t step_tokens = 0;
     auto loss = step_on(rows, rate, step_tokens);
     if (!loss)
@@ -378,7 +376,6 @@ class Training {
   std::vector<Port> fed_, held_;  // what a step is given, and what it updates
   DataSource source_;
   std::optional<TrainingData> data_;
-  Schedule schedule_ = {};
   int64_t first_step_ = 0, last_step_ = 0;
   std::unique_ptr<Stepper> stepper_;
   std::optional<Saver> saver_;

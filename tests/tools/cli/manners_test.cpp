@@ -129,6 +129,10 @@ TEST_CASE("a misspelt flag gets its nearest, also where that makes another one m
       // A flag of another verb is not the beginning of one of this verb's.
       {{"run", "out", "--tp", "2"},
        "unknown flag '--tp' of run; it is one of partition, inspect, train, reshard, check, bench, generate"},
+      // Not of the verbs where it could not hold: a training step has no caches, generate needs whole logits.
+      {{"train", "m.onnx", "--kv-cache", "8"},
+       "unknown flag '--kv-cache' of train; it is one of partition, check, bench, generate"},
+      {{"generate", "m.onnx", "--outputs", "sharded"}, "unknown flag '--outputs'; did you mean --output?"},
       // Two letters that are others are no slip of the hand.
       {{"run", "out", "-o", "res", "--zz"}, "unknown flag '--zz' of run"},
   };

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "tools/plan/page/parts.h"
 #include "tools/plan/plan_text.h"
@@ -48,8 +49,8 @@ std::string lane_shapes(llvm::ArrayRef<StepTime> steps, double begin, double sca
     out += llvm::formatv(
                "<rect class=\"say\" x=\"{0:f1}\" y=\"{1:f0}\" width=\"{2:f1}\" height=\"{3:f0}\"><title>{4} {5}, "
                "{6:f2} ms{7}</title></rect>",
-               left + (s->start_us - begin) * scale, top, s->duration_us * scale, lane - 6, escaped(s->op),
-               escaped(s->name), s->duration_us / 1e3,
+               left + (s->start_us - begin) * scale, top, s->duration_us * scale, lane - 6,
+               escaped(llvm::join(s->ops, "+")), escaped(s->name), s->duration_us / 1e3,
                s->flops > 0 ? llvm::formatv(", {0:f1} GFLOP/s", s->flops / std::max(s->duration_us, 1e-9) / 1e3).str()
                             : std::string())
                .str();
