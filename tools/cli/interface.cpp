@@ -18,8 +18,7 @@ std::vector<Flag> flags_of(const CLI::App& app) {
     for (const std::string& name : o->get_lnames()) flag.names.push_back("--" + name);
     for (const std::string& name : o->get_snames()) flag.names.push_back("-" + name);
     if (flag.positional) flag.names = {o->get_name(true, false)};
-    // CLI11 appends the text of checks: "INT:INT in [1 - 1048576]".
-    if (o->get_items_expected_max() > 0) flag.value = llvm::StringRef(o->get_type_name()).split(':').first.str();
+    if (o->get_items_expected_max() > 0) flag.value = o->get_type_name();
     if (llvm::StringRef(flag.value).contains('|')) {
       llvm::SmallVector<llvm::StringRef> words;
       llvm::StringRef(flag.value).split(words, '|');
