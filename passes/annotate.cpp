@@ -46,6 +46,7 @@ class Annotator {
     cover();
     for (Value* v : graph_.values()) place(*v);
     propagate_pins();
+    propagate_lookups();
     find_partials(graph_, factors_, [](const Value&) { return false; });
     const std::vector<HeldAs> held = held_by_lines();
     llvm::append_range(remarks_, cost_remarks(graph_.mesh, held));
@@ -321,6 +322,26 @@ class Annotator {
             }
         }
       }
+    }
+  }
+
+  // What is looked up in a table that is held cut along another dim than its rows is made cut so: the rows that were
+  // looked up travel, not the table. Where a product uses the table, too, it travels for that.
+  void propagate_lookups() {
+    for (auto& node : graph_.nodes) {
+      if (!node->op->is(Trait::looks_up)) continue;
+      const Rule& rule = factors_.rule(*node);
+      const Value& table = node->operand(0);
+      Value& rows = node->out();
+      if (!pins_.contains(&table) || table.uses.size() != 1 || pins_.contains(&rows) || !rows.sharding->is_replicated())
+        continue;
+      for (size_t d = 0; d < rule.operands[0].size(); ++d)
+        for (size_t e = 0; e < rule.results[0].size(); ++e)
+          if (rule.operands[0][d] != no_loop && rule.operands[0][d] == rule.results[0][e] &&
+              table.sharding->dims[d].is_split()) {
+            rows.sharding->dims[e] = table.sharding->dims[d];
+            rows.cause = {CauseKind::propagated, "rows of a table that is cut along this dim", table.name};
+          }
     }
   }
 

@@ -58,7 +58,7 @@ class Demands {
               ": what is computed with the two has one dim")
         .expected("one layout of it")
         .about({.tensor = second.value->name})
-        .hint("'held " + second.by->sharding + "' is of how the weight is held alone");
+        .hint(second.value->is_data() ? "'held " + second.by->sharding + "' is of how the weight is held alone" : "");
   }
 
   const Factors& factors_;

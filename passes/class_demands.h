@@ -22,6 +22,6 @@ struct HeldAs {
   bool is_moved = false;   // it is held other than the nodes that use it need it: each run brings it there
 };
 std::string bytes_in_words(int64_t bytes);  // "576.0 KiB"
-// A sentence for each line that changes anything, in the order of lines.
+// A sentence for each line that changes anything, in the order of lines, and one for those that do not.
 std::vector<std::string> cost_remarks(const Mesh& mesh, llvm::ArrayRef<HeldAs> held);
 }  // namespace optp

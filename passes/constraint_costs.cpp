@@ -19,6 +19,7 @@ std::vector<int64_t> held_bytes(const Mesh& mesh, const Value& v, const Sharding
 }
 struct Sum {
   size_t named = 0, following = 0, moved = 0, results = 0;
+  bool same_results = false;
   bool follows = false, changes = false;
   std::vector<int64_t> bytes;  // more than before, by device
   int64_t moved_bytes = 0;
@@ -26,7 +27,10 @@ struct Sum {
 };
 void add(Sum& sum, const Mesh& mesh, const HeldAs& held) {
   if (!held.value->is_data()) {
-    if (!same_placement(held.before, held.after) && sum.results++ == 0) sum.result = quoted(held.value->name);
+    if (same_placement(held.before, held.after))
+      sum.same_results = true;
+    else if (sum.results++ == 0)
+      sum.result = quoted(held.value->name);
     return;
   }
   const auto before = held_bytes(mesh, *held.value, held.before), after = held_bytes(mesh, *held.value, held.after);
@@ -35,7 +39,8 @@ void add(Sum& sum, const Mesh& mesh, const HeldAs& held) {
   sum.changes |= !same_placement(held.before, held.after);
   sum.follows |= held.follows;
   if (held.is_named && sum.named++ == 0) sum.example = called(*held.value);
-  if (!held.is_named && sum.following++ == 0) sum.following_example = called(*held.value);
+  if (!held.is_named && !same_placement(held.before, held.after) && sum.following++ == 0)
+    sum.following_example = called(*held.value);
   if (held.is_moved) ++sum.moved, sum.moved_bytes += held_bytes(mesh, *held.value, replicated(held.value->ndim()))[0];
 }
 std::string more_in_words(llvm::ArrayRef<int64_t> by_device) {
@@ -44,9 +49,11 @@ std::string more_in_words(llvm::ArrayRef<int64_t> by_device) {
   };
   const auto [least, most] = std::minmax_element(by_device.begin(), by_device.end());
   if (*least != *most) return words(*least) + " to " + words(*most) + " a device";
-  return *most == 0 ? "no more bytes on any device" : words(*most) + " on each device";
+  return *most == 0 ? "no more bytes of weights on any device" : words(*most) + " on each device";
 }
-std::string count(size_t n) { return std::to_string(n) + (n == 1 ? " tensor" : " tensors"); }
+std::string count(size_t n, llvm::StringRef of = "tensor") {
+  return (llvm::Twine(n) + " " + of + (n == 1 ? "" : "s")).str();
+}
 // What a line that holds nothing otherwise sends is not told by bytes held.
 std::string sentence_of_results(const Constraint& line, const Sum& sum) {
   const bool several = sum.results > 1;
@@ -54,9 +61,12 @@ std::string sentence_of_results(const Constraint& line, const Sum& sum) {
          sum.result + ", unlike the strategy's choice; inspect --what-if '" + pattern_text(line) + "=" + line.sharding +
          "' tells what is sent for " + (several ? "them" : "it");
 }
+std::string tensors_of(const Sum& sum) {
+  return sum.named ? count(sum.named) + ", " + (sum.named > 1 ? "such as " : "") + sum.example : "";
+}
 std::string sentence(const Constraint& line, const Sum& sum) {
   std::string out = text_of(line) + ": ";
-  out += sum.named ? count(sum.named) + ", " + (sum.named > 1 ? "such as " : "") + sum.example : "";
+  out += tensors_of(sum);
   out +=
       sum.follows ? ", with what is computed with " + std::string(sum.named == 1 ? "it" : "them") : ", as held alone";
   if (sum.following)
@@ -82,11 +92,18 @@ std::vector<std::string> cost_remarks(const Mesh& mesh, llvm::ArrayRef<HeldAs> h
   std::map<const Constraint*, Sum> sums;  // lines stand in one list, in their order
   for (const HeldAs& each : held) add(sums[each.by], mesh, each);
   std::vector<std::string> out;
+  std::vector<const Constraint*> same;
   for (const auto& [line, sum] : sums)
     if (sum.changes || sum.moved)
       out.push_back(sentence(*line, sum));
     else if (sum.results)
       out.push_back(sentence_of_results(*line, sum));
+    else if (sum.named || sum.same_results)
+      same.push_back(line);
+  if (same.size() == 1)
+    out.push_back(text_of(*same[0]) + ": as without this line");
+  else if (!same.empty())
+    out.push_back(text_of(*same[0]) + " and " + count(same.size() - 1, "line") + " more: as without them");
   return out;
 }
 }  // namespace optp

@@ -78,8 +78,24 @@ Fit NamePattern::fit(llvm::ArrayRef<llvm::StringRef> names) const {
   return best;
 }
 
+// Do the parts stand in the name in their order, with others between them? `numbers`: a number may be any other.
+static bool has_in_order(llvm::StringRef name, llvm::StringRef parts, bool numbers) {
+  llvm::SmallVector<llvm::StringRef, 8> wanted, there;
+  parts.split(wanted, '.');
+  name.split(there, '.');
+  const auto is_number = [](llvm::StringRef part) { return llvm::all_of(part, llvm::isDigit); };
+  size_t found = 0;
+  for (llvm::StringRef part : there)
+    if (found < wanted.size() && (part == wanted[found] || (numbers && is_number(part) && is_number(wanted[found]))))
+      ++found;
+  return found == wanted.size();
+}
+
 std::string nearest_name(llvm::StringRef text, llvm::ArrayRef<llvm::StringRef> names) {
   const std::string parts = with_dots(text.trim("/."));
+  for (const bool numbers : {false, true})
+    for (llvm::StringRef name : names)
+      if (!parts.empty() && has_in_order(with_dots(name), parts, numbers)) return name.str();
   const size_t count = part_starts(parts).size() - 1;
   std::string near;
   unsigned best = parts.size() < 3 ? 1 : std::max<unsigned>(1, unsigned(parts.size() / 3)) + 1;

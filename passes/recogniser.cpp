@@ -116,9 +116,18 @@ bool Recogniser::is_input_index(const Value& index) const {
   const Value& v = seen_through(index, view_traits);
   return !v.producer && !v.is_data();
 }
+// A parameter, or what is computed of one, or of what the caller gives. Numbers in a row, sines of them, are not.
 bool Recogniser::is_learned(const Value& table) {
-  const Value& v = seen_through(table, Trait::converts);
-  return !v.is_data() || v.is_parameter;
+  llvm::SmallVector<const Value*> open{&table};
+  llvm::DenseSet<const Value*> seen{&table};
+  while (!open.empty()) {
+    const Value* v = open.pop_back_val();
+    if (!v->producer && (!v->is_data() || v->is_parameter)) return true;
+    if (v->producer)
+      for (const Value* x : v->producer->operands)
+        if (seen.insert(x).second) open.push_back(x);
+  }
+  return false;
 }
 // A weight, or what is looked up in a learned stack of matrices: the experts that a token is routed to.
 bool Recogniser::is_weight(const Value& v) const {
@@ -162,6 +171,7 @@ void Recogniser::look_at(const Node& node) {
   if (node.op->is(Trait::shares_out))
     for (int loop = 0; loop < int(rule.loops.size()); ++loop)
       if (!rule.loops[size_t(loop)].whole) each_class(node, loop, [](Facts& f) { f.in_scores = true; });
+  for (const LoopCover& cover : rule.covers) each_class(node, cover.coarse, [](Facts& f) { f.repeated = true; });
   for (int loop = 0; loop < int(rule.loops.size()); ++loop) {
     if (rule.loops[size_t(loop)].reduce == Reduce::none) continue;
     each_class(node, loop, [&](Facts& f) {
@@ -198,6 +208,8 @@ void Recogniser::judge(Factors::Class c) {
   // A norm over all heads costs a few numbers a token. What else is summed beside the weights' products is the residual
   // stream, whose norms would cost that for each of them.
   if (!f.sum_node.empty() && !is_heads) return reject("it is summed at " + f.sum_node);
+  // Also where they are an output: the keys and values that a decoder keeps.
+  if (f.repeated) return reject("it is repeated, and lies where its copies are");
   if (f.position_rows) return reject("it is the rows of a table that the input ids do not index");
   if (f.table_rows || (f.column && f.output && !f.row)) {
     out.role = Role::vocab;

@@ -46,6 +46,7 @@ class Recogniser {
     bool output = false, activation_product = false, batch_loop_only = true;
     bool of_one_operand = false;  // in a product of two activations, of which one alone has it
     bool in_scores = false;       // a batch of softmaxes
+    bool repeated = false;        // a finer class has its copies
     std::string bad_node, sum_node;
   };
   void each_class(const Node& node, int loop, llvm::function_ref<void(Facts&)> f);

@@ -183,6 +183,8 @@ class Splitter {
       sharding.reduce = s.made.reduce;
       types.push_back({result.type.dtype, local_dims(result.type.dims, sharding)});
       names.push_back(result.name);
+      // A name means the same in the whole graph and in a rank's: what was made on the way gives it up.
+      if (Value* made = to_.find(result.name)) to_.rename(*made, to_.unique_name(result.name));
       s.computed.push_back(std::move(sharding));
     }
     Node& copy = to_.add_node(*s.node.op, s.operands, types, names);

@@ -126,8 +126,6 @@ llvm::Expected<FoundTensor> find_named(const Plan& plan, llvm::StringRef text) {
   if (!found) return found.takeError();
   const std::vector<Match> best = best_of(*found);
   if (best.size() == 1) return best[0].tensor;
-  if (best[0].fit != Fit::module) return ambiguous(text, best);
-  llvm::stable_sort(*found, [](const Match& a, const Match& b) { return a.kind > b.kind; });
-  return ambiguous(text, *found);
+  return ambiguous(text, best);
 }
 }  // namespace optp

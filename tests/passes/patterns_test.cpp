@@ -76,6 +76,10 @@ TEST_CASE("the nearest name is told by as many parts as were written, and whatev
       {"fc1.weigth", "m.layers.3.fc1.weight"},
       {"m.layers.3.fc1.weigt", "m.layers.3.fc1.weight"},
       {"logit", "logits"},
+      {"layers.3.q_proj", "m.layers.3.self_attn.q_proj.weight"},
+      {"layers.7.q_proj.weight", "m.layers.3.self_attn.q_proj.weight"},
+      {"layers.7.fc1", "m.layers.3.fc1.weight"},
+      {"q_proj.layers", ""},
       {"something.else.entirely", ""},
   };
   for (const auto& [text, near] : rows) {

@@ -277,6 +277,11 @@ llvm::Error inspect(InspectOptions& o) {
       llvm::outs() << to_text(*fit, *plan);
     return must_fit(o, *fit, *plan);
   }
+  if (o.json && (!o.why.empty() || !o.what_if.empty()))
+    return error(Code::bad_value)
+        .flag("--json")
+        .what("does not go with --why and --what-if")
+        .hint("--tensor NAME --json has a tensor's cause");
   const bool of_layer = o.layer && o.why.empty() && o.what_if.empty();
   if (!o.tensor.empty() || of_layer)
     return print_chosen(o, *plan, o.tensor, [&](const FoundTensor& t) { print_tensor(t, has_colour(o.colour)); });

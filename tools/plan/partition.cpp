@@ -32,6 +32,13 @@ void print_lines_of(const Job& job) {
     if (remark.kind != RemarkKind::note) print_wrapped(llvm::errs(), printable(remark.text), 2);
 }
 
+// Weights are left out where the user says so, or because their file is not there.
+std::string why_without(const Graph& whole) {
+  for (const Value* v : whole.data())
+    if (v->data->is_missing()) return ": " + quoted(v->data->missing) + " is not there";
+  return "";
+}
+
 llvm::Error partition(const PartitionOptions& o) {
   std::optional<Progress> planning(std::in_place, "planning");
   JobOptions options = o.job;
@@ -70,7 +77,7 @@ llvm::Error partition(const PartitionOptions& o) {
                  << idle
                  << (o.plan_only ? "; the plan alone, without graphs"
                      : weights   ? ""
-                                 : "; without weights")
+                                 : "; without weights" + why_without(*job->whole))
                  << "\n";
     print_lines_of(*job);
   }
@@ -98,7 +105,8 @@ Command add_partition(CLI::App& app) {
   also_called(c->add_flag("--plan-only", o->plan_only, "write plan.json and its page only, no graphs"),
               {"dry-run", "no-graphs"});
   c->add_flag("--no-html", o->no_html, "no plan.html, the plan as a page");
-  also_called(c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds"), {"force", "replace"});
+  also_called(c->add_flag("--overwrite", o->overwrite, "replace the folder whatever it holds"),
+              {"force", "replace", "clobber"});
   return {c, [o] { return partition(*o); }};
 }
 }  // namespace optp

@@ -112,6 +112,11 @@ llvm::Expected<const InputSpec*> input_named(llvm::ArrayRef<InputSpec> specs, ll
     if (text.starts_with(s.name + "=") && (!spec || s.name.size() > spec->name.size())) spec = &s;
   if (spec) return spec;
   const llvm::StringRef name = text.split('=').first;
+  if (llvm::any_of(specs, [&](const InputSpec& s) { return text == s.name; }))
+    return error(Code::bad_value)
+        .flag("--input", quoted(text))
+        .expected(text + "=VALUE, such as " + text + "=@FILE.npy")
+        .about({.tensor = name.str()});
   std::string known;
   for (const InputSpec& s : specs) known += (known.empty() ? "" : ", ") + s.name;
   return error(Code::unknown_input)

@@ -53,7 +53,7 @@ Command add_train(CLI::App& app, WorldMaker make_world) {
                             "go on from this checkpoint, on the same data; what flags of optimizer, schedule and data "
                             "leave open is as it was")
                   ->type_name("DIR"),
-              {"resume-from-checkpoint", "from-checkpoint", "load", "restore", "continue"});
+              {"resume-from-checkpoint", "resume-from", "from-checkpoint", "load", "restore", "continue"});
   c->add_flag("--rewind", o->rewind, "with --resume: begin with the data's first epoch");
   also_called(c->add_flag("--overwrite", o->overwrite, "replace the folder of --save whatever it holds"),
               {"force", "replace"});

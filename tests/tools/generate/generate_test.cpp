@@ -100,6 +100,24 @@ TEST_CASE("a folder that partition --kv-cache wrote generates what the model doe
   }
 }
 
+TEST_CASE("a decoder with caches communicates as often as the model does, also with fewer heads than devices") {
+  const Sandbox box;
+  const auto collectives = [&](const std::string& model, const std::string& devices, const Words& more) {
+    REQUIRE(box.run(Words{model, "--devices", devices, "--plan-only", "-o", "plan", "--overwrite"} + more).code == 0);
+    std::map<std::string, int> out;
+    for (const auto& c : nlohmann::json::parse(contents(box / "plan/plan.json"))["collectives"])
+      ++out[c["kind"].get<std::string>()];
+    return out;
+  };
+  for (const char* name : {"opt-tiny", "opt-tiny-fresh", "gpt2-tiny", "llama-tiny-dynamo", "neox-tiny", "bigcode-tiny",
+                           "phi3-tiny", "olmo2-tiny", "opt-tiny-past", "opt350m-tiny", "origin-tiny"})
+    for (const char* devices : {"2", "3", "8"}) {
+      CAPTURE(name);
+      CAPTURE(devices);
+      CHECK(collectives(model_of(name), devices, {"--kv-cache", "16"}) == collectives(model_of(name), devices, {}));
+    }
+}
+
 TEST_CASE("rows of different lengths are what each is alone, and -o holds the new tokens") {
   const Sandbox box;
   const std::string model = model_of("opt-tiny");

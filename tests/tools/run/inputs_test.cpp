@@ -205,6 +205,8 @@ TEST_CASE("an input's name may hold an equals sign") {
   const Result other = box.run({"run", "out", "-o", "res", "--input", "z=y=@x.npy"});
   CHECK(other.code == 2);
   CHECK(other.line() == "--input 'z=y=@x.npy': the model has no input 'z'; it has x=y, x");
+  const Result bare = box.run({"run", "out", "-o", "res", "--input", "x"});
+  CHECK(bare.line() == "--input 'x': expected x=VALUE, such as x=@FILE.npy");
 }
 
 TEST_CASE("folders as ONNX's test data lay them out are read, by the tensors' names or else by number") {
