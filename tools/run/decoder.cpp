@@ -6,6 +6,7 @@
 #include "passes/cached_decoder.h"
 #include "passes/input_names.h"
 #include "runtime/packed_weights.h"
+#include "tools/run/dead_nodes.h"
 #include "tools/run/execution.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/prepare.h"
@@ -128,10 +129,7 @@ llvm::Error Decoder::find_roles() {
       return o.name != logits_ && llvm::none_of(graph.states, [&](const State& s) { return s.output == o.name; });
     });
   }
-  std::vector<Graph*> all;
-  for (const size_t r : graphs_.ranks()) all.push_back(graphs_[r].get());
-  erase_dead(all);
-  return llvm::Error::success();
+  return erase_dead(world_, graphs_);
 }
 
 llvm::Error Decoder::begin(int64_t rows, int64_t most) {

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/file_pages.h"
 #include "frontend/ir/op.h"
-#include "frontend/ir/reachable.h"
 #include "passes/passes.h"
-#include "runtime/file_pages.h"
+#include "tools/run/dead_nodes.h"
 #include "tools/run/execution.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/slow_nodes.h"
@@ -31,15 +31,6 @@ llvm::Expected<HostArray> zeros(const Value& v) {
   }
   out.bytes.assign(size_t(bytes), 0);
   return out;
-}
-
-llvm::SmallVector<const Node*> roots_of(const Graph& graph, const llvm::StringSet<>& needed) {
-  llvm::SmallVector<const Node*> roots;
-  for (const GraphOutput& output : graph.outputs)
-    if (output.value->producer) roots.push_back(output.value->producer);
-  for (const auto& node : graph.nodes)
-    if (needed.contains(key_among_ranks(*node))) roots.push_back(node.get());
-  return roots;
 }
 }  // namespace
 
@@ -92,30 +83,6 @@ llvm::Error Stepper::start(Graph& graph, HostArrays& values) const {
   return llvm::Error::success();
 }
 
-// As erase_dead does of graphs that are all here: what a rank elsewhere needs stays, too, so that all go through the
-// same nodes and the same collectives.
-llvm::Error Stepper::erase_dead(PerRank<std::unique_ptr<Graph>>& graphs) {
-  std::vector<Graph*> held;
-  for (const size_t r : graphs.ranks()) held.push_back(graphs[r].get());
-  llvm::StringSet<> needed;
-  for (size_t shared = 0; !world_.is_whole(); shared = needed.size()) {
-    for (const Graph* graph : held)
-      for (const Node* node : needed_by(*graph, roots_of(*graph, needed))) needed.insert(key_among_ranks(*node));
-    if (auto e = world_.unite(needed)) return e;
-    if (needed.size() == shared) break;  // as it was when it was last the same everywhere
-  }
-  // An output is not dead.
-  std::vector<size_t> outputs;
-  for (Graph* graph : held) {
-    outputs.push_back(graph->outputs.size());
-    for (const auto& node : graph->nodes)
-      if (needed.contains(key_among_ranks(*node))) graph->outputs.push_back({"", &node->out()});
-  }
-  optp::erase_dead(held);
-  for (size_t k = 0; k < held.size(); ++k) held[k]->outputs.resize(outputs[k]);
-  return llvm::Error::success();
-}
-
 llvm::Expected<Stepper::Bound*> Stepper::bound(const DimValues& dims, bool last) {
   Bound& b = bound_[{dims, last}];
   if (b.threads) return &b;
@@ -126,7 +93,7 @@ llvm::Expected<Stepper::Bound*> Stepper::bound(const DimValues& dims, bool last)
     keep_outputs(**g, graphs_[r]->updates, last);
     b.graphs[r] = std::move(*g);
   }
-  if (auto e = erase_dead(b.graphs)) return e;
+  if (auto e = erase_dead(world_, b.graphs)) return e;
   RankThreadsOptions threads;
   threads.threads_per_device = threads_for(int64_t(world_.size()), options_.threads_per_device);
   threads.executable.profile = options_.profile;

@@ -52,7 +52,6 @@ class Stepper {
   explicit Stepper(World& world) : world_(world) {}
   llvm::Error start(Graph& graph, HostArrays& values) const;
   llvm::Expected<Bound*> bound(const DimValues& dims, bool last);
-  llvm::Error erase_dead(PerRank<std::unique_ptr<Graph>>& graphs);
   llvm::Error run(const DimValues& dims, const PerRank<HostArrays>& inputs, double learning_rate, bool last);
 
   World& world_;
