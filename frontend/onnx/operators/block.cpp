@@ -9,8 +9,10 @@ namespace {
 using Values = llvm::SmallVector<Value*, 2>;
 using Ints = llvm::SmallVector<int64_t, 4>;
 
+constexpr double microsoft_epsilon = 1e-12;  // of com.microsoft's operators that add before they normalise
+
 // ONNX LayerNormalization-17 with its axis last; other axes fold the trailing dims into one.
-llvm::Expected<Value*> layer_norm(LoweringContext& c, Value& x, Value& scale, Value* bias) {
+llvm::Expected<Value*> layer_norm(LoweringContext& c, Value& x, Value& scale, Value* bias, double epsilon = 1e-5) {
   OPTP_TRY(axis, c.axis(c.integer("axis", -1), x.ndim()));
   Dims flat(x.type.dims.begin(), x.type.dims.begin() + axis);
   const Dim hidden = product(llvm::ArrayRef<Dim>(x.type.dims).drop_front(size_t(axis)));
@@ -22,7 +24,7 @@ llvm::Expected<Value*> layer_norm(LoweringContext& c, Value& x, Value& scale, Va
     OPTP_TRY(b, c.reshape(*bias, {hidden}));
     in.push_back(b);
   }
-  OPTP_TRY(y, c.op("layer_norm", in, {{"epsilon", c.number("epsilon", 1e-5)}}));
+  OPTP_TRY(y, c.op("layer_norm", in, {{"epsilon", c.number("epsilon", epsilon)}}));
   return c.reshape(*y, x.type.dims);
 }
 Lowered layer_normalization(LoweringContext& c) {
@@ -31,7 +33,7 @@ Lowered layer_normalization(LoweringContext& c) {
   OPTP_TRY(y, layer_norm(c, *x, *scale, c.has(2) ? c.operands[2] : nullptr));
   return Values{y, nullptr, nullptr};  // mean and deviation, which training in other runtimes reads
 }
-llvm::Expected<Value*> rms_norm(LoweringContext& c, Value& x, Value& scale) {
+llvm::Expected<Value*> rms_norm(LoweringContext& c, Value& x, Value& scale, double epsilon = 1e-5) {
   OPTP_TRY(axis, c.axis(c.integer("axis", -1), x.ndim()));
   Ints axes;
   for (int64_t k = axis; k < int64_t(x.ndim()); ++k) axes.push_back(k);
@@ -39,7 +41,7 @@ llvm::Expected<Value*> rms_norm(LoweringContext& c, Value& x, Value& scale) {
   OPTP_TRY(wide, c.cast(x, is_half(dtype) ? DType::f32 : dtype));
   OPTP_TRY(square, c.op("mul", {wide, wide}));
   OPTP_TRY(mean, c.op("reduce_mean", {square}, {{"axes", axes}, {"keepdims", int64_t(1)}}));
-  OPTP_TRY(safe, c.op("add", {mean, &c.scalar_like(*mean, c.number("epsilon", 1e-5))}));
+  OPTP_TRY(safe, c.op("add", {mean, &c.scalar_like(*mean, c.number("epsilon", epsilon))}));
   OPTP_TRY(root, c.op("sqrt", {safe}));
   OPTP_TRY(normal, c.op("div", {wide, root}));
   OPTP_TRY(narrow, c.cast(*normal, dtype));
@@ -63,7 +65,7 @@ llvm::Expected<Value*> skipped_sum(LoweringContext& c, size_t bias) {
 Lowered skip_layer_normalization(LoweringContext& c) {
   OPTP_TRY(sum, skipped_sum(c, 4));
   OPTP_TRY(scale, c.need(2));
-  OPTP_TRY(y, layer_norm(c, *sum, *scale, c.has(3) ? c.operands[3] : nullptr));
+  OPTP_TRY(y, layer_norm(c, *sum, *scale, c.has(3) ? c.operands[3] : nullptr, microsoft_epsilon));
   return Values{y, nullptr, nullptr, sum};
 }
 
@@ -71,7 +73,7 @@ Lowered skip_layer_normalization(LoweringContext& c) {
 Lowered skip_rms_normalization(LoweringContext& c) {
   OPTP_TRY(sum, skipped_sum(c, 3));
   OPTP_TRY(scale, c.need(2));
-  OPTP_TRY(y, rms_norm(c, *sum, *scale));
+  OPTP_TRY(y, rms_norm(c, *sum, *scale, microsoft_epsilon));
   return Values{y, nullptr, nullptr, sum};
 }
 // com.microsoft EmbedLayerNormalization: the sum of the rows that token, position and segment ids choose, normalised;
@@ -95,7 +97,7 @@ Lowered embed_layer_normalization(LoweringContext& c) {
   Value* position = c.has(8) ? c.operands[8] : iota(f, 0, sequence);
   Value* sum = f.add(rows(words, ids), rows(positions, position));
   if (c.has(1)) sum = f.add(sum, rows(c.operands[4], c.operands[1]));
-  Value* y = f.op("layer_norm", {sum, scale, bias}, {{"epsilon", c.number("epsilon", 1e-12)}});
+  Value* y = f.op("layer_norm", {sum, scale, bias}, {{"epsilon", c.number("epsilon", microsoft_epsilon)}});
   c.integer("mask_index_type", 1);
   Value* count = c.has(7) ? f.sum(f.cast(c.operands[7], DType::i32), {1}, /*keepdims=*/false)
                           : f.expand(f.scalar(DType::i32, 0), {ids->type.dims[0]});

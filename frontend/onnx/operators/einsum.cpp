@@ -1,9 +1,9 @@
 // Einsum (ONNX opset 12): any number of operands, ellipses, an explicit or implicit result. Two operands are one
 // contract; of more, each next one is contracted with what came before, keeping the letters that are still needed.
-//   "bhqd,bhkd->bhqk"   "...ij,jk"   "ij->ji"   "bi,ij,bj->b"
+//   "bhqd,bhkd->bhqk"   "...ij,jk"   "ij->ji"   "bi,ij,bj->b"   "bii->bi"
 #include <algorithm>
 
-#include "frontend/onnx/lowering.h"
+#include "frontend/onnx/operators/steps.h"
 #include "llvm/ADT/StringExtras.h"
 
 namespace optp {
@@ -42,7 +42,11 @@ class Equation {
       result_ = implicit_result();
     }
     for (const std::string& name : result_)
-      if (!is_in_operands(name)) return wrong().what("each letter once in an operand, the result's in an operand");
+      if (!is_in_operands(name)) return wrong().what("each letter of the result in an operand");
+    for (Term& t : terms_) {
+      OPTP_TRY(single, without_repeats(t));
+      t = single;
+    }
     Term done = terms_[0];
     for (size_t k = 1; k < terms_.size(); ++k) {
       OPTP_TRY(next, contracted(done, terms_[k], k + 1 == terms_.size() ? result_ : needed_after(done, k)));
@@ -70,8 +74,8 @@ class Equation {
       if (text[k] == '.') {
         for (size_t d = inner; d-- > 0;) out.push_back(std::to_string(d));
         k += 2;
-      } else if (llvm::is_contained(out, text.substr(k, 1))) {
-        return wrong().what("each letter once in an operand, the result's in an operand");
+      } else if (!ndim && llvm::is_contained(out, text.substr(k, 1))) {
+        return wrong().what("each letter once in the result");
       } else {
         out.push_back(text.substr(k, 1).str());
       }
@@ -83,13 +87,35 @@ class Equation {
     Names out, letters;
     for (size_t d = ellipsis_; d-- > 0;) out.push_back(std::to_string(d));
     for (const Term& t : terms_)
-      for (const std::string& name : t.names)
-        if (llvm::isAlpha(name[0]) &&
-            llvm::count_if(terms_, [&](const Term& o) { return llvm::is_contained(o.names, name); }) == 1)
-          letters.push_back(name);
+      for (const std::string& name : t.names) letters.push_back(name);
     llvm::sort(letters);
-    out.append(letters.begin(), letters.end());
+    for (const std::string& name : letters)
+      if (llvm::isAlpha(name[0]) && llvm::count(letters, name) == 1) out.push_back(name);
     return out;
+  }
+  // A letter twice in one operand stands for its diagonal: zeros beside that, then a sum over the second dim. A product
+  // with zeros would make a NaN of an infinity beside it.
+  llvm::Expected<Term> without_repeats(Term t) const {
+    for (size_t d = 1; d < t.names.size();) {
+      const size_t first = size_t(llvm::find(t.names, t.names[d]) - t.names.begin());
+      if (first == d) {
+        ++d;
+        continue;
+      }
+      const Dims& dims = t.value->type.dims;
+      if (dims[first] != dims[d]) return c_.must_equal(dims[first], dims[d], "dims " + quoted(t.names[d]));
+      Dims down(d - first + 1, Dim(1)), along(dims.size() - d, Dim(1));
+      down[0] = along[0] = dims[d];
+      down.append(along.size() - 1, Dim(1));
+      Formula f(c_.build);
+      Value* is_diagonal = f.op("equal", {f.reshape(iota(f, 0, dims[d]), down), f.reshape(iota(f, 0, dims[d]), along)});
+      Value* rest = f.op("where", {is_diagonal, t.value, &c_.scalar_like(*t.value, 0)});
+      Value* y = f.sum(rest, {int64_t(d)}, /*keepdims=*/false);
+      if (auto e = f.take_error()) return e;
+      t.value = y;
+      t.names.erase(t.names.begin() + long(d));
+    }
+    return t;
   }
   bool is_in_operands(llvm::StringRef name) const {
     return llvm::any_of(terms_, [&](const Term& t) { return llvm::is_contained(t.names, name); });

@@ -157,6 +157,16 @@ Lowered mod(LoweringContext& c) {
   OPTP_TRY(y, c.op("where", {wrong_side, moved, r}));
   return llvm::SmallVector<Value*, 2>{y};
 }
+// Infinities of either sign, of one, or of none: constant false.
+Lowered is_inf(LoweringContext& c) {
+  OPTP_TRY(x, c.need_float(0));
+  const bool below = c.integer("detect_negative", 1) != 0, above = c.integer("detect_positive", 1) != 0;
+  if (below && above) return same(c, "is_inf");
+  const double infinity = std::numeric_limits<double>::infinity();
+  OPTP_TRY(y, below || above ? c.op("equal", {x, &c.scalar_like(*x, above ? infinity : -infinity)})
+                             : c.expand(c.build.scalar(DType::boolean, 0), x->type.dims));
+  return llvm::SmallVector<Value*, 2>{y};
+}
 Lowered leaky_relu(LoweringContext& c) {
   OPTP_TRY(x, c.need_float(0));
   OPTP_TRY(scaled, c.op("mul", {x, &c.scalar_like(*x, c.number("alpha", 0.01))}));
@@ -190,7 +200,6 @@ NAME(round);
 NAME(relu);
 NAME(sign);
 NAME(is_nan);
-NAME(is_inf);
 NAME(not);
 NAME(add);
 NAME(sub);
@@ -225,7 +234,7 @@ const LoweringRow rows[] = {
     {"Relu", 6, unary<n_relu>},
     {"Sign", 9, unary<n_sign>},
     {"IsNaN", 9, unary<n_is_nan>},
-    {"IsInf", 10, unary<n_is_inf>},
+    {"IsInf", 10, is_inf},
     {"Not", 1, unary<n_not>},
     {"Add", 7, binary<n_add>},
     {"Sub", 7, binary<n_sub>},

@@ -1,5 +1,6 @@
 // com.microsoft's RotaryEmbedding, and GroupQueryAttention, which has one inside.
 #include "frontend/onnx/operators/microsoft_attention.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace optp {
 namespace {
@@ -41,6 +42,18 @@ Value* rotated(Formula& f, Value* x, Value* cos_cache, Value* sin_cache, Value* 
   }
   return rest ? f.op("concat", {y, rest}, {{"axis", int64_t(3)}}) : y;
 }
+llvm::Error check_rotary_attributes(LoweringContext& c) {
+  if (c.integer("is_packed_batching", 0) != 0)
+    return c.fail(Code::not_supported, "is_packed_batching 1 is not supported");
+  const double scale = c.number("scale", 1);
+  if (scale == 1) return llvm::Error::success();
+  return c.fail(Code::not_supported)
+      .what(
+          "scale is not supported, since engines differ: ONNX Runtime's documentation applies it, its CPU engine does "
+          "not")
+      .expected(1)
+      .found(llvm::formatv("{0}", scale).str());
+}
 // x [batch, n, hidden] or [batch, heads, n, head], position ids [1] (the first one) or [batch, n], caches.
 Lowered rotary_embedding(LoweringContext& c) {
   OPTP_TRY(x, c.need_float(0));
@@ -50,8 +63,7 @@ Lowered rotary_embedding(LoweringContext& c) {
     (void)cache;
     if (auto e = has_dims(c, k, 2)) return e;
   }
-  if (c.integer("is_packed_batching", 0) != 0) return c.fail(Code::not_supported).what("is_packed_batching 1");
-  const double scale = c.number("scale", 1);
+  if (auto e = check_rotary_attributes(c)) return e;
   const bool flat = x->ndim() == 3;
   if (!flat)
     if (auto e = has_dims(c, 0, 4)) return e;
@@ -82,7 +94,6 @@ Lowered rotary_embedding(LoweringContext& c) {
         .expected("[1] or [batch, sequence]")
         .found(to_string(ids->type.dims));
   Value* y = rotated(f, apart, c.operands[2], c.operands[3], positions, c.integer("interleaved", 0) != 0);
-  if (scale != 1) y = f.mul(y, scale);
   return made_by(f, {flat ? heads_joined(f, y) : y});
 }
 
@@ -90,6 +101,16 @@ struct GroupedHeads {
   Value *q = nullptr, *k = nullptr, *v = nullptr;
   Dim head = 0;  // the size of one
 };
+// What changes the numbers and is read nowhere else. A smooth_softmax of 0 or -1 is none.
+llvm::Error check_grouped_attributes(LoweringContext& c) {
+  for (const auto& [name, refused] : {std::pair{"smooth_softmax", 1}, {"sliding_window_cache", 1}, {"causal", 0}})
+    if (c.integer(name, -1) == refused)
+      return c.fail(Code::not_supported, llvm::Twine(name) + " " + llvm::Twine(refused) + " is not supported");
+  for (const char* name : {"k_quant_type", "v_quant_type"})
+    if (const std::string type = c.text(name, "NONE"); type != "NONE")
+      return c.fail(Code::not_supported, llvm::Twine(name) + " " + quoted(type) + " is not supported");
+  return llvm::Error::success();
+}
 // query [batch, n, heads · head], or packed with key and value behind; key, value [batch, n, key heads · head].
 llvm::Expected<GroupedHeads> grouped_heads(LoweringContext& c, Formula& f, Value& query) {
   const bool packed = !c.has(1);
@@ -101,8 +122,6 @@ llvm::Expected<GroupedHeads> grouped_heads(LoweringContext& c, Formula& f, Value
     return c.fail(Code::malformed)
         .what("num_heads " + llvm::Twine(stated) + " and kv_num_heads " + llvm::Twine(key_heads))
         .expected("divisors of hidden size " + query.type.dims[2].text() + ", the second of the first");
-  for (const char* name : {"smooth_softmax", "k_quant_type", "v_quant_type"})
-    if (c.has_attribute(name) && c.integer(name, 0) != 0) return c.fail(Code::not_supported).what(llvm::Twine(name));
   GroupedHeads out{.head = *width};
   auto& [q, k, v, head] = out;
   if (packed) {
@@ -157,6 +176,7 @@ Value* appended(Formula& f, Value* cache, Value* added, Value* before, Dim lengt
 Lowered group_query_attention(LoweringContext& c) {
   OPTP_TRY(query, c.need_float(0));
   if (auto e = has_dims(c, 0, 3)) return e;
+  if (auto e = check_grouped_attributes(c)) return e;
   Formula f(c.build);
   OPTP_TRY(heads, grouped_heads(c, f, *query));
   auto [q, k, v, head] = heads;

@@ -54,14 +54,32 @@ llvm::Expected<Value*> gather_flat(LoweringContext& c, Value& x, llvm::ArrayRef<
   OPTP_TRY(table, c.reshape(x, flattened(x.type.dims, components.size())));
   return c.op("gather", {table, row}, {{"axis", int64_t(0)}});
 }
+// The leading dims that x and the index tuples share. An index along each of them is its own, as one dim of the tuples.
+llvm::Expected<Components> batch_components(LoweringContext& c, const Value& x, const Value& index) {
+  const int64_t count = c.integer("batch_dims", 0), most = int64_t(std::min(x.ndim(), index.ndim())) - 1;
+  if (count != 0 && (count < 0 || count > most))
+    return c.fail(Code::malformed)
+        .what("batch_dims")
+        .expected("from 0 to " + llvm::Twine(std::max<int64_t>(most, 0)))
+        .found(count);
+  Components out;
+  for (size_t d = 0; d < size_t(count); ++d) {
+    if (x.type.dims[d] != index.type.dims[d])
+      return c.must_equal(x.type.dims[d], index.type.dims[d], "batch dim " + llvm::Twine(d));
+    Dims along(index.ndim() - 1, Dim(1));
+    along[d] = x.type.dims[d];
+    OPTP_TRY(own, iota(c, 0, along[d]));
+    OPTP_TRY(component, c.reshape(*own, along));
+    out.push_back(component);
+  }
+  return out;
+}
 Lowered gather_nd(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   OPTP_TRY(index, index_operand(c));
-  if (c.integer("batch_dims", 0) != 0)
-    return c.fail(Code::not_supported)
-        .what("batch_dims " + llvm::Twine(c.integer("batch_dims", 0)))
-        .what("only 0 is supported");
-  OPTP_TRY(components, components_of(c, *index, x->ndim()));
+  OPTP_TRY(components, batch_components(c, *x, *index));
+  OPTP_TRY(own, components_of(c, *index, x->ndim() - components.size()));
+  components.append(own.begin(), own.end());
   // Of one component gather itself counts indices below 0 from the end, and knows its range.
   OPTP_TRY(y, components.size() == 1 ? rows_at(c, *x, *components[0], 0) : gather_flat(c, *x, components));
   return Values{y};

@@ -28,7 +28,8 @@ Lowered attention(LoweringContext& c) {
   if (auto e = has_dims(c, 1, 2)) return e;
   OPTP_TRY(sizes, projection_sizes(c, *weights));
   OPTP_TRY(heads, head_count(c, "num_heads", sizes[0]));
-  if (c.integer("do_rotary", 0) != 0) return c.fail(Code::not_supported).what("do_rotary 1");
+  for (const char* name : {"do_rotary", "past_present_share_buffer"})
+    if (c.integer(name, 0) != 0) return c.fail(Code::not_supported, llvm::Twine(name) + " 1 is not supported");
   OPTP_TRY(product, c.matmul(*x, *weights));
   Formula f(c.build);
   Value* qkv = c.has(2) ? f.add(product, c.operands[2]) : product;
@@ -51,7 +52,7 @@ Lowered attention(LoweringContext& c) {
   const DType dtype = x->type.dtype;
   const Dim keys = past + queries;
   if (c.has(3))
-    if (auto e = keep_valid(c, f, mask, 3, keys, dtype, c.number("mask_filter_value", -10000))) return e;
+    if (auto e = keep_valid(c, f, mask, {3, "mask_index", true}, x->type.dims[0], keys, dtype)) return e;
   if (c.integer("unidirectional", 0) != 0) keep_causal(f, mask, past, queries, keys, 0, dtype);
   if (c.has(5)) mask.add(f, c.operands[5]);
   OPTP_TRY(scale, scale_of(c, *exact_div(sizes[0], heads)));
@@ -82,7 +83,7 @@ llvm::Expected<Heads> heads_of(LoweringContext& c, Formula& f, Value& query) {
   Value* bias = c.has(3) ? c.operands[3] : nullptr;
   if (query.ndim() == 5) {
     q = unpacked(&query, 0), k = unpacked(&query, 1), v = unpacked(&query, 2);
-    if (bias) return c.fail(Code::not_supported).what("a bias of packed operands");
+    if (bias) return c.fail(Code::not_supported, "a bias of packed operands is not supported");
   } else {
     if (auto e = has_dims(c, 0, 3)) return e;
     const Dim hidden = query.type.dims[2];
@@ -99,7 +100,7 @@ llvm::Expected<Heads> heads_of(LoweringContext& c, Formula& f, Value& query) {
       return c.fail(Code::shape_mismatch).operand(3, bias->name).expected("1 dim").found(to_string(bias->type.dims));
     q = biased(&query);
     if (key->ndim() == 5) {
-      if (bias) return c.fail(Code::not_supported).what("a bias of packed operands");
+      if (bias) return c.fail(Code::not_supported, "a bias of packed operands is not supported");
       k = unpacked(key, 0), v = unpacked(key, 1);
     } else {
       OPTP_TRY(value, c.need(2));
@@ -135,7 +136,7 @@ Lowered multi_head_attention(LoweringContext& c) {
   const Dim keys = k->type.dims[2];
   Mask mask;
   if (c.has(4))
-    if (auto e = keep_valid(c, f, mask, 4, keys, dtype, c.number("mask_filter_value", -10000))) return e;
+    if (auto e = keep_valid(c, f, mask, {4, "key_padding_mask"}, q->type.dims[0], keys, dtype)) return e;
   if (c.integer("unidirectional", 0) != 0) keep_causal(f, mask, past, q->type.dims[2], keys, 0, dtype);
   if (c.has(5)) mask.add(f, c.operands[5]);
   OPTP_TRY(scale, scale_of(c, q->type.dims[3]));

@@ -22,9 +22,15 @@ struct Mask {
 void keep_causal(Formula& f, Mask& mask, Dim past, Dim queries, Dim keys, int64_t window, DType dtype);
 // The same of queries at `positions`, [queries, 1] or [batch, 1, queries, 1].
 void keep_causal(Formula& f, Mask& mask, Value* positions, Dim keys, int64_t window, DType dtype);
-// Operand `index` masks keys: [batch] counts of keys that are no padding, [batch, keys] or [batch, queries, keys] of
+// An operand that masks keys: [batch] counts of keys that are no padding, [batch, keys] or [batch, queries, keys] of
 // ones and zeros.
-llvm::Error keep_valid(LoweringContext& c, Formula& f, Mask& mask, size_t index, Dim keys, DType dtype, double filter);
+struct KeyMask {
+  size_t operand;
+  llvm::StringRef name;
+  bool may_have_starts = false;  // [2 · batch]: where the keys of each sequence end, then where they start
+};
+llvm::Error keep_valid(LoweringContext& c, Formula& f, Mask& mask, const KeyMask& which, Dim batch, Dim keys,
+                       DType dtype);
 llvm::Expected<double> scale_of(LoweringContext& c, Dim head);
 // softmax(softcap(q kᵀ · scale) + mask) v; each key head serves a group of consecutive query heads.
 Value* attended(Formula& f, Value* q, Value* k, Value* v, const Mask& mask, double scale, double softcap = 0);

@@ -31,23 +31,51 @@ void keep_causal(Formula& f, Mask& mask, Value* positions, Dim keys, int64_t win
 void keep_causal(Formula& f, Mask& mask, Dim past, Dim queries, Dim keys, int64_t window, DType dtype) {
   keep_causal(f, mask, f.reshape(iota(f, past, queries), {queries, 1}), keys, window, dtype);
 }
-llvm::Error keep_valid(LoweringContext& c, Formula& f, Mask& mask, size_t index, Dim keys, DType dtype, double filter) {
-  Value* given = c.operands[index];
+namespace {
+// The keys below the counts, or from the starts behind them on. The extent says which: the batch, or twice as many.
+// A name of its own would say neither.
+llvm::Expected<Value*> counted_keys(LoweringContext& c, Formula& f, const KeyMask& which, Value* given, Dim batch,
+                                    Dim keys) {
+  const Value& operand = *c.operands[which.operand];
+  const Dim extent = operand.type.dims[0];
+  const bool has_starts = which.may_have_starts && extent == batch * Dim(2);
+  if (extent != batch && !has_starts) {
+    const bool is_packed = extent == batch * Dim(3) + 2;
+    return c.fail(is_packed ? Code::not_supported : Code::shape_mismatch)
+        .operand(which.operand, operand.name)
+        .what(which.name + (is_packed ? ", counts and offsets of packed sequences" : ""))
+        .expected("[" + batch.text() + "], as many as sequences of the batch" +
+                  (which.may_have_starts ? ", or [" + (batch * Dim(2)).text() + "]" : ""))
+        .found(to_string(operand.type.dims));
+  }
+  auto bound = [&](Dim start) {
+    return f.reshape(has_starts ? slice(f, given, 0, start, batch) : given, {batch, 1, 1, 1});
+  };
+  Value* kept = f.op("less", {iota(f, 0, keys), bound(0)});
+  return has_starts ? f.op("and", {kept, f.op("greater_equal", {iota(f, 0, keys), bound(batch)})}) : kept;
+}
+}  // namespace
+llvm::Error keep_valid(LoweringContext& c, Formula& f, Mask& mask, const KeyMask& which, Dim batch, Dim keys,
+                       DType dtype) {
+  Value* given = c.operands[which.operand];
   const Dims d = given->type.dims;
   if (is_float(given->type.dtype) || given->type.dtype == DType::string || d.empty() || d.size() > 3)
     return c.fail(Code::not_supported)
-        .operand(index, given->name)
+        .operand(which.operand, given->name)
+        .what(which.name)
         .expected("integers of [batch], [batch, keys] or [batch, queries, keys]")
         .found(to_string(given->type));
   Value* number = f.cast(given, DType::i64);
   Value* condition = nullptr;
-  if (d.size() == 1)
-    condition = f.op("less", {iota(f, 0, keys), f.reshape(number, {d[0], 1, 1, 1})});
-  else
+  if (d.size() == 1) {
+    OPTP_TRY(kept, counted_keys(c, f, which, number, batch, keys));
+    condition = kept;
+  } else {
     condition = f.op("greater",
                      {d.size() == 2 ? f.reshape(number, {d[0], 1, 1, d[1]}) : f.reshape(number, {d[0], 1, d[1], d[2]}),
                       f.scalar(DType::i64, 0)});
-  mask.keep(f, condition, dtype, filter);
+  }
+  mask.keep(f, condition, dtype, c.number("mask_filter_value", -10000));
   return llvm::Error::success();
 }
 llvm::Expected<double> scale_of(LoweringContext& c, Dim head) {

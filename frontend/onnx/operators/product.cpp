@@ -107,7 +107,7 @@ Lowered fused_gemm(LoweringContext& c) {
   const std::string activation = llvm::StringRef(c.text("activation", "")).lower();
   if (activation.empty()) return Values{y};
   if (activation != "relu" && activation != "tanh" && activation != "sigmoid")
-    return c.fail(Code::malformed).what("activation " + quoted(activation));
+    return c.fail(Code::not_supported).what("activation").expected("relu, tanh or sigmoid").found(quoted(activation));
   OPTP_TRY(z, c.op(activation, {y}));
   return Values{z};
 }

@@ -246,6 +246,29 @@ Dim clamp_bound(Dim at, Dim extent) {
   if (proved_less_equal(extent, at)) return extent;
   return at;  // in range as far as is known; the run checks it
 }
+struct Range {
+  Dim start, size;
+};
+Range forwards(Dim start, Dim end, Dim extent, int64_t step) {
+  const Dim first = clamp_bound(start, extent), last = clamp_bound(end, extent);
+  if (proved_less_equal(last, first)) return {first, 0};
+  return {first, step == 1 ? last - first : floor_div(last - first + Dim(step - 1), step)};
+}
+// Backwards a bound lands on an element, or before the first one: torch.flip goes from the last element to there.
+Dim clamp_backwards(Dim at, Dim extent) {
+  if (auto n = at.constant()) {
+    if (*n >= INT32_MAX) return extent - 1;
+    if (*n <= INT32_MIN) return -1;
+  }
+  if (proved_less(at, 0)) at = at + extent;
+  if (proved_less(at, 0)) return -1;
+  return proved_less_equal(extent, at) ? extent - 1 : at;
+}
+Range backwards(Dim start, Dim end, Dim extent, int64_t step) {
+  const Dim first = clamp_backwards(start, extent), last = clamp_backwards(end, extent);
+  if (proved_less_equal(first, last)) return {0, 0};
+  return {first, floor_div(first - last - 1, -step) + 1};
+}
 Lowered slice(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
   Dims starts, ends;
@@ -280,23 +303,9 @@ Lowered slice(LoweringContext& c) {
     const int64_t step = steps.empty() ? 1 : steps[k];
     const Dim extent = y->type.dims[size_t(checked[k])];
     if (step == 0 || step == INT64_MIN) return c.fail(Code::malformed).what("step " + llvm::Twine(step));
-    Dim start, size;
-    if (step > 0) {
-      start = clamp_bound(starts[k], extent);
-      const Dim end = clamp_bound(ends[k], extent);
-      size = proved_less_equal(end, start) ? Dim(0)
-                                           : (step == 1 ? end - start : floor_div(end - start + Dim(step - 1), step));
-    } else {
-      if (!extent.constant() || !starts[k].constant() || !ends[k].constant())
-        return c.fail(Code::shape_mismatch).what("a negative step along extent " + extent.text());
-      const int64_t n = *extent.constant();
-      auto bound = [&](int64_t at) { return std::clamp<int64_t>(at < 0 && at >= -n ? at + n : at, -1, n - 1); };
-      const int64_t first = bound(*starts[k].constant()), last = bound(*ends[k].constant());
-      start = first;
-      size = first > last ? (first - last - 1) / -step + 1 : 0;
-    }
-    if (step == 1 && start.is(0) && size == extent) continue;
-    OPTP_TRY(z, slice(c, y, checked[k], start, size, step));
+    const Range r = step > 0 ? forwards(starts[k], ends[k], extent, step) : backwards(starts[k], ends[k], extent, step);
+    if (step == 1 && r.start.is(0) && r.size == extent) continue;
+    OPTP_TRY(z, slice(c, y, checked[k], r.start, r.size, step));
     y = z;
   }
   return Values{y};
@@ -345,45 +354,6 @@ Lowered concat(LoweringContext& c) {
   OPTP_TRY(y, c.op("concat", in, {{"axis", axis}}));
   return Values{y};
 }
-Lowered pad(LoweringContext& c) {
-  OPTP_TRY(x, c.need(0));
-  if (c.text("mode", "constant") != "constant")
-    return c.fail(Code::not_supported)
-        .what("mode " + quoted(c.text("mode", "")))
-        .what("only constant padding is supported");
-  OPTP_TRY(pads, c.known_dims(1, "pads"));
-  Ints axes;
-  if (c.has(3)) {
-    OPTP_TRY(known, c.known_integers(3, "axes"));
-    OPTP_TRY(checked, c.axes(known, x->ndim()));
-    axes = checked;
-  } else {
-    for (size_t k = 0; k < x->ndim(); ++k) axes.push_back(int64_t(k));
-  }
-  double value = 0;
-  if (c.has(2)) {
-    if (c.operands[2]->type.dtype != x->type.dtype)
-      return c.fail(Code::dtype_mismatch)
-          .operand(2, c.operands[2]->name)
-          .what("dtype")
-          .expected(long_name(x->type.dtype) + " as operand 0")
-          .found(long_name(c.operands[2]->type.dtype));
-    if (!c.operands[2]->data || c.operands[2]->data->is_missing() || c.operands[2]->data->elements() != 1)
-      return c.not_known(2, "the padding value");
-    value = to_array(*c.operands[2]->data).number(0);
-  }
-  if (pads.size() != 2 * axes.size())
-    return c.fail(Code::malformed).what("pads").expected(llvm::Twine(2 * axes.size()) + " numbers").found(pads.size());
-  Value* y = x;
-  for (size_t k = 0; k < axes.size(); ++k) {
-    const Dim before = pads[k], after = pads[k + axes.size()];
-    if (before.is(0) && after.is(0)) continue;
-    if (proved_less(before, 0) || proved_less(after, 0)) return c.fail(Code::malformed, "negative pads");
-    OPTP_TRY(z, c.op("pad", {y}, {{"axis", axes[k]}, {"before", before}, {"after", after}, {"value", value}}));
-    y = z;
-  }
-  return Values{y};
-}
 // Trilu keeps one triangle: row ≥ column - k (lower), column ≥ row + k (upper); computed where it is used.
 Lowered trilu(LoweringContext& c) {
   OPTP_TRY(x, c.need(0));
@@ -421,7 +391,6 @@ const LoweringRow rows[] = {
     {"Slice", 1, slice},
     {"Split", 2, split},
     {"Concat", 4, concat},
-    {"Pad", 11, pad},
     {"Trilu", 14, trilu},
 };
 const RegisteredLowerings registered{rows};

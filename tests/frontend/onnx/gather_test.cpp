@@ -5,6 +5,7 @@
 #include "runtime/reference.h"
 #include "tests/frontend/onnx/arrays.h"
 #include "tests/frontend/onnx/model_file.h"
+#include "tests/must.h"
 
 using namespace optp;
 
@@ -76,6 +77,44 @@ TEST_CASE("GatherND takes slices by index tuples") {
   REQUIRE_MESSAGE(bool(y), llvm::toString(y.takeError()));
   CHECK(llvm::ArrayRef(y->dims) == llvm::ArrayRef<int64_t>({3, 2}));
   CHECK(llvm::ArrayRef(y->f) == llvm::ArrayRef<double>({2.5, 3.5, 22.5, 23.5, 16.5, 17.5}));
+}
+
+TEST_CASE("GatherND takes slices of each batch by its own index tuples") {
+  const Array x = counting({2, 3, 4});
+  for (int64_t batch_dims : {1, 2}) {
+    CAPTURE(batch_dims);
+    auto m = two_inputs("GatherND", 3, {-1, -1, 1});
+    set(first_node(m), "batch_dims", batch_dims);
+    const std::vector<int64_t> at =
+        batch_dims == 1 ? std::vector<int64_t>{2, -1, 0, 1, 1, -3} : std::vector<int64_t>{3, 0, -1, -4, 2, 1};
+    const Array y = must(result_of(m, x, integers({2, 3, 1}, at)));
+    std::vector<double> expected;
+    for (size_t k = 0; k < at.size(); ++k) {
+      const size_t extent = batch_dims == 1 ? 3 : 4, i = size_t(at[k] < 0 ? at[k] + int64_t(extent) : at[k]);
+      if (batch_dims == 2) expected.push_back(x.f[k * 4 + i]);
+      for (size_t c = 0; batch_dims == 1 && c < 4; ++c) expected.push_back(x.f[(k / 3 * 3 + i) * 4 + c]);
+    }
+    CHECK(y.f == expected);
+    CHECK(llvm::ArrayRef(y.dims).take_front(2) == llvm::ArrayRef<int64_t>({2, 3}));
+  }
+  auto m = two_inputs("GatherND", 3, {-1, 3, 2});
+  set(first_node(m), "batch_dims", int64_t(1));
+  const Array index = integers({2, 3, 2}, {0, 0, 2, 3, -1, 1, 1, 1, -3, -4, 0, 2});
+  const Array y = must(result_of(m, x, index));
+  REQUIRE(y.f.size() == 6);
+  for (size_t k = 0; k < 6; ++k) {
+    const int64_t r = (index.i[2 * k] + 3) % 3, c = (index.i[2 * k + 1] + 4) % 4;
+    CHECK(y.f[k] == x.f[(k / 3 * 3 + size_t(r)) * 4 + size_t(c)]);
+  }
+  auto outside = result_of(m, x, integers({2, 3, 2}, {0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0}));
+  REQUIRE_FALSE(bool(outside));
+  CHECK(has(llvm::toString(outside.takeError()), "is outside"));
+  for (int64_t batch_dims : {-1, 3}) {
+    auto wrong = two_inputs("GatherND", 3, {-1, -1, 1});
+    set(first_node(wrong), "batch_dims", batch_dims);
+    refuse("batch_dims", wrong,
+           {"'the_node'", "batch_dims: expected from 0 to 2, found " + std::to_string(batch_dims)});
+  }
 }
 
 TEST_CASE("an index outside of its own dim is refused, also where it is inside of the flattened ones") {

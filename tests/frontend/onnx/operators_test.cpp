@@ -84,6 +84,18 @@ TEST_CASE("activations are the functions that they are defined as") {
   }
 }
 
+TEST_CASE("IsInf finds the infinities of the signs that it is to detect") {
+  const Array x = floats({4}, {INFINITY, -INFINITY, NAN, 1});
+  for (int64_t below : {0, 1})
+    for (int64_t above : {0, 1}) {
+      auto m = model_of("IsInf", {{"x", x}}, {"y"}, 20);
+      set(first_node(m), "detect_negative", below);
+      set(first_node(m), "detect_positive", above);
+      CHECK(must(run(m, {{"x", x}})).at("y").i == std::vector<int64_t>{above, below, 0, 0});
+    }
+  CHECK(must(run(model_of("IsInf", {{"x", x}}, {"y"}), {{"x", x}})).at("y").i == std::vector<int64_t>{1, 1, 0, 0});
+}
+
 TEST_CASE("ArgMax and ArgMin give the first index of the extreme element, or the last; NaN is extreme") {
   const double nan = NAN;
   const Array x = floats({2, 4}, {1, 3, 3, -1, 2, nan, -5, -5});
@@ -319,7 +331,9 @@ TEST_CASE("Einsum of one operand, of several, with ellipses and without a result
                          Row{"...ij->...ji", {"ABij"}, "ABji"}, Row{"bi, ij, bj -> b", {"bi", "ij", "bj"}, "b"},
                          Row{"ij,jk,kl", {"ij", "jk", "kl"}, "il"}, Row{"...ij,...jk", {"ABij", "Bjk"}, "ABik"},
                          Row{"b...,b...->...", {"bAB", "bAB"}, "AB"}, Row{"i,j,k->kji", {"i", "j", "k"}, "kji"},
-                         Row{"i...->i", {"iAB"}, "i"}}) {
+                         Row{"i...->i", {"iAB"}, "i"}, Row{"ii->i", {"ii"}, "i"}, Row{"ii", {"ii"}, ""},
+                         Row{"bii->bi", {"bii"}, "bi"}, Row{"iji->j", {"iji"}, "j"}, Row{"iii->i", {"iii"}, "i"},
+                         Row{"...ii->...", {"ABii"}, "AB"}, Row{"iij,jk", {"iij", "jk"}, "k"}}) {
     CAPTURE(row.equation);
     Inputs inputs;
     std::vector<Array> x;
@@ -333,11 +347,14 @@ TEST_CASE("Einsum of one operand, of several, with ellipses and without a result
     set(first_node(m), "equation", row.equation);
     check_close(must(run(m, inputs)).at("y"), einsum(row.terms, row.result, x, extent));
   }
-  for (const char* equation : {"ij,jk", "iij->j", "ij->ik", "i->i", "i..j->i", ""}) {
+  for (const char* equation : {"ij,jk", "iij->j", "ij->ii", "ij->ik", "i->i", "i..j->i", ""}) {
     auto m = model_of("Einsum", {{"x", some({3, 4})}}, {"y"});
     set(first_node(m), "equation", equation);
     refuse(equation, m, {"'the_node'", "equation"});
   }
+  auto m = model_of("Einsum", {{"x", some({3, 4})}}, {"y"});
+  set(first_node(m), "equation", "ii->i");
+  refuse("a diagonal of what is no square", m, {"'the_node'", "3 and 4 differ"});
 }
 
 TEST_CASE("losses of classes weigh and leave out labels as ONNX says, and refuse those that are no class") {
