@@ -9,6 +9,7 @@
 // zeros of a norm that has neither scale nor bias. Those are constants. So is what no gradient can come to: a bias of
 // scores that only choose experts. Where the graph can't tell, a remark says what was taken.
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/file_pages.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/SetVector.h"
 #include "passes/formulas.h"
@@ -134,6 +135,7 @@ class Search {
     } else if (!is_contract_weight(use) && is_mask(*v.data)) {
       learned = false;
     }
+    let_go(*v.data);  // or all weights would be in memory at once
     return v.is_parameter = learned;
   }
   using Found = llvm::SetVector<const Value*>;

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "frontend/ir/file_pages.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/xxhash.h"
@@ -54,6 +55,7 @@ uint64_t content_hash(const Tensor& tensor, bool any_order) {
     hash =
         llvm::xxh3_64bits(llvm::ArrayRef(reinterpret_cast<const uint8_t*>(tensor.bytes.data()), tensor.bytes.size()));
   }
+  let_go(tensor);  // or all weights that are hashed would be in memory at once
   for (int64_t d : dims) hash = (hash ^ uint64_t(d)) * 0x100000001b3;
   return hash;
 }

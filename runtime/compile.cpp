@@ -3,11 +3,11 @@
 #include <cstring>
 
 #include "frontend/ir/diagnostic.h"
+#include "frontend/ir/file_pages.h"
 #include "frontend/ir/op.h"
 #include "runtime/attention.h"
 #include "runtime/elementwise_group.h"
 #include "runtime/executable_state.h"
-#include "runtime/file_pages.h"
 #include "runtime/parallel.h"
 
 namespace optp {
@@ -18,6 +18,11 @@ FusedStep alone(const Node& node) {
   step.nodes = {&node};
   step.operands.assign(node.operands.begin(), node.operands.end());
   return step;
+}
+
+// Rows of a table are copied as bytes, which may lie anywhere; whatever else reads data reads elements.
+bool is_table(const FusedStep& step, size_t operand) {
+  return operand == 0 && step.nodes.size() == 1 && step.anchor->op->is(Trait::looks_up);
 }
 
 llvm::SmallVector<const Value*, 2> results_of(const FusedStep& step) {
@@ -39,7 +44,7 @@ const void* Executable::State::constant_bytes(const Value& v) const {
   if (it == places.end()) return nullptr;
   const Root& root = roots[size_t(it->second.root)];
   if (root.kind != Root::Kind::constant) return nullptr;
-  const char* base = static_cast<const char*>(root.mapped ? root.mapped : root.owned.get());
+  const char* base = root.bytes_now();
   static const char none[64] = {};
   return base ? base + it->second.offset : none;
 }
@@ -56,17 +61,18 @@ void Executable::State::declare(const Value& v) {
   root.loaded = context.plan_only;
   root.open_uses = int64_t(v.uses.size());
 }
-llvm::Error Executable::State::load(const Value& v) {
+llvm::Error Executable::State::load(const Value& v, bool as_bytes) {
   const auto at = places.find(&v);
   if (at == places.end()) return llvm::Error::success();
   Root& root = roots[size_t(at->second.root)];
-  return root.kind == Root::Kind::constant && !root.loaded ? load_data(root) : llvm::Error::success();
+  return root.kind == Root::Kind::constant && !root.loaded ? load_data(root, as_bytes) : llvm::Error::success();
 }
-// The file's own bytes where this rank holds them in one run, else a copy of what it holds.
-llvm::Error Executable::State::load_data(Root& root) {
+// The file's own bytes where this rank holds them in one run and they lie where elements may, or are read as bytes;
+// else a copy of what it holds.
+llvm::Error Executable::State::load_data(Root& root, bool as_bytes) {
   const Value& v = *root.data;
   const TensorSpec spec = spec_of(v);
-  root.loaded = true;
+  root.loaded = !as_bytes;
   if (v.data->is_missing()) {
     if (options.missing == MissingWeights::refuse)
       return error(Code::weights_not_found)
@@ -92,10 +98,12 @@ llvm::Error Executable::State::load_data(Root& root) {
         .tensor("data", v.name)
         .expected(llvm::Twine(spec.bytes()) + " bytes for " + to_string(v.type))
         .found(total);
-  if (runs == 1 && !v.data->wide && reinterpret_cast<uintptr_t>(one[0].data()) % size_t(size_bytes(spec.dtype)) == 0) {
+  if (runs == 1 && !v.data->wide) {
     root.mapped = one[0].data();
-    return llvm::Error::success();
+    root.loaded = reinterpret_cast<uintptr_t>(root.mapped) % size_t(size_bytes(spec.dtype)) == 0;
+    if (root.loaded || as_bytes) return llvm::Error::success();
   }
+  root.loaded = true;
   root.owned = Bytes(spec.bytes());
   char* to = static_cast<char*>(root.owned.get());
   for_each_run(shard, *v.data, [&](llvm::ArrayRef<char> run) {
@@ -106,10 +114,17 @@ llvm::Error Executable::State::load_data(Root& root) {
   return llvm::Error::success();
 }
 
+// Of what is still read as bytes the copy is not needed, unless something reads its elements at run time.
+void Executable::State::let_go_of_copy(Root& root) {
+  if (!root.owned.get() || !root.mapped || root.read_elements) return;
+  root.owned.reset();
+  root.loaded = false;
+}
 void Executable::State::used(const Node& node) {
   for (const Value* v : node.operands) {
     if (!v->is_data()) continue;
     Root& root = roots[size_t(places.lookup(v).root)];
+    let_go_of_copy(root);
     if (--root.open_uses > 0 || root.read || context.plan_only) continue;
     if (root.mapped && v->data->in_file) let_go({static_cast<const char*>(root.mapped), size_t(root.bytes)});
     root.owned.reset();
@@ -195,6 +210,7 @@ llvm::Error Executable::State::compile() {
     if (auto e = load(*o.value)) return e;
   }
   place_outputs();
+  drop_unread_gathers();
   if (options.overlap_bytes) begin_collectives();
   merge_in_place();
   if (options.overlap_bytes) keep_until_done();
@@ -289,7 +305,7 @@ llvm::Error Executable::State::pack_largest(const Fused& fused) {
     auto kernel = compile_kernel(work_of(step), context);
     if (!kernel) return kernel.takeError();
     for (const Value* v : factors)
-      if (v->is_data()) let_go(*v->data);
+      if (v->is_data()) let_go(*v->data), let_go_of_copy(roots[size_t(places.lookup(v).root)]);
     if (kernel->run) early[step.last] = std::move(*kernel);
   }
   return llvm::Error::success();
@@ -328,8 +344,10 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   step.last = fused.last;
   step.nodes = fused.nodes;
   for (const Node* n : fused.nodes) step.flops += double(flops_of(*n).constant().value_or(0));
-  for (const Value* v : fused.operands)
-    if (auto e = load(*v)) return e;
+  const auto packed_early = early.find(fused.last);
+  for (size_t k = 0; k < fused.operands.size(); ++k)
+    if (packed_early == early.end() || !(packed_early->second.packed >> k & 1))
+      if (auto e = load(*fused.operands[k], is_table(fused, k))) return e;
   step.work = work_of(fused);
   if (fused.anchor->op->collective) {
     auto call = collective_step(*fused.anchor);
@@ -360,7 +378,7 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
     const Place place = places.lookup(fused.operands[k]);
     Root& root = roots[size_t(place.root)];
     if (!(step.kernel.packed >> k & 1))
-      root.read = true;
+      root.read = true, root.read_elements |= !is_table(fused, k);
     else if (root.mapped && root.data && root.data->data->in_file)
       let_go({static_cast<const char*>(root.mapped), size_t(root.bytes)});  // others read what they need of it again
     root.last = std::max(root.last, now);

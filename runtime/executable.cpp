@@ -45,6 +45,7 @@ llvm::Error Executable::State::take_inputs(const HostInputs& inputs) {
 }
 void Executable::State::prepare_outputs(HostArrays& outputs) {
   for (const GraphOutput& o : graph.outputs) {
+    if (options.unread.contains(o.name)) continue;
     const TensorSpec spec = spec_of(*o.value);
     HostArray& array = outputs[o.name];
     if (array.dtype != spec.dtype || array.dims != spec.dims || int64_t(array.bytes.size()) != spec.bytes())
@@ -110,6 +111,7 @@ llvm::Error Executable::State::run_step(Step& step, llvm::ArrayRef<const void*> 
 // Those that were not made in their place.
 void Executable::State::copy_outputs(HostArrays& outputs) const {
   for (const GraphOutput& o : graph.outputs) {
+    if (options.unread.contains(o.name)) continue;
     HostArray& array = outputs.find(o.name)->second;
     const char* from = static_cast<const char*>(address(places.lookup(o.value)));
     if (from != array.bytes.data() && !array.bytes.empty()) std::memcpy(array.bytes.data(), from, array.bytes.size());

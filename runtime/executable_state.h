@@ -29,7 +29,7 @@ struct Executable::State {
   };
   // A buffer; views share their operand's.
   struct Root {
-    enum class Kind { constant, input, output, arena } kind = Kind::arena;
+    enum class Kind { constant, input, output, arena, nowhere } kind = Kind::arena;
     int64_t bytes = 0;
     int64_t first = std::numeric_limits<int64_t>::max(), last = -1;  // steps
     Bytes owned;                                                     // constant
@@ -39,7 +39,10 @@ struct Executable::State {
     int64_t open_uses = 0;                                           // of data: by nodes that are not compiled yet
     int index = -1;                                                  // of the graph input or output
     bool read = false;                                               // constant: by some kernel, or an output
+    bool read_elements = false;                                      // constant: likewise, and not as bytes alone
     int merged = -1;                                                 // the root whose bytes it takes
+
+    const char* bytes_now() const { return static_cast<const char*>(owned.get() ? owned.get() : mapped); }  // constant
   };
   struct Place {
     int root = -1;
@@ -105,8 +108,9 @@ struct Executable::State {
   int add_root(Root::Kind kind, int64_t bytes);
   const void* constant_bytes(const Value& v) const;
   void declare(const Value& v);
-  llvm::Error load(const Value& v);
-  llvm::Error load_data(Root& root);
+  llvm::Error load(const Value& v, bool as_bytes = false);
+  llvm::Error load_data(Root& root, bool as_bytes);
+  static void let_go_of_copy(Root& root);
   void used(const Node& node);
   Work work_of(const FusedStep& fused) const;
   llvm::Expected<bool> fold(const Node& node);
@@ -118,6 +122,7 @@ struct Executable::State {
   llvm::Error add_steps();
   llvm::Error add_step(const FusedStep& fused);
   void place_outputs();
+  void drop_unread_gathers();
   size_t needed_at(size_t collective) const;
   void begin_collectives();
   void keep_until_done();

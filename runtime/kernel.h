@@ -20,7 +20,7 @@ struct TensorSpec {
   std::string name;
   const void* constant = nullptr;  // its bytes, where they are known already and never change
   bool is_data = false;            // of the model: the same in each executable of a rank
-  bool in_file = false;            // pages of a file, to let go of and read again (runtime/file_pages.h)
+  bool in_file = false;            // pages of a file, to let go of and read again (frontend/ir/file_pages.h)
 
   int64_t elements() const { return count_of(dims); }
   int64_t bytes() const { return elements() * size_bytes(dtype); }

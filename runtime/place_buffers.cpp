@@ -8,14 +8,24 @@ namespace optp {
 // output is copied.
 void Executable::State::place_outputs() {
   for (size_t k = 0; k < graph.outputs.size(); ++k) {
+    if (options.unread.contains(graph.outputs[k].name)) continue;
     const Place place = places.lookup(graph.outputs[k].value);
     Root& root = roots[size_t(place.root)];
-    root.read = true;
+    root.read = root.read_elements = true;
     root.last = int64_t(steps.size());
     if (root.kind == Root::Kind::arena && place.offset == 0 && root.bytes == spec_of(*graph.outputs[k].value).bytes()) {
       root.kind = Root::Kind::output;
       root.index = int(k);
     }
+  }
+}
+
+// What no step reads and nobody wants is not put together; this rank's part of it is still sent.
+void Executable::State::drop_unread_gathers() {
+  for (size_t s = 0; s < steps.size(); ++s) {
+    if (!steps[s].collective || steps[s].collective->kind != Collective::all_gather) continue;
+    Root& whole = roots[size_t(steps[s].out[0].root)];
+    if (whole.last == int64_t(s) && steps[s].collective->group.size() > 1) whole.kind = Root::Kind::nowhere;
   }
 }
 
@@ -137,8 +147,7 @@ void Executable::State::allocate() {
   }
   base.assign(roots.size(), nullptr);
   for (size_t r = 0; r < roots.size(); ++r) {
-    if (roots[r].kind == Root::Kind::constant)
-      base[r] = const_cast<char*>(static_cast<const char*>(roots[r].mapped ? roots[r].mapped : roots[r].owned.get()));
+    if (roots[r].kind == Root::Kind::constant) base[r] = const_cast<char*>(roots[r].bytes_now());
     if (offsets[r] >= 0) base[r] = static_cast<char*>(arena.get()) + offsets[r];
   }
 }

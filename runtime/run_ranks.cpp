@@ -102,6 +102,7 @@ llvm::Expected<std::unique_ptr<RankThreads>> RankThreads::create(World& world, c
     own.communicator = &world.communicator(rank);
     if (world.overlaps()) own.overlap_bytes = 64 * 1024;  // below, waking the other thread takes as long
     if (options.packed) own.packed = (*options.packed)[rank];
+    if (options.unread) own.unread = (*options.unread)[rank];
     auto executable = Executable::compile(*graphs[rank], own);
     if (!executable) return executable.takeError();
     state.executables[rank] = std::move(*executable);

@@ -9,9 +9,11 @@ namespace optp {
 
 struct RankThreadsOptions {
   int threads_per_device = 1;
-  ExecutableOptions executable;  // threads, communicator and packed weights are set for each rank
+  ExecutableOptions executable;  // threads, communicator, packed weights and unread outputs are set for each rank
   // Of each held rank, where others run the same weights; null: none do.
   const PerRank<std::shared_ptr<PackedWeights>>* packed = nullptr;
+  // Of each held rank, the outputs that nobody reads there; null: all are read.
+  const PerRank<llvm::StringSet<>>* unread = nullptr;
 };
 
 class RankThreads {

@@ -100,7 +100,16 @@ void install_mapping_guard() {
   });
 }
 
+void let_go_of_files() {
+  const std::lock_guard lock(slots_mutex);  // what is unmapped meanwhile may be memory of another kind at once
+  for (int i = 0; i < slots_used.load(); ++i)
+    if (const uintptr_t begin = slots[i].begin.load())
+      // NOLINTNEXTLINE(performance-no-int-to-ptr): kept as a number for the handler
+      (void)::madvise(reinterpret_cast<void*>(begin), slots[i].end.load() - begin, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
+  const std::lock_guard lock(slots_mutex);
   if (slot_ >= 0) slots[slot_].begin.store(0, std::memory_order_release);
   if (data_) ::munmap(const_cast<char*>(data_), size_t(size_));
 }

@@ -45,6 +45,9 @@ class MappedFile {
 // and exit code 65, instead of a bare SIGBUS. Other bus errors go where they went before.
 void install_mapping_guard();
 
+// Pages of mapped files that were read are let go of: they are read again where they are needed again.
+void let_go_of_files();
+
 // Maps a file that the user named: wherever it is and through whatever links, but a regular file. Never blocks.
 llvm::Expected<std::shared_ptr<MappedFile>> open_input_file(llvm::StringRef path, int64_t max_bytes = INT64_MAX);
 

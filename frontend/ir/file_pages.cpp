@@ -1,4 +1,4 @@
-#include "runtime/file_pages.h"
+#include "frontend/ir/file_pages.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

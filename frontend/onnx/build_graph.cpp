@@ -177,7 +177,8 @@ struct GraphBuilder::State {
     const bool cached = scope.prefix.empty();
     const llvm::StringSet<> buffers = buffers_of(g);
     std::optional<llvm::StringSet<>> used;
-    for (const auto& t : g.initializer()) {
+    for (int k = 0; k < g.initializer_size(); ++k) {
+      const onnx::TensorProto& t = g.initializer(k);
       const Where place{tensor_place("initializer", t.name())};
       // What a quantiser left behind does not matter where nothing uses it.
       if (const DType dtype = DType(t.data_type() > 0 && t.data_type() < 256 ? t.data_type() : 0);
@@ -187,7 +188,9 @@ struct GraphBuilder::State {
       }
       auto known = tensors.find(t.name());
       if (!cached || known == tensors.end()) {
-        auto tensor = load_tensor(t, scope.owner, folder, limits, place, &unknown_keys);
+        const bool left = &g == &model.graph() && !model.raw_data.empty() && !model.raw_data[size_t(k)].empty();
+        auto tensor = left ? load_tensor(t, {model.raw_data[size_t(k)], model.file}, folder, limits, place)
+                           : load_tensor(t, scope.owner, folder, limits, place, &unknown_keys);
         if (!tensor) return tensor.takeError();
         scope.values[t.name()] = &graph->add_data(scope.show(t.name()), *tensor);
         if (cached) tensors[t.name()] = *tensor;

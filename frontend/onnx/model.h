@@ -97,6 +97,8 @@ class DimNames {
 struct Model {
   std::string path;
   std::shared_ptr<const onnx::ModelProto> proto;
+  std::shared_ptr<const MappedFile> file;
+  std::vector<llvm::ArrayRef<char>> raw_data;  // of the graph's initializers, that were left in the file
   Opsets opsets;
   Functions functions;
   Body body;

@@ -3,6 +3,7 @@
 #include <google/protobuf/wire_format_lite.h>
 
 #include "frontend/ir/diagnostic.h"
+#include "frontend/onnx/data_in_file.h"
 #include "frontend/onnx/lowering.h"
 #include "frontend/onnx/model.h"
 #include "frontend/onnx/source_names.h"
@@ -24,19 +25,26 @@ int graphs_in(llvm::ArrayRef<char> bytes) {
   return count;
 }
 
-llvm::Expected<std::shared_ptr<const onnx::ModelProto>> parse(const std::string& path, InputFolder& folder) {
-  auto file = folder.open_model(path);
+llvm::Error parse(Model& model, InputFolder& folder) {
+  auto file = folder.open_model(model.path);
   if (!file) return file.takeError();
-  auto model = std::make_shared<onnx::ModelProto>();
   const auto bytes = (*file)->bytes();
-  if (bytes.empty()) return error(Code::not_this_format).in_file(path).what("the file is empty");
-  if (!model->ParseFromArray(bytes.data(), int(bytes.size())))
+  if (bytes.empty()) return error(Code::not_this_format).in_file(model.path).what("the file is empty");
+  ParsedApart apart = cut_out_data(bytes);
+  const llvm::ArrayRef<char> message =
+      apart.raw_data.empty() ? bytes : llvm::ArrayRef<char>(apart.message.data(), apart.message.size());
+  auto proto = std::make_shared<onnx::ModelProto>();
+  if (!proto->ParseFromArray(message.data(), int(message.size())))
     return error(Code::not_this_format)
-        .in_file(path)
+        .in_file(model.path)
         .what("not an ONNX model")
         .what("its protocol buffer does not parse");
-  if (graphs_in(bytes) > 1) return error(Code::malformed).in_file(path).what("the file holds more than one graph");
-  return model;
+  if (graphs_in(bytes) > 1)
+    return error(Code::malformed).in_file(model.path).what("the file holds more than one graph");
+  model.proto = std::move(proto);
+  model.file = std::move(*file);
+  model.raw_data = std::move(apart.raw_data);
+  return llvm::Error::success();
 }
 
 llvm::Error check_head(const onnx::ModelProto& model, const Limits& limits) {
@@ -156,9 +164,7 @@ int64_t opset_of(const onnx::NodeProto& node, const Opsets& opsets) { return ops
 llvm::Expected<std::unique_ptr<Model>> read_model(llvm::StringRef path, InputFolder& folder, const Limits& limits) {
   auto model = std::make_unique<Model>();
   model->path = path.str();
-  auto proto = parse(model->path, folder);
-  if (!proto) return proto.takeError();
-  model->proto = std::move(*proto);
+  if (auto e = parse(*model, folder)) return e;
   if (auto e = read(*model, limits)) return within(file_place(model->path), std::move(e));
   return model;
 }

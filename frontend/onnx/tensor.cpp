@@ -33,7 +33,16 @@ using Loaded = llvm::Expected<std::shared_ptr<const Tensor>>;
 class Loader {
  public:
   Loader(const onnx::TensorProto& proto, const Limits& limits, const Where& place)
-      : proto_(proto), limits_(limits), place_(place) {}
+      : proto_(proto), limits_(limits), place_(place) {
+    if (proto.has_raw_data()) raw_ = llvm::ArrayRef<char>(proto.raw_data().data(), proto.raw_data().size());
+  }
+
+  // `left`: raw_data that the message lacks, as they lie in its file.
+  Loader(const onnx::TensorProto& proto, const Limits& limits, const Where& place, const RawData& left)
+      : Loader(proto, limits, place) {
+    raw_ = left.bytes;
+    tensor_.in_file = true;
+  }
 
   Loaded load(std::shared_ptr<const void> owner, InputFolder& folder, llvm::StringSet<>* unknown_keys) {
     if (auto e = read_dims()) return e;
@@ -48,7 +57,7 @@ class Loader {
     if (proto_.external_data_size() > 0)
       return fault(Code::size_mismatch, "external data").expected("none, as the data location is not external");
     if (proto_.has_segment()) return fault(Code::not_supported, "data").what("segments are not supported");
-    return proto_.has_raw_data() ? raw(std::move(owner)) : from_field();
+    return raw_ ? raw(std::move(owner)) : from_field();
   }
 
  private:
@@ -75,15 +84,15 @@ class Loader {
   }
   // Kept by type only: what uses it is reported there.
   Loaded strings() {
-    if (proto_.has_raw_data() || is_external_ || proto_.string_data_size() != count_)
+    if (raw_ || is_external_ || proto_.string_data_size() != count_)
       return fault(Code::size_mismatch, "data")
           .expected(llvm::Twine(count_) + " strings")
-          .found(llvm::Twine(proto_.string_data_size()) + (proto_.has_raw_data() ? " and raw data" : ""));
+          .found(llvm::Twine(proto_.string_data_size()) + (raw_ ? " and raw data" : ""));
     tensor_.missing = "a string tensor";
     return done();
   }
   llvm::Error check_one_field() {
-    fields_ = proto_.has_raw_data() + (proto_.float_data_size() > 0) + (proto_.int32_data_size() > 0) +
+    fields_ = raw_.has_value() + (proto_.float_data_size() > 0) + (proto_.int32_data_size() > 0) +
               (proto_.int64_data_size() > 0) + (proto_.double_data_size() > 0) + (proto_.uint64_data_size() > 0) +
               (proto_.string_data_size() > 0);
     if (fields_ + is_external_ > 1)
@@ -154,11 +163,9 @@ class Loader {
   }
 
   Loaded raw(std::shared_ptr<const void> owner) {
-    if (int64_t(proto_.raw_data().size()) != wanted_bytes_)
-      return fault(Code::size_mismatch, "data")
-          .expected(llvm::Twine(wanted_bytes_) + " bytes")
-          .found(proto_.raw_data().size());
-    tensor_.bytes = llvm::ArrayRef<char>(proto_.raw_data().data(), proto_.raw_data().size());
+    if (int64_t(raw_->size()) != wanted_bytes_)
+      return fault(Code::size_mismatch, "data").expected(llvm::Twine(wanted_bytes_) + " bytes").found(raw_->size());
+    tensor_.bytes = *raw_;
     tensor_.owner = std::move(owner);
     return done();
   }
@@ -205,6 +212,7 @@ class Loader {
   const bool is_external_ = proto_.data_location() == onnx::TensorProto::EXTERNAL;
   Tensor tensor_{.dtype = DType(proto_.data_type() > 0 && proto_.data_type() < 256 ? proto_.data_type() : 0)};
   int64_t count_ = 1, wanted_bytes_ = 0;
+  std::optional<llvm::ArrayRef<char>> raw_;
   int fields_ = 0;  // of the message that have data
 };
 }  // namespace
@@ -214,6 +222,12 @@ llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProt
                                                           const Limits& limits, const Where& place,
                                                           llvm::StringSet<>* unknown_keys) {
   return Loader(proto, limits, place).load(std::move(owner), folder, unknown_keys);
+}
+
+llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto, RawData data,
+                                                          InputFolder& folder, const Limits& limits,
+                                                          const Where& place) {
+  return Loader(proto, limits, place, data).load(std::move(data.file), folder, /*unknown_keys=*/nullptr);
 }
 
 llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& limits, std::string* name) {

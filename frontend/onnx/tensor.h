@@ -22,6 +22,15 @@ llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProt
                                                           const Limits& limits, const Where& place,
                                                           llvm::StringSet<>* unknown_keys = nullptr);
 
+// Of a message whose raw_data were left in its file.
+struct RawData {
+  llvm::ArrayRef<char> bytes;
+  std::shared_ptr<const void> file;
+};
+llvm::Expected<std::shared_ptr<const Tensor>> load_tensor(const onnx::TensorProto& proto, RawData data,
+                                                          InputFolder& folder, const Limits& limits,
+                                                          const Where& place);
+
 // A file that is one TensorProto, as ONNX's test data are. Its data lie in the file itself. `name` gets the tensor's,
 // which may be empty.
 llvm::Expected<HostArray> read_tensor_file(llvm::StringRef path, const Limits& limits = {},

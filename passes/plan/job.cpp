@@ -146,6 +146,7 @@ llvm::Expected<Job> make_job(const JobOptions& o) {
   if (job.decoder) job.imported = std::move(job.decoder);
   if (!o.watch.stop_after.empty() && o.watch.stop_after != pipeline().back().name)
     return error(Code::stopped).what("stopped after " + o.watch.stop_after);
+  let_go_of_files();  // weights were compared, to tie those that are equal
   return job;
 }
 

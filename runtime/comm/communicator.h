@@ -28,7 +28,7 @@ class Communicator {
   //                  f32, rounded once). Contributions are combined in the group's order, one after the other, and all
   //                  members get the same bytes. A NaN wins over every number in max and min too.
   // all_gather       in: member i's chunk of dims along join_axis; out: [dims]. in may lie at its place in out if all
-  //                  dims before the axis are 1.
+  //                  dims before the axis are 1. A member that does not want the whole gives a null `out`.
   // reduce_scatter   in: [dims]; out: the sum's (max's, min's) chunk i along cut_axis, the same bytes that all_reduce
   //                  would give. out may lie at its place in in if all dims before the axis are 1.
   // all_to_all       in: chunk i of dims along join_axis, whole along cut_axis; out: whole along join_axis, chunk i

@@ -218,7 +218,7 @@ struct ProcessCommunicator::Meeting {
     if (reads(count_of(dims) * element_bytes())) return read_gather(in, out);
     const int64_t bytes = input_bytes(call, members(), own());
     if (auto e = round(0, [&](int) { return bytes; }, [&](int, char* to) { copy(to, in, bytes); })) return e;
-    for (int from = 0; from < members(); ++from)
+    for (int from = 0; out && from < members(); ++from)
       place_chunk(chunks_of(dims), {join_axis, from}, from == own() ? in : letters[from].payload(), out);
     return llvm::Error::success();
   }
@@ -227,7 +227,7 @@ struct ProcessCommunicator::Meeting {
     if (auto e = tell_places(in, /*out=*/nullptr)) return e;
     const Around at = around(dims, join_axis);
     const int64_t inner = at.inner * element_bytes();
-    for (int from = 0; from < members(); ++from) {
+    for (int from = 0; out && from < members(); ++from) {
       const int64_t bytes = chunk_size(at.total, members(), from) * inner;
       void* place = at_byte(out, chunk_start(at.total, members(), from) * inner);
       if (from == own())

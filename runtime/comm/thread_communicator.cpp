@@ -112,6 +112,7 @@ void move_all_reduce(const Table& all) {
   reduce(all.call.dtype, all.call.reduce, all.ins(start * all.element_bytes()), outs, {.elements = count});
 }
 void move_all_gather(const Table& all) {
+  if (!all.out(all.index)) return;
   for (int from = 0; from < all.members; ++from)
     place_chunk(all.whole(), {int(all.call.join_axis), from}, all.in(from), all.out(all.index));
 }

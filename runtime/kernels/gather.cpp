@@ -2,7 +2,7 @@
 // scatter_add_elements, where each element has an index of its own. With "row_start" they leave out the rows that other
 // ranks hold.
 #include "frontend/ir/diagnostic.h"
-#include "runtime/file_pages.h"
+#include "frontend/ir/file_pages.h"
 #include "runtime/kernel.h"
 #include "runtime/kernels/strided.h"
 

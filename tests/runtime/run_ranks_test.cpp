@@ -28,6 +28,7 @@ std::unique_ptr<Graph> graph_of(int64_t ranks) {
       "all_gather", {sum},
       {{"group", group}, {"axis", int64_t(0)}, {"total", Dim(ranks)}, {"id", std::string("all.0")}}, "all"));
   graph->outputs.push_back({"all", all});
+  graph->outputs.push_back({"sum", sum});
   return graph;
 }
 }  // namespace
@@ -57,6 +58,22 @@ TEST_CASE("ranks sum and gather, run after run; a failing rank is named") {
     for (size_t r = 0; r < 3; ++r) {
       const Array all = to_array(outputs[r].find("all")->second);
       CHECK(all.f == std::vector<double>{9, 12, 9, 12, 9, 12});
+    }
+  }
+  // An output that a rank's caller does not read is not given there.
+  PerRank<llvm::StringSet<>> unread(world.held());
+  unread[1].insert("all");
+  unread[2].insert("sum");
+  auto some = RankThreads::create(world, PerRank<const Graph*>::of_all({graph.get(), graph.get(), graph.get()}),
+                                  {.unread = &unread});
+  REQUIRE(bool(some));
+  PerRank<HostArrays> wanted;
+  REQUIRE(llvm::toString((*some)->run(inputs, wanted)) == "");
+  for (size_t r = 0; r < 3; ++r) {
+    CHECK(wanted[r].size() == outputs[r].size() - unread[r].size());
+    for (const auto& [name, array] : wanted[r]) {
+      CHECK(!unread[r].contains(name));
+      CHECK(array.bytes == outputs[r][name].bytes);
     }
   }
   arrays[1]["index"] = index(9);

@@ -35,6 +35,7 @@ struct Subject {
   HostArrays inputs;  // whole
   PerRank<std::unique_ptr<Graph>> graphs;
   PerRank<HostArrays> arrays;
+  PerRank<llvm::StringSet<>> unread;  // outputs: a run reads each once
 };
 llvm::Error prepare(const BenchOptions& o, const World& world, Subject& s) {
   if (auto e = prepare_weights(s.job, o.random_weights)) return e;
@@ -43,10 +44,12 @@ llvm::Error prepare(const BenchOptions& o, const World& world, Subject& s) {
   if (!inputs) return inputs.takeError();
   s.inputs = std::move(*inputs);
   s.graphs = PerRank<std::unique_ptr<Graph>>(world.held()), s.arrays = PerRank<HostArrays>(world.held());
+  s.unread = PerRank<llvm::StringSet<>>(world.held());
   for (const size_t r : world.held()) {
     auto g = bind_to_run(*s.job.ranks[r], dims);
     if (!g) return g.takeError();
     s.arrays[r] = take_shards(s.inputs, **g, s.job.whole->mesh, int64_t(r));
+    s.unread[r] = copied_outputs(**g, s.job.whole->mesh, int64_t(r));
     s.graphs[r] = std::move(*g);
   }
   return llvm::Error::success();
@@ -150,6 +153,7 @@ llvm::Error bench(const BenchOptions& o, const WorldMaker& make_world) {
     preparing.reset();
     RankThreadsOptions options;
     options.threads_per_device = threads_for(int64_t(world.size()), o.threads);
+    options.unread = &subject.unread;
     BenchResult result;
     result.threads = options.threads_per_device, result.tokens = tokens_in(subject.inputs);
     if (auto e = time_runs(o, world, subject, options, result)) return e;

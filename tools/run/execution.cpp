@@ -25,6 +25,7 @@ llvm::Expected<PerRank<HostArrays>> execute(World& world, const PerRank<const Gr
   RankThreadsOptions threads;
   threads.threads_per_device = threads_for(int64_t(world.size()), options.threads_per_device);
   threads.executable.fuse = options.fuse;
+  threads.unread = options.unread;
   threads.executable.profile = options.trace != nullptr;
   auto running = RankThreads::create(world, ranks, threads);
   if (!running) return running.takeError();

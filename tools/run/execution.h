@@ -12,8 +12,9 @@ class Trace;
 struct ExecutionOptions {
   int64_t threads_per_device = 0;  // 0: the cores shared out
   bool fuse = true;
-  Trace* trace = nullptr;     // gets the run's timeline
-  SlowNodes* slow = nullptr;  // gets what no kernel runs
+  const PerRank<llvm::StringSet<>>* unread = nullptr;  // outputs that nobody reads, of each held rank
+  Trace* trace = nullptr;                              // gets the run's timeline
+  SlowNodes* slow = nullptr;                           // gets what no kernel runs
 };
 int threads_for(int64_t devices, int64_t asked);  // asked, or the cores shared out
 // Of the ranks that the world holds, one thread a device; outputs by name.

@@ -10,17 +10,20 @@ llvm::Expected<Shard> shard_of(const Port& port, size_t rank, const DimValues& d
   return shard;
 }
 
+bool is_copy(const Port& port, size_t rank) { return size_t((*port.layout)[rank].ranks[0]) != rank; }
+
 llvm::Expected<HostArray> join(const Port& port, const DimValues& dims,
                                llvm::function_ref<const HostArray*(size_t rank)> part) {
   std::vector<Shard> shards;
-  for (size_t r = 0; r < port.layout->of_rank.size(); ++r) {
-    auto shard = shard_of(port, r, dims);
+  for (const Plan::RankShard& held : port.layout->shards) {
+    auto shard = shard_of(port, size_t(held.ranks[0]), dims);
     if (!shard) return shard.takeError();
     shards.push_back(std::move(*shard));
   }
-  auto whole = join(port.dtype, shards[0].whole, shards, [&](size_t r) -> llvm::Expected<llvm::ArrayRef<char>> {
-    const HostArray* own = part(r);
-    if (!own || own->dims != shards[r].shape() || own->dtype != port.dtype)
+  auto whole = join(port.dtype, shards[0].whole, shards, [&](size_t k) -> llvm::Expected<llvm::ArrayRef<char>> {
+    const int64_t r = port.layout->shards[k].ranks[0];
+    const HostArray* own = part(size_t(r));
+    if (!own || own->dims != shards[k].shape() || own->dtype != port.dtype)
       return error(Code::shape_mismatch).what("that of rank " + llvm::Twine(r) + " is not of the plan's shape");
     return own->bytes;
   });

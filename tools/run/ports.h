@@ -9,7 +9,9 @@ namespace optp {
 using Port = Plan::Port;
 
 llvm::Expected<Shard> shard_of(const Port& port, size_t rank, const DimValues& dims);
-// The ranks' shards put together.
+// Does a rank before this one hold the same elements?
+bool is_copy(const Port& port, size_t rank);
+// The ranks' shards put together; of those that hold the same the first one's is taken.
 llvm::Expected<HostArray> join(const Port& port, const DimValues& dims,
                                llvm::function_ref<const HostArray*(size_t rank)> part);
 // Which elements of which whole tensor a rank's initializer of this name has.

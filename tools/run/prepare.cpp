@@ -48,4 +48,16 @@ HostArrays take_shards(const HostArrays& whole, const Graph& rank_graph, const M
       out[v->name] = take(Shard::of(it->second.dims, *v->sharding, mesh, rank), it->second);
   return out;
 }
+
+llvm::StringSet<> copied_outputs(const Graph& rank_graph, const Mesh& mesh, int64_t rank) {
+  llvm::StringSet<> out;
+  for (const GraphOutput& o : rank_graph.outputs) {
+    const AxisUses cut = o.value->sharding->axes();
+    for (const MeshAxis& axis : mesh.axes)
+      if (mesh.coordinate(axis.name, rank) > 0 &&
+          llvm::none_of(cut, [&](const AxisUse& use) { return use.axis == axis.name; }))
+        out.insert(o.name);
+  }
+  return out;
+}
 }  // namespace optp

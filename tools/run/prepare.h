@@ -1,6 +1,7 @@
 // What check and bench do before they compute: weights that are there, inputs whose extents are all known, each rank's
 // part.
 #pragma once
+#include "llvm/ADT/StringSet.h"
 #include "passes/plan/job.h"
 #include "tools/run/inputs.h"
 
@@ -19,5 +20,8 @@ llvm::Expected<HostArrays> prepare_inputs(const Graph& imported, llvm::ArrayRef<
                                           llvm::StringRef folder, DimValues& dims, Invented* invented = nullptr);
 // Slices whole arrays for one rank; ignores inputs that are not given.
 HostArrays take_shards(const HostArrays& whole, const Graph& rank_graph, const Mesh& mesh, int64_t rank);
+
+// The outputs that a rank before this one has, too.
+llvm::StringSet<> copied_outputs(const Graph& rank_graph, const Mesh& mesh, int64_t rank);
 
 }  // namespace optp

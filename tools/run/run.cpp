@@ -165,12 +165,18 @@ llvm::Error run_once(const RunOptions& o, const Plan& plan, World& world,
     if (!g) return within(words("give every dim a value: --dim NAME=NUMBER"), g.takeError());
     bound[r] = std::move(*g);
   }
+  PerRank<llvm::StringSet<>> unread(world.held());
+  for (const size_t r : world.held())
+    for (const Port& p : plan.outputs)
+      if (is_copy(p, r)) unread[r].insert(p.name);
   Trace trace;
   SlowNodes slow;
   std::optional<Progress> progress(std::in_place, "running");
-  auto results =
-      execute(world, pointers_to(bound), *inputs,
-              {.threads_per_device = o.threads, .trace = o.profile.empty() ? nullptr : &trace, .slow = &slow});
+  auto results = execute(world, pointers_to(bound), *inputs,
+                         {.threads_per_device = o.threads,
+                          .unread = &unread,
+                          .trace = o.profile.empty() ? nullptr : &trace,
+                          .slow = &slow});
   if (!results) return results.takeError();
   if (!o.profile.empty()) {
     if (auto e = trace.gather(world)) return e;

@@ -122,7 +122,8 @@ class Dump {
   // Under each of the parameter's names, in that name's own layout. `entry`: of the index, where the file's name goes.
   llvm::Error add(const Port& port, HeldArray held, llvm::StringRef suffix,
                   llvm::function_ref<llvm::json::Value*(llvm::StringRef name)> entry) {
-    auto parts = ArraysAtRoot::gather(world_, port.name, held);
+    auto parts = ArraysAtRoot::gather(
+        world_, port.name, [&](size_t r, llvm::StringRef name) { return is_copy(port, r) ? nullptr : held(r, name); });
     if (!parts) return parts.takeError();
     if (!world_.is_root()) return llvm::Error::success();
     auto whole = join(port, dims_, [&](size_t r) { return parts->find(r, port.name); });

@@ -114,6 +114,36 @@ TEST_CASE("processes: an all-reduce in place, a gather and a scatter at their pl
   }
 }
 
+TEST_CASE("a member that does not want what is gathered gives no place for it, and the others get all") {
+  Processes that_send(2, 4), that_read = Processes::that_read(2, 4);
+  ThreadWorld threads{4};
+  const std::vector<int> group = all_ranks(4);
+  for (const int64_t n : {6, 40000}) {
+    std::vector<std::vector<float>> whole;
+    const auto gather = [&](Communicator& comm) -> llvm::Error {
+      const int rank = comm.rank();
+      const std::vector<float> part(size_t(chunk_size(n, 4, rank) * 2), float(rank));
+      for (const int again : {0, 1})
+        if (auto e = all_gather(comm, {"x" + std::to_string(again), DType::f32, {2, n}}, group, 1, part.data(),
+                                rank % 2 ? nullptr : whole[size_t(rank)].data()))
+          return e;
+      return llvm::Error::success();
+    };
+    std::vector<float> expected;
+    for (int row = 0; row < 2; ++row)
+      for (int rank = 0; rank < 4; ++rank)
+        expected.resize(expected.size() + size_t(chunk_size(n, 4, rank)), float(rank));
+    const auto try_with = [&](auto&& run) {
+      whole.assign(4, std::vector<float>(size_t(n) * 2, -1));
+      CHECK(run(gather) == successes(4));
+      for (const size_t rank : {0, 2}) CHECK(whole[rank] == expected);
+    };
+    try_with([&](const auto& body) { return run_ranks(threads, body); });
+    try_with([&](const auto& body) { return that_send.run_ranks(body); });
+    try_with([&](const auto& body) { return that_read.run_ranks(body); });
+  }
+}
+
 TEST_CASE("processes: members whose calls differ are named as threads name them") {
   Processes processes(2, 2);
   const std::vector<int> both = {0, 1};
