@@ -1,6 +1,7 @@
 // From a rank's graph to steps in an arena: constants are computed, nodes fused, kernels compiled.
 #include <cassert>
 #include <cstring>
+#include <stdexcept>
 
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/file_pages.h"
@@ -61,6 +62,16 @@ void Executable::State::declare(const Value& v) {
   root.loaded = context.plan_only;
   root.open_uses = int64_t(v.uses.size());
 }
+llvm::Error Executable::State::check_weights() const {
+  if (context.plan_only || options.missing == MissingWeights::fill) return llvm::Error::success();
+  for (const auto& node : graph.nodes)
+    for (const Value* v : node->operands)
+      if (v->is_data() && v->data->is_missing())
+        return error(Code::weights_not_found)
+            .what("weights file " + quoted(v->data->missing) + " of " + quoted(v->name) + " is not there")
+            .about({.file = v->data->missing, .tensor = v->name});
+  return llvm::Error::success();
+}
 llvm::Error Executable::State::load(const Value& v, bool as_bytes) {
   const auto at = places.find(&v);
   if (at == places.end()) return llvm::Error::success();
@@ -74,10 +85,6 @@ llvm::Error Executable::State::load_data(Root& root, bool as_bytes) {
   const TensorSpec spec = spec_of(v);
   root.loaded = !as_bytes;
   if (v.data->is_missing()) {
-    if (options.missing == MissingWeights::refuse)
-      return error(Code::weights_not_found)
-          .what("weights file " + quoted(v.data->missing) + " of " + quoted(v.name) + " is not there")
-          .about({.file = v.data->missing, .tensor = v.name});
     Array array;
     array.resize(is_float(spec.dtype), spec.dims);
     for (size_t k = 0; k < array.f.size(); ++k) array.f[k] = double(int64_t((k * 2654435761u) % 2001) - 1000) * 2e-5;
@@ -133,12 +140,17 @@ void Executable::State::used(const Node& node) {
   }
 }
 
-Work Executable::State::work_of(const FusedStep& fused) const {
+Work Executable::State::work_of(const FusedStep& fused) {
   Work work;
   work.node = fused.anchor;
   for (const Value* v : fused.operands) {
     TensorSpec& spec = work.operands.emplace_back(spec_of(*v));
     spec.constant = constant_bytes(*v);
+    if (spec.constant)
+      spec.read = [this, v] {
+        if (auto e = load(*v)) throw std::logic_error(llvm::toString(std::move(e)));  // check_weights found all there
+        return constant_bytes(*v);
+      };
     spec.is_data = v->is_data();
     spec.in_file = spec.is_data && v->data->in_file && roots[size_t(places.lookup(v).root)].mapped;
     // Half precision that had to be widened for want of a product of it: the same in each executable, too.
@@ -201,6 +213,7 @@ llvm::Error Executable::State::compile() {
   for (const auto& node : graph.nodes)
     for (const Value* v : node->operands)
       if (v->is_data()) declare(*v);
+  if (auto e = check_weights()) return e;
   // What was read of them before, to compare or to look for ties, is not needed again until they are packed.
   if (!context.plan_only)
     for (const Value* v : graph.data()) let_go(*v->data);
@@ -235,7 +248,7 @@ llvm::Error Executable::State::add_inputs() {
 // The step of a node that does most and that a kernel runs; none where that is the node alone. Kernels say what they
 // can do: fewer steps are tried until one runs.
 llvm::Expected<std::optional<FusedStep>> Executable::State::widest(const Node& node, const KernelContext& attempt,
-                                                                   const llvm::DenseSet<const Node*>& taken) const {
+                                                                   const llvm::DenseSet<const Node*>& taken) {
   for (const bool narrow : {true, false})
     for (size_t most = 8;; --most) {
       FusedStep step = fuse(graph, node, taken, most, narrow);
@@ -253,7 +266,7 @@ llvm::Expected<std::optional<FusedStep>> Executable::State::widest(const Node& n
 
 // What each node runs in: attentions first, then softmax takes what stands before it, then products what follows them,
 // and elementwise nodes that are left are grouped.
-llvm::Expected<Executable::State::Fused> Executable::State::fuse_nodes() const {
+llvm::Expected<Executable::State::Fused> Executable::State::fuse_nodes() {
   Fused out;
   if (!options.fuse) return out;
   KernelContext attempt = context;
@@ -300,8 +313,6 @@ llvm::Error Executable::State::pack_largest(const Fused& fused) {
     if (llvm::none_of(
             factors, [&](const Value* v) { return v->is_data() && spec_of(*v).bytes() >= memory.parameter_bytes / 8; }))
       continue;
-    for (const Value* v : step.operands)  // of two weights it may be the small one that is packed
-      if (auto e = load(*v)) return e;
     auto kernel = compile_kernel(work_of(step), context);
     if (!kernel) return kernel.takeError();
     for (const Value* v : factors)
@@ -344,10 +355,9 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   step.last = fused.last;
   step.nodes = fused.nodes;
   for (const Node* n : fused.nodes) step.flops += double(flops_of(*n).constant().value_or(0));
-  const auto packed_early = early.find(fused.last);
   for (size_t k = 0; k < fused.operands.size(); ++k)
-    if (packed_early == early.end() || !(packed_early->second.packed >> k & 1))
-      if (auto e = load(*fused.operands[k], is_table(fused, k))) return e;
+    if (is_table(fused, k))
+      if (auto e = load(*fused.operands[k], /*as_bytes=*/true)) return e;
   step.work = work_of(fused);
   if (fused.anchor->op->collective) {
     auto call = collective_step(*fused.anchor);
@@ -371,6 +381,9 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
       return llvm::Error::success();
     }
   }
+  for (size_t k = 0; k < fused.operands.size(); ++k)
+    if (!(step.kernel.packed >> k & 1))
+      if (auto e = load(*fused.operands[k], is_table(fused, k))) return e;
   flops += step.flops;
   memory.packed_bytes += step.kernel.packed_bytes;
   const int64_t now = int64_t(steps.size());

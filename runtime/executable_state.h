@@ -108,16 +108,17 @@ struct Executable::State {
   int add_root(Root::Kind kind, int64_t bytes);
   const void* constant_bytes(const Value& v) const;
   void declare(const Value& v);
+  llvm::Error check_weights() const;
   llvm::Error load(const Value& v, bool as_bytes = false);
   llvm::Error load_data(Root& root, bool as_bytes);
   static void let_go_of_copy(Root& root);
   void used(const Node& node);
-  Work work_of(const FusedStep& fused) const;
+  Work work_of(const FusedStep& fused);
   llvm::Expected<bool> fold(const Node& node);
   llvm::Error add_inputs();
   llvm::Expected<std::optional<FusedStep>> widest(const Node& node, const KernelContext& attempt,
-                                                  const llvm::DenseSet<const Node*>& taken) const;
-  llvm::Expected<Fused> fuse_nodes() const;
+                                                  const llvm::DenseSet<const Node*>& taken);
+  llvm::Expected<Fused> fuse_nodes();
   llvm::Error pack_largest(const Fused& fused);
   llvm::Error add_steps();
   llvm::Error add_step(const FusedStep& fused);

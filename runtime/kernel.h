@@ -18,9 +18,11 @@ struct TensorSpec {
   DType dtype = DType::undefined;
   llvm::SmallVector<int64_t, 4> dims;
   std::string name;
-  const void* constant = nullptr;  // its bytes, where they are known already and never change
-  bool is_data = false;            // of the model: the same in each executable of a rank
-  bool in_file = false;            // pages of a file, to let go of and read again (frontend/ir/file_pages.h)
+  const void* constant = nullptr;  // not null: its bytes are known already and never change
+  // Those bytes, brought into memory if need be: a kernel that finds them packed by another executable needs none.
+  std::function<const void*()> read;
+  bool is_data = false;  // of the model: the same in each executable of a rank
+  bool in_file = false;  // pages of a file, to let go of and read again (frontend/ir/file_pages.h)
 
   int64_t elements() const { return count_of(dims); }
   int64_t bytes() const { return elements() * size_bytes(dtype); }

@@ -178,7 +178,7 @@ std::optional<Contraction> contraction_of(const Work& work, const KernelContext&
   const TensorSpec& weights = work.operands[c.wei()];
   if (weights.constant && c.form.copied[c.wei()] && !context.plan_only) {
     c.ordered.resize(size_t(weights.bytes()));
-    c.copies.copy[c.wei()](c.ordered.data(), weights.constant, context.threads);
+    c.copies.copy[c.wei()](c.ordered.data(), weights.read(), context.threads);
   }
   return c;
 }
@@ -267,7 +267,7 @@ std::optional<int64_t> pack_weights(LibraryProduct& product, const Contraction& 
   if (shared) shared->push_back(product.packed);
   const dnnl::memory::desc from =
       onednn_layout(layout_of(looped ? LoopList{} : c.batch(), c.k(), c.n(), c.wei()), c.work.operands[0].dtype);
-  dnnl::memory whole(from, engine, const_cast<void*>(c.weights()));
+  dnnl::memory whole(from, engine, const_cast<void*>(c.weight_bytes()));
   dnnl::stream stream = c.context.stream;
   dnnl::reorder(whole, product.packed).execute(stream, whole, product.packed);
   stream.wait();

@@ -26,7 +26,8 @@ struct Contraction {
   // What others can share these weights by: the same words are the same elements in the same order. Empty: nobody can.
   std::string shared_form() const;
   // Null where only a run knows them.
-  const void* weights() const { return ordered.empty() ? work.operands[wei()].constant : ordered.data(); }
+  const void* weights() const { return work.operands[wei()].constant; }
+  const void* weight_bytes() const { return ordered.empty() ? work.operands[wei()].read() : ordered.data(); }
 };
 
 // The steps after it, as our own products do them.

@@ -61,9 +61,9 @@ std::pair<Loops, int64_t> matrices_of(const Contraction& c, int64_t panel_bytes)
 
 char* pack_weights(const Contraction& c, const PackedContraction& p, int64_t bytes) {
   char* packed = c.context.packed->memory().allocate(size_t(bytes));
+  const char* plain_bytes = static_cast<const char*>(c.weight_bytes());
   p.batches.rows(0, p.batches.row_count(), [&](llvm::ArrayRef<int64_t> at) {
-    p.product.pack(static_cast<const char*>(c.weights()) + at[plain] * size_bytes(p.product.dtype), packed + at[panels],
-                   c.context.threads);
+    p.product.pack(plain_bytes + at[plain] * size_bytes(p.product.dtype), packed + at[panels], c.context.threads);
   });
   return packed;
 }

@@ -49,6 +49,14 @@ std::string word_for(const Plan& plan, const Plan::FlowEntry& user, const Plan::
 struct Entry {
   std::string module, word;
 };
+// A tied table is also the head's: what looks rows up in it says by which module it does.
+std::string module_of(const Plan& plan, const Plan::FlowEntry& user, const Plan::Parameter& p) {
+  llvm::StringRef of_weight = model_name(p);
+  of_weight.consume_back(".weight");
+  const auto made = llvm::find_if(plan.values, [&](const Plan::Value& v) { return v.name == user.result; });
+  const bool is_table = find_op(user.op)->is(Trait::looks_up) && p.dims.size() == 2;
+  return is_table && made != plan.values.end() && !made->module.empty() ? made->module : of_weight.str();
+}
 std::vector<Entry> entries_of(const Plan& plan) {
   std::map<std::string, const Plan::Parameter*> weights;
   std::vector<std::string> names;
@@ -64,10 +72,8 @@ std::vector<Entry> entries_of(const Plan& plan) {
       if (at == weights.end()) continue;
       const std::string word = word_for(plan, e, *at->second);
       if (word.empty()) continue;
-      llvm::StringRef module = model_name(*at->second);
-      module.consume_front(start);
-      module.consume_back(".weight");
-      out.push_back({module.str(), word});
+      const std::string module = module_of(plan, e, *at->second);
+      out.push_back({llvm::StringRef(module).starts_with(start) ? module.substr(start.size()) : module, word});
       weights.erase(at);  // a tied table is told of once, where it is looked up
     }
   return out;

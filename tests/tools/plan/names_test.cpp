@@ -267,6 +267,9 @@ TEST_CASE("a Hugging Face tp_plan is read, and a plan printed as one is the same
     REQUIRE(box.run(plan + Words{"by-plan", "--tp-plan", "llama.json"}).code == 0);
     CHECK(box.run({"diff", "by-strategy", "by-plan"}).out == "no difference\n");
   }
+  const std::string tied = box.run({"inspect", model("opt-tiny-dynamo18"), "--tp-plan"}).out;
+  CHECK(has(tied, R"("model.decoder.embed_tokens": "embedding_rowwise")"));
+  CHECK(!has(tied, "lm_head"));
   const std::string printed = box.run({"inspect", "out", "--tp-plan"}).out;
   CHECK(has(printed, "layers.*.self_attn.q_proj\": \"colwise\""));
   CHECK(has(printed, "layers.*.mlp.down_proj\": \"rowwise\""));
