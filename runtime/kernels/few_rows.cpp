@@ -23,28 +23,36 @@ OPTP_INLINE inline void fetch(const void* from) {
   for (int64_t at = 0; at < bytes; at += line) __builtin_prefetch(static_cast<const char*>(from) + ahead + at);
 }
 
+// So many columns at once, as the compiler's own vectors: as arrays the sums would lie in memory, which weights might
+// overlap, and a token would take twice as long.
+constexpr int64_t lanes = 8;
+using Lanes [[gnu::vector_size(lanes * 4)]] = float;
+using Words [[gnu::vector_size(lanes * 4)]] = uint32_t;
+
 // Elements of weights, and how many terms lie beside each other.
 struct Floats {
   using Element = float;
   static constexpr int64_t terms = 1;
-  template <int M, int64_t columns>
-  OPTP_INLINE static void add(const float* weights, const float (&x)[M][terms], float (&sums)[M][columns]) {
-    for (int64_t c = 0; c < columns; ++c)
-      for (int r = 0; r < M; ++r) sums[r][c] = sums[r][c] + x[r][0] * weights[c];
+  template <int M>
+  OPTP_INLINE static void add(const float* weights, const float (&x)[M][terms], int64_t at, Lanes (&sums)[M]) {
+    Lanes w;
+    __builtin_memcpy(&w, weights + at, sizeof w);
+    for (int r = 0; r < M; ++r) sums[r] += x[r][0] * w;
   }
   static float load(const void* a, int64_t at) { return static_cast<const float*>(a)[at]; }
 };
 struct PairsOfBf16 {
   using Element = uint16_t;
   static constexpr int64_t terms = 2;
-  template <int M, int64_t columns>
-  OPTP_INLINE static void add(const uint16_t* weights, const float (&x)[M][terms], float (&sums)[M][columns]) {
-    for (int64_t c = 0; c < columns; ++c) {
-      uint32_t both;
-      __builtin_memcpy(&both, weights + 2 * c, 4);
-      const float w0 = std::bit_cast<float>(both << 16), w1 = std::bit_cast<float>(both & 0xffff0000u);
-      for (int r = 0; r < M; ++r) sums[r][c] = sums[r][c] + x[r][0] * w0 + x[r][1] * w1;
-    }
+  template <int M>
+  OPTP_INLINE static void add(const uint16_t* weights, const float (&x)[M][terms], int64_t at, Lanes (&sums)[M]) {
+    Words both;
+    __builtin_memcpy(&both, weights + terms * at, sizeof both);
+    const Words first = both << 16, second = both & 0xffff0000u;
+    Lanes w0, w1;
+    __builtin_memcpy(&w0, &first, sizeof w0);
+    __builtin_memcpy(&w1, &second, sizeof w1);
+    for (int r = 0; r < M; ++r) sums[r] = sums[r] + x[r][0] * w0 + x[r][1] * w1;
   }
   static float load(const void* a, int64_t at) { return Bf16::load(static_cast<const uint16_t*>(a)[at]); }
 };
@@ -52,7 +60,8 @@ struct PairsOfBf16 {
 // Sums of a block of columns for M rows. `x`: the rows' terms as floats, zeros behind the last.
 template <class Weights, int M, int64_t columns>
 OPTP_INLINE inline void sum_block(const FewRows& p, const typename Weights::Element* weights, const float* x,
-                                  int64_t x_row, float (&sums)[M][columns]) {
+                                  int64_t x_row, float (&out)[M][columns]) {
+  Lanes sums[columns / lanes][M] = {};
   for (int64_t at = 0; at < p.k; at += p.block_terms, weights += p.next_terms) {
     const int64_t steps = std::min(p.block_terms, (p.k - at + Weights::terms - 1) / Weights::terms * Weights::terms);
     const auto* row = weights;
@@ -61,16 +70,19 @@ OPTP_INLINE inline void sum_block(const FewRows& p, const typename Weights::Elem
       for (int r = 0; r < M; ++r)
         for (int64_t j = 0; j < Weights::terms; ++j) own[r][j] = x[r * x_row + at + t + j];
       fetch<Weights::terms * columns * int64_t(sizeof(*row))>(row);
-      Weights::template add<M, columns>(row, own, sums);
+#pragma GCC unroll 8
+      for (int64_t v = 0; v < columns / lanes; ++v) Weights::add(row, own, v * lanes, sums[v]);
     }
   }
+  for (int r = 0; r < M; ++r)
+    for (int64_t v = 0; v < columns / lanes; ++v) __builtin_memcpy(&out[r][v * lanes], &sums[v][r], sizeof(Lanes));
 }
 
 template <class Weights, int M, int64_t columns>
 void run_blocks(const FewRows& p, const void* weights, const float* x, int64_t x_row, float* y,
                 const float* const* added, int64_t begin, int64_t end) {
   for (int64_t block = begin; block < end; ++block) {
-    float sums[M][columns] = {};
+    float sums[M][columns];
     const auto* own = static_cast<const typename Weights::Element*>(weights) + block * p.next_columns;
     vectorised([&]() OPTP_LAMBDA { sum_block<Weights, M, columns>(p, own, x, x_row, sums); });
     const int64_t count = std::min(columns, p.n - block * columns);
