@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 
+#include "runtime/packed_weights.h"
 #include "tests/runtime/kernel_case.h"
 
 namespace optp {
@@ -62,5 +64,60 @@ TEST_CASE("of a large table in a file the rows that were looked up do not stay i
   }
   ::munmap(mapped, bytes);
   std::fclose(file);
+}
+
+TEST_CASE("data of a file may lie at any address: looked up, multiplied, added, given, by two executables") {
+  constexpr int64_t rows = 40, columns = 24;
+  const auto graph_of = [&](const std::shared_ptr<Tensor>& table, const std::shared_ptr<Tensor>& bias, int64_t count) {
+    auto graph = std::make_unique<Graph>();
+    Builder build(*graph);
+    build.set_fold(false);
+    Value &w = graph->add_data("table", table), &b = graph->add_data("bias", bias);
+    Value& ids = graph->add_input("ids", {DType::i64, {Dim(count)}});
+    const auto make = [&](llvm::StringRef op, llvm::ArrayRef<Value*> operands, Attributes attributes,
+                          const char* name) {
+      return llvm::cantFail(build.create(op, operands, std::move(attributes), name));
+    };
+    Value* found = make("gather", {&w, &ids}, {{"axis", int64_t(0)}}, "found");
+    Value* sum = make("add", {found, &b}, {}, "sum");
+    Value* logits = make("contract", {sum, &w}, {{"loops", contract_loops("m k, n k -> m n")}}, "logits");
+    for (Value* v : {found, logits, &b}) graph->outputs.push_back({v->name, v});
+    return graph;
+  };
+  std::vector<char> file((rows + 1) * columns * 4 + 64);
+  const auto tensor = [&](std::vector<int64_t> dims, size_t offset, size_t first) {
+    auto out = std::make_shared<Tensor>();
+    out->dtype = DType::f32, out->dims.assign(dims.begin(), dims.end());
+    size_t count = 1;
+    for (int64_t d : dims) count *= size_t(d);
+    for (size_t k = 0; k < count; ++k) {
+      const float value = float(int64_t(first + k * 37) % 61) - 30;
+      std::memcpy(file.data() + offset + 4 * k, &value, 4);
+    }
+    out->bytes = {file.data() + offset, count * 4};
+    return out;
+  };
+  std::map<int64_t, HostArrays> expected;
+  for (const size_t odd : {0, 1, 3}) {
+    CAPTURE(odd);
+    const auto table = tensor({rows, columns}, odd, 5), bias = tensor({columns}, rows * columns * 4 + 8 + odd, 11);
+    ExecutableOptions options;
+    options.packed = std::make_shared<PackedWeights>();
+    for (const int64_t count : {7, 1, 7}) {
+      CAPTURE(count);
+      const auto graph = graph_of(table, bias, count);
+      auto executable = Executable::compile(*graph, options);
+      REQUIRE(bool(executable));
+      Array ids;
+      ids.resize(/*floating=*/false, {count});
+      for (int64_t k = 0; k < count; ++k) ids.i[size_t(k)] = k * 29 % rows;
+      const HostArray input = host_array(ids, DType::i64);
+      HostArrays outputs;
+      REQUIRE(text((*executable)->run({{"ids", &input}}, outputs)) == "");
+      if (odd == 0) expected.try_emplace(count, outputs);
+      for (const auto& [name, array] : outputs) CHECK(array.bytes == expected[count][name].bytes);
+    }
+  }
+  CHECK(expected[7]["logits"].bytes.size() == 7 * rows * 4);
 }
 }  // namespace optp

@@ -49,13 +49,15 @@ std::string word_for(const Plan& plan, const Plan::FlowEntry& user, const Plan::
 struct Entry {
   std::string module, word;
 };
-// A tied table is also the head's: what looks rows up in it says by which module it does.
+// A tied table is the head's, too: of its names the one by which the user's module has it.
 std::string module_of(const Plan& plan, const Plan::FlowEntry& user, const Plan::Parameter& p) {
-  llvm::StringRef of_weight = model_name(p);
-  of_weight.consume_back(".weight");
   const auto made = llvm::find_if(plan.values, [&](const Plan::Value& v) { return v.name == user.result; });
-  const bool is_table = find_op(user.op)->is(Trait::looks_up) && p.dims.size() == 2;
-  return is_table && made != plan.values.end() && !made->module.empty() ? made->module : of_weight.str();
+  if (made != plan.values.end())
+    for (const auto* names : {&p.aliases, &p.model_aliases})
+      if (llvm::is_contained(*names, made->module + ".weight")) return made->module;
+  llvm::StringRef own = model_name(p);
+  own.consume_back(".weight");
+  return own.str();
 }
 std::vector<Entry> entries_of(const Plan& plan) {
   std::map<std::string, const Plan::Parameter*> weights;
