@@ -31,7 +31,7 @@ struct ExecutableOptions {
   // A mask of attention that takes no more is computed once, whole, for all that add it; a larger one by blocks with
   // the scores.
   int64_t whole_mask_bytes = 1 << 20;
-  llvm::StringSet<> unread;  // outputs that are not wanted, nor put together from other ranks' parts
+  llvm::StringSet<> unread;               // outputs that are not wanted, nor put together from other ranks' parts
   std::shared_ptr<PackedWeights> packed;  // shared with other executables of the same rank; null: its own
   bool profile = false;
 };
