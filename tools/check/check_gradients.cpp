@@ -177,13 +177,14 @@ llvm::Error TrainingChecker::compare_gradients(double loss, const ArraysAtRoot& 
     auto found = joined(gradient_of(*job_.whole, g), parts, g.output);
     if (!found) return found.takeError();
     int64_t at = 0;
-    const double error = error_of(*found, expected, &at), yardstick = whole.errors[k];
+    const Array numbers = to_array(*found);
+    const double error = error_of(numbers, expected, &at), yardstick = whole.errors[k];
     const double ratio =
         error / std::max({8 * yardstick, 2e-6 * largest(expected), 8 * float32_rounding * addends_[g.output], 1e-30});
     ++row.values;
     row.elements += expected.elements();
     row.error = std::max(row.error, ratio);
-    if (!(ratio <= 1)) fail(row, difference_at({tensor_place("gradient of", g.parameter)}, expected, *found, at));
+    if (!(ratio <= 1)) fail(row, difference_at({tensor_place("gradient of", g.parameter)}, expected, numbers, at));
   }
   rows_.push_back(std::move(row));
   return llvm::Error::success();

@@ -38,7 +38,7 @@ llvm::Expected<double> TrainingChecker::clip_factor(const Job& job, const Moved&
   for (const GradientOutput& g : job.whole->gradients) {
     auto gradient = joined(gradient_of(*job.whole, g), moved.gradients, g.output);
     if (!gradient) return gradient.takeError();
-    for (double x : gradient->f) squares += x * x;
+    for (double x : to_array(*gradient).f) squares += x * x;
   }
   return std::min(1.0, most / (std::sqrt(squares) + 1e-6));
 }
@@ -48,8 +48,7 @@ llvm::Expected<StepOfParameter> TrainingChecker::step_of(const Job& job, const M
   const Value& parameter = *job.whole->find(g.parameter);
   auto gradient = joined(gradient_of(*job.whole, g), moved.gradients, g.output);
   if (!gradient) return gradient.takeError();
-  StepOfParameter out{.parameter = &parameter, .gradient = std::move(*gradient)};
-  for (double& x : out.gradient.f) x *= clip;
+  StepOfParameter out{.parameter = &parameter, .gradient = std::move(*gradient), .clip = clip};
   for (const Update& u : job.whole->updates) {
     if (u.parameter != g.parameter) continue;
     const Value& held = *job.whole->find(u.input);
@@ -66,7 +65,8 @@ llvm::Expected<TrainingChecker::Moved> TrainingChecker::move(const Job& job, Ste
   std::vector<std::string> names;
   for (const Update& u : job.whole->updates)
     if (!u.parameter.empty()) names.push_back(u.input);
-  for (const size_t r : ranks.ranks()) before[r] = ranks.values(r);
+  for (const size_t r : ranks.ranks())
+    for (const auto& [name, array] : ranks.values(r)) before[r][name] = array;  // into the bytes of the step before
   auto loss = ranks.step(dims_, batch.ranks, *job.training.learning_rate);
   if (!loss) return loss.takeError();
   auto held = [](HostArrays& arrays, llvm::StringRef name) -> const HostArray* {
@@ -122,8 +122,8 @@ llvm::Error TrainingChecker::check_optimizer(const std::string& name, const Opti
   Row row{.name = name,
           .against = "float64 arithmetic on each step's own gradients, 3 steps; allowed: 16 roundings",
           .tolerance = 1};
+  PerRank<HostArrays> before(world_.held());
   for (int s = 0; s < steps; ++s) {
-    PerRank<HostArrays> before(world_.held());
     auto moved = move(*job, **ranks, batches_[size_t(s) % 2], before);
     if (!moved) return moved.takeError();
     if (auto e = world_.at_root([&] { return compare_step(*job, *moved, s, row); })) return e;

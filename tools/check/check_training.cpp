@@ -78,8 +78,8 @@ llvm::Expected<std::unique_ptr<Stepper>> TrainingChecker::whole_stepper(const Jo
 const Value& TrainingChecker::gradient_of(const Graph& whole, const GradientOutput& gradient) {
   return *llvm::find_if(whole.outputs, [&](const GraphOutput& o) { return o.name == gradient.output; })->value;
 }
-llvm::Expected<Array> TrainingChecker::joined(const Value& like, const ArraysAtRoot& parts,
-                                              llvm::StringRef name) const {
+llvm::Expected<HostArray> TrainingChecker::joined(const Value& like, const ArraysAtRoot& parts,
+                                                  llvm::StringRef name) const {
   Extents dims;
   for (Dim d : like.type.dims) dims.push_back(*d.constant());
   const HostArray* first = parts.find(0, name);
@@ -90,7 +90,7 @@ llvm::Expected<Array> TrainingChecker::joined(const Value& like, const ArraysAtR
                       return part ? llvm::ArrayRef<char>(part->bytes) : llvm::ArrayRef<char>();
                     });
   if (!whole) return within(words(quoted(like.name)), whole.takeError());
-  return to_array(*whole);
+  return whole;
 }
 llvm::Expected<ArraysAtRoot> TrainingChecker::gather_gradients(const Job& job, const Stepper& ranks) const {
   std::vector<std::string> names;

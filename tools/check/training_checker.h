@@ -63,7 +63,7 @@ class TrainingChecker {
   llvm::Expected<std::unique_ptr<Stepper>> whole_stepper(const Job& job);
   static const Value& gradient_of(const Graph& whole, const GradientOutput& gradient);
   // The ranks' shards of an array put together.
-  llvm::Expected<Array> joined(const Value& like, const ArraysAtRoot& parts, llvm::StringRef name) const;
+  llvm::Expected<HostArray> joined(const Value& like, const ArraysAtRoot& parts, llvm::StringRef name) const;
   llvm::Expected<ArraysAtRoot> gather_gradients(const Job& job, const Stepper& ranks) const;
   llvm::Expected<PerRank<Memory>> measured(Stepper& stepper) const;  // together
 

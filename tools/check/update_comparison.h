@@ -1,7 +1,7 @@
 // One optimizer's update of one parameter against the same in float64 arithmetic.
 #pragma once
+#include "frontend/ir/host_array.h"
 #include "passes/training.h"
-#include "runtime/reference.h"
 #include "tools/check/comparison.h"
 
 namespace optp {
@@ -9,9 +9,10 @@ constexpr double float32_rounding = 0x1p-24;
 
 struct StepOfParameter {
   const Value* parameter;
-  Array gradient;             // clipped
-  NamedArrays before, after;  // the parameter and its state, by the inputs' names
-  int64_t step = 0;           // steps done before
+  HostArray gradient;
+  double clip = 1;           // that the gradient is multiplied by
+  HostArrays before, after;  // the parameter and its state, by the inputs' names
+  int64_t step = 0;          // steps done before
   double learning_rate = 0;
   bool decays = true;  // no --no-decay names it
 };
