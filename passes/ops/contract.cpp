@@ -12,12 +12,11 @@
 // So one op stands for all transposed, batched and broadcast products, and the gradients are contracts again, with the
 // lists in another order: of the layer above dx = "b s n, k n -> b s k" of dy and w, dw = "b s n, b s k -> k n" of dy
 // and x. Einstein's sums as in numpy.einsum.
-#include <Eigen/Core>
-
 #include "frontend/ir/contract_loops.h"
 #include "frontend/ir/formula.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
+#include "passes/ops/float64_product.h"
 #include "passes/ops/support.h"
 
 namespace optp {
@@ -146,15 +145,16 @@ void accumulate_products(llvm::ArrayRef<int64_t> extents, llvm::ArrayRef<Ints> s
     return accumulate(extents, strides, a, b, y);
   Ints outer(extents.begin(), extents.end());
   outer[m] = outer[n] = outer[k] = 1;
-  using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  using Steps = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
   walk(outer, strides, [&](int64_t, llvm::ArrayRef<int64_t> at) {
-    const Eigen::Map<const Matrix, 0, Steps> left(a + at[0], extents[m], extents[k],
-                                                  Steps(strides[0][m], strides[0][k]));
-    const Eigen::Map<const Matrix, 0, Steps> right(b + at[1], extents[k], extents[n],
-                                                   Steps(strides[1][k], strides[1][n]));
-    Eigen::Map<Matrix, 0, Steps>(y + at[2], extents[m], extents[n], Steps(strides[2][m], strides[2][n])).noalias() +=
-        left * right;
+    add_product({.m = extents[m],
+                 .k = extents[k],
+                 .n = extents[n],
+                 .a = a + at[0],
+                 .b = b + at[1],
+                 .y = y + at[2],
+                 .a_steps = {strides[0][m], strides[0][k]},
+                 .b_steps = {strides[1][k], strides[1][n]},
+                 .y_steps = {strides[2][m], strides[2][n]}});
   });
 }
 

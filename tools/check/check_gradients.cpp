@@ -4,16 +4,22 @@
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "tools/check/first_nan.h"
+#include "tools/check/in_parts.h"
 #include "tools/check/training_checker.h"
 #include "tools/cli/progress.h"
 
 namespace optp {
 namespace {
 double largest(const Array& a) {
-  double top = 0;
-  for (int64_t k = 0; k < a.elements(); ++k)
-    if (const double x = std::fabs(a.number(k)); std::isfinite(x)) top = std::max(top, x);
-  return top;
+  return in_parts(
+      a.elements(),
+      [&](int64_t from, int64_t to) {
+        double top = 0;
+        for (int64_t k = from; k < to; ++k)
+          if (const double x = std::fabs(a.number(k)); std::isfinite(x)) top = std::max(top, x);
+        return top;
+      },
+      [](double& all, double part) { all = std::max(all, part); });
 }
 double error_of(const Array& a, const Array& b, int64_t* worst = nullptr) {
   double most = 0;

@@ -65,8 +65,11 @@ llvm::Expected<TrainingChecker::Moved> TrainingChecker::move(const Job& job, Ste
   std::vector<std::string> names;
   for (const Update& u : job.whole->updates)
     if (!u.parameter.empty()) names.push_back(u.input);
-  for (const size_t r : ranks.ranks())
+  const auto held_ranks = ranks.ranks();
+  llvm::parallelFor(0, held_ranks.size(), [&](size_t k) {
+    const size_t r = held_ranks[k];
     for (const auto& [name, array] : ranks.values(r)) before[r][name] = array;  // into the bytes of the step before
+  });
   auto loss = ranks.step(dims_, batch.ranks, *job.training.learning_rate);
   if (!loss) return loss.takeError();
   auto held = [](HostArrays& arrays, llvm::StringRef name) -> const HostArray* {

@@ -8,6 +8,7 @@
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/check/first_nan.h"
+#include "tools/check/in_parts.h"
 #include "tools/cli/progress.h"
 
 namespace optp {
@@ -15,17 +16,32 @@ namespace {
 // Masks hold the lowest float; it says nothing of what the others are.
 constexpr double mask_like = 1e30;
 double largest(const Array& a) {
-  double top = 0;
-  for (int64_t k = 0; k < a.elements(); ++k)
-    if (const double x = std::fabs(a.number(k)); x > top && x < mask_like) top = x;
-  return top;
+  return in_parts(
+      a.elements(),
+      [&](int64_t from, int64_t to) {
+        double top = 0;
+        for (int64_t k = from; k < to; ++k)
+          if (const double x = std::fabs(a.number(k)); x > top && x < mask_like) top = x;
+        return top;
+      },
+      [](double& all, double part) { all = std::max(all, part); });
+}
+void widen(Roundings::Size& size, double largest, double smallest) {
+  if (smallest == 0) return;
+  size.largest = std::max(size.largest, largest);
+  size.smallest = size.smallest == 0 ? smallest : std::min(size.smallest, smallest);
 }
 void widen(Roundings::Size& size, const Array& a) {
-  for (int64_t k = 0; k < a.elements(); ++k)
-    if (const double x = std::fabs(a.number(k)); x > 0 && x < mask_like) {
-      size.largest = std::max(size.largest, x);
-      size.smallest = size.smallest == 0 ? x : std::min(size.smallest, x);
-    }
+  const Roundings::Size own = in_parts(
+      a.elements(),
+      [&](int64_t from, int64_t to) {
+        Roundings::Size part;
+        for (int64_t k = from; k < to; ++k)
+          if (const double x = std::fabs(a.number(k)); x > 0 && x < mask_like) widen(part, x, x);
+        return part;
+      },
+      [](Roundings::Size& all, const Roundings::Size& part) { widen(all, part.largest, part.smallest); });
+  widen(size, own.largest, own.smallest);
 }
 double distance(double x, double y) {
   if (std::isnan(x) != std::isnan(y)) return INFINITY;
@@ -212,17 +228,29 @@ double LocalComparison::compare(const Node& node, const Value& value, const Arra
     fault_phase_ = node.phase;
     return INFINITY;
   }
-  double most = 0, apart = 0;
-  int64_t at = 0;
-  for (int64_t k = 0; k < expected.elements(); ++k) {
-    const double x = found.number(k), y = expected.number(k);
-    double d = distance(x, y);
-    if (d == 0) continue;
-    apart = std::max(apart, d);
-    const double by = std::max(scale, std::isfinite(y) ? std::fabs(y) : 0.0);
-    d = by > 0 ? d / by : INFINITY;
-    if (d > most) most = d, at = k;
-  }
+  struct Apart {
+    double most = 0, apart = 0;
+    int64_t at = 0;
+  };
+  const auto [most, apart, at] = in_parts(
+      expected.elements(),
+      [&](int64_t from, int64_t to) {
+        Apart part;
+        for (int64_t k = from; k < to; ++k) {
+          const double x = found.number(k), y = expected.number(k);
+          double d = distance(x, y);
+          if (d == 0) continue;
+          part.apart = std::max(part.apart, d);
+          const double by = std::max(scale, std::isfinite(y) ? std::fabs(y) : 0.0);
+          d = by > 0 ? d / by : INFINITY;
+          if (d > part.most) part.most = d, part.at = k;
+        }
+        return part;
+      },
+      [](Apart& all, const Apart& part) {
+        all.apart = std::max(all.apart, part.apart);
+        if (part.most > all.most) all.most = part.most, all.at = part.at;
+      });
   f.elements += expected.elements();
   f.error = std::max(f.error, most);
   if (!(most <= tolerance)) {

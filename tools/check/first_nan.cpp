@@ -7,6 +7,7 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
+#include "tools/check/in_parts.h"
 
 namespace optp {
 namespace {
@@ -22,13 +23,21 @@ bool has_nan(const Array& a) {
 }
 
 FirstNan::Range FirstNan::range_of(const Array& a) {
-  Range out;
-  for (int64_t k = 0; k < a.elements(); ++k) {
-    const double x = a.number(k);
-    out.nan |= std::isnan(x);
-    out.low = std::min(out.low, x), out.high = std::max(out.high, x);  // neither takes a NaN
-  }
-  return out;
+  return in_parts(
+      a.elements(),
+      [&](int64_t from, int64_t to) {
+        Range part;
+        for (int64_t k = from; k < to; ++k) {
+          const double x = a.number(k);
+          part.nan |= std::isnan(x);
+          part.low = std::min(part.low, x), part.high = std::max(part.high, x);  // neither takes a NaN
+        }
+        return part;
+      },
+      [](Range& all, const Range& part) {
+        all.nan |= part.nan;
+        all.low = std::min(all.low, part.low), all.high = std::max(all.high, part.high);
+      });
 }
 const FirstNan::Range& FirstNan::range_of(const Value& operand) {
   const auto [it, is_new] = ranges_.try_emplace(&operand);

@@ -69,18 +69,66 @@ llvm::Expected<SomeElements> step_in_float64(const StepOfParameter& step, const 
     if (!u.parameter.empty()) some.after[u.input] = std::move((*out)[0][u.output]);
   return some;
 }
+// How far each element of a result may be from what was worked out, in float32, as roundings of what it is summed up
+// of.
+class AllowedErrors {
+ public:
+  AllowedErrors(const StepOfParameter& step, const TrainingOptions& options)
+      : step_(step), options_(with_defaults(options.optimizer)) {
+    decay_ = find_optimizer(options_.name)->decays_parameter || !step.decays ? 0 : *options_.weight_decay;
+    const auto steps = double(step.step + 1);
+    first_correction_ = 1 - std::pow(*options_.beta1, steps);
+    second_correction_ = 1 - std::pow(*options_.beta2, steps);
+  }
+  // Of the input `value`'s next state. One loop for each part of the formula: such loops vectorise.
+  llvm::ArrayRef<double> of(const SomeElements& some, llvm::StringRef value, bool is_of_squares) {
+    const std::string& name = step_.parameter->name;
+    const bool is_parameter = value == name;
+    const double *g = some.gradient.f.data(), *p = some.before.find(name)->second.f.data();
+    const double *was = some.before.find(value)->second.f.data(), *wanted = some.after.find(value)->second.f.data();
+    const size_t n = some.gradient.f.size();
+    std::vector<double>& sum = allowed_;
+    sum.resize(n);
+    for (size_t k = 0; k < n; ++k) sum[k] = std::fabs(g[k]) + decay_ * std::fabs(p[k]);
+    // What is added up may cancel; its roundings stay.
+    if (is_of_squares)
+      for (double& x : sum) x *= x;
+    auto state = [&](const NamedArrays& values, const char* kind) -> const double* {
+      const auto it = is_parameter ? values.find(name + kind) : values.end();
+      return it == values.end() ? nullptr : it->second.f.data();
+    };
+    if (const double* buffer = state(some.before, ".momentum_buffer")) {
+      const double* next = state(some.after, ".momentum_buffer");
+      for (size_t k = 0; k < n; ++k) sum[k] += std::fabs(buffer[k]) + std::fabs(next[k]);
+    }
+    // Adam divides the sum of these by what it says their size is.
+    if (const double* first = state(some.before, ".exp_avg")) {
+      const double* second = state(some.after, ".exp_avg_sq");
+      for (size_t k = 0; k < n; ++k)
+        sum[k] = (sum[k] + std::fabs(first[k])) / first_correction_ /
+                 (std::sqrt(second[k] / second_correction_) + *options_.epsilon);
+    }
+    const double factor = is_parameter ? step_.learning_rate : 1;
+    for (size_t k = 0; k < n; ++k)
+      sum[k] = most_roundings * float32_rounding * (std::fabs(was[k]) + std::fabs(wanted[k]) + factor * sum[k]) + 1e-40;
+    return sum;
+  }
+
+ private:
+  const StepOfParameter& step_;
+  const OptimizerOptions options_;
+  double decay_, first_correction_, second_correction_;
+  std::vector<double> allowed_;
+};
 }  // namespace
 
 llvm::Expected<std::optional<Diagnostic>> compare_update(const StepOfParameter& step, const TrainingOptions& options,
                                                          Row& row) {
-  const std::string& name = step.parameter->name;
-  const OptimizerOptions o = with_defaults(options.optimizer);
-  const double decay = find_optimizer(o.name)->decays_parameter || !step.decays ? 0 : *o.weight_decay;
-  const auto steps = double(step.step + 1);
-  const double first_correction = 1 - std::pow(*o.beta1, steps), second_correction = 1 - std::pow(*o.beta2, steps);
   const auto elements = size_t(count_of(step.gradient.dims));
   std::optional<Diagnostic> fault;
   std::unique_ptr<UpdateOfSome> update;
+  AllowedErrors allowed_errors(step, options);
+  std::vector<double> ratios;
 
   for (size_t from = 0; from < elements; from += most_elements) {
     const size_t count = std::min(most_elements, elements - from);
@@ -91,39 +139,23 @@ llvm::Expected<std::optional<Diagnostic>> compare_update(const StepOfParameter& 
     }
     auto some = step_in_float64(step, *update, from, count);
     if (!some) return some.takeError();
-    const Array& parameter = some->before.find(name)->second;
     for (const auto& [value, wanted] : some->after) {
       const HostArray& after = step.after.find(value)->second;
-      const Array now = part(after, from, count), &was = some->before.find(value)->second;
-      const bool is_parameter = value == name;
-      const bool second = update->of_squares.count(value) > 0;
-      auto state = [&](const NamedArrays& values, const char* kind) -> const double* {
-        const auto it = is_parameter ? values.find(name + kind) : values.end();
-        return it == values.end() ? nullptr : it->second.f.data();
-      };
-      const double *buffer_was = state(some->before, ".momentum_buffer"),
-                   *buffer_now = state(some->after, ".momentum_buffer");
-      const double *first_was = state(some->before, ".exp_avg"), *second_now = state(some->after, ".exp_avg_sq");
+      const Array now = part(after, from, count);
+      const llvm::ArrayRef<double> allowed = allowed_errors.of(*some, value, update->of_squares.contains(value));
       row.values += from == 0;
       row.elements += wanted.elements();
-      double most = 0;
-      size_t worst = 0;
-      for (size_t k = 0; k < wanted.f.size(); ++k) {
-        const double pull = std::fabs(some->gradient.f[k]) + decay * std::fabs(parameter.f[k]);
-        // What is added up may cancel; its roundings stay.
-        double addends = second ? pull * pull : pull;
-        if (buffer_was) addends += std::fabs(buffer_was[k]) + std::fabs(buffer_now[k]);
-        // Adam divides the sum of these by what it says their size is.
-        if (first_was)
-          addends = (addends + std::fabs(first_was[k])) / first_correction /
-                    (std::sqrt(second_now[k] / second_correction) + *o.epsilon);
-        if (is_parameter) addends *= step.learning_rate;
-        const double found = now.f[k];
-        const double allowed =
-            most_roundings * float32_rounding * (std::fabs(was.f[k]) + std::fabs(wanted.f[k]) + addends) + 1e-40;
-        const double ratio = std::isfinite(found) ? std::fabs(found - wanted.f[k]) / allowed : INFINITY;
-        if (ratio > most) most = ratio, worst = k;
+      ratios.resize(count);
+      bool is_finite = true;
+      for (size_t k = 0; k < count; ++k) {
+        ratios[k] = std::fabs(now.f[k] - wanted.f[k]) / allowed[k];
+        is_finite &= ratios[k] < INFINITY;
       }
+      if (!is_finite)
+        for (double& ratio : ratios)
+          if (!(ratio < INFINITY)) ratio = INFINITY;  // NaN is infinitely far
+      const auto worst = size_t(std::max_element(ratios.begin(), ratios.end()) - ratios.begin());
+      const double most = ratios[worst];
       row.error = std::max(row.error, most);
       if (!(most > 1) || fault) continue;
       fault = error(Code::difference)
