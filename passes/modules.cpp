@@ -38,24 +38,48 @@ bool equal(const Learned& a, const Learned& b) {
 }
 }  // namespace
 
+namespace {
+// The same for elements in any order.
+template <class Element>
+uint64_t sum_of(llvm::ArrayRef<char> bytes) {
+  uint64_t sum = 0;
+  for (size_t k = 0; k + sizeof(Element) <= bytes.size(); k += sizeof(Element)) {
+    Element element;
+    std::memcpy(&element, bytes.data() + k, sizeof element);
+    const uint64_t bits = element * uint64_t(0x9e3779b97f4a7c15);  // so that a sum tells more than the elements' mean
+    sum += bits ^ bits >> 29;
+  }
+  return sum;
+}
+uint64_t sum_of(llvm::ArrayRef<char> bytes, size_t element) {
+  switch (element) {
+    case 1:
+      return sum_of<uint8_t>(bytes);
+    case 2:
+      return sum_of<uint16_t>(bytes);
+    case 4:
+      return sum_of<uint32_t>(bytes);
+    default:
+      return sum_of<uint64_t>(bytes);
+  }
+}
+}  // namespace
+
 uint64_t content_hash(const Tensor& tensor, bool any_order) {
   const auto element = size_t(size_bytes(tensor.dtype));
   if (element == 0) return 0;
   llvm::SmallVector<int64_t, 4> dims(tensor.dims);
   if (any_order) llvm::sort(dims);
   uint64_t hash = 0;
-  if (any_order) {
-    for (size_t k = 0; k + element <= tensor.bytes.size(); k += element) {
-      uint64_t bits = 0;
-      std::memcpy(&bits, tensor.bytes.data() + k, std::min(element, sizeof bits));
-      bits *= 0x9e3779b97f4a7c15;  // so that a sum tells more than the elements' mean
-      hash += bits ^ bits >> 29;
-    }
-  } else {
+  // In pieces, let go of one by one: or all weights that are hashed would be in memory at once.
+  for_each_piece(tensor, [&](llvm::ArrayRef<char> piece) {
     hash =
-        llvm::xxh3_64bits(llvm::ArrayRef(reinterpret_cast<const uint8_t*>(tensor.bytes.data()), tensor.bytes.size()));
-  }
-  let_go(tensor);  // or all weights that are hashed would be in memory at once
+        any_order
+            ? hash + sum_of(piece, element)
+            : (hash ^ llvm::xxh3_64bits(llvm::ArrayRef(reinterpret_cast<const uint8_t*>(piece.data()), piece.size()))) *
+                  0x100000001b3;
+    return true;
+  });
   for (int64_t d : dims) hash = (hash ^ uint64_t(d)) * 0x100000001b3;
   return hash;
 }

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "frontend/ir/file_pages.h"
 #include "frontend/ir/op.h"
 
 namespace optp {
@@ -64,22 +65,43 @@ bool is_constant_valued(const Tensor& tensor) {
          std::memcmp(tensor.bytes.data(), tensor.bytes.data() + element, tensor.bytes.size() - element) == 0;
 }
 
+namespace {
+// Of a tall matrix and a wide one. In strips, let go of one by one, and in these by blocks, so that both sides are read
+// in cache lines; most unequal pairs end in the first.
+bool are_transposes(const Tensor& tall, const Tensor& wide) {
+  const size_t element = size_t(size_bytes(tall.dtype)), rows = size_t(tall.dims[0]), columns = size_t(tall.dims[1]);
+  constexpr size_t block = 32;
+  const size_t strip = std::max<size_t>(1, (size_t(16) << 20) / (block * columns * element)) * block;
+  bool are_equal = true;
+  for (size_t first = 0; are_equal && first < rows; first += strip) {
+    const size_t end = std::min(rows, first + strip);
+    for (size_t r0 = first; are_equal && r0 < end; r0 += block)
+      for (size_t c0 = 0; are_equal && c0 < columns; c0 += block)
+        for (size_t r = r0; are_equal && r < std::min(end, r0 + block); ++r)
+          for (size_t c = c0; are_equal && c < std::min(columns, c0 + block); ++c)
+            are_equal = std::memcmp(tall.bytes.data() + (r * columns + c) * element,
+                                    wide.bytes.data() + (c * rows + r) * element, element) == 0;
+    if (tall.in_file) let_go(tall.bytes.slice(first * columns * element, (end - first) * columns * element));
+    if (wide.in_file) let_go(wide.bytes);
+  }
+  return are_equal;
+}
+}  // namespace
+
 bool equal_contents(const Tensor& a, const Tensor& b, bool transposed) {
   if (a.dtype != b.dtype || a.is_missing() || b.is_missing() || a.bytes.size() != b.bytes.size()) return false;
-  if (!transposed)
-    return a.dims == b.dims &&
-           (a.bytes.data() == b.bytes.data() || std::memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0);
-  if (a.dims.size() != 2 || b.dims.size() != 2 || a.dims[0] != b.dims[1] || a.dims[1] != b.dims[0]) return false;
-  const size_t element = size_t(size_bytes(a.dtype)), rows = size_t(a.dims[0]), columns = size_t(a.dims[1]);
-  // By blocks, so that both sides are read in cache lines; most unequal pairs end in the first.
-  constexpr size_t block = 32;
-  for (size_t r0 = 0; r0 < rows; r0 += block)
-    for (size_t c0 = 0; c0 < columns; c0 += block)
-      for (size_t r = r0; r < std::min(rows, r0 + block); ++r)
-        for (size_t c = c0; c < std::min(columns, c0 + block); ++c)
-          if (std::memcmp(a.bytes.data() + (r * columns + c) * element, b.bytes.data() + (c * rows + r) * element,
-                          element) != 0)
-            return false;
-  return true;
+  if (transposed)
+    return a.dims.size() == 2 && b.dims.size() == 2 && a.dims[0] == b.dims[1] && a.dims[1] == b.dims[0] &&
+           (a.dims[0] >= a.dims[1] ? are_transposes(a, b) : are_transposes(b, a));
+  if (a.dims != b.dims) return false;
+  if (a.bytes.data() == b.bytes.data()) return true;
+  bool are_equal = true;
+  for_each_piece(a, [&](llvm::ArrayRef<char> piece) {
+    const llvm::ArrayRef<char> other = b.bytes.slice(size_t(piece.data() - a.bytes.data()), piece.size());
+    are_equal = std::memcmp(piece.data(), other.data(), piece.size()) == 0;
+    if (b.in_file) let_go(other);
+    return are_equal;
+  });
+  return are_equal;
 }
 }  // namespace optp

@@ -120,10 +120,24 @@ llvm::Error Executable::State::load_data(Root& root, bool as_bytes) {
   let_go(*v.data);
   return llvm::Error::success();
 }
+// Where the float32 lie that a table is rounded from, if the rank holds it in one run of them: a copy in half precision
+// would stand beside what the same weights are packed into.
+std::optional<Executable::State::Place> Executable::State::wide_table(const Value& v) {
+  if (context.plan_only || !v.is_data() || !v.data->wide) return std::nullopt;
+  if (const auto known = wide.find(&v); known != wide.end()) return known->second;
+  llvm::SmallVector<llvm::ArrayRef<char>, 2> runs;
+  for_each_run(v.data_shard(), *v.data->wide, [&](llvm::ArrayRef<char> run) { runs.push_back(run); });
+  if (runs.size() != 1 || int64_t(runs[0].size()) != 2 * spec_of(v).bytes()) return std::nullopt;
+  const Place place{add_root(Root::Kind::constant, int64_t(runs[0].size())), 0};
+  roots[size_t(place.root)].mapped = runs[0].data();
+  return wide[&v] = place;
+}
 
-// Of what is still read as bytes the copy is not needed, unless something reads its elements at run time.
+// Of what is still read as bytes, or can be rounded again, the copy is not needed, unless something reads its elements
+// at run time.
 void Executable::State::let_go_of_copy(Root& root) {
-  if (!root.owned.get() || !root.mapped || root.read_elements) return;
+  const bool can_be_made_again = root.mapped || (root.data && root.data->data->wide);
+  if (!root.owned.get() || !can_be_made_again || root.read_elements) return;
   root.owned.reset();
   root.loaded = false;
 }
@@ -355,10 +369,15 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   step.last = fused.last;
   step.nodes = fused.nodes;
   for (const Node* n : fused.nodes) step.flops += double(flops_of(*n).constant().value_or(0));
-  for (size_t k = 0; k < fused.operands.size(); ++k)
-    if (is_table(fused, k))
-      if (auto e = load(*fused.operands[k], /*as_bytes=*/true)) return e;
+  std::optional<Place> wide_operand;
+  if (is_table(fused, 0)) wide_operand = wide_table(*fused.operands[0]);
+  if (is_table(fused, 0) && !wide_operand)
+    if (auto e = load(*fused.operands[0], /*as_bytes=*/true)) return e;
   step.work = work_of(fused);
+  if (wide_operand) {
+    step.work.operands[0].is_wide = true;
+    step.work.operands[0].in_file = fused.operands[0]->data->wide->in_file;
+  }
   if (fused.anchor->op->collective) {
     auto call = collective_step(*fused.anchor);
     if (!call) return call.takeError();
@@ -382,13 +401,13 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
     }
   }
   for (size_t k = 0; k < fused.operands.size(); ++k)
-    if (!(step.kernel.packed >> k & 1))
+    if (!(step.kernel.packed >> k & 1) && !(k == 0 && wide_operand))
       if (auto e = load(*fused.operands[k], is_table(fused, k))) return e;
   flops += step.flops;
   memory.packed_bytes += step.kernel.packed_bytes;
   const int64_t now = int64_t(steps.size());
   for (size_t k = 0; k < fused.operands.size(); ++k) {
-    const Place place = places.lookup(fused.operands[k]);
+    const Place place = k == 0 && wide_operand ? *wide_operand : places.lookup(fused.operands[k]);
     Root& root = roots[size_t(place.root)];
     if (!(step.kernel.packed >> k & 1))
       root.read = true, root.read_elements |= !is_table(fused, k);

@@ -87,6 +87,7 @@ struct Executable::State {
   std::vector<const Step*> begun;             // collectives of this run, in order
   size_t awaited = 0;                         // of them
   llvm::DenseMap<const Node*, Kernel> early;  // compiled before the others, by their last node
+  llvm::DenseMap<const Value*, Place> wide;   // tables in float32 that are rounded row by row
 
   State(const Graph& g, const ExecutableOptions& o) : graph(g), options(o), queue(o.communicator) {}
 
@@ -111,6 +112,7 @@ struct Executable::State {
   llvm::Error check_weights() const;
   llvm::Error load(const Value& v, bool as_bytes = false);
   llvm::Error load_data(Root& root, bool as_bytes);
+  std::optional<Place> wide_table(const Value& v);
   static void let_go_of_copy(Root& root);
   void used(const Node& node);
   Work work_of(const FusedStep& fused);

@@ -23,6 +23,7 @@ struct TensorSpec {
   std::function<const void*()> read;
   bool is_data = false;  // of the model: the same in each executable of a rank
   bool in_file = false;  // pages of a file, to let go of and read again (frontend/ir/file_pages.h)
+  bool is_wide = false;  // a lookup's table: its bytes are float32, of which each row is rounded as it is read
 
   int64_t elements() const { return count_of(dims); }
   int64_t bytes() const { return elements() * size_bytes(dtype); }

@@ -332,7 +332,7 @@ int main(int argc, char** argv) {
   install_mapping_guard();
   // Large blocks go back to the system as soon as they are free: weights that were packed, arrays of one run. Else the
   // first that is freed makes the allocator keep all that are as large.
-  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 18);
   abandon_outputs_on_signal();
   int code;
   try {

@@ -15,6 +15,16 @@ void let_go(llvm::ArrayRef<char> bytes) {
   // NOLINTNEXTLINE(performance-no-int-to-ptr): rounded to pages as a number
   (void)::madvise(reinterpret_cast<void*>(first), size_t(end - first), MADV_DONTNEED);
 }
+void for_each_piece(const Tensor& tensor, llvm::function_ref<bool(llvm::ArrayRef<char>)> look) {
+  constexpr size_t most = size_t(16) << 20;
+  bool goes_on = true;
+  for (llvm::ArrayRef<char> left = tensor.bytes; goes_on && !left.empty();) {
+    const llvm::ArrayRef<char> piece = left.take_front(most);
+    left = left.drop_front(piece.size());
+    goes_on = look(piece);
+    if (tensor.in_file) let_go(piece);
+  }
+}
 void let_go(const Tensor& tensor) {
   const Tensor& stored = tensor.wide ? *tensor.wide : tensor;
   if (stored.in_file) let_go(stored.bytes);

@@ -3,6 +3,7 @@
 // ranks hold.
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/file_pages.h"
+#include "frontend/ir/half.h"
 #include "runtime/kernel.h"
 #include "runtime/kernels/strided.h"
 
@@ -70,6 +71,22 @@ llvm::Expected<Kernel> by_sum(const Work& work, const Make& make) {
 // time, beside what the same weights were packed into for a product. So they are let go of after so many rows.
 constexpr int64_t large_table_bytes = 8 << 20, rows_at_once = 8;
 
+// A row of float32, which may lie anywhere, to half precision.
+template <class Half>
+void round_row(const char* from, char* to, int64_t elements) {
+  for (int64_t k = 0; k < elements; ++k) {
+    float wide;
+    std::memcpy(&wide, from + 4 * k, 4);
+    const uint16_t half = Half::store(wide);
+    std::memcpy(to + 2 * k, &half, 2);
+  }
+}
+using RoundRow = void (*)(const char* from, char* to, int64_t elements);
+RoundRow rounding_of(const TensorSpec& table) {
+  if (!table.is_wide) return nullptr;
+  return table.dtype == DType::bf16 ? round_row<Bf16> : round_row<F16>;
+}
+
 template <class Index>
 llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context) {
   const Node& node = *work.node;
@@ -79,8 +96,10 @@ llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context)
                       size_bytes(table.dtype);
   Kernel kernel;
   const int64_t rows = at.outer * at.count;
-  const bool lets_go = table.in_file && table.bytes() >= large_table_bytes;
-  kernel.run = [=, &node, bytes = size_t(table.bytes()), threads = context.threads,
+  const RoundRow round = rounding_of(table);
+  const int64_t run_in_table = round ? 2 * run : run, table_bytes = round ? 2 * table.bytes() : table.bytes();
+  const bool lets_go = table.in_file && table_bytes >= large_table_bytes;
+  kernel.run = [=, &node, bytes = size_t(table_bytes), threads = context.threads,
                 read = int64_t(0)](const KernelCall& call) mutable -> llvm::Error {
     const Index* index = static_cast<const Index*>(call.in[1]);
     if (auto e = at.check(node, index)) return e;
@@ -90,10 +109,13 @@ llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context)
     auto copy = [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k) {
         const int64_t row = at.row(int64_t(index[k % at.count]));
-        if (at.is_here(row))
-          std::memcpy(to + k * run, from + ((k / at.count) * at.rows + row) * run, size_t(run));
-        else
+        const char* in_table = from + ((k / at.count) * at.rows + row) * run_in_table;
+        if (!at.is_here(row))
           std::memset(to + k * run, 0, size_t(run));
+        else if (round)
+          round(in_table, to + k * run, run / 2);
+        else
+          std::memcpy(to + k * run, in_table, size_t(run));
       }
     };
     const int64_t step = lets_go ? rows_at_once : rows;

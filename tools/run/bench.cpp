@@ -52,6 +52,7 @@ llvm::Error prepare(const BenchOptions& o, const World& world, Subject& s) {
     s.unread[r] = copied_outputs(**g, s.job.whole->mesh, int64_t(r));
     s.graphs[r] = std::move(*g);
   }
+  let_go_of_compilation(s.job);
   return llvm::Error::success();
 }
 // Of the first input of ids.

@@ -62,11 +62,12 @@ void draw_weights(llvm::ArrayRef<Graph*> graphs, uint64_t seed) {
   for (const Graph* g : graphs)
     for (const Value* v : g->data())
       for (const std::string& alias : v->aliases) copies[alias] = {v->name, v->data->dims};
-  std::map<std::string, std::shared_ptr<const Tensor>> drawn;
+  // --compute keeps in half precision what the file has in float32: the same numbers, rounded.
+  std::map<std::pair<std::string, DType>, std::shared_ptr<const Tensor>> drawn;
   for (Graph* g : graphs)
     for (Value* v : g->data()) {
       if (!is_drawn(*v)) continue;
-      auto& tensor = drawn[v->name];
+      auto& tensor = drawn[{v->name, v->type.dtype}];
       if (!tensor) {
         const llvm::ArrayRef<int64_t> dims = v->data->dims;
         std::vector<float> values(is_float(v->type.dtype) ? size_t(count_of(dims)) : 0);
