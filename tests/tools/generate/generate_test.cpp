@@ -85,19 +85,22 @@ TEST_CASE("greedy tokens are those of the graph without caches, on any number of
 
 TEST_CASE("a folder that partition --kv-cache wrote generates what the model does") {
   const Sandbox box;
-  for (const char* name : {"opt-tiny", "llama-tiny-dynamo"}) {
-    CAPTURE(name);
-    const std::vector<std::string> asked = {"--prompt-ids", "2,100,19", "--tokens", "6"};
-    const Result from_model = generate(box, model_of(name), asked);
-    REQUIRE(from_model.code == 0);
-    REQUIRE(
-        box.run({"partition", model_of(name), "--devices", "3", "--kv-cache", "9", "-o", "out", "--overwrite"}).code ==
-        0);
-    const Result from_folder = generate(box, "out", asked);
-    CAPTURE(from_folder.err);
-    CHECK(from_folder.code == 0);
-    CHECK(from_folder.out == from_model.out);
-  }
+  for (const char* name : {"opt-tiny", "llama-tiny-dynamo"})
+    for (const char* compute : {"f32", "bf16"}) {  // bf16: the model's tables are rounded row by row, the folder's are
+      CAPTURE(name);
+      CAPTURE(compute);
+      const std::vector<std::string> asked = {"--prompt-ids", "2,100,19", "--tokens", "6"},
+                                     cut = {"--devices", "3", "--compute", compute};
+      const Result from_model = generate(box, model_of(name), asked + cut);
+      REQUIRE(from_model.code == 0);
+      const std::vector<std::string> partition = {"partition", model_of(name), "--kv-cache", "9",
+                                                  "-o",        "out",          "--overwrite"};
+      REQUIRE(box.run(partition + cut).code == 0);
+      const Result from_folder = generate(box, "out", asked);
+      CAPTURE(from_folder.err);
+      CHECK(from_folder.code == 0);
+      CHECK(from_folder.out == from_model.out);
+    }
 }
 
 TEST_CASE("a decoder with caches communicates as often as the model does, also with fewer heads than devices") {

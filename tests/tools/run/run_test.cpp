@@ -53,9 +53,10 @@ TEST_CASE("a model without weights is partitioned, and runs on drawn ones that a
       CHECK(difference(first, logits) < 1e-5);  // float32 sums in another order
       fs::remove_all(box / "res");
     }
-  CHECK(
-      box.run({"check", "m.onnx", "--devices", "3", "--random-weights", "7", "--dim", "batch=2", "--dim", "sequence=8"})
-          .code == 0);
+  for (const char* compute : {"f32", "bf16"})
+    CHECK(box.run({"check", "m.onnx", "--devices", "3", "--random-weights", "7", "--dim", "batch=2", "--dim",
+                   "sequence=8", "--compute", compute})
+              .code == 0);
 }
 
 TEST_CASE("drawn ids are spread over the whole table, however its rows are split") {
