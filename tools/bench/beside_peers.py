@@ -111,6 +111,7 @@ def main():
         rows.append(f"| {name} | {medians[None]:.1f} | {f'{best} {peers[best]:.1f}' if best else ''} | {f'{ratio:.2f}' if best else ''} | "
                     f"{f'{limit:.1f}' if limit else ''} | {', '.join(f'{e} {t:.1f}' for e, t in sorted(peers.items(), key=lambda x: x[1]) if e != best)} | "
                     f"{mib(peaks[None])}{f', {best} {mib(peaks[best])}' if best else ''} |")
+        print(rows[-1], file=sys.stderr)  # all are minutes' work: what is known is shown
     print(f"{datetime.date.today()}, {machine.get('processor')}, {machine.get('cores')} cores, {machine.get('instruction_set')}; "
           + ", ".join(f"{e} {v}" for e, v in versions.items() if v) + f", oneDNN {machine.get('onednn')}; {o.rounds} turns of each.\n")
     print("| work, ms | ours | best peer | ours / best | products alone | others | peak memory |\n| --- | --- | --- | --- | --- | --- | --- |")

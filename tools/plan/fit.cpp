@@ -10,6 +10,7 @@
 #include "passes/plan/plan_parts.h"
 #include "tools/cli/progress.h"
 #include "tools/plan/plan_text.h"
+#include "tools/run/ports.h"
 
 namespace optp {
 namespace {
@@ -50,8 +51,8 @@ std::vector<DeviceMemory> memory_of(const Plan& plan, const Plan* decoder) {
         const int64_t bytes = number_at((*p.layout)[size_t(d.rank)].bytes, dims);
         if (is_cache(p))
           m.cache_bytes += is_same_cache(p) ? 0 : bytes;
-        else if (is_read_or_given(p.role))
-          m.port_bytes += bytes;
+        else if (is_read_or_given(p.role) && (ports == &plan.inputs || !is_copy(p, size_t(d.rank))))
+          m.port_bytes += bytes;  // a result that several devices have whole is put together on the first
       }
   }
   if (decoder && plan.state.empty())
