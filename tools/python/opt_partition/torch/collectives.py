@@ -1,6 +1,6 @@
 """The four collectives of docs/collectives.md over torch.distributed, for uneven chunks too.
 
-Where the order of additions can be kept (`ordered`, the default without GPUs), contributions are added in the order
+Where the order of additions can be kept (`ordered`, the default without NCCL), contributions are added in the order
 of the group, so all ranks agree bit for bit with opt-partition's own runtime. NCCL adds in an order of its own.
 """
 
@@ -87,7 +87,7 @@ Meeting = Tensor | Pending
 def _gather_equal(x: Tensor, group: Group, then: Callable[[list[Tensor]], Tensor]) -> Pending:
     """`then` of everyone's tensors, all of one shape, in the order of the group."""
     flat = x.contiguous().reshape(-1)
-    if flat.dtype == torch.bool or (x.device.type == "cpu" and flat.dtype in (torch.bfloat16, torch.float16)):
+    if flat.dtype in (torch.bool, torch.bfloat16, torch.float16):
         flat = flat.view(torch.uint8)  # what the bytes mean is no matter to a gather, and gloo does not know all types
     out = torch.empty(group.size * flat.numel(), dtype=flat.dtype, device=x.device)
     work: Any = distributed.all_gather_into_tensor(out, flat, group=group.handle, async_op=True)

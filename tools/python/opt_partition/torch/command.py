@@ -17,9 +17,10 @@ import torch.distributed as distributed
 
 from ..errors import OptPartitionError
 from ..plan import Plan, read_plan
+from .drift import Drift
 from .files import made_up_inputs, read_inputs, write_outputs, write_training
 from .golden import TOLERANCES, Difference, compare, compare_training, golden_outputs
-from .runner import Runner, Settings, choose_device, join_world
+from .runner import Runner, Settings, choose_device, join_world, meets_on_device
 from .timing import measure
 from .training import Training
 
@@ -114,7 +115,7 @@ def _run(options: argparse.Namespace) -> int:
         options.random_weights,
         True if options.ordered else None,
         not options.no_fusion,
-        not options.no_cuda_graphs and device.type == "cuda",
+        not options.no_cuda_graphs and device.type == "cuda" and (plan.devices == 1 or meets_on_device()),
         _interleave(options),
     )
     runner = Runner(plan, rank, device, settings)
@@ -224,7 +225,13 @@ def _train(options: argparse.Namespace, plan: Plan, runner: Runner, report: dict
         at += training.micro_batches
         return training.step(taken)
 
-    losses = [step() for _ in range(options.steps)]
+    allowed = options.tolerance if options.tolerance is not None else TOLERANCES["float32"]
+    drift = Drift(training, allowed)
+    losses: list[float] = []
+    for _ in range(options.steps):
+        losses.append(step())
+        if options.golden is not None:
+            drift.follow(training.outputs)
     report["losses"] = losses
     differences: list[Difference] = []
     if options.golden is not None or options.output is not None:
@@ -232,8 +239,7 @@ def _train(options: argparse.Namespace, plan: Plan, runner: Runner, report: dict
         if runner.rank == 0 and options.output is not None:
             write_training(options.output, losses, kinds)
         if runner.rank == 0 and options.golden is not None:
-            allowed = options.tolerance if options.tolerance is not None else TOLERANCES["float32"]
-            differences = compare_training(options.golden, losses, kinds, allowed, training.rate)
+            differences = compare_training(options.golden, losses, kinds, allowed, drift.of)
     if options.time:
         report.update(measure(step, options.time, runner.device, plan.devices))
     return differences

@@ -39,9 +39,16 @@ class Difference:
         }
 
 
-def compare(name: str, found: numpy.ndarray, golden: numpy.ndarray, allowed: float, least: float = 1.0) -> Difference:
+def compare(
+    name: str,
+    found: numpy.ndarray,
+    golden: numpy.ndarray,
+    allowed: float,
+    least: float = 1.0,
+    drift: numpy.ndarray | None = None,
+) -> Difference:
     """A NaN in golden says that this number does not matter; one in what was found is never right. Of arrays whose
-    numbers are small by nature (gradients), `least` is less than 1."""
+    numbers are small by nature (gradients), `least` is less than 1. `drift` is allowed of each number beyond that."""
     if found.shape != golden.shape:
         raise OptPartitionError(
             "shape differs from golden",
@@ -56,10 +63,15 @@ def compare(name: str, found: numpy.ndarray, golden: numpy.ndarray, allowed: flo
         return Difference(name, 0.0, (), allowed)
     difference = numpy.abs(found.astype(numpy.float64) - numpy.where(matters, golden, 0))
     difference = numpy.where(matters, numpy.where(numpy.isnan(difference), numpy.inf, difference), 0)
-    index = numpy.unravel_index(int(difference.argmax()), difference.shape)
+    if drift is None:
+        drift = numpy.zeros(())
+    index = numpy.unravel_index(int((difference - drift).argmax()), difference.shape)
     largest = max(least, float(numpy.abs(golden[matters].astype(numpy.float64)).max()))
     return Difference(
-        name, float(difference[index] / largest) if difference[index] else 0.0, tuple(int(i) for i in index), allowed
+        name,
+        float(difference[index] / largest) if difference[index] else 0.0,
+        tuple(int(i) for i in index),
+        allowed + float(numpy.broadcast_to(drift, difference.shape)[index] / largest),
     )
 
 
@@ -106,22 +118,21 @@ def golden_training(folder: Path) -> tuple[list[float | None], dict[str, dict[st
 
 
 def compare_training(
-    folder: Path, losses: list[float], kinds: Mapping[str, Mapping[str, numpy.ndarray]], allowed: float, rate: float
+    folder: Path,
+    losses: list[float],
+    kinds: Mapping[str, Mapping[str, numpy.ndarray]],
+    allowed: float,
+    drifts: Mapping[str, numpy.ndarray],
 ) -> list[Difference]:
-    """Arrays of a step are small by nature, so they are compared with their own largest number. A gradient that is 0
-    but for rounding (a key's bias: softmax does not see it) has no sign, and an adaptive optimizer moves its
-    parameter by the whole learning rate one way or the other: such parameters may lie that far apart."""
+    """Arrays of a step are small by nature, so they are compared with their own largest number. `drifts` is what
+    drift.py says of some."""
     golden_losses, golden = golden_training(folder)
     wanted = numpy.array([numpy.nan if loss is None else loss for loss in golden_losses[: len(losses)]])
     differences = [compare("losses", numpy.array(losses[: len(wanted)]), wanted, allowed)]
-    sizes = {name: float(numpy.abs(array).max(initial=0)) for name, array in golden["gradients"].items()}
-    noise = {name for name, size in sizes.items() if size < 1e-5 * max(sizes.values())}
     for kind, arrays in golden.items():
         for name, array in arrays.items():
             if name not in kinds[kind]:  # golden may have a tied weight under both names
                 continue
-            bound = allowed
-            if kind == "parameters" and name in noise:
-                bound += 2 * rate * len(losses) / max(1e-3, float(numpy.abs(array).max()))
-            differences.append(compare(f"{kind}/{name}", kinds[kind][name], array, bound, least=1e-3))
+            label = f"{kind}/{name}"
+            differences.append(compare(label, kinds[kind][name], array, allowed, 1e-3, drifts.get(label)))
     return differences

@@ -59,11 +59,21 @@ def join_world(plan: Plan, device: torch.device) -> int:
     if world == 1:
         return 0
     if not distributed.is_initialized():
-        if device.type == "cuda":
+        if device.type == "cuda" and not _shared():
             distributed.init_process_group("nccl", device_id=device)
         else:
             distributed.init_process_group("gloo")
     return distributed.get_rank()
+
+
+def _shared() -> bool:
+    """Whether ranks of this host share a GPU, which NCCL refuses."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > torch.cuda.device_count()
+
+
+def meets_on_device() -> bool:
+    """Whether collectives run on the GPU, as NCCL's do. gloo's take tensors of a GPU, too, by way of the host."""
+    return distributed.is_initialized() and str(distributed.get_backend()) == "nccl"
 
 
 @dataclass
@@ -81,7 +91,7 @@ class Runner:
         self.device = device
         self.settings = settings
         self.graph: Graph = read_graph(plan.file(rank))
-        ordered = settings.ordered if settings.ordered is not None else device.type != "cuda"
+        ordered = settings.ordered if settings.ordered is not None else not meets_on_device()
         self.groups = Groups(plan.groups, rank, ordered)
         self.weights = {name: self._weight(name) for name in self.graph.weights}
         self.programs: dict[object, Executable] = {}
