@@ -93,12 +93,11 @@ llvm::Error Executable::State::load_data(Root& root, bool as_bytes) {
     if (!bytes.empty()) std::memcpy(root.owned.get(), bytes.data(), bytes.size());
     return llvm::Error::success();
   }
-  llvm::SmallVector<llvm::ArrayRef<char>, 1> one;
-  int64_t total = 0, runs = 0;
+  int64_t first = 0, total = 0, runs = 0;
   const Shard shard = v.data_shard();
-  for_each_run(shard, *v.data, [&](llvm::ArrayRef<char> run) {
-    if (runs++ == 0) one.push_back(run);
-    total += int64_t(run.size());
+  for_each_run(shard, [&](int64_t start, int64_t length) {
+    if (runs++ == 0) first = start * size_bytes(spec.dtype);
+    total += length * size_bytes(spec.dtype);
   });
   if (total != spec.bytes())
     return error(Code::bug)
@@ -106,16 +105,19 @@ llvm::Error Executable::State::load_data(Root& root, bool as_bytes) {
         .expected(llvm::Twine(spec.bytes()) + " bytes for " + to_string(v.type))
         .found(total);
   if (runs == 1 && !v.data->wide) {
-    root.mapped = one[0].data();
+    root.mapped = v.data->bytes.data() + first;
     root.loaded = reinterpret_cast<uintptr_t>(root.mapped) % size_t(size_bytes(spec.dtype)) == 0;
     if (root.loaded || as_bytes) return llvm::Error::success();
   }
   root.loaded = true;
   root.owned = Bytes(spec.bytes());
+  constexpr size_t most_in_memory = size_t(16) << 20;  // of the file, beside the copy
   char* to = static_cast<char*>(root.owned.get());
+  size_t read = 0;
   for_each_run(shard, *v.data, [&](llvm::ArrayRef<char> run) {
     std::memcpy(to, run.data(), run.size());
     to += run.size();
+    if ((read += run.size()) >= most_in_memory) let_go(*v.data), read = 0;
   });
   let_go(*v.data);
   return llvm::Error::success();
@@ -133,11 +135,12 @@ std::optional<Executable::State::Place> Executable::State::wide_table(const Valu
   return wide[&v] = place;
 }
 
-// Of what is still read as bytes, or can be rounded again, the copy is not needed, unless something reads its elements
-// at run time.
+// The copy is not needed where the file's own bytes are all that is read at run time, or nothing is and another can be
+// made.
 void Executable::State::let_go_of_copy(Root& root) {
-  const bool can_be_made_again = root.mapped || (root.data && root.data->data->wide);
-  if (!root.owned.get() || !can_be_made_again || root.read_elements) return;
+  const bool can_be_made_again = root.data && (root.data->data->wide || root.data->data->in_file);
+  if (!root.owned.get() || root.read_elements) return;
+  if (!root.mapped && (root.read || !can_be_made_again)) return;
   root.owned.reset();
   root.loaded = false;
 }
@@ -242,6 +245,7 @@ llvm::Error Executable::State::compile() {
   merge_in_place();
   if (options.overlap_bytes) keep_until_done();
   plan();
+  count_bytes();
   if (!context.plan_only) allocate();
   return llvm::Error::success();
 }
@@ -409,6 +413,7 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   for (size_t k = 0; k < fused.operands.size(); ++k) {
     const Place place = k == 0 && wide_operand ? *wide_operand : places.lookup(fused.operands[k]);
     Root& root = roots[size_t(place.root)];
+    root.packed |= step.kernel.packed >> k & 1;
     if (!(step.kernel.packed >> k & 1))
       root.read = true, root.read_elements |= !is_table(fused, k);
     else if (root.mapped && root.data && root.data->data->in_file)

@@ -1,6 +1,7 @@
 // What an Executable is made of: compile.cpp makes it, place_buffers.cpp says where its values lie, executable.cpp runs
 // it.
 #pragma once
+#include <deque>
 #include <limits>
 
 #include "llvm/ADT/DenseMap.h"
@@ -40,6 +41,7 @@ struct Executable::State {
     int index = -1;                                                  // of the graph input or output
     bool read = false;                                               // constant: by some kernel, or an output
     bool read_elements = false;                                      // constant: likewise, and not as bytes alone
+    bool packed = false;                                             // constant: by some kernel, as it was compiled
     int merged = -1;                                                 // the root whose bytes it takes
 
     const char* bytes_now() const { return static_cast<const char*>(owned.get() ? owned.get() : mapped); }  // constant
@@ -76,7 +78,7 @@ struct Executable::State {
   KernelContext context;
   llvm::DenseMap<const Value*, Place> places;
   std::vector<Root> roots;
-  std::vector<Step> steps;
+  std::deque<Step> steps;  // which are large, and stay where they are
   MemoryNumbers memory;
   double flops = 0;
   Bytes arena;
@@ -133,6 +135,8 @@ struct Executable::State {
   void merge_in_place();
   bool becomes_result(const Step& step, size_t k, int64_t now) const;
   void plan();
+  void count_bytes();
+  bool stays_in_file(const Root& root) const;
   void allocate();
 
   llvm::Error take_inputs(const HostInputs& inputs);

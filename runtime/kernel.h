@@ -28,6 +28,8 @@ struct TensorSpec {
   int64_t elements() const { return count_of(dims); }
   int64_t bytes() const { return elements() * size_bytes(dtype); }
 };
+// Of a table of a file that is as large as this, rows are let go of soon after a lookup reads them.
+constexpr int64_t large_table_bytes = 1 << 20;
 TensorSpec spec_of(const Value& value);  // of a value whose dims are numbers
 // A scalar constant's number, where a value is one.
 std::optional<double> scalar_constant(const Value& value);

@@ -1,5 +1,7 @@
 // Where an executable's values lie: outputs where the caller wants them, results in their operands' place, the rest in
 // one arena; and what has to stay while a collective travels.
+#include <algorithm>
+
 #include "runtime/executable_state.h"
 #include "runtime/memory_plan.h"
 
@@ -44,8 +46,8 @@ void Executable::State::begin_collectives() {
     if (!step.collective || step.collective->group.size() < 2 || step.work.operands[0].bytes() < *options.overlap_bytes)
       continue;
     const size_t end = needed_at(s);
-    const auto between = llvm::ArrayRef<Step>(steps).slice(s + 1, end - s - 1);
-    if (llvm::all_of(between, [](const Step& other) { return other.collective.has_value(); })) continue;
+    const auto first = steps.begin() + ptrdiff_t(s) + 1, last = steps.begin() + ptrdiff_t(end);
+    if (std::all_of(first, last, [](const Step& other) { return other.collective.has_value(); })) continue;
     step.is_begun = true;
     ++number;
     if (end < steps.size()) steps[end].awaits = number;
@@ -131,6 +133,21 @@ void Executable::State::plan() {
   for (size_t k = 0; k < which.size(); ++k) offsets[size_t(which[k])] = plan.offsets[k];
   for (size_t s = 0; s < steps.size(); ++s) steps[s].scratch_offset = plan.offsets[which.size() + s];
   memory.arena_actual_bytes = plan.bytes;
+}
+
+// Whether it is a table of which a lookup reads rows, and nobody anything else (kernels/gather.cpp lets go of them).
+bool Executable::State::stays_in_file(const Root& root) const {
+  if (!root.data || !root.read || root.read_elements || root.packed || root.bytes < large_table_bytes) return false;
+  const Tensor& of_file = root.data->data->wide ? *root.data->data->wide : *root.data->data;
+  int64_t runs = 0;  // several are put together in memory
+  for_each_run(root.data->data_shard(), [&](int64_t, int64_t) { ++runs; });
+  return runs <= 1 && (of_file.in_file || of_file.is_missing());
+}
+void Executable::State::count_bytes() {
+  for (const Root& root : roots)
+    if (stays_in_file(root)) memory.looked_up_bytes += root.bytes;
+  memory.step_bytes = int64_t(steps.size() * sizeof(Step));
+  for (const Step& step : steps) memory.node_count += int64_t(step.nodes.size());
 }
 
 // Takes memory, and lets go of constants that no kernel reads as they are.

@@ -124,7 +124,10 @@ struct Plan {
     std::map<std::string, int64_t> coordinates;  // by mesh axis
     int64_t parameter_elements = 0, parameter_bytes = 0, constant_bytes = 0, state_bytes = 0, gradient_bytes = 0;
     std::optional<int64_t> activation_peak_bytes;  // known to the runtime alone
-    std::optional<int64_t> arena_bytes;  // with kernels' workspace, which is of this machine: no plan's file has it
+    // Of a run on this machine, which no plan's file has: values with kernels' workspace; of the parameters tables
+    // that stay in their file; what graph and steps take themselves.
+    std::optional<int64_t> arena_bytes;
+    int64_t looked_up_bytes = 0, program_bytes = 0;
     Dim flops_formula;
     int64_t flops = 0;
     std::string file;

@@ -120,4 +120,70 @@ TEST_CASE("data of a file may lie at any address: looked up, multiplied, added, 
   }
   CHECK(expected[7]["logits"].bytes.size() == 7 * rows * 4);
 }
+
+namespace {
+// The bytes of a tensor in a file, mapped.
+class InFile {
+ public:
+  explicit InFile(const Tensor& tensor) : file_(std::tmpfile()), size_(tensor.bytes.size()) {
+    REQUIRE(file_);
+    REQUIRE(std::fwrite(tensor.bytes.data(), 1, size_, file_) == size_);
+    REQUIRE(std::fflush(file_) == 0);
+    mapped_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, ::fileno(file_), 0);
+    REQUIRE(mapped_ != MAP_FAILED);
+    tensor_ = std::make_shared<Tensor>();
+    tensor_->dtype = tensor.dtype, tensor_->dims = tensor.dims, tensor_->in_file = true;
+    tensor_->bytes = {static_cast<const char*>(mapped_), size_};
+  }
+  ~InFile() { ::munmap(mapped_, size_), std::fclose(file_); }
+  InFile(const InFile&) = delete;
+  InFile& operator=(const InFile&) = delete;
+  std::shared_ptr<const Tensor> tensor() const { return tensor_; }
+
+ private:
+  std::FILE* file_;
+  size_t size_;
+  void* mapped_ = nullptr;
+  std::shared_ptr<Tensor> tensor_;
+};
+}  // namespace
+
+TEST_CASE("a table is there at run time however a rank holds it, and whatever else reads it") {
+  Random random;
+  enum class Cut { none, rows, columns };
+  enum class Reader : unsigned { lookup = 1, product = 2, output = 4 };
+  const std::vector<int64_t> dims{40, 24};
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16})
+    for (const bool is_wide : {false, true})
+      for (const bool is_in_file : {false, true})
+        for (const Cut cut : {Cut::none, Cut::rows, Cut::columns})
+          for (unsigned readers = 1; readers < 8; ++readers) {
+            if (is_wide && dtype == DType::f32) continue;
+            CAPTURE(to_string(dtype).str());
+            CAPTURE(is_wide);
+            CAPTURE(is_in_file);
+            CAPTURE(int(cut));
+            CAPTURE(readers);
+            Case c(random);
+            const DType stored = is_wide ? DType::f32 : dtype;
+            const auto in_memory = to_tensor(c.draw(stored, dims), stored);
+            const InFile file(*in_memory);
+            auto tensor = is_in_file ? file.tensor() : in_memory;
+            if (is_wide) tensor = rounded(tensor, dtype);
+            Value& table = c.graph.add_data("table", tensor);
+            if (cut != Cut::none) table.shard = Shard::chunk_of(dims, cut == Cut::rows ? 0 : 1, 2, 1);
+            const Extents held = table.data_shard().shape();
+            table.type.dims.assign(held.begin(), held.end());
+            const auto reads = [&](Reader r) { return (readers & unsigned(r)) != 0; };
+            if (reads(Reader::lookup))
+              c.output(c.node("gather", {&table, c.input(DType::i64, {5})}, {{"axis", int64_t(0)}}));
+            if (reads(Reader::product)) {
+              Value* w = dtype == DType::f32 ? &table : c.node("cast", {&table}, {{"to", int64_t(DType::f32)}});
+              Value* x = c.input(DType::f32, {3, held[1]});
+              c.output(c.node("contract", {x, w}, {{"loops", contract_loops("m k, n k -> m n")}}));
+            }
+            if (reads(Reader::output)) c.output(c.node("neg", {&table}));
+            c.compare({}, 24);
+          }
+}
 }  // namespace optp

@@ -43,7 +43,8 @@ std::vector<DeviceMemory> memory_of(const Plan& plan, const Plan* decoder) {
   std::vector<DeviceMemory> out;
   for (const Plan::Device& d : plan.devices) {
     DeviceMemory& m = out.emplace_back();
-    m.rank = d.rank, m.weight_bytes = d.parameter_bytes + d.constant_bytes;
+    m.rank = d.rank, m.weight_bytes = d.parameter_bytes + d.constant_bytes - d.looked_up_bytes;
+    m.file_bytes = d.looked_up_bytes, m.program_bytes = d.program_bytes;
     m.gradient_bytes = d.arena_bytes && !adds_up ? 0 : d.gradient_bytes, m.state_bytes = d.state_bytes,
     m.activation_bytes = d.arena_bytes ? d.arena_bytes : d.activation_peak_bytes;
     for (const auto* ports : {&plan.inputs, &plan.outputs})
@@ -105,6 +106,14 @@ std::string cache_text(const Fit& fit) {
   return "";
 }
 
+std::string file_text(const Fit& fit) {
+  int64_t most = 0;
+  for (const DeviceMemory& d : fit.devices) most = std::max(most, d.file_bytes);
+  if (!most) return "";
+  return bytes_text(double(most)) +
+         " of tables that are only looked up stay in their file and are not counted; elsewhere they take memory, too";
+}
+
 llvm::Error must_fit(const Fit& fit, const Plan& plan, bool is_asked_for) {
   const bool never = fit.why_not.empty() && !fit.smallest;
   if (fit.fits() || (!is_asked_for && !never)) return llvm::Error::success();
@@ -128,24 +137,28 @@ std::string to_text(const Fit& fit, const Plan& plan) {
   const std::string dims = examples_text(plan);
   out << plan.model.name << ": " << bytes_text(double(fit.limit_bytes)) << " (" << grouped(fit.limit_bytes)
       << " bytes) a device" << (dims.empty() ? "" : ", at " + dims) << "\n";
-  out << "device    weights  gradients      state activations    in, out      cache      total\n";
+  out << "device    weights  gradients      state activations    in, out      cache    program      total\n";
   const auto numbers = [](const DeviceMemory& d) {
-    return std::tuple(d.weight_bytes, d.gradient_bytes, d.state_bytes, d.activation_bytes, d.port_bytes, d.cache_bytes);
+    return std::tuple(d.weight_bytes, d.gradient_bytes, d.state_bytes, d.activation_bytes, d.port_bytes, d.cache_bytes,
+                      d.program_bytes);
   };
   for (size_t k = 0, end = 0; k < fit.devices.size(); k = end) {
     const DeviceMemory& d = fit.devices[k];
     for (end = k + 1; end < fit.devices.size() && numbers(fit.devices[end]) == numbers(d);) ++end;
     const auto shown = [](int64_t bytes) { return bytes_text(double(bytes)); };
-    out << llvm::formatv("{0,6} {1,10} {2,10} {3,10} {4,11} {5,10} {6,10} {7,10}  {8}\n",
+    out << llvm::formatv("{0,6} {1,10} {2,10} {3,10} {4,11} {5,10} {6,10} {7,10} {8,10}  {9}\n",
                          std::to_string(k) + (end > k + 1 ? "-" + std::to_string(end - 1) : ""), shown(d.weight_bytes),
                          shown(d.gradient_bytes), shown(d.state_bytes),
                          d.activation_bytes ? shown(*d.activation_bytes) : "unknown", shown(d.port_bytes),
-                         shown(d.cache_bytes), shown(d.total_bytes()), fit.fits(d) ? "fits" : "DOES NOT FIT");
+                         shown(d.cache_bytes), shown(d.program_bytes), shown(d.total_bytes()),
+                         fit.fits(d) ? "fits" : "DOES NOT FIT");
   }
   out << (fit.fits() ? "it fits; " : "it does not fit; ") << "the fewest that do: " << smallest_text(fit) << "\n";
   out << "activations are estimated: what this runtime plans for values between operations and for the workspace\n"
          "of this machine's kernels (known only with rank graphs or the model); in training they include the\n"
-         "gradients, unless micro-batches are added up; the rest follows from shapes\n";
+         "gradients, unless micro-batches are added up; program is what the graph and its steps take themselves;\n"
+         "the rest follows from shapes\n";
+  if (const std::string file = file_text(fit); !file.empty()) out << file << "\n";
   if (const std::string cache = cache_text(fit); !cache.empty()) out << printable(cache) << "\n";
   return text;
 }
@@ -164,6 +177,8 @@ llvm::json::Value to_json(const Fit& fit, const Plan& plan) {
                {"activation_bytes", nullptr},
                {"port_bytes", d.port_bytes},
                {"cache_bytes", d.cache_bytes},
+               {"program_bytes", d.program_bytes},
+               {"file_bytes", d.file_bytes},
                {"total_bytes", d.total_bytes()},
                {"fits", fit.fits(d)}};
     if (d.activation_bytes) row["activation_bytes"] = *d.activation_bytes;
@@ -178,7 +193,7 @@ llvm::json::Value to_json(const Fit& fit, const Plan& plan) {
              {"fits", fit.fits()},
              {"smallest", nullptr},
              {"cache", cache_words[size_t(fit.cache)]},
-             {"estimated", Array{"activation_bytes"}}};
+             {"estimated", Array{"activation_bytes", "program_bytes"}}};
   if (fit.smallest)
     out["smallest"] = Object{{"devices", fit.smallest->devices}, {"largest_bytes", fit.smallest->largest_bytes}};
   if (!fit.why_not.empty()) out["smallest_unknown"] = fit.why_not;

@@ -11,13 +11,16 @@ namespace optp {
 
 struct DeviceMemory {
   int64_t rank = 0;
-  int64_t weight_bytes = 0;  // parameters and constants
+  int64_t weight_bytes = 0;  // parameters and constants, without tables that are only looked up and stay in their file
   int64_t gradient_bytes = 0, state_bytes = 0;
   std::optional<int64_t> activation_bytes;  // as the runtime plans them; none: not known
   int64_t port_bytes = 0;                   // inputs and results that are no caches
   int64_t cache_bytes = 0;                  // keys and values: one that grows is there before and after a step
+  int64_t program_bytes = 0;                // what the graph and the steps that run it take themselves
+  int64_t file_bytes = 0;                   // of those tables; not part of the total
   int64_t total_bytes() const {
-    return weight_bytes + gradient_bytes + state_bytes + activation_bytes.value_or(0) + port_bytes + cache_bytes;
+    return weight_bytes + gradient_bytes + state_bytes + activation_bytes.value_or(0) + port_bytes + cache_bytes +
+           program_bytes;
   }
 };
 // At the plan's dims, with the caches of `decoder`, if the graph has none and there is one.
@@ -49,6 +52,7 @@ constexpr int64_t most_devices_tried = 1024;
 std::string to_text(const Fit& fit, const Plan& plan);
 llvm::json::Value to_json(const Fit& fit, const Plan& plan);  // docs/fit.schema.json
 std::string smallest_text(const Fit& fit);  // "8 devices, the largest with 2 GiB", or why there are none
+std::string file_text(const Fit& fit);      // a sentence about tables that stay in their file; empty: there are none
 std::string cache_text(const Fit& fit);     // a sentence about keys and values; empty of a training step
 // An error where the devices, whose number was asked for, are too small, or any number of them is.
 llvm::Error must_fit(const Fit& fit, const Plan& plan, bool is_asked_for);

@@ -163,8 +163,11 @@ llvm::Error find_activations(Fit& fit, const Plan& plan, const std::string& mode
   const std::vector<DeviceMemory> found = memory_of(*again);
   for (size_t k = 0; k < fit.devices.size(); ++k) {
     DeviceMemory& own = fit.devices[k];
-    if (known && found[k].weight_bytes != own.weight_bytes) continue;  // by constraints it is another plan
+    const bool is_alike = found[k].weight_bytes + found[k].file_bytes == own.weight_bytes + own.file_bytes;
+    if (known && !is_alike) continue;  // by constraints it is another plan
     own.activation_bytes = found[k].activation_bytes, own.gradient_bytes = found[k].gradient_bytes;
+    own.weight_bytes = found[k].weight_bytes, own.file_bytes = found[k].file_bytes;
+    own.program_bytes = found[k].program_bytes;
   }
   return llvm::Error::success();
 }

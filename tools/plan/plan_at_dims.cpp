@@ -56,7 +56,10 @@ llvm::Error move_to_dims(Plan& plan, const AskedDims& by_user, const std::string
   if (asked->empty()) return llvm::Error::success();
   for (const auto& [name, extent] : *asked) plan.dims[name].example = extent;
   move_numbers(plan);
-  for (Plan::Device& d : plan.devices) d.activation_peak_bytes.reset(), d.arena_bytes.reset();
+  for (Plan::Device& d : plan.devices) {
+    d.activation_peak_bytes.reset(), d.arena_bytes.reset();
+    d.looked_up_bytes = d.program_bytes = 0;
+  }
   return plan_activations(plan, folder);
 }
 }  // namespace optp
