@@ -367,6 +367,18 @@ llvm::Error Executable::State::add_steps() {
   return llvm::Error::success();
 }
 
+// Step `now` reads this, or has it packed already.
+void Executable::State::reads(Root& root, int64_t now, bool packed, bool as_bytes) {
+  root.last = std::max(root.last, now);
+  if (!packed) {
+    root.read = true, root.read_elements |= !as_bytes;
+    return;
+  }
+  root.packed = true;
+  if (root.mapped && root.data && root.data->data->in_file)
+    let_go({static_cast<const char*>(root.mapped), size_t(root.bytes)});  // others read what they need of it again
+}
+
 llvm::Error Executable::State::add_step(const FusedStep& fused) {
   Step step;
   step.anchor = fused.anchor;
@@ -411,15 +423,8 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   memory.packed_bytes += step.kernel.packed_bytes;
   const int64_t now = int64_t(steps.size());
   for (size_t k = 0; k < fused.operands.size(); ++k) {
-    const Place place = k == 0 && wide_operand ? *wide_operand : places.lookup(fused.operands[k]);
-    Root& root = roots[size_t(place.root)];
-    root.packed |= step.kernel.packed >> k & 1;
-    if (!(step.kernel.packed >> k & 1))
-      root.read = true, root.read_elements |= !is_table(fused, k);
-    else if (root.mapped && root.data && root.data->data->in_file)
-      let_go({static_cast<const char*>(root.mapped), size_t(root.bytes)});  // others read what they need of it again
-    root.last = std::max(root.last, now);
-    step.in.push_back(place);
+    step.in.push_back(k == 0 && wide_operand ? *wide_operand : places.lookup(fused.operands[k]));
+    reads(roots[size_t(step.in[k].root)], now, step.kernel.packed >> k & 1, is_table(fused, k));
   }
   const auto results = results_of(fused);
   for (size_t k = 0; k < results.size(); ++k) {

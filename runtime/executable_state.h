@@ -125,6 +125,7 @@ struct Executable::State {
   llvm::Expected<Fused> fuse_nodes();
   llvm::Error pack_largest(const Fused& fused);
   llvm::Error add_steps();
+  void reads(Root& root, int64_t now, bool packed, bool as_bytes);
   llvm::Error add_step(const FusedStep& fused);
   void place_outputs();
   void drop_unread_gathers();
