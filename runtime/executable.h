@@ -43,8 +43,7 @@ struct MemoryNumbers {
   int64_t value_bytes = 0;      // peak of live intermediate values; the arena holds kernels' workspace, too
   int64_t arena_actual_bytes = 0;
   int64_t looked_up_bytes = 0;  // of parameter_bytes: tables that stay in their file, of which rows are read
-  int64_t step_bytes = 0;       // what the executable's steps take themselves
-  int64_t node_count = 0;       // of the graph's, that run
+  int64_t step_bytes = 0;       // what the executable's steps take themselves, about
 };
 
 // One step of the last run, when profiling is on.

@@ -146,8 +146,7 @@ bool Executable::State::stays_in_file(const Root& root) const {
 void Executable::State::count_bytes() {
   for (const Root& root : roots)
     if (stays_in_file(root)) memory.looked_up_bytes += root.bytes;
-  memory.step_bytes = int64_t(steps.size() * sizeof(Step));
-  for (const Step& step : steps) memory.node_count += int64_t(step.nodes.size());
+  memory.step_bytes = int64_t(2 * steps.size() * sizeof(Step));  // its kernel and lists take as much again
 }
 
 // Takes memory, and lets go of constants that no kernel reads as they are.

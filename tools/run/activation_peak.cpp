@@ -40,7 +40,7 @@ llvm::Error add_activation_peak(const Plan& plan, Plan::Device& device, const Gr
     if (!memory) return memory.takeError();
     arena = std::max(arena, memory->arena_actual_bytes);
     looked_up = memory->looked_up_bytes;
-    program += memory->step_bytes + memory->node_count * (is_first ? 2 : 1) * bytes_of_node;
+    program += memory->step_bytes + int64_t(one.size()) * (is_first ? 2 : 1) * bytes_of_node;
     is_first = false;
     return llvm::Error::success();
   };
