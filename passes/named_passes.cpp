@@ -80,6 +80,10 @@ const Option all_options[] = {
      [](NamedPassOptions& o, llvm::StringRef v) {
        return !v.getAsInteger(10, o.training.zero) && o.training.zero >= 0 && o.training.zero <= 3;
      }},
+    {"loss-chunks",
+     [](NamedPassOptions& o, llvm::StringRef v) {
+       return !v.getAsInteger(10, o.training.loss_chunks) && o.training.loss_chunks > 0;
+     }},
     {"recompute", [](NamedPassOptions& o, llvm::StringRef v) { return o.training.recompute = v.empty(); }},
     {"trainable",
      [](NamedPassOptions& o, llvm::StringRef v) {
@@ -195,12 +199,19 @@ llvm::Error take_outputs(Compilation& c, const NamedPassOptions& o) {
   c.whole->gradients.clear();
   return llvm::Error::success();
 }
+llvm::Error take_head(Compilation& c, const NamedPassOptions& o) {
+  auto from = named_value(*c.whole, "from", o.from);
+  if (!from) return from.takeError();
+  c.loss = {nullptr, *from, nullptr, nullptr, nullptr};
+  return llvm::Error::success();
+}
 const HandedOn handed_on[] = {
     {"build-loss", nullptr, give_loss},
     {"differentiate", take_logits, give_gradients},
     {"accumulate", take_sums, give_accumulated},
     {"training-outputs", take_outputs},
     {"optimizer", take_gradients},
+    {"chunk-loss", take_head},
 };
 
 // Several stages one after the other: annotate until nothing is left to rewrite for it, and all that make a step.

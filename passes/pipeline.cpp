@@ -83,6 +83,11 @@ llvm::Error next_parameters(Compilation& c, int64_t) {
   if (c.gradients.empty()) return out_of_order("optimizer", "differentiate");
   return add_optimizer(*c.whole, c.gradients, c.training);
 }
+llvm::Error loss_in_chunks(Compilation& c, int64_t) {
+  if (c.training.loss_chunks <= 1) return llvm::Error::success();
+  if (!c.loss) return out_of_order("chunk-loss", "build-loss");
+  return chunk_loss(*c.whole, *c.loss->logits, c.training.loss_chunks);
+}
 llvm::Error make_spmd(Compilation& c, int64_t) {
   auto made = split(*c.whole, c.passes);
   if (!made) return made.takeError();
@@ -149,6 +154,9 @@ const Stage stages[] = {
     {"accumulate", "gradients and loss are summed over micro-batches, and divided once", training, micro_batches},
     {"training-outputs", "loss and gradients become the outputs", training, outputs},
     {"optimizer", "state, and the next value of every parameter", training, next_parameters, sweeps},
+    // Before shardings are decided: what a chunk's gradients are parts of is reduced once, behind the last chunk.
+    {"chunk-loss", "where asked for, logits and loss are computed in chunks of the sequence, one after the other",
+     training, loss_in_chunks, sweeps},
     {"annotate-training", "what training added is sharded as the parameters and the forward part are", training,
      on_whole<annotate_training>},
     {"shard-training-state", "where asked for, state, gradients and parameters are cut over the axis data (ZeRO)",

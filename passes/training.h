@@ -25,6 +25,7 @@ struct TrainingOptions {
   std::vector<std::string> trainable, freeze;  // name patterns; freeze wins
   std::vector<std::string> no_decay;           // name patterns of parameters that weight decay leaves out
   int64_t zero = 0;                            // 1 to 3: what is cut over the mesh axis data (shard_training_state)
+  int64_t loss_chunks = 0;                     // of the sequence, in which logits and loss are computed; 0: whole
   bool recompute = false;                      // layers are computed again in the backward pass
 };
 // The first number that is none an optimizer can take: lr, momentum … below 0, infinite or not a number.
@@ -106,6 +107,10 @@ std::vector<OfParameter> parameter_groups(const Graph& graph);
 // same optimizer state: level 1 cuts it over them, 2 gradients, too, and 3 parameters. Of an annotated training step.
 // Errors: no such axis of several devices.
 llvm::Error shard_training_state(Graph& graph, const TrainingOptions& options);
+
+// Logits, loss and what is made of their gradient are computed in `chunks` stretches of the sequence, one after the
+// other. Of a training step whose shardings are not decided. Errors: logits of tokens that depend on each other.
+llvm::Error chunk_loss(Graph& graph, Value& logits, int64_t chunks);
 
 // Layers keep only their input for the backward pass, which computes the rest again. Of a training step; values that
 // are computed again have the shardings of those that they are. Errors: no layers are found.

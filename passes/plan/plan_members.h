@@ -109,6 +109,7 @@ void members(auto& io, Like<TrainingOptions> auto& m) {
   io.optional("momentum", o.momentum), io.optional("weight_decay", o.weight_decay), io.optional("beta1", o.beta1);
   io.optional("beta2", o.beta2), io.optional("eps", o.epsilon), io.optional("alpha", o.alpha);
   io.optional("no_decay", m.no_decay), io.optional("zero", m.zero), io.optional("recompute", m.recompute);
+  io.optional("loss_chunks", m.loss_chunks);
 }
 void members(auto& io, Like<Plan::RequestedConstraint> auto& m) {
   io("pattern", m.pattern), io("sharding", m.sharding);

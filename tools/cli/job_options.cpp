@@ -191,6 +191,12 @@ void add_optimizer_options(CLI::App& command, JobOptions& o) {
           ->type_name("0|1|2|3")
           ->check(CLI::Range(0, 3).description("")),
       {"zero-stage", "fsdp", "sharded-optimizer"});
+  also_called(command
+                  .add_option("--loss-chunks", t.loss_chunks,
+                              "compute logits, loss and their gradients in so many chunks of the sequence, one after "
+                              "the other: logits never stand whole")
+                  ->check(CLI::Range(int64_t(1), int64_t(1) << 10).description("")),
+              {"num-output-chunks", "chunked-loss", "chunked-cross-entropy"});
   also_called(command.add_flag("--recompute", t.recompute,
                                "keep only each layer's input for the backward pass, and compute the rest again"),
               {"gradient-checkpointing", "activation-checkpointing", "checkpoint-activations", "remat"});

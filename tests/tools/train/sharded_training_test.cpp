@@ -56,6 +56,45 @@ TEST_CASE("--recompute keeps layers' inputs alone, holds beside all else, and co
   CHECK(box.run({"inspect", "again"}).out.find("--recompute keeps of 2 layers") != std::string::npos);
 }
 
+TEST_CASE("--loss-chunks holds beside all else, with chunks of no token, too, and logits do not stand whole") {
+  struct Layout {
+    Words flags;
+    const char* sequence;
+  };
+  for (const Layout& l :
+       std::vector<Layout>{{{"--devices", "1"}, "5"},
+                           {{"--devices", "3", "--compute", "bf16"}, "2"},
+                           {{"--mesh", "data=2,tensor=2", "--zero", "3", "--max-grad-norm", "0.5"}, "5"},
+                           {{"--devices", "2", "--sequence-parallel", "--accumulate", "2", "--recompute"}, "5"}}) {
+    CAPTURE(l.flags);
+    const Sandbox box;
+    const Result r = box.run(Words{"check", model, "--train", "--loss-chunks", "3", "--dim", "batch=3", "--dim",
+                                   std::string("sequence=") + l.sequence} +
+                             l.flags);
+    CAPTURE(r.out);
+    CAPTURE(r.err);
+    CHECK(r.code == 0);
+  }
+  const Sandbox box;
+  int64_t peak[2], collectives[2];
+  for (const bool chunked : {false, true}) {
+    const std::string out = chunked ? "chunks" : "whole";
+    Words command = {"partition", model, "--train", "--devices", "2", "--recompute", "-o", out};
+    if (chunked) command = command + Words{"--loss-chunks", "4"};
+    REQUIRE(box.run(command + Words{"--dim", "batch=4", "--dim", "sequence=64"}).code == 0);
+    auto plan = llvm::json::parse(contents(box / out + "/plan.json"));
+    REQUIRE(bool(plan));
+    const auto* devices = plan->getAsObject()->getArray("devices");
+    peak[chunked] = *(*devices)[0].getAsObject()->getInteger("activation_peak_bytes");
+    collectives[chunked] = int64_t(plan->getAsObject()->getArray("collectives")->size());
+  }
+  // Of a device's logits, 4·64·129 floats, a quarter stays.
+  CHECK(peak[0] - peak[1] > 3 * 64 * 129 * 4);
+  // The greatest logit, and the sums over the vocabulary, of each chunk.
+  CHECK(collectives[1] == collectives[0] + 2 * 3);
+  CHECK(box.run({"inspect", "chunks"}).out.find("--loss-chunks takes the loss in 4 chunks") != std::string::npos);
+}
+
 TEST_CASE("the bytes a device keeps are those that ZeRO promises") {
   // Adam in float32, by parameters: 4 bytes each, its gradient 4, its moments 8.
   struct Level {
