@@ -108,8 +108,8 @@ TEST_CASE("a decoder with caches communicates as often as the model does, also w
   const auto collectives = [&](const std::string& model, const std::string& devices, const Words& more) {
     REQUIRE(box.run(Words{model, "--devices", devices, "--plan-only", "-o", "plan", "--overwrite"} + more).code == 0);
     std::map<std::string, int> out;
-    for (const auto& c : nlohmann::json::parse(contents(box / "plan/plan.json"))["collectives"])
-      ++out[c["kind"].get<std::string>()];
+    const auto plan = nlohmann::json::parse(contents(box / "plan/plan.json"));
+    for (const auto& c : plan["collectives"]) ++out[c["kind"].get<std::string>()];
     return out;
   };
   for (const char* name : {"opt-tiny", "opt-tiny-fresh", "gpt2-tiny", "llama-tiny-dynamo", "neox-tiny", "bigcode-tiny",
