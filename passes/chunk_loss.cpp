@@ -10,8 +10,8 @@
 // of the sequence, which then could not be cut (as for labels, passes/loss.cpp).
 #include <map>
 
+#include "frontend/ir/builder.h"
 #include "frontend/ir/diagnostic.h"
-#include "frontend/ir/formula.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
 #include "passes/training.h"
@@ -107,8 +107,8 @@ class Region {
     };
     learn(node.out(), rule->results[0]);
     for (size_t k = 0; k < node.operands.size(); ++k) learn(node.operand(k), rule->operands[k]);
-    if (!tokens || *tokens == no_loop || !is_plain(*rule, *tokens) || !depends_on_extents_alone(node))
-      return no_chunks(node).found("one that is made of several tokens");
+    if (!tokens || *tokens == no_loop || !is_plain(*rule, *tokens) || !takes_tokens_from_dims(node))
+      return no_chunks(node).found("one that takes several tokens at once");
     auto give = [&](const Value& v, llvm::ArrayRef<int> loops) {
       auto dim_of = [&](std::optional<int> loop) -> std::optional<size_t> {
         const auto* at = loop && *loop != no_loop ? llvm::find(loops, *loop) : loops.end();
@@ -120,7 +120,7 @@ class Region {
     for (size_t k = 0; k < node.operands.size(); ++k)
       if (auto e = give(node.operand(k), rule->operands[k])) return e;
     if (!this->tokens(node.out()) && rule->loops[size_t(*tokens)].reduce != Reduce::sum)
-      return no_chunks(node).found("one that is made of several tokens");
+      return no_chunks(node).found("one that takes several tokens at once");
     return llvm::Error::success();
   }
   static bool is_plain(const Rule& rule, int loop) {
@@ -132,8 +132,8 @@ class Region {
              return llvm::is_contained(l.left, loop) || llvm::is_contained(l.right, loop);
            });
   }
-  // Of its attributes only the result's dims may tell how many tokens there are.
-  bool depends_on_extents_alone(const Node& node) const {
+  // No attribute but the result's dims, which a chunk has of its own, says how many tokens there are.
+  bool takes_tokens_from_dims(const Node& node) const {
     const auto sequence = named_dims_of(logits_.type.dims[1]);
     auto tells = [&](Dim d) {
       return llvm::any_of(named_dims_of(d), [&](Dim name) { return llvm::is_contained(sequence, name); });

@@ -1,6 +1,8 @@
 // The table of stages. Where the order of two matters, the later one says why.
 #include "passes/pipeline.h"
 
+#include <utility>
+
 #include "frontend/ir/diagnostic.h"
 #include "passes/cached_decoder.h"
 #include "passes/partials.h"
@@ -86,7 +88,10 @@ llvm::Error next_parameters(Compilation& c, int64_t) {
 llvm::Error loss_in_chunks(Compilation& c, int64_t) {
   if (c.training.loss_chunks <= 1) return llvm::Error::success();
   if (!c.loss) return out_of_order("chunk-loss", "build-loss");
-  return chunk_loss(*c.whole, *c.loss->logits, c.training.loss_chunks);
+  // What these point at is replaced.
+  const Loss loss = *std::exchange(c.loss, std::nullopt);
+  c.gradients.clear();
+  return chunk_loss(*c.whole, *loss.logits, c.training.loss_chunks);
 }
 llvm::Error make_spmd(Compilation& c, int64_t) {
   auto made = split(*c.whole, c.passes);
