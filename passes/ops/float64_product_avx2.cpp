@@ -27,6 +27,17 @@
 #endif
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
+// Eigen asks these, and g++ 12 does not define them for a region.
+#ifndef __AVX2__
+#define OPTP_SAYS_AVX2
+#define __SSE3__ 1
+#define __SSSE3__ 1
+#define __SSE4_1__ 1
+#define __SSE4_2__ 1
+#define __AVX__ 1
+#define __AVX2__ 1
+#define __FMA__ 1
+#endif
 #define Eigen Eigen_avx2
 #include <Eigen/Core>
 
@@ -35,6 +46,15 @@ namespace {
 #include "passes/ops/float64_product_eigen.h"
 }  // namespace
 #undef Eigen
+#ifdef OPTP_SAYS_AVX2
+#undef __SSE3__
+#undef __SSSE3__
+#undef __SSE4_1__
+#undef __SSE4_2__
+#undef __AVX__
+#undef __AVX2__
+#undef __FMA__
+#endif
 #pragma GCC pop_options
 
 bool add_product_by_avx2(const Float64Product& p) {
