@@ -172,11 +172,10 @@ TEST_CASE("a command line that makes no sense is refused before anything is writ
   }
 }
 
-TEST_CASE("a result that cannot be given is a failure, and a full disk leaves nothing") {
+TEST_CASE("a result that cannot be given is a failure") {
   const Sandbox box;
   const std::string model = export_of("opt-tiny") + "/model.onnx";
   REQUIRE(box.run({model, "-o", "out"}).code == 0);
-  const auto before = box.names();
   const std::string inputs = export_of("opt-tiny") + "/inputs";
   for (const auto& command :
        {std::vector<std::string>{"inspect", "out"}, {"ops"}, {"--version"}, {"check", model, "--inputs-dir", inputs}}) {
@@ -192,6 +191,14 @@ TEST_CASE("a result that cannot be given is a failure, and a full disk leaves no
     CHECK(piped.code == 128 + SIGPIPE);
     CHECK(piped.err == "");
   }
+}
+
+#ifndef __SANITIZE_THREAD__  // it writes a file of its own at the start, larger than the limit
+TEST_CASE("a full disk leaves nothing") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  REQUIRE(box.run({model, "-o", "out"}).code == 0);
+  const auto before = box.names();
   const auto limit = [] {
     const rlimit few{20'000, 20'000};
     ::setrlimit(RLIMIT_FSIZE, &few);
@@ -206,3 +213,4 @@ TEST_CASE("a result that cannot be given is a failure, and a full disk leaves no
   CHECK(box.run({"build", "opt-125m", "--layers", "1", "-o", "m.onnx"}, {.in_child = limit}).code == 73);
   CHECK(box.names() == before);
 }
+#endif
