@@ -28,6 +28,15 @@ std::vector<std::pair<std::string, OptimizerOptions>> checked_optimizers() {
   return out;
 }
 
+bool fills(const Shard& shard, const HostArray* part) {
+  return part && int64_t(part->bytes.size()) == shard.elements() * size_bytes(part->dtype);
+}
+bool have_same_bytes(const StepOfParameter& a, const StepOfParameter& b) {
+  auto same = [](const StepOfParameter::Arrays& x, const StepOfParameter::Arrays& y) {
+    return llvm::all_of(x, [&](const auto& array) { return array.second->bytes == y.at(array.first)->bytes; });
+  };
+  return a.gradient->bytes == b.gradient->bytes && same(a.before, b.before) && same(a.after, b.after);
+}
 }  // namespace
 
 // Of torch.nn.utils.clip_grad_norm_, from the whole gradients.
@@ -42,22 +51,81 @@ llvm::Expected<double> TrainingChecker::clip_factor(const Job& job, const Moved&
   }
   return std::min(1.0, most / (std::sqrt(squares) + 1e-6));
 }
-// What a step did to a parameter and its state, put together from the ranks.
-llvm::Expected<StepOfParameter> TrainingChecker::step_of(const Job& job, const Moved& moved, const GradientOutput& g,
-                                                         double clip) const {
-  const Value& parameter = *job.whole->find(g.parameter);
-  auto gradient = joined(gradient_of(*job.whole, g), moved.gradients, g.output);
+// What a step did to a parameter and its state on each rank, as it lies there: of copies that are the same to the last
+// bit the first. Nothing where gradient, parameter and state are not cut alike, or a rank lacks some of them.
+TrainingChecker::StepsOfRanks TrainingChecker::steps_of_ranks(const Job& job, const Moved& moved,
+                                                              const GradientOutput& g) const {
+  const Value& gradient = gradient_of(*job.whole, g);
+  const std::vector<Shard> shards = shards_of(gradient);
+  std::vector<std::string> held;
+  for (const Update& u : job.whole->updates)
+    if (u.parameter == g.parameter) held.push_back(u.input);
+  if (llvm::any_of(held, [&](llvm::StringRef name) { return shards_of(*job.whole->find(name)) != shards; })) return {};
+  if (gradient.sharding->is_partial() || held_by_none(shards[0].whole, shards)) return {};
+  StepsOfRanks out;
+  for (size_t r = 0; r < shards.size(); ++r) {
+    if (shards[r].elements() == 0) continue;
+    StepOfParameter step{.parameter = job.whole->find(g.parameter), .gradient = moved.gradients.find(r, g.output)};
+    bool complete = fills(shards[r], step.gradient);
+    for (const std::string& name : held) {
+      const HostArray* before = step.before[name] = moved.before.find(r, name);
+      const HostArray* after = step.after[name] = moved.after.find(r, name);
+      complete &= fills(shards[r], before) && fills(shards[r], after);
+    }
+    if (!complete) return {};
+    if (llvm::none_of(out, [&](const auto& other) {
+          return shards[other.first] == shards[r] && have_same_bytes(other.second, step);
+        }))
+      out.emplace_back(r, std::move(step));
+  }
+  return out;
+}
+// The same put together from the ranks; `whole` holds what is.
+llvm::Expected<StepOfParameter> TrainingChecker::step_of_whole(const Job& job, const Moved& moved,
+                                                               const GradientOutput& g,
+                                                               std::deque<HostArray>& whole) const {
+  auto put_together = [&](const Value& like, const ArraysAtRoot& parts,
+                          llvm::StringRef name) -> llvm::Expected<const HostArray*> {
+    auto array = joined(like, parts, name);
+    if (!array) return array.takeError();
+    return &whole.emplace_back(std::move(*array));
+  };
+  auto gradient = put_together(gradient_of(*job.whole, g), moved.gradients, g.output);
   if (!gradient) return gradient.takeError();
-  StepOfParameter out{.parameter = &parameter, .gradient = std::move(*gradient), .clip = clip};
+  StepOfParameter out{.parameter = job.whole->find(g.parameter), .gradient = *gradient};
   for (const Update& u : job.whole->updates) {
     if (u.parameter != g.parameter) continue;
     const Value& held = *job.whole->find(u.input);
-    auto old = joined(held, moved.before, u.input);
-    auto now = joined(held, moved.after, u.input);
-    if (!old || !now) return llvm::joinErrors(old.takeError(), now.takeError());
-    out.before[u.input] = std::move(*old), out.after[u.input] = std::move(*now);
+    auto before = put_together(held, moved.before, u.input);
+    if (!before) return before.takeError();
+    auto after = put_together(held, moved.after, u.input);
+    if (!after) return after.takeError();
+    out.before[u.input] = *before, out.after[u.input] = *after;
   }
   return out;
+}
+// Of one parameter, whose values and elements are added to the row.
+std::optional<Diagnostic> TrainingChecker::compare_parameter(const Job& job, const Moved& moved,
+                                                             const GradientOutput& g, const StepOfParameter& like,
+                                                             Row& row) const {
+  std::deque<HostArray> whole;
+  StepsOfRanks steps = steps_of_ranks(job, moved, g);
+  const bool is_whole = steps.empty();
+  if (is_whole) {
+    auto step = step_of_whole(job, moved, g, whole);
+    if (!step) return take_diagnostic(step.takeError());
+    steps.emplace_back(0, std::move(*step));
+  }
+  std::optional<Diagnostic> fault;
+  for (auto& [rank, step] : steps) {
+    step.clip = like.clip, step.step = like.step, step.learning_rate = like.learning_rate, step.decays = like.decays;
+    Row of_step;
+    auto found = compare_update(step, job.training, of_step);
+    if (!found) return take_diagnostic(found.takeError());
+    row.values = of_step.values, row.elements += of_step.elements, row.error = std::max(row.error, of_step.error);
+    if (*found && !fault) fault = is_whole ? **found : (*found)->within(words("rank " + llvm::Twine(rank)));
+  }
+  return fault;
 }
 
 llvm::Expected<TrainingChecker::Moved> TrainingChecker::move(const Job& job, Stepper& ranks, const ExampleBatch& batch,
@@ -94,12 +162,11 @@ llvm::Error TrainingChecker::compare_step(const Job& job, const Moved& moved, in
   std::vector<std::optional<Diagnostic>> faults(list.size());
   const auto undecayed = without_decay(*job.whole, job.training);
   llvm::parallelFor(0, list.size(), [&](size_t k) {
-    auto step = step_of(job, moved, list[k], *clip);
-    if (!step) return void(faults[k] = take_diagnostic(step.takeError()));
-    step->step = number, step->learning_rate = float(*job.training.learning_rate);
-    step->decays = !undecayed.contains(step->parameter);
-    auto found = compare_update(*step, job.training, parts[k]);
-    faults[k] = found ? *found : take_diagnostic(found.takeError());
+    const StepOfParameter like{.clip = *clip,
+                               .step = number,
+                               .learning_rate = float(*job.training.learning_rate),
+                               .decays = !undecayed.contains(job.whole->find(list[k].parameter))};
+    faults[k] = compare_parameter(job, moved, list[k], like, parts[k]);
   });
   for (size_t k = 0; k < list.size(); ++k) {
     row.values += parts[k].values, row.elements += parts[k].elements, row.error = std::max(row.error, parts[k].error);

@@ -78,17 +78,20 @@ llvm::Expected<std::unique_ptr<Stepper>> TrainingChecker::whole_stepper(const Jo
 const Value& TrainingChecker::gradient_of(const Graph& whole, const GradientOutput& gradient) {
   return *llvm::find_if(whole.outputs, [&](const GraphOutput& o) { return o.name == gradient.output; })->value;
 }
+std::vector<Shard> TrainingChecker::shards_of(const Value& value) const {
+  Extents dims;
+  for (Dim d : value.type.dims) dims.push_back(*d.constant());
+  return Shard::of_all(dims, *value.sharding, mesh());
+}
 llvm::Expected<HostArray> TrainingChecker::joined(const Value& like, const ArraysAtRoot& parts,
                                                   llvm::StringRef name) const {
-  Extents dims;
-  for (Dim d : like.type.dims) dims.push_back(*d.constant());
   const HostArray* first = parts.find(0, name);
   if (!first) return error(Code::bug).what(quoted(name)).what("rank 0 has none of it");
-  auto whole = join(first->dtype, dims, Shard::of_all(dims, *like.sharding, mesh()),
-                    [&](size_t r) -> llvm::Expected<llvm::ArrayRef<char>> {
-                      const HostArray* part = parts.find(r, name);
-                      return part ? llvm::ArrayRef<char>(part->bytes) : llvm::ArrayRef<char>();
-                    });
+  const std::vector<Shard> shards = shards_of(like);
+  auto whole = join(first->dtype, shards[0].whole, shards, [&](size_t r) -> llvm::Expected<llvm::ArrayRef<char>> {
+    const HostArray* part = parts.find(r, name);
+    return part ? llvm::ArrayRef<char>(part->bytes) : llvm::ArrayRef<char>();
+  });
   if (!whole) return within(words(quoted(like.name)), whole.takeError());
   return whole;
 }

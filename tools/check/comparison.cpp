@@ -211,10 +211,13 @@ std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm
     return compare(node, *vs[0], sum, expected, scale, "sum over the ranks");
   }
   double most = 0;
-  for (int64_t r = 0; r < mesh_.devices() && !fault_; ++r)
-    most =
-        std::max(most, compare(node, *vs[0], *arrays[size_t(r)], take(Shard::of(expected.dims, s, mesh_, r), expected),
-                               scale, "rank " + llvm::Twine(r)));
+  for (int64_t r = 0; r < mesh_.devices() && !fault_; ++r) {
+    const Shard shard = Shard::of(expected.dims, s, mesh_, r);
+    Array part;
+    if (!shard.is_whole()) part = take(shard, expected);
+    most = std::max(most, compare(node, *vs[0], *arrays[size_t(r)], shard.is_whole() ? expected : part, scale,
+                                  "rank " + llvm::Twine(r)));
+  }
   return most;
 }
 

@@ -9,6 +9,7 @@
 //   stability   three epochs of two batches: the loss curve against the unpartitioned run's; the yardstick is how far
 //               that one moves when every weight is changed in its last bit
 #pragma once
+#include <deque>
 #include <map>
 #include <string>
 #include <vector>
@@ -45,6 +46,7 @@ class TrainingChecker {
   struct Moved {
     ArraysAtRoot before, after, gradients;
   };
+  using StepsOfRanks = std::vector<std::pair<size_t, StepOfParameter>>;
 
   // The groups, in the order in which they are reported. check_gradients.cpp, check_optimizers.cpp, check_training.cpp.
   llvm::Error backward();
@@ -62,6 +64,7 @@ class TrainingChecker {
   llvm::Expected<std::unique_ptr<Stepper>> ranks_stepper(const Job& job) const;
   llvm::Expected<std::unique_ptr<Stepper>> whole_stepper(const Job& job);
   static const Value& gradient_of(const Graph& whole, const GradientOutput& gradient);
+  std::vector<Shard> shards_of(const Value& value) const;  // by rank
   // The ranks' shards of an array put together.
   llvm::Expected<HostArray> joined(const Value& like, const ArraysAtRoot& parts, llvm::StringRef name) const;
   llvm::Expected<ArraysAtRoot> gather_gradients(const Job& job, const Stepper& ranks) const;
@@ -77,8 +80,11 @@ class TrainingChecker {
                              PerRank<HostArrays>& before) const;
   llvm::Error compare_step(const Job& job, const Moved& moved, int64_t step, Row& row);
   llvm::Expected<double> clip_factor(const Job& job, const Moved& moved) const;
-  llvm::Expected<StepOfParameter> step_of(const Job& job, const Moved& moved, const GradientOutput& g,
-                                          double clip) const;
+  StepsOfRanks steps_of_ranks(const Job& job, const Moved& moved, const GradientOutput& g) const;
+  llvm::Expected<StepOfParameter> step_of_whole(const Job& job, const Moved& moved, const GradientOutput& g,
+                                                std::deque<HostArray>& whole) const;
+  std::optional<Diagnostic> compare_parameter(const Job& job, const Moved& moved, const GradientOutput& g,
+                                              const StepOfParameter& like, Row& row) const;
 
   llvm::Expected<std::vector<double>> curve(Stepper& stepper, bool whole) const;
   llvm::Error compare_curves(llvm::ArrayRef<double> ranks);

@@ -56,9 +56,9 @@ struct SomeElements {
 llvm::Expected<SomeElements> step_in_float64(const StepOfParameter& step, const UpdateOfSome& update, size_t from,
                                              size_t count) {
   SomeElements some;
-  some.gradient = part(step.gradient, from, count);
+  some.gradient = part(*step.gradient, from, count);
   for (double& x : some.gradient.f) x *= step.clip;
-  for (const auto& [value, array] : step.before) some.before[value] = part(array, from, count);
+  for (const auto& [value, array] : step.before) some.before[value] = part(*array, from, count);
   NamedArrays inputs = some.before;
   inputs[step.parameter->name + ".grad"] = some.gradient;
   inputs[step_name] = scalar(double(step.step), /*floating=*/false);
@@ -124,7 +124,7 @@ class AllowedErrors {
 
 llvm::Expected<std::optional<Diagnostic>> compare_update(const StepOfParameter& step, const TrainingOptions& options,
                                                          Row& row) {
-  const auto elements = size_t(count_of(step.gradient.dims));
+  const auto elements = size_t(count_of(step.gradient->dims));
   std::optional<Diagnostic> fault;
   std::unique_ptr<UpdateOfSome> update;
   AllowedErrors allowed_errors(step, options);
@@ -140,7 +140,7 @@ llvm::Expected<std::optional<Diagnostic>> compare_update(const StepOfParameter& 
     auto some = step_in_float64(step, *update, from, count);
     if (!some) return some.takeError();
     for (const auto& [value, wanted] : some->after) {
-      const HostArray& after = step.after.find(value)->second;
+      const HostArray& after = *step.after.find(value)->second;
       const Array now = part(after, from, count);
       const llvm::ArrayRef<double> allowed = allowed_errors.of(*some, value, update->of_squares.contains(value));
       row.values += from == 0;

@@ -1,5 +1,8 @@
 // One optimizer's update of one parameter against the same in float64 arithmetic.
 #pragma once
+#include <map>
+#include <string>
+
 #include "frontend/ir/host_array.h"
 #include "passes/training.h"
 #include "tools/check/comparison.h"
@@ -7,12 +10,14 @@
 namespace optp {
 constexpr double float32_rounding = 0x1p-24;
 
+// Of a whole parameter or of a shard of it: an update treats each element alone.
 struct StepOfParameter {
-  const Value* parameter;
-  HostArray gradient;
-  double clip = 1;           // that the gradient is multiplied by
-  HostArrays before, after;  // the parameter and its state, by the inputs' names
-  int64_t step = 0;          // steps done before
+  using Arrays = std::map<std::string, const HostArray*, std::less<>>;  // that live elsewhere
+  const Value* parameter = nullptr;
+  const HostArray* gradient = nullptr;
+  double clip = 1;       // that the gradient is multiplied by
+  Arrays before, after;  // the parameter and its state, by the inputs' names, each as long as the gradient
+  int64_t step = 0;      // steps done before
   double learning_rate = 0;
   bool decays = true;  // no --no-decay names it
 };
