@@ -15,10 +15,11 @@ namespace optp {
 namespace {
 // Masks hold the lowest float; it says nothing of what the others are.
 constexpr double mask_like = 1e30;
-double largest(const Array& a) {
+template <typename Numbers>  // Array or Tensor
+double largest(const Numbers& numbers) {
   return in_parts(
-      a.elements(),
-      [&](int64_t from, int64_t to) {
+      numbers,
+      [](const Array& a, int64_t from, int64_t to) {
         double top = 0;
         for (int64_t k = from; k < to; ++k)
           if (const double x = std::fabs(a.number(k)); x > top && x < mask_like) top = x;
@@ -31,10 +32,11 @@ void widen(Roundings::Size& size, double largest, double smallest) {
   size.largest = std::max(size.largest, largest);
   size.smallest = size.smallest == 0 ? smallest : std::min(size.smallest, smallest);
 }
-void widen(Roundings::Size& size, const Array& a) {
+template <typename Numbers>
+void widen(Roundings::Size& size, const Numbers& numbers) {
   const Roundings::Size own = in_parts(
-      a.elements(),
-      [&](int64_t from, int64_t to) {
+      numbers,
+      [](const Array& a, int64_t from, int64_t to) {
         Roundings::Size part;
         for (int64_t k = from; k < to; ++k)
           if (const double x = std::fabs(a.number(k)); x > 0 && x < mask_like) widen(part, x, x);
@@ -97,7 +99,7 @@ llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, 
     if (auto in = inputs.find(v.name); in != inputs.end())
       top = largest(in->second);
     else if (v.is_data() && is_float(v.type.dtype))
-      top = largest(to_array(*v.data));
+      top = largest(*v.data);
     return scales[&v] = top;
   };
   FirstNan nan(inputs);
@@ -129,7 +131,7 @@ llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, 
   for (const Value* v : ranks_[0]->data()) {
     if (!is_float(v->type.dtype) || v->data->is_missing()) continue;
     Roundings::Size size;
-    widen(size, to_array(*v->data));
+    widen(size, *v->data);
     size.addend = size.largest;
     roundings_.record(*v, size);
   }

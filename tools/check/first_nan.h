@@ -26,8 +26,9 @@ class FirstNan {
     double low = std::numeric_limits<double>::infinity(), high = -low;
     bool nan = false;
   };
-  static Range range_of(const Array& a);
-  const Range& range_of(const Value& operand);
+  template <typename Numbers>  // Array or Tensor
+  static Range range_of(const Numbers& numbers);
+  const Range& range_of_operand(const Value& operand);
 
   const NamedArrays& inputs_;
   llvm::DenseMap<const Value*, Range> ranges_;
