@@ -1,4 +1,6 @@
-// backward and gradients of check --train: training_checker.h.
+// backward and gradients of check --train, and the steps that the other groups share: training_checker.h.
+#include <malloc.h>
+
 #include <cmath>
 
 #include "frontend/ir/diagnostic.h"
@@ -121,16 +123,15 @@ llvm::Error TrainingChecker::backward() {
   }
   truth_ = comparison.outputs();
   // Gradients that are no numbers have nothing to be compared with, and no step can be taken.
-  if (!fault_ && (has_nan(truth_[loss_name]) || llvm::any_of(job_.whole->gradients, [&](const GradientOutput& g) {
-                    return has_nan(truth_[g.output]);
-                  })))
+  if (faults_.empty() &&
+      (has_nan(truth_[loss_name]) ||
+       llvm::any_of(job_.whole->gradients, [&](const GradientOutput& g) { return has_nan(truth_[g.output]); })))
     return error(Code::diverged).what("training step in float64, unpartitioned").what(comparison.first_nan());
   for (const GradientOutput& g : job_.whole->gradients) addends_[g.output] = comparison.addend_of(g.output);
   return llvm::Error::success();
 }
 
-// One after the other: each holds parameters, state and gradients of the whole model.
-llvm::Error TrainingChecker::whole_gradients(Yardstick& yardstick) {
+llvm::Error TrainingChecker::whole_steps(Yardstick& yardstick) {
   auto whole = whole_stepper(job_);
   if (!whole) return whole.takeError();
   auto loss = (*whole)->step(dims_, PerRank<HostArrays>::of_all({batches_[0].whole}), rate());
@@ -138,28 +139,38 @@ llvm::Error TrainingChecker::whole_gradients(Yardstick& yardstick) {
   yardstick.loss = *loss;
   for (const GradientOutput& g : job_.whole->gradients)
     yardstick.errors.push_back(error_of(to_array(*(*whole)->gradient(0, g.output)), truth_[g.output]));
-  return llvm::Error::success();
+  unpartitioned_.push_back(*loss);
+  return finish(unpartitioned_, **whole, /*whole=*/true);
 }
-llvm::Error TrainingChecker::gradients() {
+// The whole model's steps, then the ranks': each holds parameters, state and gradients of the whole model.
+llvm::Error TrainingChecker::asked_steps() {
+  const auto list = checked_optimizers();
+  asked_.name = llvm::find_if(list, [&](const auto& o) { return is_asked(o.second); })->first;
+  Progress progress("checking the steps of " + asked_.name, optimizer_steps);
   Yardstick yardstick;
-  if (auto e = world_.at_root([&] { return whole_gradients(yardstick); })) return e;
-  auto ranks = ranks_stepper(job_);
+  if (auto e = world_.at_root([&] { return whole_steps(yardstick); })) return e;
+  ::malloc_trim(0);  // freed memory is kept, but lies between what stays, in pieces that none of the next arrays fits
+  auto ranks = optimizer_stepper(job_);
   if (!ranks) return ranks.takeError();
-  auto loss = (*ranks)->step(dims_, batches_[0].ranks, rate());
-  if (!loss) return loss.takeError();
-  auto parts = gather_gradients(job_, **ranks);
-  if (!parts) return parts.takeError();
-  if (auto e = world_.at_root([&] { return compare_gradients(*loss, *parts, yardstick); })) return e;
+  if (auto e = compare_steps(job_, **ranks, asked_, progress, [&](const Moved& moved) -> llvm::Error {
+        const bool is_first = curve_.empty();
+        curve_.push_back(moved.loss);
+        if (!is_first) return llvm::Error::success();
+        auto e = world_.at_root([&] { return compare_gradients(moved, yardstick); });
+        truth_.clear();
+        return e;
+      }))
+    return e;
+  if (auto e = finish(curve_, **ranks, /*whole=*/false)) return e;
   // A micro-batch before the last one runs another graph.
   if (job_.training.accumulate > 1)
     if (auto e = (*ranks)->accumulate(dims_, batches_[0].ranks)) return e;
   auto memory = measured(**ranks);
   if (!memory) return memory.takeError();
   memory_ = std::move(*memory);
-  truth_.clear();
   return llvm::Error::success();
 }
-llvm::Error TrainingChecker::compare_gradients(double loss, const ArraysAtRoot& parts, const Yardstick& whole) {
+llvm::Error TrainingChecker::compare_gradients(const Moved& moved, const Yardstick& whole) {
   // Where a gradient cancels, float32 has rounded each addend: one run's luck is no measure of another's.
   Row row{.name = "gradients",
           .against =
@@ -170,17 +181,17 @@ llvm::Error TrainingChecker::compare_gradients(double loss, const ArraysAtRoot& 
           .tolerance = 1};
   const double exact = truth_[loss_name].number(0);
   const double loss_ratio =
-      std::fabs(loss - exact) / std::max(8 * std::fabs(whole.loss - exact), 2e-6 * std::fabs(exact));
+      std::fabs(moved.loss - exact) / std::max(8 * std::fabs(whole.loss - exact), 2e-6 * std::fabs(exact));
   row.error = loss_ratio;
   if (!(loss_ratio <= 1))
     fail(row, error(Code::difference)
                   .what("loss")
                   .expected(llvm::formatv("{0}", exact).str())
-                  .found(llvm::formatv("{0}", loss).str()));
+                  .found(llvm::formatv("{0}", moved.loss).str()));
   for (size_t k = 0; k < job_.whole->gradients.size(); ++k) {
     const GradientOutput& g = job_.whole->gradients[k];
     const Array& expected = truth_[g.output];
-    auto found = joined(gradient_of(*job_.whole, g), parts, g.output);
+    auto found = joined(gradient_of(*job_.whole, g), moved.gradients, g.output);
     if (!found) return found.takeError();
     int64_t at = 0;
     const Array numbers = to_array(*found);

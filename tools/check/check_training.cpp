@@ -8,6 +8,7 @@
 #include "frontend/ir/op.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
+#include "llvm/Support/Parallel.h"
 #include "passes/plan/make_plan.h"
 #include "tools/check/mutants.h"
 #include "tools/check/training_checker.h"
@@ -25,11 +26,17 @@ llvm::Expected<TrainingCheck> TrainingChecker::run() {
   if (!batches) return batches.takeError();
   batches_ = std::move(*batches);
   if (auto e = world_.at_root([&] { return backward(); })) return e;
-  if (auto e = gradients()) return e;
+  if (auto e = asked_steps()) return e;
   if (auto e = optimizers()) return e;
   if (auto e = world_.at_root([&] { return memory(); })) return e;
-  if (auto e = stability()) return e;
-  return TrainingCheck{std::move(rows_), std::move(fault_)};
+  if (auto e = world_.at_root([&] { return stability(); })) return e;
+  return result();
+}
+TrainingCheck TrainingChecker::result() {
+  TrainingCheck out{std::move(rows_), {}};
+  for (const Row& row : out.rows)
+    if (const auto at = faults_.find(row.name); at != faults_.end() && !out.fault) out.fault = std::move(at->second);
+  return out;
 }
 
 llvm::Expected<Job> TrainingChecker::load(const OptimizerOptions& optimizer, bool broken) const {
@@ -48,7 +55,7 @@ llvm::Expected<Job> TrainingChecker::load(const OptimizerOptions& optimizer, boo
 
 void TrainingChecker::fail(Row& row, Diagnostic fault) {
   row.holds = false;
-  if (!fault_) fault_ = std::move(fault.within(words(row.name)));
+  faults_.try_emplace(row.name, std::move(fault.within(words(row.name))));
 }
 llvm::Expected<PerRank<std::unique_ptr<Graph>>> TrainingChecker::rank_graphs(const Job& job,
                                                                              llvm::ArrayRef<size_t> ranks) const {
@@ -172,42 +179,42 @@ DType seen_as(const Value* master) {
 // on the ranks than in the unpartitioned run. Masters that differ by some 2^-22 of themselves are rounded apart where
 // the border of two halves lies between them: one in 2^11 in float16, one in 2^14 in bfloat16. Twice and four times as
 // many are moved here, so that a few weights that count much are not missed by chance.
-void move_weights(Stepper& whole, uint64_t seed) {
-  std::mt19937_64 random(seed);
+void move_weights(Stepper& whole, uint64_t draw) {
+  uint64_t seed = draw << 32;
   for (auto& [name, array] : whole.values(0)) {
     if (array.dtype != DType::f32) continue;
     const DType seen = seen_as(whole.graph(0).find(name));
     const float step = seen == DType::f16 ? 0x1p-10f : 0x1p-7f;
     const uint64_t one_in = seen == DType::f16 ? 1 << 10 : 1 << 12;
     auto* x = reinterpret_cast<float*>(array.bytes.data());
-    for (size_t k = 0; k < array.bytes.size() / sizeof(float); ++k) {
-      if (x[k] == 0) continue;
-      const bool up = random() & 1;
-      x[k] = std::nextafter(x[k], up ? INFINITY : -INFINITY);
-      if (is_half(seen) && random() % one_in == 0) x[k] *= up ? 1 + step : 1 - step;
-    }
+    auto move = [&](std::mt19937_64 random, size_t from, size_t to) {
+      for (size_t k = from; k < to; ++k) {
+        if (x[k] == 0) continue;
+        const bool up = random() & 1;
+        x[k] = std::nextafter(x[k], up ? INFINITY : -INFINITY);
+        if (is_half(seen) && random() % one_in == 0) x[k] *= up ? 1 + step : 1 - step;
+      }
+    };
+    // Each part has numbers of its own, so that they do not depend on how many threads there are.
+    constexpr size_t part = size_t(1) << 16;
+    const size_t elements = array.bytes.size() / sizeof(float);
+    const size_t parts = llvm::divideCeil(elements, part);
+    llvm::parallelFor(0, parts,
+                      [&](size_t k) { move(std::mt19937_64(seed + k), k * part, std::min(elements, (k + 1) * part)); });
+    seed += parts;
   }
 }
 }  // namespace
 
-llvm::Expected<std::vector<double>> TrainingChecker::curve(Stepper& stepper, bool whole) const {
-  constexpr int epochs = 3;
-  std::vector<double> out;
-  for (int e = 0; e < epochs; ++e)
-    for (const ExampleBatch& batch : batches_) {
-      auto loss = stepper.step(dims_, whole ? PerRank<HostArrays>::of_all({batch.whole}) : batch.ranks, rate());
-      if (!loss) return loss.takeError();
-      out.push_back(*loss);
-    }
-  return out;
-}
-llvm::Error TrainingChecker::stability() {
-  auto ranks = ranks_stepper(job_);
-  if (!ranks) return ranks.takeError();
-  auto losses = curve(**ranks, /*whole=*/false);
-  if (!losses) return losses.takeError();
-  ranks->reset();
-  return world_.at_root([&] { return compare_curves(*losses); });
+llvm::Error TrainingChecker::finish(std::vector<double>& curve, Stepper& stepper, bool whole) const {
+  constexpr size_t epochs = 3;
+  while (curve.size() < epochs * batches_.size()) {
+    const ExampleBatch& batch = batches_[curve.size() % batches_.size()];
+    auto loss = stepper.step(dims_, whole ? PerRank<HostArrays>::of_all({batch.whole}) : batch.ranks, rate());
+    if (!loss) return loss.takeError();
+    curve.push_back(*loss);
+  }
+  return llvm::Error::success();
 }
 namespace {
 // How far each step's loss, or that of a step before it, is moved by other last bits of the weights, as several draws
@@ -240,24 +247,19 @@ class Sensitivity {
 };
 }  // namespace
 
-llvm::Error TrainingChecker::compare_curves(llvm::ArrayRef<double> a) {
+llvm::Error TrainingChecker::stability() {
   constexpr uint64_t most_draws = 4;
-  std::vector<double> b;
-  std::optional<Sensitivity> sensitivity;
+  const llvm::ArrayRef<double> a = curve_, b = unpartitioned_;
+  Sensitivity sensitivity(b);
   std::pair<size_t, double> worst;
-  for (uint64_t draw = 0; draw <= most_draws; ++draw) {
+  for (uint64_t draw = 1; draw <= most_draws; ++draw) {
     auto whole = whole_stepper(job_);
     if (!whole) return whole.takeError();
-    if (draw > 0) move_weights(**whole, draw);
-    auto losses = curve(**whole, /*whole=*/true);
-    if (!losses) return losses.takeError();
-    if (draw == 0) {
-      b = std::move(*losses);
-      sensitivity.emplace(b);
-      continue;
-    }
-    sensitivity->add(*losses);
-    worst = sensitivity->worst(a);
+    move_weights(**whole, draw);
+    std::vector<double> moved;
+    if (auto e = finish(moved, **whole, /*whole=*/true)) return e;
+    sensitivity.add(moved);
+    worst = sensitivity.worst(a);
     if (worst.second <= 1 || !std::isfinite(worst.second)) break;
   }
   Row row{.name = "stability",

@@ -8,6 +8,7 @@
 //   memory      elements held, and predicted bytes against those that are there
 //   stability   three epochs of two batches: the loss curve against the unpartitioned run's; the yardstick is how far
 //               that one moves when every weight is changed in its last bit
+// The steps of the optimizer that was asked for are taken once, for all of these.
 #pragma once
 #include <deque>
 #include <map>
@@ -44,13 +45,15 @@ class TrainingChecker {
   };
   // What an optimizer's step is judged by: what the ranks had before it and after it.
   struct Moved {
+    double loss = 0;
     ArraysAtRoot before, after, gradients;
   };
+  static constexpr int optimizer_steps = 3;
   using StepsOfRanks = std::vector<std::pair<size_t, StepOfParameter>>;
 
-  // The groups, in the order in which they are reported. check_gradients.cpp, check_optimizers.cpp, check_training.cpp.
+  // check_gradients.cpp, check_optimizers.cpp, check_training.cpp.
   llvm::Error backward();
-  llvm::Error gradients();
+  llvm::Error asked_steps();  // gradients, and what the groups below take from them
   llvm::Error optimizers();
   llvm::Error memory();
   llvm::Error stability();
@@ -60,6 +63,7 @@ class TrainingChecker {
   const Mesh& mesh() const { return job_.whole->mesh; }
   double rate() const { return *job_.training.learning_rate; }
   void fail(Row& row, Diagnostic fault);
+  TrainingCheck result();
   llvm::Expected<PerRank<std::unique_ptr<Graph>>> rank_graphs(const Job& job, llvm::ArrayRef<size_t> ranks) const;
   llvm::Expected<std::unique_ptr<Stepper>> ranks_stepper(const Job& job) const;
   llvm::Expected<std::unique_ptr<Stepper>> whole_stepper(const Job& job);
@@ -71,10 +75,17 @@ class TrainingChecker {
   llvm::Expected<PerRank<Memory>> measured(Stepper& stepper) const;  // together
 
   NamedArrays whole_inputs(const Graph& whole) const;
-  llvm::Error whole_gradients(Yardstick& yardstick);
-  llvm::Error compare_gradients(double loss, const ArraysAtRoot& parts, const Yardstick& yardstick);
+  llvm::Error whole_steps(Yardstick& yardstick);
+  llvm::Error compare_gradients(const Moved& moved, const Yardstick& yardstick);
 
-  llvm::Error check_optimizer(const std::string& name, const OptimizerOptions& optimizer, Progress& progress);
+  bool is_asked(const OptimizerOptions& optimizer) const;
+  // With the names of their rows. The one that was asked for is among them.
+  std::vector<std::pair<std::string, OptimizerOptions>> checked_optimizers() const;
+  // What the ranks run: the job's own graphs, or those of a mutant that changes what is asked for.
+  llvm::Expected<std::unique_ptr<Stepper>> optimizer_stepper(const Job& job) const;
+  // Together: the first steps, each compared and then given to `also`.
+  llvm::Error compare_steps(const Job& job, Stepper& ranks, Row& row, Progress& progress,
+                            llvm::function_ref<llvm::Error(const Moved&)> also = nullptr);
   // Together: a step. `before` keeps what the held ranks had before it.
   llvm::Expected<Moved> move(const Job& job, Stepper& ranks, const ExampleBatch& batch,
                              PerRank<HostArrays>& before) const;
@@ -86,8 +97,8 @@ class TrainingChecker {
   std::optional<Diagnostic> compare_parameter(const Job& job, const Moved& moved, const GradientOutput& g,
                                               const StepOfParameter& like, Row& row) const;
 
-  llvm::Expected<std::vector<double>> curve(Stepper& stepper, bool whole) const;
-  llvm::Error compare_curves(llvm::ArrayRef<double> ranks);
+  // Steps until there is a loss for each step of the curve.
+  llvm::Error finish(std::vector<double>& curve, Stepper& stepper, bool whole) const;
 
   const TrainingCheckOptions& o_;
   JobOptions job_options_;
@@ -98,10 +109,12 @@ class TrainingChecker {
   DimValues dims_;
   std::vector<ExampleBatch> batches_;
   NamedArrays truth_;
-  std::map<std::string, double> addends_;  // the largest of what was summed up to a gradient
+  std::map<std::string, double> addends_;      // the largest of what was summed up to a gradient
+  Row asked_;                                  // of optimizers
+  std::vector<double> curve_, unpartitioned_;  // losses of the ranks, and of the model run whole
   PerRank<Memory> memory_;
   std::vector<Row> rows_;
-  std::optional<Diagnostic> fault_;
+  std::map<std::string, Diagnostic> faults_;  // by row: its first
 };
 
 }  // namespace optp
