@@ -119,7 +119,8 @@ class Region {
     if (auto e = give(node.out(), rule->results[0])) return e;
     for (size_t k = 0; k < node.operands.size(); ++k)
       if (auto e = give(node.operand(k), rule->operands[k])) return e;
-    if (!this->tokens(node.out()) && rule->loops[size_t(*tokens)].reduce != Reduce::sum)
+    // A sum of parts that know nothing of each other: a mean would divide by its part's tokens.
+    if (!this->tokens(node.out()) && (rule->loops[size_t(*tokens)].reduce != Reduce::sum || node.op->localize))
       return no_chunks(node).found("one that takes several tokens at once");
     return llvm::Error::success();
   }

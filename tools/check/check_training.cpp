@@ -18,7 +18,7 @@
 namespace optp {
 
 llvm::Expected<TrainingCheck> TrainingChecker::run() {
-  auto job = load(job_options_.training.optimizer);
+  auto job = load(training_of(job_options_).optimizer);
   if (!job) return job.takeError();
   job_ = std::move(*job);
   dims_ = job_.asked;
@@ -42,9 +42,10 @@ TrainingCheck TrainingChecker::result() {
 llvm::Expected<Job> TrainingChecker::load(const OptimizerOptions& optimizer, bool broken) const {
   JobOptions options = job_options_;
   options.training.optimizer = optimizer;
+  options.betas.clear();  // those of the optimizer that was asked for, which has them
   if (broken && o_.mutant == swapped_betas)
     options.training.optimizer.beta1 = optimizer.beta2.value_or(0.999),
-    options.training.optimizer.beta2 = optimizer.beta1.value_or(0.9), options.betas.clear();
+    options.training.optimizer.beta2 = optimizer.beta1.value_or(0.9);
   if (broken && o_.mutant == clip_not_applied) options.training.max_gradient_norm = 0;
   if (optimizer.name != job_options_.training.optimizer.name) options.training.learning_rate.reset();
   auto job = retrain(forward_, training_of(options));
@@ -207,7 +208,6 @@ void move_weights(Stepper& whole, uint64_t draw) {
 }  // namespace
 
 llvm::Error TrainingChecker::finish(std::vector<double>& curve, Stepper& stepper, bool whole) const {
-  constexpr size_t epochs = 3;
   while (curve.size() < epochs * batches_.size()) {
     const ExampleBatch& batch = batches_[curve.size() % batches_.size()];
     auto loss = stepper.step(dims_, whole ? PerRank<HostArrays>::of_all({batch.whole}) : batch.ranks, rate());

@@ -48,7 +48,7 @@ class TrainingChecker {
     double loss = 0;
     ArraysAtRoot before, after, gradients;
   };
-  static constexpr int optimizer_steps = 3;
+  static constexpr size_t optimizer_steps = 3, epochs = 3;
   using StepsOfRanks = std::vector<std::pair<size_t, StepOfParameter>>;
 
   // check_gradients.cpp, check_optimizers.cpp, check_training.cpp.

@@ -37,17 +37,18 @@ void move_numbers(Plan& plan) {
 }  // namespace
 
 llvm::Error plan_activations(Plan& plan, const std::string& folder) {
-  const DimValues dims = plan.examples();
+  std::vector<Plan::Device*> devices;
   for (Plan::Device& d : plan.devices) {
     if (d.arena_bytes) continue;  // made now, perhaps for another mesh than the folder's
-    const std::string file = folder + "/" + d.file;
-    if (std::error_code ignored; !std::filesystem::exists(file, ignored)) continue;
-    auto graph = read_rank(file);
+    if (std::error_code ignored; std::filesystem::exists(folder + "/" + d.file, ignored)) devices.push_back(&d);
+  }
+  auto rank = [&](size_t k) -> llvm::Expected<std::shared_ptr<const Graph>> {
+    auto graph = read_rank(folder + "/" + devices[k]->file);
     if (!graph) return graph.takeError();
     note_roles(**graph, plan);
-    if (auto e = add_activation_peak(plan, d, **graph, dims, /*workspace=*/true)) return e;
-  }
-  return llvm::Error::success();
+    return std::move(*graph);
+  };
+  return add_activation_peaks(plan, devices, rank, plan.examples(), /*workspace=*/true);
 }
 
 llvm::Error move_to_dims(Plan& plan, const AskedDims& by_user, const std::string& folder) {

@@ -103,6 +103,21 @@ TEST_CASE("a fault in a training step is found at its node, its consumer or its 
     is_found(m, {"--train"});
 }
 
+TEST_CASE("what is asked of one optimizer is not asked of the others") {
+  const Sandbox box;
+  const std::vector<std::string> check{"check", export_of("opt-tiny") + "/model.onnx", "--train"};
+  auto row = [&](const std::string& name, const std::vector<std::string>& flags) {
+    const Result r = box.run(check + small + flags);
+    CHECK(r.code == 0);
+    const size_t at = r.out.find("\n" + name + "  ");
+    REQUIRE(at != std::string::npos);
+    return r.out.substr(at + 1, r.out.find('\n', at + 1) - at - 1);
+  };
+  const std::vector<std::string> betas{"--betas", "0.8", "0.95"};
+  CHECK(row("adam", betas) == row("adam", {}));
+  CHECK(row("adam as asked", betas) != row("adam", {}));
+}
+
 TEST_CASE("a fault between data ranks, of ZeRO's parts or of sequence parallelism is found") {
   const std::vector<std::string> on_mesh{"--mesh", "data=2,tensor=2", "--dim", "batch=2", "--dim", "sequence=5"};
   const std::string head = "'/m/decoder/final_layer_norm/LayerNormalization/backward'",
