@@ -311,7 +311,9 @@ llvm::Expected<Executable::State::Fused> Executable::State::fuse_nodes() {
   // What all users take as it was before needs no step of its own.
   for (const auto& [node, uses] : absorbed)
     if (uses == node->out().uses.size() && !graph.is_output(node->out())) out.taken.insert(node);
-  for (FusedStep& step : find_elementwise_groups(graph, attempt, out.taken)) {
+  llvm::DenseSet<const Value*> read;
+  for (const auto& [last, step] : out.by_last_node) read.insert(step.operands.begin(), step.operands.end());
+  for (FusedStep& step : find_elementwise_groups(graph, attempt, out.taken, read)) {
     out.taken.insert(step.nodes.begin(), step.nodes.end());
     out.by_last_node[step.last] = std::move(step);
   }

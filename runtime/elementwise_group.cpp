@@ -14,8 +14,9 @@ constexpr int64_t tiny = 1024;                         // elements: no traffic t
 // values or each other's are a group; others side by side would only keep what they read for longer.
 class Finder {
  public:
-  Finder(const Graph& graph, const KernelContext& context, const llvm::DenseSet<const Node*>& taken)
-      : graph_(graph), taken_(taken), rows_(context) {}
+  Finder(const Graph& graph, const KernelContext& context, const llvm::DenseSet<const Node*>& taken,
+         const llvm::DenseSet<const Value*>& read)
+      : graph_(graph), taken_(taken), read_(read), rows_(context) {}
 
   std::vector<FusedStep> find() {
     for (const auto& node : graph_.nodes) {
@@ -38,6 +39,7 @@ class Finder {
  private:
   const Graph& graph_;
   const llvm::DenseSet<const Node*>& taken_;
+  const llvm::DenseSet<const Value*>& read_;
   RowsOfNodes rows_;
   llvm::DenseSet<const Value*> constants_;  // made of data alone: computed before anything runs
   std::vector<FusedStep> found_;
@@ -111,7 +113,7 @@ class Finder {
     for (size_t k = 0; k < nodes.size(); ++k) {
       const Value& v = nodes[k]->out();
       const bool inner = llvm::all_of(v.uses, [&](const Use& use) { return llvm::is_contained(nodes, use.node); });
-      if (inner && !graph_.is_output(v)) continue;
+      if (inner && !read_.contains(&v) && !graph_.is_output(v)) continue;
       group->steps[k].result = int(out.results.size());
       out.results.push_back(&v);
     }
@@ -122,7 +124,8 @@ class Finder {
 }  // namespace
 
 std::vector<FusedStep> find_elementwise_groups(const Graph& graph, const KernelContext& context,
-                                               const llvm::DenseSet<const Node*>& taken) {
-  return Finder(graph, context, taken).find();
+                                               const llvm::DenseSet<const Node*>& taken,
+                                               const llvm::DenseSet<const Value*>& read) {
+  return Finder(graph, context, taken, read).find();
 }
 }  // namespace optp

@@ -25,8 +25,10 @@ struct ElementwiseGroup {
 };
 
 // Of nodes that are not in `taken`, each at most once. A group's intermediate values stand nowhere, and it runs where
-// its last node does: nothing but its own nodes needs what they make before.
+// its last node does: nothing but its own nodes needs what they make before. `read`: what other steps read, perhaps in
+// the place of what the graph's nodes read, as products do of operands before they were widened.
 std::vector<FusedStep> find_elementwise_groups(const Graph& graph, const KernelContext& context,
-                                               const llvm::DenseSet<const Node*>& taken);
+                                               const llvm::DenseSet<const Node*>& taken,
+                                               const llvm::DenseSet<const Value*>& read);
 
 }  // namespace optp

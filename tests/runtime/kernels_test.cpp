@@ -362,6 +362,31 @@ TEST_CASE("a product takes operands that were widened from bfloat16 as they were
         }
 }
 
+TEST_CASE("what a product takes as it was before it was widened stands, whatever becomes of the rest") {
+  Random random;
+  for (const bool is_output : {false, true})
+    for (int64_t rows : {1, 3, 70})
+      for (const char* other : {"neg", "reduce_sum", "contract"}) {
+        CAPTURE(other);
+        Case c(random);
+        auto widened = [&](Value* half) { return c.node("cast", {half}, {{"to", int64_t(DType::f32)}}); };
+        Value* w = widened(c.data(DType::bf16, {64, 40}));
+        Value* x = c.node("neg", {widened(c.input(DType::bf16, {rows, 64}))});  // nothing is rounded
+        Value* wide = widened(c.node("cast", {x}, {{"to", int64_t(DType::bf16)}}));
+        c.output(c.node("contract", {wide, w}, {{"loops", contract_loops("m k, k n -> m n")}}));
+        if (other == std::string("neg"))
+          c.output(c.node("neg", {wide}));
+        else if (other == std::string("reduce_sum"))
+          c.output(
+              c.node("reduce_sum", {wide}, {{"axes", llvm::SmallVector<int64_t, 4>{0}}, {"keepdims", int64_t(0)}}));
+        else
+          c.output(
+              c.node("contract", {wide, c.data(DType::f32, {64, 40})}, {{"loops", contract_loops("m k, k n -> m n")}}));
+        if (is_output) c.output(wide);
+        c.compare({.threads = 1}, 64);
+      }
+}
+
 TEST_CASE("memory for weights comes piece by piece, apart from each other, on cache lines, zeros") {
   HugePageMemory memory;
   std::vector<std::pair<char*, size_t>> pieces;

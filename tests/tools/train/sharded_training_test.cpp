@@ -10,13 +10,14 @@ namespace {
 const std::string model = export_of("opt-tiny") + "/model.onnx";
 }  // namespace
 
-TEST_CASE("check --train holds for every level of ZeRO, where parts are uneven, too") {
+TEST_CASE("check --train holds for every level of ZeRO and in half precision, where parts are uneven, too") {
   for (const Words& layout : std::vector<Words>{
            {"--mesh", "data=2,tensor=2", "--zero", "1", "--max-grad-norm", "0.5"},
            {"--mesh", "data=3", "--zero", "2", "--accumulate", "2"},
            // A micro-batch before the last one has no norm of the gradients, on no rank.
            {"--mesh", "data=2,tensor=2", "--zero", "1", "--accumulate", "2", "--max-grad-norm", "0.5"},
            {"--mesh", "data=2,tensor=2", "--zero", "3", "--max-grad-norm", "0.5"},
+           {"--devices", "3", "--sequence-parallel", "--compute", "bf16"},
        }) {
     CAPTURE(layout);
     const Sandbox box;
