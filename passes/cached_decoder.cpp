@@ -62,6 +62,7 @@ class Caching {
           .in_file(from_.source)
           .what("no output needs earlier tokens: there is nothing to cache");
     if (auto e = is_causal(from_, sequence_, sums_)) return e;
+    if (auto e = is_prefix_stable(from_, sequence_, capacity_, beside_)) return e;
     name_caches();
     return std::move(to_);
   }
@@ -232,6 +233,14 @@ class Caching {
     if (runs_over_tokens(whole)) of_whole = of_piece;
     return Tokens(of_piece) == Tokens::all || whole == piece;
   }
+  // A slice of what depends on ids that is the last token alone.
+  bool takes_last(const Node& node, const LoopNeeds& loops, const Rule& rule) const {
+    return depends_(node.out()) && llvm::any_of(rule.pieces, [&](const LoopPiece& p) {
+             return runs_over_tokens(rule.loops[size_t(p.whole)].extent) &&
+                    !runs_over_tokens(rule.loops[size_t(p.piece)].extent) &&
+                    Tokens(loops[size_t(p.whole)]) == Tokens::fresh;
+           });
+  }
   // Of what does not depend on ids: whether it can be made of operands for the new tokens' places. Each of its dims
   // that run over them comes from one of an operand, or is repeated.
   bool can_follow(const Value& v, const Needs& needs) const {
@@ -266,9 +275,15 @@ class Caching {
         if (const int loop = rule.operands[k][d]; loop != no_loop && Tokens(wanted[d]) != Tokens::none)
           wanted[d] = (*loops)[size_t(loop)];
       if (auto e = note_sum(v, rule, k, *loops)) return e;
+      note_beside(v, needs, k);
       auto operand = made(x, wanted);
       if (!operand) return operand.takeError();
       operands.push_back(*operand);
+    }
+    if (takes_last(node, *loops, rule) ||
+        llvm::any_of(node.operands, [&](const Value* x) { return of_last_.contains(x); })) {
+      if (has(needs, Tokens::fresh)) return not_supported(v, "each token would need the last one");
+      of_last_.insert(&v);
     }
     build_.at(node.name, node.origin, node.module);
     build_.phase(node.phase);
@@ -279,6 +294,19 @@ class Caching {
     if ((*made)->type != type_for(v, needs))
       return not_supported(v, "expected " + to_string(type_for(v, needs)) + ", found " + to_string((*made)->type));
     return *made;
+  }
+  void note_beside(const Value& v, const Needs& needs, size_t k) {
+    const Node& node = *v.producer;
+    const Value& x = node.operand(k);
+    if (!depends_(v) || depends_(x) || x.is_data()) return;
+    BesideTokens beside{&x, {}};
+    const size_t all = needs.find(char(Tokens::all));
+    if (all != Needs::npos && (node.op->is(Trait::adds) || node.op->is(Trait::subtracts))) {
+      const size_t missing = v.ndim() - x.ndim();
+      if (all < missing || x.type.dims[all - missing].is(1)) return;
+      beside.shifted = all - missing;
+    }
+    if (!llvm::is_contained(beside_, beside)) beside_.push_back(beside);
   }
   // Rows that were not given yet stand in caches: what sums over tokens must leave them out.
   llvm::Error note_sum(const Value& v, const Rule& rule, size_t k, const LoopNeeds& loops) {
@@ -305,8 +333,12 @@ class Caching {
   // A softmax's result, or what becomes of it before the product: cut, scaled, NaN taken out.
   static bool is_shared_out(const Value& v) {
     if (!v.producer || v.producer->op->is(Trait::product)) return false;
-    return v.producer->op->is(Trait::shares_out) ||
-           llvm::any_of(v.producer->operands, [](const Value* x) { return is_shared_out(*x); });
+    const OpDef& op = *v.producer->op;
+    if (op.is(Trait::shares_out)) return true;
+    // What is added to a share of nothing would be one of something.
+    if (op.is(Trait::adds) || op.is(Trait::subtracts) || op.is(Trait::adds_many))
+      return llvm::all_of(v.producer->operands, [](const Value* x) { return is_shared_out(*x); });
+    return llvm::any_of(v.producer->operands, [](const Value* x) { return is_shared_out(*x); });
   }
 
   llvm::Expected<Attributes> attributes_for(const Value& v, const Needs& needs, const Rule& rule,
@@ -403,34 +435,13 @@ class Caching {
   std::map<std::pair<const Value*, Needs>, Value*> made_;
   std::vector<Cache> caches_;
   llvm::SmallVector<SumOverTokens, 8> sums_;
+  llvm::SmallVector<BesideTokens, 8> beside_;
+  llvm::DenseSet<const Value*> of_last_;  // what is of the last token alone
   llvm::DenseMap<const Value*, Value*> inputs_;
   llvm::DenseSet<const Value*> whole_inputs_, fresh_inputs_;
 };
 
 }  // namespace
-
-llvm::Expected<const Value*> ids_of(const Graph& graph) {
-  for (const auto& node : graph.nodes) {
-    if (!node->op->is(Trait::looks_up) || !node->operand(0).is_data() || !is_float(node->operand(0).type.dtype))
-      continue;
-    const Value* ids = &node->operand(1);
-    while (ids->producer && ids->producer->op->is(view_traits)) ids = &ids->producer->operand(0);
-    if (ids->producer || ids->is_data() || ids->ndim() != 2) continue;
-    if (name_of(ids->type.dims[1])) return ids;
-    return error(Code::not_supported)
-        .in_file(graph.source)
-        .tensor("input", ids->name)
-        .what("a cache for decoding")
-        .expected("a named second dim, for any number of tokens")
-        .found(ids->type.dims[1].text())
-        .hint("export the model with a dynamic sequence");
-  }
-  return error(Code::not_supported)
-      .in_file(graph.source)
-      .what("a cache for decoding")
-      .expected("an input of ids, [batch, sequence], that choose rows of a table")
-      .found("none");
-}
 
 static llvm::Error have_room(const Graph& decoder, int64_t tokens) {
   auto limit = token_limit(decoder);

@@ -34,6 +34,15 @@ struct SumOverTokens {
 // Whether each of these leaves out tokens that come later, by the masks that the graph computes.
 llvm::Error is_causal(const Graph& graph, Dim sequence, llvm::ArrayRef<SumOverTokens> sums);
 
+// What no id changes and a node takes beside what they do.
+struct BesideTokens {
+  const Value* value;
+  std::optional<size_t> shifted;  // a dim along which one number may be added to all: of what is added to scores
+  bool operator==(const BesideTokens&) const = default;
+};
+// Whether each of these is the same for a token however many follow, up to `capacity`; a name: up to any number.
+llvm::Error is_prefix_stable(const Graph& graph, Dim sequence, Dim capacity, llvm::ArrayRef<BesideTokens> values);
+
 // Of a cached decoder: all that is computed for outputs alone is computed for the last of a run's tokens, and they are
 // [batch, 1, …].
 llvm::Error keep_last_logits(Graph& decoder);

@@ -12,6 +12,11 @@ namespace {
 constexpr int64_t tokens = 4;
 constexpr double kept_out = 1e3;  // below what an allowed score of 0 is given: e^-1000 is 0 in float32
 
+// Of a row that lets no token in all have the lowest score, and a softmax shares out among later ones, too; with -inf
+// it is NaN whatever they are.
+bool is_far_below(double score, double most) {
+  return score <= most - kept_out && (score < most || score == -INFINITY);
+}
 // scores[.., i, .., j]: of row i what lies behind column i is far below the largest of the others.
 bool keeps_later_out(const Array& scores, size_t rows, size_t columns) {
   llvm::SmallVector<int64_t, 4> stride(scores.dims.size(), 1);
@@ -23,7 +28,7 @@ bool keeps_later_out(const Array& scores, size_t rows, size_t columns) {
     double most = -INFINITY;
     for (int64_t j = 0; j <= i; ++j) most = std::max(most, scores.number(size_t(at + j * stride[columns])));
     for (int64_t j = i + 1; j < tokens; ++j)
-      if (!(scores.number(size_t(at + j * stride[columns])) <= most - kept_out)) return false;
+      if (!is_far_below(scores.number(size_t(at + j * stride[columns])), most)) return false;
   }
   return true;
 }

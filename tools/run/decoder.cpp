@@ -116,6 +116,13 @@ llvm::Error Decoder::find_roles() {
         .expected("an output of logits, [batch, sequence, vocabulary]")
         .found("none");
   const Value& logits = *llvm::find_if(graph.outputs, [&](const GraphOutput& o) { return o.name == logits_; })->value;
+  if (logits.ndim() != 3 || !(logits.type.dims[1] == count_dim_ || logits.type.dims[1].is(1)))
+    return error(Code::not_supported)
+        .in_file(graph.source)
+        .what("generating")
+        .tensor("output", logits_)
+        .expected("[batch, sequence, vocabulary]")
+        .found(to_string(logits.type));
   if (logits.sharding && !logits.sharding->is_replicated())
     return error(Code::not_supported)
         .in_file(graph.source)
