@@ -166,21 +166,30 @@ class OptimizerStep : Formula {
 };
 
 llvm::ArrayRef<OptimizerDef> all_optimizers() {
+  static const llvm::SmallVector<std::optional<double> OptimizerOptions::*, 3> adams{
+      &OptimizerOptions::beta1, &OptimizerOptions::beta2, &OptimizerOptions::epsilon};
   static const OptimizerDef rows[] = {
-      {.name = "sgd", .takes_nesterov = true, .states = {momentum_buffer}, .update = &OptimizerStep::sgd},
+      {.name = "sgd",
+       .takes_nesterov = true,
+       .takes = {&OptimizerOptions::momentum},
+       .states = {momentum_buffer},
+       .update = &OptimizerStep::sgd},
       {.name = "adam",
+       .takes = adams,
        .states = {exp_avg, exp_avg_sq},
        .prepare = &OptimizerStep::correct_bias,
        .update = &OptimizerStep::adam},
       {.name = "adamw",
        .weight_decay = 0.01,
        .decays_parameter = true,
+       .takes = adams,
        .states = {exp_avg, exp_avg_sq},
        .prepare = &OptimizerStep::correct_bias,
        .update = &OptimizerStep::adam},
       {.name = "rmsprop",
        .learning_rate = 1e-2,
        .takes_centered = true,
+       .takes = {&OptimizerOptions::momentum, &OptimizerOptions::epsilon, &OptimizerOptions::alpha},
        .states = {square_avg, grad_avg, momentum_buffer},
        .update = &OptimizerStep::rmsprop},
   };
@@ -255,6 +264,20 @@ llvm::Error check_settings(const TrainingOptions& options) {
         .what("needs " + names_where(nesterov) + " with --momentum above 0");
   if (o.centered && !centered(*def))
     return error(Code::bad_value).flag("--centered").what("only " + names_where(centered) + " has it");
+  // One that says what it is without being given says nothing.
+  const OptimizerOptions otherwise = with_defaults({.name = o.name});
+  for (const auto& [domain, member] : {std::pair(momentum, &OptimizerOptions::momentum),
+                                       {beta1, &OptimizerOptions::beta1},
+                                       {beta2, &OptimizerOptions::beta2},
+                                       {epsilon, &OptimizerOptions::epsilon},
+                                       {alpha, &OptimizerOptions::alpha}}) {
+    auto takes = [member = member](const OptimizerDef& d) { return llvm::is_contained(d.takes, member); };
+    if (takes(*def) || (o.*member).value_or(*(otherwise.*member)) == *(otherwise.*member)) continue;
+    const size_t count = size_t(llvm::count_if(all_optimizers(), takes));
+    return error(Code::bad_value)
+        .flag(domain.flag)
+        .what("only " + names_where(takes) + (count == 1 ? " has it" : " have it"));
+  }
   return llvm::Error::success();
 }
 

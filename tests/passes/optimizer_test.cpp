@@ -315,6 +315,11 @@ TEST_CASE("options that an optimizer does not have, or numbers out of their rang
       {{.name = "sgd", .nesterov = true}, "--nesterov: needs sgd with --momentum above 0"},
       {{.name = "rmsprop", .momentum = 0.9, .nesterov = true}, "--nesterov: needs sgd with --momentum above 0"},
       {{.name = "adam", .centered = true}, "--centered: only rmsprop has it"},
+      {{.name = "adam", .momentum = 0.9}, "--momentum: only sgd or rmsprop have it"},
+      {{.name = "sgd", .beta1 = 0.8}, "--betas: only adam or adamw have it"},
+      {{.name = "rmsprop", .beta2 = 0.95}, "--betas: only adam or adamw have it"},
+      {{.name = "sgd", .epsilon = 1e-6}, "--eps: only adam, adamw or rmsprop have it"},
+      {{.name = "adamw", .alpha = 0.5}, "--alpha: only rmsprop has it"},
   };
   for (const auto& [o, message] : refused) {
     Graph g;

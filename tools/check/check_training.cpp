@@ -9,6 +9,7 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/Parallel.h"
+#include "passes/optimizers.h"
 #include "passes/plan/make_plan.h"
 #include "tools/check/mutants.h"
 #include "tools/check/training_checker.h"
@@ -43,7 +44,8 @@ llvm::Expected<Job> TrainingChecker::load(const OptimizerOptions& optimizer, boo
   JobOptions options = job_options_;
   options.training.optimizer = optimizer;
   options.betas.clear();  // those of the optimizer that was asked for, which has them
-  if (broken && o_.mutant == swapped_betas)
+  const bool has_betas = llvm::is_contained(find_optimizer(optimizer.name)->takes, &OptimizerOptions::beta1);
+  if (broken && has_betas && o_.mutant == swapped_betas)
     options.training.optimizer.beta1 = optimizer.beta2.value_or(0.999),
     options.training.optimizer.beta2 = optimizer.beta1.value_or(0.9);
   if (broken && o_.mutant == clip_not_applied) options.training.max_gradient_norm = 0;

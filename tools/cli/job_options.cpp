@@ -181,8 +181,9 @@ void add_optimizer_options(CLI::App& command, JobOptions& o) {
                               "micro-batches per step; their gradients are summed and divided once")
                   ->check(CLI::Range(int64_t(1), int64_t(1) << 20).description("")),
               {"gradient-accumulation-steps", "grad-accum", "micro-batches"});
-  also_called(command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm"),
-              {"clip", "clip-grad", "clip-grad-norm", "grad-clip", "gradient-clipping"});
+  also_called(
+      command.add_option("--max-grad-norm", t.max_gradient_norm, "clip gradients to this global norm; 0: not at all"),
+      {"clip", "clip-grad", "clip-grad-norm", "grad-clip", "gradient-clipping"});
   also_called(
       command
           .add_option("--zero", t.zero,

@@ -14,6 +14,7 @@
 #include "tools/generate/prompts.h"
 #include "tools/generate/sampler.h"
 #include "tools/generate/source.h"
+#include "tools/run/held_ranks.h"
 #include "tools/run/same_plan.h"
 
 namespace optp {
@@ -24,6 +25,8 @@ struct GenerateOptions {
   std::string prompt_file, stop_ids, out, json, random_weights;
   std::optional<int64_t> pad;
   int64_t tokens = 32, threads = 0;
+  bool no_verify = false;
+  std::vector<const CLI::Option*> of_plan;  // what a folder's plan has settled
   SamplingOptions sampling;
 };
 
@@ -139,6 +142,8 @@ llvm::Expected<Source> checked_source(const GenerateOptions& o, llvm::ArrayRef<T
 llvm::Error generate_all(const GenerateOptions& o, Source& source, std::vector<Text>& texts, const Prompt& stops,
                          World& world) {
   if (auto e = source.job ? same_plan(world, *source.job->spmd) : same_plan(world, o.job.model)) return e;
+  if (source.plan && !o.no_verify)
+    if (auto e = verify_held(o.job.model, *source.plan, world)) return e;
   auto decoder = decoder_of(source, world, o.inputs, o.random_weights, o.threads);
   if (!decoder) return decoder.takeError();
   std::map<size_t, std::vector<int64_t>> by_length;
@@ -172,6 +177,13 @@ llvm::Expected<std::pair<std::unique_ptr<World>, Source>> begin(GenerateOptions&
 
 llvm::Error generate(GenerateOptions o, const WorldMaker& make_world) {
   if (auto e = check(o)) return e;
+  if (is_partitioned(o.job.model))
+    for (const CLI::Option* option : o.of_plan)
+      if (option->count() > 0)
+        return error(Code::bad_value)
+            .flag(option->get_name())
+            .what("is settled by the plan of " + quoted(o.job.model))
+            .hint("give the model's file, or partition it anew");
   auto prompts = read_prompts(o.prompt_ids, o.prompt_file, o.pad);
   if (!prompts) return prompts.takeError();
   Prompt stops;
@@ -196,6 +208,8 @@ Command add_generate(CLI::App& app, WorldMaker make_world) {
   CLI::App* c = app.add_subcommand("generate", "continue prompts, token after token, with cached keys and values");
   add_job_options(*c, o->job);
   add_kv_cache_option(*c, o->job);
+  for (const CLI::Option* option : c->get_options())
+    if (option != c->get_option("model") && option != c->get_help_ptr()) o->of_plan.push_back(option);
   c->get_option("model")->description(
       "ONNX file, a folder that holds one, or a folder written by partition --kv-cache");
   also_called(c->add_option("--prompt-ids", o->prompt_ids, "a prompt's ids, between commas; repeatable: a row each")
@@ -212,13 +226,21 @@ Command add_generate(CLI::App& app, WorldMaker make_world) {
   c->add_option("--input", o->inputs,
                 "NAME=@FILE.npy, NAME=zeros …: an input that is the same in each step, such as weights (repeatable)")
       ->allow_extra_args(false);
-  c->add_flag("--sample", o->sampling.sample, "draw tokens by their likelihood; else the most likely one is taken");
+  c->add_flag("--no-verify", o->no_verify,
+              "of a folder: do not compare the files with the manifest's sizes and hashes");
+  CLI::Option* sample =
+      c->add_flag("--sample", o->sampling.sample, "draw tokens by their likelihood; else the most likely one is taken");
   c->add_option("--temperature", o->sampling.temperature, "with --sample: logits are divided by it")
+      ->needs(sample)
       ->capture_default_str();
-  c->add_option("--top-k", o->sampling.top_k, "with --sample: only the K most likely; 0: all")->capture_default_str();
+  c->add_option("--top-k", o->sampling.top_k, "with --sample: only the K most likely; 0: all")
+      ->needs(sample)
+      ->capture_default_str();
   c->add_option("--top-p", o->sampling.top_p, "with --sample: only the fewest whose probabilities reach P")
+      ->needs(sample)
       ->capture_default_str();
   c->add_option("--seed", o->sampling.seed, "with --sample; the same tokens on any number of devices")
+      ->needs(sample)
       ->capture_default_str();
   c->add_option("-o,--output,--out", o->out, "write the tokens that were made, [rows, n] of int64")
       ->type_name("FILE.npy");

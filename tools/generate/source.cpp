@@ -4,6 +4,7 @@
 #include "llvm/Support/FileSystem.h"
 #include "passes/input_names.h"
 #include "tools/cli/machine.h"
+#include "tools/run/held_ranks.h"
 #include "tools/run/prepare.h"
 #include "tools/run/run.h"
 
@@ -126,13 +127,9 @@ llvm::Expected<std::unique_ptr<Decoder>> decoder_of(Source& s, World& world, llv
   DecoderOptions options{.ids = s.ids, .threads_per_device = threads_per_device};
   if (auto e = take_inputs(s, inputs, options)) return e;
   if (s.job) return Decoder::create(world, *s.job, random_weights, std::move(options));
-  PerRank<std::unique_ptr<Graph>> ranks(world.held());
-  for (const size_t r : world.held()) {
-    auto graph = read_rank(s.path + "/" + s.plan->devices[r].file);
-    if (!graph) return graph.takeError();
-    note_layouts(**graph, *s.plan);
-    ranks[r] = std::move(*graph);
-  }
-  return Decoder::create(world, std::move(ranks), s.mesh(), options);
+  auto ranks = read_held(s.path, *s.plan, world, random_weights);
+  if (!ranks) return ranks.takeError();
+  for (const size_t r : world.held()) note_layouts(*(*ranks)[r], *s.plan);
+  return Decoder::create(world, std::move(*ranks), s.mesh(), options);
 }
 }  // namespace optp

@@ -36,7 +36,8 @@
 namespace optp {
 namespace {
 struct InspectOptions {
-  std::string folder, tensor, why, what_if, model, html, check, trace, against, fit, colour = "auto";
+  std::string folder, tensor, why, what_if, model, html, check, trace, against, colour = "auto";
+  std::optional<std::string> fit;
   AskedDims dims;
   std::optional<int64_t> layer, devices;
   bool json = false, dot = false, tensors = false, tp_plan = false;
@@ -173,7 +174,7 @@ llvm::Error find_activations(Fit& fit, const Plan& plan, const std::string& mode
 }
 llvm::Expected<Fit> fit_of(const InspectOptions& o, Plan plan) {
   if (auto e = plan_activations(plan, o.folder)) return e;
-  auto limit = parse_size("--fit", o.fit);
+  auto limit = parse_size("--fit", *o.fit);
   if (!limit) return limit.takeError();
   Fit fit{.limit_bytes = *limit, .devices = memory_of(plan)};
   if (!plan.state.empty()) fit.cache = Fit::Cache::graph;
@@ -226,7 +227,7 @@ llvm::Error write_page(const InspectOptions& o, const Plan& plan) {
     evidence.changes = &changes, evidence.other = o.against;
   }
   std::optional<Fit> fit;
-  if (!o.fit.empty()) {
+  if (o.fit) {
     auto asked = fit_of(o, plan);
     if (!asked) return asked.takeError();
     evidence.fit = &fit.emplace(std::move(*asked));
@@ -271,7 +272,7 @@ llvm::Error inspect(InspectOptions& o) {
   auto plan = plan_to_show(o);
   if (!plan) return plan.takeError();
   if (o.model.empty() && is_model(o.folder)) o.model = o.folder;
-  if (!o.fit.empty() && o.html.empty()) {
+  if (o.fit && o.html.empty()) {
     auto fit = fit_of(o, *plan);
     if (!fit) return fit.takeError();
     if (o.json)

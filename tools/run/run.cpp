@@ -18,6 +18,7 @@
 #include "tools/run/arrays_at_root.h"
 #include "tools/run/draw_weights.h"
 #include "tools/run/execution.h"
+#include "tools/run/held_ranks.h"
 #include "tools/run/labels.h"
 #include "tools/run/machine_memory.h"
 #include "tools/run/outputs.h"
@@ -90,31 +91,6 @@ llvm::Expected<PerRank<HostArrays>> take_shards(const Batch& batch, llvm::ArrayR
 }
 
 namespace {
-// What only a rank that is held elsewhere reads is compared there.
-llvm::Error verify(const RunOptions& o, const Plan& plan, const World& world) {
-  if (o.no_verify) return llvm::Error::success();
-  llvm::StringSet<> elsewhere;
-  for (size_t r = 0; r < world.size(); ++r)
-    if (!world.holds(r)) elsewhere.insert(llvm::StringRef(plan.devices[r].file).split('/').first);
-  return verify_manifest(o.folder, /*hashes=*/true, {}, /*others=*/true,
-                         [&](llvm::StringRef file) { return !elsewhere.contains(file.split('/').first); });
-}
-llvm::Expected<PerRank<std::unique_ptr<Graph>>> load_ranks(const RunOptions& o, const Plan& plan, const World& world) {
-  PerRank<std::unique_ptr<Graph>> graphs(world.held());
-  for (const size_t r : world.held()) {
-    auto graph = read_rank(o.folder + "/" + plan.devices[r].file);
-    if (!graph) return graph.takeError();
-    if (!o.random_weights.empty()) {
-      auto seed = parse_seed(o.random_weights);
-      if (!seed) return seed.takeError();
-      if (auto e = draw_shards(**graph, *seed, [&](const Value& v) { return data_shard(plan, v.name, r); })) return e;
-    }
-    if (auto e = need_weights(**graph)) return e;
-    graphs[r] = std::move(*graph);
-  }
-  return graphs;
-}
-
 std::vector<std::string> result_files(const Plan& plan) {
   std::vector<std::string> files;
   for (const Port& p : plan.outputs) {
@@ -205,8 +181,9 @@ llvm::Error run(const RunOptions& o, const WorldMaker& make_world) {
   World& world = **made;
   return world.run([&]() -> llvm::Error {
     if (auto e = same_plan(world, o.folder)) return e;
-    if (auto e = verify(o, *plan, world)) return e;
-    auto graphs = load_ranks(o, *plan, world);
+    if (!o.no_verify)
+      if (auto e = verify_held(o.folder, *plan, world)) return e;
+    auto graphs = read_held(o.folder, *plan, world, o.random_weights);
     if (!graphs) return graphs.takeError();
     progress.reset();
     if (plan->is_training()) return run_steps(o, *plan, world, std::move(*graphs));

@@ -220,6 +220,9 @@ TEST_CASE("what can't be generated is refused before anything runs, and says why
   const Sandbox box;
   const std::string opt = model_of("opt-tiny");
   REQUIRE(box.run({"partition", opt, "--kv-cache", "8", "-o", "cached"}).code == 0);
+  fs::copy(box / "cached", box / "damaged", fs::copy_options::recursive);
+  const auto weights = fs::file_size(box / "damaged/rank0/model.onnx.data");
+  fs::resize_file(box / "damaged/rank0/model.onnx.data", weights - 1);
   REQUIRE(box.run({"partition", opt, "-o", "plain"}).code == 0);
   REQUIRE(box.run({"partition", model_of("opt-tiny-past"), "-o", "past"}).code == 0);
   struct Case {
@@ -252,6 +255,16 @@ TEST_CASE("what can't be generated is refused before anything runs, and says why
       {opt, {"--prompt-ids", "1", "--sample", "--top-p", "1.5"}, 2, "--top-p: expected above 0, at most 1"},
       {opt, {"--prompt-ids", "1,2,3", "--tokens", "6", "--kv-cache", "8"}, 65, opt + caches},
       {"cached", {"--prompt-ids", "1,2,3", "--tokens", "6"}, 65, "cached" + caches},
+      {"cached",
+       {"--prompt-ids", "1", "--devices", "2"},
+       2,
+       "--devices: is settled by the plan of 'cached'; give the model's file, or partition it anew"},
+      {"cached", {"--prompt-ids", "1", "--seed", "3"}, 2, "--seed requires --sample"},
+      {"damaged",
+       {"--prompt-ids", "1", "--tokens", "2"},
+       65,
+       "damaged/rank0/model.onnx.data: size: expected " + std::to_string(weights) +
+           " bytes as in the manifest, found " + std::to_string(weights - 1)},
       {"plain",
        {"--prompt-ids", "1"},
        65,
