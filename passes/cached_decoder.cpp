@@ -326,7 +326,9 @@ class Caching {
       }
       if (node.op->is(Trait::product) && llvm::any_of(node.operands, [&](const Value* o) { return is_shared_out(*o); }))
         continue;
-      return not_supported(v, "it sums over tokens without a softmax that leaves out those that come later");
+      return not_supported(v, l.reduce == Reduce::none || node.op->is(Trait::looks_up)
+                                  ? "it chooses among all tokens, later ones too"
+                                  : "it sums over tokens without a softmax that leaves out those that come later");
     }
     return llvm::Error::success();
   }

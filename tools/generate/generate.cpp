@@ -44,11 +44,12 @@ struct Timing {
   int64_t cache_bytes = 0;      // of the rank that has most
 };
 
-// Goes on with prompts of one length, together. A row stops by itself.
+// Goes on with prompts of one length, together. A row stops by itself. Nothing follows the last new token: it needs no
+// place in the caches.
 llvm::Error go_on(Decoder& decoder, llvm::MutableArrayRef<Text*> batch, llvm::ArrayRef<int64_t> row_of,
                   const GenerateOptions& o, const Prompt& stops, const World& world, Timing& timing) {
   const int64_t rows = int64_t(batch.size()), length = int64_t(batch[0]->prompt.size());
-  if (auto e = decoder.begin(rows, length + o.tokens)) return e;
+  if (auto e = decoder.begin(rows, length + o.tokens - 1)) return e;
   std::vector<int64_t> next;
   for (const Text* t : batch) next.insert(next.end(), t->prompt.begin(), t->prompt.end());
   std::vector<bool> done(batch.size(), false);
@@ -134,7 +135,7 @@ llvm::Expected<Source> checked_source(const GenerateOptions& o, llvm::ArrayRef<T
     for (int64_t id : texts[r].prompt)
       if (auto e = has_row(*source, "prompt " + std::to_string(r), id)) return e;
   }
-  if (auto e = has_room(*source, int64_t(longest) + o.tokens)) return e;
+  if (auto e = has_room(*source, int64_t(longest) + o.tokens - 1)) return e;
   return source;
 }
 

@@ -150,7 +150,7 @@ llvm::Error too_long_for_caches(llvm::StringRef file, int64_t capacity, int64_t 
   return error(Code::out_of_range)
       .in_file(file)
       .what("caches")
-      .expected("room for " + llvm::Twine(tokens) + " tokens, prompt and new ones")
+      .expected("room for " + llvm::Twine(tokens) + " tokens, prompt and all new ones but the last")
       .found("for " + llvm::Twine(capacity))
       .hint("give a larger --kv-cache, or make fewer --tokens");
 }

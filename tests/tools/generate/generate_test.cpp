@@ -216,6 +216,16 @@ TEST_CASE("more tokens than the first caches have room for make them grow, and n
   CHECK(json["cache_bytes_per_device"].get<int64_t>() > 0);
 }
 
+TEST_CASE("the last token that is made needs no place in caches and tables") {
+  const Sandbox box;
+  const std::string model = model_of("opt-tiny");  // 64 positions
+  const std::string expected = text_of(Uncached(model).greedy({2, 9}, 63)) + "\n";
+  CHECK(generate(box, model, {"--prompt-ids", "2,9", "--tokens", "63"}).out == expected);
+  CHECK(generate(box, model, {"--prompt-ids", "2,9", "--tokens", "63", "--kv-cache", "64", "--devices", "2"}).out ==
+        expected);
+  CHECK(generate(box, model, {"--prompt-ids", "2", "--tokens", "1", "--kv-cache", "1"}).code == 0);
+}
+
 TEST_CASE("what can't be generated is refused before anything runs, and says why") {
   const Sandbox box;
   const std::string opt = model_of("opt-tiny");
@@ -234,7 +244,7 @@ TEST_CASE("what can't be generated is refused before anything runs, and says why
   const std::string long_table =
       opt + ": table 'm.model.decoder.embed_positions.weight': expected rows for 100003 tokens, found for 64";
   const std::string caches =
-      ": caches: expected room for 9 tokens, prompt and new ones, found for 8; give a larger "
+      ": caches: expected room for 9 tokens, prompt and all new ones but the last, found for 8; give a larger "
       "--kv-cache, or make fewer --tokens";
   const std::vector<Case> cases = {
       {opt, {}, 2, "a prompt: expected --prompt-ids or --prompt-file, found neither"},
@@ -253,8 +263,8 @@ TEST_CASE("what can't be generated is refused before anything runs, and says why
        2,
        "--temperature: expected above 0; without --sample the most likely token is taken"},
       {opt, {"--prompt-ids", "1", "--sample", "--top-p", "1.5"}, 2, "--top-p: expected above 0, at most 1"},
-      {opt, {"--prompt-ids", "1,2,3", "--tokens", "6", "--kv-cache", "8"}, 65, opt + caches},
-      {"cached", {"--prompt-ids", "1,2,3", "--tokens", "6"}, 65, "cached" + caches},
+      {opt, {"--prompt-ids", "1,2,3", "--tokens", "7", "--kv-cache", "8"}, 65, opt + caches},
+      {"cached", {"--prompt-ids", "1,2,3", "--tokens", "7"}, 65, "cached" + caches},
       {"cached",
        {"--prompt-ids", "1", "--devices", "2"},
        2,
@@ -276,7 +286,7 @@ TEST_CASE("what can't be generated is refused before anything runs, and says why
        65,
        "past: generating: expected rank graphs with caches of a fixed number of tokens, found caches that grow; "
        "partition the model with --kv-cache"},
-      {opt, {"--prompt-ids", "1,2,3", "--tokens", "100000"}, 65, long_table},
+      {opt, {"--prompt-ids", "1,2,3", "--tokens", "100001"}, 65, long_table},
       {opt, {"--prompt-ids", "1", "--kv-cache", "100003"}, 65, long_table},
       {model_of("bert-tiny"),
        {"--prompt-ids", "1"},
