@@ -295,10 +295,24 @@ class Caching {
       return not_supported(v, "expected " + to_string(type_for(v, needs)) + ", found " + to_string((*made)->type));
     return *made;
   }
+  // Not a weight, nor what is made of weights alone.
+  bool may_tell_length(const Value& v) {
+    if (!v.producer) return !v.is_data();
+    if (const auto at = may_tell_length_.find(v.producer); at != may_tell_length_.end()) return at->second;
+    const bool tells = llvm::any_of(v.producer->attributes,
+                                    [&](const auto& entry) {
+                                      const auto* dim = std::get_if<Dim>(&entry.second);
+                                      const auto* dims = std::get_if<Dims>(&entry.second);
+                                      return (dim && runs_over_tokens(*dim)) ||
+                                             (dims && llvm::any_of(*dims, [&](Dim d) { return runs_over_tokens(d); }));
+                                    }) ||
+                       llvm::any_of(v.producer->operands, [&](const Value* x) { return may_tell_length(*x); });
+    return may_tell_length_[v.producer] = tells;
+  }
   void note_beside(const Value& v, const Needs& needs, size_t k) {
     const Node& node = *v.producer;
     const Value& x = node.operand(k);
-    if (!depends_(v) || depends_(x) || x.is_data()) return;
+    if (!depends_(v) || depends_(x) || !may_tell_length(x)) return;
     BesideTokens beside{&x, {}};
     const size_t all = needs.find(char(Tokens::all));
     if (all != Needs::npos && (node.op->is(Trait::adds) || node.op->is(Trait::subtracts))) {
@@ -438,6 +452,7 @@ class Caching {
   std::vector<Cache> caches_;
   llvm::SmallVector<SumOverTokens, 8> sums_;
   llvm::SmallVector<BesideTokens, 8> beside_;
+  llvm::DenseMap<const Node*, bool> may_tell_length_;
   llvm::DenseSet<const Value*> of_last_;  // what is of the last token alone
   llvm::DenseMap<const Value*, Value*> inputs_;
   llvm::DenseSet<const Value*> whole_inputs_, fresh_inputs_;
