@@ -23,9 +23,8 @@ class Text {
     for (Dim symbol : named_dims_of(graph)) values[name_of(symbol)->str()] = symbol == sequence ? tokens : 1;
     auto bound = bind_dims(graph, values);
     if (!bound) return bound.takeError();
-    return Text(std::move(*bound), tokens);
+    return Text(std::move(*bound));
   }
-  int64_t tokens() const { return tokens_; }
   // Null: too large, or not there for so many tokens.
   const Array* numbers(llvm::StringRef name) {
     const Value* v = graph_->find(name);
@@ -37,9 +36,8 @@ class Text {
   }
 
  private:
-  Text(std::unique_ptr<Graph> graph, int64_t tokens)
+  explicit Text(std::unique_ptr<Graph> graph)
       : graph_(std::move(graph)),
-        tokens_(tokens),
         // A mask of ones lets all tokens in.
         numbers_([](const Value&) { return 1; }, TokenFree::Products::computed) {}
   bool is_small(const Value& v) {
@@ -51,7 +49,6 @@ class Text {
     return small_[&v] = small;
   }
   std::unique_ptr<Graph> graph_;
-  int64_t tokens_;
   TokenFree numbers_;
   llvm::DenseMap<const Value*, bool> small_;
 };
