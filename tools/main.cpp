@@ -110,6 +110,15 @@ llvm::Error unknown_words(const CLI::App& app, const std::vector<Command>& comma
 // CLI11's other errors. They are told apart by their type; which flag it is stands only in their text, before the
 // colon.
 Diagnostic misused(const CLI::App& app, const CLI::ParseError& e) {
+  if (llvm::StringRef conversion(e.what()); conversion.consume_front("Could not convert: ")) {
+    const auto [name, value] = conversion.split(" = ");
+    for (const CLI::Option* o : app.get_options())
+      if (o->check_name(name.str()))
+        return error(Code::bad_value)
+            .flag(name)
+            .expected(o->get_type_name().find("FLOAT") == 0 ? "a number" : "a whole number")
+            .found(quoted(value));
+  }
   const bool is_missing = dynamic_cast<const CLI::RequiredError*>(&e);
   const bool wants_value =
       dynamic_cast<const CLI::ArgumentMismatch*>(&e) || dynamic_cast<const CLI::RequiresError*>(&e);

@@ -388,16 +388,43 @@ Error OutputTransaction::commit() {
   return Error::success();
 }
 
-Error write_file_atomically(StringRef path, ArrayRef<ArrayRef<char>> pieces) {
-  const auto [folder, name] = split_path(path);
+namespace {
+struct FilePlace {
+  Descriptor parent;
+  std::string name;
+  std::optional<mode_t> mode;  // of the file that is there
+};
+Expected<FilePlace> place_for_file(StringRef path) {
+  auto [folder, name] = split_path(path);
   if (name.empty() || name == "." || name == ".." || path.contains('\0'))
     return error(Code::cannot_write).at(quoted_file_place(path)).expected("the name of a file");
-  Descriptor parent(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!parent) return error(Code::cannot_write).in_file(path).what("its folder cannot be opened").what(reason(errno));
+  FilePlace place{Descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)), name, {}};
+  if (!place.parent)
+    return error(Code::cannot_write).in_file(path).what("its folder cannot be opened").what(reason(errno));
   struct stat status;
-  const bool exists = ::fstatat(parent.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
-  if (exists && !S_ISREG(status.st_mode))
+  if (::fstatat(place.parent.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) return place;
+  if (!S_ISREG(status.st_mode))
     return error(Code::occupied).in_file(path).expected("a regular file or nothing").found(kind_of(status));
+  place.mode = status.st_mode;
+  return place;
+}
+}  // namespace
+
+Error check_places_for_files(ArrayRef<StringRef> paths) {
+  for (const StringRef path : paths) {
+    if (path.empty()) continue;
+    auto place = place_for_file(path);
+    if (!place) return place.takeError();
+    if (::faccessat(place->parent.get(), ".", W_OK | X_OK, AT_EACCESS) != 0)
+      return error(Code::cannot_write).in_file(path).what("a file cannot be made in its folder").what(reason(errno));
+  }
+  return Error::success();
+}
+
+Error write_file_atomically(StringRef path, ArrayRef<ArrayRef<char>> pieces) {
+  auto place = place_for_file(path);
+  if (!place) return place.takeError();
+  const auto& [parent, name, mode] = *place;
 
   const DeferInterrupts defer;  // or the temporary file would stay
   Descriptor file;
@@ -412,7 +439,7 @@ Error write_file_atomically(StringRef path, ArrayRef<ArrayRef<char>> pieces) {
   int failure = 0;
   for (ArrayRef<char> piece : pieces)
     if (failure == 0) failure = write_fully(file.get(), piece.data(), piece.size());
-  if (exists) (void)::fchmod(file.get(), status.st_mode & 07777);
+  if (mode) (void)::fchmod(file.get(), *mode & 07777);
   if (failure == 0 && ::fsync(file.get()) != 0) failure = errno;
   if (file.close() != 0 && failure == 0) failure = errno;
   if (failure == 0 && ::renameat(parent.get(), temporary.c_str(), parent.get(), name.c_str()) != 0) failure = errno;

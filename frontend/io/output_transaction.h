@@ -84,5 +84,7 @@ class OutputTransaction {
 // The same promise for a single file. A device, a FIFO or a link is refused: renamed over, /dev/stdout would be gone.
 llvm::Error write_file_atomically(llvm::StringRef path, llvm::ArrayRef<llvm::ArrayRef<char>> pieces);
 llvm::Error write_file_atomically(llvm::StringRef path, llvm::StringRef bytes);
+// Could files be written there? Asked before work that takes long; empty paths are files that nobody wants.
+llvm::Error check_places_for_files(llvm::ArrayRef<llvm::StringRef> paths);
 
 }  // namespace optp

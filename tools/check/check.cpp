@@ -63,6 +63,7 @@ class Checker {
 
   // The root has the whole model and every rank's graph, for what is computed in float64; the others have their ranks.
   llvm::Error run() {
+    if (auto e = world_.at_root([&] { return check_places_for_files({o_.json}); })) return e;
     if (auto e = same_plan(world_, *job_.spmd)) return e;
     {
       const Progress preparing("preparing");

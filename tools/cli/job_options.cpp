@@ -150,10 +150,9 @@ void add_outputs_option(CLI::App& command, JobOptions& o) {
 void add_kv_cache_option(CLI::App& command, JobOptions& o) {
   also_called(command
                   .add_option_function<int64_t>(
-                      "--kv-cache", [&o](int64_t tokens) { o.kv_cache = Dim(tokens); },
+                      "--kv-cache", [&o](int64_t tokens) { o.kv_cache = Dim(at_least_one("--kv-cache", tokens)); },
                       "make a decoder of the model, with caches of keys and values for so many tokens")
-                  ->type_name("TOKENS")
-                  ->check(CLI::PositiveNumber.description("")),
+                  ->type_name("TOKENS"),
               {"use-cache", "use-past", "max-cache-len", "past", "with-past"});
 }
 

@@ -15,4 +15,8 @@ T value_or_refuse(llvm::Expected<T> value) {
   if (!value) throw Refused(take_diagnostic(value.takeError()));
   return std::move(*value);
 }
+inline int64_t at_least_one(const char* flag, int64_t value) {
+  if (value < 1) throw Refused(error(Code::bad_value).flag(flag).expected("at least 1").found(value));
+  return value;
+}
 }  // namespace optp

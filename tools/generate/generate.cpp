@@ -142,6 +142,7 @@ llvm::Expected<Source> checked_source(const GenerateOptions& o, llvm::ArrayRef<T
 // Prompts of one length go together: a model need not know what padding is.
 llvm::Error generate_all(const GenerateOptions& o, Source& source, std::vector<Text>& texts, const Prompt& stops,
                          World& world) {
+  if (auto e = world.at_root([&] { return check_places_for_files({o.out, o.json}); })) return e;
   if (auto e = source.job ? same_plan(world, *source.job->spmd) : same_plan(world, o.job.model)) return e;
   if (source.plan && !o.no_verify)
     if (auto e = verify_held(o.job.model, *source.plan, world)) return e;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "passes/plan/job.h"
 #include "runtime/run_ranks.h"
@@ -9,6 +10,7 @@
 #include "tools/cli/job_options.h"
 #include "tools/cli/machine.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/refused.h"
 #include "tools/cli/suggestions.h"
 #include "tools/run/bench_decode.h"
 #include "tools/run/bench_numbers.h"
@@ -126,7 +128,11 @@ llvm::Error bench(const BenchOptions& o, const WorldMaker& make_world) {
   if (auto e = world.agree(job ? llvm::Error::success() : job.takeError())) return e;
   return world.run([&]() -> llvm::Error {
     BenchRecord record;
-    if (auto e = world.at_root([&] { return record.begin(o.json, o.against); })) return e;
+    const auto begin = [&]() -> llvm::Error {
+      if (auto e = check_places_for_files({o.json, o.profile})) return e;
+      return record.begin(o.json, o.against);
+    };
+    if (auto e = world.at_root(begin)) return e;
     if (o.decode > 0) {
       preparing.reset();
       return bench_decode(*job, world, record,
@@ -183,10 +189,10 @@ Command add_bench(CLI::App& app, WorldMaker make_world) {
               {"iterations", "iters", "repeats", "steps"});
   also_called(c->add_option("--warm-up", o->warm_up, "untimed runs first")->capture_default_str(),
               {"warmup", "warmup-runs"});
-  also_called(c->add_option("--decode", o->decode,
-                            "time N tokens, one after the other, after a prompt of --dim sequence=… tokens")
+  also_called(c->add_option_function<int64_t>(
+                   "--decode", [o](int64_t tokens) { o->decode = at_least_one("--decode", tokens); },
+                   "time N tokens, one after the other, after a prompt of --dim sequence=… tokens")
                   ->type_name("N")
-                  ->check(CLI::PositiveNumber.description(""))
                   ->excludes(train),
               {"decode-tokens", "tokens", "max-new-tokens"});
   c->add_option("--json", o->json, "write the numbers to this file")->type_name("FILE");

@@ -152,7 +152,7 @@ llvm::Error too_long_for_caches(llvm::StringRef file, int64_t capacity, int64_t 
       .what("caches")
       .expected("room for " + llvm::Twine(tokens) + " tokens, prompt and all new ones but the last")
       .found("for " + llvm::Twine(capacity))
-      .hint("give a larger --kv-cache, or make fewer --tokens");
+      .hint("cut the model with a larger --kv-cache, or make fewer tokens");
 }
 // Capacity doubles, so that few shapes are compiled and short texts don't pay for long ones.
 void Decoder::make_room(int64_t tokens) {

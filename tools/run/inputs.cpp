@@ -8,6 +8,7 @@
 #include "frontend/onnx/tensor.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/xxhash.h"
+#include "passes/training.h"
 #include "passes/weights.h"
 #include "tools/run/literal.h"
 #include "tools/run/machine_memory.h"
@@ -82,8 +83,10 @@ llvm::Expected<HostArray> made(const InputSpec& spec, const Recipe& how, const D
 // An array from a file or from the command line, as the input takes it.
 llvm::Expected<HostArray> accepted(const InputSpec& spec, const Place& place, HostArray array) {
   if (array.dtype != spec.dtype) {
-    // Integers of another width and half floats stored as float32 are the same numbers; float for int is a mistake.
-    if (is_float(array.dtype) != is_float(spec.dtype))
+    // Integers of another width and half floats stored as float32 are the same numbers; float for int is a mistake, and
+    // so is a mask where ids are wanted.
+    const bool is_mask = array.dtype == DType::boolean && (spec.rows > 0 || spec.name == labels_name);
+    if (is_float(array.dtype) != is_float(spec.dtype) || is_mask)
       return error(Code::dtype_mismatch)
           .at(place)
           .tensor("input", spec.name)

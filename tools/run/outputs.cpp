@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 llvm::Error check_free(const ResultFolder& folder) {
   std::error_code code;
   const fs::path there = fs::canonical(folder.path, code);
-  if (code) return llvm::Error::success();  // nothing is there
+  if (code) return check_places_for_files({folder.path});  // nothing is there
   for (const std::string& input : folder.inputs) {
     const fs::path path = fs::canonical(input, code);
     // Beneath it, or the folder itself: then nothing of it is left over.

@@ -180,6 +180,7 @@ llvm::Error run(const RunOptions& o, const WorldMaker& make_world) {
   if (!made) return made.takeError();
   World& world = **made;
   return world.run([&]() -> llvm::Error {
+    if (auto e = world.at_root([&] { return check_places_for_files({o.profile}); })) return e;
     if (auto e = same_plan(world, o.folder)) return e;
     if (!o.no_verify)
       if (auto e = verify_held(o.folder, *plan, world)) return e;

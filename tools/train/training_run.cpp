@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "frontend/io/interrupts.h"
+#include "frontend/io/output_transaction.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/onnx/model_file.h"
 #include "llvm/ADT/StringExtras.h"
@@ -75,6 +76,7 @@ class Training {
 
   llvm::Error run(World& world) {
     world_ = &world;
+    if (auto e = world.at_root([&] { return check_places_for_files({o_.log, o_.plot, o_.profile}); })) return e;
     if (auto e = same_plan(world, *job_.spmd)) return e;
     find_ports();
     if (auto e = open_data()) return e;

@@ -143,6 +143,48 @@ TEST_CASE("a misspelt flag gets its nearest, also where that makes another one m
   }
 }
 
+TEST_CASE("a value that is no number is told with its flag and what is wanted") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  const std::pair<Words, const char*> rows[] = {
+      {{"bench", model, "--runs", "abc"}, "--runs: expected a whole number, found 'abc'"},
+      {{"bench", model, "--decode", "1e3"}, "--decode: expected a whole number, found '1e3'"},
+      {{"bench", model, "--decode", "0"}, "--decode: expected at least 1, found 0"},
+      {{"check", model, "--kv-cache", "many"}, "--kv-cache: expected a whole number, found 'many'"},
+      {{"train", model, "--lr", "a: b"}, "--lr: expected a number, found 'a: b'"},
+  };
+  for (const auto& [words, says] : rows) {
+    const Result r = box.run(words);
+    CHECK(r.code == 2);
+    CHECK(r.line() == says);
+  }
+}
+
+TEST_CASE("a file for results whose folder isn't there is told before the work begins") {
+  const Sandbox box;
+  const std::string model = export_of("opt-tiny") + "/model.onnx";
+  tokens_into(box / "tokens.bin");
+  REQUIRE(box.run({model, "-o", "cut"}).code == 0);
+  const Words commands[] = {
+      {"check", model, "--json", "none/file"},
+      {"bench", model, "--json", "none/file"},
+      {"bench", model, "--profile", "none/file"},
+      {"generate", model, "--prompt-ids", "1", "--json", "none/file"},
+      {"run", "cut", "--input", "input_ids=1,2", "-o", "results", "--profile", "none/file"},
+      {"run", "cut", "--input", "input_ids=1,2", "-o", "none/file"},
+      {"train", model, "--data", "tokens.bin", "--save", "run", "--max-steps", "1", "--plot", "none/file"},
+  };
+  for (const Words& words : commands) {
+    const Result r = box.run(words);
+    CAPTURE(words[0]);
+    CHECK(r.code == 73);
+    CHECK(r.line() == "none/file: its folder cannot be opened: no such file or directory");
+    CHECK(r.out == "");
+  }
+  CHECK(!fs::exists(box / "results"));
+  CHECK(!fs::exists(box / "run"));
+}
+
 TEST_CASE("no words at all are answered with the help, as wrong usage") {
   const Sandbox box;
   const Result bare = box.run({});

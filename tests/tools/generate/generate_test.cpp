@@ -244,8 +244,8 @@ TEST_CASE("what can't be generated is refused before anything runs, and says why
   const std::string long_table =
       opt + ": table 'm.model.decoder.embed_positions.weight': expected rows for 100003 tokens, found for 64";
   const std::string caches =
-      ": caches: expected room for 9 tokens, prompt and all new ones but the last, found for 8; give a larger "
-      "--kv-cache, or make fewer --tokens";
+      ": caches: expected room for 9 tokens, prompt and all new ones but the last, found for 8; cut the model "
+      "with a larger --kv-cache, or make fewer tokens";
   const std::vector<Case> cases = {
       {opt, {}, 2, "a prompt: expected --prompt-ids or --prompt-file, found neither"},
       {opt, {"--prompt-ids", "1,x"}, 2, "--prompt-ids '1,x': expected ids between commas, such as 2,100,19, found 'x'"},
@@ -258,6 +258,11 @@ TEST_CASE("what can't be generated is refused before anything runs, and says why
        65,
        "prompt 1: expected ids below 257, the rows of the table that 'input_ids' chooses from, found 257"},
       {opt, {"--prompt-ids", "1", "--tokens", "0"}, 2, "--tokens: expected at least 1, found 0"},
+      {opt, {"--prompt-ids", "1", "--kv-cache", "0"}, 2, "--kv-cache: expected at least 1, found 0"},
+      {opt,
+       {"--prompt-ids", "1", "-o", "none/tokens.npy"},
+       73,
+       "none/tokens.npy: its folder cannot be opened: no such file or directory"},
       {opt,
        {"--prompt-ids", "1", "--sample", "--temperature", "0"},
        2,

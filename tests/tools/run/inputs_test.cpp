@@ -142,11 +142,13 @@ TEST_CASE("an input is typed in, and a bad value is told before a dim is missed"
     CHECK(run(text).code == 0);
     CHECK(contents(box / "res/logits.npy") == logits);
   }
+  write(box / "mask.npy", host_array(ids, DType::boolean));
   struct Row {
     const char *text, *says;
   };
   for (const Row& row :
-       {Row{"ids.npy", "--input 'input_ids=ids.npy': a file is named after @; did you mean input_ids=@ids.npy?"},
+       {Row{"@mask.npy", "mask.npy: input 'input_ids': dtype: expected int64, found bool"},
+        {"ids.npy", "--input 'input_ids=ids.npy': a file is named after @; did you mean input_ids=@ids.npy?"},
         {"random",
          "input 'input_ids': expected @FILE.npy, @FILE.pb, numbers such as 1,2,3 or [[1,2],[3,4]], rand(SEED), ones or "
          "zeros, found 'random'"},
