@@ -28,6 +28,10 @@ class Narrowing {
         if (!last) return last.takeError();
         o.value = *last;
       }
+    // A model's own slice of the last token has nothing left to cut.
+    for (const auto& node : graph_.nodes)
+      if (takes_last(*node) && node->operand(0).producer && narrow_.contains(node->operand(0).producer))
+        graph_.replace_all_uses(node->out(), node->operand(0));
     return llvm::Error::success();
   }
 
@@ -40,6 +44,12 @@ class Narrowing {
   bool is_read(const GraphOutput& o) const {
     return has_tokens_apart(*o.value) &&
            llvm::none_of(graph_.states, [&](const State& s) { return s.output == o.name; });
+  }
+
+  bool takes_last(const Node& node) const {
+    if (!node.op->is(Trait::cuts)) return false;
+    const Dim tokens = node.operand(0).type.dims[size_t(node.integer("axis"))];
+    return (tokens == sequence_ || tokens.is(1)) && node.dim("start") == sequence_ - Dim(1) && node.dim("size").is(1);
   }
 
   // The nodes whose results are needed for the last token alone.
@@ -60,7 +70,7 @@ class Narrowing {
     for (const auto& v : node.results) {
       if (v->uses.empty() && !graph_.is_output(*v)) return false;
       for (const Use& use : v->uses)
-        if (!narrow_.contains(use.node)) return false;
+        if (!narrow_.contains(use.node) && !(has_tokens_apart(*v) && takes_last(*use.node))) return false;
       for (const GraphOutput& o : graph_.outputs)
         if (o.value == v.get() && !is_read(o)) return false;
     }

@@ -124,7 +124,7 @@ llvm::Error has_room(const Source& s, int64_t tokens) {
 
 llvm::Expected<std::unique_ptr<Decoder>> decoder_of(Source& s, World& world, llvm::ArrayRef<std::string> inputs,
                                                     llvm::StringRef random_weights, int64_t threads_per_device) {
-  DecoderOptions options{.ids = s.ids, .threads_per_device = threads_per_device};
+  DecoderOptions options{.ids = s.ids, .table_rows = s.vocabulary, .threads_per_device = threads_per_device};
   if (auto e = take_inputs(s, inputs, options)) return e;
   if (s.job) return Decoder::create(world, *s.job, random_weights, std::move(options));
   auto ranks = read_held(s.path, *s.plan, world, random_weights);

@@ -5,6 +5,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "passes/cached_decoder.h"
 #include "passes/input_names.h"
+#include "passes/weights.h"
 #include "runtime/packed_weights.h"
 #include "tools/run/dead_nodes.h"
 #include "tools/run/execution.h"
@@ -59,21 +60,24 @@ llvm::Expected<std::unique_ptr<Decoder>> Decoder::create(World& world, Job& job,
   auto ids = ids_of(*job.whole);
   if (!ids) return ids.takeError();
   options.ids = (*ids)->name;
+  if (const Value* v = job.imported->find(options.ids)) options.table_rows = rows_indexed(*v);
   PerRank<std::unique_ptr<Graph>> ranks(world.held());
   for (const size_t r : world.held()) ranks[r] = std::move(job.ranks[r]);
   return create(world, std::move(ranks), job.whole->mesh, options);
 }
 
-// "logits", or the widest of the outputs that could be: hidden states are given beside them. Empty: none could.
-static std::string name_of_logits(const Graph& graph) {
+// "logits", or the widest of the outputs that could be: hidden states are given beside them. What is given once a row
+// has to have a class for each id, or it is no next token's. Empty: none could.
+static std::string name_of_logits(const Graph& graph, Dim rows, int64_t ids) {
   std::string out;
   int64_t widest = -1;
   for (const GraphOutput& o : graph.outputs) {
     const bool is_state = llvm::any_of(graph.states, [&](const State& s) { return s.output == o.name; });
     const llvm::ArrayRef<Dim> dims = o.value->logical_dims.empty() ? o.value->type.dims : o.value->logical_dims;
-    if (is_state || dims.size() != 3 || !is_float(o.value->type.dtype)) continue;
+    if (is_state || dims.empty() || !is_float(o.value->type.dtype)) continue;
+    const int64_t width = dims.back().constant().value_or(0);
+    if (dims.size() != 3 && !(dims.size() == 2 && dims[0] == rows && width >= ids)) continue;
     if (o.name == logits_name) return o.name;
-    const int64_t width = dims[2].constant().value_or(0);
     if (width > widest) out = o.name, widest = width;
   }
   return out;
@@ -108,15 +112,15 @@ llvm::Error Decoder::find_roles() {
           .found(to_string(v->type))
           .hint("give it one that is the same in each step: --input " + v->name + "=@FILE.npy");
   }
-  logits_ = name_of_logits(graph);
+  logits_ = name_of_logits(graph, rows_dim_, options_.table_rows);
   if (logits_.empty())
     return error(Code::not_supported)
         .in_file(graph.source)
         .what("generating")
-        .expected("an output of logits, [batch, sequence, vocabulary]")
+        .expected("an output of logits, [batch, sequence, vocabulary] or those of the last token, [batch, vocabulary]")
         .found("none");
   const Value& logits = *llvm::find_if(graph.outputs, [&](const GraphOutput& o) { return o.name == logits_; })->value;
-  if (logits.ndim() != 3 || !(logits.type.dims[1] == count_dim_ || logits.type.dims[1].is(1)))
+  if (logits.ndim() == 3 && !(logits.type.dims[1] == count_dim_ || logits.type.dims[1].is(1)))
     return error(Code::not_supported)
         .in_file(graph.source)
         .what("generating")
@@ -249,7 +253,8 @@ llvm::Expected<std::vector<double>> Decoder::take(llvm::ArrayRef<int64_t> ids, i
   return last_logits(kept_[world_.held().front()][logits_]);
 }
 llvm::Expected<std::vector<double>> Decoder::last_logits(const HostArray& logits) const {
-  const int64_t rows = logits.dims[0], count = logits.dims[1], vocabulary = logits.dims[2];
+  const int64_t rows = logits.dims[0], count = logits.dims.size() == 3 ? logits.dims[1] : 1,
+                vocabulary = logits.dims.back();
   if (rows != rows_) return error(Code::bug).what("logits of " + llvm::Twine(rows) + " rows");
   std::vector<double> out;
   out.reserve(size_t(rows * vocabulary));

@@ -12,6 +12,7 @@ namespace optp {
 
 struct DecoderOptions {
   std::string ids;                 // the input of ids, [batch, sequence]
+  int64_t table_rows = 0;          // that ids choose from; 0: not known
   int64_t threads_per_device = 0;  // 0: the cores shared out
   HostArrays given;                // whole inputs that are the same in each step
   DimValues dims;                  // other named dims than rows, tokens and capacity

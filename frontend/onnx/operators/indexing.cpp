@@ -7,13 +7,18 @@ namespace optp {
 namespace {
 using Values = llvm::SmallVector<Value*, 2>;
 
-// Of an activation, known indices one after the other along a dim of known extent: a slice, which leaves what is beside
-// it as it is. Falcon takes its shared key and value so from behind the queries.
+// Of an activation, known indices one after the other along a dim of known extent, or the last one of any: a slice,
+// which leaves what is beside it as it is. Falcon takes its shared key and value so from behind the queries, and
+// `logits[:, -1]` is what comes behind a text.
 std::optional<Dim> first_of_slice(const Value& x, const Value& index, int64_t axis) {
-  const auto extent = x.type.dims[size_t(axis)].constant();
+  const Dim whole = x.type.dims[size_t(axis)];
+  const auto extent = whole.constant();
   const auto known = content_of(index);
-  if (x.is_data() || !is_float(x.type.dtype) || !extent || index.ndim() > 1 || !known || known->elements.empty())
+  if (x.is_data() || !is_float(x.type.dtype) || index.ndim() > 1 || !known || known->elements.empty())
     return std::nullopt;
+  if (const Dim d = known->elements[0]; known->elements.size() == 1 && (d.is(-1) || d + Dim(1) == whole))
+    return whole - Dim(1);
+  if (!extent) return std::nullopt;
   std::optional<int64_t> first;
   int64_t next = 0;
   for (Dim d : known->elements) {

@@ -189,3 +189,31 @@ TEST_CASE("known indices one after the other of an activation's known dim are a 
     CHECK((*results)[0].at("y").f == expected);
   }
 }
+
+TEST_CASE("the last one along a dim of any extent is cut off, however its index is written") {
+  const Array x = counting({2, 3, 4});
+  for (const bool from_end : {true, false}) {
+    CAPTURE(from_end);
+    auto m = empty_model();
+    add_input(m, "x", onnx::TensorProto::FLOAT, {-1, -1, -1});
+    if (from_end) {
+      add_integers(m, "last", {-1}, /*scalar=*/true);
+    } else {
+      add_integers(m, "one", {1});
+      add_node(m, "Shape", "shape", {"x"}, {"extents"});
+      add_node(m, "Gather", "extent", {"extents", "one"}, {"extent"});
+      add_node(m, "Sub", "less_one", {"extent", "one"}, {"last"});
+    }
+    set(add_node(m, "Gather", "the_node", {"x", "last"}, {"y"}), "axis", int64_t(1));
+    m.mutable_graph()->add_output()->set_name("y");
+    auto graph = accept("indexing", m);
+    REQUIRE(graph);
+    CHECK(llvm::any_of(graph->nodes, [](const auto& n) { return n->op->is(Trait::cuts); }));
+    CHECK(llvm::none_of(graph->nodes, [](const auto& n) { return n->op->is(Trait::looks_up); }));
+    const auto bound = must(bind_dims(*graph, {{"n0", 2}, {"n1", 3}, {"n2", 4}}));
+    const NamedArrays inputs{{"x", x}};
+    const Array y = must(run_reference({bound.get()}, {inputs}))[0].at("y");
+    CHECK(y.f == std::vector<double>{8.5, 9.5, 10.5, 11.5, 20.5, 21.5, 22.5, 23.5});
+    CHECK(y.dims.size() == (from_end ? 2 : 3));
+  }
+}
