@@ -63,7 +63,7 @@ class Caching {
           .what("no output needs earlier tokens: there is nothing to cache");
     if (auto e = is_causal(from_, sequence_, sums_)) return e;
     if (auto e = is_prefix_stable(from_, sequence_, capacity_, beside_)) return e;
-    name_caches();
+    name_caches(*to_, std::move(caches_), from_);
     return std::move(to_);
   }
   // Inputs that are needed for the new tokens, and for nothing else.
@@ -346,17 +346,6 @@ class Caching {
     }
     return llvm::Error::success();
   }
-  // A softmax's result, or what becomes of it before the product: cut, scaled, NaN taken out.
-  static bool is_shared_out(const Value& v) {
-    if (!v.producer || v.producer->op->is(Trait::product)) return false;
-    const OpDef& op = *v.producer->op;
-    if (op.is(Trait::shares_out)) return true;
-    // What is added to a share of nothing would be one of something.
-    if (op.is(Trait::adds) || op.is(Trait::subtracts) || op.is(Trait::adds_many))
-      return llvm::all_of(v.producer->operands, [](const Value* x) { return is_shared_out(*x); });
-    return llvm::any_of(v.producer->operands, [](const Value* x) { return is_shared_out(*x); });
-  }
-
   llvm::Expected<Attributes> attributes_for(const Value& v, const Needs& needs, const Rule& rule,
                                             const LoopNeeds& loops) const {
     Attributes out = v.producer->attributes;
@@ -383,13 +372,6 @@ class Caching {
     return out;
   }
 
-  struct Cache {
-    const Value* of;
-    size_t axis;
-    Value *input, *output;
-    int64_t layer = 0;
-    bool is_of_values = false;
-  };
   llvm::Expected<Value*> make_cache(const Value& v, const Needs& needs) {
     const size_t axis = needs.find(char(Tokens::all));
     if (v.type.dims[axis] != sequence_)
@@ -401,46 +383,9 @@ class Caching {
     if (v.producer) build_.at(v.producer->name, v.producer->origin, v.producer->module);
     auto all = build_.create("index_copy", {&cache, places_, *rows}, {{"axis", int64_t(axis)}}, v.name + ".all");
     if (!all) return all.takeError();
-    caches_.push_back({&v, axis, &cache, *all});
+    caches_.push_back({&v, &cache, *all, axis});
     return *all;
   }
-  // As exporters and runtimes call them: what a softmax's result is multiplied with are values, the others keys.
-  void name_caches() {
-    llvm::DenseMap<const Value*, size_t> order;
-    size_t next = 0;
-    for (const auto& node : from_.nodes)
-      for (const auto& r : node->results) order[r.get()] = next++;
-    llvm::sort(caches_, [&](const Cache& a, const Cache& b) { return order.lookup(a.of) < order.lookup(b.of); });
-    int64_t keys = 0, values = 0;
-    for (Cache& c : caches_) {
-      c.is_of_values = is_of_values(*c.output);
-      c.layer = c.is_of_values ? values++ : keys++;
-    }
-    llvm::stable_sort(caches_, [](const Cache& a, const Cache& b) {
-      return std::pair(a.layer, a.is_of_values) < std::pair(b.layer, b.is_of_values);
-    });
-    for (const Cache& c : caches_) {
-      const std::string name = std::to_string(c.layer) + (c.is_of_values ? ".value" : ".key");
-      to_->rename(*c.input, to_->unique_name("past_key_values." + name));
-      to_->outputs.push_back({"present." + name, c.output});
-      to_->states.push_back({c.input->name, "present." + name, int64_t(c.axis)});
-    }
-    // In the order of layers, behind the model's own.
-    auto of_cache = [&](const Value* v) {
-      return llvm::find_if(caches_, [&](const Cache& c) { return c.input == v; }) - caches_.begin();
-    };
-    llvm::stable_sort(to_->inputs, [&](const Value* a, const Value* b) {
-      const long x = of_cache(a), y = of_cache(b), none = long(caches_.size());
-      return (x == none ? -1 : x) < (y == none ? -1 : y);
-    });
-  }
-  static bool is_of_values(const Value& v) {
-    return llvm::any_of(v.uses, [](const Use& use) {
-      if (use.node->op->is(view_traits)) return is_of_values(use.node->out());
-      return use.node->op->is(Trait::product) && is_shared_out(use.node->operand(1 - use.operand));
-    });
-  }
-
   const Graph& from_;
   const Dim sequence_, capacity_;
   const llvm::DenseSet<const Value*>& streams_;
@@ -449,7 +394,7 @@ class Caching {
   Builder build_;
   Value* places_ = nullptr;
   std::map<std::pair<const Value*, Needs>, Value*> made_;
-  std::vector<Cache> caches_;
+  std::vector<TokenCache> caches_;
   llvm::SmallVector<SumOverTokens, 8> sums_;
   llvm::SmallVector<BesideTokens, 8> beside_;
   llvm::DenseMap<const Node*, bool> may_tell_length_;

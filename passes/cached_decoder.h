@@ -17,6 +17,18 @@ namespace optp {
 // an output needs tokens that come later, or all of them at once.
 llvm::Expected<std::unique_ptr<Graph>> cached_decoder(const Graph& graph, Dim capacity);
 
+// Rows of earlier runs, which a decoder takes and gives back with the new ones.
+struct TokenCache {
+  const Value* of;  // in the plain model
+  Value *input, *output;
+  size_t axis;
+};
+// Makes them states: past_key_values.N.key and .value, present.N.key and .value, in the order of the model's layers.
+// What a softmax's result is multiplied with are values, the others keys.
+void name_caches(Graph& decoder, std::vector<TokenCache> caches, const Graph& model);
+// Whether v is a softmax's result, or what becomes of it before the product: cut, scaled, NaN taken out.
+bool is_shared_out(const Value& v);
+
 // The same model with no token before the first, without its own caches. Errors: a cache that is not only joined with
 // new rows.
 llvm::Expected<std::unique_ptr<Graph>> without_past(const Graph& graph);
@@ -24,6 +36,10 @@ llvm::Expected<std::unique_ptr<Graph>> without_past(const Graph& graph);
 // The input of ids, [batch, sequence], which choose rows of a table. Errors: there is none, or its sequence has no
 // name.
 llvm::Expected<const Value*> ids_of(const Graph& graph);
+
+// Of the outputs the one that scores next tokens: "logits", or the widest; hidden states are given beside them. What is
+// given once a row, [rows, n], has to have a class for each of so many ids, or it is no next token's. Null: none could.
+const GraphOutput* logits_among(const Graph& graph, Dim rows, int64_t ids);
 
 // A softmax over tokens, or the largest number of all: its operand's dim of tokens.
 struct SumOverTokens {

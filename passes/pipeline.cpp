@@ -6,6 +6,7 @@
 #include "frontend/ir/diagnostic.h"
 #include "passes/cached_decoder.h"
 #include "passes/partials.h"
+#include "passes/weights.h"
 
 namespace optp {
 namespace {
@@ -21,8 +22,23 @@ llvm::Error on_whole(Compilation& c, int64_t) {
 llvm::Error out_of_order(llvm::StringRef stage, llvm::StringRef before) {
   return error(Code::bad_value).what("pass " + stage + " runs only after " + before + ", in one run of the pipeline");
 }
+// What else a model gives (attention's shares, caches of its own making) may need tokens that a decoder does not have.
+void keep_logits(Graph& graph, const Value& ids) {
+  const GraphOutput* logits = logits_among(graph, ids.type.dims[0], rows_indexed(ids));
+  if (!logits) return;
+  const std::string name = logits->name;
+  llvm::erase_if(graph.outputs, [&](const GraphOutput& o) {
+    return o.name != name && llvm::none_of(graph.states, [&](const State& s) { return s.output == o.name; });
+  });
+  graph.erase_dead();
+}
 llvm::Error add_caches(Compilation& c, int64_t) {
   if (!c.passes.kv_cache) return llvm::Error::success();
+  if (c.passes.last_logits) {
+    auto ids = ids_of(*c.whole);
+    if (!ids) return ids.takeError();
+    keep_logits(*c.whole, **ids);
+  }
   auto made = cached_decoder(*c.whole, *c.passes.kv_cache);
   if (!made) return made.takeError();
   c.whole = std::move(*made);

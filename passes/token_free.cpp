@@ -28,6 +28,7 @@ llvm::Expected<Array> TokenFree::make(const Value& v) {
   }
   if (!v.producer) {
     std::fill(out.i.begin(), out.i.end(), number_(v));
+    std::fill(out.f.begin(), out.f.end(), double(number_(v)));
     return out;
   }
   const OpDef& op = *v.producer->op;

@@ -169,7 +169,7 @@ Work Executable::State::work_of(const FusedStep& fused) {
         return constant_bytes(*v);
       };
     spec.is_data = v->is_data();
-    spec.in_file = spec.is_data && v->data->in_file && roots[size_t(places.lookup(v).root)].mapped;
+    if (spec.is_data && v->data->in_file) spec.in_file = roots[size_t(places.lookup(v).root)].mapped;
     // Half precision that had to be widened for want of a product of it: the same in each executable, too.
     const Node* cast = spec.constant && v->producer && v->producer->op->is(Trait::converts) ? v->producer : nullptr;
     if (cast && cast->operand(0).is_data())
@@ -394,7 +394,8 @@ llvm::Error Executable::State::add_step(const FusedStep& fused) {
   step.work = work_of(fused);
   if (wide_operand) {
     step.work.operands[0].is_wide = true;
-    step.work.operands[0].in_file = fused.operands[0]->data->wide->in_file;
+    if (fused.operands[0]->data->wide->in_file)
+      step.work.operands[0].in_file = roots[size_t(wide_operand->root)].mapped;
   }
   if (fused.anchor->op->collective) {
     auto call = collective_step(*fused.anchor);

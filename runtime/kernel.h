@@ -22,7 +22,9 @@ struct TensorSpec {
   // Those bytes, brought into memory if need be: a kernel that finds them packed by another executable needs none.
   std::function<const void*()> read;
   bool is_data = false;  // of the model: the same in each executable of a rank
-  bool in_file = false;  // pages of a file, to let go of and read again (frontend/ir/file_pages.h)
+  // Where they lie as pages of a file, to let go of and read again (frontend/ir/file_pages.h); null: in none. A kernel
+  // may be given a copy instead.
+  const void* in_file = nullptr;
   bool is_wide = false;  // a lookup's table: its bytes are float32, of which each row is rounded as it is read
 
   int64_t elements() const { return count_of(dims); }

@@ -26,8 +26,11 @@ class Verifier {
       for (const auto& r : node->results)
         if (auto e = check_uses(*r)) return e;
     if (auto e = check_names_of_dims()) return e;
-    for (const GraphOutput& o : graph_.outputs)
+    llvm::StringSet<> outputs;
+    for (const GraphOutput& o : graph_.outputs) {
       if (!defined_.contains(o.value)) return broken("output " + quoted(o.name) + " is not defined");
+      if (!outputs.insert(o.name).second) return broken("two outputs are named " + quoted(o.name));
+    }
     return llvm::Error::success();
   }
 

@@ -98,7 +98,7 @@ llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context)
   const int64_t rows = at.outer * at.count;
   const RoundRow round = rounding_of(table);
   const int64_t run_in_table = round ? 2 * run : run, table_bytes = round ? 2 * table.bytes() : table.bytes();
-  const bool lets_go = table.in_file && table_bytes >= large_table_bytes;
+  const void* in_file = table_bytes >= large_table_bytes ? table.in_file : nullptr;
   kernel.run = [=, &node, bytes = size_t(table_bytes), threads = context.threads,
                 read = int64_t(0)](const KernelCall& call) mutable -> llvm::Error {
     const Index* index = static_cast<const Index*>(call.in[1]);
@@ -118,6 +118,7 @@ llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context)
           std::memcpy(to + k * run, in_table, size_t(run));
       }
     };
+    const bool lets_go = in_file && from == in_file;
     const int64_t step = lets_go ? rows_at_once : rows;
     for (int64_t first = 0; first < rows; first += step) {
       const int64_t count = std::min(step, rows - first);

@@ -122,18 +122,20 @@ TEST_CASE("data of a file may lie at any address: looked up, multiplied, added, 
 }
 
 namespace {
-// The bytes of a tensor in a file, mapped.
+// The bytes of a tensor in a file, from `offset` on, mapped.
 class InFile {
  public:
-  explicit InFile(const Tensor& tensor) : file_(std::tmpfile()), size_(tensor.bytes.size()) {
+  explicit InFile(const Tensor& tensor, size_t offset = 0)
+      : file_(std::tmpfile()), size_(offset + tensor.bytes.size()) {
     REQUIRE(file_);
-    REQUIRE(std::fwrite(tensor.bytes.data(), 1, size_, file_) == size_);
+    REQUIRE(std::fseek(file_, long(offset), SEEK_SET) == 0);
+    REQUIRE(std::fwrite(tensor.bytes.data(), 1, tensor.bytes.size(), file_) == tensor.bytes.size());
     REQUIRE(std::fflush(file_) == 0);
     mapped_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, ::fileno(file_), 0);
     REQUIRE(mapped_ != MAP_FAILED);
     tensor_ = std::make_shared<Tensor>();
     tensor_->dtype = tensor.dtype, tensor_->dims = tensor.dims, tensor_->in_file = true;
-    tensor_->bytes = {static_cast<const char*>(mapped_), size_};
+    tensor_->bytes = {static_cast<const char*>(mapped_) + offset, tensor.bytes.size()};
   }
   ~InFile() { ::munmap(mapped_, size_), std::fclose(file_); }
   InFile(const InFile&) = delete;
@@ -185,5 +187,32 @@ TEST_CASE("a table is there at run time however a rank holds it, and whatever el
             if (reads(Reader::output)) c.output(c.node("neg", {&table}));
             c.compare({}, 24);
           }
+}
+
+// PyTorch's exporter writes weights wherever the file has come to: a table of floats may lie where no float may, and
+// what reads its elements is given a copy.
+TEST_CASE("a large table that lies anywhere in its file is looked up as it is, at ids that are known or not") {
+  Random random;
+  const std::vector<int64_t> dims{large_table_bytes / 128, 64};
+  for (const size_t offset : {0, 2, 3})
+    for (const bool is_known : {false, true})
+      for (const bool is_read : {false, true}) {
+        CAPTURE(offset);
+        CAPTURE(is_known);
+        CAPTURE(is_read);
+        Case c(random);
+        const auto in_memory = to_tensor(c.draw(DType::f32, dims), DType::f32);
+        const InFile file(*in_memory, offset);
+        Value& table = c.graph.add_data("table", file.tensor());
+        Array ids;
+        ids.resize(/*floating=*/false, {7});
+        for (size_t k = 0; k < ids.i.size(); ++k) ids.i[k] = int64_t(k) * (dims[0] - 1) / 6;
+        Value* index = is_known ? &c.graph.add_data("ids", to_tensor(ids, DType::i64)) : c.input(DType::i64, {7});
+        c.output(c.node("gather", {&table, index}, {{"axis", int64_t(0)}}));
+        if (is_read)
+          c.output(c.node("slice", {c.node("neg", {&table})},
+                          {{"axis", int64_t(0)}, {"start", Dim(5)}, {"size", Dim(2)}, {"step", int64_t(1)}}));
+        c.compare();
+      }
 }
 }  // namespace optp

@@ -44,22 +44,23 @@ struct Timing {
   int64_t cache_bytes = 0;      // of the rank that has most
 };
 
-// Goes on with prompts of one length, together. A row stops by itself. Nothing follows the last new token: it needs no
-// place in the caches.
+// Goes on with prompts of one length, together. A row stops by itself; rows that a model has beyond them repeat the
+// last one. Nothing follows the last new token: it needs no place in the caches.
 llvm::Error go_on(Decoder& decoder, llvm::MutableArrayRef<Text*> batch, llvm::ArrayRef<int64_t> row_of,
                   const GenerateOptions& o, const Prompt& stops, const World& world, Timing& timing) {
-  const int64_t rows = int64_t(batch.size()), length = int64_t(batch[0]->prompt.size());
-  if (auto e = decoder.begin(rows, length + o.tokens - 1)) return e;
+  const auto rows = size_t(decoder.fixed_rows().value_or(int64_t(batch.size())));
+  const auto length = int64_t(batch[0]->prompt.size());
+  if (auto e = decoder.begin(int64_t(rows), length + o.tokens - 1)) return e;
   std::vector<int64_t> next;
-  for (const Text* t : batch) next.insert(next.end(), t->prompt.begin(), t->prompt.end());
+  for (size_t r = 0; r < rows; ++r) llvm::append_range(next, batch[std::min(r, batch.size() - 1)]->prompt);
   std::vector<bool> done(batch.size(), false);
   const auto start = std::chrono::steady_clock::now();
   auto first = start;
   for (int64_t k = 0; k < o.tokens && llvm::is_contained(done, false); ++k) {
     auto logits = decoder.take(next, k == 0 ? length : 1);
     if (!logits) return logits.takeError();
-    const size_t vocabulary = logits->size() / batch.size();
-    next.assign(batch.size(), 0);
+    const size_t vocabulary = logits->size() / rows;
+    next.assign(rows, 0);
     for (size_t r = 0; r < batch.size(); ++r) {
       const auto own = llvm::ArrayRef<double>(*logits).slice(r * vocabulary, vocabulary);
       next[r] = next_token(own, o.sampling, row_of[r], k);
@@ -68,6 +69,7 @@ llvm::Error go_on(Decoder& decoder, llvm::MutableArrayRef<Text*> batch, llvm::Ar
       done[r] = llvm::is_contained(stops, next[r]);
       timing.made += k > 0;
     }
+    std::fill(next.begin() + ptrdiff_t(batch.size()), next.end(), next[batch.size() - 1]);
     if (k == 0) first = std::chrono::steady_clock::now();
     timing.steps += k > 0;
   }
@@ -151,10 +153,15 @@ llvm::Error generate_all(const GenerateOptions& o, Source& source, std::vector<T
   std::map<size_t, std::vector<int64_t>> by_length;
   for (size_t r = 0; r < texts.size(); ++r) by_length[texts[r].prompt.size()].push_back(int64_t(r));
   Timing timing;
-  for (const auto& [length, rows] : by_length) {
-    llvm::SmallVector<Text*, 8> batch;
-    for (int64_t r : rows) batch.push_back(&texts[size_t(r)]);
-    if (auto e = go_on(**decoder, batch, rows, o, stops, world, timing)) return e;
+  for (const auto& [length, all] : by_length) {
+    const size_t most = size_t((*decoder)->fixed_rows().value_or(int64_t(all.size())));
+    for (llvm::ArrayRef<int64_t> left = all; !left.empty();) {
+      const llvm::ArrayRef<int64_t> rows = left.take_front(most);
+      llvm::SmallVector<Text*, 8> batch;
+      for (int64_t r : rows) batch.push_back(&texts[size_t(r)]);
+      if (auto e = go_on(**decoder, batch, rows, o, stops, world, timing)) return e;
+      left = left.drop_front(rows.size());
+    }
   }
   return world.at_root([&] { return report(o, texts, timing); });
 }

@@ -66,44 +66,32 @@ llvm::Expected<std::unique_ptr<Decoder>> Decoder::create(World& world, Job& job,
   return create(world, std::move(ranks), job.whole->mesh, options);
 }
 
-// "logits", or the widest of the outputs that could be: hidden states are given beside them. What is given once a row
-// has to have a class for each id, or it is no next token's. Empty: none could.
-static std::string name_of_logits(const Graph& graph, Dim rows, int64_t ids) {
-  std::string out;
-  int64_t widest = -1;
-  for (const GraphOutput& o : graph.outputs) {
-    const bool is_state = llvm::any_of(graph.states, [&](const State& s) { return s.output == o.name; });
-    const llvm::ArrayRef<Dim> dims = o.value->logical_dims.empty() ? o.value->type.dims : o.value->logical_dims;
-    if (is_state || dims.empty() || !is_float(o.value->type.dtype)) continue;
-    const int64_t width = dims.back().constant().value_or(0);
-    if (dims.size() != 3 && !(dims.size() == 2 && dims[0] == rows && width >= ids)) continue;
-    if (o.name == logits_name) return o.name;
-    if (width > widest) out = o.name, widest = width;
-  }
-  return out;
-}
+static llvm::ArrayRef<Dim> whole_dims(const Value& v) { return v.logical_dims.empty() ? v.type.dims : v.logical_dims; }
 // By what an input runs over: rows and new tokens, or all of them.
 llvm::Error Decoder::find_roles() {
   const Graph& graph = *graphs_[world_.held().front()];
   const Value* ids = graph.find(options_.ids);
   if (!ids || ids->ndim() != 2) return error(Code::bug).tensor("input", options_.ids).expected("ids of two dims");
-  rows_dim_ = (ids->logical_dims.empty() ? ids->type : Type{ids->type.dtype, ids->logical_dims}).dims[0];
+  rows_dim_ = whole_dims(*ids)[0];
   count_dim_ = ids->type.dims[1];
   for (const Value* v : graph.inputs)
     if (is_cache(graph, *v)) capacity_dim_ = v->type.dims[size_t(state_of(graph, *v).axis)];
   for (const Value* v : graph.inputs) {
     if (is_cache(graph, *v)) continue;
     const Dim last = v->ndim() == 0 ? Dim(0) : v->type.dims.back();
+    const bool has_rows = v->ndim() == 2 && whole_dims(*v)[0] == rows_dim_;
+    const bool is_table = v->ndim() == 2 && (has_rows || v->type.dims[0].is(1));
     if (v == ids)
-      inputs_.push_back({v->name, Role::ids});
+      inputs_.push_back({v->name, Role::ids, has_rows});
     else if (options_.given.contains(v->name))
       inputs_.push_back({v->name, Role::given});
     else if (v->ndim() == 1 && last == count_dim_)
       inputs_.push_back({v->name, Role::places});
-    else if (v->ndim() == 2 && last == capacity_dim_)
-      inputs_.push_back({v->name, Role::mask});
-    else if (v->ndim() == 2 && last == count_dim_ && !is_float(v->type.dtype))
-      inputs_.push_back({v->name, input_name(v->name) == InputName::positions ? Role::positions : Role::zeros});
+    else if (is_table && last == capacity_dim_)
+      inputs_.push_back({v->name, Role::mask, has_rows});
+    else if (is_table && last == count_dim_ && !is_float(v->type.dtype))
+      inputs_.push_back(
+          {v->name, input_name(v->name) == InputName::positions ? Role::positions : Role::zeros, has_rows});
     else
       return error(Code::not_supported)
           .in_file(graph.source)
@@ -112,14 +100,15 @@ llvm::Error Decoder::find_roles() {
           .found(to_string(v->type))
           .hint("give it one that is the same in each step: --input " + v->name + "=@FILE.npy");
   }
-  logits_ = name_of_logits(graph, rows_dim_, options_.table_rows);
-  if (logits_.empty())
+  const GraphOutput* output = logits_among(graph, rows_dim_, options_.table_rows);
+  if (!output)
     return error(Code::not_supported)
         .in_file(graph.source)
         .what("generating")
         .expected("an output of logits, [batch, sequence, vocabulary] or those of the last token, [batch, vocabulary]")
         .found("none");
-  const Value& logits = *llvm::find_if(graph.outputs, [&](const GraphOutput& o) { return o.name == logits_; })->value;
+  logits_ = output->name;
+  const Value& logits = *output->value;
   if (logits.ndim() == 3 && !(logits.type.dims[1] == count_dim_ || logits.type.dims[1].is(1)))
     return error(Code::not_supported)
         .in_file(graph.source)
@@ -213,6 +202,7 @@ HostArrays Decoder::inputs_for(const Graph& graph, llvm::ArrayRef<int64_t> ids, 
       continue;
     }
     const DType dtype = graph.find(input.name)->type.dtype;
+    const int64_t rows = input.has_rows ? rows_ : 1;
     Array a;
     switch (input.role) {
       case Role::places:
@@ -220,12 +210,12 @@ HostArrays Decoder::inputs_for(const Graph& graph, llvm::ArrayRef<int64_t> ids, 
         for (int64_t k = 0; k < count; ++k) a.i[size_t(k)] = taken_ + k;
         break;
       case Role::mask:
-        a.resize(is_float(dtype), {rows_, capacity_});
+        a.resize(is_float(dtype), {rows, capacity_});
         std::fill(a.f.begin(), a.f.end(), 1);
         std::fill(a.i.begin(), a.i.end(), 1);
         break;
       default:
-        a.resize(/*floating=*/false, {rows_, count});
+        a.resize(/*floating=*/false, {rows, count});
         for (size_t k = 0; k < a.i.size(); ++k)
           a.i[k] = input.role == Role::ids ? ids[k] : input.role == Role::positions ? taken_ + int64_t(k) % count : 0;
     }

@@ -37,6 +37,8 @@ class Decoder {
   // vocabulary]; the same on every process.
   llvm::Expected<std::vector<double>> take(llvm::ArrayRef<int64_t> ids, int64_t count);
 
+  // How many rows there always are, of a model that was exported so; else any number.
+  std::optional<int64_t> fixed_rows() const { return rows_dim_.constant(); }
   int64_t cache_bytes(size_t rank) const;  // as they stand
   // What took the last tokens; not before there were any.
   const RankThreads& last_run() const { return *last_run_; }
@@ -47,6 +49,7 @@ class Decoder {
   struct Input {
     std::string name;
     Role role;
+    bool has_rows = false;  // else one row is all rows'
   };
   struct Bound {
     PerRank<std::unique_ptr<Graph>> graphs;

@@ -5,6 +5,8 @@
 
 #include "frontend/ir/builder.h"
 #include "frontend/ir/graph.h"
+#include "frontend/ir/parse.h"
+#include "passes/cached_decoder.h"
 #include "runtime/comm/thread_communicator.h"
 #include "tests/must.h"
 #include "tests/tools/program.h"
@@ -63,6 +65,48 @@ TEST_CASE("logits of the last token alone are taken, and what a row has too few 
   CHECK(llvm::toString(few.takeError())
             .find("expected an output of logits, [batch, sequence, vocabulary] or those of the last token, [batch, "
                   "vocabulary], found none") != std::string::npos);
+}
+
+TEST_CASE("places that are given for all rows at once are those of each") {
+  auto plain = must(parse_graph(R"(
+input %input_ids: i64[batch, sequence]
+input %position_ids: i64[1, sequence]
+data %table: f32[5, 2] = [1, 2, 0, 1, 3, -1, 2, 2, -1, 0]
+data %places: f32[8, 2] = [0, 1, 2, 0, -1, 1, 3, 0, 1, -2, 0, 0, 1, 1, 2, 2]
+data %least: f32[] = -1e9
+%i = iota() {dtype = 7, size = sequence, start = 0, step = 1}
+%rows = reshape(%i) {dims = [sequence, 1]}
+%columns = reshape(%i) {dims = [1, sequence]}
+%earlier = less_equal(%columns, %rows)
+%x = gather(%table, %input_ids) {axis = 0}
+%at = gather(%places, %position_ids) {axis = 0}
+%h = add(%x, %at)
+%scores = contract(%h, %h) {loops = "b s d, b t d -> b s t"}
+%masked = where(%earlier, %scores, %least)
+%p = softmax(%masked) {axis = 2}
+%o = contract(%p, %h) {loops = "b s t, b t d -> b s d"}
+%logits = contract(%o, %table) {loops = "b s k, n k -> b s n"}
+output logits = %logits
+)",
+                                "text"));
+  const auto scores = [&](const std::vector<std::vector<int64_t>>& steps, int64_t rows) {
+    ThreadWorld world(1);
+    PerRank<std::unique_ptr<Graph>> ranks(world.held());
+    ranks[0] = must(cached_decoder(*plain, Dim::symbol("capacity")));
+    for (Value* v : ranks[0]->inputs) v->sharding = replicated(v->ndim());
+    auto decoder = must(Decoder::create(world, std::move(ranks), Mesh(), {.ids = "input_ids", .table_rows = 5}));
+    REQUIRE(!decoder->begin(rows, 6));
+    std::vector<double> out;
+    for (const auto& ids : steps) out = must(decoder->take(ids, int64_t(ids.size()) / rows));
+    return out;
+  };
+  const auto both = scores({{1, 2, 4, 4, 3, 0}, {3, 1}}, 2), first = scores({{1, 2, 4}, {3}}, 1),
+             second = scores({{4, 3, 0}, {1}}, 1);
+  REQUIRE(both.size() == 10);
+  for (size_t k = 0; k < 5; ++k) {
+    CHECK(both[k] == doctest::Approx(first[k]));
+    CHECK(both[k + 5] == doctest::Approx(second[k]));
+  }
 }
 
 TEST_CASE("logits in parts are refused: a device would choose among those that it has") {

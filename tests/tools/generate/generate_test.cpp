@@ -1,4 +1,6 @@
 // generate: the tokens that the model's own graph gives, one after the other, on any number of devices.
+#include <onnx/onnx_pb.h>
+
 #include <cmath>
 #include <sstream>
 
@@ -161,6 +163,26 @@ TEST_CASE("prompts of a file are rows, without the padding at their ends") {
   const Result padded = generate(box, model, {"--prompt-file", "prompts.npy", "--tokens", "3"});
   CHECK(padded.code == 0);
   CHECK(padded.out != listed.out);
+}
+
+TEST_CASE("a model of a fixed number of rows generates for any number of prompts") {
+  const Sandbox box;
+  onnx::ModelProto m;
+  REQUIRE(m.ParseFromString(contents(model_of("opt-tiny"))));
+  m.mutable_graph()->clear_value_info();
+  for (auto* values : {m.mutable_graph()->mutable_input(), m.mutable_graph()->mutable_output()})
+    for (auto& v : *values) v.mutable_type()->mutable_tensor_type()->mutable_shape()->mutable_dim(0)->set_dim_value(2);
+  write_text(box / "two-rows/model.onnx", m.SerializeAsString());
+  const Words prompts = {"--prompt-ids", "5,6,7",        "--prompt-ids", "9",        "--prompt-ids",
+                         "8,1,3",        "--prompt-ids", "2,2,2",        "--tokens", "5"};
+  const Result any = generate(box, model_of("opt-tiny"), prompts);
+  REQUIRE(any.code == 0);
+  for (const char* devices : {"1", "2"}) {
+    const Result r = generate(box, "two-rows/model.onnx", prompts + Words{"--devices", devices});
+    CAPTURE(r.err);
+    CHECK(r.code == 0);
+    CHECK(r.out == any.out);
+  }
 }
 
 TEST_CASE("a row ends behind a stop id, the others go on, and what is written is filled with the pad id") {
