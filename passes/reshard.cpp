@@ -207,6 +207,18 @@ struct Resharder {
   }
 };
 
+// Over which axes a sum is reduced on the way: those over which addends are not wanted, or all, where what is wanted is
+// no part of that sum.
+Axes reduced_axes(const Sharding& now, const Sharding& to) {
+  const bool leaves = now.reduce == to.reduce && llvm::all_of(to.partial, [&](const std::string& axis) {
+                        return llvm::is_contained(now.partial, axis);
+                      });
+  Axes out;
+  for (const std::string& axis : now.partial)
+    if (!leaves || !llvm::is_contained(to.partial, axis)) out.push_back(axis);
+  return out;
+}
+
 // Where one value is to go from `now`, step by step, and what can be done at once.
 struct Route {
   Resharder& r;
@@ -269,12 +281,11 @@ struct Route {
     return llvm::Error::success();
   }
   llvm::Error reduce() {
-    if (!r.now.is_partial() || (to.partial == r.now.partial && to.reduce == r.now.reduce))
-      return llvm::Error::success();
-    for (const std::string& axis : Axes(r.now.partial))
+    for (const std::string& axis : reduced_axes(r.now, to))
       if (auto at = wanted_along(axis))
         if (auto e = r.reduce_scatter(at->first, at->second, axis)) return e;
-    return r.now.is_partial() ? r.all_reduce() : llvm::Error::success();
+    const Axes rest = reduced_axes(r.now, to);
+    return rest.empty() ? llvm::Error::success() : r.all_reduce(rest);
   }
   llvm::Error join() {
     for (size_t d = 0; d < r.now.dims.size(); ++d) {
@@ -370,12 +381,12 @@ llvm::Expected<Value*> reshard(Builder& build, Value& value, llvm::ArrayRef<Dim>
   const Sharding from = plain(held), to = plain(wanted);
   Resharder r{build, &value, from, global, value.name, reason.str()};
   for (size_t d = 0; d < from.dims.size(); ++d) {
-    const bool reduces = r.now.is_partial() && (to.partial != r.now.partial || to.reduce != r.now.reduce);
+    const Axes reduced = reduced_axes(r.now, to);
     if (!has_parts(from.dims[d]) && !has_parts(to.dims[d])) continue;
-    if (same_placement(from.dims[d], to.dims[d]) && !(reduces && is_spread(r.now, d))) continue;
+    if (same_placement(from.dims[d], to.dims[d]) && !(!reduced.empty() && is_spread(r.now, d))) continue;
     // A sum is reduced once, before it is taken apart.
-    if (reduces && !is_spread(r.now, d))
-      if (auto e = r.all_reduce()) return e;
+    if (!reduced.empty() && !is_spread(r.now, d))
+      if (auto e = r.all_reduce(reduced)) return e;
     if (!from.dims[d].is_split() || !to.dims[d].is_split() || same_parts(from.dims[d], to.dims[d]))
       return move_by_parts(std::move(r), d, to);
     // Parts that lie otherwise: by way of the whole dim.

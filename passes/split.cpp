@@ -78,11 +78,10 @@ class Splitter {
     for (const Held& h : forms)
       if (same_placement(h.sharding, wanted) && is_kept(v, h)) return h.value;
     // Forms stand in the order in which they were made; the last is usually reduced already. A user that accepts
-    // partial sums takes the last one that is still partial.
+    // partial sums takes the last one that is still partial over those axes.
     auto from = forms.rbegin();
     while (from != forms.rend() && (holds_less(from->sharding) || !is_kept(v, *from) ||
-                                    (wanted.is_partial() && (from->sharding.partial != wanted.partial ||
-                                                             from->sharding.reduce != wanted.reduce))))
+                                    (wanted.is_partial() && !is_sum_of(wanted, from->sharding))))
       ++from;
     if (from == forms.rend())
       return error(Code::bug).what("no partial form of '" + v.name + "' exists").about({.tensor = v.name});
@@ -106,6 +105,11 @@ class Splitter {
     return !options_.sequence_parallel || !is_gathered_over(strategy_axis(from_.mesh)->name);
   }
 
+  // Whether addends over all axes of the one, and perhaps over others, are held as the other.
+  static bool is_sum_of(const Sharding& one, const Sharding& other) {
+    return one.reduce == other.reduce &&
+           llvm::all_of(one.partial, [&](const auto& axis) { return llvm::is_contained(other.partial, axis); });
+  }
   // A form without copies that one sum was made of: what has the copies is beside it.
   static bool holds_less(const Sharding& s) {
     return llvm::any_of(s.axes(), [](const AxisUse& use) { return use.once; });

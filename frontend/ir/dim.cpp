@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <set>
 #include <unordered_map>
 
@@ -321,10 +322,52 @@ std::optional<int64_t> lower_bound(Dim d) {
   }
   return bound;
 }
+namespace {
+// A floor is its quotient or less than one below it: scale · d is at least what this is, without floors by numbers, and
+// d, a whole number, is not negative where that is above -scale. So chunks of a dim have no negative extents:
+//   d = floor(2*n, 3) - floor(n, 3)   3 · d ≥ (2*n - 2) - n = n - 2 > -3
+struct WithoutFloors {
+  Dim least = 0;
+  int64_t scale = 1;
+};
+bool is_floor_by_number(const DimAtom* a) { return a->kind == Leaf::floor_div && a->b.constant().value_or(0) > 0; }
+std::optional<WithoutFloors> without_floors(Dim d) {
+  constexpr int64_t most = 1 << 20;
+  WithoutFloors out;
+  for (const DimTerm& t : d.expression().terms)
+    for (const DimAtom* a : t.atoms)
+      if (is_floor_by_number(a)) {
+        out.scale = std::lcm(out.scale, std::min(most + 1, *a->b.constant()));
+        if (out.scale > most) return std::nullopt;
+      } else if (a->lower_bound < 0) {
+        return std::nullopt;
+      }
+  if (out.scale == 1) return std::nullopt;
+  for (const DimTerm& t : d.expression().terms) {
+    const DimAtom* const* floor = llvm::find_if(t.atoms, is_floor_by_number);
+    if (floor == t.atoms.end()) {
+      out.least = out.least + Dim(out.scale) * make({t});
+      continue;
+    }
+    DimTerm rest = t;
+    rest.atoms.erase(rest.atoms.begin() + (floor - t.atoms.begin()));
+    if (llvm::any_of(rest.atoms, is_floor_by_number)) return std::nullopt;
+    const int64_t divisor = *(*floor)->b.constant();
+    const Dim quotient = t.coefficient > 0 ? (*floor)->a - Dim(divisor - 1) : (*floor)->a;
+    out.least = out.least + Dim(out.scale / divisor) * make({rest}) * quotient;
+  }
+  return out;
+}
+}  // namespace
 bool proved_less_equal(Dim a, Dim b) {
   if (a.constant() && b.constant()) return *a.constant() <= *b.constant();
-  auto l = lower_bound(b - a);
-  return l && *l >= 0;
+  if (a.is_overflow() || b.is_overflow()) return false;
+  const auto least = lower_bound(b - a);
+  if (least && *least >= 0) return true;
+  const auto relaxed = without_floors(b - a);
+  if (!relaxed) return false;
+  const auto scaled = lower_bound(relaxed->least);
+  return scaled && *scaled > -relaxed->scale;
 }
 bool proved_less(Dim a, Dim b) { return proved_less_equal(a + 1, b); }
 

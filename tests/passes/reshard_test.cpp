@@ -195,6 +195,13 @@ TEST_CASE("a sum that is wanted in chunks along its own axis is scattered, not r
   // The other axis's sum is made of chunks.
   CHECK(moved("data=2,tensor=2", two, partial({"data", "tensor"}), split(0, 0, {"tensor"})) ==
         "reduce_scatter all_reduce");
+  // Or stays one, of chunks.
+  const auto chunks_of_sum = [](Sharding& s) {
+    split(0, 0, {"tensor"})(s);
+    partial({"data"})(s);
+  };
+  CHECK(moved("data=2,tensor=2", two, partial({"data", "tensor"}), chunks_of_sum) == "reduce_scatter");
+  CHECK(moved("data=2,tensor=2", two, partial({"data", "tensor"}), partial({"data"})) == "all_reduce");
   // Twins: wanted whole, along another axis, along two axes one in the other.
   CHECK(moved("2", two, partial({"tensor"}), whole) == "all_reduce");
   CHECK(moved("data=2,tensor=2", two, partial({"data"}), split(0, 0, {"tensor"})) == "all_reduce slice");

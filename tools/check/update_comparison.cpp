@@ -97,6 +97,7 @@ class AllowedErrors {
       const auto it = is_parameter ? values.find(name + kind) : values.end();
       return it == values.end() ? nullptr : it->second.f.data();
     };
+    if (is_parameter || value == name + ".momentum_buffer") divide_as_rmsprop(some, sum);
     if (const double* buffer = state(some.before, ".momentum_buffer")) {
       const double* next = state(some.after, ".momentum_buffer");
       for (size_t k = 0; k < n; ++k) sum[k] += std::fabs(buffer[k]) + std::fabs(next[k]);
@@ -115,6 +116,24 @@ class AllowedErrors {
   }
 
  private:
+  // RMSprop divides the gradient, here the sum of its addends' sizes, by the root of its squares' mean, of which a
+  // centered one takes away the square of its mean: what is left may be all rounding.
+  void divide_as_rmsprop(const SomeElements& some, std::vector<double>& sum) const {
+    const std::string& name = step_.parameter->name;
+    const auto squares = some.after.find(name + ".square_avg"), means = some.after.find(name + ".grad_avg");
+    if (squares == some.after.end()) return;
+    constexpr double rounding = most_roundings * float32_rounding;
+    for (size_t k = 0; k < sum.size(); ++k) {
+      const double g = some.gradient.f[k] + decay_ * some.before.find(name)->second.f[k];
+      const double square = squares->second.f[k], mean = means == some.after.end() ? 0 : means->second.f[k];
+      const double left = std::max(0.0, square - mean * mean);
+      const double error = rounding * (square + mean * mean + (1 - *options_.alpha) * sum[k] * sum[k]);
+      const double divisor = std::sqrt(left) + *options_.epsilon,
+                   least = std::sqrt(std::max(0.0, left - error)) + *options_.epsilon;
+      sum[k] = sum[k] / least + std::fabs(g) * (1 / least - 1 / divisor) / rounding;
+    }
+  }
+
   const StepOfParameter& step_;
   const OptimizerOptions options_;
   double decay_, first_correction_, second_correction_;

@@ -126,6 +126,18 @@ TEST_CASE("bounds follow from dims being at least 1") {
   CHECK_FALSE(proved_less(dim("0"), past));
   CHECK(proved_less_equal(dim("sequence"), past + dim("sequence")));
 }
+TEST_CASE("chunks of a dim, however many, have no negative extents") {
+  const Dim n = dim("n");
+  for (int64_t chunks = 2; chunks < 12; ++chunks)
+    for (int64_t k = 0; k < chunks; ++k) {
+      CAPTURE(chunks);
+      CAPTURE(k);
+      const Dim start = floor_div(Dim(k) * n, chunks), end = floor_div(Dim(k + 1) * n, chunks);
+      CHECK(proved_less_equal(start, end));
+      CHECK(maximum(end - start, 0) == end - start);
+    }
+  CHECK_FALSE(proved_less_equal(floor_div(n, 2), floor_div(n, 3)));
+}
 TEST_CASE("a symbol that may be 0 is another than one of its name that may not, in whatever it stands") {
   const Dim strict = dim("past"), open = Dim::symbol("past", 0), n = dim("n");
   CHECK(strict != open);

@@ -118,6 +118,20 @@ TEST_CASE("what is asked of one optimizer is not asked of the others") {
   CHECK(row("adam as asked", betas) != row("adam", {}));
 }
 
+TEST_CASE("a gradient that decay all but cancels is rounded, and what it is divided by with it") {
+  const Sandbox box;
+  for (const char* model : {"opt-tiny", "gpt2-tiny"})
+    for (const Words& more : std::vector<Words>{{}, {"--centered"}, {"--centered", "--momentum", "0.5"}}) {
+      CAPTURE(model);
+      CAPTURE(more);
+      const Result r = box.run(Words{"check", export_of(model) + "/model.onnx", "--train", "--optimizer", "rmsprop",
+                                     "--lr", "1e-4", "--weight-decay", "0.1"} +
+                               small + more);
+      CAPTURE(r.out);
+      CHECK(r.code == 0);
+    }
+}
+
 TEST_CASE("a fault between data ranks, of ZeRO's parts or of sequence parallelism is found") {
   const std::vector<std::string> on_mesh{"--mesh", "data=2,tensor=2", "--dim", "batch=2", "--dim", "sequence=5"};
   const std::string head = "'/m/decoder/final_layer_norm/LayerNormalization/backward'",

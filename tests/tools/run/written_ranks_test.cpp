@@ -51,13 +51,14 @@ std::vector<std::unique_ptr<Graph>> clones(const std::vector<std::unique_ptr<Gra
 
 class Written {
  public:
-  Written(const Case& c, int64_t devices, bool train) {
+  Written(const Case& c, int64_t devices, bool train, const std::function<void(JobOptions&)>& settle = {}) {
     JobOptions o;
     o.model = c.model;
     o.devices = devices;
     o.train = train;
     o.training.optimizer.name = "adamw";
     o.training.max_gradient_norm = 0.5;  // a sum over all ranks
+    if (settle) settle(o);
     job_ = must(make_job(o));
     {
       auto out = must(OutputTransaction::begin(box_ / "out"));
@@ -158,6 +159,34 @@ TEST_CASE("the files of every export's ranks give what the ranks give in memory,
 
 TEST_CASE("so do the files of training steps: gradients, parameters and state after two steps") {
   for_every_export(/*train=*/true, [](const Written& w) { check_same(w.train(w.job().ranks), w.train(w.read())); });
+}
+
+TEST_CASE("so do those of steps that are taken in other ways") {
+  struct Way {
+    const char* name;
+    std::function<void(JobOptions&)> settle;
+  };
+  const Way ways[] = {
+      {"recompute, two chunks", [](JobOptions& o) { o.training.recompute = true, o.training.loss_chunks = 2; }},
+      {"sequence parallel, three chunks",
+       [](JobOptions& o) { o.sequence_parallel = true, o.training.loss_chunks = 3; }},
+      {"eight chunks in bfloat16", [](JobOptions& o) { o.compute = DType::bf16, o.training.loss_chunks = 8; }},
+      {"ZeRO 3, five chunks",
+       [](JobOptions& o) {
+         o.devices.reset();
+         o.mesh = Mesh{{{"data", 2}, {"tensor", 2}}};
+         o.training.zero = 3, o.training.loss_chunks = 5;
+       }},
+  };
+  for (const Case& c : cases()) {
+    if (c.name != "opt-tiny" && c.name != "llama-tiny-dynamo" && c.name != "gpt2-tiny") continue;
+    for (const Way& way : ways) {
+      CAPTURE(c.name);
+      CAPTURE(way.name);
+      const Written w(c, 3, /*train=*/true, way.settle);
+      check_same(w.train(w.job().ranks), w.train(w.read()));
+    }
+  }
 }
 
 TEST_CASE("a rank without heads comes to every collective, though it uses none of some results") {
