@@ -150,7 +150,7 @@ void Executable::State::used(const Node& node) {
     Root& root = roots[size_t(places.lookup(v).root)];
     let_go_of_copy(root);
     if (--root.open_uses > 0 || root.read || context.plan_only) continue;
-    if (root.mapped && v->data->in_file) let_go({static_cast<const char*>(root.mapped), size_t(root.bytes)});
+    let_go_of_mapped(root);
     root.owned.reset();
     root.mapped = nullptr;
     root.loaded = false;
@@ -377,8 +377,20 @@ void Executable::State::reads(Root& root, int64_t now, bool packed, bool as_byte
     return;
   }
   root.packed = true;
-  if (root.mapped && root.data && root.data->data->in_file)
-    let_go({static_cast<const char*>(root.mapped), size_t(root.bytes)});  // others read what they need of it again
+  let_go_of_mapped(root);  // others read what they need of it again
+}
+// What is read of a file brings its neighbours into memory, up to 2 MiB on either side, which may have been let go of
+// before.
+void Executable::State::let_go_of_mapped(const Root& root) const {
+  if (!root.mapped || !root.data || !root.data->data->in_file) return;
+  const auto first = reinterpret_cast<uintptr_t>(root.mapped), end = first + size_t(root.bytes);
+  constexpr uintptr_t reach = 2 << 20;
+  let_go({static_cast<const char*>(root.mapped), size_t(root.bytes)});
+  for (const Value* v : graph.data()) {
+    const llvm::ArrayRef<char> bytes = (v->data->wide ? *v->data->wide : *v->data).bytes;
+    const auto other = reinterpret_cast<uintptr_t>(bytes.data());
+    if (other < end + reach && first < other + bytes.size() + reach) let_go(*v->data);
+  }
 }
 
 llvm::Error Executable::State::add_step(const FusedStep& fused) {
