@@ -1,6 +1,7 @@
 #include "passes/plan/job.h"
 
 #include <cstdlib>
+#include <mutex>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -52,8 +53,14 @@ TrainingOptions training_of(const JobOptions& o) {
 
 void let_go_of_compilation(Job& job) {
   job.imported.reset(), job.inference.reset(), job.spmd.reset();
+  give_freed_memory_back();
+}
+void give_freed_memory_back() {
 #ifdef __GLIBC__
-  malloc_trim(0);  // many small blocks, which would wait for others of their size
+  // Under another allocator, as a sanitizer's, this call sets glibc's own up, which two threads must not do at once.
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock(one_at_a_time);
+  malloc_trim(0);
 #endif
 }
 

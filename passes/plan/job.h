@@ -53,6 +53,8 @@ llvm::Expected<Job> retrain(const Job& job, const TrainingOptions& training);
 // Leaves the whole graph alone, and its parameters' names: what a run of many steps still tells and saves. On
 // OPT-125M the rest is 60 to 110 MB, which would stand beside everything that training holds.
 void let_go_of_compilation(Job& job);
+// Of what was freed and is kept for more: many small blocks, which would wait for others of their size.
+void give_freed_memory_back();
 // The settings that the options give, with the optimizer's default learning rate where none is given.
 TrainingOptions training_of(const JobOptions& options);
 // Has the graph every dim that was asked for? Errors: bad_value, with those that it has.

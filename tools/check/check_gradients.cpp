@@ -1,6 +1,4 @@
 // backward and gradients of check --train, and the steps that the other groups share: training_checker.h.
-#include <malloc.h>
-
 #include <cmath>
 
 #include "frontend/ir/diagnostic.h"
@@ -149,7 +147,7 @@ llvm::Error TrainingChecker::asked_steps() {
   Progress progress("checking the steps of " + asked_.name, optimizer_steps);
   Yardstick yardstick;
   if (auto e = world_.at_root([&] { return whole_steps(yardstick); })) return e;
-  ::malloc_trim(0);  // freed memory is kept, but lies between what stays, in pieces that none of the next arrays fits
+  give_freed_memory_back();  // it lies between what stays, in pieces that none of the next arrays fits
   auto ranks = optimizer_stepper(job_);
   if (!ranks) return ranks.takeError();
   if (auto e = compare_steps(job_, **ranks, asked_, progress, [&](const Moved& moved) -> llvm::Error {

@@ -154,7 +154,7 @@ llvm::Error generate_all(const GenerateOptions& o, Source& source, std::vector<T
   for (size_t r = 0; r < texts.size(); ++r) by_length[texts[r].prompt.size()].push_back(int64_t(r));
   Timing timing;
   for (const auto& [length, all] : by_length) {
-    const size_t most = size_t((*decoder)->fixed_rows().value_or(int64_t(all.size())));
+    const auto most = size_t(std::max<int64_t>(1, (*decoder)->fixed_rows().value_or(int64_t(all.size()))));
     for (llvm::ArrayRef<int64_t> left = all; !left.empty();) {
       const llvm::ArrayRef<int64_t> rows = left.take_front(most);
       llvm::SmallVector<Text*, 8> batch;
