@@ -34,14 +34,39 @@ class FurtherCut {
     std::pair<bool, int64_t> most;
     for (unsigned d = 0; d < v.ndim(); ++d) {
       const auto& dim = factors_.of(v, d);
-      if (v.sharding->dims[d].is_split() || !can_be_cut(v.type.dims[d])) continue;
+      if (v.sharding->dims[d].is_split() || !can_be_cut(v.type.dims[d]) || !cut(dim)) continue;
       const std::pair rank{dim.classes().size() == 1, *v.type.dims[d].constant()};
       if (!best || rank > most) best = d, most = rank;
     }
     if (!best) return std::nullopt;
     Sharding s = *v.sharding;
-    s.dims[*best] = cut_at_majors(factors_.of(v, *best), {axis});
+    s.dims[*best] = *cut(factors_.of(v, *best));
     return s;
+  }
+  // Each part at its major factor. What stands in several parts (a head's elements in queries, keys and values) is cut
+  // in all of them, so where that would cut a part twice, all are cut at a factor that each has once.
+  std::optional<DimSharding> cut(const Factors::DimFactors& dim) const {
+    if (dim.parts.size() <= 1) return cut_at_majors(dim, {axis});
+    llvm::SmallVector<Factors::Class, 3> chosen;
+    auto is_chosen = [&](Factors::Class c) { return llvm::is_contained(chosen, c); };
+    auto is_one_in_each = [&] {
+      return llvm::all_of(dim.parts, [&](const auto& part) { return llvm::count_if(part.classes, is_chosen) == 1; });
+    };
+    for (const auto& part : dim.parts)
+      if (!part.classes.empty()) chosen.push_back(part.classes[0]);
+    if (is_one_in_each()) return cut_at_majors(dim, {axis});
+    for (const Factors::Class c : dim.parts[0].classes) {
+      chosen = {c};
+      if (!can_be_cut(factors_.info(c).extent) || !is_one_in_each()) continue;
+      DimSharding out;
+      for (const auto& part : dim.parts) {
+        ProductSharding& to = out.parts.emplace_back();
+        for (size_t k = 0; k < part.extents.size(); ++k)
+          to.factors.push_back({part.extents[k], is_chosen(part.classes[k]) ? AxisUses{axis} : AxisUses()});
+      }
+      return out;
+    }
+    return std::nullopt;
   }
   // Within the parts that another axis makes.
   static std::optional<Sharding> below_another_axis(const Value& v) {

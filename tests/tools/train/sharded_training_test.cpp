@@ -30,6 +30,23 @@ TEST_CASE("check --train holds for every level of ZeRO and in half precision, wh
   }
 }
 
+TEST_CASE("ZeRO cuts what stands in several parts of a fused weight in all of them") {
+  const Sandbox box;
+  for (const char* name : {"bigcode-tiny", "phi3-tiny", "neox-tiny"})
+    for (const Words& layout :
+         std::vector<Words>{{"--mesh", "data=2", "--zero", "3"},
+                            {"--mesh", "data=2,tensor=2", "--strategy", "origin", "--zero", "2"}}) {
+      CAPTURE(name);
+      CAPTURE(layout);
+      const Result r = box.run(
+          Words{"check", export_of(name) + "/model.onnx", "--train", "--dim", "batch=2", "--dim", "sequence=5"} +
+          layout);
+      CAPTURE(r.err);
+      CAPTURE(r.out);
+      CHECK(r.code == 0);
+    }
+}
+
 TEST_CASE("--recompute keeps layers' inputs alone, holds beside all else, and costs an all-reduce a layer") {
   const Words dims = {"--dim", "batch=4", "--dim", "sequence=24"};
   for (const Words& layout : std::vector<Words>{{"--devices", "1"},
