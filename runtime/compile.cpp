@@ -385,8 +385,7 @@ void Executable::State::let_go_of_mapped(const Root& root) const {
   if (!root.mapped || !root.data || !root.data->data->in_file) return;
   const auto first = reinterpret_cast<uintptr_t>(root.mapped), end = first + size_t(root.bytes);
   constexpr uintptr_t reach = 2 << 20;
-  let_go({static_cast<const char*>(root.mapped), size_t(root.bytes)});
-  for (const Value* v : graph.data()) {
+  for (const Value* v : graph.data()) {  // itself, too
     const llvm::ArrayRef<char> bytes = (v->data->wide ? *v->data->wide : *v->data).bytes;
     const auto other = reinterpret_cast<uintptr_t>(bytes.data());
     if (other < end + reach && first < other + bytes.size() + reach) let_go(*v->data);
