@@ -10,6 +10,15 @@
 
 namespace optp {
 
+// How many threads a loop of the calling thread may take.
+inline int team_size() {
+#ifdef OPTP_SERIAL_KERNELS
+  return 1;
+#else
+  return omp_get_max_threads();
+#endif
+}
+
 // Sets the calling thread's team size while it lives; other threads are not affected.
 class TeamSize {
  public:

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "frontend/ir/collective.h"
 #include "frontend/ir/diagnostic.h"
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/Support/Parallel.h"
+#include "runtime/parallel.h"
 
 namespace optp {
 namespace {
@@ -51,15 +54,14 @@ Array result_of(const CollectiveCall& call, llvm::ArrayRef<const Array*> in, int
 class Lockstep {
  public:
   Lockstep(llvm::ArrayRef<const Graph*> ranks, const ReferenceTap& tap, HalfValues halves)
-      : ranks_(ranks), tap_(tap), halves_(halves), values_(ranks.size()), left_(ranks.size()) {}
+      : ranks_(ranks), tap_(tap), halves_(halves), inputs_(ranks.size()), values_(ranks.size()), left_(ranks.size()) {}
 
   llvm::Expected<std::vector<NamedArrays>> run(llvm::ArrayRef<NamedArrays> inputs) {
     for (size_t r = 0; r < ranks_.size(); ++r) {
       for (const Value* v : ranks_[r]->inputs) {
         auto it = inputs[r].find(v->name);
         if (it == inputs[r].end()) return error(Code::input_not_given).tensor("input", v->name).says("is not given");
-        values_[r][v] = it->second;
-        left_[r][v] = v->uses.size() + 1;
+        inputs_[r][v] = &it->second;
       }
       if (ranks_[r]->size() != ranks_[0]->size()) return error(Code::bug, "rank graphs differ in length");
     }
@@ -84,13 +86,23 @@ class Lockstep {
         for (const Value* v : nodes[r]->operands) release(r, v);
     }
     std::vector<NamedArrays> out(ranks_.size());
-    for (size_t r = 0; r < ranks_.size(); ++r)
-      for (const GraphOutput& o : ranks_[r]->outputs) out[r][o.name] = value(r, *o.value);
+    for (size_t r = 0; r < ranks_.size(); ++r) {
+      llvm::DenseMap<const Value*, size_t> left;
+      for (const GraphOutput& o : ranks_[r]->outputs) ++left[o.value];
+      for (const GraphOutput& o : ranks_[r]->outputs) {
+        const Array& array = value(r, *o.value);
+        if (const auto own = values_[r].find(o.value); --left[o.value] == 0 && own != values_[r].end())
+          out[r][o.name] = std::move(own->second);
+        else
+          out[r][o.name] = array;
+      }
+    }
     return out;
   }
 
  private:
   const Array& value(size_t r, const Value& v) {
+    if (const Array* given = inputs_[r].lookup(&v)) return *given;
     auto it = values_[r].find(&v);
     if (it != values_[r].end()) return it->second;
     return values_[r][&v] = to_array(*v.data, v.data_shard());
@@ -111,18 +123,33 @@ class Lockstep {
           .about({.file = v.data->missing, .tensor = v.name});
     return llvm::Error::success();
   }
+  // The ranks side by side, each with its part of the threads that products take.
   llvm::Error compute(llvm::ArrayRef<const Node*> nodes) {
-    for (size_t r = 0; r < nodes.size(); ++r) {
-      llvm::SmallVector<const Array*, 3> operands;
-      for (const Value* v : nodes[r]->operands)
+    for (const Node* node : nodes)
+      for (const Value* v : node->operands)
         if (auto e = missing(*v)) return e;
-      for (const Value* v : nodes[r]->operands) value(r, *v);
-      for (const Value* v : nodes[r]->operands) operands.push_back(&values_[r].find(v)->second);
-      auto results = nodes[r]->op->evaluate(*nodes[r], operands);
-      if (!results) return results.takeError();
-      keep(r, *nodes[r], std::move(*results));
+    std::vector<std::optional<llvm::Expected<Arrays>>> results(nodes.size());
+    const int threads = std::max(1, team_size() / int(nodes.size()));
+    auto evaluate = [&](size_t r) {
+      const TeamSize team(threads);
+      llvm::SmallVector<const Array*, 3> operands;
+      for (const Value* v : nodes[r]->operands) operands.push_back(&value(r, *v));
+      results[r].emplace(nodes[r]->op->evaluate(*nodes[r], operands));
+    };
+    if (nodes.size() == 1)
+      evaluate(0);
+    else
+      llvm::parallelFor(0, nodes.size(), evaluate);
+    llvm::Error error = llvm::Error::success();
+    for (size_t r = 0; r < nodes.size(); ++r) {
+      if (*results[r])
+        keep(r, *nodes[r], std::move(**results[r]));
+      else if (error)
+        llvm::consumeError(results[r]->takeError());  // the same of another rank
+      else
+        error = results[r]->takeError();
     }
-    return llvm::Error::success();
+    return error;
   }
   void keep(size_t r, const Node& node, Arrays results) {
     for (size_t k = 0; k < results.size(); ++k) {
@@ -147,6 +174,7 @@ class Lockstep {
   llvm::ArrayRef<const Graph*> ranks_;
   const ReferenceTap& tap_;
   const HalfValues halves_;
+  std::vector<llvm::DenseMap<const Value*, const Array*>> inputs_;  // the caller's own
   std::vector<std::map<const Value*, Array>> values_;
   std::vector<llvm::DenseMap<const Value*, size_t>> left_;
 };

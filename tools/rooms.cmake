@@ -19,7 +19,7 @@ set(rooms
   "tools/run          frontend/ir frontend/io frontend/onnx frontend/models passes passes/plan runtime runtime/comm runtime/kernels tools/cli"
   "tools/train        frontend/ir frontend/io frontend/onnx passes passes/plan runtime runtime/comm tools/cli tools/run"
   "tools/generate     frontend/ir frontend/io passes passes/plan runtime runtime/comm tools/cli tools/run"
-  "tools/check        frontend/ir frontend/io frontend/onnx passes passes/plan runtime runtime/comm tools/cli tools/run tools/train"
+  "tools/check        frontend/ir frontend/io frontend/onnx passes passes/plan runtime runtime/comm runtime/kernels tools/cli tools/run tools/train"
   "tools/plan         frontend/ir frontend/io frontend/onnx frontend/models passes passes/plan tools/cli tools/run tools/check"
   "tools/bench        runtime/comm"
   "tools              frontend/ir frontend/io runtime runtime/comm tools/cli")

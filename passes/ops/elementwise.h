@@ -52,8 +52,13 @@ llvm::Expected<Arrays> binary(const Node& node, llvm::ArrayRef<const Array*> in)
   out.resize(floating && !test, dims);
   walk_rows(dims, {broadcast_strides(in[0]->dims, dims), broadcast_strides(in[1]->dims, dims)},
             [&](int64_t to, llvm::ArrayRef<int64_t> at, int64_t count, llvm::ArrayRef<int64_t> step) {
-              auto row = [&]<typename T>(T* y, const auto* a, const auto* b) {
-                for (int64_t k = 0; k < count; ++k) y[k] = T(F(a[k * step[0]], b[k * step[1]]));
+              auto row = [&, by_a = step[0], by_b = step[1]]<typename T>(T* y, const auto* a, const auto* b) {
+                if (by_a == 1 && by_b == 1)  // vectorises, as does a factor for all
+                  for (int64_t k = 0; k < count; ++k) y[k] = T(F(a[k], b[k]));
+                else if (by_a == 1 && by_b == 0)
+                  for (int64_t k = 0; k < count; ++k) y[k] = T(F(a[k], *b));
+                else
+                  for (int64_t k = 0; k < count; ++k) y[k] = T(F(a[k * by_a], b[k * by_b]));
               };
               const auto apply = [&](const auto& a, const auto& b) {
                 if (out.is_float)

@@ -1,5 +1,6 @@
 // optimizers of check --train: training_checker.h.
 #include <cmath>
+#include <numeric>
 
 #include "frontend/ir/diagnostic.h"
 #include "llvm/Support/Parallel.h"
@@ -143,7 +144,15 @@ llvm::Error TrainingChecker::compare_step(const Job& job, const Moved& moved, in
   std::vector<Row> parts(list.size(), Row{});
   std::vector<std::optional<Diagnostic>> faults(list.size());
   const auto undecayed = without_decay(*job.whole, job.training);
-  llvm::parallelFor(0, list.size(), [&](size_t k) {
+  // The largest first: one that begins last would have the other cores wait.
+  std::vector<size_t> order(list.size());
+  std::iota(order.begin(), order.end(), size_t(0));
+  llvm::stable_sort(order, [&](size_t a, size_t b) {
+    auto elements = [&](size_t k) { return job.whole->find(list[k].parameter)->data->elements(); };
+    return elements(a) > elements(b);
+  });
+  llvm::parallelFor(0, list.size(), [&](size_t at) {
+    const size_t k = order[at];
     const StepOfParameter like{.clip = *clip,
                                .step = number,
                                .learning_rate = float(*job.training.learning_rate),

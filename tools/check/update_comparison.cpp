@@ -7,14 +7,19 @@
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 #include "passes/optimizers.h"
+#include "runtime/kernels/vector.h"
 #include "runtime/reference.h"
 
 namespace optp {
+using kernels::vectorised;
 namespace {
 // As many as the longest formula (Adam's) has, with those of its constants.
 constexpr double most_roundings = 16;
 // Elements of a parameter that are worked on at a time: few enough for all that is made of them to stay in the cache.
 constexpr size_t most_elements = size_t(1) << 13;
+
+// Without errno, which would keep loops from being vectorised; of no negative number.
+OPTP_INLINE inline double root(double x) { return __builtin_sqrt(x); }
 
 Array part(const HostArray& whole, size_t from, size_t count) {
   const auto size = size_t(size_bytes(whole.dtype));
@@ -48,22 +53,21 @@ llvm::Expected<std::unique_ptr<UpdateOfSome>> update_of(const StepOfParameter& s
   }
   return update;
 }
-// What some elements are, in float64, by the inputs' names: before a step, and what it should make of them.
+// What some elements are, in float64, by the inputs' names: before a step, with the gradient, and what it should make
+// of them.
 struct SomeElements {
-  Array gradient;
   NamedArrays before, after;
 };
 llvm::Expected<SomeElements> step_in_float64(const StepOfParameter& step, const UpdateOfSome& update, size_t from,
                                              size_t count) {
   SomeElements some;
-  some.gradient = part(*step.gradient, from, count);
-  for (double& x : some.gradient.f) x *= step.clip;
-  for (const auto& [value, array] : step.before) some.before[value] = part(*array, from, count);
-  NamedArrays inputs = some.before;
-  inputs[step.parameter->name + ".grad"] = some.gradient;
+  NamedArrays& inputs = some.before;
+  Array& gradient = inputs[step.parameter->name + ".grad"] = part(*step.gradient, from, count);
+  for (double& x : gradient.f) x *= step.clip;
+  for (const auto& [value, array] : step.before) inputs[value] = part(*array, from, count);
   inputs[step_name] = scalar(double(step.step), /*floating=*/false);
   inputs[learning_rate_name] = scalar(step.learning_rate, /*floating=*/true);
-  auto out = run_reference({&update.graph}, {inputs});
+  auto out = run_reference({&update.graph}, llvm::ArrayRef(inputs));
   if (!out) return out.takeError();
   for (const Update& u : update.graph.updates)
     if (!u.parameter.empty()) some.after[u.input] = std::move((*out)[0][u.output]);
@@ -84,54 +88,72 @@ class AllowedErrors {
   llvm::ArrayRef<double> of(const SomeElements& some, llvm::StringRef value, bool is_of_squares) {
     const std::string& name = step_.parameter->name;
     const bool is_parameter = value == name;
-    const double *g = some.gradient.f.data(), *p = some.before.find(name)->second.f.data();
-    const double *was = some.before.find(value)->second.f.data(), *wanted = some.after.find(value)->second.f.data();
-    const size_t n = some.gradient.f.size();
-    std::vector<double>& sum = allowed_;
-    sum.resize(n);
-    for (size_t k = 0; k < n; ++k) sum[k] = std::fabs(g[k]) + decay_ * std::fabs(p[k]);
-    // What is added up may cancel; its roundings stay.
-    if (is_of_squares)
-      for (double& x : sum) x *= x;
-    auto state = [&](const NamedArrays& values, const char* kind) -> const double* {
-      const auto it = is_parameter ? values.find(name + kind) : values.end();
-      return it == values.end() ? nullptr : it->second.f.data();
-    };
-    if (is_parameter || value == name + ".momentum_buffer") divide_as_rmsprop(some, sum);
-    if (const double* buffer = state(some.before, ".momentum_buffer")) {
-      const double* next = state(some.after, ".momentum_buffer");
-      for (size_t k = 0; k < n; ++k) sum[k] += std::fabs(buffer[k]) + std::fabs(next[k]);
-    }
-    // Adam divides the sum of these by what it says their size is.
-    if (const double* first = state(some.before, ".exp_avg")) {
-      const double* second = state(some.after, ".exp_avg_sq");
+    const double *g = values(some.before, name + ".grad"), *p = values(some.before, name);
+    const double *was = values(some.before, value), *wanted = values(some.after, value);
+    const size_t n = some.before.find(name)->second.f.size();
+    allowed_.resize(n);
+    double* sum = allowed_.data();
+    vectorised([=, decay = decay_]() OPTP_LAMBDA {
+      for (size_t k = 0; k < n; ++k) sum[k] = std::fabs(g[k]) + decay * std::fabs(p[k]);
+      // What is added up may cancel; its roundings stay.
+      if (is_of_squares)
+        for (size_t k = 0; k < n; ++k) sum[k] *= sum[k];
+    });
+    if (is_parameter || value == name + ".momentum_buffer") divide_as_rmsprop(some, sum, n);
+    if (is_parameter) add_momentum(some, sum, n), divide_as_adam(some, sum, n);
+    vectorised([=, factor = is_parameter ? step_.learning_rate : 1]() OPTP_LAMBDA {
       for (size_t k = 0; k < n; ++k)
-        sum[k] = (sum[k] + std::fabs(first[k])) / first_correction_ /
-                 (std::sqrt(second[k] / second_correction_) + *options_.epsilon);
-    }
-    const double factor = is_parameter ? step_.learning_rate : 1;
-    for (size_t k = 0; k < n; ++k)
-      sum[k] = most_roundings * float32_rounding * (std::fabs(was[k]) + std::fabs(wanted[k]) + factor * sum[k]) + 1e-40;
-    return sum;
+        sum[k] =
+            most_roundings * float32_rounding * (std::fabs(was[k]) + std::fabs(wanted[k]) + factor * sum[k]) + 1e-40;
+    });
+    return allowed_;
   }
 
  private:
+  static const double* values(const NamedArrays& arrays, llvm::StringRef name) {
+    const auto it = arrays.find(name.str());
+    return it == arrays.end() ? nullptr : it->second.f.data();
+  }
   // RMSprop divides the gradient, here the sum of its addends' sizes, by the root of its squares' mean, of which a
   // centered one takes away the square of its mean: what is left may be all rounding.
-  void divide_as_rmsprop(const SomeElements& some, std::vector<double>& sum) const {
+  void divide_as_rmsprop(const SomeElements& some, double* sum, size_t n) const {
     const std::string& name = step_.parameter->name;
-    const auto squares = some.after.find(name + ".square_avg"), means = some.after.find(name + ".grad_avg");
-    if (squares == some.after.end()) return;
-    constexpr double rounding = most_roundings * float32_rounding;
-    for (size_t k = 0; k < sum.size(); ++k) {
-      const double g = some.gradient.f[k] + decay_ * some.before.find(name)->second.f[k];
-      const double square = squares->second.f[k], mean = means == some.after.end() ? 0 : means->second.f[k];
-      const double left = std::max(0.0, square - mean * mean);
-      const double error = rounding * (square + mean * mean + (1 - *options_.alpha) * sum[k] * sum[k]);
-      const double divisor = std::sqrt(left) + *options_.epsilon,
-                   least = std::sqrt(std::max(0.0, left - error)) + *options_.epsilon;
-      sum[k] = sum[k] / least + std::fabs(g) * (1 / least - 1 / divisor) / rounding;
-    }
+    const double *gradients = values(some.before, name + ".grad"), *parameters = values(some.before, name);
+    const double *squares = values(some.after, name + ".square_avg"), *means = values(some.after, name + ".grad_avg");
+    if (!squares) return;
+    vectorised([=, decay = decay_, alpha = *options_.alpha, epsilon = *options_.epsilon]() OPTP_LAMBDA {
+      constexpr double rounding = most_roundings * float32_rounding;
+      auto divide = [=](size_t k, double mean) OPTP_LAMBDA {
+        const double g = gradients[k] + decay * parameters[k], square = squares[k];
+        const double left = std::max(0.0, square - mean * mean);
+        const double error = rounding * (square + mean * mean + (1 - alpha) * sum[k] * sum[k]);
+        const double divisor = root(left) + epsilon, least = root(std::max(0.0, left - error)) + epsilon;
+        sum[k] = sum[k] / least + std::fabs(g) * (1 / least - 1 / divisor) / rounding;
+      };
+      if (means)
+        for (size_t k = 0; k < n; ++k) divide(k, means[k]);
+      else
+        for (size_t k = 0; k < n; ++k) divide(k, 0);
+    });
+  }
+  void add_momentum(const SomeElements& some, double* sum, size_t n) const {
+    const std::string buffer = step_.parameter->name + ".momentum_buffer";
+    const double *before = values(some.before, buffer), *after = values(some.after, buffer);
+    if (!before) return;
+    vectorised([=]() OPTP_LAMBDA {
+      for (size_t k = 0; k < n; ++k) sum[k] += std::fabs(before[k]) + std::fabs(after[k]);
+    });
+  }
+  // Adam divides the sum of these by what it says their size is.
+  void divide_as_adam(const SomeElements& some, double* sum, size_t n) const {
+    const std::string& name = step_.parameter->name;
+    const double *first = values(some.before, name + ".exp_avg"), *second = values(some.after, name + ".exp_avg_sq");
+    if (!first) return;
+    vectorised([=, first_by = 1 / first_correction_, second_by = 1 / second_correction_, epsilon = *options_.epsilon]()
+                   OPTP_LAMBDA {
+                     for (size_t k = 0; k < n; ++k)
+                       sum[k] = (sum[k] + std::fabs(first[k])) * first_by / (root(second[k] * second_by) + epsilon);
+                   });
   }
 
   const StepOfParameter& step_;
@@ -139,6 +161,21 @@ class AllowedErrors {
   double decay_, first_correction_, second_correction_;
   std::vector<double> allowed_;
 };
+// How many times the allowed error each element is off, and whether one is off by more than `known`, or is no number.
+bool any_beyond(double known, llvm::ArrayRef<double> found, llvm::ArrayRef<double> wanted,
+                llvm::ArrayRef<double> allowed, llvm::MutableArrayRef<double> ratios) {
+  int64_t beyond = 0;
+  vectorised([&, x = found.data(), y = wanted.data(), z = allowed.data(), to = ratios.data(), n = found.size()]()
+                 OPTP_LAMBDA {
+                   int64_t count = 0;
+                   for (size_t k = 0; k < n; ++k) {
+                     to[k] = std::fabs(x[k] - y[k]) / z[k];
+                     count += !(to[k] <= known);
+                   }
+                   beyond = count;
+                 });
+  return beyond > 0;
+}
 }  // namespace
 
 llvm::Expected<std::optional<Diagnostic>> compare_update(const StepOfParameter& step, const TrainingOptions& options,
@@ -165,14 +202,9 @@ llvm::Expected<std::optional<Diagnostic>> compare_update(const StepOfParameter& 
       row.values += from == 0;
       row.elements += wanted.elements();
       ratios.resize(count);
-      bool is_finite = true;
-      for (size_t k = 0; k < count; ++k) {
-        ratios[k] = std::fabs(now.f[k] - wanted.f[k]) / allowed[k];
-        is_finite &= ratios[k] < INFINITY;
-      }
-      if (!is_finite)
-        for (double& ratio : ratios)
-          if (!(ratio < INFINITY)) ratio = INFINITY;  // NaN is infinitely far
+      if (!any_beyond(row.error, now.f, wanted.f, allowed, ratios)) continue;
+      for (double& ratio : ratios)
+        if (!(ratio < INFINITY)) ratio = INFINITY;  // NaN is infinitely far
       const auto worst = size_t(std::max_element(ratios.begin(), ratios.end()) - ratios.begin());
       const double most = ratios[worst];
       row.error = std::max(row.error, most);
