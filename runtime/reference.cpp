@@ -53,8 +53,14 @@ Array result_of(const CollectiveCall& call, llvm::ArrayRef<const Array*> in, int
 
 class Lockstep {
  public:
-  Lockstep(llvm::ArrayRef<const Graph*> ranks, const ReferenceTap& tap, HalfValues halves)
-      : ranks_(ranks), tap_(tap), halves_(halves), inputs_(ranks.size()), values_(ranks.size()), left_(ranks.size()) {}
+  Lockstep(llvm::ArrayRef<const Graph*> ranks, const ReferenceTap& tap, HalfValues halves, const ReferenceSink& sink)
+      : ranks_(ranks),
+        tap_(tap),
+        halves_(halves),
+        sink_(sink),
+        inputs_(ranks.size()),
+        values_(ranks.size()),
+        left_(ranks.size()) {}
 
   llvm::Expected<std::vector<NamedArrays>> run(llvm::ArrayRef<NamedArrays> inputs) {
     for (size_t r = 0; r < ranks_.size(); ++r) {
@@ -85,6 +91,9 @@ class Lockstep {
       for (size_t r = 0; r < ranks_.size(); ++r)
         for (const Value* v : nodes[r]->operands) release(r, v);
     }
+    if (sink_)
+      for (auto& [v, array] : values_[0])
+        if (v->producer && !ranks_[0]->is_output(*v)) sink_(*v, std::move(array));
     std::vector<NamedArrays> out(ranks_.size());
     for (size_t r = 0; r < ranks_.size(); ++r) {
       llvm::DenseMap<const Value*, size_t> left;
@@ -114,7 +123,9 @@ class Lockstep {
       return;
     }
     auto it = left_[r].find(v);
-    if (it != left_[r].end() && --it->second == 0) values_[r].erase(v);
+    if (it == left_[r].end() || --it->second > 0) return;
+    if (r == 0 && sink_) sink_(*v, std::move(values_[r][v]));
+    values_[r].erase(v);
   }
   llvm::Error missing(const Value& v) {
     if (v.is_data() && v.data->is_missing())
@@ -174,6 +185,7 @@ class Lockstep {
   llvm::ArrayRef<const Graph*> ranks_;
   const ReferenceTap& tap_;
   const HalfValues halves_;
+  const ReferenceSink& sink_;
   std::vector<llvm::DenseMap<const Value*, const Array*>> inputs_;  // the caller's own
   std::vector<std::map<const Value*, Array>> values_;
   std::vector<llvm::DenseMap<const Value*, size_t>> left_;
@@ -182,7 +194,7 @@ class Lockstep {
 
 llvm::Expected<std::vector<NamedArrays>> run_reference(llvm::ArrayRef<const Graph*> ranks,
                                                        llvm::ArrayRef<NamedArrays> inputs, const ReferenceTap& tap,
-                                                       HalfValues halves) {
-  return Lockstep(ranks, tap, halves).run(inputs);
+                                                       HalfValues halves, const ReferenceSink& sink) {
+  return Lockstep(ranks, tap, halves, sink).run(inputs);
 }
 }  // namespace optp

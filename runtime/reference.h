@@ -15,6 +15,9 @@ using NamedArrays = std::map<std::string, Array, std::less<>>;
 using ReferenceTap =
     std::function<llvm::Error(const Node&, llvm::ArrayRef<const Value*>, llvm::ArrayRef<const Array*>)>;
 
+// Gets each result of rank 0, but those that are the graph's outputs, when all that read it have run.
+using ReferenceSink = std::function<void(const Value&, Array)>;
+
 // What a value of half precision is: the number that was computed, which has slopes, or that number rounded.
 enum class HalfValues { exact, rounded };
 
@@ -22,6 +25,7 @@ enum class HalfValues { exact, rounded };
 llvm::Expected<std::vector<NamedArrays>> run_reference(llvm::ArrayRef<const Graph*> ranks,
                                                        llvm::ArrayRef<NamedArrays> inputs,
                                                        const ReferenceTap& tap = nullptr,
-                                                       HalfValues halves = HalfValues::exact);
+                                                       HalfValues halves = HalfValues::exact,
+                                                       const ReferenceSink& sink = nullptr);
 
 }  // namespace optp

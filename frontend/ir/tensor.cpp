@@ -2,6 +2,7 @@
 
 #include <cassert>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -113,11 +114,19 @@ std::shared_ptr<const Tensor> rounded(std::shared_ptr<const Tensor> wide, DType 
 Array to_array(const Tensor& tensor) {
   if (tensor.wide) return to_array(tensor, Shard::whole_of(tensor.dims));
   Array out;
+  const auto* first = reinterpret_cast<const float*>(tensor.bytes.data());
+  const bool is_aligned = reinterpret_cast<uintptr_t>(first) % alignof(float) == 0;
+  if (tensor.dtype == DType::f32 && is_aligned && !tensor.is_missing()) {
+    out.dims.assign(tensor.dims.begin(), tensor.dims.end());
+    out.f.assign(first, first + out.elements());  // without zeros first, which cost as much
+    return out;
+  }
   out.resize(is_float(tensor.dtype), tensor.dims);
   widen(tensor.dtype, tensor.bytes, out, 0);
   return out;
 }
 Array to_array(const Tensor& tensor, const Shard& shard) {
+  if (!tensor.wide && shard.is_whole()) return to_array(tensor);
   Array out;
   out.resize(is_float(tensor.dtype), shard.shape());
   size_t at = 0;

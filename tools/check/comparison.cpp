@@ -6,6 +6,7 @@
 #include "frontend/ir/op.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/Parallel.h"
 #include "llvm/Support/raw_ostream.h"
 #include "tools/check/first_nan.h"
 #include "tools/check/in_parts.h"
@@ -103,23 +104,31 @@ llvm::Error LocalComparison::run(const Graph& whole, const NamedArrays& inputs, 
     return scales[&v] = top;
   };
   FirstNan nan(inputs);
-  auto keep = [&](const Node& node, llvm::ArrayRef<const Value*> vs,
-                  llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
+  auto look_at = [&](const Node& node, llvm::ArrayRef<const Value*> vs,
+                     llvm::ArrayRef<const Array*> arrays) -> llvm::Error {
     if (progress) progress->add(1);
     nan.look(node, *vs[0], *arrays[0]);
     double scale = largest(*arrays[0]);
     for (const Value* v : node.operands)
       if (is_float(v->type.dtype)) scale = std::max(scale, 1e-4 * scale_of(*v));
     scales[vs[0]] = scale;
-    // An optimizer divides a gradient by its own size and so makes what is left of a sum that cancels (a key bias's
-    // gradient is 0) as large as all else.
-    if (arrays[0]->elements() <= most_kept_elements && (node.phase != Phase::optimizer || vs[0]->ndim() == 0))
-      kept_[vs[0]->name] = {*arrays[0], scale};
     return llvm::Error::success();
   };
-  auto truth = run_reference({&whole}, {inputs}, keep);
+  // An optimizer divides a gradient by its own size and so makes what is left of a sum that cancels (a key bias's
+  // gradient is 0) as large as all else.
+  auto is_kept = [&](const Value& v, const Array& array) {
+    const bool is_vague = v.producer->phase == Phase::optimizer && v.ndim() > 0;
+    return scales.contains(&v) && !is_vague && array.elements() <= most_kept_elements;
+  };
+  auto keep = [&](const Value& v, Array array) {
+    if (is_kept(v, array)) kept_[v.name] = {&values_.emplace_back(std::move(array)), scales.lookup(&v)};
+  };
+  auto truth = run_reference({&whole}, llvm::ArrayRef(inputs), look_at, HalfValues::exact, keep);
   if (!truth) return truth.takeError();
   outputs_ = std::move((*truth)[0]);
+  for (const GraphOutput& o : whole.outputs)
+    if (const Array& array = outputs_[o.name]; o.value->producer && is_kept(*o.value, array))
+      kept_[o.value->name] = {&array, scales.lookup(o.value)};
   first_nan_ = nan.text();
   for (const Value* v : ranks_[0]->inputs) {
     Roundings::Size size;
@@ -182,7 +191,7 @@ std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm
     logical = v->cause.from;
   auto it = kept_.find(logical);
   if (it == kept_.end()) return std::nullopt;
-  const Array& expected = it->second.array;
+  const Array& expected = *it->second.array;
   const double scale = std::max(it->second.scale, floor);
   const Sharding& s = *vs[0]->sharding;
   if (expected.dims.size() != s.dims.size()) return std::nullopt;
@@ -213,13 +222,14 @@ std::optional<double> LocalComparison::compare_with_whole(const Node& node, llvm
     return compare(node, *vs[0], sum, expected, scale, "sum over the ranks");
   }
   double most = 0;
-  for (int64_t r = 0; r < mesh_.devices() && !fault_; ++r) {
-    const Shard shard = Shard::of(expected.dims, s, mesh_, r);
-    Array part;
-    if (!shard.is_whole()) part = take(shard, expected);
-    most = std::max(most, compare(node, *vs[0], *arrays[size_t(r)], shard.is_whole() ? expected : part, scale,
-                                  "rank " + llvm::Twine(r)));
-  }
+  std::vector<std::optional<Array>> parts(arrays.size());  // none: the whole
+  llvm::parallelFor(0, parts.size(), [&](size_t r) {
+    const Shard shard = Shard::of(expected.dims, s, mesh_, int64_t(r));
+    if (!shard.is_whole()) parts[r] = take(shard, expected);
+  });
+  for (size_t r = 0; r < parts.size() && !fault_; ++r)
+    most = std::max(
+        most, compare(node, *vs[0], *arrays[r], parts[r] ? *parts[r] : expected, scale, "rank " + llvm::Twine(r)));
   return most;
 }
 

@@ -1,5 +1,6 @@
 // Comparing what ranks computed with what the whole model computes.
 #pragma once
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -58,7 +59,7 @@ class LocalComparison {
 
  private:
   struct Kept {
-    Array array;
+    const Array* array = nullptr;  // in values_ or outputs_
     double scale = 0;
   };
   llvm::Error look(const Node& node, llvm::ArrayRef<const Value*> values, llvm::ArrayRef<const Array*> arrays);
@@ -70,6 +71,7 @@ class LocalComparison {
 
   const Mesh& mesh_;
   llvm::ArrayRef<const Graph*> ranks_;
+  std::deque<Array> values_;
   std::map<std::string, Kept, std::less<>> kept_;
   Roundings roundings_;  // of rank 0's values, for all ranks
   Found found_[4];
