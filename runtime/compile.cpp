@@ -79,7 +79,8 @@ llvm::Error Executable::State::load(const Value& v, bool as_bytes) {
   return root.kind == Root::Kind::constant && !root.loaded ? load_data(root, as_bytes) : llvm::Error::success();
 }
 // The file's own bytes where this rank holds them in one run and they lie where elements may, or are read as bytes;
-// else a copy of what it holds.
+// else a copy of what it holds. A copy of what is small, too: a page that is read of a file takes up to 2 MiB of its
+// neighbours into memory, and biases and norms lie between the weights of products.
 llvm::Error Executable::State::load_data(Root& root, bool as_bytes) {
   const Value& v = *root.data;
   const TensorSpec spec = spec_of(v);
@@ -104,7 +105,8 @@ llvm::Error Executable::State::load_data(Root& root, bool as_bytes) {
         .tensor("data", v.name)
         .expected(llvm::Twine(spec.bytes()) + " bytes for " + to_string(v.type))
         .found(total);
-  if (runs == 1 && !v.data->wide) {
+  const bool is_small = v.data->in_file && spec.bytes() < large_table_bytes;
+  if (runs == 1 && !v.data->wide && !is_small) {
     root.mapped = v.data->bytes.data() + first;
     root.loaded = reinterpret_cast<uintptr_t>(root.mapped) % size_t(size_bytes(spec.dtype)) == 0;
     if (root.loaded || as_bytes) return llvm::Error::success();
@@ -119,7 +121,7 @@ llvm::Error Executable::State::load_data(Root& root, bool as_bytes) {
     to += run.size();
     if ((read += run.size()) >= most_in_memory) let_go(*v.data), read = 0;
   });
-  let_go(*v.data);
+  let_go_of_mapped(root);
   return llvm::Error::success();
 }
 // Where the float32 lie that a table is rounded from, if the rank holds it in one run of them: a copy in half precision
@@ -232,8 +234,7 @@ llvm::Error Executable::State::compile() {
       if (v->is_data()) declare(*v);
   if (auto e = check_weights()) return e;
   // What was read of them before, to compare or to look for ties, is not needed again until they are packed.
-  if (!context.plan_only)
-    for (const Value* v : graph.data()) let_go(*v->data);
+  let_go_of_files();
   if (auto e = add_steps()) return e;
   for (const GraphOutput& o : graph.outputs) {
     if (o.value->is_data()) declare(*o.value);
@@ -247,7 +248,12 @@ llvm::Error Executable::State::compile() {
   plan();
   count_bytes();
   if (!context.plan_only) allocate();
+  let_go_of_files();
   return llvm::Error::success();
+}
+void Executable::State::let_go_of_files() const {
+  if (context.plan_only) return;
+  for (const Value* v : graph.data()) let_go(*v->data);
 }
 
 llvm::Error Executable::State::add_inputs() {
@@ -382,13 +388,19 @@ void Executable::State::reads(Root& root, int64_t now, bool packed, bool as_byte
 // What is read of a file brings its neighbours into memory, up to 2 MiB on either side, which may have been let go of
 // before.
 void Executable::State::let_go_of_mapped(const Root& root) const {
-  if (!root.mapped || !root.data || !root.data->data->in_file) return;
-  const auto first = reinterpret_cast<uintptr_t>(root.mapped), end = first + size_t(root.bytes);
+  if (!root.data) return;
+  auto stored = [](const Value& v) -> const Tensor& { return v.data->wide ? *v.data->wide : *v.data; };
+  if (!stored(*root.data).in_file) return;
+  auto range = [&](const Value& v) {
+    const llvm::ArrayRef<char> bytes = stored(v).bytes;
+    const auto first = reinterpret_cast<uintptr_t>(bytes.data());
+    return std::pair(first, first + bytes.size());
+  };
+  const auto [first, end] = range(*root.data);
   constexpr uintptr_t reach = 2 << 20;
   for (const Value* v : graph.data()) {  // itself, too
-    const llvm::ArrayRef<char> bytes = (v->data->wide ? *v->data->wide : *v->data).bytes;
-    const auto other = reinterpret_cast<uintptr_t>(bytes.data());
-    if (other < end + reach && first < other + bytes.size() + reach) let_go(*v->data);
+    const auto [begin_of_other, end_of_other] = range(*v);
+    if (begin_of_other < end + reach && first < end_of_other + reach) let_go(*v->data);
   }
 }
 

@@ -16,7 +16,7 @@ void let_go(llvm::ArrayRef<char> bytes) {
   (void)::madvise(reinterpret_cast<void*>(first), size_t(end - first), MADV_DONTNEED);
 }
 void for_each_piece(const Tensor& tensor, llvm::function_ref<bool(llvm::ArrayRef<char>)> look) {
-  constexpr size_t most = size_t(16) << 20;
+  constexpr size_t most = size_t(4) << 20;
   bool goes_on = true;
   for (llvm::ArrayRef<char> left = tensor.bytes; goes_on && !left.empty();) {
     const llvm::ArrayRef<char> piece = left.take_front(most);

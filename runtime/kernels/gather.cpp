@@ -68,8 +68,8 @@ llvm::Expected<Kernel> by_sum(const Work& work, const Make& make) {
 }
 
 // A row that is read of a file takes its neighbours into memory, up to 2 MiB: of a large table all would be there in
-// time, beside what the same weights were packed into for a product. So they are let go of after so many rows.
-constexpr int64_t rows_at_once = 2;
+// time, beside what the same weights were packed into for a product. So they are let go of after each.
+constexpr int64_t rows_at_once = 1;
 
 // A row of float32, which may lie anywhere, to half precision.
 template <class Half>

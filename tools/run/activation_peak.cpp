@@ -11,8 +11,9 @@ namespace {
 constexpr int64_t bytes_of_node = int64_t(sizeof(Node) + sizeof(Value) * 4 / 3) + 500;
 
 // Pages of the program and its libraries, and of the heap, that a graph of many ops takes and one of one node does not:
-// small exports of OPT, GPT-2, Llama, OLMo 2 and Phi-3 take 2.7 to 3.7 MB.
-constexpr int64_t bytes_of_program = 3 << 20;
+// exports of OPT, GPT-2, Llama, OLMo 2 and Phi-3 take 3 to 12 MB, by how many of a library's pages the system maps at
+// once.
+constexpr int64_t bytes_of_program = 6 << 20;
 
 // As train runs it: a gradient is let go of behind the update that takes it.
 std::unique_ptr<Graph> without_gradients(const Graph& rank, const Plan& plan) {
