@@ -67,10 +67,6 @@ llvm::Expected<Kernel> by_sum(const Work& work, const Make& make) {
   });
 }
 
-// A row that is read of a file takes its neighbours into memory, up to 2 MiB: of a large table all would be there in
-// time, beside what the same weights were packed into for a product. So they are let go of after each.
-constexpr int64_t rows_at_once = 1;
-
 // A row of float32, which may lie anywhere, to half precision.
 template <class Half>
 void round_row(const char* from, char* to, int64_t elements) {
@@ -99,8 +95,8 @@ llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context)
   const RoundRow round = rounding_of(table);
   const int64_t run_in_table = round ? 2 * run : run, table_bytes = round ? 2 * table.bytes() : table.bytes();
   const void* in_file = table_bytes >= large_table_bytes ? table.in_file : nullptr;
-  kernel.run = [=, &node, bytes = size_t(table_bytes), threads = context.threads,
-                read = int64_t(0)](const KernelCall& call) mutable -> llvm::Error {
+  kernel.run = [=, &node, bytes = size_t(table_bytes),
+                threads = context.threads](const KernelCall& call) -> llvm::Error {
     const Index* index = static_cast<const Index*>(call.in[1]);
     if (auto e = at.check(node, index)) return e;
     const char* from = static_cast<const char*>(call.in[0]);
@@ -118,13 +114,15 @@ llvm::Expected<Kernel> gather_by(const Work& work, const KernelContext& context)
           std::memcpy(to + k * run, in_table, size_t(run));
       }
     };
+    // A row that is read of a file takes its neighbours into memory, up to 2 MiB: of a large table all would be there
+    // in time, beside what the same weights were packed into for a product. So they are let go of after each.
     const bool lets_go = in_file && from == in_file;
-    const int64_t step = lets_go ? rows_at_once : rows;
+    const int64_t step = lets_go ? 1 : rows;
     for (int64_t first = 0; first < rows; first += step) {
       const int64_t count = std::min(step, rows - first);
       parallel_for(threads, count, std::max<int64_t>(1, (1 << 15) / run),
                    [&](int64_t begin, int64_t end) { copy(first + begin, first + end); });
-      if (lets_go && (read += count) >= rows_at_once) let_go({from, bytes}), read = 0;
+      if (lets_go) let_go({from, bytes});
     }
     return llvm::Error::success();
   };

@@ -7,7 +7,6 @@
 #include <malloc.h>
 
 #include <cmath>
-#include <limits>
 #include <map>
 
 #include "frontend/io/output_transaction.h"
