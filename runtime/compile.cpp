@@ -121,7 +121,7 @@ llvm::Error Executable::State::load_data(Root& root, bool as_bytes) {
     to += run.size();
     if ((read += run.size()) >= most_in_memory) let_go(*v.data), read = 0;
   });
-  let_go_of_mapped(root);
+  let_go_with_neighbours(root);
   return llvm::Error::success();
 }
 // Where the float32 lie that a table is rounded from, if the rank holds it in one run of them: a copy in half precision
@@ -152,7 +152,7 @@ void Executable::State::used(const Node& node) {
     Root& root = roots[size_t(places.lookup(v).root)];
     let_go_of_copy(root);
     if (--root.open_uses > 0 || root.read || context.plan_only) continue;
-    let_go_of_mapped(root);
+    let_go_with_neighbours(root);
     root.owned.reset();
     root.mapped = nullptr;
     root.loaded = false;
@@ -383,11 +383,11 @@ void Executable::State::reads(Root& root, int64_t now, bool packed, bool as_byte
     return;
   }
   root.packed = true;
-  let_go_of_mapped(root);  // others read what they need of it again
+  let_go_with_neighbours(root);  // others read what they need of it again
 }
 // What is read of a file brings its neighbours into memory, up to 2 MiB on either side, which may have been let go of
 // before.
-void Executable::State::let_go_of_mapped(const Root& root) const {
+void Executable::State::let_go_with_neighbours(const Root& root) const {
   if (!root.data) return;
   auto stored = [](const Value& v) -> const Tensor& { return v.data->wide ? *v.data->wide : *v.data; };
   if (!stored(*root.data).in_file) return;

@@ -116,7 +116,7 @@ struct Executable::State {
   llvm::Error load_data(Root& root, bool as_bytes);
   std::optional<Place> wide_table(const Value& v);
   static void let_go_of_copy(Root& root);
-  void let_go_of_mapped(const Root& root) const;
+  void let_go_with_neighbours(const Root& root) const;
   void let_go_of_files() const;  // as far as they are in memory
   void used(const Node& node);
   Work work_of(const FusedStep& fused);
